@@ -1,0 +1,74 @@
+# Every target does all its own set-up: a virtual environment in .venv, what it needs installed there, tests' programs from
+# Debian. A second run finds it done.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Which tests: make test TESTS=tests.wire
+TESTS ?= tests
+RUN ?= python -m
+# Further words for the demo or the benchmarks: make bench ARGS="--help"
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test coverage interop bench lint types docs packages needs clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: $(VENV)/.base ## the whole scenario on this machine: server, pod, laptop, live shares
+	$(BIN)/rtunnel demo $(ARGS)
+
+test: $(VENV)/.test needs ## every test; the last line counts them (TESTS=tests.wire for some)
+	$(BIN)/$(RUN) tests.runner $(TESTS)
+
+coverage: $(VENV)/.test ## the same as test, and then which lines no test ran
+	$(BIN)/coverage erase
+	@status=0; $(MAKE) --no-print-directory test RUN="coverage run -m" || status=$$?; \
+	    $(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
+
+interop: $(VENV)/.test ## against a real gost: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
+	@test -x "$$RTUNNEL_TEST_GOST" || { echo "RTUNNEL_TEST_GOST must name a gost binary, it is '$$RTUNNEL_TEST_GOST'"; exit 1; }
+	$(BIN)/python -m tests.runner tests.process.test_gost
+
+bench: $(VENV)/.bench needs ## speed beside nginx and the peers that the environment names
+	$(BIN)/python -m bench $(ARGS)
+
+lint: $(VENV)/.dev ## style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev ## mypy, strict
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs ## links of the Markdown files, the changelog's next entry
+	$(BIN)/python -m tests.runner tests.test_docs
+	$(BIN)/towncrier build --draft
+
+packages: $(VENV)/.dev ## wheel and sdist, each tried in an environment of its own
+	PYTHON=$(BIN)/python bash .ci/check-packages
+
+clean: ## remove what the other targets made
+	rm -rf $(VENV) .tox build dist src/*.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name dropin.cache -delete
+
+needs:
+	@sh tests/needs.sh
+
+# The stamps: one for the environment, one for each set of packages in it.
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "rtunnel needs Python 3.11 or later: make PYTHON=/path/to/it"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+	@touch $@
+
+$(VENV)/.base: $(VENV)/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.%: $(VENV)/.made setup.cfg pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch $@
