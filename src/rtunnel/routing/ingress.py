@@ -1,0 +1,166 @@
+"""Ingress rules: which tunnel a host name belongs to.
+
+A pattern is a host name (exact), ``*.example.org`` or ``.example.org`` (the name itself and everything below it, at any depth), or
+``*`` (every host that no other rule names). An exact rule is taken before a wildcard, a longer wildcard before a shorter one. Case,
+a trailing dot and the spelling of an IPv6 address do not matter.
+
+gost reads the same patterns in the same order (go-gost/x ``ingress/ingress.go``); its ``*`` is an addition of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import AddressValueError, IPv6Address
+from typing import Final
+from uuid import UUID
+
+from attrs import field, frozen
+
+__all__ = ["IngressRule", "IngressTable", "normalise_host"]
+
+MAX_HOST: Final = 253
+"""Characters of a host name (RFC 1035 section 2.3.4, as text without the trailing dot)."""
+
+EVERY_HOST: Final = "*"
+
+# an underscore is no part of a host name, but of many a name in use
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+# the plain form only: UUID() also takes braces, "urn:" and hyphens anywhere
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+_NO_UUID = UUID(int=0)
+
+
+def normalise_host(text: str) -> str:
+    """Bring a host as it was asked for into the form that :meth:`IngressTable.lookup` takes.
+
+    :param text: a host name or IP address, with or without a port; nothing is checked.
+    :returns: the same in lower case, without port, trailing dot and the brackets of IPv6, an IPv6 address in its short form.
+    """
+    if text.startswith("["):
+        host = text[1:].partition("]")[0]
+    elif text.count(":") > 1:
+        host = text
+    else:
+        host = text.partition(":")[0]
+    host = host.lower().removesuffix(".")
+    return _short_ipv6(host) or host
+
+
+def _short_ipv6(host: str) -> str | None:
+    """Write an IPv6 address the short way (RFC 5952), None for anything else."""
+    if ":" not in host:
+        return None
+    try:
+        return str(IPv6Address(host))
+    except AddressValueError:
+        return None
+
+
+def _pattern(text: str) -> str:
+    """Check a pattern and write it in its one form.
+
+    :raises ValueError: with the words that finish the sentence *PATTERN ...*.
+    """
+    if not text.isascii():
+        raise ValueError("is not in ASCII; write an international host name in its xn-- form")
+    host = text.lower().removesuffix(".")
+    if host == EVERY_HOST:
+        return host
+    address = _short_ipv6(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    if address is not None:
+        return address
+    if ":" in host:
+        raise ValueError("names a port; a rule is for a host on every port, leave it out")
+    name = host.removeprefix("*.") if host.startswith("*.") else host.removeprefix(".")
+    if not name:
+        raise ValueError("has no host; write HOST=UUID, e.g. nginx.local=10bc451e-59dc-4c70-999e-91a30813ac78")
+    if "*" in name:
+        raise ValueError("has a wildcard inside its host; it can only stand in front, as in *.example.org")
+    if len(name) > MAX_HOST or not all(map(_LABEL.fullmatch, name.split("."))):
+        raise ValueError("has no valid host name; write e.g. nginx.local, *.example.org or 192.168.1.1")
+    return name if name == host else f"*.{name}"
+
+
+@frozen
+class IngressRule:
+    """One host pattern and the tunnel that it leads to.
+
+    :param pattern: see the module; kept lower case, without trailing dot and brackets, and always ``*.example.org`` for
+        ``.example.org``, so that equal patterns are equal texts.
+    :param tunnel: where requests for these hosts go.
+    :param private: whether only visitors that know the tunnel's id are let in, not those of a public entrypoint.
+    :raises ValueError: when the pattern is none.
+    """
+
+    pattern: str = field(converter=_pattern)
+    tunnel: UUID
+    private: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> IngressRule:
+        """Read a rule: ``host=uuid``, gost's ``host:uuid``, and either with a ``$`` before the id for a private one.
+
+        :raises ValueError: with the words that finish the sentence *NAME "TEXT": ...*.
+        """
+        host, sign, tunnel = text.rpartition("=" if "=" in text else ":")
+        host, tunnel = host.strip(), tunnel.strip()
+        if not sign or not host:
+            raise ValueError("is not a rule; write HOST=UUID, e.g. nginx.local=10bc451e-59dc-4c70-999e-91a30813ac78")
+        private = tunnel.startswith("$")
+        return cls(host, _tunnel(tunnel.removeprefix("$")), private)
+
+    def __str__(self) -> str:
+        """The rule as a user can type it."""
+        host = f"[{self.pattern}]" if ":" in self.pattern else self.pattern
+        return f"{host}={'$' if self.private else ''}{self.tunnel}"
+
+
+def _tunnel(text: str) -> UUID:
+    if not text:
+        # the usual cause: "host:$uuid" in double quotes, out of which a shell takes the $uuid
+        raise ValueError("has no tunnel; write HOST=UUID, and a $ before the UUID in single quotes")
+    if not _UUID.fullmatch(text):
+        raise ValueError("has no valid UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78")
+    tunnel = UUID(text)
+    if tunnel == _NO_UUID:
+        raise ValueError("has the UUID of zeros, which no client can bind; make one with uuidgen")
+    return tunnel
+
+
+class IngressTable:
+    """The ingress rules of an entrypoint, ready for look-ups; never changes (a reload makes a new one).
+
+    :param rules: in any order; a rule may be repeated.
+    :raises ValueError: when two rules say different things about one pattern.
+    """
+
+    __slots__ = ("_below", "_every", "_exact", "rules")
+
+    def __init__(self, rules: Iterable[IngressRule]) -> None:
+        by_pattern: dict[str, IngressRule] = {}
+        for rule in rules:
+            if by_pattern.setdefault(rule.pattern, rule) != rule:
+                raise ValueError(f'the host "{rule.pattern}" has two rules; name each host once')
+        self.rules = tuple(by_pattern.values())
+        self._every = by_pattern.pop(EVERY_HOST, None)
+        self._below = {pattern[2:]: rule for pattern, rule in by_pattern.items() if pattern.startswith("*.")}
+        self._exact = {pattern: rule for pattern, rule in by_pattern.items() if not pattern.startswith("*.")}
+
+    def lookup(self, host: str) -> IngressRule | None:
+        """Find the rule for a host: one dict look-up for an exact rule, one more for each label for a wildcard.
+
+        :param host: in lower case, without port and trailing dot (:func:`normalise_host`).
+        """
+        rule = self._exact.get(host)
+        if rule is not None:
+            return rule
+        below = self._below
+        if below and len(host) <= MAX_HOST:
+            name = host
+            while name:
+                rule = below.get(name)
+                if rule is not None:
+                    return rule
+                name = name.partition(".")[2]
+        return self._every

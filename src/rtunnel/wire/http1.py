@@ -1,0 +1,37 @@
+"""HTTP/1 as a reverse proxy needs it: heads parsed strictly and written anew, bodies followed as they pass.
+
+Nothing here does I/O or keeps anything but where a chunked body stands. A caller that holds the bytes of a connection
+
+1. finds a head with :func:`head_end` (behind :func:`skip_empty_lines`, for a visitor's),
+2. parses it with :func:`parse_request` or :func:`parse_response`,
+3. writes it anew with :func:`write_request` or :func:`write_response`,
+4. passes ``body`` bytes on, or those that :class:`ChunkedBody` says.
+
+Whatever the peer did wrong is a :class:`HeadError`; nothing else is raised, whatever the bytes.
+"""
+
+from __future__ import annotations
+
+from rtunnel.wire.http1_body import LAST_CHUNK, ChunkedBody, write_chunk
+from rtunnel.wire.http1_fields import CHUNKED, UNTIL_CLOSE
+from rtunnel.wire.http1_head import HeadError, HeadLimits, head_end, skip_empty_lines
+from rtunnel.wire.http1_request import RequestHead, parse_request, write_request
+from rtunnel.wire.http1_response import ResponseHead, parse_response, write_response
+
+__all__ = [
+    "CHUNKED",
+    "LAST_CHUNK",
+    "UNTIL_CLOSE",
+    "ChunkedBody",
+    "HeadError",
+    "HeadLimits",
+    "RequestHead",
+    "ResponseHead",
+    "head_end",
+    "parse_request",
+    "parse_response",
+    "skip_empty_lines",
+    "write_chunk",
+    "write_request",
+    "write_response",
+]

@@ -1,0 +1,68 @@
+"""Whom a request is for: Host and target, as RFC 9112 section 3.2 has them."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
+from typing import Final
+
+from rtunnel.wire.http1_head import HeadError
+
+__all__ = ["absolute_form", "host_of"]
+
+HOST_LENGTH: Final = 255
+"""Most characters of a host, as of a name in the DNS (RFC 1035 section 2.3.4)."""
+
+_NAME: Final = re.compile(rb"([0-9A-Za-z_-]++(?:\.[0-9A-Za-z_-]++)*+)\.?(?::([0-9]{0,5}+))?")
+_IPV6: Final = re.compile(rb"\[([0-9A-Fa-f:.]++)\](?::([0-9]{0,5}+))?")
+_ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*+)(.*+)")
+
+
+@lru_cache(maxsize=1024)
+def host_of(value: bytes) -> tuple[bytes, str]:
+    """Read the value of a Host field, or the authority of a target in absolute-form.
+
+    A visitor names the same few hosts in all its requests, hence the cache; its size bounds what strangers can put in.
+
+    :returns: the authority without white space around it, and the host for routing: lower case, without port, final dot
+        and the brackets of IPv6.
+    :raises HeadError: 400 when it is not a host with or without a port; user information is not allowed
+        (RFC 9110 section 4.2.4), nor are the characters that a URI could have there and the DNS has not.
+    """
+    authority = value.strip(b" \t")
+    match = _NAME.fullmatch(authority) or _IPV6.fullmatch(authority)
+    if match is None or len(match[1]) > HOST_LENGTH or int(match[2] or 0) > 65535:
+        raise HeadError(400, "malformed Host" if authority else "empty Host")
+    host = match[1].decode("ascii").lower()
+    if match.re is _IPV6:
+        _check_ipv6(host)
+    return authority, host
+
+
+def _check_ipv6(host: str) -> None:
+    try:
+        IPv6Address(host)
+    except AddressValueError:
+        raise HeadError(400, "malformed Host") from None
+
+
+def absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
+    """Take a target apart that does not begin with a slash.
+
+    :returns: its authority, empty for the asterisk-form, and its origin-form.
+    :raises HeadError: 501 for CONNECT, which is for proxies of the other kind; 400 when it is none of the forms that RFC 9112 section 3.2 allows for the method.
+    """
+    if method == b"CONNECT":
+        raise HeadError(501, "CONNECT")
+    if target == b"*" and method == b"OPTIONS":
+        return b"", target
+    match = _ABSOLUTE.fullmatch(target)
+    if match is None or not match[1]:
+        raise HeadError(400, "malformed target")
+    authority, path = match.groups()
+    if path.startswith(b"/"):
+        return authority, path
+    if not path and method == b"OPTIONS":
+        return authority, b"*"
+    return authority, b"/" + path

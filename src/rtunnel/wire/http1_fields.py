@@ -1,0 +1,185 @@
+"""The fields of an HTTP/1 head that concern a proxy: picked out of the others, which pass as they came.
+
+A head has dozens of fields and a proxy cares for three of them. So a pattern finds these few, and all that stands between
+them stays one piece of bytes: no object per field, no call per field. The head was judged by llhttp before; the pattern
+relies on it for names, for values without control characters, and for lines that end with CRLF.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from string import ascii_letters
+from typing import Final
+
+from rtunnel.wire.http1_head import HeadError
+
+__all__ = [
+    "CHUNKED",
+    "FORWARDING",
+    "HOP_BY_HOP",
+    "UNTIL_CLOSE",
+    "Special",
+    "framing",
+    "members",
+    "obey_connection",
+    "pick_special",
+    "special_pattern",
+]
+
+CHUNKED: Final = -1
+"""Framing of a body that comes in chunks."""
+UNTIL_CLOSE: Final = -2
+"""Framing of a response's body that ends with its connection."""
+
+FORWARDING: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"via"})
+"""Fields of a request that a proxy writes itself, with or without what it was told."""
+
+HOP_BY_HOP: Final = frozenset(
+    {
+        b"connection",
+        b"http2-settings",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authentication-info",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+"""RFC 9110 section 7.6.1, with what is meant for a proxy (RFC 9110 section 11.7) and for one connection (RFC 7540 section
+3.2.1). ``Trailer`` is not among them: trailers pass, and so does their announcement."""
+
+LENGTH_DIGITS: Final = 18
+"""Most digits of a Content-Length: an exabyte, and still an integer of 64 bits everywhere."""
+
+_ONCE: Final = frozenset({b"host", b"content-length"})
+_HANDLED: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
+"""Connection options that need no search for a field of that name: there is none, or it is a special one."""
+_NONE: Final[frozenset[bytes]] = frozenset()
+_COMMON_OPTIONS: Final = {
+    b"keep-alive": frozenset({b"keep-alive"}),
+    b"Keep-Alive": frozenset({b"keep-alive"}),
+    b"close": frozenset({b"close"}),
+    b"Upgrade": frozenset({b"upgrade"}),
+    b"upgrade": frozenset({b"upgrade"}),
+}
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
+
+Special = dict[bytes, bytes]
+"""Values of the special fields by their names in lower case; the lines of one name are combined (RFC 9110 section 5.2)."""
+
+
+def special_pattern(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """The pattern that :func:`pick_special` splits a head with: the line end before a special field, and that field.
+
+    It also takes the empty line, so that a head shows that it is whole and only one. The lookahead is there for speed: most
+    lines are dismissed by their first letter.
+    """
+    names = sorted(names)
+    initials = b"".join({name[:1] for name in names}).decode("ascii")
+    others = "".join(letter for letter in ascii_letters if letter.lower() not in initials)
+    return re.compile(
+        rb"\r\n(?![" + others.encode("ascii") + rb"])(?:((?i:" + b"|".join(names) + rb")):[ \t]*+([^\r]*+)|\r\n)"
+    )
+
+
+def pick_special(lines: bytes, pattern: re.Pattern[bytes]) -> tuple[bytes, Special]:
+    """Take the lines of a judged head apart.
+
+    :param lines: the field lines, with the CRLF before the first of them and the empty line at their end.
+    :returns: the other fields as they came, each line with its CRLF *before* it, and the special fields.
+    :raises HeadError: 400 when the empty line is missing, or not only at the end, or when a field is there twice that may be
+        there once.
+    """
+    pieces = pattern.split(lines)
+    others = pieces[0]
+    last = len(pieces) - 3
+    if last < 1 or pieces[last] is not None or pieces[-1]:
+        raise HeadError(400, "not one whole head")
+    special: Special = {}
+    for index in range(1, last, 3):
+        name = pieces[index]
+        if name is None:
+            raise HeadError(400, "not one whole head")
+        name = name.lower()
+        if name in special:
+            special[name] = _combined(name, special[name], pieces[index + 1])
+        else:
+            special[name] = pieces[index + 1]
+        others += pieces[index + 2]
+    return others, special
+
+
+def _combined(name: bytes, value: bytes, another: bytes) -> bytes:
+    if name in _ONCE:
+        raise HeadError(400, "Host twice" if name == b"host" else "Content-Length twice")
+    return value.rstrip(b" \t") + b", " + another
+
+
+def members(value: bytes) -> list[bytes]:
+    """The members of a list in lower case; empty ones do not count (RFC 9110 section 5.6.1)."""
+    return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
+
+
+def obey_connection(others: bytes, special: Special) -> tuple[bytes, frozenset[bytes]]:
+    """Do what ``Connection`` says: remove the fields that it names (RFC 9110 section 7.6.1).
+
+    :param others: lines, each with its CRLF before it.
+    :returns: those that stay, and the connection options in lower case. Special fields are not concerned: the hop-by-hop ones
+        are out anyway, the others are written by this proxy, whatever ``Connection`` says.
+    :raises HeadError: 400 when ``Connection`` is not a list of tokens.
+    """
+    value = special.get(b"connection")
+    if value is None:
+        return others, _NONE
+    options = _COMMON_OPTIONS.get(value)
+    if options is None:
+        options = frozenset(members(value))
+        if not all(map(_TOKEN.fullmatch, options)):
+            raise HeadError(400, "malformed Connection")
+        others = _without(others, options - _HANDLED)
+    return others, options
+
+
+def _without(others: bytes, named: frozenset[bytes]) -> bytes:
+    if not named:
+        return others
+    _, *lines = others.split(b"\r\n")
+    return b"".join([b"\r\n" + line for line in lines if line.partition(b":")[0].lower() not in named])
+
+
+def framing(special: Special, minor: int, nothing: int) -> int:
+    """Where the body ends (RFC 9112 section 6.3), stricter than the RFC: what two readers may read in two ways is refused.
+
+    :param nothing: the answer when no field says it.
+    :raises HeadError: 400 for a malformed or ambiguous framing, 501 for a transfer coding other than chunked.
+    """
+    coding = special.get(b"transfer-encoding")
+    length = special.get(b"content-length")
+    if coding is not None:
+        if length is not None:
+            raise HeadError(400, "both Content-Length and Transfer-Encoding")
+        _check_coding(coding, minor)
+        return CHUNKED
+    if length is None:
+        return nothing
+    length = length.rstrip(b" \t")
+    if not length.isdigit() or len(length) > LENGTH_DIGITS:
+        raise HeadError(400, "malformed Content-Length")
+    return int(length)
+
+
+def _check_coding(value: bytes, minor: int) -> None:
+    if minor == 0:
+        raise HeadError(400, "Transfer-Encoding in HTTP/1.0")
+    codings = members(value)
+    if codings == [b"chunked"]:
+        return
+    if not codings or not all(map(_TOKEN.fullmatch, codings)):
+        raise HeadError(400, "malformed Transfer-Encoding")
+    if b"chunked" in codings[:-1]:
+        raise HeadError(400, "chunked is not the last transfer coding, or there twice")
+    raise HeadError(501, "a transfer coding other than chunked")

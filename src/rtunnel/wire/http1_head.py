@@ -1,0 +1,97 @@
+"""Where a head of HTTP/1 begins and ends in a stream of bytes, and the one error that a peer's HTTP can cause."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import attrs
+
+__all__ = ["HeadError", "HeadLimits", "head_end", "skip_empty_lines"]
+
+EMPTY_LINES: Final = 4
+"""Empty lines that may stand before a request line (RFC 9112 section 2.2 asks for at least one)."""
+
+_BEGINNING: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}+(?:[ /]|\Z)|\r?\Z")
+"""What every request and every response begins with, as far as it is here: a method or ``HTTP/``."""
+
+
+class HeadError(Exception):
+    """A peer sent what is not HTTP/1, more of it than allowed, or what cannot be forwarded.
+
+    :param status: the status that says so to the visitor: 400, 431, 501 or 505; 502 when the target is to blame.
+    :param reason: one line, safe to log and to show: it never holds bytes of the peer.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(status, reason)
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.status}: {self.reason}"
+
+
+@attrs.frozen
+class HeadLimits:
+    """How large a head may be.
+
+    :param head_bytes: bytes of a whole head, with the empty line that ends it.
+    :param line_bytes: bytes of one line, without its CRLF.
+    :param header_count: number of fields.
+    """
+
+    head_bytes: int = 65536
+    line_bytes: int = 16384
+    header_count: int = 128
+
+
+def skip_empty_lines(data: bytes | bytearray, start: int = 0) -> int:
+    """Pass over the few empty lines that may stand before a request line (RFC 9112 section 2.2).
+
+    :returns: the index of the first byte behind them; behind :data:`EMPTY_LINES` of them the next one is an error, which
+        :func:`head_end` and the parser find.
+    """
+    for _ in range(EMPTY_LINES):
+        if not data.startswith(b"\r\n", start):
+            break
+        start += 2
+    return start
+
+
+def head_end(data: bytes | bytearray, start: int, limits: HeadLimits) -> int:
+    """Find the end of the head that begins at ``start``.
+
+    :returns: the index just after its CRLFCRLF, or -1 while it is not whole.
+    :raises HeadError: 431 when it is larger than allowed, 400 as soon as it cannot become a head any more (the bytes of
+        another protocol, a line that ends without CR). Whoever reads a target's answer turns either into a 502.
+    """
+    end = data.find(b"\r\n\r\n", start)
+    if end < 0:
+        _check_beginning(data, start, limits)
+        return -1
+    end += 4
+    if end - start > limits.line_bytes:
+        _check_size(data, start, end, limits)
+    if data.count(b"\n", start, end) > limits.header_count + 2:
+        raise HeadError(431, "too many fields")
+    return end
+
+
+def _check_beginning(data: bytes | bytearray, start: int, limits: HeadLimits) -> None:
+    if not _BEGINNING.match(data, start):
+        raise HeadError(400, "not HTTP/1")
+    lines = data.count(b"\r\n", start)
+    if data.count(b"\n", start) != lines:
+        raise HeadError(400, "a line ends without CR")
+    if lines > limits.header_count + 1:
+        raise HeadError(431, "too many fields")
+    if len(data) - start > limits.line_bytes:
+        _check_size(data, start, len(data), limits)
+
+
+def _check_size(data: bytes | bytearray, start: int, end: int, limits: HeadLimits) -> None:
+    if end - start > limits.head_bytes:
+        raise HeadError(431, "the head is too large")
+    if any(len(line) > limits.line_bytes for line in data[start:end].split(b"\r\n")):
+        raise HeadError(431, "a line is too long")

@@ -1,0 +1,154 @@
+"""Heads of responses: parsed as strictly as those of requests, made ready for the visitor, written anew."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Final, NoReturn
+
+import attrs
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from rtunnel.wire.http1_faults import response_fault
+from rtunnel.wire.http1_fields import (
+    HOP_BY_HOP,
+    UNTIL_CLOSE,
+    Special,
+    framing,
+    obey_connection,
+    pick_special,
+    special_pattern,
+)
+from rtunnel.wire.http1_head import HeadError
+
+__all__ = ["ResponseHead", "parse_response", "write_response"]
+
+_SPECIAL: Final = special_pattern(HOP_BY_HOP | {b"content-length"})
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?")
+_STARTS: Final = [b"HTTP/1.1 %d " % status for status in range(1000)]
+_BODILESS: Final = frozenset({204, 304})
+
+_ENDS: Final = {
+    (chunked, keep_alive, minor): (b"Transfer-Encoding: chunked\r\n" if chunked else b"") + connection + b"\r\n"
+    for chunked in (False, True)
+    for keep_alive, minor, connection in (
+        (True, 1, b""),
+        (True, 0, b"Connection: keep-alive\r\n"),
+        (False, 1, b"Connection: close\r\n"),
+        (False, 0, b"Connection: close\r\n"),
+    )
+}
+"""How a head ends, by whether its body is chunked, the connection stays, and the visitor's minor version."""
+
+
+@attrs.define
+class ResponseHead:
+    """A response between its target and its visitor.
+
+    :param status: status code.
+    :param reason: reason phrase; may be empty.
+    :param minor: minor version of the target's HTTP/1: 0 or 1.
+    :param fields: the end-to-end fields ready to be written, each line with its CRLF; Content-Length behind all others.
+    :param body: bytes of the body, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
+    :param keep_alive: the target goes on after this exchange.
+    :param upgrade: the protocol that a 101 changes to; empty with every other status.
+    """
+
+    status: int
+    reason: bytes
+    minor: int
+    fields: bytes = attrs.field(repr=False)
+    body: int
+    keep_alive: bool
+    upgrade: bytes = b""
+
+
+def parse_response(head: bytes, method: bytes) -> ResponseHead:
+    """Parse the whole head of a response, from the first byte of its status line to its empty line.
+
+    As strict as :func:`~rtunnel.wire.http1_request.parse_request` where the same can be wrong; two equal lengths, which RFC 9110
+    section 8.6 lets one merge, are refused as well. A length in a 1xx or 204 means nothing and is dropped. Any status from
+    100 to 999 passes.
+
+    :param method: of the request, for the framing of the body depends on it (RFC 9112 section 6.3).
+    :raises HeadError: always with 502.
+    """
+    try:
+        HttpResponseParser(None).feed_data(head)
+    except HttpParserUpgrade:
+        pass
+    except HttpParserError as error:
+        _refuse(head, method, error)
+    try:
+        return _read(head, method)
+    except HeadError as error:
+        raise HeadError(502, error.reason) from None
+
+
+def _read(head: bytes, method: bytes) -> ResponseHead:
+    line_end = head.find(b"\r")
+    minor, status, reason = _status_line(head[:line_end])
+    others, special = pick_special(head[line_end:], _SPECIAL)
+    others, options = obey_connection(others, special)
+    body = framing(special, minor, UNTIL_CLOSE)
+    if status < 200 or status == 204:
+        special.pop(b"content-length", None)
+    fields = _fields(others, body if b"content-length" in special else None)
+    if status < 200 or status in _BODILESS or method == b"HEAD":
+        body = 0
+    upgrade = _upgrade(special, options) if status == 101 else b""
+    keep_alive = (
+        body != UNTIL_CLOSE and b"close" not in options and (minor == 1 or b"keep-alive" in options) and not upgrade
+    )
+    return ResponseHead(status, reason, minor, fields, body, keep_alive, upgrade)
+
+
+@lru_cache(maxsize=128)
+def _status_line(line: bytes) -> tuple[int, int, bytes]:
+    """Targets use few status lines, hence the cache; its size bounds what a strange target can put in."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise HeadError(502, "malformed status line, or neither HTTP/1.0 nor HTTP/1.1")
+    minor, status, reason = match.groups()
+    return int(minor), int(status), reason or b""
+
+
+def _fields(others: bytes, length: int | None) -> bytes:
+    if length is not None:
+        return b"%b\r\nContent-Length: %d\r\n" % (others[2:], length) if others else b"Content-Length: %d\r\n" % length
+    return others[2:] + b"\r\n" if others else b""
+
+
+def _upgrade(special: Special, options: frozenset[bytes]) -> bytes:
+    upgrade = special.get(b"upgrade", b"")
+    if not upgrade or b"upgrade" not in options:
+        raise HeadError(502, "a 101 that does not say what it changes to")
+    return upgrade
+
+
+def _refuse(head: bytes, method: bytes, error: HttpParserError) -> NoReturn:
+    """Say it in our words when we find the fault as well, else in those of llhttp, which are constants."""
+    fault = response_fault(head)
+    if fault is None:
+        try:
+            _read(head, method)
+        except HeadError as found:
+            fault = found
+    raise HeadError(502, fault.reason if fault else f"llhttp: {error}") from None
+
+
+def write_response(head: ResponseHead, *, minor: int, keep_alive: bool, extra: bytes = b"", chunked: bool) -> bytes:
+    """Write the head for the visitor; always as HTTP/1.1 (RFC 9112 section 2.3).
+
+    :param minor: minor version of the visitor's HTTP/1.
+    :param keep_alive: we go on with the visitor after this exchange.
+    :param extra: ready lines of fields that this proxy adds (``Via``).
+    :param chunked: the body leaves in chunks.
+    """
+    if head.upgrade:
+        end = b"Upgrade: %b\r\nConnection: upgrade\r\n\r\n" % head.upgrade
+    elif head.status < 200:
+        end = b"\r\n"
+    else:
+        end = _ENDS[chunked, keep_alive, minor]
+    return b"".join((_STARTS[head.status], head.reason, b"\r\n", head.fields, extra, end))

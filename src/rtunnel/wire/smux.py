@@ -1,0 +1,479 @@
+"""The smux session engine: frames in, events out, no I/O.
+
+smux (xtaci/smux, versions 1 and 2) carries many streams over one ordered byte stream. A frame is eight bytes, little endian,
+``VERSION(1) COMMAND(1) LENGTH(2) STREAM(4)``, then ``LENGTH`` bytes. Version 2 gives each stream a window of its own: the
+receiver tells with UPD how much it consumed and how large its window is.
+
+A :class:`Session` never calls its owner. :meth:`Session.receive` takes bytes and returns events; the sending calls queue
+frames, which :meth:`Session.take_output` hands over. All arithmetic of credit lives here.
+
+Two signals are ours, both a UPD of version 2 that announces a window of zero:
+
+- on a stream it says "the reader is gone, stop sending" (as STOP_SENDING of QUIC, RFC 9000 19.5). smux has no reset, and a FIN
+  alone cannot tell a half-close from a visitor that left in the middle of a download. A peer that does not know the signal finds
+  no room in the window and sends nothing more, which is what was asked for.
+- on stream 0 it says "open no more streams, I am leaving" (as GOAWAY of HTTP/2, RFC 9113 6.8). There is no stream 0, and a peer
+  that does not know the signal ignores updates of streams that it does not know.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from struct import Struct
+from typing import Final
+
+__all__ = [
+    "DATA",
+    "FINISHED",
+    "INITIAL_WINDOW",
+    "LEAVING",
+    "MAX_FRAME",
+    "OPENED",
+    "STOPPED",
+    "WRITABLE",
+    "Event",
+    "Session",
+    "SmuxError",
+]
+
+SYN: Final = 0
+FIN: Final = 1
+PSH: Final = 2
+NOP: Final = 3
+UPD: Final = 4
+
+HEADER: Final = 8
+MAX_FRAME: Final = 65535
+INITIAL_WINDOW: Final = 262144
+"""What a sender assumes of its peer's window until the first UPD (xtaci/smux ``initialPeerWindow``)."""
+FIRST_UPDATE: Final = 65536
+"""Bytes consumed before the first UPD: an exchange smaller than this costs no UPD at all."""
+UNLIMITED: Final = 1 << 62
+MODULUS: Final = 1 << 32
+
+OPENED: Final = 1
+DATA: Final = 2
+FINISHED: Final = 3
+STOPPED: Final = 4
+WRITABLE: Final = 5
+LEAVING: Final = 6
+
+Event = tuple[int, int, bytes]
+"""``(kind, stream id, payload)``; the payload is empty but for :data:`DATA`.
+
+- :data:`OPENED`: the peer opened the stream.
+- :data:`DATA`: bytes of the stream, in order; return the credit with :meth:`Session.consumed`.
+- :data:`FINISHED`: the peer sends no more.
+- :data:`STOPPED`: the peer reads no more; what was queued for it is dropped.
+- :data:`WRITABLE`: all that had waited for credit has become frames.
+- :data:`LEAVING`: the peer wants no more streams (stream id 0).
+"""
+
+_header = Struct("<BBHI")
+_update = Struct("<BBHIII")
+_window = Struct("<II")
+
+
+class SmuxError(Exception):
+    """The peer broke the protocol: the session cannot go on and its connection is to be closed."""
+
+
+class _Stream:
+    """The accounts of one stream; owned by the session from SYN until both sides ended."""
+
+    __slots__ = (
+        "acknowledged",
+        "consumed",
+        "credit",
+        "fin_queued",
+        "fin_received",
+        "fin_sent",
+        "pending",
+        "pending_size",
+        "received",
+        "stopped",
+        "update_at",
+        "written",
+    )
+
+    def __init__(self, credit: int, update_at: int) -> None:
+        self.credit = credit
+        self.written = 0
+        self.pending: deque[bytes | memoryview] | None = None
+        self.pending_size = 0
+        self.received = 0
+        self.consumed = 0
+        self.acknowledged = 0
+        self.update_at = update_at
+        self.fin_queued = False
+        self.fin_sent = False
+        self.fin_received = False
+        self.stopped = False
+
+
+class Session:
+    """One end of a smux session.
+
+    :param opens: whether this end opens streams (the smux client: odd ids from 3 on, as gost numbers them) or accepts them.
+    :param version: 1 or 2; both ends must agree, frames of the other version break the session.
+    :param window: bytes that this end lets a peer send ahead on each stream (version 2; gost ``mux.maxStreamBuffer``).
+    :param frame_size: most bytes of payload in a frame that this end sends; any size up to 65535 is received.
+    :param receive_buffer: bytes that may wait unconsumed in a whole session of version 1 before :attr:`congested` is true.
+    :param max_streams: streams that the peer may have open at once; one more is given up as by :meth:`abort` and counted
+        in :attr:`refused`.
+    """
+
+    __slots__ = (
+        "_buffered",
+        "_cut_size",
+        "_cut_stream",
+        "_frame_size",
+        "_limit",
+        "_max_streams",
+        "_next_id",
+        "_opens",
+        "_out",
+        "_partial",
+        "_receive_buffer",
+        "_streams",
+        "_version",
+        "_window",
+        "queued",
+        "refused",
+    )
+
+    def __init__(
+        self,
+        *,
+        opens: bool,
+        version: int = 2,
+        window: int = 1 << 20,
+        frame_size: int = 32768,
+        receive_buffer: int = 4 << 20,
+        max_streams: int = 65536,
+    ) -> None:
+        if version not in (1, 2):
+            raise ValueError(f"smux version {version}: must be 1 or 2")
+        if not 0 < frame_size <= MAX_FRAME:
+            raise ValueError(f"smux frame size {frame_size}: must be 1 to {MAX_FRAME}")
+        if not 0 < window < 1 << 31:
+            raise ValueError(f"smux window {window}: must be 1 to {(1 << 31) - 1}")
+        self._opens = opens
+        self._version = version
+        self._window = window
+        self._limit = max(window, INITIAL_WINDOW) if version == 2 else UNLIMITED
+        self._frame_size = frame_size
+        self._receive_buffer = receive_buffer
+        self._max_streams = max_streams
+        self._next_id = 1 if opens else 0
+        self._streams: dict[int, _Stream] = {}
+        self._out: list[bytes | memoryview] = []
+        self._partial = b""
+        self._cut_stream = 0
+        self._cut_size = 0
+        self._buffered = 0
+        self.queued = 0
+        """Bytes of payload framed since the last :meth:`take_output`."""
+        self.refused = 0
+        """Streams of the peer refused because of ``max_streams``."""
+
+    @property
+    def version(self) -> int:
+        """The smux version of the session."""
+        return self._version
+
+    @property
+    def streams(self) -> int:
+        """Streams known: neither ended on both sides nor given up."""
+        return len(self._streams)
+
+    @property
+    def congested(self) -> bool:
+        """Whether a session of version 1 holds so much unconsumed that its connection should not be read for now."""
+        return self._buffered > self._receive_buffer
+
+    # -- sending
+
+    def open(self) -> int:
+        """Open a stream and return its id.
+
+        :raises SmuxError: when the ids of the session are used up.
+        """
+        if self._next_id >= MODULUS - 2:
+            raise SmuxError("the stream ids of the session are used up")
+        self._next_id += 2
+        stream_id = self._next_id
+        self._streams[stream_id] = self._new_stream()
+        self._out.append(_header.pack(self._version, SYN, 0, stream_id))
+        return stream_id
+
+    def waiting(self, stream_id: int) -> int:
+        """Bytes of a stream that wait for credit."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.pending_size
+
+    def send(self, stream_id: int, data: bytes) -> int:
+        """Queue bytes of a stream; what exceeds the peer's window waits here for credit.
+
+        :returns: how many bytes of the stream wait for credit now; 0 when all were framed.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.fin_queued:
+            return 0
+        size = len(data)
+        if size <= stream.credit and size <= self._frame_size and stream.pending is None:
+            if size:
+                stream.credit -= size
+                stream.written += size
+                self.queued += size
+                self._out.append(_header.pack(self._version, PSH, size, stream_id))
+                self._out.append(data)
+            return 0
+        if not size:
+            return stream.pending_size
+        if stream.pending is None:
+            stream.pending = deque()
+        stream.pending.append(data)
+        stream.pending_size += size
+        self._frame_pending(stream_id, stream)
+        return stream.pending_size
+
+    def finish(self, stream_id: int) -> None:
+        """End our direction of a stream with FIN, after all that still waits for credit."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.fin_queued:
+            return
+        stream.fin_queued = True
+        if stream.pending is None:
+            self._send_fin(stream_id, stream)
+
+    def stop(self, stream_id: int) -> None:
+        """Tell the peer that nothing more is read of a stream (a window of zero); our own direction goes on.
+
+        Version 1 cannot say it: there all that still comes is dropped, so that it does not hold up the other streams.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.fin_received or stream.stopped:
+            return
+        stream.stopped = True
+        if self._version == 1:
+            self._buffered -= stream.received - stream.consumed
+            stream.consumed = stream.received
+            return
+        self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, 0))
+
+    def abort(self, stream_id: int) -> None:
+        """Give a stream up at once: drop what waits, stop the peer, FIN, and forget it; later frames of it are ignored."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        self.stop(stream_id)
+        if not stream.fin_sent:
+            self._out.append(_header.pack(self._version, FIN, 0, stream_id))
+        self._forget(stream_id, stream)
+
+    def consumed(self, stream_id: int, size: int) -> None:
+        """Return credit: the application took ``size`` bytes of a stream.
+
+        A UPD is sent lazily: first after 64 KiB (or half a smaller window), then each time half of the window was consumed.
+        """
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.stopped:
+            # a window announced after the one of zero would let the peer send again
+            return
+        stream.consumed += size
+        if self._version == 1:
+            self._buffered -= size
+        elif stream.consumed - stream.acknowledged >= stream.update_at and not stream.fin_received:
+            stream.acknowledged = stream.consumed
+            stream.update_at = max(1, self._window // 2)
+            self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, self._window))
+
+    def ping(self) -> None:
+        """Queue a NOP: any frame is a sign of life for the peer."""
+        self._out.append(_header.pack(self._version, NOP, 0, 0))
+
+    def leave(self) -> None:
+        """Tell the peer that no more streams are wanted; those under way go on. Version 1 has no way to say it."""
+        if self._version == 2:
+            self._out.append(_update.pack(self._version, UPD, 8, 0, 0, 0))
+
+    def take_output(self) -> bytes:
+        """Return all that is to be sent now, and forget it."""
+        out = self._out
+        if not out:
+            return b""
+        self._out = []
+        self.queued = 0
+        return b"".join(out)
+
+    # -- receiving
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take bytes from the peer, cut anywhere.
+
+        Payload is passed on as it comes, a frame that is cut gives several :data:`DATA` events.
+
+        :raises SmuxError: for anything that the protocol does not allow; the session is then over.
+        """
+        events: list[Event] = []
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        size = len(data)
+        position = 0
+        if self._cut_size:
+            position = min(self._cut_size, size)
+            self._cut_size -= position
+            self._receive_data(self._cut_stream, data[:position], events)
+        streams = self._streams
+        version = self._version
+        unpack = _header.unpack_from
+        limit = self._limit
+        while size - position >= HEADER:
+            frame_version, command, length, stream_id = unpack(data, position)
+            if frame_version != version:
+                raise SmuxError(f"frame of smux version {frame_version} in a session of version {version}")
+            if command == PSH:
+                start = position + HEADER
+                position = start + length
+                if position > size:
+                    self._cut_stream = stream_id
+                    self._cut_size = position - size
+                payload = data[start:position]
+                # _receive_data() of the common case, inlined: this is the hottest loop of the engine
+                stream = streams.get(stream_id)
+                if stream is not None and version == 2 and payload and not stream.fin_received:
+                    stream.received += len(payload)
+                    if stream.received - stream.acknowledged > limit:
+                        raise SmuxError(f"stream {stream_id} was sent more than its window")
+                    events.append((DATA, stream_id, payload))
+                elif stream is not None:
+                    self._receive_data(stream_id, payload, events)
+            elif command == UPD and version == 2:
+                if length != 8:
+                    raise SmuxError(f"UPD of {length} bytes, must be 8")
+                if size - position < HEADER + 8:
+                    break
+                consumed, window = _window.unpack_from(data, position + HEADER)
+                position += HEADER + 8
+                self._receive_update(stream_id, consumed, window, events)
+            else:
+                self._receive_signal(command, length, stream_id, events)
+                position += HEADER
+        if position < size:
+            self._partial = data[position:]
+        return events
+
+    def _receive_data(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.fin_received or not payload:
+            return
+        stream.received += len(payload)
+        if stream.received - stream.acknowledged > self._limit:
+            raise SmuxError(f"stream {stream_id} was sent more than its window")
+        if self._version == 1:
+            if stream.stopped:
+                stream.consumed = stream.received
+                return
+            self._buffered += len(payload)
+        events.append((DATA, stream_id, payload))
+
+    def _receive_update(self, stream_id: int, consumed: int, window: int, events: list[Event]) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if stream_id == 0 and window == 0:
+                events.append((LEAVING, 0, b""))
+            return
+        in_flight = (stream.written - consumed) % MODULUS
+        if in_flight >= 1 << 31 or in_flight > stream.written:
+            raise SmuxError(f"stream {stream_id}: more consumed than was sent")
+        if window == 0:
+            self._receive_stop(stream_id, stream, events)
+            return
+        stream.credit = window - in_flight
+        if stream.pending is not None and stream.credit > 0:
+            self._frame_pending(stream_id, stream)
+            if stream.pending is None:
+                events.append((WRITABLE, stream_id, b""))
+
+    def _receive_stop(self, stream_id: int, stream: _Stream, events: list[Event]) -> None:
+        stream.pending = None
+        stream.pending_size = 0
+        stream.credit = 0
+        events.append((STOPPED, stream_id, b""))
+        if not stream.fin_sent:
+            stream.fin_queued = True
+            self._send_fin(stream_id, stream)
+
+    def _receive_signal(self, command: int, length: int, stream_id: int, events: list[Event]) -> None:
+        """Take a frame without payload: SYN, FIN or NOP."""
+        if command not in (SYN, FIN, NOP):
+            raise SmuxError(f"unknown command {command}")
+        if length:
+            raise SmuxError(f"command {command} with {length} bytes of payload")
+        if command == SYN:
+            self._receive_syn(stream_id, events)
+        elif command == FIN:
+            stream = self._streams.get(stream_id)
+            if stream is not None and not stream.fin_received:
+                stream.fin_received = True
+                events.append((FINISHED, stream_id, b""))
+                if stream.fin_sent:
+                    self._forget(stream_id, stream)
+
+    def _receive_syn(self, stream_id: int, events: list[Event]) -> None:
+        if stream_id in self._streams:
+            raise SmuxError(f"stream {stream_id} was opened twice")
+        if stream_id & 1 == self._opens or not stream_id:
+            raise SmuxError(f"the peer opened stream {stream_id}, whose id is ours to give")
+        if len(self._streams) >= self._max_streams:
+            self.refused += 1
+            if self._version == 2:
+                # what the peer sends finds no reader here: without this it would wait for credit for ever
+                self._out.append(_update.pack(self._version, UPD, 8, stream_id, 0, 0))
+            self._out.append(_header.pack(self._version, FIN, 0, stream_id))
+            return
+        self._streams[stream_id] = self._new_stream()
+        events.append((OPENED, stream_id, b""))
+
+    # -- accounts
+
+    def _new_stream(self) -> _Stream:
+        if self._version == 1:
+            return _Stream(UNLIMITED, UNLIMITED)
+        return _Stream(INITIAL_WINDOW, max(1, min(FIRST_UPDATE, self._window // 2)))
+
+    def _frame_pending(self, stream_id: int, stream: _Stream) -> None:
+        """Turn what waits into frames, as far as the credit goes; then FIN if that was asked for."""
+        pending = stream.pending
+        if pending is None:
+            return
+        while pending and stream.credit > 0:
+            data = pending.popleft()
+            size = min(len(data), stream.credit, self._frame_size)
+            if size < len(data):
+                view = memoryview(data)
+                pending.appendleft(view[size:])
+                data = view[:size]
+            stream.credit -= size
+            stream.written += size
+            stream.pending_size -= size
+            self.queued += size
+            self._out.append(_header.pack(self._version, PSH, size, stream_id))
+            self._out.append(data)
+        if not pending:
+            stream.pending = None
+            if stream.fin_queued:
+                self._send_fin(stream_id, stream)
+
+    def _send_fin(self, stream_id: int, stream: _Stream) -> None:
+        stream.fin_sent = True
+        self._out.append(_header.pack(self._version, FIN, 0, stream_id))
+        if stream.fin_received:
+            self._forget(stream_id, stream)
+
+    def _forget(self, stream_id: int, stream: _Stream) -> None:
+        del self._streams[stream_id]
+        if self._version == 1:
+            self._buffered -= stream.received - stream.consumed
