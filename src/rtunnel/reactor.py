@@ -1,0 +1,77 @@
+"""A reactor for many small messages: Twisted's epoll reactor with an end-of-turn hook.
+
+Two things differ from :class:`twisted.internet.epollreactor.EPollReactor`:
+
+- :meth:`TurnReactor.end_of_turn` runs a callable once, when all events that the last poll brought were handled: whoever writes
+  frames into a link during the turn has them leave as one message, without a timer of its own for each.
+- events are dispatched directly, not through ``log.callWithLogger``, whose context switch costs more than the dispatch.
+
+Chosen with ``twistd --reactor rtunnel`` (a Reactor plugin); everything works, a little slower, on any stock reactor, see
+:func:`rtunnel.tunnel.turn.end_of_turn`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.epollreactor import EPollReactor
+from twisted.logger import Logger
+
+__all__ = ["TurnReactor", "install"]
+
+_log = Logger()
+
+
+class TurnReactor(EPollReactor):
+    """An epoll reactor that knows when a turn ends."""
+
+    def __init__(self) -> None:
+        self._ends: list[Callable[[], None]] = []
+        super().__init__()  # type: ignore[no-untyped-call]
+
+    def end_of_turn(self, call: Callable[[], None]) -> None:
+        """Call once, without arguments, when the events at hand are handled and before the reactor waits again."""
+        self._ends.append(call)
+
+    def _end_turn(self) -> None:
+        while self._ends:
+            ends, self._ends = self._ends, []
+            for call in ends:
+                try:
+                    call()
+                except Exception:
+                    _log.failure("error at the end of a turn")
+
+    def doPoll(self, timeout: float | None) -> None:
+        """Poll once, dispatch what came, end the turn."""
+        if self._ends:
+            # left by timed calls, which run between two polls
+            self._end_turn()
+        try:
+            ready = self._poller.poll(-1 if timeout is None else timeout, max(len(self._selectables), 1))
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                return
+            raise
+        selectables = self._selectables
+        dispatch = self._doReadOrWrite
+        for descriptor, event in ready:
+            selectable: Any = selectables.get(descriptor)
+            if selectable is not None:
+                dispatch(selectable, descriptor, event)
+        if self._ends:
+            self._end_turn()
+
+    # the name under which Twisted's main loop calls it
+    doIteration = doPoll
+
+
+def install() -> TurnReactor:
+    """Install the reactor as the process's one (what a Reactor plugin's module must offer)."""
+    from twisted.internet.main import installReactor
+
+    reactor = TurnReactor()
+    installReactor(reactor)
+    return reactor

@@ -1,0 +1,176 @@
+"""TCP sockets that write at once.
+
+Twisted's ``transport.write`` puts bytes into a buffer and asks the reactor for a write event, which costs two epoll_ctl calls and
+a turn of latency for each small message. Here ``write`` tries the socket first and leaves to Twisted only what the kernel did
+not take; order, backpressure and errors stay as they are.
+
+The listening port and the client connector are Twisted's own with another transport class. The details relied on
+(``dataBuffer``, ``_tempDataLen``, ``Port.transport``, ``Connector._makeTransport``) are named in a test; with :data:`AT_ONCE` off,
+or on a reactor that is not made of sockets, everything is stock Twisted.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from typing import Any, cast
+
+from twisted.internet import defer
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocol,
+    IProtocolFactory,
+    IReactorFDSet,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.tcp import Client, Connector, Server
+from zope.interface import directlyProvides, implementer, providedBy
+
+__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "listen_tcp", "plain_address"]
+
+AT_ONCE = True
+"""Whether sockets write at once."""
+
+
+class _WriteAtOnce:
+    """Mixed in before Twisted's transport class."""
+
+    def write(self, data: bytes) -> None:
+        """Send now what the kernel takes; the rest waits in Twisted's buffer."""
+        connection = cast(Any, self)
+        if (
+            connection.dataBuffer
+            or connection.TLS
+            or connection._tempDataLen
+            or not connection.connected
+            or connection.disconnecting
+            or connection._writeDisconnecting
+            or connection._writeDisconnected
+        ):
+            super().write(data)
+            return
+        try:
+            sent = connection.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            # Twisted meets the same error in its own time, and reports it as it always does
+            sent = 0
+        if sent < len(data):
+            super().write(data[sent:] if sent else data)
+
+
+class AtOnceServer(_WriteAtOnce, Server):  # type: ignore[misc]
+    """An accepted connection."""
+
+
+class AtOnceClient(_WriteAtOnce, Client):  # type: ignore[misc]
+    """A connection that we opened."""
+
+
+class AtOnceConnector(Connector):
+    """Makes connections that write at once."""
+
+    def _makeTransport(self) -> Client:
+        return AtOnceClient(self.host, self.port, self.bindAddress, self, self.reactor)
+
+
+class _AtOnceReactor:
+    """A reactor whose ``connectTCP`` makes connections that write at once; the rest is the reactor beneath."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        directlyProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None) -> Any:
+        connector = AtOnceConnector(host, port, factory, timeout, bindAddress, self._reactor)
+        connector.connect()
+        return connector
+
+
+def _connecting_reactor(reactor: Any) -> Any:
+    return _AtOnceReactor(reactor) if AT_ONCE and IReactorFDSet.providedBy(reactor) else reactor
+
+
+def plain_address(host: str) -> str:
+    """Write an IPv4 address that a dual-stack socket shows as ``::ffff:192.0.2.1`` the plain way."""
+    return host[7:] if host.startswith("::ffff:") and "." in host else host
+
+
+def listen_tcp(reactor: Any, host: str, port: int, factory: Any, backlog: int = 1024) -> IListeningPort:
+    """Listen, synchronously.
+
+    :param host: address to bind; empty for every address of both families where the system has IPv6.
+    :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
+    """
+    try:
+        listening = reactor.listenTCP(port, factory, backlog, host or "::")
+    except (CannotListenError, OSError) as error:
+        if host or not _no_ipv6(error):
+            raise
+        listening = reactor.listenTCP(port, factory, backlog, "")
+    if AT_ONCE and IReactorFDSet.providedBy(reactor):
+        listening.transport = AtOnceServer
+    return cast(IListeningPort, listening)
+
+
+def _no_ipv6(error: Exception) -> bool:
+    cause = getattr(error, "socketError", error)
+    return getattr(cause, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or not socket.has_ipv6
+
+
+@implementer(IStreamServerEndpoint)
+class SocketServerEndpoint:
+    """Listens on a TCP port.
+
+    :param host: address to bind; empty for every address.
+    """
+
+    def __init__(self, reactor: Any, host: str, port: int) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+
+    def listen(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IListeningPort]:
+        """Listen; the Deferred has fired already, with the port or with a CannotListenError."""
+        return defer.execute(listen_tcp, self._reactor, self._host, self._port, protocolFactory)
+
+
+@implementer(IStreamClientEndpoint)
+class SocketClientEndpoint:
+    """Connects to a host and TCP port; names are resolved anew for each connect, both families are tried.
+
+    :param timeout: seconds that one address may take.
+    """
+
+    def __init__(self, reactor: Any, host: str, port: int, timeout: float = 10.0) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._timeout = timeout
+
+    def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
+        """Connect."""
+        return self._endpoint().connect(protocolFactory).addCallback(_unwrapped)
+
+    def _endpoint(self) -> IStreamClientEndpoint:
+        reactor = _connecting_reactor(self._reactor)
+        if isIPAddress(self._host):
+            return TCP4ClientEndpoint(reactor, self._host, self._port, timeout=self._timeout)
+        if isIPv6Address(self._host):
+            return TCP6ClientEndpoint(reactor, self._host, self._port, timeout=self._timeout)
+        return HostnameEndpoint(reactor, self._host, self._port, timeout=self._timeout, attemptDelay=0.3)
+
+
+def _unwrapped(protocol: Any) -> Any:
+    """Take Twisted's wrapper, which only serves the connecting, out of the way of every byte that follows."""
+    if isinstance(protocol.transport, AtOnceClient):
+        protocol.transport.protocol = protocol
+    return protocol

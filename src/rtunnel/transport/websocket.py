@@ -1,0 +1,561 @@
+"""The WebSocket as a byte stream: the only module that knows autobahn.
+
+Message boundaries carry no meaning (gost sends a message per smux frame and reads whatever comes), so a WebSocket is a transport
+like any other: a Protocol sits on a :class:`WebSocketTransport` and neither knows frames.
+
+autobahn does the handshake, control frames and the closing. Binary frames take a path of our own (:data:`FAST`), which costs less
+than a microsecond a message where the general one costs ten: it hands payload on as it comes, also of half a frame. Without
+FAST autobahn's ``onMessage`` and ``sendMessage`` do the same work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from os import urandom
+from struct import Struct
+from typing import Any, cast
+
+from autobahn.twisted.websocket import (
+    WebSocketClientFactory,
+    WebSocketClientProtocol,
+    WebSocketServerFactory,
+    WebSocketServerProtocol,
+)
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from autobahn.websocket.xormasker import create_xor_masker
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed, ConnectionDone
+from twisted.internet.interfaces import (
+    IConsumer,
+    IProtocol,
+    IProtocolFactory,
+    IPushProducer,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+    ITransport,
+)
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["FAST", "UpgradeRefused", "WebSocketClientEndpoint", "WebSocketServerEndpoint", "WebSocketTransport"]
+
+FAST = True
+"""Whether binary frames take the path of our own; for tests and for an autobahn whose details have changed."""
+
+MAX_HEAD = 65536
+"""Bytes of an upgrade request or answer; more is cut off."""
+MAX_MESSAGE = 1 << 20
+"""Bytes of payload in one message that we send; also what autobahn collects when FAST is off, times sixteen."""
+CLOSE_TIMEOUT = 5.0
+"""Seconds that a peer may take to answer our close frame."""
+
+BINARY = 0x82
+CONTINUED = 0x00
+_length16 = Struct(">BBH")
+_length64 = Struct(">BBQ")
+_read16 = Struct(">H")
+_read64 = Struct(">Q")
+
+Mask = Callable[[bytes, bytes], bytes]
+
+
+def _autobahn_mask(data: bytes, key: bytes) -> bytes:
+    return cast(bytes, create_xor_masker(key, len(data)).process(data))
+
+
+def _best_mask() -> Mask:
+    """The C function of ``websockets`` where it is installed (three times the speed of autobahn's), else autobahn's."""
+    try:
+        from websockets.speedups import apply_mask
+    except ImportError:
+        return _autobahn_mask
+    return cast(Mask, apply_mask)
+
+
+mask = _best_mask()
+
+
+class UpgradeRefused(ConnectionClosed):
+    """The other end did not become a WebSocket.
+
+    :ivar status: the HTTP status it answered, or None when it answered something else or closed the connection.
+    :ivar reason: the same in words.
+    """
+
+    def __init__(self, status: int | None, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class WebSocketTransport:
+    """One end of an open WebSocket as the transport of ``upper``; owned by the autobahn protocol beneath.
+
+    It ends with ``connectionLost`` of ``upper``: ConnectionDone after a proper close handshake, else the reason.
+    """
+
+    __slots__ = ("_closing", "_keys", "_masked", "_socket", "below", "disconnecting", "upper")
+
+    def __init__(self, below: Any, *, masked: bool) -> None:
+        self.below = below
+        self.upper: Any = None
+        self.disconnecting = False
+        self._socket = below.transport
+        self._masked = masked
+        self._keys = b""
+
+    def write(self, data: bytes) -> None:
+        """Send bytes as one binary message (more than :data:`MAX_MESSAGE`: as several)."""
+        if self.disconnecting:
+            return
+        while len(data) > MAX_MESSAGE:
+            self._send(data[:MAX_MESSAGE])
+            data = data[MAX_MESSAGE:]
+        if data:
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        if not FAST:
+            self.below.sendMessage(data, isBinary=True)
+            return
+        size = len(data)
+        flag = 0x80 if self._masked else 0
+        if size < 126:
+            head = bytes((BINARY, flag | size))
+        elif size < 65536:
+            head = _length16.pack(BINARY, flag | 126, size)
+        else:
+            head = _length64.pack(BINARY, flag | 127, size)
+        if self._masked:
+            key = self._next_key()
+            data = key + mask(data, key)
+        self._socket.write(head + data)
+
+    def _next_key(self) -> bytes:
+        """A fresh masking key from the system's random source (RFC 6455 5.3), fetched for a thousand frames at a time."""
+        if not self._keys:
+            self._keys = urandom(4096)
+        key, self._keys = self._keys[:4], self._keys[4:]
+        return key
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send several pieces as one message."""
+        self.write(b"".join(data))
+
+    def ping(self) -> None:
+        """Ask for a sign of life; the pong calls ``heard`` of the upper protocol, if it has one."""
+        if not self.disconnecting:
+            self.below.sendPing()
+
+    def loseConnection(self) -> None:
+        """Send what was written, then close with a close frame, then the connection; a peer that does not answer is cut off."""
+        if self.disconnecting:
+            return
+        self.disconnecting = True
+        self.below.begin_close()
+
+    def abortConnection(self) -> None:
+        """Cut the connection."""
+        self.disconnecting = True
+        self._socket.abortConnection()
+
+    def loseWriteConnection(self) -> None:
+        """A WebSocket has no half-close: the same as :meth:`loseConnection`."""
+        self.loseConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Have a producer paused when the connection is behind."""
+        self._socket.registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+        self._socket.unregisterProducer()
+
+    def pauseProducing(self) -> None:
+        """Read nothing for now."""
+        self._socket.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """Read on."""
+        self._socket.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """The consumer is gone."""
+        self.loseConnection()
+
+    def getPeer(self) -> Any:
+        """The address of the other end of the connection."""
+        return self._socket.getPeer()
+
+    def getHost(self) -> Any:
+        """The address of this end of the connection."""
+        return self._socket.getHost()
+
+
+class _ByteStream:
+    """What our server and client protocols share: bytes up, frames down. Mixed in before autobahn's class.
+
+    The details of autobahn that it relies on (``state``, ``data``, ``current_frame``, ``_dataReceived``) are named in a test.
+    """
+
+    _masked = False
+    _stream: WebSocketTransport | None = None
+    _head_timer: Any = None
+    _close_timer: Any = None
+    # the frame whose payload is being received
+    _rest = 0
+    _key = b""
+    _offset = 0
+    # the beginning of a frame head, or of a control frame
+    _partial = b""
+    _fragmented = False
+
+    def begin_handshake(self, seconds: float) -> None:
+        """Cut the connection when the upgrade takes longer."""
+        self._head_timer = self.factory.reactor.callLater(seconds, self._handshake_expired)  # type: ignore[attr-defined]
+
+    def _handshake_expired(self) -> None:
+        self._head_timer = None
+        self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def begin_close(self) -> None:
+        """Start the closing handshake, which has :data:`CLOSE_TIMEOUT`."""
+        self.transport.unregisterProducer()  # type: ignore[attr-defined]
+        if self.state == self.STATE_OPEN:  # type: ignore[attr-defined]
+            self.sendClose(1000)  # type: ignore[attr-defined]
+        self._close_timer = self.factory.reactor.callLater(  # type: ignore[attr-defined]
+            CLOSE_TIMEOUT, self._close_expired
+        )
+
+    def _close_expired(self) -> None:
+        self._close_timer = None
+        self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def _cancel_timers(self) -> None:
+        for timer in (self._head_timer, self._close_timer):
+            if timer is not None:
+                timer.cancel()
+        self._head_timer = self._close_timer = None
+
+    # -- called by autobahn
+
+    def onOpen(self) -> None:
+        """The upgrade is done: put the upper protocol on."""
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+        self.transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
+        stream = self._stream = WebSocketTransport(self, masked=self._masked)
+        stream.upper = self.build_upper()
+        if stream.upper is None:
+            stream.loseConnection()
+        else:
+            stream.upper.makeConnection(stream)
+            self.opened(stream.upper)
+
+    def build_upper(self) -> Any:
+        """Build the protocol that sits on the stream."""
+        raise NotImplementedError
+
+    def opened(self, upper: Any) -> None:
+        """The upper protocol is connected."""
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """A whole message, received by autobahn: the plain path."""
+        if not isBinary:
+            self.sendClose(3003, "binary messages only")  # type: ignore[attr-defined]
+        elif payload:
+            self._deliver(payload)
+
+    def onPong(self, payload: bytes) -> None:
+        """A sign of life."""
+        heard = getattr(self._stream.upper, "heard", None) if self._stream is not None else None
+        if heard is not None:
+            heard()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """The connection is gone."""
+        self._cancel_timers()
+        stream = self._stream
+        if stream is None or stream.upper is None:
+            return
+        stream.disconnecting = True
+        upper, stream.upper = stream.upper, None
+        upper.connectionLost(Failure(ConnectionDone()) if wasClean else Failure(ConnectionClosed(reason)))
+
+    # -- bytes of the connection
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes of the connection: ours when it is open and binary, autobahn's otherwise."""
+        if self._rest or self._partial or (FAST and self._idle()):
+            self._receive(data)
+            return
+        self._dataReceived(data)  # type: ignore[attr-defined]
+        if self._stream is None and len(self.data) > MAX_HEAD:  # type: ignore[attr-defined]
+            self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def _idle(self) -> bool:
+        """Whether autobahn is open and holds no part of a frame or message."""
+        return (
+            self.state == self.STATE_OPEN  # type: ignore[attr-defined]
+            and not self.data  # type: ignore[attr-defined]
+            and self.current_frame is None  # type: ignore[attr-defined]
+            and not self.inside_message  # type: ignore[attr-defined]
+        )
+
+    def _deliver(self, payload: bytes) -> None:
+        stream = self._stream
+        if stream is not None and stream.upper is not None:
+            stream.upper.dataReceived(payload)
+
+    def _receive(self, data: bytes) -> None:
+        """Take frames apart; payload goes up as it comes, control frames and all that is wrong go to autobahn, whole."""
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        position = 0
+        size = len(data)
+        if self._rest:
+            position = min(self._rest, size)
+            self._rest -= position
+            self._deliver_payload(data[:position])
+        while position < size:
+            first = data[position]
+            if first & 0x70 or (first & 0x0F) not in (0, 2) or (first & 0x0F == 2) == self._fragmented:
+                position = self._receive_control(data, position)
+                if position < 0:
+                    return
+                continue
+            start = position + 2
+            if size < start:
+                break
+            second = data[position + 1]
+            length = second & 0x7F
+            if length == 126:
+                start += 2
+                if size < start:
+                    break
+                length = _read16.unpack_from(data, start - 2)[0]
+            elif length == 127:
+                start += 8
+                if size < start:
+                    break
+                length = _read64.unpack_from(data, start - 8)[0]
+            if (second >= 0x80) == self._masked:
+                # masked by a server or not masked by a client: RFC 6455 5.1
+                self._leave_to_autobahn(data[position:])
+                return
+            if second >= 0x80:
+                start += 4
+                if size < start:
+                    break
+                self._key = data[start - 4 : start]
+                self._offset = 0
+            self._fragmented = first < 0x80
+            position = start + length
+            if position > size:
+                self._rest = position - size
+            if length:
+                self._deliver_payload(data[start:position])
+        else:
+            return
+        self._partial = data[position:]
+
+    def _deliver_payload(self, payload: bytes) -> None:
+        if not self._masked:
+            offset = self._offset
+            self._offset = (offset + len(payload)) & 3
+            key = self._key
+            payload = mask(payload, key[offset:] + key[:offset] if offset else key)
+        if payload:
+            self._deliver(payload)
+
+    def _receive_control(self, data: bytes, position: int) -> int:
+        """Give autobahn a control frame, when it is whole; return the position after it, or -1 when no more is to be done."""
+        first = data[position]
+        if first & 0xF0 != 0x80 or first & 0x0F not in (8, 9, 10):
+            self._leave_to_autobahn(data[position:])
+            return -1
+        if len(data) - position < 2:
+            self._partial = data[position:]
+            return -1
+        second = data[position + 1]
+        end = position + 2 + (second & 0x7F) + (4 if second >= 0x80 else 0)
+        if second & 0x7F > 125:
+            self._leave_to_autobahn(data[position:])
+            return -1
+        if end > len(data):
+            self._partial = data[position:]
+            return -1
+        self._dataReceived(data[position:end])  # type: ignore[attr-defined]
+        if self.state != self.STATE_OPEN:  # type: ignore[attr-defined]
+            return -1
+        return end
+
+    def _leave_to_autobahn(self, data: bytes) -> None:
+        """Something that is not ours to judge: autobahn knows which error it is."""
+        self._dataReceived(data)  # type: ignore[attr-defined]
+        if self._idle():
+            # autobahn found it in order (an empty text message, say), but this stream is binary
+            self.sendClose(3003, "binary messages only")  # type: ignore[attr-defined]
+
+
+class _ServerProtocol(_ByteStream, WebSocketServerProtocol):  # type: ignore[misc]
+    """One WebSocket accepted by a :class:`WebSocketServerEndpoint`."""
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.begin_handshake(self.factory.handshake_timeout)
+
+    def onConnect(self, request: ConnectionRequest) -> None:
+        """Accept the upgrade at our path only; any origin, since no browser has credentials here."""
+        if request.path != self.factory.stream_path:
+            raise ConnectionDeny(404, "no tunnel listens at this path")
+
+    def build_upper(self) -> Any:
+        return self.factory.upper.buildProtocol(self.transport.getPeer())
+
+
+class _ClientProtocol(_ByteStream, WebSocketClientProtocol):  # type: ignore[misc]
+    """The one WebSocket of a :class:`WebSocketClientEndpoint`'s connect."""
+
+    _masked = True
+
+    def connectionMade(self) -> None:
+        super().connectionMade()
+        self.begin_handshake(self.factory.handshake_timeout)
+
+    def build_upper(self) -> Any:
+        return self.factory.upper.buildProtocol(self.transport.getPeer())
+
+    def opened(self, upper: Any) -> None:
+        waiting, self.factory.waiting = self.factory.waiting, None
+        if waiting is not None:
+            waiting.callback(upper)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        super().connectionLost(reason)
+        waiting, self.factory.waiting = self.factory.waiting, None
+        if waiting is not None:
+            waiting.errback(Failure(self._refusal()))
+
+    def _refusal(self) -> UpgradeRefused:
+        """Say why the upgrade failed, from what the other end answered."""
+        words = (getattr(self, "http_status_line", None) or "").split(None, 2)
+        if len(words) >= 2 and words[0].startswith("HTTP/") and words[1].isdigit() and words[1] != "101":
+            return UpgradeRefused(int(words[1]), f"the upgrade was answered with {' '.join(words[1:])[:80]}")
+        if words:
+            return UpgradeRefused(None, f"the upgrade failed: {self.wasNotCleanReason}")
+        return UpgradeRefused(None, "the connection closed before the upgrade was answered")
+
+
+def _set_options(factory: Any) -> None:
+    """All of autobahn's limits and timers, in one place: its timers follow a global reactor, so none of them is used."""
+    common = {
+        "autoPingInterval": 0,
+        "openHandshakeTimeout": 0,
+        "closeHandshakeTimeout": 0,
+        "maxFramePayloadSize": MAX_MESSAGE * 16,
+        "maxMessagePayloadSize": MAX_MESSAGE * 16,
+        "failByDrop": False,
+        "echoCloseCodeReason": False,
+        "utf8validateIncoming": False,
+        "tcpNoDelay": True,
+    }
+    if factory.isServer:
+        factory.setProtocolOptions(webStatus=False, versions=[13], allowedOrigins=["*"], serveFlashSocketPolicy=False, **common)
+    else:
+        factory.setProtocolOptions(serverConnectionDropTimeout=0, **common)
+
+
+@implementer(IStreamServerEndpoint)
+class WebSocketServerEndpoint:
+    """Listens for WebSockets at one path over another endpoint.
+
+    :param under: where the connections come from.
+    :param reactor: for the timers.
+    :param path: the path of the upgrade; any other is answered with 404.
+    :param handshake_timeout: seconds that the upgrade may take.
+    """
+
+    def __init__(self, under: IStreamServerEndpoint, *, reactor: Any, path: str = "/ws", handshake_timeout: float = 15.0) -> None:
+        self._under = under
+        self._reactor = reactor
+        self._path = path
+        self._handshake_timeout = handshake_timeout
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Listen; each accepted WebSocket gets a protocol of the factory."""
+        factory = WebSocketServerFactory(reactor=self._reactor)
+        factory.noisy = False
+        factory.protocol = _ServerProtocol
+        factory.server = "rtunnel"
+        factory.upper = protocolFactory
+        factory.stream_path = self._path
+        factory.handshake_timeout = self._handshake_timeout
+        _set_options(factory)
+        return cast("Deferred[Any]", self._under.listen(factory))
+
+
+@implementer(IStreamClientEndpoint)
+class WebSocketClientEndpoint:
+    """Opens a WebSocket over another endpoint; ``connect`` fires when the peer has accepted the upgrade, not before.
+
+    :param under: how to reach the server.
+    :param reactor: for the timers.
+    :param host: Host of the upgrade request (the Ingress finds its rule by it).
+    :param port: port in the Host.
+    :param path: path of the upgrade request.
+    :param handshake_timeout: seconds that the upgrade may take.
+    """
+
+    def __init__(
+        self,
+        under: IStreamClientEndpoint,
+        *,
+        reactor: Any,
+        host: str,
+        port: int,
+        path: str = "/ws",
+        handshake_timeout: float = 15.0,
+    ) -> None:
+        self._under = under
+        self._reactor = reactor
+        self._url = f"ws://{f'[{host}]' if ':' in host else host}:{port}{path}"
+        self._handshake_timeout = handshake_timeout
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """Connect and upgrade.
+
+        The Deferred fails with what the endpoint beneath failed with, or with :class:`UpgradeRefused`.
+        """
+        factory = WebSocketClientFactory(self._url, reactor=self._reactor, useragent="rtunnel")
+        factory.noisy = False
+        factory.protocol = _ClientProtocol
+        factory.upper = protocolFactory
+        factory.handshake_timeout = self._handshake_timeout
+        _set_options(factory)
+        below: list[Any] = []
+
+        def cancel(_: Deferred[IProtocol]) -> None:
+            factory.waiting = None
+            connecting.cancel()
+            if below:
+                below[0].transport.abortConnection()
+
+        opened: Deferred[IProtocol] = Deferred(cancel)
+        factory.waiting = opened
+
+        def failed(failure: Failure) -> None:
+            waiting, factory.waiting = factory.waiting, None
+            if waiting is not None:
+                waiting.errback(failure)
+
+        connecting = self._under.connect(factory)
+        connecting.addCallbacks(below.append, failed)
+        return opened

@@ -1,0 +1,317 @@
+"""A link: one connection between client and server, carrying a smux session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from attrs import frozen
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rtunnel.tunnel.stream import LOST, TunnelStream
+from rtunnel.tunnel.turn import end_of_turn
+from rtunnel.wire.smux import DATA, FINISHED, LEAVING, OPENED, STOPPED, WRITABLE, Session, SmuxError
+
+__all__ = ["FLUSH_SIZE", "Keepalive", "Link", "LinkClosed"]
+
+FLUSH_SIZE = 262144
+"""Bytes that a turn may collect before they are sent without waiting for its end."""
+
+
+class LinkClosed(Exception):
+    """A stream was asked of a link that is closing or lost."""
+
+
+@frozen
+class Keepalive:
+    """How a link finds out that its peer is gone.
+
+    :param interval: seconds between two signs of life (a smux NOP, and a WebSocket ping where there is one); 0 for none.
+    :param timeout: seconds without a byte from the peer after which the link is lost.
+    """
+
+    interval: float = 10.0
+    timeout: float = 30.0
+
+
+@implementer(IPushProducer, IHalfCloseableProtocol)
+class Link(Protocol):
+    """A Protocol that owns one smux session: bytes in, events out, one flush per reactor turn.
+
+    It is the only dispatcher of the session's events. An exception of one stream ends that stream and no other.
+
+    :param session: the engine; the link owns it.
+    :param reactor: for timers and the end of the turn.
+    :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
+        alone opens streams (one that the peer opens is then given up).
+    :param on_leaving: called when the peer wants no more streams; those under way go on.
+    :param on_lost: called once when the link is gone, with the reason in words, after all its streams have ended.
+    :param peer: the other end, for logs.
+    """
+
+    flush_size = FLUSH_SIZE
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        reactor: Any,
+        keepalive: Keepalive,
+        on_stream: Callable[[TunnelStream], None] | None = None,
+        on_leaving: Callable[[], None] | None = None,
+        on_lost: Callable[[Link, str], None],
+        peer: str = "",
+    ) -> None:
+        self.session = session
+        self.peer = peer
+        self.streams: dict[int, TunnelStream] = {}
+        self.flush_scheduled = False
+        self.congested = False
+        """Whether the transport has more to send than it should: whoever writes is paused."""
+        self.waiting: set[TunnelStream] = set()
+        """Streams whose producers wait for the transport."""
+        self._log = Logger()
+        self._reactor = reactor
+        self._end_of_turn = end_of_turn(reactor)
+        self._keepalive = keepalive
+        self._on_stream = on_stream
+        self._on_leaving = on_leaving
+        self._on_lost = on_lost
+        self._soon: list[Callable[[], None]] = []
+        self._heard = True
+        self._silent = 0.0
+        self._tick: Any = None
+        self._reading_paused = False
+        self._closing = False
+        self._lost = False
+        self._reason = ""
+
+    @property
+    def usable(self) -> bool:
+        """Whether streams can be opened."""
+        return not (self._closing or self._lost)
+
+    # -- streams
+
+    def open_stream(self, protocol: Any) -> TunnelStream:
+        """Open a stream without asking: SYN leaves together with its first bytes.
+
+        :raises LinkClosed: when the link is closing or lost, or its stream ids are used up.
+        """
+        if not self.usable:
+            raise LinkClosed("the link is closed")
+        try:
+            stream_id = self.session.open()
+        except SmuxError as error:
+            self.close(str(error))
+            raise LinkClosed(str(error)) from error
+        stream = TunnelStream(self, stream_id, protocol)
+        self.streams[stream_id] = stream
+        return stream
+
+    def forget(self, stream: TunnelStream) -> None:
+        """A stream ended."""
+        self.streams.pop(stream.id, None)
+        self.waiting.discard(stream)
+
+    # -- the life of the link
+
+    def connectionMade(self) -> None:
+        """Begin to watch and to send."""
+        transport = cast(Any, self.transport)
+        transport.registerProducer(self, True)
+        if self._keepalive.interval:
+            self._tick = self._reactor.callLater(self._keepalive.interval, self._watch)
+        self.schedule_flush()
+
+    def leave(self) -> None:
+        """Ask the peer for no more streams, before closing."""
+        if self.usable:
+            self.session.leave()
+            self.flush()
+
+    def close(self, reason: str) -> None:
+        """Close the link in good order: what was written is sent, then the transport closes; streams still open are lost.
+
+        :param reason: why, in words; the first reason given counts.
+        """
+        if self._closing or self._lost:
+            return
+        self._closing = True
+        self._reason = self._reason or reason
+        if self.transport is not None:
+            self.flush()
+            self.transport.loseConnection()
+
+    def drop(self, reason: str) -> None:
+        """Cut the link at once: the peer is gone or broke the protocol."""
+        if self._lost:
+            return
+        self._closing = True
+        self._reason = self._reason or reason
+        cast(Any, self.transport).abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """All streams end with the link."""
+        if self._lost:
+            return
+        self._lost = True
+        if self._tick is not None:
+            self._tick.cancel()
+            self._tick = None
+        self._run_soon()
+        for stream in list(self.streams.values()):
+            self._guard(stream, stream.link_lost, LOST)
+        self._run_soon()
+        self._on_lost(self, self._reason or reason.getErrorMessage())
+
+    def readConnectionLost(self) -> None:
+        """The peer ended its direction: a smux session has no use for the other one."""
+        self.close("the peer closed the connection")
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
+
+    # -- bytes in
+
+    def dataReceived(self, data: bytes) -> None:
+        """Run the session and pass its events to the streams."""
+        self._heard = True
+        if self._lost:
+            return
+        try:
+            events = self.session.receive(data)
+        except SmuxError as error:
+            self.drop(f"protocol error: {error}")
+            return
+        streams = self.streams
+        for kind, stream_id, payload in events:
+            stream = streams.get(stream_id)
+            if stream is None:
+                if kind == OPENED:
+                    self._accept(stream_id)
+                elif kind == LEAVING and self._on_leaving is not None:
+                    self._on_leaving()
+                continue
+            try:
+                if kind == DATA:
+                    stream.deliver(payload)
+                elif kind == FINISHED:
+                    stream.peer_finished()
+                elif kind == WRITABLE:
+                    stream.writable()
+                elif kind == STOPPED:
+                    stream.peer_stopped()
+            except Exception:
+                self._fail(stream)
+        # credit returned, replies to SYN, frames freed by an UPD
+        self.schedule_flush()
+        if self.session.congested and not self._reading_paused:
+            # a session of version 1 has no windows: when its consumers are behind, the whole connection waits
+            self._reading_paused = True
+            cast(Any, self.transport).pauseProducing()
+
+    def heard(self) -> None:
+        """A sign of life that carries no bytes (a pong)."""
+        self._heard = True
+
+    def _accept(self, stream_id: int) -> None:
+        stream = TunnelStream(self, stream_id)
+        self.streams[stream_id] = stream
+        if self._on_stream is None:
+            stream.abortConnection()
+            return
+        self._guard(stream, self._on_stream, stream)
+
+    def _guard(self, stream: TunnelStream, call: Callable[..., None], *arguments: Any) -> None:
+        try:
+            call(*arguments)
+        except Exception:
+            self._fail(stream)
+
+    def _fail(self, stream: TunnelStream) -> None:
+        self._log.failure("error in {stream}; it is given up", stream=repr(stream.getPeer()))
+        stream.abortConnection()
+
+    # -- bytes out
+
+    def schedule_flush(self) -> None:
+        """Have what was written sent at the end of the turn, or now when it is much."""
+        if self.session.queued > FLUSH_SIZE:
+            self.flush()
+        if not self.flush_scheduled:
+            self.flush_scheduled = True
+            self._end_of_turn(self._turn_ended)
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call at the end of the turn."""
+        self._soon.append(call)
+        self.schedule_flush()
+
+    def flush(self) -> None:
+        """Send what was written."""
+        if self.transport is None:
+            return
+        data = self.session.take_output()
+        if data:
+            self.transport.write(data)
+
+    def _turn_ended(self) -> None:
+        self.flush_scheduled = False
+        if self._soon:
+            self._run_soon()
+        if self._lost:
+            return
+        self.flush()
+        if self._reading_paused and not self.session.congested:
+            self._reading_paused = False
+            cast(Any, self.transport).resumeProducing()
+
+    def _run_soon(self) -> None:
+        soon, self._soon = self._soon, []
+        for call in soon:
+            try:
+                call()
+            except Exception:
+                self._log.failure("error at the end of a stream")
+
+    # -- IPushProducer: the transport's buffer
+
+    def pauseProducing(self) -> None:
+        """The transport is behind: writers are paused as they write."""
+        self.congested = True
+
+    def resumeProducing(self) -> None:
+        """The transport caught up."""
+        self.congested = False
+        waiting, self.waiting = self.waiting, set()
+        for stream in waiting:
+            if self.congested:
+                self.waiting.add(stream)
+            else:
+                self._guard(stream, stream.writable)
+
+    def stopProducing(self) -> None:
+        """The transport is gone; connectionLost follows."""
+
+    # -- life
+
+    def _watch(self) -> None:
+        """Each interval: count silence, give a sign of life."""
+        keepalive = self._keepalive
+        self._silent = 0.0 if self._heard else self._silent + keepalive.interval
+        self._heard = False
+        if self._silent >= keepalive.timeout:
+            self._tick = None
+            self.drop(f"no sign of life for {self._silent:g} s")
+            return
+        self.session.ping()
+        ping = getattr(self.transport, "ping", None)
+        if ping is not None:
+            ping()
+        self.flush()
+        self._tick = self._reactor.callLater(keepalive.interval, self._watch)

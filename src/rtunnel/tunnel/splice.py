@@ -1,0 +1,146 @@
+"""The one place where two transports are joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+__all__ = ["Splice", "SpliceOutcome"]
+
+
+class SpliceOutcome(Enum):
+    """How a splice ended; each ends in exactly one way."""
+
+    DONE = "done"
+    """Both sides sent all they had and closed."""
+    NEAR_LOST = "near lost"
+    """The near side (visitor or stream of the link) went away before it had finished."""
+    FAR_LOST = "far lost"
+    """The far side (target) went away before it had finished."""
+
+
+class Splice:
+    """Joins a near and a far transport both ways, with backpressure and half-close, until both are done.
+
+    Each side is a Protocol (:attr:`near`, :attr:`far`) to be set on its transport; what one receives is written to the other,
+    and each transport is the producer of the other, so that a slow side pauses the fast one. The end of one direction is passed
+    on as a half-close; when both directions ended, or one side is lost, both transports are closed and ``on_end`` is called, once,
+    with the outcome, the bytes that went from near to far and those that went from far to near.
+    """
+
+    __slots__ = ("_on_end", "far", "last", "near", "outcome")
+
+    def __init__(self, on_end: Callable[[SpliceOutcome, int, int], None]) -> None:
+        self._on_end = on_end
+        self.outcome: SpliceOutcome | None = None
+        self.near = Side(self, SpliceOutcome.NEAR_LOST)
+        self.far = Side(self, SpliceOutcome.FAR_LOST)
+        self.near.other, self.far.other = self.far, self.near
+        self.last: Side | None = None
+        """The side that sent last."""
+
+    def join(self) -> None:
+        """Begin: both sides are connected; what the near side sent earlier is passed on."""
+        for side in (self.near, self.far):
+            side.transport.registerProducer(side.other.transport, True)
+            side.joined = True
+        for side in (self.near, self.far):
+            early, side.early = side.early, []
+            for data in early:
+                side.other.send(data)
+            if side.read_ended:
+                side.other.finish()
+
+    def abort(self) -> None:
+        """Close both sides at once."""
+        for side in (self.near, self.far):
+            if side.transport is not None and not side.lost:
+                side.transport.abortConnection()
+
+    def side_lost(self, side: Side, clean: bool) -> None:
+        """A transport is gone: close the other one, and record how it ended when both are."""
+        other = side.other
+        if self.outcome is None and not (clean and side.read_ended and other.read_ended):
+            self.outcome = side.if_lost
+        if not other.lost:
+            # what the far side sent is still worth delivering; a near side that was cut off must not look like a clean end
+            other.close(at_once=side is self.near and not clean)
+            return
+        self.outcome = self.outcome or SpliceOutcome.DONE
+        self._on_end(self.outcome, self.near.received, self.far.received)
+
+
+@implementer(IHalfCloseableProtocol)
+class Side(Protocol):
+    """The Protocol of one side of a :class:`Splice`."""
+
+    other: Side
+    transport: Any
+
+    def __init__(self, splice: Splice, if_lost: SpliceOutcome) -> None:
+        self.splice = splice
+        self.if_lost = if_lost
+        self.received = 0
+        self.read_ended = False
+        self.lost = False
+        self.joined = False
+        self.early: list[bytes] = []
+
+    def attach(self, transport: Any) -> None:
+        """Take over a transport that is connected already (a stream, a visitor's connection)."""
+        self.transport = transport
+        self.connected = 1
+        transport.protocol = self
+
+    def send(self, data: bytes) -> None:
+        """Write what the other side received."""
+        self.transport.write(data)
+
+    def finish(self) -> None:
+        """The other side has no more: half-close this one, or close it when it has no more either."""
+        if self.read_ended:
+            self.close()
+            self.other.close()
+        elif not self.lost:
+            # a paused producer would keep Twisted's transport from ever half-closing
+            self.transport.unregisterProducer()
+            self.transport.loseWriteConnection()
+
+    def close(self, *, at_once: bool = False) -> None:
+        """Close this transport, after what was written unless ``at_once``."""
+        if self.lost or self.transport is None:
+            return
+        self.transport.unregisterProducer()
+        if at_once:
+            self.transport.abortConnection()
+        else:
+            self.transport.loseConnection()
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += len(data)
+        self.splice.last = self
+        if self.joined:
+            self.other.transport.write(data)
+        else:
+            self.early.append(data)
+
+    def readConnectionLost(self) -> None:
+        self.read_ended = True
+        if self.joined:
+            self.other.finish()
+
+    def writeConnectionLost(self) -> None:
+        """Our own half-close went through."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.lost:
+            return
+        self.lost = True
+        self.splice.side_lost(self, clean=reason.check(ConnectionDone) is not None)

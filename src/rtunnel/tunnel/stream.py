@@ -1,0 +1,300 @@
+"""One smux stream as a Twisted transport: any Protocol can sit on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+if TYPE_CHECKING:
+    from rtunnel.tunnel.link import Link
+
+__all__ = ["STREAM_BUFFER", "StreamAddress", "TunnelStream"]
+
+STREAM_BUFFER = 65536
+"""Bytes that may wait for the peer's credit before the producer of a stream is paused."""
+
+DONE = Failure(ConnectionDone())
+
+
+class StreamAddress:
+    """The address of a stream, for logs: the link's peer and the stream id."""
+
+    __slots__ = ("peer", "stream_id")
+
+    def __init__(self, peer: str, stream_id: int) -> None:
+        self.peer = peer
+        self.stream_id = stream_id
+
+    def __repr__(self) -> str:
+        return f"stream {self.stream_id} of {self.peer}"
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class TunnelStream:
+    """A smux stream of a :class:`~rtunnel.tunnel.link.Link`, which owns it until it ended.
+
+    It ends when both directions ended, when either side gives it up, or with its link; then ``connectionLost`` of the protocol is
+    called, exactly once. Bytes count as consumed, and their credit goes back to the peer, when the protocol took them; while the
+    stream is paused they wait here, never more than the window.
+    """
+
+    __slots__ = (
+        "_delivering",
+        "_ended",
+        "_held",
+        "_paused",
+        "_producer",
+        "_producer_paused",
+        "_read_ended",
+        "_streaming",
+        "_write_ended",
+        "id",
+        "link",
+        "protocol",
+    )
+
+    disconnecting = False
+
+    def __init__(self, link: Link, stream_id: int, protocol: Any = None) -> None:
+        self.link = link
+        self.id = stream_id
+        self.protocol: Any = protocol
+        """Who gets the bytes; may be exchanged at any time."""
+        self._held: deque[bytes] | None = None
+        self._paused = False
+        self._delivering = False
+        self._read_ended = False
+        self._write_ended = False
+        self._ended = False
+        self._producer: Any = None
+        self._producer_paused = False
+        self._streaming = True
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing can be sent or received any more."""
+        return self._ended
+
+    @property
+    def open(self) -> bool:
+        """Whether both directions are open: an idle stream that is not cannot carry another exchange."""
+        return not (self._ended or self._read_ended or self._write_ended)
+
+    @property
+    def blocked(self) -> bool:
+        """Whether the producer waits for the peer to read, or for the link."""
+        return self._producer_paused
+
+    # -- ITransport, IConsumer: towards the peer
+
+    def write(self, data: bytes) -> None:
+        """Send bytes at the end of the turn; a registered producer is paused when the peer or the link is behind."""
+        if self._write_ended:
+            return
+        link = self.link
+        waiting = link.session.send(self.id, data)
+        if not link.flush_scheduled or link.session.queued > link.flush_size:
+            link.schedule_flush()
+        if self._producer is not None and (link.congested or waiting > STREAM_BUFFER):
+            self._pause_producer()
+
+    def writeSequence(self, data: Iterable[bytes]) -> None:
+        """Send several pieces as one."""
+        self.write(b"".join(data))
+
+    def loseWriteConnection(self) -> None:
+        """End our direction; the other one goes on (half-close)."""
+        if self._write_ended:
+            return
+        self._write_ended = True
+        self.link.session.finish(self.id)
+        self.link.schedule_flush()
+        self._maybe_end()
+
+    def loseConnection(self) -> None:
+        """Send what was written, then end both directions; nothing more is delivered."""
+        if self._ended:
+            return
+        session = self.link.session
+        if not self._read_ended:
+            session.stop(self.id)
+        self._write_ended = True
+        session.finish(self.id)
+        self.link.schedule_flush()
+        self._end(DONE)
+
+    def abortConnection(self) -> None:
+        """Give the stream up at once, dropping what waits; the peer is told to stop."""
+        if self._ended:
+            return
+        self.link.session.abort(self.id)
+        self.link.schedule_flush()
+        self._end(DONE)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Have a producer paused and resumed with the credit of the stream and the buffer of its link."""
+        if self._ended:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._streaming = streaming
+        self._producer_paused = False
+        if not streaming:
+            producer.resumeProducing()
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer."""
+        self._producer = None
+
+    def getPeer(self) -> Any:
+        """The address of the stream."""
+        return StreamAddress(self.link.peer, self.id)
+
+    def getHost(self) -> Any:
+        """The same as :meth:`getPeer`: a stream has one address."""
+        return self.getPeer()
+
+    # -- IPushProducer: from the peer
+
+    def pauseProducing(self) -> None:
+        """Hold what comes; its credit is kept back, so the peer stops after a window at most."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """Deliver what was held, and go on."""
+        self._paused = False
+        if self._held is not None and not self._delivering:
+            self._deliver_held()
+
+    def stopProducing(self) -> None:
+        """The consumer is gone."""
+        self.abortConnection()
+
+    # -- called by the link
+
+    def deliver(self, data: bytes) -> None:
+        """Take bytes of the peer."""
+        if self._paused or self._held is not None:
+            if self._held is None:
+                self._held = deque()
+            self._held.append(data)
+            return
+        self._delivering = True
+        try:
+            self.protocol.dataReceived(data)
+        finally:
+            self._delivering = False
+        self.link.session.consumed(self.id, len(data))
+        self._go_on()
+
+    def peer_finished(self) -> None:
+        """The peer sends no more."""
+        if self._held is None:
+            self._end_read()
+        else:
+            self._held.append(b"")
+
+    def peer_stopped(self) -> None:
+        """The peer reads no more: what is written from now on is dropped, and so is who writes it."""
+        if self._ended:
+            return
+        self._write_ended = True
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            producer.stopProducing()
+        self._maybe_end()
+
+    def writable(self) -> None:
+        """The peer gave credit, or the link's buffer is empty again."""
+        if not self._producer_paused:
+            return
+        if self.link.congested:
+            self.link.waiting.add(self)
+            return
+        self._producer_paused = False
+        if self._producer is not None:
+            self._producer.resumeProducing()
+
+    def link_lost(self, reason: Failure) -> None:
+        """The link is gone, and all its streams with it."""
+        if not self._ended:
+            self._end(reason, at_once=True)
+
+    # -- inside
+
+    def _pause_producer(self) -> None:
+        if not self._streaming:
+            return
+        if not self._producer_paused:
+            self._producer_paused = True
+            self._producer.pauseProducing()
+        if self.link.congested:
+            self.link.waiting.add(self)
+
+    def _go_on(self) -> None:
+        """Deliver what was held in a call of the protocol that has since resumed."""
+        if self._held is not None and not self._paused:
+            self._deliver_held()
+
+    def _deliver_held(self) -> None:
+        held = self._held
+        if held is None:
+            return
+        self._delivering = True
+        taken = 0
+        try:
+            while held and not self._paused and not self._ended:
+                data = held.popleft()
+                if not data:
+                    self._held = None
+                    self._end_read()
+                    return
+                self.protocol.dataReceived(data)
+                taken += len(data)
+        finally:
+            self._delivering = False
+            if taken:
+                self.link.session.consumed(self.id, taken)
+                self.link.schedule_flush()
+        if not held:
+            self._held = None
+
+    def _end_read(self) -> None:
+        if self._read_ended or self._ended:
+            return
+        self._read_ended = True
+        protocol = self.protocol
+        if IHalfCloseableProtocol.providedBy(protocol):
+            protocol.readConnectionLost()
+            self._maybe_end()
+        else:
+            self.loseConnection()
+
+    def _maybe_end(self) -> None:
+        if self._read_ended and self._write_ended and not self._ended:
+            self._end(DONE)
+
+    def _end(self, reason: Failure, at_once: bool = False) -> None:
+        """Forget the stream and tell the protocol, never from inside a call of its own."""
+        self._ended = self._read_ended = self._write_ended = True
+        self._held = None
+        self._producer, producer = None, self._producer
+        if producer is not None and at_once:
+            producer.stopProducing()
+        protocol, self.protocol = self.protocol, None
+        self.link.forget(self)
+        if protocol is None:
+            return
+        if at_once:
+            protocol.connectionLost(reason)
+        else:
+            self.link.call_soon(lambda: protocol.connectionLost(reason))
+
+
+LOST = Failure(ConnectionLost("the link is gone"))
