@@ -1,0 +1,1 @@
+"""The end near the target: connectors that join a tunnel and forward its streams."""

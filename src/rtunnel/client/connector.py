@@ -1,0 +1,360 @@
+"""A connector: joins a tunnel, and comes back after every loss, for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import random
+from typing import Any
+from uuid import UUID
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rtunnel.client.targets import Forwarder
+from rtunnel.ops.metrics import ClientStats
+from rtunnel.settings import ConnectorSettings
+from rtunnel.transport.sockets import SocketClientEndpoint
+from rtunnel.transport.websocket import WebSocketClientEndpoint
+from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.wire.relay import (
+    Command,
+    Network,
+    RelayAddress,
+    RelayError,
+    Request,
+    Response,
+    Status,
+    TunnelFeature,
+    take_response,
+)
+from rtunnel.wire.smux import Session
+
+__all__ = ["Backoff", "JoiningConnector"]
+
+LIVED = 10.0
+"""Seconds that a link must have lived for the next wait to be the shortest again."""
+
+
+class Backoff:
+    """How long to wait before the next attempt: doubled each time, with jitter, so that many clients do not come at once.
+
+    :param shortest: the first wait, in seconds.
+    :param longest: the bound of all waits.
+    :param random: gives numbers from 0 to 1.
+    """
+
+    def __init__(self, shortest: float, longest: float, random: Callable[[], float] = random) -> None:
+        self._shortest = shortest
+        self._longest = longest
+        self._random = random
+        self._next = shortest
+
+    def reset(self) -> None:
+        """Begin with the shortest wait again."""
+        self._next = self._shortest
+
+    def wait(self) -> float:
+        """Seconds to wait now: from three quarters to all of this step's wait."""
+        step, self._next = self._next, min(self._next * 2, self._longest)
+        return step * (0.75 + 0.25 * self._random())
+
+
+class JoinRefused(Exception):
+    """The server answered BIND with something else than OK."""
+
+
+class JoiningConnector:
+    """Keeps one client attached to its tunnel; owned by the client's service.
+
+    :param settings: which server, tunnel and target.
+    :param on_joined: called each time the tunnel is joined.
+    """
+
+    def __init__(self, settings: ConnectorSettings, *, stats: ClientStats, reactor: Any, on_joined: Callable[[], None]) -> None:
+        self.settings = settings
+        self.joined = False
+        self.forwarder = Forwarder(target=settings.target, timeout=settings.connect_timeout, stats=stats, reactor=reactor)
+        self._stats = stats
+        self._reactor = reactor
+        self._on_joined = on_joined
+        self._backoff = Backoff(settings.backoff_min, settings.backoff_max)
+        self._endpoint = _endpoint(settings, reactor)
+        self._attempt: Deferred[Any] | None = None
+        self._timer: Any = None
+        self._joining: Joining | None = None
+        self._joined_at = 0.0
+        self._stopping = False
+        self._gone: Deferred[None] | None = None
+        self._log = Logger()
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin to join."""
+        self.forwarder.start()
+        self._try()
+
+    def drain(self) -> None:
+        """Ask for no more streams."""
+        self._stopping = True
+        if self._joining is not None:
+            self._joining.drain()
+
+    def stop(self) -> Deferred[None]:
+        """Leave the tunnel in good order; fires when the link is gone."""
+        self._stopping = True
+        self.forwarder.stop()
+        done = self._gone = Deferred()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._attempt is not None:
+            self._attempt.cancel()
+        if self._joining is not None:
+            self._joining.leave()
+        else:
+            self._settle()
+        return done
+
+    def cut(self) -> None:
+        """Cut the link, if it did not close in time."""
+        if self._joining is not None:
+            self._joining.cut()
+
+    def _settle(self) -> None:
+        gone, self._gone = self._gone, None
+        if gone is not None:
+            gone.callback(None)
+
+    def _try(self) -> None:
+        self._timer = None
+        self._stats.attempts += 1
+        self._attempt = attempt = self._endpoint.connect(_JoinFactory(self))
+        attempt.addCallbacks(self._connected, self._connect_failed)
+
+    def _connected(self, joining: Joining) -> None:
+        self._attempt = None
+        self._joining = joining
+
+    def _connect_failed(self, failure: Failure) -> None:
+        self._attempt = None
+        if self._stopping or failure.check(CancelledError):
+            return
+        self._again(f"cannot join: {_reason(failure)}")
+
+    def _again(self, what: str) -> None:
+        """Log the loss, and when the next attempt is."""
+        wait = self._backoff.wait()
+        self._log.warn(
+            "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
+            tunnel=str(self.settings.tunnel),
+            server=self._server,
+            what=what,
+            wait=f"{wait:.1f}",
+        )
+        self._timer = self._reactor.callLater(wait, self._try)
+
+    @property
+    def _server(self) -> str:
+        return f"{self.settings.server.host}:{self.settings.server.port}"
+
+    # -- called by the joining protocol
+
+    def link_up(self, endpoint: str, connector: UUID | None) -> None:
+        """The server admitted us."""
+        self.joined = True
+        self._joined_at = self._reactor.seconds()
+        self._stats.joins += 1
+        self._log.info(
+            "joined tunnel {tunnel} at {server} as connector {connector} with weight {weight}, endpoint {endpoint}, target {target}",
+            tunnel=str(self.settings.tunnel),
+            server=self._server,
+            connector=str(connector),
+            weight=self.settings.weight,
+            endpoint=endpoint,
+            target=f"{self.settings.target.host}:{self.settings.target.port}",
+        )
+        self._on_joined()
+
+    def link_down(self, reason: str) -> None:
+        """The link, or the attempt to have one, is over."""
+        self._joining = None
+        was_joined, self.joined = self.joined, False
+        if was_joined:
+            self._stats.losses += 1
+            if self._reactor.seconds() - self._joined_at >= LIVED:
+                self._backoff.reset()
+        if self._stopping:
+            self._settle()
+            return
+        self._again(f"lost the link: {reason}" if was_joined else f"cannot join: {reason}")
+
+
+class _JoinFactory(Factory):
+    """Builds the protocol of one attempt."""
+
+    noisy = False
+
+    def __init__(self, connector: JoiningConnector) -> None:
+        self._connector = connector
+
+    def buildProtocol(self, addr: Any) -> Joining:
+        return Joining(self._connector)
+
+
+@implementer(IHalfCloseableProtocol)
+class Joining(Protocol):
+    """One attempt: asks to BIND, then passes everything to the link."""
+
+    transport: Any
+
+    def __init__(self, connector: JoiningConnector) -> None:
+        self._connector = connector
+        self._settings = connector.settings
+        self._buffer = b""
+        self._link: Link | None = None
+        self._reason = ""
+        self._timer: Any = None
+
+    def connectionMade(self) -> None:
+        settings = self._settings
+        host = self.transport.getHost()
+        request = Request(
+            command=Command.BIND,
+            network=Network.TCP,
+            credentials=(settings.credentials.user, settings.credentials.password) if settings.credentials else None,
+            addresses=(
+                RelayAddress(getattr(host, "host", "0.0.0.0"), getattr(host, "port", 0)),
+                RelayAddress(settings.bind.host or "0.0.0.0", settings.bind.port),
+            ),
+            tunnel=TunnelFeature(settings.tunnel, weight=settings.weight),
+        )
+        self._timer = self._connector._reactor.callLater(settings.handshake_timeout, self._expired)
+        self.transport.write(request.encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._link is not None:
+            self._link.dataReceived(data)
+            return
+        if self._reason:
+            return
+        self._buffer += data
+        try:
+            taken = take_response(self._buffer)
+        except RelayError as error:
+            self._fail(f"the server's answer is malformed ({error.reason})")
+            return
+        if taken is None:
+            return
+        response, used = taken
+        rest, self._buffer = self._buffer[used:], b""
+        if response.status is not Status.OK:
+            self._fail(f"the server refused: {_words(response.status)}")
+            return
+        self._join(response)
+        if rest:
+            self.dataReceived(rest)
+
+    def _join(self, response: Response) -> None:
+        self._settle()
+        mux = self._settings.mux
+        self._link = Link(
+            Session(
+                opens=False,
+                version=mux.version,
+                window=mux.stream_window,
+                frame_size=mux.frame_size,
+                receive_buffer=mux.receive_buffer,
+            ),
+            reactor=self._connector._reactor,
+            keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
+            on_stream=self._connector.forwarder.take,
+            on_lost=self._link_lost,
+            peer=self._connector._server,
+        )
+        self._link.makeConnection(self.transport)
+        endpoint = response.addresses[0].host if response.addresses else ""
+        self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
+
+    def drain(self) -> None:
+        """Ask the server for no more streams."""
+        if self._link is not None:
+            self._link.leave()
+
+    def leave(self) -> None:
+        """Close in good order."""
+        if self._link is not None:
+            self._link.close("the client stops")
+        else:
+            self._fail("the client stops")
+
+    def cut(self) -> None:
+        """Close at once."""
+        self.transport.abortConnection()
+
+    def _fail(self, reason: str) -> None:
+        self._settle()
+        self._reason = self._reason or reason
+        self.transport.loseConnection()
+
+    def _expired(self) -> None:
+        self._timer = None
+        self._fail("the server did not answer in time")
+        self.transport.abortConnection()
+
+    def _settle(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _link_lost(self, link: Link, reason: str) -> None:
+        self._reason = self._reason or reason
+
+    def heard(self) -> None:
+        """A pong."""
+        if self._link is not None:
+            self._link.heard()
+
+    def readConnectionLost(self) -> None:
+        if self._link is not None:
+            self._link.readConnectionLost()
+        else:
+            self._fail("the server closed the connection")
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._settle()
+        if self._link is not None:
+            self._link.connectionLost(reason)
+        self._connector.link_down(self._reason or _reason(reason))
+
+
+def _endpoint(settings: ConnectorSettings, reactor: Any) -> IStreamClientEndpoint:
+    """How to reach the server."""
+    server = settings.server
+    socket = SocketClientEndpoint(reactor, server.host, server.port, settings.connect_timeout)
+    if settings.transport == "tcp":
+        return socket
+    return WebSocketClientEndpoint(
+        socket,
+        reactor=reactor,
+        host=settings.host or server.host,
+        port=server.port,
+        path=settings.path,
+        handshake_timeout=settings.handshake_timeout,
+    )
+
+
+def _words(status: Status) -> str:
+    return f"{status.name.lower().replace('_', ' ')} (status {int(status)})"
+
+
+def _reason(failure: Failure) -> str:
+    """A failure in one line."""
+    return " ".join(str(failure.value).split()) or failure.type.__name__

@@ -1,0 +1,226 @@
+"""The targets of a client: where the streams of a tunnel go."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rtunnel.ops.metrics import ClientStats
+from rtunnel.settings import Address
+from rtunnel.transport.sockets import SocketClientEndpoint
+from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
+from rtunnel.tunnel.stream import TunnelStream
+from rtunnel.wire.relay import RelayError, Status, take_preface
+
+__all__ = ["Forwarder"]
+
+STALL_SWEEP = 10.0
+"""Seconds between two looks for streams that stand still."""
+MAX_STALLS = 3
+"""Looks at which a stream may stand still before it is given up: 20 to 30 seconds."""
+PREFACE_TIMEOUT = 15.0
+"""Seconds that a server may take to send the preface of a stream it opened."""
+
+
+class Forwarder:
+    """Takes each stream of a link to the target; owned by the connector.
+
+    :param target: where to connect.
+    :param timeout: seconds that a connect may take.
+    """
+
+    def __init__(self, *, target: Address, timeout: float, stats: ClientStats, reactor: Any) -> None:
+        self.target = target
+        self.stats = stats
+        self.reactor = reactor
+        self.open: set[Forwarded] = set()
+        self._moved = -1
+        self._sweeping = LoopingCall(self._sweep)
+        self._sweeping.clock = reactor
+        self._endpoint = SocketClientEndpoint(reactor, target.host, target.port, timeout)
+        self._log = Logger()
+
+    def start(self) -> None:
+        """Begin to look for streams that stand still."""
+        self._sweeping.start(STALL_SWEEP, now=False)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._sweeping.running:
+            self._sweeping.stop()
+
+    def _sweep(self) -> None:
+        for forwarded in list(self.open):
+            forwarded.look()
+
+    def take(self, stream: TunnelStream) -> None:
+        """Forward a stream that the server opened."""
+        stream.protocol = Forwarded(self, stream)
+
+    def dial(self, side: Side) -> Deferred[Any]:
+        """Connect to the target, with ``side`` as the protocol."""
+        return self._endpoint.connect(_OneSide(side))
+
+    @property
+    def busy(self) -> bool:
+        """Whether some stream is in the middle of something: bytes moved since the last look, or the target has not answered yet.
+
+        A stream that a server keeps for the next request is not: there the target spoke last.
+        """
+        moved = sum(forwarded.moved for forwarded in self.open)
+        before, self._moved = self._moved, moved
+        return moved != before or any(forwarded.unanswered for forwarded in self.open)
+
+    def unreachable(self, reason: str) -> None:
+        """Log that the target could not be reached."""
+        self._log.warn(
+            "target {host}:{port} cannot be reached: {reason}",
+            host=self.target.host,
+            port=self.target.port,
+            reason=reason,
+        )
+
+
+class _OneSide(Factory):
+    """Gives the connection to a target its side of the splice."""
+
+    noisy = False
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+
+    def buildProtocol(self, addr: Any) -> Side:
+        return self._side
+
+
+@implementer(IHalfCloseableProtocol)
+class Forwarded:
+    """One stream: its preface is read, its target dialled, then the two are spliced; ends with one recorded outcome."""
+
+    __slots__ = ("_buffer", "_dialling", "_forwarder", "_moved", "_splice", "_stalls", "_stream", "_timer")
+
+    def __init__(self, forwarder: Forwarder, stream: TunnelStream) -> None:
+        self._forwarder = forwarder
+        self._stream = stream
+        self._buffer = b""
+        self._dialling: Deferred[Any] | None = None
+        self._splice: Splice | None = None
+        self._moved = -1
+        self._stalls = 0
+        self._timer = forwarder.reactor.callLater(PREFACE_TIMEOUT, self._preface_expired)
+        forwarder.open.add(self)
+
+    @property
+    def moved(self) -> int:
+        """Bytes passed so far, both ways."""
+        return self._splice.near.received + self._splice.far.received if self._splice is not None else 0
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether the target's word is awaited."""
+        return self._splice is None or self._splice.last is self._splice.near
+
+    # -- before the target is there
+
+    def dataReceived(self, data: bytes) -> None:
+        self._buffer += data
+        try:
+            taken = take_preface(self._buffer)
+        except RelayError:
+            self._give_up("bad preface")
+            return
+        if taken is None:
+            return
+        preface, used = taken
+        if preface.status is not Status.OK:
+            self._give_up("bad preface")
+            return
+        self._timer.cancel()
+        early, self._buffer = self._buffer[used:], b""
+        splice = self._splice = Splice(self._ended)
+        splice.near.attach(self._stream)
+        if early:
+            splice.near.dataReceived(early)
+        # nothing more is taken, and no credit returned, until there is somewhere to put it
+        self._stream.pauseProducing()
+        self._dialling = self._forwarder.dial(splice.far)
+        self._dialling.addCallbacks(self._connected, self._failed)
+
+    def readConnectionLost(self) -> None:
+        """The server ended the stream before it said what it wants."""
+        self._give_up("bad preface")
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._give_up("bad preface")
+
+    def _preface_expired(self) -> None:
+        self._give_up("bad preface")
+
+    def _give_up(self, outcome: str) -> None:
+        if self not in self._forwarder.open:
+            return
+        self._forwarder.open.discard(self)
+        if self._timer.active():
+            self._timer.cancel()
+        self._forwarder.stats.record(outcome)
+        self._stream.protocol = None
+        self._stream.abortConnection()
+
+    # -- with the target
+
+    def _connected(self, side: Side) -> None:
+        splice = self._splice
+        if splice is None:
+            return
+        self._dialling = None
+        if splice.near.lost:
+            side.transport.abortConnection()
+            return
+        side.transport.setTcpNoDelay(True)
+        splice.join()
+        self._stream.resumeProducing()
+
+    def _failed(self, failure: Failure) -> None:
+        self._dialling = None
+        if self in self._forwarder.open:
+            self._forwarder.unreachable(failure.getErrorMessage())
+            self._give_up("target refused")
+
+    def _ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:
+        stats = self._forwarder.stats
+        self._forwarder.open.discard(self)
+        stats.bytes_in += up
+        stats.bytes_out += down
+        stats.record(outcome.value)
+
+    def look(self) -> None:
+        """Give the stream up when it stands still after the server ended its direction.
+
+        A gost that has lost its visitor says FIN, which could be a half-close, and forgets the stream; what the target still sends
+        fills the window and would wait there for ever. (A server of ours says that nobody reads any more.)
+        """
+        splice = self._splice
+        if splice is None or not splice.near.read_ended or not self._stream.blocked:
+            self._stalls = 0
+            return
+        self._stalls = self._stalls + 1 if self.moved == self._moved else 0
+        self._moved = self.moved
+        if self._stalls >= MAX_STALLS - 1:
+            splice.abort()
+
+    def abort(self) -> None:
+        """Give the stream up (the client stops)."""
+        if self._splice is not None and self._dialling is None:
+            self._splice.abort()
+        else:
+            self._give_up("stopped")

@@ -1,0 +1,172 @@
+"""The admin endpoint: ``/livez`` and ``/readyz`` for probes, ``/metrics`` for Prometheus, nothing else.
+
+Plain HTTP without any authentication, so it belongs on a loopback or pod address, never on a public one.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+from functools import partial
+from io import BytesIO
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+from twisted.web.http import HTTPFactory, Request
+
+from rtunnel.ops.start import StartError
+from rtunnel.settings import Address
+
+__all__ = ["AdminService"]
+
+IDLE = 60.0
+"""Seconds that a connection may wait for its next request."""
+
+PLAIN = b"text/plain; charset=utf-8"
+EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
+"""Prometheus' text format; our names need nothing that newer versions of it added."""
+
+
+class AdminService(Service):
+    """Answers probes and Prometheus, from its start until it is stopped.
+
+    It must outlive the drain: until then ``/livez`` says that the process is well and ``/readyz`` that it wants no more visitors.
+
+    :param address: where to listen; an empty host is every address, port 0 any free port.
+    :param ready: whether the service wants visitors now; asked once for each ``/readyz``.
+    :param registry: what ``/metrics`` shows; read once for each request.
+    :param unready: why ``ready`` may be false, for people: the line that ``/readyz`` gives with 503.
+    :param reactor: the reactor.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        ready: Callable[[], bool],
+        registry: CollectorRegistry,
+        reactor: Any,
+        unready: str = "starting or stopping",
+    ) -> None:
+        self._address = address
+        self._ready = ready
+        self._registry = registry
+        self._reactor = reactor
+        self._unready = unready
+        self._listening: Any = None
+        self._log = Logger()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on.
+
+        :raises AttributeError: when it is not running.
+        """
+        return int(self._listening.getHost().port)
+
+    def startService(self) -> None:
+        """Bind the port.
+
+        :raises StartError: when it cannot be bound.
+        """
+        try:
+            self._listening = self._listen(self._address.host or "::")
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
+            where = f"{self._address.host or '*'}:{self._address.port}"
+            raise StartError(f"the admin endpoint cannot listen on {where}: {reason}") from error
+        super().startService()
+        self._log.info("admin endpoint on {host}:{port}", host=self._address.host or "*", port=self.port)
+
+    def _listen(self, interface: str) -> Any:
+        """Listen; "::" means both families, or IPv4 alone on a system without IPv6."""
+        try:
+            return self._reactor.listenTCP(self._address.port, _Probes(self.answer, self._reactor), interface=interface)
+        except CannotListenError as error:
+            if self._address.host or interface == "" or not _no_ipv6(error):
+                raise
+            return self._listen("")
+
+    def stopService(self) -> Deferred[None]:
+        """Close the port; fires when it is closed. Answers under way are still sent."""
+        super().stopService()
+        listening, self._listening = self._listening, None
+        return maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
+
+    def answer(self, path: bytes) -> tuple[int, bytes, bytes]:
+        """Say what is at a path.
+
+        :returns: status, media type, body.
+        """
+        if path == b"/livez":
+            return 200, PLAIN, b"alive\n"
+        if path == b"/readyz":
+            return (200, PLAIN, b"ready\n") if self._ready() else (503, PLAIN, f"not ready: {self._unready}\n".encode())
+        if path == b"/metrics":
+            return 200, EXPOSITION, generate_latest(self._registry)
+        return 404, PLAIN, b"not found: there are /livez, /readyz and /metrics\n"
+
+
+def _no_ipv6(error: CannotListenError) -> bool:
+    return not socket.has_ipv6 or getattr(error.socketError, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
+_Answer = Callable[[bytes], tuple[int, bytes, bytes]]
+
+
+class _Probe(Request):
+    """One request. twisted.web's Site would add a Server header, a log line and the search for a resource."""
+
+    def __init__(self, answer: _Answer, *channel: Any) -> None:
+        super().__init__(*channel)
+        self._answer = answer
+
+    def gotLength(self, length: int | None) -> None:
+        """Keep nothing of a body, whatever its length: nobody has anything to tell us."""
+        self.content = BytesIO()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Drop it."""
+
+    def process(self) -> None:
+        """Answer."""
+        if self.method in (b"GET", b"HEAD"):
+            status, kind, body = self._answer(self.path)
+        else:
+            status, kind, body = 405, PLAIN, b"only GET and HEAD\n"
+            self.setHeader(b"Allow", b"GET, HEAD")
+        self.setResponseCode(status)
+        self.setHeader(b"Content-Type", kind)
+        self.setHeader(b"Content-Length", b"%d" % len(body))
+        self.setHeader(b"Cache-Control", b"no-store")
+        self.write(b"" if self.method == b"HEAD" else body)
+        self.finish()
+
+
+class _Probes(HTTPFactory):
+    """The connections of an admin endpoint; no access log, and so no clock for one."""
+
+    noisy = False
+
+    def __init__(self, answer: _Answer, reactor: Any) -> None:
+        super().__init__(timeout=IDLE, reactor=reactor)
+        self._answer = answer
+
+    def startFactory(self) -> None:
+        """Open no log."""
+
+    def stopFactory(self) -> None:
+        """Close none."""
+
+    def log(self, request: Any) -> None:
+        """A line for each probe would bury the log."""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        channel: Any = super().buildProtocol(addr)
+        channel.requestFactory = partial(_Probe, self._answer)
+        return channel

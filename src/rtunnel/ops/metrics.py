@@ -1,0 +1,170 @@
+"""What is counted: plain integers in slots, so that counting costs an addition on the hot path and no lock.
+
+Nothing here knows Prometheus; :mod:`rtunnel.ops.exposition` reads these objects when somebody asks for ``/metrics``. All
+names and meanings: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from uuid import UUID
+
+import attrs
+
+__all__ = ["ClientStats", "LinkLoss", "Outcome", "ServerStats", "StreamOutcome", "TunnelLoad"]
+
+# The members are strings because these are looked up once per request: an Enum's hash is Python code, a str's is not.
+
+
+class Outcome(StrEnum):
+    """How a request of a visitor ended; each ends in exactly one way."""
+
+    ANSWERED = "answered"
+    """The answer of a target was passed on whole, whatever its status."""
+    UPGRADED = "upgraded"
+    """The target answered 101: the connection speaks something else from there on."""
+    BAD_REQUEST = "bad_request"
+    """Malformed or over a limit: 400, 413, 431 or 505."""
+    REQUEST_TIMEOUT = "request_timeout"
+    """The visitor did not send its request in time: 408."""
+    UNKNOWN_HOST = "unknown_host"
+    """No public ingress rule for the host: 404."""
+    NO_CONNECTOR = "no_connector"
+    """No connector is attached to the tunnel: 503."""
+    TARGET_FAILED = "target_failed"
+    """No usable answer came from any connector that was tried: 502."""
+    RESPONSE_TIMEOUT = "response_timeout"
+    """No answer began in time: 504."""
+    VISITOR_GONE = "visitor_gone"
+    """The visitor left before its answer was whole."""
+    ABORTED = "aborted"
+    """The answer broke off after it had begun; so did the visitor's connection."""
+
+
+class StreamOutcome(StrEnum):
+    """How a stream ended at the client; each ends in exactly one way."""
+
+    DONE = "done"
+    """Both sides sent all they had."""
+    NEAR_LOST = "near lost"
+    """The stream went away first: the visitor left, or the link was lost."""
+    FAR_LOST = "far lost"
+    """The target went away before it had finished."""
+    TARGET_REFUSED = "target refused"
+    """The target could not be reached."""
+    BAD_PREFACE = "bad preface"
+    """The server did not say, or not in time, what the stream is for."""
+    STOPPED = "stopped"
+    """The client stopped before the target was reached."""
+
+
+class LinkLoss(StrEnum):
+    """Why a link ended, as the server saw it."""
+
+    CLOSED = "closed"
+    """The client closed it in good order."""
+    LOST = "lost"
+    """The connection broke."""
+    SILENT = "silent"
+    """Nothing was heard for the keepalive timeout."""
+    PROTOCOL_ERROR = "protocol_error"
+    """The client sent something that is not the protocol."""
+    SERVER_STOPPED = "server_stopped"
+    """The server closed it because it stops."""
+
+    @classmethod
+    def of(cls, reason: str) -> LinkLoss:
+        """The kind of a reason in words, as :class:`~rtunnel.tunnel.link.Link` gives it; LOST for words that it does not know."""
+        for words, kind in _LOSSES:
+            if reason.startswith(words):
+                return kind
+        return cls.LOST
+
+
+_LOSSES = (
+    ("Connection was closed cleanly", LinkLoss.CLOSED),  # str(twisted.internet.error.ConnectionDone())
+    ("no sign of life", LinkLoss.SILENT),
+    ("protocol error", LinkLoss.PROTOCOL_ERROR),
+    ("the server stops", LinkLoss.SERVER_STOPPED),
+)
+
+
+@attrs.define
+class ServerStats:
+    """The counts of one server process, from its start; owned by the service, written by all its parts.
+
+    :ivar visitors_total: visitor connections accepted.
+    :ivar visitors_open: those that are open now.
+    :ivar requests: requests by how they ended.
+    :ivar retries_total: requests sent again through another stream or connector.
+    :ivar bytes_in: bytes received from visitors.
+    :ivar bytes_out: bytes sent to visitors.
+    :ivar links_total: links admitted.
+    :ivar links_open: those that are up now.
+    :ivar losses: ended links by why they ended.
+    :ivar streams_total: streams opened to connectors.
+    """
+
+    visitors_total: int = 0
+    visitors_open: int = 0
+    requests: dict[Outcome, int] = attrs.field(factory=lambda: dict.fromkeys(Outcome, 0))
+    retries_total: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    links_total: int = 0
+    links_open: int = 0
+    losses: dict[LinkLoss, int] = attrs.field(factory=lambda: dict.fromkeys(LinkLoss, 0))
+    streams_total: int = 0
+
+    def record(self, outcome: Outcome) -> None:
+        """Count the end of a request."""
+        self.requests[outcome] += 1
+
+    def link_lost(self, reason: str) -> None:
+        """Count the end of a link.
+
+        :param reason: why, in the words of the link.
+        """
+        self.losses[LinkLoss.of(reason)] += 1
+
+
+@attrs.define
+class ClientStats:
+    """The counts of one client process, from its start; owned by the service, written by all its parts.
+
+    :ivar attempts: attempts to join a tunnel.
+    :ivar joins: those that succeeded.
+    :ivar losses: links lost after they had joined.
+    :ivar streams: ended streams by how they ended.
+    :ivar bytes_in: bytes passed to targets by ended streams.
+    :ivar bytes_out: bytes passed from targets by ended streams.
+    """
+
+    attempts: int = 0
+    joins: int = 0
+    losses: int = 0
+    streams: dict[StreamOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(StreamOutcome, 0))
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+    def record(self, outcome: str) -> None:
+        """Count the end of a stream.
+
+        :param outcome: the value of a :class:`StreamOutcome`.
+        :raises ValueError: for any other text: no label of a metric is made up on the way.
+        """
+        self.streams[StreamOutcome(outcome)] += 1
+
+
+@attrs.frozen
+class TunnelLoad:
+    """What one tunnel carries at this moment.
+
+    :ivar tunnel: its ID.
+    :ivar connectors: how many are attached (server), or how many of this process have joined (client).
+    :ivar streams: how many are open.
+    """
+
+    tunnel: UUID
+    connectors: int
+    streams: int

@@ -1,0 +1,128 @@
+"""The process as a whole: how it starts, what signals do to it, and with which status it ends.
+
+Twisted's own ways differ in three points from what is promised here: a signal that stops the reactor becomes the exit status
+(``twisted.application.app._exitWithSignal``), SIGHUP kills, and an exception out of ``startService`` prints a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import suppress
+from types import FrameType, TracebackType
+from typing import Any
+
+from twisted.application.service import MultiService, Service
+from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
+from twisted.internet.error import ReactorNotRunning
+from twisted.logger import Logger
+
+from rtunnel.ops.start import StartError
+
+__all__ = ["ProcessService"]
+
+
+class ProcessService(MultiService):
+    """The parent of everything that one process runs; what :func:`rtunnel.tap.makeService` returns.
+
+    - A :class:`~rtunnel.ops.start.StartError` of a child ends the process with status 1 and one line on stderr.
+    - SIGTERM and Ctrl-C stop the children, which drain; status 0. A further Ctrl-C quits at once.
+    - SIGHUP is only logged.
+
+    Children start in the order in which they were added and stop in the opposite one.
+
+    :param reactor: the reactor that runs the process.
+    :param drain: how many seconds the children may take to stop, for the log line.
+    :param warnings: what the user asked for in vain, logged at the start.
+    """
+
+    def __init__(self, reactor: Any, drain: float, warnings: Sequence[str] = ()) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._reactor = reactor
+        self._drain = drain
+        self._warnings = warnings
+        self._stopping = False
+        self._log = Logger()
+
+    def privilegedStartService(self) -> None:
+        try:
+            super().privilegedStartService()  # type: ignore[no-untyped-call]
+        except StartError as error:
+            self._fail(error)
+            raise
+
+    def startService(self) -> None:
+        """Start the children.
+
+        :raises StartError: one of them cannot start.
+        """
+        for warning in self._warnings:
+            self._log.warn("{warning}", warning=warning)
+        try:
+            super().startService()  # type: ignore[no-untyped-call]
+        except StartError as error:
+            self._fail(error)
+            raise
+        # nohup ignores it already, and that shall stay so
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._hang_up)
+        # after the reactor has installed its own
+        self._reactor.callWhenRunning(self._take_stop_signals)
+
+    @inlineCallbacks
+    def stopService(self) -> Generator[Deferred[Any], Any, None]:
+        """Stop the children one after another, the last added first, each when the one before has ended."""
+        self._stopping = True
+        Service.stopService(self)
+        for child in reversed(list(self)):
+            try:
+                yield maybeDeferred(child.stopService)
+            except Exception:
+                self._log.failure("error while stopping")
+
+    def _fail(self, error: StartError) -> None:
+        # twistd and twist let the exception out to the interpreter, having removed the pidfile and told the waiting parent of a
+        # daemon; all that is wrong with that is the traceback
+        sys.excepthook = _one_line
+        if _is_null(2):
+            self._log.critical("{error}", error=str(error))
+
+    # -- signals: handlers only leave a note for the reactor
+
+    def _take_stop_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.callFromThread(self._stop_reactor, signal.Signals(number).name)
+        elif number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def _stop_reactor(self, name: str) -> None:
+        self._log.info("{name}: stopping, running requests get up to {drain:g} s", name=name, drain=self._drain)
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
+
+    def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._log.info, "SIGHUP: nothing to reload: options come from the command line")
+
+
+def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, StartError) and sys.__stderr__ is not None:
+        sys.__stderr__.write(f"rtunnel: {error}\n")
+        sys.__stderr__.flush()
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+def _is_null(descriptor: int) -> bool:
+    """Whether a descriptor leads nowhere, as those of a daemon do."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(os.devnull))
+    except OSError:
+        return True

@@ -1,0 +1,136 @@
+"""The word to systemd: ready, stopping, alive (``man sd_notify``).
+
+Our own few lines and no library: the protocol is one datagram of ``KEY=VALUE`` lines to ``$NOTIFY_SOCKET``, and the packages for
+it either bind libsystemd or are untyped and unattended.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+__all__ = ["Notifier", "NotifyService"]
+
+SEND_TIMEOUT = 1.0
+"""Seconds that a send may wait for a service manager that does not read."""
+
+
+class Notifier:
+    """Tells the service manager how the process does; owns no socket between two words, never raises.
+
+    :param address: the path of a datagram socket, or ``@`` and a name in the abstract namespace.
+    :param watchdog: seconds without :meth:`alive` after which the manager kills the process, ``None`` when it does not watch.
+    """
+
+    __slots__ = ("_address", "_failed", "_log", "watchdog")
+
+    def __init__(self, address: str, watchdog: float | None = None) -> None:
+        self._address = f"\0{address[1:]}" if address.startswith("@") else address
+        self._failed = False
+        self._log = Logger()
+        self.watchdog = watchdog
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Notifier | None:
+        """Make one from ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID``.
+
+        :returns: ``None`` when nobody wants to be told, or wants it over something else than a Unix socket.
+        """
+        address = environ.get("NOTIFY_SOCKET", "")
+        if address[:1] not in ("/", "@") or len(address) < 2:
+            return None
+        return cls(address, _watchdog(environ))
+
+    def ready(self, status: str = "") -> None:
+        """The start is over, or the reload is.
+
+        :param status: one line for ``systemctl status``, if there is something to say.
+        """
+        self._send("READY=1", status)
+
+    def reloading(self) -> None:
+        """A reload begins; :meth:`ready` ends it."""
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self, status: str = "") -> None:
+        """The end begins."""
+        self._send("STOPPING=1", status)
+
+    def status(self, text: str) -> None:
+        """One line for ``systemctl status``."""
+        self._send("", text)
+
+    def alive(self) -> None:
+        """The reactor still turns."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, state: str, status: str = "") -> None:
+        lines = [state] if state else []
+        if status:
+            lines.append("STATUS=" + " ".join(status.split()))
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.settimeout(SEND_TIMEOUT)
+                sender.sendto("\n".join(lines).encode(), self._address)
+        except OSError as error:
+            if not self._failed:
+                self._log.warn("cannot notify the service manager: {reason}", reason=error.strerror or str(error))
+            self._failed = True
+        else:
+            self._failed = False
+
+
+def _watchdog(environ: Mapping[str, str]) -> float | None:
+    """The time of the watchdog in seconds, if it watches this process."""
+    if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    time_limit = environ.get("WATCHDOG_USEC", "")
+    return int(time_limit) / 1e6 if time_limit.isascii() and time_limit.isdigit() and int(time_limit) else None
+
+
+class NotifyService(Service):
+    """READY when the process is ready, STOPPING when its end begins, and a sign of life in between.
+
+    Stop it first of all services: systemd stops watching when it hears STOPPING, and counts the time for the end from there.
+
+    :param notifier: where to.
+    :param when_ready: called at the start; READY is sent when its Deferred fires, never when it fails.
+    :param status: the line for ``systemctl status`` that goes with READY.
+    :param reactor: the clock of the signs of life, two in each time of the watchdog.
+    """
+
+    def __init__(self, notifier: Notifier, *, when_ready: Callable[[], Deferred[None]], reactor: Any, status: str = "") -> None:
+        self._notifier = notifier
+        self._when_ready = when_ready
+        self._status = status
+        self._alive = LoopingCall(notifier.alive)
+        self._alive.clock = reactor
+        self._log = Logger()
+
+    def startService(self) -> None:
+        super().startService()
+        if self._notifier.watchdog is not None:
+            self._alive.start(self._notifier.watchdog / 2)
+        self._when_ready().addCallbacks(self._ready, self._not_ready)
+
+    def _ready(self, _result: None) -> None:
+        if self.running:
+            self._notifier.ready(self._status)
+
+    def _not_ready(self, failure: Failure) -> None:
+        self._log.failure("the service manager is not told that we are ready", failure=failure)
+
+    def stopService(self) -> None:
+        super().stopService()
+        if self._alive.running:
+            self._alive.stop()
+        self._notifier.stopping()

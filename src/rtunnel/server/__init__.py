@@ -1,0 +1,1 @@
+"""The public end: entrypoints where visitors arrive, tunnel listeners where connectors attach."""

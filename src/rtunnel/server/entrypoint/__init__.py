@@ -1,0 +1,1 @@
+"""Where visitors arrive: one module per protocol spoken by a visitor."""

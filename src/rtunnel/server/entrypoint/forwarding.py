@@ -1,0 +1,79 @@
+"""What a target is told about the visitor: X-Forwarded-For, -Proto, -Host, X-Request-Id and Via."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_address
+from itertools import count
+from os import urandom
+
+__all__ = ["VIA", "Forwarding", "new_request_id"]
+
+VIA = b"1.1 rtunnel"
+"""Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a name that tells no internals."""
+
+_process = urandom(8).hex().encode()
+_serial = count(int.from_bytes(urandom(4), "big"))
+_sound_id = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
+
+
+def new_request_id() -> bytes:
+    """A request id that no other process and no other request has; it is a name, not a secret."""
+    return b"%b%016x" % (_process, next(_serial))
+
+
+class Forwarding:
+    """Writes the forwarding fields for the requests of one visitor connection.
+
+    What the visitor itself says in these fields counts only when it is a trusted proxy; otherwise it is dropped.
+
+    :param peer: the visitor's address.
+    :param trusted: networks of trusted proxies.
+    """
+
+    __slots__ = ("_before_host", "peer", "trusted")
+
+    def __init__(self, peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
+        self.peer = peer.encode("ascii", "replace")
+        self.trusted = bool(trusted) and _within(peer, trusted)
+        self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
+
+    def fields(self, authority: bytes, said: dict[bytes, bytes] | None, request_id: bytes) -> bytes:
+        """Write the fields, as header lines.
+
+        :param authority: the Host of the request.
+        :param said: what the visitor said in these fields.
+        :param request_id: from :meth:`request_id`.
+        """
+        if said is None:
+            return b"%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 rtunnel\r\n" % (self._before_host, authority, request_id)
+        # Via is a chain that anybody may lengthen and nobody may shorten
+        via = said.get(b"via")
+        via = via + b", " + VIA if via else VIA
+        if not self.trusted:
+            return b"%b%b\r\nX-Request-Id: %b\r\nVia: %b\r\n" % (self._before_host, authority, request_id, via)
+        before = said.get(b"x-forwarded-for")
+        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Request-Id: %b\r\nVia: %b\r\n" % (
+            before + b", " + self.peer if before else self.peer,
+            said.get(b"x-forwarded-proto", b"http"),
+            said.get(b"x-forwarded-host", authority),
+            request_id,
+            via,
+        )
+
+    def request_id(self, said: dict[bytes, bytes] | None) -> bytes:
+        """The id of a request: a trusted proxy's own, if it is a sound one, else a new one."""
+        if said is not None and self.trusted:
+            given = said.get(b"x-request-id", b"")
+            if _sound_id(given):
+                return given
+        return new_request_id()
+
+
+def _within(peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+    try:
+        address = ip_address(peer)
+    except ValueError:
+        return False
+    return any(address in network for network in trusted)

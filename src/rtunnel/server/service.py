@@ -1,0 +1,195 @@
+"""The server as a whole: what belongs together, and the order of its start and end."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.logger import Logger
+
+from rtunnel.ops.metrics import ServerStats
+from rtunnel.ops.start import StartError
+from rtunnel.routing.ingress import IngressTable
+from rtunnel.routing.tunnels import TunnelRegistry
+from rtunnel.server.deadlines import Deadlines
+from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.listener import TunnelListener
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.settings import Address, ListenerSettings, ServerSettings
+from rtunnel.transport.sockets import SocketServerEndpoint, listen_tcp
+from rtunnel.transport.websocket import WebSocketServerEndpoint
+
+__all__ = ["ServerService"]
+
+DRAIN_STEP = 0.05
+"""Seconds between two looks whether the last request has ended."""
+
+
+class ServerService(Service):
+    """Runs the tunnel listeners and entrypoints of one process.
+
+    The end goes in order: no new visitor and no new link, idle visitors closed, requests under way up to ``settings.drain``
+    seconds, then the links closed properly, then what is left is cut.
+
+    :param settings: what the user asked for.
+    :param reactor: the reactor.
+    """
+
+    def __init__(self, settings: ServerSettings, reactor: Any) -> None:
+        self.settings = settings
+        self.stats = ServerStats()
+        self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
+        self.ready = False
+        self.ports: list[Any] = []
+        """The listening ports, in the order of the settings: each tunnel listener followed by its entrypoints."""
+        self._reactor = reactor
+        self._deadlines = Deadlines(reactor)
+        self._entrypoints: list[HttpEntrypoint] = []
+        self._listeners: list[TunnelListener] = []
+        self._waiting: list[Deferred[None]] = []
+        self._log = Logger()
+
+    # -- start
+
+    def startService(self) -> None:
+        """Bind every port.
+
+        :raises StartError: when one cannot be bound; none stays bound then.
+        """
+        try:
+            for listener in self.settings.listeners:
+                self._start_listener(listener)
+        except StartError:
+            for port in self.ports:
+                port.stopListening()
+            raise
+        self._deadlines.start()
+        self._deadlines.each_sweep(self._sweep_pools)
+        super().startService()
+        self.ready = True
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(None)
+
+    def when_ready(self) -> Deferred[None]:
+        """Fire when all ports are bound."""
+        if self.ready:
+            return succeed(None)
+        deferred: Deferred[None] = Deferred()
+        self._waiting.append(deferred)
+        return deferred
+
+    def _start_listener(self, settings: ListenerSettings) -> None:
+        tunnels = {rule.tunnel for rule in settings.rules}
+        listener = TunnelListener(
+            settings=settings,
+            known=tunnels.__contains__,
+            registry=self.registry,
+            stats=self.stats,
+            reactor=self._reactor,
+        )
+        self._listeners.append(listener)
+        self._listen_tunnel(settings, listener)
+        table = IngressTable(settings.rules)
+        for address in settings.entrypoints:
+            entrypoint = HttpEntrypoint(
+                settings=settings.http,
+                table=table,
+                registry=self.registry,
+                deadlines=self._deadlines,
+                stats=self.stats,
+            )
+            self._entrypoints.append(entrypoint)
+            self._listen_entrypoint(address, entrypoint)
+
+    def _listen_tunnel(self, settings: ListenerSettings, listener: TunnelListener) -> None:
+        endpoint: Any = SocketServerEndpoint(self._reactor, settings.listen.host, settings.listen.port)
+        if settings.transport == "ws":
+            endpoint = WebSocketServerEndpoint(
+                endpoint,
+                reactor=self._reactor,
+                path=settings.path,
+                handshake_timeout=settings.handshake_timeout,
+            )
+        failures: list[Any] = []
+        endpoint.listen(listener).addCallbacks(self.ports.append, failures.append)
+        if failures:
+            raise _start_error("tunnel listener", settings.listen, failures[0].value)
+        where = f" at path {settings.path}" if settings.transport == "ws" else ""
+        self._log.info(
+            "tunnel listener ({transport}) on {address}{where}",
+            transport=settings.transport,
+            address=_shown(settings.listen, self.ports[-1]),
+            where=where,
+        )
+
+    def _listen_entrypoint(self, address: Address, entrypoint: HttpEntrypoint) -> None:
+        try:
+            self.ports.append(listen_tcp(self._reactor, address.host, address.port, entrypoint))
+        except (CannotListenError, OSError) as error:
+            raise _start_error("entrypoint", address, error) from error
+        self._log.info("entrypoint on {address}", address=_shown(address, self.ports[-1]))
+
+    def _sweep_pools(self, now: float) -> None:
+        for listener in self.settings.listeners:
+            idle = listener.http.pool_idle
+            break
+        else:
+            return
+        for connector in self.registry:
+            connector.link.sweep(now, idle)
+
+    # -- end
+
+    def stopService(self) -> Deferred[None]:
+        """Drain, then close; fires when nothing is left."""
+        super().stopService()
+        self.ready = False
+        closing = [maybeDeferred(port.stopListening) for port in self.ports]
+        self.ports.clear()
+        for entrypoint in self._entrypoints:
+            entrypoint.drain()
+        done: Deferred[None] = Deferred()
+        until = self._reactor.seconds() + self.settings.drain
+        self._await_requests(until, done)
+        for deferred in closing:
+            deferred.addErrback(lambda _: None)
+        return done
+
+    def _await_requests(self, until: float, done: Deferred[None]) -> None:
+        if any(entrypoint.busy for entrypoint in self._entrypoints) and self._reactor.seconds() < until:
+            self._reactor.callLater(DRAIN_STEP, self._await_requests, until, done)
+            return
+        self._deadlines.stop()
+        for entrypoint in self._entrypoints:
+            entrypoint.cut()
+        for listener in self._listeners:
+            listener.close("the server stops")
+        self._await_links(self._reactor.seconds() + 1.0, done)
+
+    def _await_links(self, until: float, done: Deferred[None]) -> None:
+        """Give the close handshakes of the links a moment."""
+        if any(listener.links for listener in self._listeners) and self._reactor.seconds() < until:
+            self._reactor.callLater(DRAIN_STEP, self._await_links, until, done)
+            return
+        for listener in self._listeners:
+            for link in list(listener.links):
+                link.drop("the server stops")
+        done.callback(None)
+
+    def tunnel_ids(self) -> set[UUID]:
+        """The tunnels that some ingress rule names."""
+        return {rule.tunnel for listener in self.settings.listeners for rule in listener.rules}
+
+
+def _shown(address: Address, port: Any) -> str:
+    return f"{address.host or '*'}:{port.getHost().port}"
+
+
+def _start_error(what: str, address: Address, error: Exception) -> StartError:
+    cause = getattr(error, "socketError", error)
+    reason = getattr(cause, "strerror", None) or str(cause)
+    return StartError(f"the {what} cannot listen on {address.host or '*'}:{address.port}: {reason}")

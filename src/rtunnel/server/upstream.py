@@ -1,0 +1,135 @@
+"""Streams that carry HTTP exchanges one after another, pooled per connector and host.
+
+A pooled stream is connected to its target already: a request on it costs no SYN, no connect and no FIN.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rtunnel.tunnel.link import Link
+from rtunnel.tunnel.stream import TunnelStream
+
+__all__ = ["Upstream", "UpstreamPool"]
+
+MAX_IDLE = 1024
+"""Free streams that a pool keeps for one host."""
+
+
+@implementer(IHalfCloseableProtocol)
+class Upstream:
+    """The protocol of one stream for all its life; owned by an exchange while :attr:`exchange` is set, else by its pool."""
+
+    __slots__ = ("exchange", "host", "idle_since", "pool", "stream", "used")
+
+    def __init__(self, pool: UpstreamPool, host: str) -> None:
+        self.pool = pool
+        self.host = host
+        self.stream: TunnelStream = pool.link.open_stream(self)
+        self.exchange: Any = None
+        self.used = False
+        """Whether an exchange was completed on it: then the target may have closed it in the meantime."""
+        self.idle_since = 0.0
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.exchange is None:
+            # a target that speaks without being asked cannot be trusted with the next request
+            self.discard()
+        else:
+            self.exchange.upstream_data(data)
+
+    def readConnectionLost(self) -> None:
+        if self.exchange is None:
+            self.discard()
+        else:
+            self.exchange.upstream_ended()
+
+    def writeConnectionLost(self) -> None:
+        """Our own half-close went through."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        exchange = self.exchange
+        self.pool.forget(self)
+        if exchange is not None:
+            exchange.upstream_ended()
+
+    def discard(self) -> None:
+        """Close the stream at once; the target's connection closes with it."""
+        self.exchange = None
+        self.pool.forget(self)
+        self.stream.abortConnection()
+
+    def release(self) -> None:
+        """The exchange is complete and the stream clean: it may carry another one."""
+        self.exchange = None
+        self.used = True
+        self.stream.resumeProducing()
+        if self.stream.open:
+            self.pool.put(self)
+        else:
+            self.discard()
+
+
+class UpstreamPool:
+    """The free streams of one connector; owned by its link, ends with it.
+
+    :param link: where new streams are opened.
+    :param keep: whether streams are kept at all.
+    """
+
+    __slots__ = ("_free", "_keep", "link")
+
+    def __init__(self, link: Link, *, keep: bool) -> None:
+        self.link = link
+        self._keep = keep
+        self._free: dict[str, list[Upstream]] = {}
+
+    def take(self, host: str) -> Upstream | None:
+        """Take the free stream of a host that was used last."""
+        free = self._free.get(host)
+        if not free:
+            return None
+        upstream = free.pop()
+        if not free:
+            del self._free[host]
+        return upstream
+
+    def open(self, host: str) -> Upstream:
+        """Open a stream for a host.
+
+        :raises rtunnel.tunnel.link.LinkClosed: when the link takes no more streams.
+        """
+        return Upstream(self, host)
+
+    def put(self, upstream: Upstream) -> None:
+        """Keep a free stream."""
+        free = self._free.setdefault(upstream.host, [])
+        if not self._keep or len(free) >= MAX_IDLE:
+            if not free:
+                del self._free[upstream.host]
+            upstream.discard()
+            return
+        upstream.idle_since = 0.0
+        free.append(upstream)
+
+    def forget(self, upstream: Upstream) -> None:
+        """A stream ended."""
+        free = self._free.get(upstream.host)
+        if free and upstream in free:
+            free.remove(upstream)
+            if not free:
+                del self._free[upstream.host]
+
+    def sweep(self, now: float, idle: float) -> None:
+        """Close what was free for longer than ``idle`` seconds, counted from the first sweep that saw it free."""
+        for free in list(self._free.values()):
+            for upstream in list(free):
+                if not upstream.idle_since:
+                    upstream.idle_since = now
+                elif now - upstream.idle_since >= idle:
+                    upstream.discard()
