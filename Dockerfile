@@ -1,0 +1,28 @@
+# docker build --tag rtunnel:0.1.0 .
+# Any image with Python 3.11 or later and its venv module will do as the base.
+ARG BASE=python:3.13-slim-bookworm
+
+FROM ${BASE} AS build
+WORKDIR /src
+COPY setup.cfg pyproject.toml README.md LICENSE ./
+COPY src src
+# The environment has no pip of its own: nothing is installed in a running container.
+RUN python3 -m venv /build \
+ && /build/bin/pip wheel --no-cache-dir --prefer-binary --wheel-dir /wheels . \
+ && python3 -m venv --without-pip /opt/rtunnel \
+ && /build/bin/pip --python /opt/rtunnel/bin/python install --no-cache-dir --no-index --find-links /wheels rtunnel
+# Twisted looks for plugins at each start and keeps what it found beside them, which it cannot when the root is read-only. The
+# cache must be younger than the plugins, and layers know whole seconds only.
+RUN /opt/rtunnel/bin/python -c "from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))" \
+ && touch -d "1 minute" /opt/rtunnel/lib/python3*/site-packages/twisted/plugins/dropin.cache
+
+FROM ${BASE}
+COPY --from=build /opt/rtunnel /opt/rtunnel
+ENV PATH=/opt/rtunnel/bin:${PATH} \
+    PYTHONUNBUFFERED=1
+WORKDIR /
+# A number, so that Kubernetes can see that it is not root.
+USER 10001:10001
+EXPOSE 8421 8080 8480
+ENTRYPOINT ["rtunnel"]
+CMD ["--help"]

@@ -1,0 +1,201 @@
+"""What is measured of every system."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from bench import load
+from bench.chat import chat
+from bench.idle import IdleVisitors, affordable, settled_rss
+from bench.load import Visit, Visited, visit
+from bench.proc import BenchError, cpu_seconds
+from bench.service import BULK_BYTES, Service
+from bench.stage import CLIENT, SERVER, Stage
+from bench.systems.base import Ability, Setup
+
+#: The values of one measurement, by keys of :data:`bench.metrics.METRICS`.
+Values = dict[str, float]
+
+#: Seconds of load before the measured ones: connections made, pools filled, code warm.
+WARM_UP = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One system that is up, and what measures it.
+
+    :param port: for visitors.
+    :param stage: has its processes.
+    :param service: what stands behind it.
+    :param seconds: how long a load lasts.
+    """
+
+    port: int
+    stage: Stage
+    service: Service
+    seconds: float
+
+    def cpu(self) -> tuple[float, float]:
+        """Processor seconds used so far by the server and by the client."""
+        return cpu_seconds(self.stage.pids(SERVER)), cpu_seconds(self.stage.pids(CLIENT))
+
+    def sides(self) -> list[str]:
+        """The sides that this system has."""
+        return [side for side in (SERVER, CLIENT) if self.stage.pids(side)]
+
+
+class Case(ABC):
+    """One thing to measure.
+
+    :param name: for ``--cases`` and JSON.
+    :param title: for the report.
+    :param needs: what a system must be able to do; others are left out.
+    """
+
+    #: Whether only the default systems of the growth group are measured, when none are named.
+    growth = False
+    #: Whether ``--quick`` measures it.
+    quick = False
+
+    def __init__(self, name: str, title: str, needs: Iterable[Ability] = ()) -> None:
+        self.name = name
+        self.title = title
+        self.needs = frozenset(needs)
+
+    def setup(self, service: Service) -> Setup:
+        """What it asks of a system."""
+        return Setup(targets=service.ports[:1])
+
+    @abstractmethod
+    def measure(self, site: Site) -> Values:
+        """Measure once.
+
+        :raises BenchError: when the system did not do what was asked.
+        """
+
+
+def per_unit(site: Site, before: tuple[float, float], count: float, scale: float, suffix: str) -> Values:
+    """Processor time since ``before`` of each side that exists, divided by ``count`` and scaled."""
+    after = site.cpu()
+    sides = zip((SERVER, CLIENT), before, after, strict=True)
+    return {f"{side}_{suffix}": (new - old) / count * scale for side, old, new in sides if side in site.sides()}
+
+
+def measured_visit(site: Site, what: Visit) -> tuple[Visited, Values]:
+    """Warm up, then one visit with its processor time.
+
+    :raises BenchError: when more than one request in a hundred failed: no speed is worth that.
+    """
+    visit(site.port, what, WARM_UP)
+    before = site.cpu()
+    seen = visit(site.port, what, site.seconds)
+    values = {"rps": seen.requests / seen.seconds, "p50": seen.p50, "p99": seen.p99}
+    values |= per_unit(site, before, seen.requests, 1e6, "us")
+    errors = seen.failed + seen.refused
+    if errors > seen.requests / 100:
+        raise BenchError(f"{errors} errors in {seen.requests} requests")
+    return seen, {**values, "errors": errors}
+
+
+class Requests(Case):
+    """Requests per second of one kind of visit."""
+
+    def __init__(self, name: str, title: str, what: Visit, quick: bool = False) -> None:
+        super().__init__(name, title)
+        self.visit = what
+        self.quick = quick
+
+    def measure(self, site: Site) -> Values:
+        return measured_visit(site, self.visit)[1]
+
+
+class Pair(Case):
+    """Two connectors of the same weight: speed, and how the requests are shared."""
+
+    def setup(self, service: Service) -> Setup:
+        return Setup(targets=service.ports)
+
+    def measure(self, site: Site) -> Values:
+        before = site.service.requests()
+        values = measured_visit(site, Visit(64))[1]
+        first, second = (new - old for new, old in zip(site.service.requests(), before, strict=True))
+        return {**values, "share": 100 * first / (first + second)}
+
+
+class Down(Case):
+    """One download of 256 MiB, twice."""
+
+    quick = True
+
+    def measure(self, site: Site) -> Values:
+        before = site.cpu()
+        rates = [load.download(site.port, f"/bulk/{number}", BULK_BYTES) for number in range(2)]
+        return {"mbps": sum(rates) / 2} | per_unit(site, before, 2 * BULK_BYTES, 1e9, "s_per_gb")
+
+
+class Up(Case):
+    """One upload of 256 MiB, twice."""
+
+    quick = True
+
+    def measure(self, site: Site) -> Values:
+        before = site.cpu()
+        rates = [load.upload(site.port, f"/sink/{number}", site.service.bulk_file) for number in range(2)]
+        return {"mbps": sum(rates) / 2} | per_unit(site, before, 2 * BULK_BYTES, 1e9, "s_per_gb")
+
+
+class Chat(Case):
+    """WebSocket messages echoed through the entrypoint, 64 visitors with one message under way each."""
+
+    def setup(self, service: Service) -> Setup:
+        return Setup(targets=(service.echo_port,))
+
+    def measure(self, site: Site) -> Values:
+        chat(site.port, 64, WARM_UP)
+        before = site.cpu()
+        seen = chat(site.port, 64, site.seconds)
+        values = {"messages": seen.messages / seen.seconds, "p50": seen.p50, "p99": seen.p99}
+        return values | per_unit(site, before, seen.messages, 1e6, "us")
+
+
+class Idle(Case):
+    """Memory of visitors that asked once and stay."""
+
+    def __init__(self, name: str, title: str, visitors: int) -> None:
+        super().__init__(name, title)
+        self._visitors = affordable(visitors)
+
+    def measure(self, site: Site) -> Values:
+        with IdleVisitors(site.port, 64):
+            pass
+        sides = site.sides()
+        base = {side: settled_rss(site.stage.pids(side)) for side in sides}
+        values: Values = {}
+        with IdleVisitors(site.port, self._visitors) as visitors:
+            for side in sides:
+                grown = settled_rss(site.stage.pids(side)) - base[side]
+                values[f"{side}_kib"] = grown / self._visitors / 1024
+            values |= {f"{side}_base": base[side] / (1 << 20) for side in sides}
+            values["visitors"] = visitors.still_open()
+        return values
+
+
+def standard_cases() -> list[Case]:
+    """The cases for every system, in the order of the report."""
+    return [
+        Requests("k1", "1 keep-alive connection", Visit(1), quick=True),
+        Requests("k16", "16 keep-alive connections", Visit(16)),
+        Requests("k64", "64 keep-alive connections", Visit(64), quick=True),
+        Requests("k256", "256 keep-alive connections", Visit(256)),
+        Requests("churn", "A new connection for each request, 64 at once", Visit(64, close=True), quick=True),
+        Requests("10k", "Responses of 10 KiB, 64 connections", Visit(64, "/10k/")),
+        Requests("1m", "Responses of 1 MiB, 16 connections", Visit(16, "/1m/")),
+        Requests("post", "POST of 10 KiB, 64 connections", Visit(64, "/post/", "POST", 10 << 10)),
+        Down("down", "Download of 256 MiB"),
+        Up("up", "Upload of 256 MiB"),
+        Chat("websocket", "WebSocket, 64 visitors, messages of 128 bytes echoed"),
+        Pair("pair", "Two connectors 1:1, 64 keep-alive connections", {Ability.PAIR}),
+        Idle("idle", "Memory of 10,000 idle visitors, or as many as file descriptors allow", 10_000),
+    ]

@@ -1,0 +1,41 @@
+"""The figures that cases give, and how they read in a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure.
+
+    :param label: head of its column, with the unit.
+    :param digits: behind the decimal point.
+    :param more_is_better: which way is up.
+    """
+
+    label: str
+    digits: int = 0
+    more_is_better: bool = True
+
+
+#: By key. The first one of a case's metrics is its headline.
+METRICS = {
+    "rps": Metric("requests/s"),
+    "messages": Metric("messages/s"),
+    "mbps": Metric("MB/s"),
+    "p50": Metric("p50 ms", 2, more_is_better=False),
+    "p99": Metric("p99 ms", 2, more_is_better=False),
+    "server_us": Metric("CPU us each, server", 1, more_is_better=False),
+    "client_us": Metric("CPU us each, client", 1, more_is_better=False),
+    "server_s_per_gb": Metric("CPU s per GB, server", 2, more_is_better=False),
+    "client_s_per_gb": Metric("CPU s per GB, client", 2, more_is_better=False),
+    "server_kib": Metric("KiB per visitor, server", 2, more_is_better=False),
+    "client_kib": Metric("KiB per visitor, client", 2, more_is_better=False),
+    "server_base": Metric("base MiB, server", 1, more_is_better=False),
+    "client_base": Metric("base MiB, client", 1, more_is_better=False),
+    "visitors": Metric("still connected"),
+    "share": Metric("share of the first connector, %", 1),
+    "slow": Metric("slow reader got MB/s", 1),
+    "errors": Metric("errors", more_is_better=False),
+}

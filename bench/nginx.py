@@ -1,0 +1,133 @@
+"""nginx in its two parts: the local service behind every tunnel, and one hop of ``proxy_pass``."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.proc import BenchError
+
+_USER = "user root;\n" if os.geteuid() == 0 else ""
+
+_FRAME = """{user}worker_processes 1;
+daemon off;
+pid nginx.pid;
+error_log error.log warn;
+events {{ worker_connections {connections}; }}
+http {{
+  access_log off;
+  default_type application/octet-stream;
+  sendfile on;
+  tcp_nopush on;
+  keepalive_timeout 3600s;
+  keepalive_requests 1000000000;
+  client_body_temp_path body;
+  proxy_temp_path proxy;
+  fastcgi_temp_path fastcgi;
+  uwsgi_temp_path uwsgi;
+  scgi_temp_path scgi;
+{http}}}
+"""
+
+# A static handler answers a body with 405 once mirror has read all of it: nginx's own way to have a body read and then
+# a short answer given, without a second server behind it.
+_SERVICE = """  open_file_cache max=100 inactive=3600s;
+  open_file_cache_valid 3600s;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    root files;
+    client_max_body_size 0;
+    location /small/ {{ try_files /small.txt =404; }}
+    location /10k/ {{ try_files /10k.bin =404; }}
+    location /1m/ {{ try_files /1m.bin =404; }}
+    location /bulk/ {{ try_files /bulk.bin =404; }}
+    location /endless/ {{ try_files /endless.bin =404; }}
+    location /post/ {{
+      client_body_buffer_size 64k;
+      mirror /read;
+      try_files /small.txt =404;
+      error_page 405 =200 /done;
+    }}
+    location /sink/ {{
+      client_body_buffer_size {bulk};
+      mirror /read;
+      try_files /small.txt =404;
+      error_page 405 =200 /done;
+    }}
+    location = /read {{ internal; return 204; }}
+    location = /done {{ internal; return 200 "read\\n"; }}
+    location = /status {{ stub_status; }}
+  }}
+"""
+
+_HOP = """  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+  upstream targets {{
+{servers}    keepalive 512;
+    keepalive_requests 1000000000;
+    keepalive_timeout 3600s;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    client_max_body_size 0;
+    location / {{
+      proxy_pass http://targets;
+      proxy_http_version 1.1;
+      proxy_set_header Host $host;
+      proxy_set_header Connection $connection_upgrade;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_request_buffering off;
+      proxy_max_temp_file_size 0;
+    }}
+  }}
+"""
+
+
+def binary() -> str:
+    """Where nginx is.
+
+    :raises BenchError: when it is not installed.
+    """
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if found is None:
+        raise BenchError("nginx is not installed; on Debian: apt-get install nginx-light")
+    return found
+
+
+def command(config: str) -> list[str]:
+    """The command line for a configuration file in the directory where nginx will run."""
+    return [binary(), "-e", "error.log", "-p", "./", "-c", config]
+
+
+def service_config(port: int, bulk_bytes: int) -> str:
+    """The local service: one worker, static answers of several sizes, bodies read to their end."""
+    return _frame(_SERVICE.format(port=port, bulk=bulk_bytes + 4096))
+
+
+def hop_config(port: int, targets: Sequence[int]) -> str:
+    """One hop of ``proxy_pass`` with kept upstream connections, one upstream server for each target."""
+    servers = "".join(f"    server 127.0.0.1:{target};\n" for target in targets)
+    return _frame(_HOP.format(port=port, servers=servers))
+
+
+def write_files(directory: Path, bulk_bytes: int) -> None:
+    """The files that the service serves: ``small`` 200 bytes, ``10k``, ``1m``, ``bulk``, and a sparse endless one."""
+    files = directory / "files"
+    files.mkdir()
+    block = os.urandom(1 << 20)
+    (files / "small.txt").write_bytes((b"the quick brown fox " * 10)[:200])
+    (files / "10k.bin").write_bytes(block[: 10 << 10])
+    (files / "1m.bin").write_bytes(block)
+    with (files / "bulk.bin").open("wb") as bulk:
+        for _ in range(bulk_bytes // len(block)):
+            bulk.write(block)
+    with (files / "endless.bin").open("wb") as endless:
+        endless.truncate(1 << 36)
+
+
+def _frame(http: str) -> str:
+    connections = min(resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 512, 60000)
+    return _FRAME.format(user=_USER, connections=connections, http=http)

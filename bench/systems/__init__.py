@@ -1,0 +1,55 @@
+"""Every system that can be measured, in the order of the tables."""
+
+from __future__ import annotations
+
+from bench.proc import BenchError
+from bench.systems.base import Ability, Setup, System
+from bench.systems.gost import Gost
+from bench.systems.nginx import Direct, Hop
+from bench.systems.peers import Chisel, Frp, Piko, Rathole
+from bench.systems.rtunnel import Rtunnel
+
+__all__ = ["DIRECT", "HOP", "Ability", "Setup", "System", "choose", "every_system"]
+
+#: The two that all others are compared with.
+DIRECT = "direct"
+HOP = "hop"
+
+
+def every_system() -> list[System]:
+    """All systems, ours first after the two baselines."""
+    ours, ours_epoll, gost, gost_kept = (
+        Rtunnel("rtunnel", "rtunnel"),
+        Rtunnel("rtunnel-epoll", "rtunnel, stock epoll reactor", reactor="epoll"),
+        Gost("gost", "gost, default"),
+        Gost("gost-keepalive", "gost, entrypoint.keepalive", keepalive=True),
+    )
+    return [
+        Direct(DIRECT, "nginx direct, no hop"),
+        Hop(HOP, "nginx proxy_pass, one hop"),
+        ours,
+        ours_epoll,
+        gost.on_server_of(ours, "gost-on-rtunnel", "gost's client on rtunnel's server"),
+        ours.on_server_of(gost_kept, "rtunnel-on-gost", "rtunnel's client on gost's server, keepalive"),
+        gost,
+        gost_kept,
+        Rathole("rathole", "rathole"),
+        Chisel("chisel", "chisel"),
+        Frp("frp", "frp, http over websocket"),
+        Piko("piko", "piko, http"),
+    ]
+
+
+def choose(names: str | None) -> list[System]:
+    """The systems with these names (with commas between), all without names. The two baselines always take part.
+
+    :raises BenchError: for a name that is none.
+    """
+    systems = every_system()
+    if names is None:
+        return systems
+    wanted = {name.strip() for name in names.split(",") if name.strip()}
+    known = [system.name for system in systems]
+    for name in sorted(wanted - set(known)):
+        raise BenchError(f"--systems {name}: no such system; there are {', '.join(known)}")
+    return [system for system in systems if system.name in wanted | {DIRECT, HOP}]

@@ -1,0 +1,73 @@
+"""rtunnel and gost speak one protocol: each end of one can be joined to the other end of the other."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from bench.proc import established, wait_until
+from bench.stage import Stage
+from bench.systems.base import Ability, Setup, System
+
+#: Path of the WebSocket.
+PATH = "/proxy"
+
+
+class TunnelSystem(System):
+    """A system with a server and clients that speak ``tunnel+ws``."""
+
+    routes = "HTTP"
+
+    @abstractmethod
+    def start_server(self, setup: Setup, stage: Stage, tunnel_port: int, entry_port: int) -> None:
+        """Start the server's process."""
+
+    @abstractmethod
+    def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
+        """Start as many client processes as it takes for every connector of the setup."""
+
+    def start(self, setup: Setup, stage: Stage) -> int:
+        tunnel_port, entry_port = stage.port(), stage.port()
+        self.start_server(setup, stage, tunnel_port, entry_port)
+        stage.wait_listening(tunnel_port, entry_port)
+        self.start_clients(setup, stage, tunnel_port)
+        links = links_of(setup)
+
+        def joined() -> bool:
+            stage.check()
+            return established(tunnel_port) >= links
+
+        wait_until(joined, f"{links} links", 120.0, pause=0.05)
+        stage.wait_answer(entry_port)
+        return entry_port
+
+    def on_server_of(self, other: TunnelSystem, name: str, title: str) -> Mixed:
+        """Our client on the server of another."""
+        return Mixed(name, title, other, self)
+
+
+class Mixed(TunnelSystem):
+    """The server of one system, the client of another."""
+
+    can = frozenset({Ability.PAIR})
+
+    def __init__(self, name: str, title: str, server: TunnelSystem, client: TunnelSystem) -> None:
+        super().__init__(name, title)
+        self._server = server
+        self._client = client
+
+    def absent(self) -> str | None:
+        return self._server.absent() or self._client.absent()
+
+    def version(self) -> str:
+        return f"server {self._server.version()}, client {self._client.version()}"
+
+    def start_server(self, setup: Setup, stage: Stage, tunnel_port: int, entry_port: int) -> None:
+        self._server.start_server(setup, stage, tunnel_port, entry_port)
+
+    def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
+        self._client.start_clients(setup, stage, tunnel_port)
+
+
+def links_of(setup: Setup) -> int:
+    """How many links a setup has."""
+    return len(setup.targets) * setup.connectors + setup.tunnels - 1

@@ -1,0 +1,174 @@
+"""The story: who is started, joins, leaves and is killed, and who answers the visitor meanwhile.
+
+The visitor never stops: requests are sent also while the story waits for somebody to join or to leave. Those are counted apart,
+for the shares of a phase begin when all that belongs to it is ready. Each phase has the same number of requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from shlex import join
+from time import monotonic
+from typing import Protocol
+
+from rtunnel.demo.processes import Process, Processes, free_ports
+from rtunnel.demo.shares import Act, Phase, Results, Side, Tally
+from rtunnel.demo.visitor import Visitor, answers
+
+__all__ = ["ALONE", "HALF", "HOST", "KILLED", "PHASES", "TAKEOVER", "TUNNEL", "Scenario", "Viewer"]
+
+HOST = "nginx.local"
+TUNNEL = "10bc451e-59dc-4c70-999e-91a30813ac78"
+PATH = "/proxy"
+
+ALONE = Phase("sidecar alone", 0)
+HALF = Phase("laptop, weight 1", 50)
+TAKEOVER = Phase("laptop, weight 255", 100)
+KILLED = Phase("laptop killed", 0)
+PHASES = (ALONE, HALF, TAKEOVER, KILLED)
+
+START_TIME = 30.0
+"""Seconds that a process has to become ready, or to end when it is asked to."""
+PROBE_INTERVAL = 0.05
+"""Seconds between two looks whether it did."""
+REQUEST_INTERVAL = 0.005
+"""Seconds between two requests, at most."""
+PHASE_TIME = 1.5
+"""Seconds that a phase takes at most, when the answers come fast enough."""
+
+
+class Viewer(Protocol):
+    """Who watches the scenario."""
+
+    def step(self, text: str, *commands: str) -> None:
+        """Something is done.
+
+        :param text: what.
+        :param commands: the commands that do it.
+        """
+
+    def counted(self, results: Results) -> None:
+        """A request was counted; called for each."""
+
+    def played(self, act: Act) -> None:
+        """A phase is over."""
+
+
+class Scenario:
+    """Plays the scenario once.
+
+    :param processes: starts and owns what is started.
+    :param viewer: is told what happens.
+    :param requests: how many requests each phase sends.
+    """
+
+    def __init__(self, processes: Processes, viewer: Viewer, requests: int) -> None:
+        self.results = Results([Act(phase) for phase in PHASES])
+        self._processes = processes
+        self._viewer = viewer
+        self._requests = requests
+        self._link_port, self._entrypoint_port = free_ports(2)
+        self._visitor = Visitor(self._entrypoint_port, HOST)
+        self._visiting = False
+
+    def run(self) -> Results:
+        """Play all of it, which takes about ten seconds.
+
+        :raises ProcessError: when something does not start.
+        """
+        try:
+            self._open()
+            alone, half, takeover, killed = self.results.acts
+            self._play(alone)
+            service = self._start_service(Side.LAPTOP)
+            laptop = self._join("the laptop's client", service, weight=1)
+            self._play(half)
+            self._leave(laptop)
+            laptop = self._join("the laptop's client", service, weight=255)
+            self._play(takeover)
+            self._viewer.step("the laptop's client is killed (SIGKILL)")
+            laptop.kill()
+            self._play(killed)
+        finally:
+            self._visitor.leave()
+        return self.results
+
+    # -- the steps
+
+    def _open(self) -> None:
+        """Start what runs in the cluster."""
+        service = self._start_service(Side.POD)
+        self._start_server()
+        self._join("the sidecar's client", service, weight=1)
+        self._visiting = True
+
+    def _start_service(self, side: Side) -> int:
+        """Start the service of one side and return its port."""
+        (port,) = free_ports(1)
+        arguments = ["--name", side.value, "--port", str(port)]
+        self._viewer.step(f"the {side.value}'s service", join(["python", "-m", "rtunnel.demo.service", *arguments]))
+        process = self._processes.start(f"the {side.value}'s service", "rtunnel.demo.service", arguments)
+        self._until_ready(process, port, "/")
+        return port
+
+    def _start_server(self) -> None:
+        links = ["--listen", f"127.0.0.1:{self._link_port}", "--path", PATH]
+        visitors = ["--entrypoint", f"127.0.0.1:{self._entrypoint_port}", "--route", f"{HOST}={TUNNEL}"]
+        self._start("the server", "server", *links, *visitors)
+
+    def _join(self, name: str, target: int, weight: int) -> Process:
+        server = f"ws://127.0.0.1:{self._link_port}{PATH}"
+        tunnel = ["--tunnel", TUNNEL, "--weight", str(weight), "--target", f"127.0.0.1:{target}"]
+        return self._start(name, "client", "--server", server, *tunnel)
+
+    def _leave(self, client: Process) -> None:
+        self._viewer.step(f"{client.name} stops (SIGTERM)")
+        client.stop()
+        if not self._until(lambda: client.ended):
+            raise client.error(f"did not end within {START_TIME:.0f} s")
+
+    def _play(self, act: Act) -> None:
+        interval = min(REQUEST_INTERVAL, PHASE_TIME / self._requests)
+        for _ in range(self._requests):
+            self._ask(act.tally, interval)
+        act.done = True
+        self._viewer.played(act)
+
+    # -- how a step is done
+
+    def _start(self, name: str, *arguments: str) -> Process:
+        """Start a role of ours and wait until it is ready."""
+        self._viewer.step(name, join(["rtunnel", *arguments]))
+        (admin,) = free_ports(1)
+        process = self._processes.start(name, "rtunnel", [*arguments, "--admin", f"127.0.0.1:{admin}"])
+        self._until_ready(process, admin, "/readyz")
+        return process
+
+    def _until_ready(self, process: Process, port: int, path: str) -> None:
+        if not self._until(lambda: process.ended or answers(port, path)):
+            raise process.error(f"was not ready within {START_TIME:.0f} s")
+        if process.ended:
+            raise process.error("ended before it was ready")
+
+    def _until(self, condition: Callable[[], bool]) -> bool:
+        """Wait for a condition, with requests meanwhile if the visitor is there; tell whether it came true in time."""
+        deadline = monotonic() + START_TIME
+        while not condition():
+            probe = monotonic() + PROBE_INTERVAL
+            if probe > deadline:
+                return False
+            while monotonic() < probe:
+                self._wait()
+        return True
+
+    def _wait(self) -> None:
+        if self._visiting:
+            self._ask(self.results.between, REQUEST_INTERVAL)
+        else:
+            self._visitor.pace(REQUEST_INTERVAL)
+
+    def _ask(self, tally: Tally, interval: float) -> None:
+        self._visitor.pace(interval)
+        tally.count(self._visitor.ask())
+        self.results.connections = self._visitor.connections
+        self._viewer.counted(self.results)

@@ -1,0 +1,80 @@
+"""Who sends the requests: one visitor on one kept-alive connection, so that one sees each request being routed by itself."""
+
+from __future__ import annotations
+
+from http.client import HTTPConnection, HTTPException
+from time import monotonic, sleep
+
+from rtunnel.demo.shares import Side
+
+__all__ = ["Visitor", "answers"]
+
+PATIENCE = 10.0
+"""Seconds until a request without an answer has failed."""
+PROBE_PATIENCE = 1.0
+"""Seconds that a probe of a process may take."""
+
+
+class Visitor:
+    """Sends GET requests to an entrypoint, one after another, and opens a new connection only when it lost the last one.
+
+    :param port: the entrypoint's port on loopback.
+    :param host: what the ``Host`` header says.
+    """
+
+    def __init__(self, port: int, host: str) -> None:
+        self.connections = 0
+        self._headers = {"Host": host}
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._next = 0.0
+
+    def pace(self, interval: float) -> None:
+        """Wait until the next request may be sent.
+
+        :param interval: seconds from one request to the next.
+        """
+        now = monotonic()
+        if self._next > now:
+            sleep(self._next - now)
+        self._next = max(self._next, now) + interval
+
+    def ask(self) -> Side | str:
+        """Send one request and wait for the answer.
+
+        :return: who answered, or why the request failed.
+        """
+        if self._connection.sock is None:
+            self.connections += 1
+        try:
+            self._connection.request("GET", "/", headers=self._headers)
+            response = self._connection.getresponse()
+            body = response.read()
+        except (OSError, HTTPException) as error:
+            self._connection.close()
+            return str(error) or type(error).__name__
+        if response.status != 200:
+            return f"{response.status} {response.reason}"
+        try:
+            return Side(body.decode().strip())
+        except ValueError:
+            return "answered by somebody else"
+
+    def leave(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def answers(port: int, path: str) -> bool:
+    """Tell whether a service on loopback answers a GET with status 200; never raises.
+
+    :param port: the service's port.
+    :param path: the path to ask for.
+    """
+    connection = HTTPConnection("127.0.0.1", port, timeout=PROBE_PATIENCE)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

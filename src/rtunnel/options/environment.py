@@ -1,0 +1,45 @@
+"""Options from the environment: ``RTUNNEL_HEAD_TIMEOUT=5s`` is ``--head-timeout 5s``.
+
+An empty variable counts as none. Lists are separated by commas or spaces, the URLs of ``RTUNNEL_L`` by spaces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+
+from rtunnel.options.table import CLIENT, SERVER, Option
+
+__all__ = ["REACTOR", "misspelt", "typed"]
+
+REACTOR = "RTUNNEL_REACTOR"
+"""The reactor of the ``rtunnel`` command, which must choose before it knows any other option."""
+
+
+def typed(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[tuple[Option, str, str]]:
+    """What the variables say: option, variable, text."""
+    for option in rows:
+        value = environ.get(option.variable, "").strip()
+        if not value:
+            continue
+        if not option.many:
+            texts = [value]
+        elif option.field:
+            texts = value.replace(",", " ").split()
+        else:
+            texts = value.split()
+        for text in texts:
+            yield option, option.variable, text
+
+
+def misspelt(environ: Mapping[str, str]) -> Iterator[str]:
+    """Warn of variables that look like ours and are not, one line each.
+
+    Others stay unmentioned: Kubernetes makes ``RTUNNEL_SERVICE_HOST`` and the like of a Service with that name.
+    """
+    known = [option.variable for option in (*SERVER, *CLIENT)] + [REACTOR]
+    for name in environ:
+        if name.startswith("RTUNNEL_") and name not in known:
+            close = get_close_matches(name, known, 1, 0.9)
+            if close:
+                yield f"the variable {name} is set but means nothing; did you mean {close[0]}?"

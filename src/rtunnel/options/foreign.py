@@ -1,0 +1,44 @@
+"""The keys that gost knows and we do not have: named in a warning and left out.
+
+Read in go-gost/x: ``config/cmd/cmd.go`` (generic keys), ``handler/tunnel/metadata.go``, ``handler/forward/remote/metadata.go``,
+``connector/tunnel/metadata.go``, ``listener/ws/metadata.go``, ``dialer/ws/metadata.go``.
+"""
+
+from __future__ import annotations
+
+__all__ = ["ACCESS", "OF_CLIENT", "OF_SERVER", "OF_TARGET"]
+
+ACCESS = frozenset(("auth", "auther", "authers", "admission", "bypass"))
+"""Keys that keep somebody out: they are refused where we do not have them, since without them the server would stand open."""
+
+_TLS = "certFile cert keyFile key caFile ca tls.certFile tls.keyFile tls.caFile"
+_SOCKETS = (
+    "keepalive keepalive.idle keepalive.interval keepalive.count "
+    "tcp.keepalive tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count mptcp nodelay"
+)
+_NETWORK = "dns interface so_mark proxyProtocol netns netns.out resolver prefer hosts"
+_SELECTOR = "strategy maxFails max_fails failTimeout fail_timeout"
+_LIMITERS = "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter"
+_WEBSOCKET = "header readBufferSize writeBufferSize enableCompression"
+_SNIFFING = "sniffing sniffing.timeout sniffing.websocket sniffing.websocket.sampleRate"
+_SERVICE = f"{_TLS} {_NETWORK} {_SELECTOR} {_LIMITERS} {_SOCKETS} retries"
+
+OF_SERVER = frozenset(
+    f"""{_SERVICE} {_WEBSOCKET} {_SNIFFING} backlog
+    entrypoint.id entrypoint.proxyProtocol entrypoint.compression ingress sd tunnel.direct tunnel.ttl
+    mux.maxStreamWindow limiter.refreshInterval limiter.cleanupInterval
+    observePeriod observer.period observer.observePeriod observer.resetTraffic""".split()
+)
+"""For ``-L`` of a server."""
+
+OF_TARGET = frozenset(
+    f"""{_SERVICE} {_SNIFFING} readTimeout idleTimeout http.keepalive
+    mitm.certFile mitm.caCertFile mitm.keyFile mitm.caKeyFile mitm.alpn mitm.bypass""".split()
+)
+"""For ``-L`` of a client, ``rtcp://``."""
+
+OF_CLIENT = frozenset(
+    f"""{_TLS} {_NETWORK} {_SELECTOR} {_SOCKETS} {_WEBSOCKET} secure serverName tls.secure tls.serverName ttl
+    record.mode mux.maxStreamWindow""".split()
+)
+"""For ``-F``."""

@@ -1,0 +1,293 @@
+"""The kinds of values: how the text of an option, a URL key or an environment variable becomes a value.
+
+A kind knows the form of a value, the settings know its bounds: ``300`` is a whole number here and a bad weight there. A parser
+raises :class:`ValueError` with the words that finish the sentence *NAME "TEXT": ...*.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import uuid
+from collections.abc import Callable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Any
+
+import attrs
+
+from rtunnel.routing.ingress import IngressRule
+from rtunnel.settings import Address, Credentials, SettingsError
+
+__all__ = [
+    "ADDRESS",
+    "AUTH",
+    "AUTH_BASE64",
+    "AUTH_FILE",
+    "BIND",
+    "CIDR",
+    "DURATION",
+    "HOST",
+    "NOT",
+    "NUMBER",
+    "OFF",
+    "PATH",
+    "PLACE",
+    "ROUTE",
+    "SERVER",
+    "SIZE",
+    "SMUX",
+    "SWITCH",
+    "TARGET",
+    "UNIT_SECONDS",
+    "UNSET",
+    "URL",
+    "UUID",
+    "WEIGHT",
+    "Kind",
+    "Place",
+]
+
+UNSET: Any = object()
+"""What a parser gives for a text that asks for nothing, e.g. ``mux.keepaliveDisabled=false``."""
+
+
+@attrs.frozen
+class Kind:
+    """One form of value.
+
+    :ivar metavar: what stands for it in the help, ``""`` for a switch.
+    :ivar parse: from text to value; raises :class:`ValueError`.
+    :ivar show: from value to text, as a user could type it.
+    :ivar secret: whether the text must never be repeated.
+    :ivar unit: what a bare number counts.
+    """
+
+    metavar: str
+    parse: Callable[[str], Any]
+    show: Callable[[Any], str] = str
+    secret: bool = False
+    unit: str = ""
+
+
+# -- numbers, sizes, times, switches
+
+# Go's time.ParseDuration
+UNIT_SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DIGITS = r"\d{1,12}(?:\.\d{0,12})?|\.\d{1,12}"
+_BARE = re.compile(_DIGITS, re.ASCII)
+_PART = re.compile(rf"({_DIGITS})(ns|us|µs|ms|s|m|h)", re.ASCII)
+_PARTS = re.compile(rf"(?:(?:{_DIGITS})(?:ns|us|µs|ms|s|m|h)){{1,8}}", re.ASCII)
+
+_SIZE = re.compile(r"(\d{1,15})(?:(k|m|g)(?:i?b)?)?", re.ASCII | re.IGNORECASE)
+_SIZE_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+
+
+def _duration(text: str) -> float:
+    if _BARE.fullmatch(text):
+        return float(text)
+    if not _PARTS.fullmatch(text):
+        raise ValueError("is not a time; write e.g. 15s, 1m30s, 250ms, or a bare number of seconds")
+    return sum(float(number) * UNIT_SECONDS[unit] for number, unit in _PART.findall(text))
+
+
+def _show_duration(seconds: float) -> str:
+    return f"{seconds:g}s" if seconds == 0 or seconds >= 1 else f"{seconds * 1000:g}ms"
+
+
+def _size(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError("is not a size; write a number of bytes, or e.g. 64KiB, 1MiB")
+    number, unit = match.groups()
+    return int(number) * _SIZE_UNITS.get((unit or "").lower(), 1)
+
+
+def _show_size(size: int) -> str:
+    for unit, factor in (("MiB", 2**20), ("KiB", 2**10)):
+        if size and size % factor == 0:
+            return f"{size // factor}{unit}"
+    return str(size)
+
+
+def _number(text: str) -> int:
+    if not re.fullmatch(r"\d{1,15}", text, re.ASCII):
+        raise ValueError("must be a whole number")
+    return int(text)
+
+
+def _weight(text: str) -> int:
+    try:
+        return _number(text)
+    except ValueError:
+        raise ValueError("must be a whole number from 1 to 255") from None
+
+
+_SWITCH = {
+    **dict.fromkeys(("1", "t", "true", "y", "yes", "on"), True),
+    **dict.fromkeys(("0", "f", "false", "n", "no", "off"), False),
+}
+
+
+def _switch(text: str) -> bool:
+    try:
+        return _SWITCH[text.lower()]
+    except KeyError:
+        raise ValueError("must be true or false") from None
+
+
+def _show_switch(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def _smux(text: str) -> Any:
+    if text.lower() != "smux":
+        raise ValueError("is not supported; smux is")
+    return UNSET
+
+
+NUMBER = Kind("N", _number)
+WEIGHT = Kind("N", _weight)
+SIZE = Kind("SIZE", _size, _show_size, unit="bytes")
+DURATION = Kind("TIME", _duration, _show_duration, unit="seconds")
+SWITCH = Kind("", _switch, _show_switch)
+NOT = Kind("", lambda text: not _switch(text), lambda value: _show_switch(not value))
+"""A switch that turns its setting off."""
+OFF = Kind("", lambda text: 0.0 if _switch(text) else UNSET)
+"""A switch that sets a time to 0."""
+SMUX = Kind("", _smux)
+"""gost's ``mux.type``: the only type that we speak changes nothing."""
+
+
+# -- names, addresses, rules
+
+
+def _port(text: str) -> int:
+    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 65535:
+        raise ValueError("has no valid port; a port is a number from 1 to 65535")
+    return int(text)
+
+
+def _address(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if text.isdecimal():
+        raise ValueError(f'has no colon; write ":{text}" for that port, or HOST:{text}')
+    if not colon or not port or (host.startswith("[") and not host.endswith("]")):
+        raise ValueError("has no port; write HOST:PORT, or :PORT")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError("is ambiguous; put brackets around an IPv6 address, as in [::1]:80")
+    try:
+        return Address(host.removeprefix("[").removesuffix("]"), _port(port))
+    except SettingsError as error:
+        raise ValueError(error.mend) from None
+
+
+def _connectable(text: str) -> Address:
+    address = _address(text)
+    if not address.port:
+        raise ValueError("has no port to connect to; write HOST:PORT")
+    return address if address.host else Address("localhost", address.port)
+
+
+def _bind(text: str) -> Address:
+    return _address(text if ":" in text else f"{text}:0")
+
+
+def _uuid(text: str) -> uuid.UUID:
+    # the exact form only: UUID() also takes braces, urn: and hyphens anywhere
+    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
+        raise ValueError("is not a UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78")
+    return uuid.UUID(text)
+
+
+def _cidr(text: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text)
+    except ValueError as error:
+        if "has host bits" in str(error):
+            raise ValueError(f"names a host inside its network; write {ip_network(text, strict=False)}") from None
+        raise ValueError("is not a network; write e.g. 10.0.0.0/8, fd00::/8 or 192.168.1.1") from None
+
+
+@attrs.frozen
+class Place:
+    """A host and port with, perhaps, the transport and the path: what ``--listen`` and ``--server`` take."""
+
+    address: Address
+    transport: str | None = None
+    path: str | None = None
+
+
+_PLACE_SCHEMES = {"ws": "ws", "tcp": "tcp"}
+
+
+def _place(parse: Callable[[str], Address]) -> Callable[[str], Place]:
+    def place(text: str) -> Place:
+        scheme, slashes, rest = text.rpartition("://")
+        transport = None
+        if slashes:
+            transport = _PLACE_SCHEMES.get(scheme.lower())
+            if transport is None:
+                raise ValueError("is neither ws://HOST:PORT/PATH nor tcp://HOST:PORT, and nothing else is supported yet")
+        authority, slash, path = rest.partition("/")
+        if "@" in authority:
+            raise ValueError("must not hold a password; give it with --auth-file or RTUNNEL_AUTH")
+        if slash and transport == "tcp":
+            raise ValueError("has a path, but tcp has none")
+        return Place(parse(authority), transport, f"/{path}" if path else None)
+
+    return place
+
+
+ADDRESS = Kind("[HOST]:PORT", _address)
+TARGET = Kind("[HOST]:PORT", _connectable)
+BIND = Kind("HOST[:PORT]", _bind, lambda address: "" if address == Address("", 0) else str(address))
+PLACE = Kind("[ws://|tcp://][HOST]:PORT[/PATH]", _place(_address))
+SERVER = Kind("[ws://|tcp://]HOST:PORT[/PATH]", _place(_connectable))
+UUID = Kind("UUID", _uuid)
+ROUTE = Kind("HOST=UUID", IngressRule.parse)
+CIDR = Kind("CIDR", _cidr)
+PATH = Kind("PATH", str)
+HOST = Kind("HOST", str)
+URL = Kind("URL", str)
+
+
+# -- secrets
+
+
+def _auth(text: str) -> Credentials:
+    user, colon, password = text.partition(":")
+    if not colon:
+        raise ValueError("must hold user:password")
+    try:
+        return Credentials(user, password)
+    except SettingsError as error:
+        raise ValueError(f"holds a {error.key} that {error.mend}") from None
+
+
+def _auth_base64(text: str) -> Credentials:
+    try:
+        # "-_" and missing padding: gost takes both alphabets (config/cmd/cmd.go, parseAuthFromCmd)
+        raw = base64.b64decode(text.translate(str.maketrans("-_", "+/")) + "=" * (-len(text) % 4), validate=True)
+        return _auth(raw.decode())
+    except (binascii.Error, UnicodeError):
+        raise ValueError("must be user:password in base64") from None
+
+
+def _auth_file(path: str) -> Credentials:
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read(1025)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror or error}") from None
+    except ValueError:
+        raise ValueError("is not a text file with user:password") from None
+    lines = text.splitlines()
+    if len(lines) != 1 or len(text) > 1024:
+        raise ValueError("must hold one line, user:password")
+    return _auth(lines[0])
+
+
+AUTH = Kind("USER:PASSWORD", _auth, secret=True)
+AUTH_BASE64 = Kind("BASE64", _auth_base64, secret=True)
+AUTH_FILE = Kind("FILE", _auth_file)

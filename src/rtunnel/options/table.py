@@ -1,0 +1,353 @@
+"""Every option of the two commands, once: its name, kind, setting, words and the keys that mean the same in a URL of gost.
+
+The command line, the environment, the URLs, ``--help`` and the check of docs/options.md all read these rows; defaults and bounds
+stand in :mod:`rtunnel.settings`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from rtunnel.options import kinds
+from rtunnel.options.kinds import Kind
+from rtunnel.settings import (
+    ClientSettings,
+    ConnectorSettings,
+    HttpSettings,
+    ListenerSettings,
+    MuxSettings,
+    ServerSettings,
+)
+
+__all__ = ["CLIENT", "SERVER", "Key", "Option", "default", "find", "name_of"]
+
+
+@attrs.frozen
+class Key:
+    """A key in the query of a gost URL.
+
+    :ivar names: its spellings, the usual one first; case does not matter.
+    :ivar kind: its form, ``None`` for the option's own.
+    """
+
+    names: tuple[str, ...]
+    kind: Kind | None = None
+
+
+@attrs.frozen
+class Option:
+    """One thing that can be asked for.
+
+    :ivar name: the long name without dashes; one letter for gost's ``-L`` and ``-F``.
+    :ivar kind: its form.
+    :ivar field: the path of the setting, e.g. ``http.head_timeout``; ``""`` for gost's URLs.
+    :ivar help: one sentence.
+    :ivar keys: URL keys for the same setting; where two are given the later row wins.
+    :ivar many: whether it can be given several times.
+    :ivar process: whether it is one setting of the whole process rather than of a listener or connector.
+    :ivar secret: whether it is taken from the environment only, because everybody can read a command line.
+    """
+
+    name: str
+    kind: Kind
+    field: str
+    help: str
+    keys: tuple[Key, ...] = ()
+    many: bool = False
+    process: bool = False
+    secret: bool = False
+
+    @property
+    def flag(self) -> str:
+        """How it is written on the command line."""
+        return f"-{self.name}" if len(self.name) == 1 else f"--{self.name}"
+
+    @property
+    def variable(self) -> str:
+        """How it is written in the environment."""
+        return "RTUNNEL_" + self.name.upper().replace("-", "_")
+
+
+def _key(*names: str, kind: Kind | None = None) -> Key:
+    return Key(names, kind)
+
+
+_LINK = (
+    Option(
+        "handshake-timeout",
+        kinds.DURATION,
+        "handshake_timeout",
+        "how long the upgrade and the first words of a new link may take",
+        (_key("readTimeout"), _key("readHeaderTimeout"), _key("handshakeTimeout")),
+    ),
+    Option(
+        "keepalive-interval",
+        kinds.DURATION,
+        "mux.keepalive_interval",
+        "how often a link is told that we live; 0 for never",
+        (_key("mux.keepaliveInterval"), _key("mux.keepaliveDisabled", kind=kinds.OFF)),
+    ),
+    Option(
+        "keepalive-timeout",
+        kinds.DURATION,
+        "mux.keepalive_timeout",
+        "a link that was silent for this long is dead",
+        (_key("mux.keepaliveTimeout"),),
+    ),
+    Option(
+        "stream-window",
+        kinds.SIZE,
+        "mux.stream_window",
+        "how much of one stream may be under way",
+        (_key("mux.maxStreamBuffer"),),
+    ),
+    Option(
+        "receive-buffer",
+        kinds.SIZE,
+        "mux.receive_buffer",
+        "how much of all streams of a link together",
+        (_key("mux.maxReceiveBuffer"),),
+    ),
+    Option("frame-size", kinds.SIZE, "mux.frame_size", "the largest frame that is sent", (_key("mux.maxFrameSize"),)),
+    Option(
+        "mux-version",
+        kinds.NUMBER,
+        "mux.version",
+        "the version of smux, 1 or 2; the same on both ends",
+        (_key("mux.version"), _key("mux.type", kind=kinds.SMUX)),
+    ),
+)
+
+_PROCESS = (
+    Option(
+        "admin",
+        kinds.ADDRESS,
+        "admin",
+        "serve /livez, /readyz and /metrics here, e.g. 127.0.0.1:8480",
+        process=True,
+    ),
+    Option(
+        "drain",
+        kinds.DURATION,
+        "drain",
+        "how long running requests may go on when the process is stopped",
+        process=True,
+    ),
+)
+
+SERVER = (
+    Option("listen", kinds.PLACE, "listen", "where clients attach, e.g. :8421 or ws://:8421/proxy"),
+    Option(
+        "path",
+        kinds.PATH,
+        "path",
+        "the path of the WebSocket at which clients attach",
+        (_key("path", "ws.path"),),
+    ),
+    Option(
+        "entrypoint",
+        kinds.ADDRESS,
+        "entrypoints",
+        "where visitors arrive; several may be given",
+        (_key("entrypoint"),),
+        many=True,
+    ),
+    Option(
+        "route",
+        kinds.ROUTE,
+        "rules",
+        "which host belongs to which tunnel; HOST may be *.example.org, $UUID makes it private; several may be given",
+        (_key("tunnel"),),
+        many=True,
+    ),
+    Option(
+        "trusted-proxy",
+        kinds.CIDR,
+        "http.trusted_proxies",
+        "believe X-Forwarded-* and X-Request-Id of these addresses; several may be given",
+        (_key("trustedProxy"),),
+        many=True,
+    ),
+    Option(
+        "head-timeout",
+        kinds.DURATION,
+        "http.head_timeout",
+        "a request head must have arrived by then, else 408",
+        (_key("headTimeout"),),
+    ),
+    Option(
+        "idle-timeout",
+        kinds.DURATION,
+        "http.idle_timeout",
+        "how long a kept-alive connection may wait for its next request",
+        (_key("idleTimeout"),),
+    ),
+    Option(
+        "response-timeout",
+        kinds.DURATION,
+        "http.response_timeout",
+        "the answer must have begun by then, else 504; 0 for no limit",
+        (_key("entrypoint.readTimeout"),),
+    ),
+    Option("max-head", kinds.SIZE, "http.head_bytes", "the largest head of a request, else 431", (_key("maxHead"),)),
+    Option("max-line", kinds.SIZE, "http.line_bytes", "the longest line in a head, else 431", (_key("maxLine"),)),
+    Option(
+        "max-headers",
+        kinds.NUMBER,
+        "http.header_count",
+        "the most header fields in a head, else 431",
+        (_key("maxHeaders"),),
+    ),
+    Option(
+        "replay-buffer",
+        kinds.SIZE,
+        "http.replay_bytes",
+        "how much of a body is kept so that another connector can be tried",
+        (_key("replayBuffer"),),
+    ),
+    Option(
+        "no-pool",
+        kinds.NOT,
+        "http.pool",
+        "use a new stream for each request",
+        (_key("entrypoint.keepalive", kind=kinds.SWITCH),),
+    ),
+    Option(
+        "pool-idle",
+        kinds.DURATION,
+        "http.pool_idle",
+        "how long a free stream is kept for the next request",
+        (_key("poolIdle"),),
+    ),
+    *_LINK,
+    *_PROCESS,
+    Option(
+        "L",
+        kinds.URL,
+        "",
+        "the same as a URL of gost, instead of --listen; several may be given",
+        many=True,
+    ),
+)
+
+CLIENT = (
+    Option("server", kinds.SERVER, "server", "where the server listens, e.g. proxy:8421 or ws://proxy:8421/proxy"),
+    Option(
+        "path",
+        kinds.PATH,
+        "path",
+        "the path of the WebSocket at the server",
+        (_key("path", "ws.path"),),
+    ),
+    Option(
+        "host-header",
+        kinds.HOST,
+        "host",
+        "the Host header of the upgrade, where an Ingress asks for another name than the server's",
+        (_key("host", "ws.host"),),
+    ),
+    Option("tunnel", kinds.UUID, "tunnel", "which tunnel to join", (_key("tunnel.id", "tunnelID"),)),
+    Option(
+        "weight",
+        kinds.WEIGHT,
+        "weight",
+        "the share of the requests, 1 to 255; 255 takes them all",
+        (_key("tunnel.weight"),),
+    ),
+    Option(
+        "target",
+        kinds.TARGET,
+        "target",
+        "the local service; :80 is localhost:80; each target given is a connector of its own",
+        many=True,
+    ),
+    Option("bind", kinds.BIND, "bind", "the address asked of the server; it may give another one"),
+    Option(
+        "auth-file",
+        kinds.AUTH_FILE,
+        "credentials",
+        "a file with user:password, for a server that asks",
+    ),
+    Option(
+        "auth",
+        kinds.AUTH,
+        "credentials",
+        "user:password, for a server that asks",
+        (_key("auth", kind=kinds.AUTH_BASE64),),
+        secret=True,
+    ),
+    Option(
+        "connect-timeout",
+        kinds.DURATION,
+        "connect_timeout",
+        "how long connecting to the server, or to the target, may take",
+        (_key("connectTimeout"),),
+    ),
+    Option(
+        "backoff-min",
+        kinds.DURATION,
+        "backoff_min",
+        "the first wait after a lost link",
+        (_key("backoffMin"),),
+    ),
+    Option(
+        "backoff-max",
+        kinds.DURATION,
+        "backoff_max",
+        "the longest wait between two attempts",
+        (_key("backoffMax"),),
+    ),
+    *_LINK,
+    *_PROCESS,
+    Option(
+        "L",
+        kinds.URL,
+        "",
+        "the target as a URL of gost, rtcp://:0/HOST:PORT, instead of --target; several may be given",
+        many=True,
+    ),
+    Option(
+        "F",
+        kinds.URL,
+        "",
+        "the server as a URL of gost, instead of --server",
+    ),
+)
+
+
+def find(rows: tuple[Option, ...], name: str) -> Option:
+    """The row of that name.
+
+    :raises KeyError: there is none.
+    """
+    for option in rows:
+        if option.name == name:
+            return option
+    raise KeyError(name)
+
+
+def name_of(field: str) -> str | None:
+    """The flag of the option for a setting, ``None`` when there is none."""
+    return next((option.flag for option in (*SERVER, *CLIENT) if option.field == field), None)
+
+
+_MODELS: dict[str, tuple[type, ...]] = {
+    "": (ListenerSettings, ConnectorSettings, ServerSettings, ClientSettings),
+    "http": (HttpSettings,),
+    "mux": (MuxSettings,),
+}
+
+
+def default(option: Option) -> str | None:
+    """The value that is used when nobody asks, as it could be typed; ``None`` when there is none."""
+    group, _, name = option.field.rpartition(".")
+    for model in _MODELS[group]:
+        attribute: Any = attrs.fields_dict(model).get(name)
+        if attribute is None:
+            continue
+        if attribute.default in (attrs.NOTHING, None, ()):
+            return None
+        return option.kind.show(attribute.default) or None
+    return None

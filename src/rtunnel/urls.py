@@ -1,0 +1,259 @@
+"""The URLs of gost: ``-L tunnel+ws://...``, ``-L rtcp://...`` and ``-F tunnel+ws://...``.
+
+The keys, prefixes and defaults are gost's (go-gost/x ``config/cmd/cmd.go``, ``metadata/metadata.go``); the strictness is
+ours: where gost takes a key that it does not know, or a value that it cannot read, for nothing, we say so and stop.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from urllib.parse import unquote_plus
+
+import attrs
+
+from rtunnel.options import foreign, kinds
+from rtunnel.options.layers import Given, Layer, parts, put
+from rtunnel.options.table import CLIENT, SERVER, Key, Option, find
+from rtunnel.settings import Address, Credentials, SettingsError
+
+__all__ = ["Reading", "Url", "read_listener", "read_server", "read_target", "split"]
+
+_TUNNEL_SCHEMES = {"tunnel": "tcp", "tunnel+tcp": "tcp", "tunnel+ws": "ws"}
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
+_SECRET = re.compile("pass|secret|auth|token|key|cred", re.IGNORECASE)
+
+
+@attrs.frozen
+class Url:
+    """A URL in its parts.
+
+    :ivar origin: the option or variable that held it.
+    :ivar scheme: lower case.
+    :ivar user: the part before ``@`` as it was written; a secret.
+    :ivar place: host and port as they were written.
+    :ivar path: the path as it was written.
+    :ivar query: keys and values in their order, decoded.
+    """
+
+    origin: str
+    scheme: str
+    user: str | None = attrs.field(repr=False)
+    place: str
+    path: str
+    query: tuple[tuple[str, str], ...]
+
+
+@attrs.frozen
+class Reading:
+    """What a URL asks for.
+
+    :ivar layer: by setting.
+    :ivar warnings: what it asks for in vain, one line each.
+    """
+
+    layer: Layer
+    warnings: tuple[str, ...]
+
+
+def split(origin: str, text: str) -> Url:
+    """Take a URL apart.
+
+    :param origin: ``-L``, or the name of a variable: the key to blame.
+    :raises SettingsError: it is none.
+    """
+    # a password that was not escaped can stand in any part
+    shown = None if "@" in text else text
+    match = _URL.fullmatch(text.strip())
+    if match is None:
+        raise SettingsError(origin, shown, "is not a URL; write it like tunnel+ws://HOST:PORT?key=value")
+    scheme, authority, path, query, fragment = match.groups()
+    if fragment is not None:
+        raise SettingsError(origin, shown, 'has a "#"; write it as %23')
+    user, at, place = authority.rpartition("@")
+    return Url(
+        origin=origin,
+        scheme=scheme.lower(),
+        user=user if at else None,
+        place=place,
+        path=path,
+        query=tuple(_pairs(origin, query or "")),
+    )
+
+
+def _pairs(origin: str, query: str) -> Iterable[tuple[str, str]]:
+    for pair in query.split("&"):
+        if pair:
+            key, _, value = pair.partition("=")
+            name = _decoded(origin, key, key)
+            yield name, _decoded(name, None if _SECRET.search(name) else value, value)
+
+
+def _decoded(key: str, shown: str | None, text: str) -> str:
+    if _BROKEN_ESCAPE.search(text):
+        raise SettingsError(key, shown, 'has a "%" without two hex digits after it; write a plain "%" as %25')
+    try:
+        return unquote_plus(text, errors="strict")
+    except UnicodeDecodeError:
+        raise SettingsError(key, shown, "is not UTF-8 when its %-escapes are resolved") from None
+
+
+# -- the three kinds of URL
+
+
+def read_listener(origin: str, text: str) -> Reading:
+    """``-L`` of a server: where clients attach, with entrypoint and rules.
+
+    :raises SettingsError: something in it cannot be had.
+    """
+    url = split(origin, text)
+    transport = _transport(url, "client")
+    if url.user is not None:
+        raise SettingsError(origin, None, _no_access_rules("a user and password"))
+    layer = _placed(url, "listen", kinds.ADDRESS, transport)
+    _no_path(url)
+    warnings = _read_query(url, layer, SERVER, foreign.OF_SERVER, ("handler.", "listener.", "service."), closed=True)
+    return Reading(layer, warnings)
+
+
+def read_server(origin: str, text: str) -> Reading:
+    """``-F`` of a client: the server and the tunnel.
+
+    :raises SettingsError: something in it cannot be had.
+    """
+    url = split(origin, text)
+    transport = _transport(url, "server")
+    layer = _placed(url, "server", kinds.TARGET, transport)
+    _no_path(url)
+    if url.user is not None:
+        layer["credentials"] = Given(origin, None, _credentials(origin, url.user))
+    prefixes = ("connector.", "dialer.", "node.", "hop.")
+    warnings = _read_query(url, layer, CLIENT, foreign.OF_CLIENT, prefixes, closed=False)
+    if "credentials" in layer and origin.startswith("-"):
+        warnings += (f"{origin} holds a password that everybody can read in the process list; use --auth-file or RTUNNEL_AUTH",)
+    return Reading(layer, warnings)
+
+
+def read_target(origin: str, text: str) -> Reading:
+    """``-L`` of a client: ``rtcp://BIND/TARGET``.
+
+    :raises SettingsError: something in it cannot be had.
+    """
+    url = split(origin, text)
+    if url.scheme != "rtcp":
+        raise SettingsError(f"{origin} scheme", url.scheme, "is not supported; a client takes rtcp://:0/HOST:PORT")
+    if url.user is not None:
+        raise SettingsError(origin, None, _no_access_rules("a user and password"))
+    layer: Layer = {}
+    put(layer, find(CLIENT, "bind"), origin, url.place)
+    target = url.path.removeprefix("/")
+    if not target:
+        raise SettingsError(origin, text, "has no target; write rtcp://:0/HOST:PORT, or rtcp://:0/:PORT for localhost")
+    if "," in target:
+        raise SettingsError(origin, text, f"has several targets; give one {origin} for each")
+    put(layer, find(CLIENT, "target"), origin, target)
+    warnings = _read_query(url, layer, (), foreign.OF_TARGET, ("handler.", "listener.", "service."), closed=True)
+    return Reading(layer, warnings)
+
+
+def _transport(url: Url, other: str) -> str:
+    transport = _TUNNEL_SCHEMES.get(url.scheme)
+    if transport is not None:
+        return transport
+    if url.scheme == "rtcp" and other == "client":
+        mend = 'belongs to "rtunnel client"; a server takes tunnel+ws:// or tunnel+tcp://'
+    else:
+        mend = "is not supported; tunnel+ws:// and tunnel+tcp:// are"
+    raise SettingsError(f"{url.origin} scheme", url.scheme, mend)
+
+
+def _credentials(origin: str, user: str) -> Credentials:
+    name, _, password = user.partition(":")
+    try:
+        return Credentials(_decoded(origin, None, name), _decoded(origin, None, password))
+    except SettingsError as error:
+        key = f"{origin} {error.key}" if error.key in ("user", "password") else error.key
+        raise error.about(key, None) from None
+
+
+def _placed(url: Url, field: str, kind: kinds.Kind, transport: str) -> Layer:
+    if "," in url.place:
+        raise SettingsError(url.origin, url.place, f"names several addresses; {url.origin} takes one HOST:PORT")
+    try:
+        address: Address = kind.parse(url.place)
+    except ValueError as error:
+        raise SettingsError(url.origin, url.place, str(error)) from None
+    return {
+        field: Given(url.origin, url.place, address),
+        "transport": Given(url.origin, url.scheme, transport),
+    }
+
+
+def _no_path(url: Url) -> None:
+    if url.path not in ("", "/"):
+        raise SettingsError(url.origin, url.path, f"a path stands in the query here; write ?path={url.path}")
+
+
+def _no_access_rules(what: str) -> str:
+    return f"asks for {what}, but access rules do not exist here yet; leave it out only if everybody may connect"
+
+
+# -- the query
+
+
+def _read_query(
+    url: Url, layer: Layer, rows: tuple[Option, ...], others: frozenset[str], prefixes: tuple[str, ...], *, closed: bool
+) -> tuple[str, ...]:
+    """Add the keys of a URL to a layer; returns the warnings.
+
+    :param rows: the options that have keys.
+    :param others: the keys to warn of.
+    :param prefixes: what may stand before a key.
+    :param closed: whether access rules are refused.
+    """
+    known = {name.lower(): (option, key) for option in rows for key in option.keys for name in key.names}
+    unsupported = {name.lower() for name in others}
+    asked: dict[tuple[str, ...], tuple[str, str]] = {}
+    warnings: list[str] = []
+    for typed, text in url.query:
+        name = _without_prefix(typed.lower(), prefixes)
+        if name in known:
+            option, key = known[name]
+            if key.names in asked and not option.many:
+                raise SettingsError(typed, _shown(typed, text), "is given twice; give it once")
+            _, before = asked.get(key.names, ("", ""))
+            asked[key.names] = (typed, f"{before},{text}" if before else text)
+        elif name in foreign.ACCESS and closed:
+            raise SettingsError(typed, None, _no_access_rules("an access rule"))
+        elif name in unsupported or name in foreign.ACCESS:
+            warnings.append(f'{url.origin}: "{typed}" is a key of gost that does not exist here; it is left out')
+        else:
+            raise SettingsError(typed, _shown(typed, text), f"is no known key{_nearest(name, known, others)}")
+    for option in rows:
+        for key in option.keys:
+            if key.names in asked:
+                typed, text = asked[key.names]
+                for part in parts(text) if option.many else [text]:
+                    put(layer, option, typed, part, key.kind)
+    return tuple(warnings)
+
+
+def _without_prefix(name: str, prefixes: tuple[str, ...]) -> str:
+    for prefix in prefixes:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return name
+
+
+def _shown(key: str, text: str) -> str | None:
+    return None if _SECRET.search(key) else text
+
+
+def _nearest(name: str, known: dict[str, tuple[Option, Key]], others: frozenset[str]) -> str:
+    spellings = {spelling.lower(): spelling for _, key in known.values() for spelling in key.names}
+    spellings |= {other.lower(): other for other in others}
+    ours = get_close_matches(name, known, 1)
+    close = ours or get_close_matches(name, spellings, 1)
+    return f'; did you mean "{spellings[close[0]]}"?' if close else "; docs/options.md lists them all"

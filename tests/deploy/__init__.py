@@ -1,0 +1,3 @@
+"""What deploy/ ships is valid, hardened, and starts with options that we have."""
+
+from __future__ import annotations

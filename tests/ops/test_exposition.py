@@ -1,0 +1,209 @@
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel import __version__
+from rtunnel.ops.exposition import MOST_TUNNELS, ClientCollector, ServerCollector, make_registry
+from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, StreamOutcome, TunnelLoad
+
+TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
+PAGE = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
+
+SERVER = f"""\
+# HELP rtunnel_build_info The version, as a label; the value is 1.
+# TYPE rtunnel_build_info gauge
+rtunnel_build_info{{version="{__version__}"}} 1.0
+# HELP rtunnel_server_visitors_total Visitor connections accepted.
+# TYPE rtunnel_server_visitors_total counter
+rtunnel_server_visitors_total 5.0
+# HELP rtunnel_server_visitors_open Visitor connections open now.
+# TYPE rtunnel_server_visitors_open gauge
+rtunnel_server_visitors_open 2.0
+# HELP rtunnel_server_requests_total Requests of visitors, by how they ended.
+# TYPE rtunnel_server_requests_total counter
+rtunnel_server_requests_total{{outcome="answered"}} 1.0
+rtunnel_server_requests_total{{outcome="upgraded"}} 0.0
+rtunnel_server_requests_total{{outcome="bad_request"}} 0.0
+rtunnel_server_requests_total{{outcome="request_timeout"}} 0.0
+rtunnel_server_requests_total{{outcome="unknown_host"}} 0.0
+rtunnel_server_requests_total{{outcome="no_connector"}} 1.0
+rtunnel_server_requests_total{{outcome="target_failed"}} 0.0
+rtunnel_server_requests_total{{outcome="response_timeout"}} 0.0
+rtunnel_server_requests_total{{outcome="visitor_gone"}} 0.0
+rtunnel_server_requests_total{{outcome="aborted"}} 0.0
+# HELP rtunnel_server_retries_total Requests sent again through another stream or connector.
+# TYPE rtunnel_server_retries_total counter
+rtunnel_server_retries_total 1.0
+# HELP rtunnel_server_received_bytes_total Bytes received from visitors.
+# TYPE rtunnel_server_received_bytes_total counter
+rtunnel_server_received_bytes_total 1234.0
+# HELP rtunnel_server_sent_bytes_total Bytes sent to visitors.
+# TYPE rtunnel_server_sent_bytes_total counter
+rtunnel_server_sent_bytes_total 56789.0
+# HELP rtunnel_server_links_total Links of clients admitted.
+# TYPE rtunnel_server_links_total counter
+rtunnel_server_links_total 3.0
+# HELP rtunnel_server_links_open Links of clients that are up now.
+# TYPE rtunnel_server_links_open gauge
+rtunnel_server_links_open 2.0
+# HELP rtunnel_server_link_losses_total Links that ended, by why.
+# TYPE rtunnel_server_link_losses_total counter
+rtunnel_server_link_losses_total{{reason="closed"}} 0.0
+rtunnel_server_link_losses_total{{reason="lost"}} 1.0
+rtunnel_server_link_losses_total{{reason="silent"}} 0.0
+rtunnel_server_link_losses_total{{reason="protocol_error"}} 0.0
+rtunnel_server_link_losses_total{{reason="server_stopped"}} 0.0
+# HELP rtunnel_server_streams_total Streams opened to connectors.
+# TYPE rtunnel_server_streams_total counter
+rtunnel_server_streams_total 7.0
+# HELP rtunnel_server_connectors Connectors attached now, by the tunnel.
+# TYPE rtunnel_server_connectors gauge
+rtunnel_server_connectors{{tunnel="10bc451e"}} 2.0
+# HELP rtunnel_server_streams_open Streams open now, by the tunnel.
+# TYPE rtunnel_server_streams_open gauge
+rtunnel_server_streams_open{{tunnel="10bc451e"}} 4.0
+"""
+
+CLIENT = f"""\
+# HELP rtunnel_build_info The version, as a label; the value is 1.
+# TYPE rtunnel_build_info gauge
+rtunnel_build_info{{version="{__version__}"}} 1.0
+# HELP rtunnel_client_attempts_total Attempts to join a tunnel.
+# TYPE rtunnel_client_attempts_total counter
+rtunnel_client_attempts_total 4.0
+# HELP rtunnel_client_joins_total Times that a tunnel was joined.
+# TYPE rtunnel_client_joins_total counter
+rtunnel_client_joins_total 2.0
+# HELP rtunnel_client_losses_total Links lost after they had joined.
+# TYPE rtunnel_client_losses_total counter
+rtunnel_client_losses_total 1.0
+# HELP rtunnel_client_streams_total Streams that ended, by how.
+# TYPE rtunnel_client_streams_total counter
+rtunnel_client_streams_total{{outcome="done"}} 0.0
+rtunnel_client_streams_total{{outcome="near_lost"}} 0.0
+rtunnel_client_streams_total{{outcome="far_lost"}} 0.0
+rtunnel_client_streams_total{{outcome="target_refused"}} 1.0
+rtunnel_client_streams_total{{outcome="bad_preface"}} 0.0
+rtunnel_client_streams_total{{outcome="stopped"}} 0.0
+# HELP rtunnel_client_target_sent_bytes_total Bytes passed to targets by ended streams.
+# TYPE rtunnel_client_target_sent_bytes_total counter
+rtunnel_client_target_sent_bytes_total 10.0
+# HELP rtunnel_client_target_received_bytes_total Bytes passed from targets by ended streams.
+# TYPE rtunnel_client_target_received_bytes_total counter
+rtunnel_client_target_received_bytes_total 20.0
+# HELP rtunnel_client_connectors Connectors of this client that have joined, by the tunnel.
+# TYPE rtunnel_client_connectors gauge
+rtunnel_client_connectors{{tunnel="10bc451e"}} 1.0
+# HELP rtunnel_client_streams_open Streams open now, by the tunnel.
+# TYPE rtunnel_client_streams_open gauge
+rtunnel_client_streams_open{{tunnel="10bc451e"}} 3.0
+"""
+
+
+def text(collector: Collector) -> str:
+    """Return what a scrape of this collector alone gives."""
+    registry = CollectorRegistry()
+    registry.register(collector)
+    return generate_latest(registry).decode()
+
+
+def server_stats() -> ServerStats:
+    """Return counts that differ from each other."""
+    stats = ServerStats(
+        visitors_total=5,
+        visitors_open=2,
+        retries_total=1,
+        bytes_in=1234,
+        bytes_out=56789,
+        links_total=3,
+        links_open=2,
+        streams_total=7,
+    )
+    stats.record(Outcome.ANSWERED)
+    stats.record(Outcome.NO_CONNECTOR)
+    stats.link_lost("something broke")
+    return stats
+
+
+def client_stats() -> ClientStats:
+    """Return counts that differ from each other."""
+    stats = ClientStats(attempts=4, joins=2, losses=1, bytes_in=10, bytes_out=20)
+    stats.record(StreamOutcome.TARGET_REFUSED)
+    return stats
+
+
+class TextTests(SynchronousTestCase):
+    maxDiff = None
+
+    def test_server(self) -> None:
+        self.assertEqual(text(ServerCollector(server_stats(), lambda: [TunnelLoad(TUNNEL, 2, 4)])), SERVER)
+
+    def test_client(self) -> None:
+        self.assertEqual(text(ClientCollector(client_stats(), lambda: [TunnelLoad(TUNNEL, 1, 3)])), CLIENT)
+
+    def test_a_scrape_reads_the_counts_of_that_moment(self) -> None:
+        stats = ServerStats()
+        collector = ServerCollector(stats, list)
+        self.assertIn("rtunnel_server_visitors_total 0.0", text(collector))
+        stats.visitors_total += 1
+        self.assertIn("rtunnel_server_visitors_total 1.0", text(collector))
+
+
+class LoadTests(SynchronousTestCase):
+    """The labels of tunnels are few and tell no secret."""
+
+    def loads(self, *loads: TunnelLoad) -> dict[str, float]:
+        families = text_string_to_metric_families(text(ServerCollector(ServerStats(), lambda: loads)))
+        (family,) = (family for family in families if family.name == "rtunnel_server_connectors")
+        return {sample.labels["tunnel"]: sample.value for sample in family.samples}
+
+    def test_no_tunnel(self) -> None:
+        self.assertEqual(self.loads(), {})
+
+    def test_the_whole_id_is_not_shown(self) -> None:
+        shown = text(ServerCollector(ServerStats(), lambda: [TunnelLoad(TUNNEL, 1, 0)]))
+        self.assertNotIn(str(TUNNEL), shown)
+
+    def test_parts_are_summed(self) -> None:
+        other = UUID(int=TUNNEL.int + 1)
+        self.assertEqual(self.loads(TunnelLoad(TUNNEL, 1, 0), TunnelLoad(other, 2, 0)), {"10bc451e": 3.0})
+
+    def test_many_tunnels(self) -> None:
+        loads = [TunnelLoad(UUID(int=number << 96), 1, 0) for number in range(MOST_TUNNELS + 5)]
+        found = self.loads(*loads)
+        self.assertEqual(len(found), MOST_TUNNELS + 1)
+        self.assertEqual(found["other"], 5.0)
+
+
+class RegistryTests(SynchronousTestCase):
+    def test_process_metrics_are_there(self) -> None:
+        shown = generate_latest(make_registry(ServerCollector(ServerStats(), list))).decode()
+        self.assertIn("rtunnel_server_visitors_total", shown)
+        self.assertIn("process_open_fds", shown)
+
+    def test_each_process_has_its_own(self) -> None:
+        """Nothing is registered globally, so two services can live in one process."""
+        for _ in range(2):
+            make_registry(ServerCollector(ServerStats(), list))
+
+
+class PageTests(SynchronousTestCase):
+    def test_the_page_lists_what_there_is(self) -> None:
+        page = PAGE.read_text(encoding="utf-8")
+        listed = set(re.findall(r"\brtunnel_\w+", page))
+        exported = set(re.findall(r"^# TYPE (\w+)", SERVER + CLIENT, re.MULTILINE))
+        self.assertEqual(listed, exported)
+
+    def test_the_page_lists_the_labels(self) -> None:
+        page = PAGE.read_text(encoding="utf-8")
+        for label in re.findall(r'(?:outcome|reason)="(\w+)"', SERVER + CLIENT):
+            self.assertIn(f"`{label}`", page)

@@ -1,0 +1,1 @@
+"""The options, and what their text means."""

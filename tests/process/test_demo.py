@@ -1,0 +1,96 @@
+"""The demo as a user runs it: real processes, real requests, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+from twisted.trial.unittest import SynchronousTestCase
+
+LIMIT = 120.0
+"""Seconds until a process of a test has hung."""
+PHASE = re.compile(r"phase (.+): pod ([\d.]+) %, laptop ([\d.]+) % of (\d+) requests, (\d+) failed; (.+) \(.*\)")
+
+
+class DemoCase(SynchronousTestCase):
+    """Starts demos, each the leader of a process group of its own."""
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        demo = subprocess.Popen(
+            [sys.executable, "-m", "rtunnel", "demo", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            # an option that would be the demo's ruin, did it reach what it starts
+            env={**os.environ, "RTUNNEL_LISTEN": "nonsense", "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        self.addCleanup(self.end, demo)
+        return demo
+
+    def end(self, demo: subprocess.Popen[str]) -> None:
+        if demo.poll() is None:
+            os.killpg(demo.pid, signal.SIGKILL)
+        demo.communicate()
+
+    def assert_nothing_left(self, demo: subprocess.Popen[str]) -> None:
+        """The demo was waited for, so its group exists only as long as somebody that it started."""
+        with self.assertRaises(ProcessLookupError):
+            os.killpg(demo.pid, 0)
+
+
+class ScenarioTests(DemoCase):
+    """From the first step to the last."""
+
+    def test_shares(self) -> None:
+        demo = self.start("--plain", "--requests", "60")
+        output, errors = demo.communicate(timeout=LIMIT)
+        self.assertEqual((demo.returncode, errors), (0, ""), output)
+        self.assert_nothing_left(demo)
+        phases = [match.groups() for match in PHASE.finditer(output)]
+        self.assertEqual([phase[3:] for phase in phases], [("60", "0", "as expected")] * 4, output)
+        alone, half, takeover, killed = ((float(pod), float(laptop)) for _, pod, laptop, *_ in phases)
+        self.assertEqual((alone, takeover, killed), ((100.0, 0.0), (0.0, 100.0), (100.0, 0.0)))
+        self.assertTrue(0 < half[0] < 100)
+        self.assertIn("on 1 kept-alive connection;", output)
+        self.assertIn("What to type next", output)
+
+
+class EndTests(DemoCase):
+    """Stopped in the middle."""
+
+    def stopped_by(self, number: signal.Signals) -> None:
+        demo = self.start("--plain", "--requests", "100000")
+        assert demo.stdout is not None
+        self.assertTrue(any(line.startswith("phase ") for line in demo.stdout))
+        demo.send_signal(number)
+        _, errors = demo.communicate(timeout=LIMIT)
+        self.assertEqual(demo.returncode, 1)
+        self.assertEqual(errors, f"rtunnel demo: stopped by {number.name}; all that it had started has ended\n")
+        self.assert_nothing_left(demo)
+
+    def test_interrupt(self) -> None:
+        self.stopped_by(signal.SIGINT)
+
+    def test_terminate(self) -> None:
+        self.stopped_by(signal.SIGTERM)
+
+
+class HelpTests(DemoCase):
+    """What a user reads first."""
+
+    def test_help(self) -> None:
+        demo = self.start("--help")
+        output, errors = demo.communicate(timeout=LIMIT)
+        self.assertEqual((demo.returncode, errors), (0, ""))
+        self.assertIn("rtunnel demo --plain --requests 100", output)
+
+    def test_unknown_option(self) -> None:
+        demo = self.start("--fast")
+        output, errors = demo.communicate(timeout=LIMIT)
+        self.assertEqual((demo.returncode, output, errors.count("\n")), (1, "", 1), errors)
+        self.assertIn("--fast", errors)

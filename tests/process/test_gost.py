@@ -1,0 +1,138 @@
+"""Interoperation with a real gost: all four combinations of server and client.
+
+``RTUNNEL_TEST_GOST`` names the binary; without it the tests are skipped, visibly.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from uuid import uuid4
+
+from twisted.trial.unittest import TestCase
+
+from tests.support.processes import Process, free_port, gost, listening, rtunnel, wait_until
+from tests.support.services import NamedService
+
+HOST = "pod.local"
+MIB = 1 << 20
+
+
+class _Combination:
+    """The same tests for each combination; which end is whose is said by the subclass."""
+
+    timeout = 120
+    server_is_gost = False
+    client_is_gost = False
+
+    def setUp(self) -> None:
+        self.tunnel = str(uuid4())
+        self.tunnel_port, self.port = free_port(), free_port()
+        self.service = NamedService("pod")
+        self.addCleanup(self.service.stop)  # type: ignore[attr-defined]
+        self.server = self.start_server()
+        self.start(
+            self.client_is_gost,
+            "-L",
+            f"rtcp://:0/127.0.0.1:{self.service.port}",
+            "-F",
+            f"tunnel+ws://127.0.0.1:{self.tunnel_port}?tunnel.id={self.tunnel}&tunnel.weight=1&path=/proxy",
+        )
+        self.wait_for_tunnel()
+
+    def start(self, is_gost: bool, *arguments: str) -> Process:
+        if is_gost:
+            process = gost(*arguments)
+        else:
+            process = rtunnel("server" if arguments[1].startswith("tunnel") else "client", *arguments)
+        self.addCleanup(process.stop)  # type: ignore[attr-defined]
+        return process
+
+    def start_server(self) -> Process:
+        server = self.start(
+            self.server_is_gost,
+            "-L",
+            f"tunnel+ws://127.0.0.1:{self.tunnel_port}?entrypoint=127.0.0.1:{self.port}&tunnel={HOST}:{self.tunnel}&path=/proxy",
+        )
+        wait_until(lambda: listening(self.port), "the entrypoint listens")
+        return server
+
+    def request(self, method: str, path: str, body: bytes | None = None) -> tuple[int, bytes]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body, {"Host": HOST})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+    def reachable(self) -> bool:
+        try:
+            return self.request("GET", "/")[0] == 200
+        except OSError:
+            return False
+
+    def wait_for_tunnel(self) -> None:
+        wait_until(self.reachable, "the client has joined")
+
+    def test_get(self) -> None:
+        self.assertEqual(self.request("GET", "/"), (200, b"pod"))  # type: ignore[attr-defined]
+
+    def test_post(self) -> None:
+        self.check_upload(1_000_000)
+
+    def test_upload(self) -> None:
+        self.check_upload(20 * MIB)
+
+    def check_upload(self, size: int) -> None:
+        body = (bytes(range(251)) * (size // 251 + 1))[:size]
+        expected = f"{size} {hashlib.sha256(body).hexdigest()}".encode()
+        self.assertEqual(self.request("POST", "/", body), (200, expected))  # type: ignore[attr-defined]
+
+    def test_download(self) -> None:
+        status, body = self.request("GET", f"/down/{50 * MIB}")
+        self.assertEqual((status, len(body)), (200, 50 * MIB))  # type: ignore[attr-defined]
+
+    def test_many_at_once(self) -> None:
+        with ThreadPoolExecutor(50) as visitors:
+            answers = list(visitors.map(lambda number: self.request("GET", f"/{number}"), range(200)))
+        self.assertEqual(set(answers), {(200, b"pod")})  # type: ignore[attr-defined]
+
+    def test_reconnect(self) -> None:
+        """The client comes back after a restart of the server."""
+        self.server.send(signal.SIGKILL)
+        self.server.wait()
+        self.server = self.start_server()
+        self.wait_for_tunnel()
+
+    def test_visitor_leaves(self) -> None:
+        """A visitor that leaves in the middle of a download frees the target's connection."""
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection.request("GET", f"/down/{500 * MIB}", headers={"Host": HOST})
+        connection.getresponse().read(65536)
+        connection.close()
+        wait_until(self.service.cut_off.is_set, "the target sees that nobody reads", 60)
+
+
+class OursAndOurs(_Combination, TestCase):
+    """Both ends ours."""
+
+
+class OurServerGostClient(_Combination, TestCase):
+    """Our server, gost's client."""
+
+    client_is_gost = True
+
+
+class GostServerOurClient(_Combination, TestCase):
+    """Gost's server, our client."""
+
+    server_is_gost = True
+
+
+class GostAndGost(_Combination, TestCase):
+    """Both ends gost's: what holds here is what the tests may ask of the others."""
+
+    server_is_gost = client_is_gost = True

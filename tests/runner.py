@@ -1,0 +1,85 @@
+"""``python -m tests.runner [NAME ...]``: trial, with a last line that counts, and no silent skips where nobody looks.
+
+The last line is ``N passed, N failed`` (``, N skipped`` follows when there were any), and the exit status says the
+same. With ``CI=true`` a skipped test has failed: what it needs has to be installed there. Only the tests that need a
+gost binary may be skipped, because no package brings one; their reasons name :data:`GOST`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import frozen
+from twisted.trial.reporter import TreeReporter
+from twisted.trial.runner import TestLoader, TrialRunner
+
+__all__ = ["GOST", "Tally", "main", "no_skips_allowed", "tally"]
+
+GOST = "RTUNNEL_TEST_GOST"
+"""The environment variable that names a gost binary; the reason of a skip that CI forgives contains it."""
+
+
+@frozen
+class Tally:
+    """What a run came to.
+
+    :param refused: names and reasons of the tests that must not have been skipped; they are counted in ``failed``.
+    """
+
+    passed: int
+    failed: int
+    skipped: int
+    refused: tuple[str, ...] = ()
+
+    @property
+    def good(self) -> bool:
+        """Whether something was tested and nothing failed."""
+        return self.failed == 0 and self.passed > 0
+
+    def __str__(self) -> str:
+        line = f"{self.passed} passed, {self.failed} failed"
+        return f"{line}, {self.skipped} skipped" if self.skipped else line
+
+
+def no_skips_allowed(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is CI."""
+    return environ.get("CI", "").lower() in ("true", "1", "yes")
+
+
+def tally(result: Any, *, strict: bool) -> Tally:
+    """Count a finished run.
+
+    :param result: trial's reporter.
+    :param strict: whether a skip fails, unless a missing gost is its reason.
+    """
+    refused = tuple(f"{test.id()}: {reason}" for test, reason in result.skips if strict and GOST not in str(reason))
+    failures = (result.failures, result.errors, result.unexpectedSuccesses, refused)
+    return Tally(
+        passed=result.successes + len(result.expectedFailures),
+        failed=sum(map(len, failures)),
+        skipped=len(result.skips) - len(refused),
+        refused=refused,
+    )
+
+
+def main(names: Sequence[str], environ: Mapping[str, str] = os.environ, say: Callable[[str], object] = print) -> int:
+    """Run tests by their dotted names, all of them when there are none.
+
+    :returns: the exit status.
+    """
+    suite = TestLoader().loadByNames(list(names) or ["tests"], recurse=True)
+    result = TrialRunner(TreeReporter).run(suite)
+    counted = tally(result, strict=no_skips_allowed(environ))
+    for line in counted.refused:
+        say(f"skipped, which CI does not allow: {line}")
+    if not counted.passed + counted.failed:
+        say("no test ran")
+    say(str(counted))
+    return 0 if counted.good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,172 @@
+"""Real processes on loopback: rtunnel's own, nginx, gost; ended by PID, whatever the test does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from unittest import SkipTest
+
+__all__ = ["Nginx", "Process", "free_port", "gost", "needed", "rtunnel", "wait_until"]
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 20.0
+"""Seconds that a condition may take on a busy machine; waiting ends as soon as it is true."""
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+    """Wait for a condition; fail with ``what`` when it does not come true in time."""
+    end = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {patience:g} s in vain for: {what}")
+        time.sleep(0.01)
+
+
+def listening(port: int) -> bool:
+    """Whether somebody accepts connections on a port of loopback."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def needed(program: str) -> str:
+    """The path of a program that a test needs; skips visibly without it, and fails in CI, where it must be there."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin:/usr/local/sbin")
+    if path is None:
+        if os.environ.get("CI") == "true":
+            raise AssertionError(f"{program} is not installed, and in CI it must be")
+        raise SkipTest(f"{program} is not installed (apt-get install nginx-light wrk)")
+    return path
+
+
+class Process:
+    """A child process whose output is kept; use as a context manager or end it with :meth:`stop`."""
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None) -> None:
+        self.argv = list(argv)
+        self._output = tempfile.NamedTemporaryFile(prefix="rtunnel-test-", suffix=".log")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            self.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+            cwd=cwd or tempfile.gettempdir(),
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """All that it has printed so far."""
+        return Path(self._output.name).read_text(errors="replace")
+
+    @property
+    def resident(self) -> int:
+        """Resident memory, in bytes."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) * 1024
+        raise AssertionError("the process has no memory")
+
+    def wait_for(self, text: str, count: int = 1) -> None:
+        """Wait until it has printed a text ``count`` times."""
+
+        def printed() -> bool:
+            if self._process.poll() is not None:
+                raise AssertionError(f"{self.argv} ended with {self._process.returncode}:\n{self.output}")
+            return self.output.count(text) >= count
+
+        try:
+            wait_until(printed, f"{text!r}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}\noutput of {self.argv}:\n{self.output}") from None
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, patience: float = PATIENCE) -> int:
+        """Wait for its end and return the exit status."""
+        return self._process.wait(patience)
+
+    def stop(self) -> None:
+        """End it."""
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(5)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(5)
+        self._output.close()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
+
+def rtunnel(*arguments: str, env: Mapping[str, str] | None = None) -> Process:
+    """Start ``rtunnel`` with arguments, from the source tree or wherever it is installed."""
+    return Process([sys.executable, "-m", "rtunnel", *arguments], env=env)
+
+
+def gost(*arguments: str) -> Process:
+    """Start a real gost, from the path in RTUNNEL_TEST_GOST; skips visibly without."""
+    binary = os.environ.get("RTUNNEL_TEST_GOST")
+    if not binary:
+        raise SkipTest("RTUNNEL_TEST_GOST names no gost binary")
+    return Process([binary, *arguments])
+
+
+class Nginx:
+    """A real nginx with one http block, its files in a directory of its own."""
+
+    def __init__(self, http: str) -> None:
+        binary = needed("nginx")
+        self._directory = tempfile.TemporaryDirectory(prefix="rtunnel-nginx-")
+        home = self._directory.name
+        # a worker that drops its privileges must still reach its own files
+        os.chmod(home, 0o755)
+        configuration = Path(home) / "nginx.conf"
+        temporary = "\n".join(
+            f"{kind}_temp_path {home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        )
+        configuration.write_text(
+            f"daemon off; worker_processes 1; pid {home}/pid; error_log stderr;\n"
+            "events { worker_connections 1024; }\n"
+            f"http {{ access_log off; {temporary}\n{http}\n}}\n"
+        )
+        self._process = Process([binary, "-p", home, "-c", str(configuration), "-e", "stderr"])
+
+    def ready(self, port: int) -> Nginx:
+        """Wait until it listens."""
+        wait_until(lambda: listening(port), f"nginx on port {port}\n{self._process.output}")
+        return self
+
+    @property
+    def output(self) -> str:
+        return self._process.output
+
+    def stop(self) -> None:
+        self._process.stop()
+        self._directory.cleanup()

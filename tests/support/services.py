@@ -1,0 +1,100 @@
+"""A target that says who it is, and does what a test needs of a service."""
+
+from __future__ import annotations
+
+import hashlib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Event, Thread
+from typing import Any
+
+__all__ = ["NamedService"]
+
+BLOCK = b"rtunnel!" * 8192
+
+
+class NamedService:
+    """An HTTP/1.1 server on loopback, in threads of the test's own process.
+
+    - any path: the service's name
+    - ``/down/N``: N bytes
+    - POST or PUT anywhere: the length and SHA-256 of the body
+    - ``/wait``: answers when :attr:`go` is set
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.requests = 0
+        self.go = Event()
+        self.cut_off = Event()
+        """Set when a client has left in the middle of an answer."""
+        service = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                service.requests += 1
+                if self.path.startswith("/down/"):
+                    self._down(int(self.path.rpartition("/")[2]))
+                    return
+                if self.path == "/wait":
+                    service.go.wait(30)
+                self._answer(service.name.encode())
+
+            do_HEAD = do_DELETE = do_GET
+
+            def do_POST(self) -> None:
+                service.requests += 1
+                left = int(self.headers.get("Content-Length", "0"))
+                digest = hashlib.sha256()
+                size = 0
+                while left:
+                    data = self.rfile.read(min(left, 65536))
+                    if not data:
+                        return
+                    digest.update(data)
+                    size += len(data)
+                    left -= len(data)
+                self._answer(f"{size} {digest.hexdigest()}".encode())
+
+            do_PUT = do_POST
+
+            def _answer(self, body: bytes) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(body)
+
+            def _down(self, size: int) -> None:
+                self.send_response(200)
+                self.send_header("Content-Length", str(size))
+                self.end_headers()
+                try:
+                    while size:
+                        size -= self.wfile.write(BLOCK[: min(size, len(BLOCK))])
+                except OSError:
+                    service.cut_off.set()
+                    self.close_connection = True
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 256
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                """A client that goes away is part of the tests."""
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        self.port: int = self._server.server_address[1]
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the listener and its thread."""
+        self.go.set()
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,321 @@
+"""The command line, the environment and the URLs laid together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.cli import Asked, Typed, ask_client, ask_server
+from rtunnel.options.table import CLIENT, SERVER, Option, default, find
+from rtunnel.settings import (
+    Address,
+    ClientSettings,
+    ConnectorSettings,
+    HttpSettings,
+    ListenerSettings,
+    MuxSettings,
+    ServerSettings,
+    SettingsError,
+)
+
+UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
+OTHER = "59dc451e-59dc-4c70-999e-91a30813ac78"
+LISTENER = f"tunnel+ws://:8421?entrypoint=:80&tunnel=nginx.local:{UUID}&path=/proxy"
+SERVER_URL = f"tunnel+ws://192.168.1.1:80?tunnel.id={UUID}&tunnel.weight=1&path=/proxy&host=nginx.local"
+
+
+def typed(rows: tuple[Option, ...], *words: str) -> list[Typed]:
+    """``--path /a`` becomes what the command line hands over."""
+    found = []
+    for flag, text in zip(words[::2], words[1::2], strict=True):
+        option = find(rows, flag.lstrip("-"))
+        found.append((option, option.flag, text))
+    return found
+
+
+def server(*words: str, **environ: str) -> ServerSettings:
+    return ask_server(typed(SERVER, *words), variables(environ)).settings
+
+
+def client(*words: str, **environ: str) -> ClientSettings:
+    return ask_client(typed(CLIENT, *words), variables(environ)).settings
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    return {f"RTUNNEL_{name}": value for name, value in environ.items()}
+
+
+PLAIN_SERVER = ("--listen", ":8421", "--path", "/proxy", "--entrypoint", ":80", "--route", f"nginx.local={UUID}")
+PLAIN_CLIENT = ("--server", "192.168.1.1:80", "--tunnel", UUID, "--target", ":80")
+
+
+class SameTests(SynchronousTestCase):
+    """Three ways to say the same."""
+
+    def test_server(self) -> None:
+        url = server("-L", LISTENER)
+        (listener,) = url.listeners
+        self.assertEqual((listener.listen, listener.transport, listener.path), (Address("", 8421), "ws", "/proxy"))
+        self.assertEqual(url, server(*PLAIN_SERVER))
+        self.assertEqual(url, server("--listen", "ws://:8421/proxy", *PLAIN_SERVER[4:]))
+        self.assertEqual(url, server(L=LISTENER))
+        self.assertEqual(url, server(LISTEN=":8421", PATH="/proxy", ENTRYPOINT=":80", ROUTE=f"nginx.local={UUID}"))
+
+    def test_client(self) -> None:
+        url = client("-L", "rtcp://:0/:80", "-F", SERVER_URL)
+        (connector,) = url.connectors
+        self.assertEqual((connector.target, connector.weight), (Address("localhost", 80), 1))
+        more = ("--path", "/proxy", "--host-header", "nginx.local", "--weight", "1")
+        self.assertEqual(url, client(*PLAIN_CLIENT, *more))
+        self.assertEqual(url, client("--server", "ws://192.168.1.1:80/proxy", "--host-header", "nginx.local", *PLAIN_CLIENT[2:]))
+        self.assertEqual(url, client(L="rtcp://:0/:80", F=SERVER_URL))
+        self.assertEqual(url, client("--target", ":80", F=SERVER_URL))
+        self.assertEqual(
+            url,
+            client(SERVER="192.168.1.1:80", TUNNEL=UUID, TARGET=":80", PATH="/proxy", HOST_HEADER="nginx.local", WEIGHT="1"),
+        )
+
+
+class ServerTests(SynchronousTestCase):
+    def test_several_listeners(self) -> None:
+        other = f"tunnel+tcp://:8422?entrypoint=:81&tunnel=b.local:{OTHER}"
+        for asked in (server("-L", LISTENER, "-L", other), server(L=f"{LISTENER} {other}")):
+            self.assertEqual([str(one.listen) for one in asked.listeners], [":8421", ":8422"])
+            self.assertEqual([one.transport for one in asked.listeners], ["ws", "tcp"])
+
+    def test_options_are_the_defaults_of_every_url(self) -> None:
+        other = f"tunnel://:8422?entrypoint=:81&tunnel=b.local:{OTHER}&headTimeout=5s"
+        asked = server("-L", LISTENER, "-L", other, "--head-timeout", "7s", "--trusted-proxy", "10.0.0.0/8")
+        self.assertEqual([one.http.head_timeout for one in asked.listeners], [7, 5])
+        self.assertEqual([len(one.http.trusted_proxies) for one in asked.listeners], [1, 1])
+
+    def test_repeated(self) -> None:
+        words = ("--entrypoint", ":81", "--route", f".b.org=${OTHER}")
+        (listener,) = server(*PLAIN_SERVER, *words).listeners
+        self.assertEqual(listener.entrypoints, (Address("", 80), Address("", 81)))
+        self.assertEqual([rule.private for rule in listener.rules], [False, True])
+
+    def test_lists_in_the_environment(self) -> None:
+        words = {"LISTEN": ":1", "ENTRYPOINT": ":80, :81", "ROUTE": f"a={UUID},b={OTHER} c={UUID}"}
+        (listener,) = server(**words).listeners
+        self.assertEqual(len(listener.entrypoints), 2)
+        self.assertEqual([rule.pattern for rule in listener.rules], ["a", "b", "c"])
+
+    def test_process(self) -> None:
+        asked = server("-L", LISTENER, "--admin", "127.0.0.1:8480", "--drain", "0")
+        self.assertEqual((asked.admin, asked.drain), (Address("127.0.0.1", 8480), 0))
+
+    def test_switch(self) -> None:
+        self.assertFalse(server(*PLAIN_SERVER, "--no-pool", "true").listeners[0].http.pool)
+        self.assertFalse(server(*PLAIN_SERVER, NO_POOL="1").listeners[0].http.pool)
+        self.assertTrue(server(*PLAIN_SERVER, NO_POOL="false").listeners[0].http.pool)
+
+
+class ClientTests(SynchronousTestCase):
+    def test_several_targets_are_several_connectors(self) -> None:
+        for asked in (
+            client("-L", "rtcp://:0/:80", "-L", "rtcp://b:0/:81", "-F", SERVER_URL),
+            client("--target", ":80", "--target", ":81", "-F", SERVER_URL),
+            client(TARGET=":80,:81", F=SERVER_URL),
+        ):
+            self.assertEqual([str(one.target) for one in asked.connectors], ["localhost:80", "localhost:81"])
+
+    def test_credentials(self) -> None:
+        path: str = self.mktemp()
+        with open(path, "w") as file:
+            file.write("me:swordfish\n")
+        for asked in (
+            client(*PLAIN_CLIENT, "--auth-file", path),
+            client(*PLAIN_CLIENT, AUTH_FILE=path),
+            client(*PLAIN_CLIENT, AUTH="me:swordfish"),
+            client(*PLAIN_CLIENT, "--auth-file", path, AUTH="you:wrong"),
+        ):
+            credentials = asked.connectors[0].credentials
+            assert credentials is not None
+            self.assertEqual((credentials.user, credentials.password), ("me", "swordfish"))
+
+
+class PrecedenceTests(SynchronousTestCase):
+    def test_command_line_over_environment(self) -> None:
+        self.assertEqual(client(*PLAIN_CLIENT, "--weight", "7", WEIGHT="9").connectors[0].weight, 7)
+
+    def test_environment_over_default(self) -> None:
+        self.assertEqual(client(*PLAIN_CLIENT, WEIGHT="9").connectors[0].weight, 9)
+
+    def test_empty_variable_is_none(self) -> None:
+        self.assertEqual(client(*PLAIN_CLIENT, WEIGHT="", HOST_HEADER=" ").connectors[0].weight, 1)
+
+    def test_url_over_option(self) -> None:
+        self.assertEqual(client("-F", SERVER_URL, "--target", ":80", "--weight", "7").connectors[0].weight, 1)
+
+    def test_last_word_on_the_command_line(self) -> None:
+        self.assertEqual(client(*PLAIN_CLIENT, "--weight", "7", "--weight", "9").connectors[0].weight, 9)
+
+    def test_command_line_silences_the_other_form_of_the_environment(self) -> None:
+        self.assertEqual(server(*PLAIN_SERVER, L=LISTENER.replace("8421", "1")), server(*PLAIN_SERVER))
+        self.assertEqual(server("-L", LISTENER, LISTEN="tcp://:1"), server("-L", LISTENER))
+        self.assertEqual(client(*PLAIN_CLIENT, F=SERVER_URL, L="rtcp://:0/:1"), client(*PLAIN_CLIENT))
+
+    def test_a_place_replaces_a_place_as_a_whole(self) -> None:
+        self.assertEqual(client(*PLAIN_CLIENT, SERVER="tcp://a:1").connectors[0].transport, "ws")
+        self.assertEqual(client(*PLAIN_CLIENT, SERVER="ws://a:1/b").connectors[0].path, "/ws")
+
+    def test_path_of_the_environment_stays(self) -> None:
+        self.assertEqual(client(*PLAIN_CLIENT, PATH="/p").connectors[0].path, "/p")
+
+
+class RefusalTests(SynchronousTestCase):
+    def refused(self, ask: Any, *words: str, **environ: str) -> str:
+        return str(self.assertRaises(SettingsError, ask, *words, **environ))
+
+    def test_server(self) -> None:
+        for words, environ, line in [
+            ((), {}, "--listen: is missing; say where clients attach, e.g. --listen :8421"),
+            (("--listen", ":1"), {}, "--entrypoint: is missing; say where visitors arrive"),
+            (("-L", "tunnel://:1?entrypoint=:2"), {}, "--route: is missing; say which host belongs to which tunnel"),
+            ((*PLAIN_SERVER, "--head-timeout", "0"), {}, '--head-timeout "0": must be a time from 0.1s'),
+            (PLAIN_SERVER, {"HEAD_TIMEOUT": "x"}, 'RTUNNEL_HEAD_TIMEOUT "x": is not a time'),
+            ((*PLAIN_SERVER, "--max-head", "1"), {}, '--max-head "1": must be a whole number from 1024'),
+            ((*PLAIN_SERVER, "-L", LISTENER), {}, "--listen: says the same as -L; give one of them"),
+            (PLAIN_SERVER[2:], {"LISTEN": ":1", "L": LISTENER}, "RTUNNEL_LISTEN: says the same as RTUNNEL_L"),
+            (("--path", "/b", "--listen", "ws://:1/a"), {}, "--listen: says the same as --path; give one of them"),
+            (("-L", LISTENER, "-L", LISTENER), {}, 'listen ":8421": the port is taken by listen ":8421"'),
+            ((*PLAIN_SERVER, "--admin", ":80"), {}, '--admin ":80": the port is taken by entrypoint ":80"'),
+            (
+                (*PLAIN_SERVER, "--route", f"nginx.local={OTHER}"),
+                {},
+                f'--route "nginx.local={OTHER}": this host already has another tunnel',
+            ),
+            (("-L", f"{LISTENER}&mux.keepaliveInterval=60"), {}, '--keepalive-timeout "30s": must be longer than the keepalive'),
+            (("-L", f"{LISTENER}&path=proxy"), {}, 'path "proxy": is given twice'),
+            (("-L", LISTENER.replace("/proxy", "proxy")), {}, 'path "proxy": must be a path that begins with "/"'),
+            (PLAIN_SERVER, {"AUTH": "me:swordfish"}, "RTUNNEL_AUTH: is for clients"),
+            (PLAIN_SERVER, {"AUTH_FILE": "x"}, "RTUNNEL_AUTH_FILE: is for clients"),
+        ]:
+            with self.subTest(words=words, environ=environ):
+                self.assertIn(line, self.refused(server, *words, **environ))
+
+    def test_client(self) -> None:
+        for words, environ, line in [
+            ((), {}, "--server: is missing"),
+            (PLAIN_CLIENT[:2], {}, "--tunnel: is missing; say which tunnel to join"),
+            (PLAIN_CLIENT[:4], {}, "--target: is missing; say where requests go"),
+            ((*PLAIN_CLIENT, "--weight", "0"), {}, '--weight "0": must be a whole number from 1 to 255'),
+            ((*PLAIN_CLIENT, "--weight", "256"), {}, '--weight "256": must be a whole number from 1 to 255'),
+            ((*PLAIN_CLIENT, "--weight", "x"), {}, '--weight "x": must be a whole number from 1 to 255'),
+            (("-F", SERVER_URL.replace("weight=1", "weight=511"), "--target", ":1"), {}, 'tunnel.weight "511": must be'),
+            (("-F", SERVER_URL, "-F", SERVER_URL), {}, "-F: is given twice; chains of several servers do not exist here"),
+            ((*PLAIN_CLIENT, "-F", SERVER_URL), {}, "--server: says the same as -F; give one of them"),
+            ((*PLAIN_CLIENT, "-L", "rtcp://:0/:80"), {}, "--target: says the same as -L; give one of them"),
+            ((*PLAIN_CLIENT, "--backoff-max", "0.1"), {}, '--backoff-max "0.1": must be at least the first wait, 0.5s'),
+            ((*PLAIN_CLIENT, "--backoff-min", "60"), {}, '--backoff-max "30s": must be at least the first wait, 60s'),
+            ((*PLAIN_CLIENT, "--auth-file", "/nowhere"), {}, '--auth-file "/nowhere": cannot be read: No such file'),
+            (PLAIN_CLIENT, {"AUTH": "me:a", "AUTH_FILE": __file__}, "RTUNNEL_AUTH_FILE"),
+            (("--tunnel", UUID[:-1]), {}, "--tunnel"),
+        ]:
+            with self.subTest(words=words, environ=environ):
+                self.assertIn(line, self.refused(client, *words, **environ))
+
+    def test_secrets_are_not_repeated(self) -> None:
+        for environ in ({"AUTH": "swordfish"}, {"AUTH": f"swordfish:{'x' * 300}"}, {"F": "tunnel://me:swordfish@:x"}):
+            self.assertNotIn("swordfish", self.refused(client, *PLAIN_CLIENT[4:], **environ))
+
+
+class WarningTests(SynchronousTestCase):
+    def test_of_urls(self) -> None:
+        asked: Asked[Any] = ask_server(typed(SERVER, "-L", f"{LISTENER}&backlog=7"), {})
+        self.assertEqual(len(asked.warnings), 1)
+        asked = ask_client(typed(CLIENT, "-L", "rtcp://:0/:80?sniffing=true", "-F", f"{SERVER_URL}&ttl=1"), {})
+        self.assertEqual(len(asked.warnings), 2)
+
+    def test_of_misspelt_variables(self) -> None:
+        environ = {"RTUNNEL_ENTRYPIONT": ":80", "PATH": "/bin", "RTUNNEL_TEST_GOST": "x"}
+        (warning,) = ask_server(typed(SERVER, *PLAIN_SERVER), environ).warnings
+        self.assertIn("RTUNNEL_ENTRYPIONT", warning)
+        self.assertIn("RTUNNEL_ENTRYPOINT", warning)
+
+    def test_not_of_what_kubernetes_sets_for_a_service(self) -> None:
+        for name in ("RTUNNEL", "RTUNNEL_SERVER", "RTUNNEL_ADMIN"):
+            environ = {f"{name}_{rest}": "tcp://10.0.0.1:80" for rest in KUBERNETES}
+            self.assertEqual(ask_server(typed(SERVER, *PLAIN_SERVER), environ).warnings, ())
+            self.assertEqual(ask_client(typed(CLIENT, *PLAIN_CLIENT), environ).warnings, ())
+
+
+KUBERNETES = (
+    "SERVICE_HOST",
+    "SERVICE_PORT",
+    "SERVICE_PORT_TUNNEL",
+    "PORT",
+    "PORT_80_TCP",
+    "PORT_80_TCP_PROTO",
+    "PORT_80_TCP_PORT",
+    "PORT_80_TCP_ADDR",
+)
+"""What a Service adds to the environment of every container of its namespace, after its own name."""
+
+
+class TableTests(SynchronousTestCase):
+    def test_every_setting_has_an_option(self) -> None:
+        def fields(model: Any, prefix: str = "") -> set[str]:
+            return {prefix + field.name for field in attrs.fields(model)}
+
+        nested = {"mux", "http", "listeners", "connectors"}
+        listener = fields(ListenerSettings) | fields(MuxSettings, "mux.") | fields(HttpSettings, "http.")
+        connector = fields(ConnectorSettings) | fields(MuxSettings, "mux.")
+        for rows, wanted in [
+            (SERVER, listener | fields(ServerSettings) - nested),
+            (CLIENT, connector | fields(ClientSettings) - nested),
+        ]:
+            offered = {option.field for option in rows} | {"transport"}
+            self.assertEqual(offered - {""}, wanted - nested)
+
+    def test_names_are_unique(self) -> None:
+        for rows in (SERVER, CLIENT):
+            self.assertEqual(len({option.name for option in rows}), len(rows))
+
+    def test_defaults_can_be_typed(self) -> None:
+        for ask, words, rows in ((server, PLAIN_SERVER, SERVER), (client, PLAIN_CLIENT, CLIENT)):
+            for option in rows:
+                value = default(option)
+                if value is not None and option.name != "path":
+                    with self.subTest(option=option.name):
+                        self.assertEqual(ask(*words, option.flag, value), ask(*words))
+
+    def test_defaults(self) -> None:
+        for rows, name, value in [
+            (SERVER, "head-timeout", "15s"),
+            (SERVER, "idle-timeout", "75s"),
+            (SERVER, "max-head", "64KiB"),
+            (SERVER, "drain", "10s"),
+            (CLIENT, "backoff-min", "500ms"),
+            (CLIENT, "weight", "1"),
+            (CLIENT, "path", "/ws"),
+            (CLIENT, "bind", None),
+            (SERVER, "trusted-proxy", None),
+            (SERVER, "L", None),
+        ]:
+            self.assertEqual(default(find(rows, name)), value)
+
+
+class AnyWordsTests(SynchronousTestCase):
+    """Whatever is typed, there are settings or one line."""
+
+    WORDS = st.text(max_size=12) | st.sampled_from((":80", "a:80", "ws://a:1/b", UUID, f"a={UUID}", "7", "10s", "true"))
+
+    @settings(deadline=None, max_examples=200)
+    @given(st.data())
+    def test_settings_or_refusal(self, data: st.DataObject) -> None:
+        ask, rows, words = data.draw(st.sampled_from(((ask_server, SERVER, PLAIN_SERVER), (ask_client, CLIENT, PLAIN_CLIENT))))
+        options = st.sampled_from([option for option in rows if option.name != "auth-file"])
+        more = data.draw(st.lists(st.tuples(options, self.WORDS), max_size=3))
+        environ = {option.variable: text for option, text in data.draw(st.lists(st.tuples(options, self.WORDS), max_size=2))}
+        line = typed(rows, *words) if data.draw(st.booleans()) else []
+        try:
+            ask([*line, *((option, option.flag, text) for option, text in more)], environ)
+        except SettingsError as error:
+            self.assertTrue(str(error).isprintable())

@@ -1,0 +1,96 @@
+"""Every link inside the Markdown files leads somewhere: to a file of the tree, to a heading of a page."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent
+MARKDOWN = MarkdownIt().enable("table")
+
+
+def pages(root: Path) -> list[Path]:
+    """Return our Markdown files; not those in folders of the tools, whose names begin with a dot or a line."""
+    found = []
+    for folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if name[0] not in "._"]
+        found += [Path(folder, name) for name in files if name.endswith(".md")]
+    return sorted(found)
+
+
+def parse(page: Path) -> list[Token]:
+    """Return the tokens of a page."""
+    return MARKDOWN.parse(page.read_text(encoding="utf-8"))
+
+
+def links(tokens: list[Token]) -> Iterator[str]:
+    """Yield the address of each link and picture."""
+    for token in tokens:
+        for child in token.children or ():
+            address = child.attrs.get("href" if child.type == "link_open" else "src")
+            if address:
+                yield str(address)
+
+
+def anchors(tokens: list[Token]) -> set[str]:
+    """Return the anchors of a page's headings, named as GitHub names them."""
+    found: set[str] = set()
+    for opening, heading in pairwise(tokens):
+        if opening.type == "heading_open":
+            words = "".join(child.content for child in heading.children or ())
+            slug = re.sub(r"[^\w\- ]", "", words.strip().lower()).replace(" ", "-")
+            count = sum(anchor == slug or bool(re.fullmatch(re.escape(slug) + r"-\d+", anchor)) for anchor in found)
+            found.add(f"{slug}-{count}" if slug in found else slug)
+    return found
+
+
+def broken(page: Path) -> Iterator[str]:
+    """Yield the links of a page that lead nowhere; links to other sites are not followed."""
+    for link in links(parse(page)):
+        address = urlsplit(link)
+        if address.scheme or address.netloc:
+            continue
+        target = page.parent / unquote(address.path) if address.path else page
+        within = address.fragment and target.suffix == ".md"
+        if not target.exists() or (within and address.fragment not in anchors(parse(target))):
+            yield link
+
+
+class LinkTests(SynchronousTestCase):
+    """The pages as they are."""
+
+    def test_links_lead_somewhere(self) -> None:
+        self.assertEqual([f"{page.relative_to(ROOT)}: {link}" for page in pages(ROOT) for link in broken(page)], [])
+
+    def test_pages_were_found(self) -> None:
+        self.assertIn(ROOT / "README.md", pages(ROOT))
+
+
+class BrokenTests(SynchronousTestCase):
+    """The check finds what it should."""
+
+    def broken(self, text: str) -> list[str]:
+        folder = Path(self.mktemp())
+        folder.mkdir(parents=True)
+        (folder / "other.md").write_text("# Two `words`, here\n\n## Again\n\n## Again\n", encoding="utf-8")
+        page = folder / "page.md"
+        page.write_text(text, encoding="utf-8")
+        return list(broken(page))
+
+    def test_good(self) -> None:
+        text = "# Top\n[a](other.md) [b](other.md#two-words-here) [c](#top) [d](other.md#again-1) [e](https://example.org/x)"
+        self.assertEqual(self.broken(text), [])
+
+    def test_missing_file(self) -> None:
+        self.assertEqual(self.broken("![a](none.png) `[b](c.md)`"), ["none.png"])
+
+    def test_missing_anchor(self) -> None:
+        self.assertEqual(self.broken("[a](other.md#three) [b](#nowhere)"), ["other.md#three", "#nowhere"])

@@ -1,0 +1,173 @@
+"""The rooms of the house import one way only; this reads every import of the package, without importing any of it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import rtunnel
+
+PACKAGE = Path(rtunnel.__file__).parent
+PLUGINS = PACKAGE.parent / "twisted" / "plugins"
+
+# What each room may import of ours, besides itself. What is not listed stands in front of the house (the command line,
+# the demo): it may import everything, and no room imports it.
+BELOW: dict[str, set[str]] = {
+    "wire": set(),
+    "routing": set(),
+    "reactor": set(),
+    "settings": {"routing"},
+    "options": {"routing", "settings", "urls"},
+    "urls": {"routing", "settings", "options"},
+    "ops": {"settings"},
+    "transport": {"wire", "routing"},
+    "tunnel": {"wire", "routing"},
+    "server": {"wire", "routing", "transport", "tunnel", "settings", "ops"},
+    "client": {"wire", "routing", "transport", "tunnel", "settings", "ops"},
+}
+
+# Rooms without I/O and without a clock of their own, and what would bring one in.
+PURE = {"wire", "routing"}
+IMPURE = {
+    "asyncio",
+    "autobahn",
+    "datetime",
+    "http.client",
+    "select",
+    "selectors",
+    "socket",
+    "socketserver",
+    "ssl",
+    "subprocess",
+    "threading",
+    "time",
+    "twisted",
+    "txaio",
+    "urllib.request",
+    "websockets",
+}
+
+AUTOBAHN = {"autobahn", "txaio"}
+AUTOBAHN_HOME = "rtunnel.transport.websocket"
+
+REACTOR = "twisted.internet.reactor"
+REACTOR_HOMES = {"rtunnel.tap", "rtunnel.__main__"}
+
+
+def imported(source: str) -> Iterator[tuple[int, str]]:
+    """Yield line and dotted name of every import; ``from a import b`` is ``a.b``, since ``b`` may be a module."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            start = "." * node.level + (node.module or "")
+            for alias in node.names:
+                yield node.lineno, f"{start}.{alias.name}"
+
+
+def room(name: str) -> str:
+    """Return the room of a module of ours: ``rtunnel.wire.smux.Session`` belongs to ``wire``."""
+    return name.split(".")[1] if "." in name else ""
+
+
+def within(name: str, packages: set[str]) -> bool:
+    """Tell whether a dotted name is one of some packages, or inside one."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def complaint(module: str, name: str) -> str | None:
+    """Say what is wrong with an import of ``name`` in ``module`` (dotted names), None when it is allowed."""
+    here = room(module)
+    if name.startswith("."):
+        return "is relative: write the whole name, so that the direction can be seen"
+    if within(name, {"rtunnel"}):
+        there = room(name)
+        allowed = here not in BELOW or there in BELOW[here] | {here, "", "__version__"}
+        return None if allowed else f"goes the wrong way: {here} may import only {sorted(BELOW[here]) or 'itself'}"
+    if here in PURE and within(name, IMPURE):
+        return f"brings I/O or a clock into {here}"
+    if within(name, AUTOBAHN) and module != AUTOBAHN_HOME:
+        return f"belongs into {AUTOBAHN_HOME}"
+    if name == REACTOR and module not in REACTOR_HOMES and within(module, {"rtunnel"}):
+        return "takes the global reactor: have it passed in"
+    return None
+
+
+def complaints(module: str, source: str) -> list[str]:
+    """Read a module and return one line for each import that breaks a rule."""
+    found = ((line, name, complaint(module, name)) for line, name in imported(source))
+    return [f"{module}:{line}: import of {name} {wrong}" for line, name, wrong in found if wrong]
+
+
+def modules() -> Iterator[tuple[str, str]]:
+    """Yield name and source of each module of the package and each plugin."""
+    for top in (PACKAGE, PLUGINS):
+        for path in sorted(top.rglob("*.py")):
+            name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+            yield name.removesuffix(".__init__"), path.read_text(encoding="utf-8")
+
+
+class LayeringTests(SynchronousTestCase):
+    """The package as it is."""
+
+    def test_imports_run_one_way(self) -> None:
+        self.assertEqual([line for name, source in modules() for line in complaints(name, source)], [])
+
+    def test_every_room_was_read(self) -> None:
+        self.assertLessEqual(set(BELOW), {room(name) for name, _ in modules()})
+
+
+class ComplaintTests(SynchronousTestCase):
+    """The rules themselves: what they refuse and what they allow."""
+
+    def refused(self, module: str, source: str, words: str) -> None:
+        lines = complaints(module, source)
+        self.assertEqual(len(lines), 1, lines)
+        self.assertIn(words, lines[0])
+
+    def allowed(self, module: str, source: str) -> None:
+        self.assertEqual(complaints(module, source), [])
+
+    def test_pure_rooms(self) -> None:
+        self.refused("rtunnel.wire.smux", "import socket", "I/O")
+        self.refused("rtunnel.wire.smux", "from twisted.internet import defer", "I/O")
+        self.refused("rtunnel.routing.tunnels", "from time import monotonic", "clock")
+        self.allowed("rtunnel.routing.tunnels", "import random\nfrom uuid import UUID")
+
+    def test_pure_rooms_do_not_know_each_other(self) -> None:
+        self.refused("rtunnel.wire.relay", "import rtunnel.routing.ingress", "wrong way")
+        self.refused("rtunnel.routing.ingress", "from rtunnel.wire.smux import Session", "wrong way")
+
+    def test_server_and_client_are_strangers(self) -> None:
+        self.refused("rtunnel.server.service", "from rtunnel.client import connector", "wrong way")
+        self.refused("rtunnel.client.service", "from rtunnel import server", "wrong way")
+
+    def test_down_is_fine(self) -> None:
+        self.allowed("rtunnel.server.entrypoint.http", "from rtunnel.tunnel.link import Link\nimport rtunnel.ops.metrics")
+        self.allowed("rtunnel.tap", "from rtunnel.server.service import ServerService\nimport rtunnel.client.service")
+        self.allowed("rtunnel.server.entrypoint.answers", "from rtunnel import __version__")
+
+    def test_up_is_not(self) -> None:
+        self.refused("rtunnel.tunnel.link", "from rtunnel.server.listener import Listener", "wrong way")
+        self.refused("rtunnel.server.service", "from rtunnel.tap import Options", "wrong way")
+        self.refused("rtunnel.ops.admin", "from rtunnel.client.service import ClientService", "wrong way")
+
+    def test_late_and_guarded_imports_count(self) -> None:
+        self.refused("rtunnel.client.a", "def f():\n    import rtunnel.server.b", "wrong way")
+        self.refused("rtunnel.client.a", "if TYPE_CHECKING:\n    import rtunnel.server.b", "wrong way")
+
+    def test_relative(self) -> None:
+        self.refused("rtunnel.wire.smux", "from . import relay", "relative")
+
+    def test_autobahn(self) -> None:
+        self.refused("rtunnel.client.connector", "import autobahn.twisted.websocket", "belongs into")
+        self.allowed("rtunnel.transport.websocket", "from autobahn.twisted.websocket import WebSocketServerFactory")
+
+    def test_global_reactor(self) -> None:
+        self.refused("rtunnel.client.connector", "from twisted.internet import reactor", "global reactor")
+        self.allowed("rtunnel.tap", "from twisted.internet import reactor")
+        self.allowed("twisted.plugins.rtunnel_plugin", "from twisted.internet import reactor")

@@ -1,0 +1,43 @@
+"""``rtunnel``: what it does itself, before twistd takes over."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import StringIO
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import rtunnel
+from rtunnel.__main__ import main
+
+
+class MainTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.patch(os, "environ", {"PATH": os.environ["PATH"]})
+        self.out = StringIO()
+        self.patch(sys, "stdout", self.out)
+
+    def test_help(self) -> None:
+        for flag in ("--help", "-h"):
+            self.assertEqual(main([flag]), 0)
+        for word in ("server", "client", "demo", "--reactor", "Example"):
+            self.assertIn(word, self.out.getvalue())
+
+    def test_version(self) -> None:
+        self.assertEqual(main(["--version"]), 0)
+        self.assertEqual(self.out.getvalue(), f"rtunnel {rtunnel.__version__}\n")
+
+    def test_refusals(self) -> None:
+        for words, line in [
+            (["--reactor"], "rtunnel: --reactor: needs a value after it"),
+            (["--reactor", "nonsense", "server"], 'rtunnel: --reactor "nonsense": is no known reactor; there are '),
+            (["--nonsense"], "rtunnel: --nonsense: is no known option before the command"),
+        ]:
+            stopped = self.assertRaises(SystemExit, main, words)
+            self.assertIn(line, str(stopped.code))
+
+    def test_reactor_of_the_environment(self) -> None:
+        os.environ["RTUNNEL_REACTOR"] = "nonsense"
+        self.assertIn("nonsense", str(self.assertRaises(SystemExit, main, ["server"]).code))
+        self.assertIn("other", str(self.assertRaises(SystemExit, main, ["--reactor=other", "server"]).code))

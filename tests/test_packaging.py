@@ -1,0 +1,96 @@
+"""What setup.cfg says is what lies in the tree, and what a user gets."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+ROOT = Path(__file__).parent.parent
+SOURCES = ROOT / "src"
+PLUGIN = "twisted/plugins/rtunnel_plugin.py"
+
+
+def config(name: str) -> configparser.ConfigParser:
+    """Read one of the files beside setup.cfg."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / name, encoding="utf-8")
+    return parser
+
+
+def lines(value: str) -> list[str]:
+    """Return the lines of a list in an ini file."""
+    return [line.strip() for line in value.splitlines() if line.strip()]
+
+
+def packages_on_disk() -> set[str]:
+    """Return the packages that a wheel needs: ours, and the folder of the plugins."""
+    ours = {".".join(path.parent.relative_to(SOURCES).parts) for path in (SOURCES / "rtunnel").rglob("*.py")}
+    return ours | {"twisted.plugins"}
+
+
+class TreeTests(SynchronousTestCase):
+    """setup.cfg and tox.ini against the tree."""
+
+    def test_every_package_is_listed(self) -> None:
+        listed = lines(config("setup.cfg")["options"]["packages"])
+        self.assertEqual(set(listed), packages_on_disk())
+        self.assertEqual(len(listed), len(set(listed)))
+
+    def test_packages_have_an_init(self) -> None:
+        for package in packages_on_disk() - {"twisted.plugins"}:
+            self.assertTrue(SOURCES.joinpath(*package.split("."), "__init__.py").exists(), package)
+
+    def test_plugins_have_none(self) -> None:
+        """An ``__init__.py`` there would hide Twisted itself."""
+        self.assertEqual(list((SOURCES / "twisted").rglob("__init__.py")), [])
+
+    def test_the_oldest_versions_are_the_tested_ones(self) -> None:
+        lower = {line.replace(" >= ", "==") for line in lines(config("setup.cfg")["options"]["install_requires"])}
+        self.assertEqual(set(lines(config("tox.ini")["testenv:oldest"]["deps"])), lower)
+
+
+class NewsTests(SynchronousTestCase):
+    """The fragments that the next entry of the changelog is made of."""
+
+    def test_names(self) -> None:
+        with (ROOT / "pyproject.toml").open("rb") as file:
+            kinds = {kind["directory"] for kind in tomllib.load(file)["tool"]["towncrier"]["type"]}
+        for fragment in (ROOT / "newsfragments").glob("[!.]*"):
+            found = re.fullmatch(r"(?:\d+|\+[\w-]+)\.([a-z]+)\.md", fragment.name)
+            self.assertTrue(found and found[1] in kinds, f"{fragment.name}: ISSUE.KIND.md, KIND is one of {sorted(kinds)}")
+
+
+class WheelTests(SynchronousTestCase):
+    """The wheel, built once without a network from a copy of the tree."""
+
+    def build(self) -> zipfile.ZipFile:
+        copy = Path(self.mktemp())
+        copy.mkdir(parents=True)
+        shutil.copytree(SOURCES, copy / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+        for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, copy)
+        script = "from setuptools.build_meta import build_wheel; build_wheel('.')"
+        done = subprocess.run([sys.executable, "-c", script], cwd=copy, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (wheel,) = copy.glob("*.whl")
+        return zipfile.ZipFile(wheel)
+
+    def test_contents(self) -> None:
+        with self.build() as wheel:
+            names = set(wheel.namelist())
+            metadata = {name.split("/")[-1]: name for name in names if ".dist-info/" in name}
+            entry_points = wheel.read(metadata["entry_points.txt"]).decode()
+        code = {name for name in names if ".dist-info/" not in name}
+        on_disk = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py")} | {"rtunnel/py.typed"}
+        self.assertEqual(code, on_disk)
+        self.assertIn(PLUGIN, code)
+        self.assertIn("LICENSE", metadata)
+        self.assertIn("rtunnel = rtunnel.__main__:main", entry_points)

@@ -1,0 +1,133 @@
+"""The options as twistd parses them, and the help."""
+
+from __future__ import annotations
+
+import os
+import sys
+from io import StringIO
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.python import usage
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+import rtunnel
+from rtunnel import tap
+from rtunnel.options.table import CLIENT, SERVER
+from rtunnel.settings import ClientSettings, ServerSettings
+
+UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
+PLAIN_SERVER = ("--listen", "127.0.0.1:0", "--entrypoint", "127.0.0.1:0", "--route", f"nginx.local={UUID}")
+PLAIN_CLIENT = ("--server", "127.0.0.1:1", "--tunnel", UUID, "--target", ":80")
+
+
+class TapTestCase(SynchronousTestCase):
+    """Without the options of whoever runs the tests."""
+
+    def setUp(self) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("RTUNNEL_")}
+        self.patch(os, "environ", clean)
+
+    def parse(self, *words: str) -> Any:
+        options = tap.Options()  # type: ignore[no-untyped-call]
+        options.parseOptions(words)
+        return options
+
+    def refused(self, *words: str) -> str:
+        """The line on stderr; its exit status is 1, because it is a text."""
+        stopped = self.assertRaises(SystemExit, self.parse, *words)
+        assert isinstance(stopped.code, str)
+        self.assertNotIn("\n", stopped.code)
+        return stopped.code
+
+    def shown(self, *words: str) -> str:
+        self.patch(sys, "stdout", StringIO())
+        self.assertEqual(self.assertRaises(SystemExit, self.parse, *words).code, 0)
+        return sys.stdout.getvalue()  # type: ignore[attr-defined, no-any-return]
+
+
+class ParseTests(TapTestCase):
+    def test_server(self) -> None:
+        asked = self.parse("server", *PLAIN_SERVER, "--no-pool").subOptions.asked
+        self.assertIsInstance(asked.settings, ServerSettings)
+        self.assertFalse(asked.settings.listeners[0].http.pool)
+
+    def test_client(self) -> None:
+        asked = self.parse("client", *PLAIN_CLIENT, "--weight=7").subOptions.asked
+        self.assertIsInstance(asked.settings, ClientSettings)
+        self.assertEqual(asked.settings.connectors[0].weight, 7)
+
+    def test_urls(self) -> None:
+        self.parse("server", "-L", f"tunnel://:0?entrypoint=:0&tunnel=a:{UUID}")
+        self.parse("client", "-L", "rtcp://:0/:80", "-F", f"tunnel://a:1?tunnel.id={UUID}")
+
+    def test_environment(self) -> None:
+        os.environ["RTUNNEL_WEIGHT"] = "9"
+        self.assertEqual(self.parse("client", *PLAIN_CLIENT).subOptions.asked.settings.connectors[0].weight, 9)
+
+
+class RefusalTests(TapTestCase):
+    def test_lines(self) -> None:
+        for words, line in [
+            ((), 'rtunnel: command: is missing; write "rtunnel server", or see "rtunnel --help"'),
+            (("sever",), "rtunnel: sever: is no known command; did you mean server?"),
+            (("--hepl",), "rtunnel: --hepl: is no known option; did you mean --help?"),
+            (("server",), "rtunnel server: --listen: is missing; say where clients attach, e.g. --listen :8421"),
+            (("client", "--wieght", "7"), "rtunnel client: --wieght: is no known option; did you mean --weight?"),
+            (("client", "--qqq"), 'rtunnel client: --qqq: is no known option; "--help" lists them all'),
+            (("client", "-x"), 'rtunnel client: -x: is no known option; "--help" lists them all'),
+            (("client", "--weight"), "rtunnel client: --weight: needs a value after it"),
+            (("client", "--tunnel", "x"), 'rtunnel client: --tunnel "x": is not a UUID; write it like'),
+            (("client", "--backoff", "7"), "rtunnel client: --backoff: could mean several options; write it in full"),
+            (("client", ":80"), 'rtunnel client: :80: is no option; options begin with "--", and "--help" lists them'),
+            (("server", "--no-pool=1"), "rtunnel server: --no-pool: is a switch and takes no value"),
+            (("server", "--weight", "7"), 'rtunnel server: --weight: belongs to "rtunnel client"; rtunnel server has'),
+            (("server", "-F", "x"), 'rtunnel server: -F: belongs to "rtunnel client"; rtunnel server has no such thing'),
+            (("client", "--auth", "me:swordfish"), "rtunnel client: --auth: everybody can read a command line; use --auth-file"),
+        ]:
+            with self.subTest(words=words):
+                found = self.refused(*words)
+                self.assertIn(line, found)
+                self.assertNotIn("swordfish", found)
+
+
+class HelpTests(TapTestCase):
+    def test_every_option_is_explained(self) -> None:
+        for command, rows in (("server", SERVER), ("client", CLIENT)):
+            text = self.shown(command, "--help")
+            for option in rows:
+                self.assertIn(option.variable if option.secret else f"  {option.flag}", text)
+
+    def test_an_example_stands_before_the_options(self) -> None:
+        for words in ((), ("server",), ("client",)):
+            text = self.shown(*words, "--help")
+            self.assertLess(text.index("Example"), text.index("\nOptions:"))
+
+    def test_plain_options_stand_before_urls(self) -> None:
+        for command in ("server", "client"):
+            text = self.shown(command, "--help")
+            self.assertLess(text.index("\nOptions:"), text.index('"tunnel+ws://'))
+
+    def test_the_examples_are_taken(self) -> None:
+        for command in ("server", "client"):
+            text = self.shown(command, "--help").replace("\\\n", " ")
+            examples = [line.split() for line in text.splitlines() if line.startswith(f"  rtunnel {command}")]
+            self.assertEqual(len(examples), 2)
+            plain, urls = (self.parse(*(word.strip('"') for word in words[1:])) for words in examples)
+            self.assertEqual(plain.subOptions.asked, urls.subOptions.asked)
+
+    def test_version(self) -> None:
+        for words in ((), ("server",), ("client",)):
+            self.assertEqual(self.shown(*words, "--version"), f"rtunnel {rtunnel.__version__}\n")
+
+
+class ServiceTests(TapTestCase):
+    def test_made_and_not_started(self) -> None:
+        for words in (("server", *PLAIN_SERVER), ("client", *PLAIN_CLIENT)):
+            service = tap.makeService(self.parse(*words))
+            verifyObject(IService, service)
+            self.assertFalse(service.running)
+
+    def test_options_are_twisteds(self) -> None:
+        self.assertTrue(issubclass(tap.Options, usage.Options))
