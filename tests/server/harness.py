@@ -1,0 +1,230 @@
+"""A server's HTTP entrypoint in memory: visitors on string transports, connectors that a test plays itself."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID, uuid4
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+
+from rtunnel.ops.metrics import Outcome, ServerStats
+from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.deadlines import Deadlines
+from rtunnel.server.entrypoint.http import HttpEntrypoint, HttpVisitor
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.settings import HttpSettings
+from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.wire.relay import take_preface
+from rtunnel.wire.smux import DATA, FINISHED, OPENED, STOPPED, Session
+
+TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
+PRIVATE = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
+
+
+class Transport(StringTransport):
+    """A string transport with what a socket has besides."""
+
+    aborted = False
+    half_closed = False
+    paused_reading = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Like a socket's."""
+
+    def loseWriteConnection(self) -> None:
+        self.half_closed = True
+
+    def abortConnection(self) -> None:
+        self.aborted = True
+        self.disconnecting = True
+
+    def pauseProducing(self) -> None:
+        self.paused_reading = True
+
+    def resumeProducing(self) -> None:
+        self.paused_reading = False
+
+
+class Visitor:
+    """One visitor connection."""
+
+    def __init__(self, entrypoint: HttpEntrypoint, world: World) -> None:
+        self.world = world
+        self.transport: Any = Transport()
+        self.protocol = HttpVisitor(entrypoint)
+        self.protocol.makeConnection(self.transport)
+        self.transport.protocol = self.protocol
+
+    def send(self, data: bytes) -> Visitor:
+        self.transport.protocol.dataReceived(data)
+        self.world.turn()
+        return self
+
+    def leave(self) -> None:
+        self.transport.protocol.connectionLost(Failure(ConnectionDone()))
+        self.world.turn()
+
+    @property
+    def received(self) -> bytes:
+        """All that came so far."""
+        data: bytes = self.transport.value()
+        return data
+
+    def take(self) -> bytes:
+        """What came since the last time."""
+        data = self.received
+        self.transport.clear()
+        return data
+
+    @property
+    def closed(self) -> bool:
+        return bool(self.transport.disconnecting or self.transport.half_closed)
+
+
+class FarStream:
+    """A stream as its connector sees it: the test plays the target."""
+
+    def __init__(self, connector: FarConnector, stream_id: int) -> None:
+        self.connector = connector
+        self.id = stream_id
+        self.raw = b""
+        self.finished = False
+        self.stopped = False
+        self.preface: Any = None
+
+    def take(self) -> bytes:
+        """The bytes after the preface, each once; they count as consumed."""
+        if self.preface is None and (taken := take_preface(self.raw)) is not None:
+            self.preface, used = taken
+            self.raw = self.raw[used:]
+        data, self.raw = self.raw, b""
+        return data
+
+    def answer(self, data: bytes) -> None:
+        self.connector.session.send(self.id, data)
+        self.connector.world.turn()
+
+    def close(self) -> None:
+        """The target closed its connection."""
+        self.connector.session.finish(self.id)
+        self.connector.world.turn()
+
+
+class FarConnector:
+    """A client attached to the tunnel, played by the test: a smux engine at the other end of a real link."""
+
+    def __init__(self, world: World, weight: int, *, consume: bool = True) -> None:
+        self.world = world
+        self.session = Session(opens=False)
+        self.streams: list[FarStream] = []
+        self.transport: Any = Transport()
+        self.consume = consume
+        self.link = Link(
+            Session(opens=True),
+            reactor=world.clock,
+            keepalive=Keepalive(0),
+            on_leaving=self.leaving,
+            on_lost=self.lost,
+            peer="192.0.2.7:1",
+        )
+        self.connector: Any = Connector(
+            id=uuid4(), tunnel=TUNNEL, weight=weight, link=UpstreamPool(self.link, keep=world.settings.pool), peer="192.0.2.7:1"
+        )
+        self.link.makeConnection(self.transport)
+        world.registry.add(self.connector)
+
+    @property
+    def stream(self) -> FarStream:
+        """The stream opened last."""
+        return self.streams[-1]
+
+    def leaving(self) -> None:
+        self.world.registry.remove(self.connector)
+
+    def lost(self, link: Link, reason: str) -> None:
+        self.world.registry.remove(self.connector)
+
+    def lose(self) -> None:
+        """The link breaks."""
+        self.link.connectionLost(Failure(ConnectionLost()))
+        self.world.turn()
+
+    def shuttle(self) -> bool:
+        """Move what there is, both ways; whether anything moved."""
+        down = self.transport.value()
+        self.transport.clear()
+        for kind, stream_id, payload in self.session.receive(down):
+            if kind == OPENED:
+                self.streams.append(FarStream(self, stream_id))
+                continue
+            stream = next((stream for stream in self.streams if stream.id == stream_id), None)
+            if stream is None:
+                continue
+            if kind == DATA:
+                stream.raw += payload
+                if self.consume:
+                    self.session.consumed(stream_id, len(payload))
+            elif kind == FINISHED:
+                stream.finished = True
+            elif kind == STOPPED:
+                stream.stopped = True
+        up = self.session.take_output()
+        if up:
+            self.link.dataReceived(up)
+        return bool(down or up)
+
+
+class World:
+    """An entrypoint with its registry and clock."""
+
+    def __init__(self, settings: HttpSettings | None = None) -> None:
+        self.settings = settings or HttpSettings()
+        self.clock = Clock()
+        self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
+        self.stats = ServerStats()
+        self.deadlines = Deadlines(self.clock)
+        self.deadlines.start()
+        self.connectors: list[FarConnector] = []
+        rules = [
+            IngressRule("pod.local", TUNNEL),
+            IngressRule("secret.local", PRIVATE, private=True),
+            IngressRule("nobody.local", PRIVATE),
+        ]
+        self.entrypoint = HttpEntrypoint(
+            settings=self.settings,
+            table=IngressTable(rules),
+            registry=self.registry,
+            deadlines=self.deadlines,
+            stats=self.stats,
+        )
+
+    def attach(self, weight: int = 1, *, consume: bool = True) -> FarConnector:
+        connector = FarConnector(self, weight, consume=consume)
+        self.connectors.append(connector)
+        return connector
+
+    def visit(self, data: bytes = b"") -> Visitor:
+        visitor = Visitor(self.entrypoint, self)
+        return visitor.send(data) if data else visitor
+
+    def turn(self) -> None:
+        """Let everything happen that needs no time."""
+        moving = True
+        while moving:
+            self.clock.advance(0)
+            moving = any([connector.shuttle() for connector in self.connectors])
+        self.clock.advance(0)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass, in steps of the sweep."""
+        for _ in range(int(seconds * 2) + 1):
+            self.clock.advance(0.5)
+        self.turn()
+
+    def outcomes(self) -> dict[Outcome, int]:
+        """How many requests ended in which way."""
+        return {outcome: count for outcome, count in self.stats.requests.items() if count}
