@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -72,6 +73,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
+    for tool in ("wrk", "curl"):
+        if shutil.which(tool) is None:
+            raise BenchError(f"{tool} is not installed; on Debian: apt-get install {tool}")
     cases = _cases(options.cases, options.quick)
     rounds = options.rounds or (1 if options.quick else 3)
     seconds = options.duration or (3.0 if options.quick else 4.0)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
-import pyperf  # type: ignore[import-untyped]
+import pyperf
 
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry

@@ -136,20 +136,25 @@ def _growth(record: Record) -> list[str]:
     rows = []
     for name, case in cases.items():
         for system in case.rounds:
+            if not any(case.rounds[system]):
+                continue
             flat = ratios(record.series(name, system, "rps"), _unburdened(record, system))
             extra = [metric for metric in ("slow", "visitors") if metric in record.metrics(name)]
             notes = [f"{METRICS[metric].label}: {_median(record, name, system, metric)}" for metric in extra]
             figures = _figures(record, name, system, ["rps", "p99"])
-            rows.append([case.title, record.systems[system].title, *figures, spread(flat, 2), ", ".join(notes)])
+            cpu = _both_sides(record, name, system, "us")
+            rows.append([case.title, record.systems[system].title, *figures, cpu, spread(flat, 2), ", ".join(notes)])
     if not rows:
         return []
-    head = ["64 keep-alive connections, with", "system", "requests/s", "p99 ms", "of 1 rule and 1 connector", ""]
+    head = ["64 keep-alive connections, with", "system", "requests/s", "p99 ms", "CPU us each, server / client"]
+    head += ["of 1 rule and 1 connector", ""]
     return ["## Growth: what should be flat", "", *markdown(head, rows)]
 
 
 def _unburdened(record: Record, system: str) -> list[float | None]:
     """The requests per second of the system with one rule and one connector."""
-    return record.series("rules-1", system, "rps") or record.series("k64", system, "rps")
+    series = record.series("rules-1", system, "rps")
+    return series if any(series) else record.series("k64", system, "rps")
 
 
 def _notes(record: Record) -> list[str]:

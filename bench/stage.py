@@ -18,6 +18,7 @@ from bench.proc import LOOPBACK, BenchError, Process, free_port, is_listening, w
 
 #: Memory-backed when the machine has it: bulk transfers must not measure a disk.
 _FAST_DIRECTORY = Path("/dev/shm")
+_ROOM = 1 << 29
 
 #: The sides of a system. A system of one process has only a server. Bystanders take part but are not measured.
 SERVER = "server"
@@ -52,8 +53,7 @@ class Stage:
     """
 
     def __init__(self, name: str, taken: set[int]) -> None:
-        parent = _FAST_DIRECTORY if os.access(_FAST_DIRECTORY, os.W_OK) else None
-        self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=parent))
+        self.directory = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=_parent()))
         # nginx's workers may run as another user.
         self.directory.chmod(0o755)
         self.launches: list[Launch] = []
@@ -146,6 +146,13 @@ class Stage:
         except BenchError as error:
             words = " // ".join(f"{role}: {process.last_words()}" for role, process in self._processes)
             raise BenchError(f"{error}; {words}") from None
+
+
+def _parent() -> Path | None:
+    """Where directories are made: in memory when there is room, else where temporary files go."""
+    if os.access(_FAST_DIRECTORY, os.W_OK) and shutil.disk_usage(_FAST_DIRECTORY).free > _ROOM:
+        return _FAST_DIRECTORY
+    return None
 
 
 def _environment() -> dict[str, str]:

@@ -30,7 +30,7 @@ class TapTestCase(SynchronousTestCase):
         self.patch(os, "environ", clean)
 
     def parse(self, *words: str) -> Any:
-        options = tap.Options()  # type: ignore[no-untyped-call]
+        options = tap.Options()
         options.parseOptions(words)
         return options
 
@@ -42,9 +42,10 @@ class TapTestCase(SynchronousTestCase):
         return stopped.code
 
     def shown(self, *words: str) -> str:
-        self.patch(sys, "stdout", StringIO())
+        out = StringIO()
+        self.patch(sys, "stdout", out)
         self.assertEqual(self.assertRaises(SystemExit, self.parse, *words).code, 0)
-        return sys.stdout.getvalue()  # type: ignore[attr-defined, no-any-return]
+        return out.getvalue()
 
 
 class ParseTests(TapTestCase):
@@ -116,6 +117,10 @@ class HelpTests(TapTestCase):
             self.assertEqual(len(examples), 2)
             plain, urls = (self.parse(*(word.strip('"') for word in words[1:])) for words in examples)
             self.assertEqual(plain.subOptions.asked, urls.subOptions.asked)
+
+    def test_short(self) -> None:
+        for words in ((), ("server",), ("client",)):
+            self.assertEqual(self.shown(*words, "-h"), self.shown(*words, "--help"))
 
     def test_version(self) -> None:
         for words in ((), ("server",), ("client",)):

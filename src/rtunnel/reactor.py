@@ -60,7 +60,7 @@ class TurnReactor(EPollReactor):
         for descriptor, event in ready:
             selectable: Any = selectables.get(descriptor)
             if selectable is not None:
-                dispatch(selectable, descriptor, event)
+                dispatch(selectable, descriptor, event)  # type: ignore[no-untyped-call]
         if self._ends:
             self._end_turn()
 

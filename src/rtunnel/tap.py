@@ -69,6 +69,8 @@ class _Options(usage.Options):
         print(self, end="")
         sys.exit(0)
 
+    opt_h = opt_help
+
     def opt_version(self) -> NoReturn:
         """Show the version and end."""
         print(f"rtunnel {rtunnel.__version__}")
@@ -188,8 +190,8 @@ def makeService(options: Options) -> ProcessService:
 
     asked: Asked[Any] = options.subOptions.asked
     parent = ProcessService(reactor, asked.settings.drain, asked.warnings)
-    service = _service(asked.settings, reactor)
-    service.setServiceParent(parent)
+    # what is added first starts first and stops last: probes before it, the word to systemd after it
+    _service(asked.settings, reactor).setServiceParent(parent)
     return parent
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -18,6 +20,7 @@ from rtunnel.settings import Address, ClientSettings, ServerSettings
 from rtunnel.tap import Options
 
 FOLDER = Path(__file__).parent.parent.parent / "deploy" / "kubernetes"
+PAGE = FOLDER.parent.parent / "docs" / "kubernetes.md"
 OLDEST = "1.31"
 """What the oldest kubernetes-validate that setup.cfg allows knows."""
 
@@ -90,9 +93,11 @@ class OptionTests(SynchronousTestCase):
     """Our own parser reads the arguments as the kubelet would hand them over."""
 
     def settings(self, deployment: str, name: str) -> Any:
-        spec = container(deployment, name)
-        arguments = list(spec["args"])
-        for variable in spec["env"]:
+        return self.parse(container(deployment, name)["args"], container(deployment, name)["env"])
+
+    def parse(self, arguments: list[str], variables: Any) -> Any:
+        """Return the settings that arguments mean."""
+        for variable in variables:
             reference = variable["valueFrom"]["secretKeyRef"]
             value = resource("Secret", reference["name"])["stringData"][reference["key"]]
             arguments = [argument.replace(f"$({variable['name']})", value) for argument in arguments]
@@ -101,7 +106,7 @@ class OptionTests(SynchronousTestCase):
         self.patch(os, "environ", {})
         options = Options()
         options.parseOptions(arguments)
-        asked = options.subOptions.asked  # type: ignore[attr-defined]
+        asked = options.subOptions.asked
         self.assertEqual(asked.warnings, ())
         return asked.settings
 
@@ -131,6 +136,13 @@ class OptionTests(SynchronousTestCase):
         pause = int(container("nginx", "nginx")["lifecycle"]["preStop"]["exec"]["command"][1])
         self.assertLess(settings.drain, pause)
         self.assertLess(pause, pod("nginx")["terminationGracePeriodSeconds"])
+
+    def test_the_page_says_the_same_in_the_words_of_gost(self) -> None:
+        lines = [json.loads(line) for line in re.findall(r"^args: (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)]
+        self.assertEqual(len(lines), len(OURS))
+        for (deployment, name), arguments in zip(OURS, lines, strict=True):
+            said = self.parse(arguments, container(deployment, name)["env"])
+            self.assertEqual(said, self.settings(deployment, name))
 
     def test_both_name_the_same_tunnel(self) -> None:
         server, client = self.settings("proxy", "server"), self.settings("nginx", "client")

@@ -31,7 +31,11 @@ class BodyTests(TestCase):
         )
         self.addCleanup(self.server.stop)
         self.client = rtunnel(
-            "client", "-L", f"rtcp://:0/127.0.0.1:{self.service.port}", "-F", f"tunnel+ws://127.0.0.1:{tunnel_port}?tunnel.id={tunnel}"
+            "client",
+            "-L",
+            f"rtcp://:0/127.0.0.1:{self.service.port}",
+            "-F",
+            f"tunnel+ws://127.0.0.1:{tunnel_port}?tunnel.id={tunnel}",
         )
         self.addCleanup(self.client.stop)
         self.client.wait_for("joined tunnel")

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -63,21 +64,22 @@ class ScenarioTests(DemoCase):
 class EndTests(DemoCase):
     """Stopped in the middle."""
 
-    def stopped_by(self, number: signal.Signals) -> None:
-        demo = self.start("--plain", "--requests", "100000")
+    def stopped(self, number: signal.Signals, send: Callable[[int, int], None]) -> None:
+        demo = self.start("--plain")
         assert demo.stdout is not None
         self.assertTrue(any(line.startswith("phase ") for line in demo.stdout))
-        demo.send_signal(number)
+        send(demo.pid, number)
         _, errors = demo.communicate(timeout=LIMIT)
         self.assertEqual(demo.returncode, 1)
         self.assertEqual(errors, f"rtunnel demo: stopped by {number.name}; all that it had started has ended\n")
         self.assert_nothing_left(demo)
 
-    def test_interrupt(self) -> None:
-        self.stopped_by(signal.SIGINT)
+    def test_interrupted_by_a_terminal(self) -> None:
+        """Ctrl-C goes to all processes of the group."""
+        self.stopped(signal.SIGINT, os.killpg)
 
-    def test_terminate(self) -> None:
-        self.stopped_by(signal.SIGTERM)
+    def test_terminated(self) -> None:
+        self.stopped(signal.SIGTERM, os.kill)
 
 
 class HelpTests(DemoCase):

@@ -43,10 +43,8 @@ class _Combination:
         self.wait_for_tunnel()
 
     def start(self, is_gost: bool, *arguments: str) -> Process:
-        if is_gost:
-            process = gost(*arguments)
-        else:
-            process = rtunnel("server" if arguments[1].startswith("tunnel") else "client", *arguments)
+        command = "server" if arguments[1].startswith("tunnel") else "client"
+        process = gost(*arguments) if is_gost else rtunnel(command, *arguments)
         self.addCleanup(process.stop)  # type: ignore[attr-defined]
         return process
 

@@ -28,6 +28,7 @@ PRIVATE = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
 class Transport(StringTransport):
     """A string transport with what a socket has besides."""
 
+    protocol: Any = None
     aborted = False
     half_closed = False
     paused_reading = False
@@ -216,7 +217,8 @@ class World:
         moving = True
         while moving:
             self.clock.advance(0)
-            moving = any([connector.shuttle() for connector in self.connectors])
+            moved = [connector.shuttle() for connector in self.connectors]
+            moving = any(moved)
         self.clock.advance(0)
 
     def pass_time(self, seconds: float) -> None:

@@ -148,9 +148,7 @@ class Nginx:
         # a worker that drops its privileges must still reach its own files
         os.chmod(home, 0o755)
         configuration = Path(home) / "nginx.conf"
-        temporary = "\n".join(
-            f"{kind}_temp_path {home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
+        temporary = "\n".join(f"{kind}_temp_path {home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         configuration.write_text(
             f"daemon off; worker_processes 1; pid {home}/pid; error_log stderr;\n"
             "events { worker_connections 1024; }\n"

@@ -78,7 +78,7 @@ class NamedService:
                     service.cut_off.set()
                     self.close_connection = True
 
-            def log_message(self, format: str, *args: Any) -> None:
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass
 
         class Server(ThreadingHTTPServer):

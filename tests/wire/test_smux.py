@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import accumulate
 from random import Random
 from struct import Struct
 from typing import Any
@@ -113,8 +114,9 @@ def joined(events: list[Event]) -> list[Event]:
     result: list[Event] = []
     for kind, stream_id, payload in events:
         if kind == DATA and result and result[-1][:2] == (DATA, stream_id):
-            payload = result.pop()[2] + payload
-        result.append((kind, stream_id, payload))
+            result[-1] = (DATA, stream_id, result[-1][2] + payload)
+        else:
+            result.append((kind, stream_id, payload))
     return result
 
 
@@ -268,6 +270,31 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(ours, [(WRITABLE, 3, b"")])
         self.assertEqual(left.waiting(stream), 0)
 
+    def test_both_finish_while_one_waits(self) -> None:
+        left, right = pair()
+        stream = left.open()
+        left.send(stream, bytes(INITIAL_WINDOW + 1000))
+        left.finish(stream)
+        self.talk(left, right)
+        right.finish(stream)
+        self.talk(left, right)
+        right.consumed(stream, INITIAL_WINDOW)
+        _, events = self.talk(left, right)
+        self.assertEqual(joined(events), [(DATA, 3, bytes(1000)), (FINISHED, 3, b"")])
+        self.assertEqual((left.streams, right.streams), (0, 0))
+
+    def test_order_of_what_waits(self) -> None:
+        left, right = pair(window=5000)
+        stream = left.open()
+        sizes = [INITIAL_WINDOW, 7000, 10, 4000, 1]
+        for start, size in zip((0, *accumulate(sizes)), sizes, strict=False):
+            left.send(stream, pattern(start, size))
+        data = b""
+        while events := self.talk(left, right)[1]:
+            data += received(events)
+            right.consumed(stream, len(received(events)))
+        self.assertEqual(data, pattern(0, sum(sizes)))
+
     def test_no_direction_ends_the_other(self) -> None:
         left, right = pair()
         stream = left.open()
@@ -303,7 +330,7 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(joined(theirs), [(STOPPED, 3, b""), (DATA, 3, b"more")])
         self.assertEqual(len(received(ours)), INITIAL_WINDOW, "what was on its way still comes, what waited does not")
         self.assertEqual(ours[-1], (FINISHED, 3, b""))
-        self.assertEqual(right.send(stream, b"nobody reads this"), 0)
+        self.assertEqual((right.send(stream, b"nobody reads this"), right.waiting(stream)), (0, 0))
         left.finish(stream)
         self.talk(left, right)
         self.assertEqual((left.streams, right.streams), (0, 0))
@@ -632,6 +659,7 @@ class _Way:
         self.framed = 0
         self.received = 0
         self.unconsumed = 0
+        self.waiting = False
         self.finished = False
         self.stopped = False
         self.ended = False
@@ -689,8 +717,13 @@ class _End:
                     assert incoming.received == incoming.sent, "an end before all was received"
             elif kind == STOPPED:
                 self.ways[stream_id].stopped = self.ways[stream_id].finished = True
-            elif kind == WRITABLE:
+                self.ways[stream_id].waiting = False
                 assert self.session.waiting(stream_id) == 0
+            elif kind == WRITABLE:
+                assert self.ways[stream_id].waiting, "nothing had waited"
+                self.ways[stream_id].waiting = False
+        for stream_id, way in self.ways.items():
+            assert way.waiting == (self.session.waiting(stream_id) > 0), "whoever waits is told when it is over"
 
 
 class Conversation(RuleBasedStateMachine):
@@ -729,6 +762,7 @@ class Conversation(RuleBasedStateMachine):
             assert waiting == 0
             return
         way.sent += size
+        way.waiting = waiting > 0
         sender.collect()
         assert waiting == way.sent - way.framed == sender.session.waiting(stream)
 
@@ -752,6 +786,7 @@ class Conversation(RuleBasedStateMachine):
             end_.session.abort(stream)
             end_.aborted.add(stream)
             end_.ways[stream].finished = end_.ways[stream].stopped = end_.peer.ways[stream].stopped = True
+            end_.ways[stream].waiting = False
             end_.peer.ways[stream].unconsumed = 0
 
     @rule(end=ends, stream=streams, part=st.sampled_from([0.1, 0.6, 1.0]))
@@ -765,6 +800,15 @@ class Conversation(RuleBasedStateMachine):
     @rule(end=ends, size=st.one_of(st.integers(1, 60), st.sampled_from([1000, 60_000, 1 << 22])))
     def deliver(self, end: int, size: int) -> None:
         self.both[end].hear(size)
+
+    @rule()
+    def catch_up(self) -> None:
+        for end in self.both:
+            end.hear(1 << 30)
+            for stream, way in end.peer.ways.items():
+                end.session.consumed(stream, way.unconsumed)
+                way.unconsumed = 0
+            end.collect()
 
     @rule(end=ends)
     def ping(self, end: int) -> None:
@@ -795,13 +839,7 @@ class Conversation(RuleBasedStateMachine):
     def settle(self) -> None:
         """Deliver and consume everything, until there is nothing left to say."""
         while True:
-            for end in self.both:
-                end.hear(1 << 30)
-                for stream, way in end.peer.ways.items():
-                    end.session.consumed(stream, way.unconsumed)
-                    way.unconsumed = 0
-            for end in self.both:
-                end.collect()
+            self.catch_up()
             if not any(end.wire for end in self.both):
                 return
 

@@ -63,18 +63,23 @@ class Backoff:
         return step * (0.75 + 0.25 * self._random())
 
 
-class JoinRefused(Exception):
-    """The server answered BIND with something else than OK."""
-
-
 class JoiningConnector:
     """Keeps one client attached to its tunnel; owned by the client's service.
 
     :param settings: which server, tunnel and target.
     :param on_joined: called each time the tunnel is joined.
+    :param endpoint: how to reach the server; by default what the settings say.
     """
 
-    def __init__(self, settings: ConnectorSettings, *, stats: ClientStats, reactor: Any, on_joined: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: ConnectorSettings,
+        *,
+        stats: ClientStats,
+        reactor: Any,
+        on_joined: Callable[[], None],
+        endpoint: IStreamClientEndpoint | None = None,
+    ) -> None:
         self.settings = settings
         self.joined = False
         self.forwarder = Forwarder(target=settings.target, timeout=settings.connect_timeout, stats=stats, reactor=reactor)
@@ -82,7 +87,7 @@ class JoiningConnector:
         self._reactor = reactor
         self._on_joined = on_joined
         self._backoff = Backoff(settings.backoff_min, settings.backoff_max)
-        self._endpoint = _endpoint(settings, reactor)
+        self._endpoint = endpoint or _endpoint(settings, reactor)
         self._attempt: Deferred[Any] | None = None
         self._timer: Any = None
         self._joining: Joining | None = None
@@ -170,7 +175,8 @@ class JoiningConnector:
         self._joined_at = self._reactor.seconds()
         self._stats.joins += 1
         self._log.info(
-            "joined tunnel {tunnel} at {server} as connector {connector} with weight {weight}, endpoint {endpoint}, target {target}",
+            "joined tunnel {tunnel} at {server} as connector {connector} with weight {weight}, "
+            "endpoint {endpoint}, target {target}",
             tunnel=str(self.settings.tunnel),
             server=self._server,
             connector=str(connector),
@@ -276,7 +282,7 @@ class Joining(Protocol):
             on_lost=self._link_lost,
             peer=self._connector._server,
         )
-        self._link.makeConnection(self.transport)
+        self._link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
         endpoint = response.addresses[0].host if response.addresses else ""
         self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
 
@@ -357,4 +363,4 @@ def _words(status: Status) -> str:
 
 def _reason(failure: Failure) -> str:
     """A failure in one line."""
-    return " ".join(str(failure.value).split()) or failure.type.__name__
+    return " ".join(str(failure.value).split()) or type(failure.value).__name__

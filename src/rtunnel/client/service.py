@@ -43,7 +43,7 @@ class ClientService(Service):
     @property
     def ready(self) -> bool:
         """Whether every connector is joined now."""
-        return self.running and all(connector.joined for connector in self.connectors)
+        return bool(self.running) and all(connector.joined for connector in self.connectors)
 
     def when_ready(self) -> Deferred[None]:
         """Fire when every connector is joined for the first time."""
@@ -61,13 +61,13 @@ class ClientService(Service):
 
     def startService(self) -> None:
         """Begin to join; needs no port and never fails."""
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         for connector in self.connectors:
             connector.start()
 
     def stopService(self) -> Deferred[None]:
         """Leave the tunnels; fires when nothing is left."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         done: Deferred[None] = Deferred()
         for connector in self.connectors:
             connector.drain()

@@ -33,7 +33,7 @@ PROBE_INTERVAL = 0.05
 """Seconds between two looks whether it did."""
 REQUEST_INTERVAL = 0.005
 """Seconds between two requests, at most."""
-PHASE_TIME = 1.5
+PHASE_TIME = 1.2
 """Seconds that a phase takes at most, when the answers come fast enough."""
 
 

@@ -21,7 +21,6 @@ MOST_TUNNELS = 100
 
 _SHOWN = 8  # characters of a tunnel's ID in a label
 
-
 Loads = Callable[[], Iterable[TunnelLoad]]
 
 

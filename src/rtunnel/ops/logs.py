@@ -1,4 +1,4 @@
-"""The log as a person reads it: one short line per event, on stderr.
+"""The log as a person reads it: one short line per event, on stdout.
 
 The ``rtunnel`` command logs like this. For twistd it is a choice: ``twistd -n --logger rtunnel.ops.logs.human rtunnel ...``.
 """
@@ -16,8 +16,8 @@ __all__ = ["HumanObserver", "human"]
 
 
 def human() -> ILogObserver:
-    """An observer for twistd's ``--logger``; it writes to what is stderr now."""
-    return HumanObserver(sys.stderr)
+    """An observer for twistd's ``--logger``; it writes to what is stdout now."""
+    return HumanObserver(sys.stdout)
 
 
 @implementer(ILogObserver)

@@ -59,7 +59,7 @@ class ProcessService(MultiService):
         :raises StartError: one of them cannot start.
         """
         for warning in self._warnings:
-            self._log.warn("{warning}", warning=warning)
+            self._log.warn("{text}", text=warning)
         try:
             super().startService()  # type: ignore[no-untyped-call]
         except StartError as error:

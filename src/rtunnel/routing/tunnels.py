@@ -1,23 +1,217 @@
+"""Tunnels, who is attached to them, and the choice of a connector by weight.
+
+Each choice is made anew and at random: a connector of weight 3 is chosen three times as often as one of weight 1. The weight 255 is
+exclusive: as long as a connector with it is attached, smaller ones get nothing, and several of them share evenly (go-gost/x
+``handler/tunnel/tunnel.go`` has the same rule). But a connector that the caller excludes, because it just failed, counts as absent:
+when all exclusive ones are excluded, the smaller ones step in.
+"""
+
 from __future__ import annotations
-import random
-from typing import Generic, TypeVar
-from attrs import define
-L=TypeVar("L")
-@define(eq=False)
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator
+from itertools import accumulate
+from random import random as random_number
+from typing import Any, Final, Generic, TypeVar
+from uuid import UUID
+
+import attrs
+
+__all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Tunnel", "TunnelRegistry"]
+
+EXCLUSIVE_WEIGHT: Final = 255
+"""Connectors of this weight leave nothing to smaller ones."""
+
+L = TypeVar("L")
+
+
+def _check_weight(_connector: object, _attribute: attrs.Attribute[int], weight: int) -> None:
+    if not 1 <= weight <= EXCLUSIVE_WEIGHT:
+        raise ValueError(f"the weight {weight} of a connector is not from 1 to {EXCLUSIVE_WEIGHT}")
+
+
+# without hooks on assignment: the counters are counted up with each request
+@attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class Connector(Generic[L]):
-    id: object; tunnel: object; weight: int; link: L; peer: str=""; streams:int=0; requests:int=0
+    """One live attachment of a client to a tunnel; made when its link is up, removed from the registry when it is lost.
+
+    Only the counters change. Two connectors are never equal, whatever they say.
+
+    :param id: the connector's own id, which its client was told.
+    :param tunnel: the tunnel that it belongs to.
+    :param weight: its share, 1 to 255.
+    :param link: what streams are opened on; nothing here looks at it.
+    :param peer: where the client comes from, for logs.
+    :ivar streams: streams opened so far; counted by whoever opens them.
+    :ivar requests: requests completed so far; counted by whoever completes them.
+    :raises ValueError: when the weight is out of bounds.
+    """
+
+    id: UUID
+    tunnel: UUID
+    weight: int = attrs.field(validator=_check_weight)
+    link: L
+    peer: str = ""
+    streams: int = attrs.field(default=0, init=False)
+    requests: int = attrs.field(default=0, init=False)
+
+
+class _Group(Generic[L]):
+    """Connectors that are drawn from by weight.
+
+    The running sums of their weights are kept, so that a draw is a binary search; connector number ``i`` owns the numbers from
+    ``sums[i - 1]`` up to ``sums[i]``.
+    """
+
+    __slots__ = ("index", "members", "sums")
+
+    def __init__(self) -> None:
+        self.members: list[Connector[L]] = []
+        self.sums: list[int] = []
+        self.index: dict[Connector[L], int] = {}
+
+    def add(self, connector: Connector[L]) -> None:
+        self.index[connector] = len(self.members)
+        self.members.append(connector)
+        self.sums.append((self.sums[-1] if self.sums else 0) + connector.weight)
+
+    def remove(self, connector: Connector[L]) -> None:
+        del self.members[self.index[connector]]
+        self.index = {member: position for position, member in enumerate(self.members)}
+        self.sums = list(accumulate(member.weight for member in self.members))
+
+    def draw(self, random: Callable[[], float]) -> Connector[L] | None:
+        members = self.members
+        if len(members) == 1:
+            return members[0]
+        if not members:
+            return None
+        sums = self.sums
+        return members[bisect_right(sums, int(random() * sums[-1]))]
+
+    def draw_without(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[L] | None:
+        """Draw from those that are not excluded: the numbers of the excluded ones are stepped over."""
+        index, members, sums = self.index, self.members, self.sums
+        holes = sorted({index[connector] for connector in exclude if connector in index})
+        if len(holes) == len(members):
+            return None
+        number = int(random() * (sums[-1] - sum(members[hole].weight for hole in holes)))
+        for hole in holes:
+            weight = members[hole].weight
+            if number < sums[hole] - weight:
+                break
+            number += weight
+        return members[bisect_right(sums, number)]
+
+
+class Tunnel(Generic[L]):
+    """The connectors of one tunnel; owned by the registry from the first one attached until the last one left.
+
+    :param tunnel_id: the tunnel's id.
+    """
+
+    __slots__ = ("_exclusive", "_sharing", "id")
+
+    def __init__(self, tunnel_id: UUID) -> None:
+        self.id = tunnel_id
+        self._exclusive: _Group[L] = _Group()
+        self._sharing: _Group[L] = _Group()
+
+    @property
+    def connectors(self) -> tuple[Connector[L], ...]:
+        """Those attached now, the exclusive ones first."""
+        return (*self._exclusive.members, *self._sharing.members)
+
+    def __len__(self) -> int:
+        return len(self._exclusive.members) + len(self._sharing.members)
+
+    def __contains__(self, connector: Connector[Any]) -> bool:
+        return connector in self._group(connector).index
+
+    def add(self, connector: Connector[L]) -> None:
+        """Attach a connector that is not attached yet."""
+        self._group(connector).add(connector)
+
+    def remove(self, connector: Connector[L]) -> None:
+        """Detach a connector that is attached."""
+        self._group(connector).remove(connector)
+
+    def choose(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[L] | None:
+        """Draw a connector by weight, None when there is none to draw."""
+        if not exclude:
+            return self._exclusive.draw(random) or self._sharing.draw(random)
+        return self._exclusive.draw_without(exclude, random) or self._sharing.draw_without(exclude, random)
+
+    def _group(self, connector: Connector[Any]) -> _Group[L]:
+        return self._exclusive if connector.weight == EXCLUSIVE_WEIGHT else self._sharing
+
+
 class TunnelRegistry(Generic[L]):
-    def __init__(self): self.t={}
-    def add(self,c): self.t.setdefault(c.tunnel,[]).append(c)
-    def remove(self,c):
-        if c in self.t.get(c.tunnel,[]): self.t[c.tunnel].remove(c)
-    def choose(self,t,exclude=()):
-        cs=self.t.get(t)
-        if not cs: return None
-        if len(cs)==1 and not exclude: return cs[0]
-        cs=[c for c in cs if c not in exclude]
-        if not cs: return None
-        x=[c for c in cs if c.weight==255]
-        if x: cs=x
-        return random.choices(cs,[c.weight for c in cs])[0]
-    def __iter__(self): return iter([c for v in self.t.values() for c in v])
+    """All tunnels that have a connector; the place where links and visitors meet. Iterating gives every connector.
+
+    :param random: gives numbers from 0 up to, but without, 1.
+    """
+
+    __slots__ = ("_random", "_tunnels")
+
+    def __init__(self, random: Callable[[], float] = random_number) -> None:
+        self._random = random
+        self._tunnels: dict[UUID, Tunnel[L]] = {}
+
+    def add(self, connector: Connector[L]) -> None:
+        """Attach a connector to its tunnel.
+
+        :raises ValueError: when it is attached already.
+        """
+        tunnel = self._tunnels.get(connector.tunnel)
+        if tunnel is None:
+            tunnel = self._tunnels[connector.tunnel] = Tunnel(connector.tunnel)
+        elif connector in tunnel:
+            raise ValueError(f"the connector {connector.id} is attached already")
+        tunnel.add(connector)
+
+    def remove(self, connector: Connector[L]) -> bool:
+        """Detach a connector; with its last one a tunnel goes as well.
+
+        :returns: whether it was attached.
+        """
+        tunnel = self._tunnels.get(connector.tunnel)
+        if tunnel is None or connector not in tunnel:
+            return False
+        tunnel.remove(connector)
+        if not len(tunnel):
+            del self._tunnels[connector.tunnel]
+        return True
+
+    def choose(self, tunnel_id: UUID, exclude: Collection[Connector[Any]] = ()) -> Connector[L] | None:
+        """Draw a connector of a tunnel by weight; takes the same time for two connectors and for thousands.
+
+        :param exclude: connectors not to be chosen, such as those that failed for this request.
+        :returns: None when none is attached or all are excluded.
+        """
+        tunnel = self._tunnels.get(tunnel_id)
+        return None if tunnel is None else tunnel.choose(exclude, self._random)
+
+    def get(self, tunnel_id: UUID) -> Tunnel[L] | None:
+        """A tunnel, None when nobody is attached to it."""
+        return self._tunnels.get(tunnel_id)
+
+    @property
+    def tunnels(self) -> tuple[Tunnel[L], ...]:
+        """The tunnels that have a connector now."""
+        return tuple(self._tunnels.values())
+
+    @property
+    def tunnel_count(self) -> int:
+        """How many tunnels have a connector now."""
+        return len(self._tunnels)
+
+    @property
+    def connector_count(self) -> int:
+        """How many connectors are attached now."""
+        return sum(map(len, self._tunnels.values()))
+
+    def __iter__(self) -> Iterator[Connector[L]]:
+        # out of copies: connectors may come and go on the way
+        for tunnel in self.tunnels:
+            yield from tunnel.connectors

@@ -163,7 +163,7 @@ class Admission(Protocol):
         listener.links.add(link)
         listener.stats.links_total += 1
         listener.stats.links_open += 1
-        link.makeConnection(self.transport)
+        link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
         listener.registry.add(self._connector)
         self._log.info(
             "connector {connector} joined tunnel {tunnel} with weight {weight} from {peer}",

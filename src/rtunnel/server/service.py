@@ -68,7 +68,7 @@ class ServerService(Service):
             raise
         self._deadlines.start()
         self._deadlines.each_sweep(self._sweep_pools)
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self.ready = True
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
@@ -146,7 +146,7 @@ class ServerService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Drain, then close; fires when nothing is left."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
         closing = [maybeDeferred(port.stopListening) for port in self.ports]
         self.ports.clear()

@@ -51,7 +51,7 @@ class _WriteAtOnce:
             or connection._writeDisconnecting
             or connection._writeDisconnected
         ):
-            super().write(data)
+            super().write(data)  # type: ignore[misc]
             return
         try:
             sent = connection.socket.send(data)
@@ -61,14 +61,14 @@ class _WriteAtOnce:
             # Twisted meets the same error in its own time, and reports it as it always does
             sent = 0
         if sent < len(data):
-            super().write(data[sent:] if sent else data)
+            super().write(data[sent:] if sent else data)  # type: ignore[misc]
 
 
-class AtOnceServer(_WriteAtOnce, Server):  # type: ignore[misc]
+class AtOnceServer(_WriteAtOnce, Server):
     """An accepted connection."""
 
 
-class AtOnceClient(_WriteAtOnce, Client):  # type: ignore[misc]
+class AtOnceClient(_WriteAtOnce, Client):
     """A connection that we opened."""
 
 
@@ -76,7 +76,9 @@ class AtOnceConnector(Connector):
     """Makes connections that write at once."""
 
     def _makeTransport(self) -> Client:
-        return AtOnceClient(self.host, self.port, self.bindAddress, self, self.reactor)
+        return AtOnceClient(  # type: ignore[no-untyped-call]
+            self.host, self.port, self.bindAddress, self, self.reactor
+        )
 
 
 class _AtOnceReactor:

@@ -25,6 +25,7 @@ __all__ = [
     "obey_connection",
     "pick_special",
     "special_pattern",
+    "stays_open",
 ]
 
 CHUNKED: Final = -1
@@ -151,22 +152,29 @@ def _without(others: bytes, named: frozenset[bytes]) -> bytes:
     return b"".join([b"\r\n" + line for line in lines if line.partition(b":")[0].lower() not in named])
 
 
+def stays_open(minor: int, options: frozenset[bytes]) -> bool:
+    """Whether the sender goes on after this exchange (RFC 9112 section 9.3)."""
+    return b"close" not in options and (minor == 1 or b"keep-alive" in options)
+
+
 def framing(special: Special, minor: int, nothing: int) -> int:
     """Where the body ends (RFC 9112 section 6.3), stricter than the RFC: what two readers may read in two ways is refused.
+
+    A Content-Length among the special fields is brought to its normal form.
 
     :param nothing: the answer when no field says it.
     :raises HeadError: 400 for a malformed or ambiguous framing, 501 for a transfer coding other than chunked.
     """
-    coding = special.get(b"transfer-encoding")
     length = special.get(b"content-length")
-    if coding is not None:
+    if b"transfer-encoding" in special:
         if length is not None:
             raise HeadError(400, "both Content-Length and Transfer-Encoding")
-        _check_coding(coding, minor)
+        _check_coding(special[b"transfer-encoding"], minor)
         return CHUNKED
     if length is None:
         return nothing
-    length = length.rstrip(b" \t")
+    if not length.isdigit() or length[0] == 48:
+        length = special[b"content-length"] = length.strip(b" \t").lstrip(b"0") or b"0"
     if not length.isdigit() or len(length) > LENGTH_DIGITS:
         raise HeadError(400, "malformed Content-Length")
     return int(length)

@@ -24,6 +24,7 @@ from rtunnel.wire.http1_fields import (
     obey_connection,
     pick_special,
     special_pattern,
+    stays_open,
 )
 from rtunnel.wire.http1_head import HeadError
 
@@ -144,7 +145,7 @@ def _read_special(
     body = framing(special, minor, 0)
     pieces = [b"Host: ", authority, others]
     if b"content-length" in special:
-        pieces.append(b"\r\nContent-Length: %d" % body)
+        pieces += (b"\r\nContent-Length: ", special[b"content-length"])
     expects_continue = False
     if minor and b"expect" in special:
         pieces += (b"\r\nExpect: ", special[b"expect"])
@@ -159,7 +160,7 @@ def _read_special(
         b"".join(pieces),
         _forwarded(special),
         body,
-        b"close" not in options and (minor == 1 or b"keep-alive" in options),
+        stays_open(minor, options),
         special.get(b"upgrade", b"") if minor and b"upgrade" in options else b"",
         expects_continue,
         b"te" in special and b"trailers" in members(special[b"te"]),

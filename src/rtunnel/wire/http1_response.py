@@ -18,6 +18,7 @@ from rtunnel.wire.http1_fields import (
     obey_connection,
     pick_special,
     special_pattern,
+    stays_open,
 )
 from rtunnel.wire.http1_head import HeadError
 
@@ -91,16 +92,13 @@ def _read(head: bytes, method: bytes) -> ResponseHead:
     others, special = pick_special(head[line_end:], _SPECIAL)
     others, options = obey_connection(others, special)
     body = framing(special, minor, UNTIL_CLOSE)
-    if status < 200 or status == 204:
-        special.pop(b"content-length", None)
-    fields = _fields(others, body if b"content-length" in special else None)
-    if status < 200 or status in _BODILESS or method == b"HEAD":
+    if status != 204 and status >= 200 and b"content-length" in special:
+        others = b"".join((others, b"\r\nContent-Length: ", special[b"content-length"]))
+    if method == b"HEAD" or status in _BODILESS or status < 200:
         body = 0
     upgrade = _upgrade(special, options) if status == 101 else b""
-    keep_alive = (
-        body != UNTIL_CLOSE and b"close" not in options and (minor == 1 or b"keep-alive" in options) and not upgrade
-    )
-    return ResponseHead(status, reason, minor, fields, body, keep_alive, upgrade)
+    keep_alive = body != UNTIL_CLOSE and not upgrade and stays_open(minor, options)
+    return ResponseHead(status, reason, minor, others[2:] + b"\r\n" if others else b"", body, keep_alive, upgrade)
 
 
 @lru_cache(maxsize=128)
@@ -111,12 +109,6 @@ def _status_line(line: bytes) -> tuple[int, int, bytes]:
         raise HeadError(502, "malformed status line, or neither HTTP/1.0 nor HTTP/1.1")
     minor, status, reason = match.groups()
     return int(minor), int(status), reason or b""
-
-
-def _fields(others: bytes, length: int | None) -> bytes:
-    if length is not None:
-        return b"%b\r\nContent-Length: %d\r\n" % (others[2:], length) if others else b"Content-Length: %d\r\n" % length
-    return others[2:] + b"\r\n" if others else b""
 
 
 def _upgrade(special: Special, options: frozenset[bytes]) -> bytes:

@@ -394,7 +394,7 @@ class Session:
         stream.credit = window - in_flight
         if stream.pending is not None and stream.credit > 0:
             self._frame_pending(stream_id, stream)
-            if stream.pending is None:
+            if not stream.pending_size:
                 events.append((WRITABLE, stream_id, b""))
 
     def _receive_stop(self, stream_id: int, stream: _Stream, events: list[Event]) -> None:

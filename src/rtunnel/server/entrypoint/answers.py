@@ -30,9 +30,7 @@ def _reason(status: int) -> str:
         return "Error"
 
 
-def own_answer(
-    status: int, *, request_id: bytes = b"", accept: bytes = b"", head_only: bool = False, close: bool = False
-) -> bytes:
+def own_answer(status: int, *, request_id: bytes = b"", accept: bytes = b"", head_only: bool = False, close: bool = False) -> bytes:
     """Build a whole response.
 
     :param status: HTTP status.

@@ -113,7 +113,7 @@ class _BodySource:
         self._visitor.resume_reading()
 
     def stopProducing(self) -> None:
-        """The target reads no more of the body, or its stream is gone; its answer may still come, so the body is read and dropped."""
+        """Nobody takes the body any more; an answer may still come, so what is left of the body is read and dropped."""
         self._visitor.resume_reading()
 
 

@@ -1,0 +1,286 @@
+"""The commands as processes: what they print, the status they end with, what signals do to them."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from http.client import HTTPConnection
+from pathlib import Path
+from threading import Thread
+from uuid import uuid4
+
+from twisted.trial.unittest import TestCase
+
+import rtunnel
+from tests.support.processes import PATIENCE, Process, free_port, listening, wait_until
+from tests.support.services import NamedService
+
+UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
+PYTHON = (sys.executable, "-m")
+DAEMON = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+TWISTD = (*DAEMON, "--nodaemon", "--pidfile=", "rtunnel")
+STARTS = {
+    "rtunnel": (*PYTHON, "rtunnel"),
+    "twistd": TWISTD,
+    "twist": (*PYTHON, "twisted", "--log-format=text", "rtunnel"),
+}
+
+PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE = 24, 10
+PRIVILEGED = 1
+"""A port that nobody may use who is not privileged."""
+
+
+def variables(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment without the options of whoever runs the tests."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RTUNNEL_")} | dict(more or {})
+
+
+def unprivileged() -> None:
+    """Give up the right to use privileged ports, in the child; who is not root has none."""
+    if os.geteuid() == 0:
+        ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE, 0, 0, 0)
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    before: Callable[[], None] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that ends by itself."""
+    return subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=variables(env),
+        cwd=cwd or tempfile.gettempdir(),
+        preexec_fn=before,
+        check=False,
+    )
+
+
+def server(listen: int, entrypoint: int) -> tuple[str, ...]:
+    """The words for a server on loopback."""
+    return (
+        "server",
+        "-L",
+        f"tunnel+ws://127.0.0.1:{listen}?entrypoint=127.0.0.1:{entrypoint}&tunnel=nginx.local:{UUID}&path=/proxy",
+    )
+
+
+class RefusalTests(TestCase):
+    """What cannot be had is said in one line on stderr; status 1."""
+
+    def assert_line(self, ended: subprocess.CompletedProcess[str], line: str) -> None:
+        self.assertEqual((ended.stderr, ended.returncode), (line + "\n", 1))
+
+    def test_bad_value(self) -> None:
+        words = ("client", "-L", "rtcp://:0/:80", "-F", f"tunnel+ws://127.0.0.1:1?tunnel.id={UUID}&tunnel.weight=256")
+        for name, start in STARTS.items():
+            with self.subTest(start=name):
+                ended = run((*start, *words))
+                self.assert_line(ended, 'rtunnel client: tunnel.weight "256": must be a whole number from 1 to 255')
+                self.assertEqual(ended.stdout, "")
+
+    def test_bad_variable(self) -> None:
+        ended = run((*TWISTD, "client"), env={"RTUNNEL_TUNNEL": "x"})
+        self.assertIn('rtunnel client: RTUNNEL_TUNNEL "x": is not a UUID', ended.stderr)
+        self.assertEqual((ended.stderr.count("\n"), ended.returncode), (1, 1))
+
+    def test_port_in_use(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            for name, start in STARTS.items():
+                with self.subTest(start=name):
+                    ended = run((*start, *server(port, free_port())))
+                    where = f"127.0.0.1:{port}: Address already in use"
+                    self.assert_line(ended, f"rtunnel: the tunnel listener cannot listen on {where}")
+                    self.assertNotIn("Traceback", ended.stdout)
+
+    def test_second_port_in_use(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            ended = run((*STARTS["rtunnel"], *server(free_port(), port)))
+            self.assert_line(ended, f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{port}: Address already in use")
+
+    def test_permission_refused(self) -> None:
+        first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+        if first <= PRIVILEGED:
+            # as in Docker's containers: there nobody can be refused a port
+            return
+        ended = run((*STARTS["rtunnel"], *server(free_port(), PRIVILEGED)), before=unprivileged)
+        self.assert_line(ended, f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{PRIVILEGED}: Permission denied")
+
+    def test_daemon_tells_the_shell(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            ended = run((*DAEMON, "rtunnel", *server(port, free_port())), cwd=folder.name)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn(f"the tunnel listener cannot listen on 127.0.0.1:{port}", ended.stderr)
+        self.assertNotIn("Traceback", ended.stderr)
+        wait_until(lambda: "Address already in use" in Path(folder.name, "twistd.log").read_text(), "the line in the log")
+        self.assertNotIn("Traceback", Path(folder.name, "twistd.log").read_text())
+        self.assertFalse(Path(folder.name, "twistd.pid").exists())
+
+
+class WordsTests(TestCase):
+    """What is printed when asked."""
+
+    def test_version(self) -> None:
+        ended = run((*STARTS["rtunnel"], "--version"))
+        self.assertEqual((ended.stdout, ended.stderr, ended.returncode), (f"rtunnel {rtunnel.__version__}\n", "", 0))
+
+    def test_help_is_the_same_everywhere(self) -> None:
+        texts = {run((*start, "client", "--help")).stdout for start in STARTS.values()}
+        self.assertEqual(len(texts), 1)
+        self.assertIn("rtunnel client --server", texts.pop())
+
+    def test_twistd_lists_the_command_and_the_reactor(self) -> None:
+        self.assertIn("rtunnel", run((*DAEMON, "--help")).stdout)
+        self.assertIn("rtunnel", run((*DAEMON, "--help-reactors")).stdout)
+
+
+class SignalTests(TestCase):
+    """A server that runs."""
+
+    def setUp(self) -> None:
+        self.listen, self.entrypoint = free_port(), free_port()
+
+    def start(self, start: Sequence[str], *more: str) -> Process:
+        process = Process([*start, *server(self.listen, self.entrypoint), *more], env={"RTUNNEL_ADMIN": ""})
+        self.addCleanup(process.stop)
+        process.wait_for("entrypoint on 127.0.0.1")
+        # bound before the reactor runs, and signals are taken over when it does
+        wait_until(self.answered, "an answer")
+        return process
+
+    def answered(self) -> bool:
+        with socket.create_connection(("127.0.0.1", self.entrypoint), timeout=PATIENCE) as visitor:
+            visitor.sendall(b"GET / HTTP/1.1\r\nHost: nobody\r\nConnection: close\r\n\r\n")
+            return visitor.recv(9) == b"HTTP/1.1 "
+
+    def test_terminate(self) -> None:
+        for name, start in STARTS.items():
+            with self.subTest(start=name):
+                process = self.start(start)
+                process.send(signal.SIGTERM)
+                self.assertEqual(process.wait(), 0)
+                self.assertIn("SIGTERM: stopping", process.output)
+
+    def test_interrupt(self) -> None:
+        process = self.start(STARTS["rtunnel"])
+        process.send(signal.SIGINT)
+        self.assertEqual(process.wait(), 0)
+
+    def test_hang_up(self) -> None:
+        process = self.start(STARTS["twistd"])
+        process.send(signal.SIGHUP)
+        process.wait_for("SIGHUP: nothing to reload: options come from the command line")
+        self.assertTrue(self.answered())
+
+    def test_reactors(self) -> None:
+        for words in (("--reactor", "select"), ("--reactor=asyncio",)):
+            with self.subTest(words=words):
+                process = self.start((*STARTS["rtunnel"], *words))
+                process.send(signal.SIGTERM)
+                self.assertEqual(process.wait(), 0)
+
+    def test_daemon(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        pidfile, logfile = Path(folder.name, "pid"), Path(folder.name, "log")
+        argv = (*DAEMON, f"--pidfile={pidfile}", f"--logfile={logfile}", "rtunnel")
+        ended = run((*argv, *server(self.listen, self.entrypoint)), cwd=folder.name)
+        self.assertEqual((ended.stdout, ended.stderr, ended.returncode), ("", "", 0))
+        pid = int(pidfile.read_text())
+        try:
+            wait_until(self.answered, "an answer")
+            os.kill(pid, signal.SIGHUP)
+            wait_until(lambda: "nothing to reload" in logfile.read_text(), "the line in the log")
+            os.kill(pid, signal.SIGTERM)
+            wait_until(lambda: not pidfile.exists(), "the end of the daemon")
+        finally:
+            if pidfile.exists():
+                os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: not listening(self.listen), "a closed port")
+
+
+class DrainTests(TestCase):
+    """A request that runs when the server is told to stop."""
+
+    def setUp(self) -> None:
+        self.listen, self.entrypoint = free_port(), free_port()
+        self.service = NamedService("pod")
+        self.addCleanup(self.service.stop)
+        self.addCleanup(self.service.go.set)
+        self.host = f"{uuid4().hex}.local"
+        self.answers: list[bytes] = []
+
+    def start(self, *words: str) -> Process:
+        process = Process([*STARTS["rtunnel"], *words], env={"RTUNNEL_ADMIN": ""})
+        self.addCleanup(process.stop)
+        return process
+
+    def visit(self) -> None:
+        connection = HTTPConnection("127.0.0.1", self.entrypoint, timeout=PATIENCE)
+        try:
+            connection.request("GET", "/wait", headers={"Host": self.host})
+            self.answers.append(connection.getresponse().read())
+        except OSError:
+            self.answers.append(b"cut off")
+        finally:
+            connection.close()
+
+    def begin(self, drain: str) -> tuple[Process, Thread]:
+        """Start all, and a request that waits in its target."""
+        server = self.start(
+            *("server", "--listen", f"127.0.0.1:{self.listen}", "--entrypoint", f"127.0.0.1:{self.entrypoint}"),
+            *("--route", f"{self.host}={UUID}", "--drain", drain),
+        )
+        server.wait_for("entrypoint on")
+        client = self.start(
+            *("client", "--server", f"127.0.0.1:{self.listen}", "--tunnel", UUID),
+            *("--target", f"127.0.0.1:{self.service.port}"),
+        )
+        client.wait_for("joined")
+        visitor = Thread(target=self.visit)
+        visitor.start()
+        self.addCleanup(visitor.join)
+        wait_until(lambda: self.service.requests, "the request at its target")
+        return server, visitor
+
+    def test_it_ends_first(self) -> None:
+        server, visitor = self.begin("10s")
+        server.send(signal.SIGTERM)
+        wait_until(lambda: not listening(self.entrypoint), "a closed entrypoint")
+        self.service.go.set()
+        self.assertEqual(server.wait(), 0)
+        visitor.join()
+        self.assertEqual(self.answers, [b"pod"])
+
+    def test_second_interrupt_does_not_wait(self) -> None:
+        server, visitor = self.begin("600s")
+        server.send(signal.SIGINT)
+        wait_until(lambda: not listening(self.entrypoint), "a closed entrypoint")
+        server.send(signal.SIGINT)
+        self.assertEqual(server.wait(), -signal.SIGINT)
+        visitor.join()
+        self.assertNotEqual(self.answers, [b"pod"])
+
+    def test_time_is_limited(self) -> None:
+        server, visitor = self.begin("200ms")
+        server.send(signal.SIGTERM)
+        self.assertEqual(server.wait(), 0)
+        visitor.join()
+        self.assertNotEqual(self.answers, [b"pod"])

@@ -1,0 +1,56 @@
+"""docs/options.md names every option, key and variable, with default and unit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.options import foreign
+from rtunnel.options.environment import REACTOR
+from rtunnel.options.kinds import Kind
+from rtunnel.options.table import CLIENT, SERVER, Option, default
+
+PAGE = Path(__file__).parent.parent / "docs" / "options.md"
+
+
+def unit(kind: Kind) -> str:
+    """The column "unit": what a bare number counts."""
+    return kind.unit or "-"
+
+
+def row(option: Option) -> str:
+    """The line of the table for an option; printed when it is missing, so that it can be pasted."""
+    flag = "-" if option.secret else f"`{option.flag} {option.kind.metavar}".strip().replace("|", "\\|") + "`"
+    keys = ", ".join(f"`{name}`" for key in option.keys for name in key.names) or "-"
+    value = default(option)
+    shown = "-" if value is None else f"`{value}`"
+    return f"| {flag} | `{option.variable}` | {keys} | {shown} | {unit(option.kind)} | {option.help} |"
+
+
+class PageTests(SynchronousTestCase):
+    maxDiff = None
+
+    def setUp(self) -> None:
+        self.page = PAGE.read_text(encoding="utf-8")
+        server, client = self.page.index("\n## Server"), self.page.index("\n## Client")
+        self.sections = ((SERVER, self.page[server:client]), (CLIENT, self.page[client:]))
+
+    def test_every_option(self) -> None:
+        for rows, section in self.sections:
+            lines = section.splitlines()
+            self.assertEqual([row(option) for option in rows if row(option) not in lines], [])
+
+    def test_nothing_else(self) -> None:
+        for rows, section in self.sections:
+            flags = {option.flag for option in rows} | {"-"}
+            found = [line for line in section.split("\n## ")[1].splitlines() if line.startswith(("| `-", "| - "))]
+            self.assertEqual(len(found), len(rows), flags)
+
+    def test_keys_that_are_left_out(self) -> None:
+        for name in foreign.OF_SERVER | foreign.OF_CLIENT | foreign.OF_TARGET | foreign.ACCESS:
+            self.assertIn(f"`{name}`", self.page)
+
+    def test_the_command_itself(self) -> None:
+        for word in ("`--reactor NAME`", f"`{REACTOR}`"):
+            self.assertIn(word, self.page)
