@@ -9,7 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.demo.processes import Interrupts, Processes
+from rtunnel.demo.processes import Interrupts, ProcessError, Processes
 
 
 class InterruptsTests(SynchronousTestCase):
@@ -64,11 +64,18 @@ class ProcessesTests(SynchronousTestCase):
             divmod(1, 0)
         self.assertTrue(process.ended)
 
+    def test_an_end_that_was_asked_for(self) -> None:
+        with self.processes:
+            killed, stopped = (self.processes.start("a service", "rtunnel.demo.service", ["--port", "0"]) for _ in range(2))
+            killed.kill()
+            stopped.stop()
+            stopped.end()
+            self.processes.check()
+
     def test_the_error_shows_the_last_output(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken, self.processes:
             port = str(taken.getsockname()[1])
-            process = self.processes.start("the service", "rtunnel.demo.service", ["--port", port])
-            process.end()
-        text = str(process.error("ended before it was ready"))
-        self.assertTrue(text.startswith("the service ended before it was ready (exit status 1); its last output:\n  "))
-        self.assertIn(f"cannot listen on 127.0.0.1:{port}: ", text)
+            self.processes.start("the service", "rtunnel.demo.service", ["--port", port]).end()
+            error = self.assertRaises(ProcessError, self.processes.check)
+        self.assertTrue(str(error).startswith("the service ended by itself (exit status 1); its last output:\n  "))
+        self.assertIn(f"cannot listen on 127.0.0.1:{port}: ", str(error))

@@ -18,9 +18,10 @@ from twisted.python import usage
 import rtunnel
 from rtunnel.cli import Asked, Typed, ask_client, ask_server
 from rtunnel.ops.process import ProcessService
+from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.options import teaching
 from rtunnel.options.table import CLIENT, SERVER, Option
-from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
+from rtunnel.settings import Address, ClientSettings, ServerSettings, SettingsError
 
 __all__ = ["ClientOptions", "Options", "ServerOptions", "makeService"]
 
@@ -189,14 +190,23 @@ def makeService(options: Options) -> ProcessService:
     from twisted.internet import reactor
 
     asked: Asked[Any] = options.subOptions.asked
-    parent = ProcessService(reactor, asked.settings.drain, asked.warnings)
+    settings: ServerSettings | ClientSettings = asked.settings
+    parent = ProcessService(reactor, settings.drain, asked.warnings)
+    service = _service(settings, reactor)
     # what is added first starts first and stops last: probes before it, the word to systemd after it
-    _service(asked.settings, reactor).setServiceParent(parent)
+    if settings.admin is not None:
+        _admin(settings.admin, service, reactor).setServiceParent(parent)
+    service.setServiceParent(parent)
+    notifier = Notifier.from_environment()
+    if notifier is not None:
+        NotifyService(notifier, when_ready=service.when_ready, reactor=reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
     return parent
 
 
+# what follows imports late, so that --help and a refusal need not wait for the WebSocket library and the metrics
+
+
 def _service(settings: ServerSettings | ClientSettings, reactor: Any) -> Any:
-    # late, so that --help and a refusal need not wait for the WebSocket library
     if isinstance(settings, ServerSettings):
         from rtunnel.server.service import ServerService
 
@@ -204,3 +214,16 @@ def _service(settings: ServerSettings | ClientSettings, reactor: Any) -> Any:
     from rtunnel.client.service import ClientService
 
     return ClientService(settings, reactor)
+
+
+def _admin(address: Address, service: Any, reactor: Any) -> Any:
+    from rtunnel.ops.admin import AdminService
+    from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
+
+    collector = ServerCollector if isinstance(service.settings, ServerSettings) else ClientCollector
+    return AdminService(
+        address,
+        ready=lambda: bool(service.ready),
+        registry=make_registry(collector(service.stats, service.loads)),
+        reactor=reactor,
+    )

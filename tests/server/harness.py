@@ -133,7 +133,7 @@ class FarConnector:
             peer="192.0.2.7:1",
         )
         self.connector: Any = Connector(
-            id=uuid4(), tunnel=TUNNEL, weight=weight, link=UpstreamPool(self.link, keep=world.settings.pool), peer="192.0.2.7:1"
+            id=uuid4(), tunnel=TUNNEL, weight=weight, link=UpstreamPool(self.link, idle=world.settings.pool_idle if world.settings.pool else 0), peer="192.0.2.7:1"
         )
         self.link.makeConnection(self.transport)
         world.registry.add(self.connector)

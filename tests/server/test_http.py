@@ -80,11 +80,11 @@ class ForwardingTests(SynchronousTestCase):
         self.world.visit(GET)
         self.pod.stream.answer(OK)
         pool = self.pod.connector.link
-        pool.sweep(100.0, 30.0)
-        pool.sweep(129.0, 30.0)
+        pool.sweep(100.0)
+        pool.sweep(129.0)
         self.world.turn()
         self.assertFalse(self.pod.stream.finished)
-        pool.sweep(130.0, 30.0)
+        pool.sweep(130.0)
         self.world.turn()
         self.assertTrue(self.pod.stream.finished)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from twisted.application.service import Service
@@ -9,7 +10,7 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from rtunnel.client.connector import JoiningConnector
-from rtunnel.ops.metrics import ClientStats
+from rtunnel.ops.metrics import ClientStats, TunnelLoad
 from rtunnel.settings import ClientSettings
 
 __all__ = ["ClientService"]
@@ -52,6 +53,11 @@ class ClientService(Service):
         deferred: Deferred[None] = Deferred()
         self._waiting.append(deferred)
         return deferred
+
+    def loads(self) -> Iterator[TunnelLoad]:
+        """What this process carries of each tunnel now."""
+        for connector in self.connectors:
+            yield TunnelLoad(connector.settings.tunnel, int(connector.joined), len(connector.forwarder.open))
 
     def _joined(self) -> None:
         if self.ready:

@@ -23,7 +23,7 @@ SHOWN_BYTES = 8192
 
 
 class ProcessError(Exception):
-    """A process did not start, or not in time; the text ends with its last output."""
+    """A process did not do what it should; the text ends with its last output."""
 
 
 class Interrupts:
@@ -76,18 +76,26 @@ class Process:
         self.name = name
         self._popen = popen
         self._output = output
+        self._asked = False
 
     @property
     def ended(self) -> bool:
         """Whether it runs no more."""
         return self._popen.poll() is not None
 
+    @property
+    def died(self) -> bool:
+        """Whether it ended although nobody asked it to."""
+        return self.ended and not self._asked
+
     def stop(self) -> None:
         """Ask it to end (SIGTERM)."""
+        self._asked = True
         self._popen.terminate()
 
     def kill(self) -> None:
         """End it at once (SIGKILL)."""
+        self._asked = True
         self._popen.kill()
         self._popen.wait()
 
@@ -158,6 +166,15 @@ class Processes:
             )
             self._all.append(process := Process(name, popen, output))
         return process
+
+    def check(self) -> None:
+        """See that everything runs that should.
+
+        :raises ProcessError: when a process ended by itself.
+        """
+        for process in self._all:
+            if process.died:
+                raise process.error("ended by itself")
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:

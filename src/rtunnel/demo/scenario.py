@@ -74,7 +74,7 @@ class Scenario:
     def run(self) -> Results:
         """Play all of it, which takes about ten seconds.
 
-        :raises ProcessError: when something does not start.
+        :raises ProcessError: when something does not start, or ends by itself.
         """
         try:
             self._open()
@@ -131,6 +131,7 @@ class Scenario:
         interval = min(REQUEST_INTERVAL, PHASE_TIME / self._requests)
         for _ in range(self._requests):
             self._ask(act.tally, interval)
+        self._processes.check()
         act.done = True
         self._viewer.played(act)
 
@@ -145,15 +146,17 @@ class Scenario:
         return process
 
     def _until_ready(self, process: Process, port: int, path: str) -> None:
-        if not self._until(lambda: process.ended or answers(port, path)):
+        if not self._until(lambda: answers(port, path)):
             raise process.error(f"was not ready within {START_TIME:.0f} s")
-        if process.ended:
-            raise process.error("ended before it was ready")
 
     def _until(self, condition: Callable[[], bool]) -> bool:
-        """Wait for a condition, with requests meanwhile if the visitor is there; tell whether it came true in time."""
+        """Wait for a condition, with requests meanwhile if the visitor is there; tell whether it came true in time.
+
+        :raises ProcessError: when a process ends by itself meanwhile.
+        """
         deadline = monotonic() + START_TIME
         while not condition():
+            self._processes.check()
             probe = monotonic() + PROBE_INTERVAL
             if probe > deadline:
                 return False

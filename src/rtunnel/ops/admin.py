@@ -80,7 +80,7 @@ class AdminService(Service):
             reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
             where = f"{self._address.host or '*'}:{self._address.port}"
             raise StartError(f"the admin endpoint cannot listen on {where}: {reason}") from error
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         self._log.info("admin endpoint on {host}:{port}", host=self._address.host or "*", port=self.port)
 
     def _listen(self, interface: str) -> Any:
@@ -94,7 +94,7 @@ class AdminService(Service):
 
     def stopService(self) -> Deferred[None]:
         """Close the port; fires when it is closed. Answers under way are still sent."""
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         listening, self._listening = self._listening, None
         return maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
 
@@ -135,17 +135,18 @@ class _Probe(Request):
 
     def process(self) -> None:
         """Answer."""
+        fields = self.responseHeaders
         if self.method in (b"GET", b"HEAD"):
             status, kind, body = self._answer(self.path)
         else:
             status, kind, body = 405, PLAIN, b"only GET and HEAD\n"
-            self.setHeader(b"Allow", b"GET, HEAD")
+            fields.setRawHeaders(b"Allow", [b"GET, HEAD"])
         self.setResponseCode(status)
-        self.setHeader(b"Content-Type", kind)
-        self.setHeader(b"Content-Length", b"%d" % len(body))
-        self.setHeader(b"Cache-Control", b"no-store")
-        self.write(b"" if self.method == b"HEAD" else body)
-        self.finish()
+        fields.setRawHeaders(b"Content-Type", [kind])
+        fields.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
+        fields.setRawHeaders(b"Cache-Control", [b"no-store"])
+        self.write(b"" if self.method == b"HEAD" else body)  # type: ignore[no-untyped-call]
+        self.finish()  # type: ignore[no-untyped-call]
 
 
 class _Probes(HTTPFactory):

@@ -117,7 +117,7 @@ class NotifyService(Service):
         self._log = Logger()
 
     def startService(self) -> None:
-        super().startService()
+        super().startService()  # type: ignore[no-untyped-call]
         if self._notifier.watchdog is not None:
             self._alive.start(self._notifier.watchdog / 2)
         self._when_ready().addCallbacks(self._ready, self._not_ready)
@@ -130,7 +130,7 @@ class NotifyService(Service):
         self._log.failure("the service manager is not told that we are ready", failure=failure)
 
     def stopService(self) -> None:
-        super().stopService()
+        super().stopService()  # type: ignore[no-untyped-call]
         if self._alive.running:
             self._alive.stop()
         self._notifier.stopping()

@@ -158,7 +158,8 @@ class Admission(Protocol):
             on_lost=self._link_lost,
             peer=self._peer,
         )
-        pool = UpstreamPool(link, keep=listener.settings.http.pool)
+        http = listener.settings.http
+        pool = UpstreamPool(link, idle=http.pool_idle if http.pool else 0)
         self._connector = Connector(id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer)
         listener.links.add(link)
         listener.stats.links_total += 1

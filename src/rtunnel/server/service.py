@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
-from rtunnel.ops.metrics import ServerStats
+from rtunnel.ops.metrics import ServerStats, TunnelLoad
 from rtunnel.ops.start import StartError
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
@@ -49,23 +50,26 @@ class ServerService(Service):
         self._deadlines = Deadlines(reactor)
         self._entrypoints: list[HttpEntrypoint] = []
         self._listeners: list[TunnelListener] = []
+        self._bound = False
         self._waiting: list[Deferred[None]] = []
         self._log = Logger()
 
     # -- start
 
-    def startService(self) -> None:
-        """Bind every port.
+    def privilegedStartService(self) -> None:
+        """Bind every port, while the process may still bind low ones (``twistd --uid``).
 
         :raises StartError: when one cannot be bound; none stays bound then.
         """
-        try:
-            for listener in self.settings.listeners:
-                self._start_listener(listener)
-        except StartError:
-            for port in self.ports:
-                port.stopListening()
-            raise
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self._bind()
+
+    def startService(self) -> None:
+        """Begin to serve; binds the ports if that was not done before.
+
+        :raises StartError: when one cannot be bound; none stays bound then.
+        """
+        self._bind()
         self._deadlines.start()
         self._deadlines.each_sweep(self._sweep_pools)
         super().startService()  # type: ignore[no-untyped-call]
@@ -73,6 +77,18 @@ class ServerService(Service):
         waiting, self._waiting = self._waiting, []
         for deferred in waiting:
             deferred.callback(None)
+
+    def _bind(self) -> None:
+        if self._bound:
+            return
+        self._bound = True
+        try:
+            for listener in self.settings.listeners:
+                self._start_listener(listener)
+        except StartError:
+            for port in self.ports:
+                port.stopListening()
+            raise
 
     def when_ready(self) -> Deferred[None]:
         """Fire when all ports are bound."""
@@ -134,30 +150,22 @@ class ServerService(Service):
         self._log.info("entrypoint on {address}", address=_shown(address, self.ports[-1]))
 
     def _sweep_pools(self, now: float) -> None:
-        for listener in self.settings.listeners:
-            idle = listener.http.pool_idle
-            break
-        else:
-            return
         for connector in self.registry:
-            connector.link.sweep(now, idle)
+            connector.link.sweep(now)
 
     # -- end
 
     def stopService(self) -> Deferred[None]:
-        """Drain, then close; fires when nothing is left."""
+        """Drain, then close; fires when nothing is left and the ports are free."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
         closing = [maybeDeferred(port.stopListening) for port in self.ports]
         self.ports.clear()
         for entrypoint in self._entrypoints:
             entrypoint.drain()
-        done: Deferred[None] = Deferred()
-        until = self._reactor.seconds() + self.settings.drain
-        self._await_requests(until, done)
-        for deferred in closing:
-            deferred.addErrback(lambda _: None)
-        return done
+        drained: Deferred[None] = Deferred()
+        self._await_requests(self._reactor.seconds() + self.settings.drain, drained)
+        return DeferredList([*closing, drained], consumeErrors=True).addCallback(lambda _: None)
 
     def _await_requests(self, until: float, done: Deferred[None]) -> None:
         if any(entrypoint.busy for entrypoint in self._entrypoints) and self._reactor.seconds() < until:
@@ -180,9 +188,15 @@ class ServerService(Service):
                 link.drop("the server stops")
         done.callback(None)
 
-    def tunnel_ids(self) -> set[UUID]:
-        """The tunnels that some ingress rule names."""
-        return {rule.tunnel for listener in self.settings.listeners for rule in listener.rules}
+    def loads(self) -> Iterator[TunnelLoad]:
+        """What each tunnel carries now: those that a rule names, and those that have connectors."""
+        connectors: dict[UUID, list[UpstreamPool]] = {
+            rule.tunnel: [] for listener in self.settings.listeners for rule in listener.rules
+        }
+        for connector in self.registry:
+            connectors.setdefault(connector.tunnel, []).append(connector.link)
+        for tunnel, pools in connectors.items():
+            yield TunnelLoad(tunnel, len(pools), sum(len(pool.link.streams) for pool in pools))
 
 
 def _shown(address: Address, port: Any) -> str:

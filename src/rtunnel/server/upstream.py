@@ -79,14 +79,14 @@ class UpstreamPool:
     """The free streams of one connector; owned by its link, ends with it.
 
     :param link: where new streams are opened.
-    :param keep: whether streams are kept at all.
+    :param idle: seconds that a free stream is kept; 0 to keep none.
     """
 
-    __slots__ = ("_free", "_keep", "link")
+    __slots__ = ("_free", "_idle", "link")
 
-    def __init__(self, link: Link, *, keep: bool) -> None:
+    def __init__(self, link: Link, *, idle: float) -> None:
         self.link = link
-        self._keep = keep
+        self._idle = idle
         self._free: dict[str, list[Upstream]] = {}
 
     def take(self, host: str) -> Upstream | None:
@@ -109,7 +109,7 @@ class UpstreamPool:
     def put(self, upstream: Upstream) -> None:
         """Keep a free stream."""
         free = self._free.setdefault(upstream.host, [])
-        if not self._keep or len(free) >= MAX_IDLE:
+        if not self._idle or len(free) >= MAX_IDLE:
             if not free:
                 del self._free[upstream.host]
             upstream.discard()
@@ -125,11 +125,11 @@ class UpstreamPool:
             if not free:
                 del self._free[upstream.host]
 
-    def sweep(self, now: float, idle: float) -> None:
-        """Close what was free for longer than ``idle`` seconds, counted from the first sweep that saw it free."""
+    def sweep(self, now: float) -> None:
+        """Close what was free for too long, counted from the first sweep that saw it free."""
         for free in list(self._free.values()):
             for upstream in list(free):
                 if not upstream.idle_since:
                     upstream.idle_since = now
-                elif now - upstream.idle_since >= idle:
+                elif now - upstream.idle_since >= self._idle:
                     upstream.discard()
