@@ -8,10 +8,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-import rtunnel
-
-PACKAGE = Path(rtunnel.__file__).parent
-PLUGINS = PACKAGE.parent / "twisted" / "plugins"
+SOURCES = Path(__file__).parent.parent / "src"
 
 # What each room may import of ours, besides itself. What is not listed stands in front of the house (the command line,
 # the demo): it may import everything, and no room imports it.
@@ -105,10 +102,9 @@ def complaints(module: str, source: str) -> list[str]:
 
 def modules() -> Iterator[tuple[str, str]]:
     """Yield name and source of each module of the package and each plugin."""
-    for top in (PACKAGE, PLUGINS):
-        for path in sorted(top.rglob("*.py")):
-            name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-            yield name.removesuffix(".__init__"), path.read_text(encoding="utf-8")
+    for path in sorted(SOURCES.rglob("*.py")):
+        name = ".".join(path.relative_to(SOURCES).with_suffix("").parts)
+        yield name.removesuffix(".__init__"), path.read_text(encoding="utf-8")
 
 
 class LayeringTests(SynchronousTestCase):

@@ -90,7 +90,7 @@ class RuleTests(SynchronousTestCase):
             "a" * 64,
             "a." * 127 + "a",
             "[nginx.local]",
-            "a\n",
+            "a\nb",
         ):
             self.refused(f"{host}={TEXT}", "host")
 

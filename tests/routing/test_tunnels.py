@@ -162,7 +162,7 @@ class ChoiceTests(SynchronousTestCase):
     def test_without_some(self) -> None:
         # of the weights 1, 2, 3, 4 the excluded ones leave no trace
         self.assertEqual(self.chosen([1, 2, 3, 4], 0, 0.24, 0.25, 0.99, without=[1, 3]), [0, 0, 2, 2])
-        self.assertEqual(self.chosen([1, 2, 3, 4], 0, 0.42, 0.43, 0.99, without=[0, 2, 0]), [1, 1, 1, 3][:1] + [3, 3, 3])
+        self.assertEqual(self.chosen([1, 2, 3, 4], 0, 0.33, 0.34, 0.99, without=[0, 2, 0]), [1, 1, 3, 3])
 
     def test_without_those_who_are_not_there(self) -> None:
         registry = Registry(Script(0, 0.5))
@@ -204,7 +204,7 @@ class ShareTests(SynchronousTestCase):
 
     def about(self, weights: Sequence[int], *expected: float) -> None:
         for share, wanted in zip(self.shares(*weights), expected, strict=True):
-            self.assertAlmostEqual(share, wanted, delta=0.025)
+            self.assertApproximates(share, wanted, 0.025)
 
     def test_shares(self) -> None:
         self.about([1, 1], 0.5, 0.5)

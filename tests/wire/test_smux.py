@@ -745,10 +745,11 @@ class Conversation(RuleBasedStateMachine):
         )
         self.both[0].peer, self.both[1].peer = self.both[1], self.both[0]
 
-    @rule(target=streams, end=ends)
-    def open(self, end: int) -> int:
+    @rule(target=streams, end=ends, used=st.sampled_from([0, INITIAL_WINDOW - 200, INITIAL_WINDOW]))
+    def open(self, end: int, used: int) -> int:
         stream = self.both[end].session.open()
         self.both[end].known.add(stream)
+        self.send(end, stream, used)
         return stream
 
     @rule(end=ends, stream=streams, size=st.one_of(st.integers(0, 300), st.sampled_from([5000, 70_000, 200_000])))

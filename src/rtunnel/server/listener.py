@@ -144,7 +144,7 @@ class Admission(Protocol):
         self.transport.write(answer.encode())
         self._settle()
         mux = listener.settings.mux
-        link = self._link = Link(
+        link = Link(
             Session(
                 opens=True,
                 version=mux.version,
@@ -161,6 +161,7 @@ class Admission(Protocol):
         http = listener.settings.http
         pool = UpstreamPool(link, idle=http.pool_idle if http.pool else 0)
         self._connector = Connector(id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer)
+        self._link = link
         listener.links.add(link)
         listener.stats.links_total += 1
         listener.stats.links_open += 1

@@ -335,8 +335,10 @@ class Exchange:
         stream.unregisterProducer()
         splice.near.attach(visitor.transport)
         splice.far.attach(stream)
+        # counted already when it came
         splice.near.early = [early] if early else []
-        splice.far.early = [rest] if rest else []
+        if rest:
+            splice.far.dataReceived(rest)
         stream.resumeProducing()
         splice.join()
 
