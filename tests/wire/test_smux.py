@@ -745,27 +745,35 @@ class Conversation(RuleBasedStateMachine):
         )
         self.both[0].peer, self.both[1].peer = self.both[1], self.both[0]
 
-    @rule(target=streams, end=ends, used=st.sampled_from([0, INITIAL_WINDOW - 200, INITIAL_WINDOW]))
-    def open(self, end: int, used: int) -> int:
+    @rule(target=streams, end=ends, used=st.sampled_from([0, INITIAL_WINDOW - 200, INITIAL_WINDOW]), last=st.booleans())
+    def open(self, end: int, used: int, last: bool) -> int:
         stream = self.both[end].session.open()
         self.both[end].known.add(stream)
-        self.send(end, stream, used)
+        self.send(end, stream, [used, 300], last)
         return stream
 
-    @rule(end=ends, stream=streams, size=st.one_of(st.integers(0, 300), st.sampled_from([5000, 70_000, 200_000])))
-    def send(self, end: int, stream: int, size: int) -> None:
+    @rule(
+        end=ends,
+        stream=streams,
+        sizes=st.lists(st.one_of(st.integers(0, 300), st.sampled_from([5000, 70_000, 200_000])), max_size=3),
+        last=st.booleans(),
+    )
+    def send(self, end: int, stream: int, sizes: list[int], last: bool) -> None:
         sender = self.both[end]
         if stream not in sender.known:
             return
         way = sender.ways[stream]
-        waiting = sender.session.send(stream, pattern(way.sent, size))
-        if way.finished:
-            assert waiting == 0
-            return
-        way.sent += size
-        way.waiting = waiting > 0
-        sender.collect()
-        assert waiting == way.sent - way.framed == sender.session.waiting(stream)
+        for size in sizes:
+            waiting = sender.session.send(stream, pattern(way.sent, size))
+            if way.finished:
+                assert waiting == 0
+                return
+            way.sent += size
+            way.waiting = waiting > 0
+            sender.collect()
+            assert waiting == way.sent - way.framed == sender.session.waiting(stream)
+        if last:
+            self.finish(end, stream)
 
     @rule(end=ends, stream=streams)
     def finish(self, end: int, stream: int) -> None:

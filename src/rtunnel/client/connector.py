@@ -259,7 +259,7 @@ class Joining(Protocol):
         response, used = taken
         rest, self._buffer = self._buffer[used:], b""
         if response.status is not Status.OK:
-            self._fail(f"the server refused: {_words(response.status)}")
+            self._fail(f"the server refused: {response.status.words} (status {int(response.status)})")
             return
         self._join(response)
         if rest:
@@ -355,10 +355,6 @@ def _endpoint(settings: ConnectorSettings, reactor: Any) -> IStreamClientEndpoin
         path=settings.path,
         handshake_timeout=settings.handshake_timeout,
     )
-
-
-def _words(status: Status) -> str:
-    return f"{status.name.lower().replace('_', ' ')} (status {int(status)})"
 
 
 def _reason(failure: Failure) -> str:

@@ -119,7 +119,7 @@ class Process:
         :param what: what happened, as the words that follow its name.
         """
         status = self._popen.poll()
-        ending = "" if status is None else f" (exit status {status})"
+        ending = "" if status is None else f" ({_ending(status)})"
         output = self.last_output()
         last = f"; its last output:\n{output}" if output else "; it printed nothing"
         return ProcessError(f"{self.name} {what}{ending}{last}")
@@ -175,6 +175,10 @@ class Processes:
         for process in self._all:
             if process.died:
                 raise process.error("ended by itself")
+
+
+def _ending(status: int) -> str:
+    return f"exit status {status}" if status >= 0 else f"killed by {signal.Signals(-status).name}"
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:

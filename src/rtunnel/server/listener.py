@@ -19,6 +19,7 @@ from rtunnel.settings import ListenerSettings
 from rtunnel.transport.sockets import plain_address
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import (
+    MAX_MESSAGE,
     Command,
     RelayAddress,
     RelayError,
@@ -32,9 +33,6 @@ from rtunnel.wire.relay import (
 from rtunnel.wire.smux import Session
 
 __all__ = ["TunnelListener"]
-
-MAX_REQUEST = 4 + 65535
-"""Bytes of a relay request: what its length field can say."""
 
 
 class TunnelListener(Factory):
@@ -111,7 +109,7 @@ class Admission(Protocol):
             self._refuse(Status.BAD_REQUEST, error.reason)
             return
         if taken is None:
-            if len(self._buffer) > MAX_REQUEST:
+            if len(self._buffer) > MAX_MESSAGE:
                 self._refuse(Status.BAD_REQUEST, "the request is too long")
             return
         request, used = taken
