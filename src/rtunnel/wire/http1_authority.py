@@ -14,7 +14,8 @@ __all__ = ["absolute_form", "host_of"]
 HOST_LENGTH: Final = 255
 """Most characters of a host, as of a name in the DNS (RFC 1035 section 2.3.4)."""
 
-_NAME: Final = re.compile(rb"([0-9A-Za-z_-]++(?:\.[0-9A-Za-z_-]++)*+)\.?(?::([0-9]{0,5}+))?")
+# Possessive repeats only of single characters: of groups, CPython before 3.11.5 gets them wrong (python/cpython#106052).
+_NAME: Final = re.compile(rb"([0-9A-Za-z_-]++(?:\.[0-9A-Za-z_-]++)*)\.?(?::([0-9]{0,5}+))?")
 _IPV6: Final = re.compile(rb"\[([0-9A-Fa-f:.]++)\](?::([0-9]{0,5}+))?")
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?]*+)(.*+)")
 
@@ -51,7 +52,8 @@ def absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     """Take a target apart that does not begin with a slash.
 
     :returns: its authority, empty for the asterisk-form, and its origin-form.
-    :raises HeadError: 501 for CONNECT, which is for proxies of the other kind; 400 when it is none of the forms that RFC 9112 section 3.2 allows for the method.
+    :raises HeadError: 501 for CONNECT, which asks for a proxy of another kind; 400 when it is none of the forms that
+        RFC 9112 section 3.2 allows for the method.
     """
     if method == b"CONNECT":
         raise HeadError(501, "CONNECT")

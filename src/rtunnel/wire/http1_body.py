@@ -1,10 +1,11 @@
-"""Bodies of HTTP/1 in chunks: where they end, and what they carry (RFC 9112 section 7.1)."""
+"""Bodies of HTTP/1 in chunks (RFC 9112 section 7.1): where they end, and what they carry."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
+from rtunnel.wire.http1_fields import FORWARDING, HOP_BY_HOP
 from rtunnel.wire.http1_head import HeadError
 
 __all__ = ["LAST_CHUNK", "ChunkedBody", "write_chunk"]
@@ -12,37 +13,45 @@ __all__ = ["LAST_CHUNK", "ChunkedBody", "write_chunk"]
 LAST_CHUNK: Final = b"0\r\n\r\n"
 """The end of a chunked body without trailers."""
 
-SIZE_LINE: Final = 1024
-"""Most bytes of a chunk's size with its extensions; nobody uses extensions, and they have hidden attacks."""
+EXTENSION_BYTES: Final = 256
+"""Most bytes of a chunk's extensions. Hardly anybody uses them, except to make readers disagree or work."""
+SIZE_DIGITS: Final = 15
+"""Most digits of a chunk's size: an exabyte, and still an integer of 64 bits everywhere."""
 TRAILER_BYTES: Final = 16384
+"""Most bytes of a trailer section."""
 TRAILER_COUNT: Final = 64
+"""Most fields of a trailer section."""
 
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,15}+)[ \t]*+(?:;[\t\x20-\x7e\x80-\xff]*+)?\r\n")
-_TRAILER: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++:[\t\x20-\x7e\x80-\xff]*+\r\n")
-
-_AT_SIZE: Final = 0
-_IN_DATA: Final = 1
-_IN_TRAILERS: Final = 2
+_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,%d}+)(?:;[\t\x20-\x7e\x80-\xff]{0,%d}+)?\r\n" % (SIZE_DIGITS, EXTENSION_BYTES - 1))
+_SIZE_LINE: Final = SIZE_DIGITS + EXTENSION_BYTES + 2
+_TRAILER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t\x20-\x7e\x80-\xff]*+\r\n")
+_NO_TRAILERS: Final = HOP_BY_HOP | FORWARDING | {b"host", b"content-length"}
+"""Fields that a trailer must not be (RFC 9110 section 6.5.1), for a target could take it for one of the head."""
 
 
 def write_chunk(payload: bytes) -> bytes:
-    """One chunk; an empty payload gives nothing, because an empty chunk would be the last."""
+    """One chunk; nothing for an empty payload, because an empty chunk would be the last."""
     return b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
 
 
 class ChunkedBody:
-    """Follows one chunked body; the bytes themselves stay where they are.
+    """Follows one chunked body through the data that its owner passes on, as they came. Made anew for each body.
 
-    :ivar done: the whole body was seen.
+    Sizes are skipped by arithmetic, so a large chunk costs no more than a small one. Extensions and trailers pass. After an
+    error the connection is to be closed: nothing can be said of what follows.
+
+    :ivar done: the body has ended, trailers and all.
     """
 
-    __slots__ = ("_left", "_line", "_state", "_trailer_bytes", "_trailer_count", "done")
+    __slots__ = ("_in_trailers", "_left", "_line", "_trailer_bytes", "_trailer_count", "done")
 
     def __init__(self) -> None:
         self.done = False
-        self._state = _AT_SIZE
+        self._in_trailers = False
         self._left = 0
+        """Bytes of the present chunk that are to come, with its CRLF."""
         self._line = b""
+        """The beginning of a size or a trailer whose line has not ended."""
         self._trailer_bytes = 0
         self._trailer_count = 0
 
@@ -50,77 +59,99 @@ class ChunkedBody:
         """Go on with ``data`` from ``start``.
 
         :returns: the index just after the last byte of this body; the length of ``data`` while the body goes on.
-        :raises HeadError: 400 when the chunks are malformed.
+        :raises HeadError: 400 when the chunks or the trailers are malformed.
         """
-        return self._run(data, start, None)
+        return self._follow(data, start, None)
 
     def decode(self, data: bytes, start: int = 0) -> tuple[bytes, int]:
-        """Like :meth:`feed`, and take the payload out of the chunks; trailers are dropped.
+        """Go on as :meth:`feed` does, and take the payload out of its chunks, for a visitor with HTTP/1.0. Trailers are dropped.
 
-        :returns: the payload, and the index that :meth:`feed` would return.
-        :raises HeadError: 400 when the chunks are malformed.
+        :returns: the payload, and what :meth:`feed` returns.
+        :raises HeadError: 400 when the chunks or the trailers are malformed.
         """
         payload: list[bytes] = []
-        end = self._run(data, start, payload)
+        end = self._follow(data, start, payload)
         return b"".join(payload), end
 
-    def _run(self, data: bytes, at: int, payload: list[bytes] | None) -> int:
-        size = len(data)
-        while at < size and not self.done:
-            if self._state == _IN_DATA:
-                at = self._skip(data, at, payload)
+    def _follow(self, data: bytes, at: int, payload: list[bytes] | None) -> int:
+        end = len(data)
+        while at < end and not self.done:
+            if self._left:
+                at = self._pass_chunk(data, at, payload)
+            elif self._in_trailers or self._line:
+                at = self._gather_line(data, at)
             else:
-                at = self._read_line(data, at)
+                at = self._pass_chunks(data, at, payload)
         return at
 
-    def _skip(self, data: bytes, at: int, payload: list[bytes] | None) -> int:
+    def _pass_chunks(self, data: bytes, at: int, payload: list[bytes] | None) -> int:
+        """Pass the chunks that are whole, and the size of the first that is not."""
+        while found := _SIZE.match(data, at):
+            at = found.end()
+            size = int(found[1], 16)
+            end = at + size
+            if not size or data[end : end + 2] != b"\r\n":
+                self._begin_chunk(size)
+                return at
+            if payload is not None:
+                payload.append(data[at:end])
+            at = end + 2
+        return self._gather_line(data, at)
+
+    def _pass_chunk(self, data: bytes, at: int, payload: list[bytes] | None) -> int:
         left = self._left
         if left > 2:
             end = min(at + left - 2, len(data))
             if payload is not None:
                 payload.append(data[at:end])
-            self._left = left - (end - at)
-            return end
-        if data[at] != (13 if left == 2 else 10):
-            raise HeadError(400, "a chunk is longer than its size")
-        self._left = left - 1
-        if left == 1:
-            self._state = _AT_SIZE
-        return at + 1
+            left -= end - at
+            at = end
+        if left <= 2:
+            line_end = b"\r\n"[2 - left :]
+            found = data[at : at + left]
+            if not line_end.startswith(found):
+                raise HeadError(400, "a chunk is longer than its size")
+            left -= len(found)
+            at += len(found)
+        self._left = left
+        return at
 
-    def _read_line(self, data: bytes, at: int) -> int:
-        limit = SIZE_LINE if self._state == _AT_SIZE else TRAILER_BYTES
-        newline = data.find(b"\n", at)
-        end = newline + 1 if newline >= 0 else len(data)
-        self._line += data[at:end]
-        if len(self._line) > limit:
+    def _begin_chunk(self, size: int) -> None:
+        if size:
+            self._left = size + 2
+        else:
+            self._in_trailers = True
+
+    def _gather_line(self, data: bytes, at: int) -> int:
+        end = data.find(b"\n", at) + 1
+        self._line += data[at : end or len(data)]
+        if len(self._line) > (TRAILER_BYTES if self._in_trailers else _SIZE_LINE):
             raise HeadError(400, "a line of a chunked body is too long")
-        if newline >= 0:
-            line, self._line = self._line, b""
-            if self._state == _AT_SIZE:
-                self._take_size(line)
-            else:
-                self._take_trailer(line)
+        if not end:
+            return len(data)
+        line, self._line = self._line, b""
+        if self._in_trailers:
+            self._take_trailer(line)
+        else:
+            self._take_size(line)
         return end
 
     def _take_size(self, line: bytes) -> None:
-        match = _SIZE.fullmatch(line)
-        if match is None:
-            raise HeadError(400, "bad chunk size")
-        size = int(match[1], 16)
-        if size:
-            self._left = size + 2
-            self._state = _IN_DATA
-        else:
-            self._state = _IN_TRAILERS
+        size = _SIZE.fullmatch(line)
+        if size is None:
+            raise HeadError(400, "malformed chunk size")
+        self._begin_chunk(int(size[1], 16))
 
     def _take_trailer(self, line: bytes) -> None:
         if line == b"\r\n":
             self.done = True
             return
+        trailer = _TRAILER.fullmatch(line)
+        if trailer is None:
+            raise HeadError(400, "malformed trailer")
+        if trailer[1].lower() in _NO_TRAILERS:
+            raise HeadError(400, "a trailer that only a head can have")
         self._trailer_bytes += len(line)
         self._trailer_count += 1
         if self._trailer_bytes > TRAILER_BYTES or self._trailer_count > TRAILER_COUNT:
-            raise HeadError(400, "the trailer section is too large")
-        if not _TRAILER.fullmatch(line):
-            raise HeadError(400, "malformed trailer")
+            raise HeadError(400, "too many trailers")

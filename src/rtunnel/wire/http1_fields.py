@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from string import ascii_letters
-from typing import Final
+from typing import Any, Final
 
 from rtunnel.wire.http1_head import HeadError
 
@@ -19,8 +19,10 @@ __all__ = [
     "FORWARDING",
     "HOP_BY_HOP",
     "UNTIL_CLOSE",
+    "Pieces",
     "Special",
     "framing",
+    "is_length",
     "members",
     "obey_connection",
     "pick_special",
@@ -73,38 +75,41 @@ Special = dict[bytes, bytes]
 """Values of the special fields by their names in lower case; the lines of one name are combined (RFC 9110 section 5.2)."""
 
 
+Pieces = list[bytes | Any]
+"""What :func:`special_pattern` splits a head in."""
+
+
 def special_pattern(names: Iterable[bytes]) -> re.Pattern[bytes]:
-    """The pattern that :func:`pick_special` splits a head with: the line end before a special field, and that field.
+    """The pattern to split a judged head with: a line end with a special field behind it, or with the empty line.
 
-    It also takes the empty line, so that a head shows that it is whole and only one. The lookahead is there for speed: most
-    lines are dismissed by their first letter.
+    The pieces are, in turn, lines that pass as they came, each with its CRLF *before* it, the name and the value of a special
+    field, lines again, and so on. The empty line gives None for name and value, so that a head shows that it is whole and
+    only one: the last pieces are ``None, None, b""``.
+
+    Most lines are dismissed by their first letter; that is what the lookahead is for, and why the names stand in groups.
     """
-    names = sorted(names)
-    initials = b"".join({name[:1] for name in names}).decode("ascii")
-    others = "".join(letter for letter in ascii_letters if letter.lower() not in initials)
-    return re.compile(
-        rb"\r\n(?![" + others.encode("ascii") + rb"])(?:((?i:" + b"|".join(names) + rb")):[ \t]*+([^\r]*+)|\r\n)"
-    )
+    groups: dict[bytes, list[bytes]] = {}
+    for name in sorted(names):
+        groups.setdefault(name[:1], []).append(re.escape(name[1:]))
+    initials = b"".join(groups)
+    others = bytes(letter for letter in ascii_letters.encode() if bytes([letter]).lower() not in initials)
+    grouped = b"|".join(b"[%b%b](?i:%b)" % (initial, initial.upper(), b"|".join(ends)) for initial, ends in groups.items())
+    return re.compile(rb"\r\n(?![%b])(?:\r\n|(%b):[ \t]*+([^\r]*+))" % (others, grouped))
 
 
-def pick_special(lines: bytes, pattern: re.Pattern[bytes]) -> tuple[bytes, Special]:
-    """Take the lines of a judged head apart.
+def pick_special(pieces: Pieces) -> tuple[bytes, Special]:
+    """Sort the pieces that :func:`special_pattern` split a head in.
 
-    :param lines: the field lines, with the CRLF before the first of them and the empty line at their end.
-    :returns: the other fields as they came, each line with its CRLF *before* it, and the special fields.
+    :returns: the other lines, and the special fields.
     :raises HeadError: 400 when the empty line is missing, or not only at the end, or when a field is there twice that may be
         there once.
     """
-    pieces = pattern.split(lines)
-    others = pieces[0]
-    last = len(pieces) - 3
-    if last < 1 or pieces[last] is not None or pieces[-1]:
+    if pieces[-1] or pieces[1::3].count(None) != 1 or pieces[-3] is not None:
         raise HeadError(400, "not one whole head")
+    others: bytes = pieces[0]
     special: Special = {}
-    for index in range(1, last, 3):
+    for index in range(1, len(pieces) - 3, 3):
         name = pieces[index]
-        if name is None:
-            raise HeadError(400, "not one whole head")
         name = name.lower()
         if name in special:
             special[name] = _combined(name, special[name], pieces[index + 1])
@@ -173,11 +178,18 @@ def framing(special: Special, minor: int, nothing: int) -> int:
         return CHUNKED
     if length is None:
         return nothing
-    if not length.isdigit() or length[0] == 48:
-        length = special[b"content-length"] = length.strip(b" \t").lstrip(b"0") or b"0"
-    if not length.isdigit() or len(length) > LENGTH_DIGITS:
-        raise HeadError(400, "malformed Content-Length")
+    if not is_length(length):
+        length = length.rstrip(b" \t")
+        length = length.lstrip(b"0") or length[:1]
+        if not is_length(length):
+            raise HeadError(400, "malformed Content-Length")
+        special[b"content-length"] = length
     return int(length)
+
+
+def is_length(value: bytes) -> bool:
+    """Whether it is a length in its normal form: digits alone, and no zero before others."""
+    return value.isdigit() and len(value) <= LENGTH_DIGITS and (value[0] != 48 or len(value) == 1)
 
 
 def _check_coding(value: bytes, minor: int) -> None:

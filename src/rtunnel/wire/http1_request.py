@@ -18,6 +18,7 @@ from rtunnel.wire.http1_fields import (
     CHUNKED,
     FORWARDING,
     HOP_BY_HOP,
+    Pieces,
     Special,
     framing,
     members,
@@ -32,8 +33,8 @@ __all__ = ["RequestHead", "parse_request", "write_request"]
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
-_BEGINNING: Final = re.compile(rb"([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n(?i:host):[ \t]*+([^\r]*+))?")
-"""The request line, and Host when it comes first: so it does nearly always, as RFC 9110 section 7.2 would have it."""
+_BEGINNING: Final = re.compile(rb"([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
+"""The request line, Host when it comes first (it does nearly always, as RFC 9110 section 7.2 would have it), and the rest."""
 _SPECIAL: Final = special_pattern(HOP_BY_HOP | FORWARDING | {b"host", b"content-length", b"expect"})
 _ACCEPT: Final = re.compile(rb"^accept:[ \t]*+([^\r]*+)", re.IGNORECASE | re.MULTILINE)
 
@@ -111,21 +112,56 @@ def parse_request(head: bytes) -> RequestHead:
 
 
 def _read(head: bytes) -> RequestHead:
+    """Read most heads, which have no special field but Host and perhaps ``Connection: keep-alive``; leave the others."""
     beginning = _BEGINNING.match(head)
     if beginning is None:
         raise request_fault(head) or HeadError(400, "malformed request line")
-    method, target, version, host_field = beginning.groups()
-    others, special = pick_special(head[beginning.end() :], _SPECIAL)
+    method, target, version, host_field, lines = beginning.groups()
+    pieces = _SPECIAL.split(lines)
+    if len(pieces) == 4:
+        others = pieces[0]
+    elif len(pieces) == 7 and pieces[1] == b"Connection" and pieces[2] == b"keep-alive":
+        others = pieces[0] + pieces[3]
+    else:
+        return _read_unusual(method, target, version, host_field, pieces)
+    if version != b"1" or host_field is None or target[:1] != b"/" or pieces[-1] or pieces[-3] is not None:
+        return _read_unusual(method, target, version, host_field, pieces)
+    authority, host = host_of(host_field)
+    return RequestHead(method, target, 1, authority, host, b"".join((b"Host: ", authority, others, b"\r\n")))
+
+
+def _read_unusual(method: bytes, target: bytes, version: bytes, host_field: bytes | None, pieces: Pieces) -> RequestHead:
+    minor = int(version)
+    others, special = pick_special(pieces)
     authority, host = _host(host_field, special)
     if target[:1] != b"/":
         absolute, target = absolute_form(method, target)
         if absolute:
             authority, host = host_of(absolute)
-    minor = 1 if version == b"1" else 0
-    if special:
-        return _read_special(method, target, minor, authority, host, others, special)
-    fields = b"".join((b"Host: ", authority, others, b"\r\n"))
-    return RequestHead(method, target, minor, authority, host, fields, None, 0, minor == 1)
+    others, options = obey_connection(others, special)
+    body = framing(special, minor, 0)
+    parts = [b"Host: ", authority, others]
+    if b"content-length" in special:
+        parts += (b"\r\nContent-Length: ", special[b"content-length"])
+    expects_continue = False
+    if minor and b"expect" in special:
+        parts += (b"\r\nExpect: ", special[b"expect"])
+        expects_continue = body != 0 and b"100-continue" in members(special[b"expect"])
+    parts.append(b"\r\n")
+    return RequestHead(
+        method,
+        target,
+        minor,
+        authority,
+        host,
+        b"".join(parts),
+        _forwarded(special),
+        body,
+        stays_open(minor, options),
+        special.get(b"upgrade", b"") if minor and b"upgrade" in options else b"",
+        expects_continue,
+        b"te" in special and b"trailers" in members(special[b"te"]),
+    )
 
 
 def _host(first: bytes | None, special: Special) -> tuple[bytes, str]:
@@ -136,35 +172,6 @@ def _host(first: bytes | None, special: Special) -> tuple[bytes, str]:
     elif b"host" in special:
         raise HeadError(400, "Host twice")
     return host_of(first)
-
-
-def _read_special(
-    method: bytes, target: bytes, minor: int, authority: bytes, host: str, others: bytes, special: Special
-) -> RequestHead:
-    others, options = obey_connection(others, special)
-    body = framing(special, minor, 0)
-    pieces = [b"Host: ", authority, others]
-    if b"content-length" in special:
-        pieces += (b"\r\nContent-Length: ", special[b"content-length"])
-    expects_continue = False
-    if minor and b"expect" in special:
-        pieces += (b"\r\nExpect: ", special[b"expect"])
-        expects_continue = body != 0 and b"100-continue" in members(special[b"expect"])
-    pieces.append(b"\r\n")
-    return RequestHead(
-        method,
-        target,
-        minor,
-        authority,
-        host,
-        b"".join(pieces),
-        _forwarded(special),
-        body,
-        stays_open(minor, options),
-        special.get(b"upgrade", b"") if minor and b"upgrade" in options else b"",
-        expects_continue,
-        b"te" in special and b"trailers" in members(special[b"te"]),
-    )
 
 
 def _forwarded(special: Special) -> dict[bytes, bytes] | None:

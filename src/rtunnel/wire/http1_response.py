@@ -13,8 +13,10 @@ from rtunnel.wire.http1_faults import response_fault
 from rtunnel.wire.http1_fields import (
     HOP_BY_HOP,
     UNTIL_CLOSE,
+    Pieces,
     Special,
     framing,
+    is_length,
     obey_connection,
     pick_special,
     special_pattern,
@@ -87,9 +89,38 @@ def parse_response(head: bytes, method: bytes) -> ResponseHead:
 
 
 def _read(head: bytes, method: bytes) -> ResponseHead:
-    line_end = head.find(b"\r")
-    minor, status, reason = _status_line(head[:line_end])
-    others, special = pick_special(head[line_end:], _SPECIAL)
+    pieces = _SPECIAL.split(head)
+    line, line_end, lines = pieces[0].partition(b"\r\n")
+    pieces[0] = line_end + lines
+    minor, status, reason = _status_line(line)
+    if minor == 1 and status >= 200 and status not in _BODILESS and method != b"HEAD":
+        usual = _read_usual(status, reason, pieces)
+        if usual is not None:
+            return usual
+    return _read_unusual(minor, status, reason, pieces, method)
+
+
+def _read_usual(status: int, reason: bytes, pieces: Pieces) -> ResponseHead | None:
+    """Read a head that tells a length, and perhaps that the connection stays: such are most, in this very spelling.
+
+    :returns: None when there is more to say, and for :func:`_read_unusual` to say it.
+    """
+    others = pieces[0]
+    length = b""
+    for index in range(1, len(pieces) - 3, 3):
+        if pieces[index] == b"Content-Length" and not length:
+            length = pieces[index + 1]
+        elif pieces[index] != b"Connection" or pieces[index + 1] != b"keep-alive":
+            return None
+        others += pieces[index + 2]
+    if not is_length(length) or pieces[-1] or pieces[-3] is not None:
+        return None
+    fields = b"".join((others, b"\r\nContent-Length: ", length, b"\r\n"))
+    return ResponseHead(status, reason, 1, fields[2:], int(length), True)
+
+
+def _read_unusual(minor: int, status: int, reason: bytes, pieces: Pieces, method: bytes) -> ResponseHead:
+    others, special = pick_special(pieces)
     others, options = obey_connection(others, special)
     body = framing(special, minor, UNTIL_CLOSE)
     if status != 204 and status >= 200 and b"content-length" in special:
