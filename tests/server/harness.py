@@ -18,6 +18,7 @@ from rtunnel.server.entrypoint.http import HttpEntrypoint, HttpVisitor
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import take_preface
 from rtunnel.wire.smux import DATA, FINISHED, OPENED, STOPPED, Session
 
@@ -132,9 +133,9 @@ class FarConnector:
             on_lost=self.lost,
             peer="192.0.2.7:1",
         )
-        self.connector: Any = Connector(
-            id=uuid4(), tunnel=TUNNEL, weight=weight, link=UpstreamPool(self.link, idle=world.settings.pool_idle if world.settings.pool else 0), peer="192.0.2.7:1"
-        )
+        idle = world.settings.pool_idle if world.settings.pool else 0
+        pool = UpstreamPool(self.link, limits=HeadLimits(), idle=idle)
+        self.connector: Any = Connector(id=uuid4(), tunnel=TUNNEL, weight=weight, link=pool, peer="192.0.2.7:1")
         self.link.makeConnection(self.transport)
         world.registry.add(self.connector)
 

@@ -18,6 +18,7 @@ from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.transport.sockets import plain_address
 from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import (
     MAX_MESSAGE,
     Command,
@@ -157,7 +158,11 @@ class Admission(Protocol):
             peer=self._peer,
         )
         http = listener.settings.http
-        pool = UpstreamPool(link, idle=http.pool_idle if http.pool else 0)
+        pool = UpstreamPool(
+            link,
+            limits=HeadLimits(http.head_bytes, http.line_bytes, http.header_count),
+            idle=http.pool_idle if http.pool else 0,
+        )
         self._connector = Connector(id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer)
         self._link = link
         listener.links.add(link)

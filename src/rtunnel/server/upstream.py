@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from rtunnel.tunnel.link import Link
 from rtunnel.tunnel.stream import TunnelStream
+from rtunnel.wire.http1 import HeadLimits, ResponseReader
 
 __all__ = ["Upstream", "UpstreamPool"]
 
@@ -79,12 +80,14 @@ class UpstreamPool:
     """The free streams of one connector; owned by its link, ends with it.
 
     :param link: where new streams are opened.
+    :param limits: how large the head of a target's answer may be.
     :param idle: seconds that a free stream is kept; 0 to keep none.
     """
 
-    __slots__ = ("_free", "_idle", "link")
+    __slots__ = ("_free", "_idle", "link", "reader")
 
-    def __init__(self, link: Link, *, idle: float) -> None:
+    def __init__(self, link: Link, *, limits: HeadLimits, idle: float) -> None:
+        self.reader = ResponseReader(limits)
         self.link = link
         self._idle = idle
         self._free: dict[str, list[Upstream]] = {}

@@ -2,10 +2,9 @@
 
 Nothing here does I/O or keeps anything but where a chunked body stands. A caller that holds the bytes of a connection
 
-1. finds a head with :func:`head_end` (behind :func:`skip_empty_lines`, for a visitor's),
-2. parses it with :func:`parse_request` or :func:`parse_response`,
-3. writes it anew with :func:`write_request` or :func:`write_response`,
-4. passes ``body`` bytes on, or those that :class:`ChunkedBody` says.
+1. reads a head with a :class:`RequestReader` (behind :func:`skip_empty_lines`) or a :class:`ResponseReader`,
+2. writes it anew with :func:`write_request` or :func:`write_response`,
+3. passes ``body`` bytes on, or those that :class:`ChunkedBody` says.
 
 Whatever the peer did wrong is a :class:`HeadError`; nothing else is raised, whatever the bytes.
 """
@@ -15,6 +14,7 @@ from __future__ import annotations
 from rtunnel.wire.http1_body import LAST_CHUNK, ChunkedBody, write_chunk
 from rtunnel.wire.http1_fields import CHUNKED, UNTIL_CLOSE
 from rtunnel.wire.http1_head import HeadError, HeadLimits, head_end, skip_empty_lines
+from rtunnel.wire.http1_reader import RequestReader, ResponseReader
 from rtunnel.wire.http1_request import RequestHead, parse_request, write_request
 from rtunnel.wire.http1_response import ResponseHead, parse_response, write_response
 
@@ -26,7 +26,9 @@ __all__ = [
     "HeadError",
     "HeadLimits",
     "RequestHead",
+    "RequestReader",
     "ResponseHead",
+    "ResponseReader",
     "head_end",
     "parse_request",
     "parse_response",

@@ -7,7 +7,7 @@ finding the end of the head, judging it and taking it apart did.
 
 This is a fast path and no second opinion: what a pattern takes, :func:`~rtunnel.wire.http1_request.parse_request` and
 :func:`~rtunnel.wire.http1_response.parse_response` take with the same result (a test compares them on heads that are damaged in all
-ways), and whatever no pattern takes goes to them. With :data:`FAST` off everything does.
+ways), and whatever no pattern takes goes to them (:mod:`rtunnel.wire.http1_reader`).
 
 What strangers can put in is bounded: a shape is remembered by a digest of its names, a pattern is made after
 :data:`LEARN_AFTER` heads of a shape, of heads of moderate size only, and all is forgotten when there are too many.
@@ -16,27 +16,26 @@ What strangers can put in is bounded: a shape is remembered by a digest of its n
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
 from rtunnel.wire.http1_authority import host_of
 from rtunnel.wire.http1_fields import CHUNKED, FORWARDING, HOP_BY_HOP
-from rtunnel.wire.http1_head import HeadLimits
 from rtunnel.wire.http1_request import RequestHead
 from rtunnel.wire.http1_response import ResponseHead
 
-__all__ = ["FAST", "RequestShapes", "ResponseShapes"]
-
-FAST = True
-"""Whether patterns are made and used."""
+__all__ = ["LARGEST", "LEARN_AFTER", "RequestShape", "ResponseShape", "Shapes"]
 
 LEARN_AFTER: Final = 16
 """Heads of one shape that are read the plain way before a pattern is made of it: making one costs as much as reading hundreds."""
 MOST_TRIED: Final = 4
 """Patterns that are tried on a head before it is read the plain way; those that fitted last come first."""
 MOST_COUNTED: Final = 512
+"""Shapes whose heads are counted; when there are more, counting begins anew."""
 MOST_KNOWN: Final = 64
+"""Patterns that are kept; when there are more, all are forgotten."""
 MOST_FIELDS: Final = 40
+"""Fields of a head that a pattern is made of."""
 LARGEST: Final = 4096
 """Bytes of the largest head that a pattern is made of."""
 
@@ -45,7 +44,6 @@ _LENGTH: Final = rb"(0|[1-9][0-9]{0,17}+)"
 _KEEP_ALIVE: Final = (b"keep-alive", b"Keep-Alive")
 _BODILESS: Final = (204, 304)
 
-H = TypeVar("H", RequestHead, ResponseHead)
 Field = tuple[bytes, bytes, bytes]
 """Name, the same in lower case, and value without the white space around it."""
 
@@ -112,7 +110,7 @@ def _literal(name: bytes, value: bytes) -> bytes:
     return re.escape(name) + rb":[ \t]*+" + re.escape(value) + rb"\r\n"
 
 
-class _RequestShape:
+class RequestShape:
     """Requests with one method and one sequence of fields."""
 
     __slots__ = ("_forwarded", "_host", "_kept", "_length", "_match", "_method")
@@ -151,9 +149,7 @@ class _RequestShape:
         if match is None:
             return None
         authority, host = host_of(match[self._host])
-        parts = [b"Host: ", authority, b"\r\n"]
-        for group in self._kept:
-            parts.append(match[group])
+        parts = [b"Host: ", authority, b"\r\n", *[match[group] for group in self._kept]]
         body = 0
         if self._length:
             length = match[self._length]
@@ -163,7 +159,7 @@ class _RequestShape:
         return RequestHead(self._method, match[1], 1, authority, host, b"".join(parts), forwarded, body), match.end()
 
 
-class _ResponseShape:
+class ResponseShape:
     """Responses with one status line and one sequence of fields."""
 
     __slots__ = ("_body", "_keep_alive", "_kept", "_length", "_match", "_reason", "_status")
@@ -215,109 +211,56 @@ class _ResponseShape:
         return ResponseHead(self._status, self._reason, 1, b"".join(parts), body, self._keep_alive), match.end()
 
 
-S = TypeVar("S", _RequestShape, _ResponseShape)
+S = TypeVar("S", bound=RequestShape | ResponseShape)
 
 
-class _Shapes(Generic[S]):
-    """The shapes of one place, those that fitted last first."""
+class Shapes(Generic[S]):
+    """The shapes of the heads that come to one place; those that fitted last come first in :attr:`tried`.
 
-    __slots__ = ("_counts", "_known", "_largest", "_make", "tried")
+    :param make: the class of the shapes.
+    """
 
-    def __init__(self, make: Callable[[bytes, list[Field]], S], limits: HeadLimits) -> None:
+    __slots__ = ("_counts", "_known", "_make", "tried")
+
+    def __init__(self, make: Callable[[bytes, list[Field]], S]) -> None:
         self._make = make
-        self._largest = min(LARGEST, limits.head_bytes, limits.line_bytes)
         self._counts: dict[int, int] = {}
         self._known: dict[int, S] = {}
         self.tried: list[S] = []
 
     def learn(self, head: bytes) -> None:
         """Count a head that was parsed the plain way; make a pattern of its shape when it has come often."""
-        if not FAST or len(head) > self._largest or head.count(b"\r\n") > MOST_FIELDS + 2:
+        if len(head) > LARGEST or head.count(b"\r\n") > MOST_FIELDS + 2:
             return
-        start_line, fields = _split(head)
-        key = hash((start_line.split(b" ", 1)[0 if start_line[:5] != b"HTTP/" else 1], *_literals(fields)))
-        shape = self._known.get(key)
-        if shape is None:
-            count = self._counts[key] = self._counts.get(key, 0) + 1
-            if len(self._counts) > MOST_COUNTED:
-                self._counts.clear()
-            if count != LEARN_AFTER:
-                return
-            try:
-                shape = self._make(start_line, fields)
-            except Unfit:
-                return
-            if len(self._known) >= MOST_KNOWN:
-                self._known.clear()
-            self._known[key] = shape
-        if shape not in self.tried:
+        key = _digest(*_split(head))
+        shape = self._known.get(key) or self._count(key, head)
+        if shape is not None and shape not in self.tried:
             self.tried.insert(0, shape)
             del self.tried[MOST_TRIED:]
 
-    def _fitted(self, position: int) -> None:
-        """A pattern fitted that was not the first: try it first from now on."""
+    def _count(self, key: int, head: bytes) -> S | None:
+        """Count a head of a shape without a pattern; with the last one that it takes comes the pattern."""
+        if len(self._counts) >= MOST_COUNTED:
+            self._counts.clear()
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        if count != LEARN_AFTER:
+            return None
+        try:
+            shape = self._make(*_split(head))
+        except Unfit:
+            return None
+        if len(self._known) >= MOST_KNOWN:
+            self._known.clear()
+            self.tried.clear()
+        self._known[key] = shape
+        return shape
+
+    def fitted(self, position: int) -> None:
+        """A pattern fitted that was not the first: it is tried first from now on."""
         self.tried.insert(0, self.tried.pop(position))
 
 
-def _literals(fields: list[Field]) -> Iterator[bytes]:
-    """What tells one shape from another: the names, and the values that are literal in a pattern."""
-    for name, lower, value in fields:
-        yield name
-        if lower in HOP_BY_HOP:
-            yield value
-
-
-class RequestShapes(_Shapes[_RequestShape]):
-    """The shapes of the requests that come to one entrypoint.
-
-    :param limits: how large a head may be there; no larger one is ever taken.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, limits: HeadLimits) -> None:
-        super().__init__(_RequestShape, limits)
-
-    def read(self, data: bytes, start: int) -> tuple[RequestHead, int] | None:
-        """Read the head that begins at ``start``, if it is whole and has a known shape.
-
-        :returns: the head and the index behind it; None for every other head, to be read the plain way.
-        :raises rtunnel.wire.http1_head.HeadError: when Host is malformed.
-        """
-        position = 0
-        for shape in self.tried:
-            found = shape.read(data, start)
-            if found is not None:
-                if position:
-                    self._fitted(position)
-                return found if found[1] - start <= self._largest else None
-            position += 1
-        return None
-
-
-class ResponseShapes(_Shapes[_ResponseShape]):
-    """The shapes of the responses of one connector's target.
-
-    :param limits: how large a head may be; no larger one is ever taken.
-    """
-
-    __slots__ = ()
-
-    def __init__(self, limits: HeadLimits) -> None:
-        super().__init__(_ResponseShape, limits)
-
-    def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
-        """Read the head at the beginning of ``data``, if it is whole and has a known shape.
-
-        :param method: of the request.
-        :returns: the head and the index behind it; None for every other head, to be read the plain way.
-        """
-        position = 0
-        for shape in self.tried:
-            found = shape.read(data, method)
-            if found is not None:
-                if position:
-                    self._fitted(position)
-                return found if found[1] <= self._largest else None
-            position += 1
-        return None
+def _digest(start_line: bytes, fields: list[Field]) -> int:
+    """What tells one shape from another: method or status line, the names, and the values that are literal in a pattern."""
+    start = start_line if start_line.startswith(b"HTTP/") else start_line.split(b" ", 1)[0]
+    return hash((start, *((name, value if lower in HOP_BY_HOP else b"") for name, lower, value in fields)))

@@ -20,8 +20,6 @@ from rtunnel.wire.http1 import (
     HeadError,
     RequestHead,
     ResponseHead,
-    head_end,
-    parse_response,
     write_request,
     write_response,
 )
@@ -217,17 +215,15 @@ class Exchange:
             self._answer_data(data)
 
     def _answer_head(self, data: bytes) -> None:
+        if self._upstream is None:
+            return
         self._answer_begun = True
         self._replay = None
         if self._held:
             data = self._held + data
             self._held = b""
         try:
-            end = head_end(data, 0, self._entrypoint.limits)
-            if end < 0:
-                self._held = data
-                return
-            response = parse_response(data[:end], self.head.method)
+            read = self._upstream.pool.reader.read(data, self.head.method)
         except HeadError as error:
             _log.info(
                 "request {id}: the target's answer is malformed: {reason}",
@@ -236,6 +232,10 @@ class Exchange:
             )
             self.refuse(502, Outcome.TARGET_FAILED)
             return
+        if read is None:
+            self._held = data
+            return
+        response, end = read
         rest = data[end:]
         if response.status < 200:
             self._interim(response, rest)

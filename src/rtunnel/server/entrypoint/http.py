@@ -20,7 +20,7 @@ from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
 from rtunnel.transport.sockets import plain_address
 from rtunnel.tunnel.splice import Splice
-from rtunnel.wire.http1 import HeadError, HeadLimits, head_end, parse_request, skip_empty_lines
+from rtunnel.wire.http1 import HeadError, HeadLimits, RequestReader, skip_empty_lines
 
 __all__ = ["HttpEntrypoint", "HttpVisitor"]
 
@@ -57,6 +57,7 @@ class HttpEntrypoint(Factory):
     ) -> None:
         self.settings = settings
         self.limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
+        self.reader = RequestReader(self.limits)
         self.table = table
         self.registry = registry
         self.deadlines = deadlines
@@ -263,15 +264,14 @@ class HttpVisitor(Protocol):
         """Begin a request when its head is whole; returns what comes after the head, or None when more is needed."""
         entrypoint = self._entrypoint
         try:
-            start = 0 if data[0] > 32 else skip_empty_lines(data, 0)
-            end = head_end(data, start, entrypoint.limits)
-            if end < 0:
-                self._head_begun()
-                return None
-            head = parse_request(data[start:end])
+            read = entrypoint.reader.read(data, 0 if data[0] > 32 else skip_empty_lines(data, 0))
         except HeadError as error:
             self._refuse(error, Outcome.BAD_REQUEST)
             return b""
+        if read is None:
+            self._head_begun()
+            return None
+        head, end = read
         forwarding = self._forwarding
         if forwarding is None:
             forwarding = self._meet()
