@@ -16,7 +16,7 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.epollreactor import EPollReactor
+from twisted.internet.epollreactor import EPOLLIN, EPollReactor
 from twisted.logger import Logger
 
 __all__ = ["TurnReactor", "install"]
@@ -47,8 +47,10 @@ class TurnReactor(EPollReactor):
     def doPoll(self, timeout: float | None) -> None:
         """Poll once, dispatch what came, end the turn."""
         if self._ends:
-            # left by timed calls, which run between two polls
+            # left by timed calls, which run between two polls; what they in turn asked for (a timed call, the end of the
+            # reactor) is not in the timeout, which was reckoned before
             self._end_turn()
+            timeout = 0
         try:
             ready = self._poller.poll(-1 if timeout is None else timeout, max(len(self._selectables), 1))
         except OSError as error:
@@ -59,10 +61,24 @@ class TurnReactor(EPollReactor):
         dispatch = self._doReadOrWrite
         for descriptor, event in ready:
             selectable: Any = selectables.get(descriptor)
-            if selectable is not None:
+            if selectable is None:
+                continue
+            if event == EPOLLIN:
+                self._read(selectable)
+            else:
                 dispatch(selectable, descriptor, event)  # type: ignore[no-untyped-call]
         if self._ends:
             self._end_turn()
+
+    def _read(self, selectable: Any) -> None:
+        """What ``_doReadOrWrite`` does when there is something to read and nothing else, as there nearly always is."""
+        try:
+            why = selectable.doRead()
+        except BaseException as error:
+            _log.failure("error while reading")
+            why = error
+        if why:
+            self._disconnectSelectable(selectable, why, True)  # type: ignore[no-untyped-call]
 
     # the name under which Twisted's main loop calls it
     doIteration = doPoll

@@ -129,7 +129,9 @@ class ErrorTests(SynchronousTestCase):
 
 class AnyBytesTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=300)
-    @given(st.binary(max_size=200) | st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"GET / HTTP/1.1", b":", b"a"])).map(b"".join))
+    @given(
+        st.binary(max_size=200) | st.lists(st.sampled_from([b"\r", b"\n", b"\r\n", b"GET / HTTP/1.1", b":", b"a"])).map(b"".join)
+    )
     def test_give_an_index_or_a_head_error(self, data: bytes) -> None:
         for limits in (LIMITS, SMALL):
             end = verdict(data, limits=limits)

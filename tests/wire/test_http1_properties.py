@@ -78,6 +78,10 @@ def values(fields: Fields, name: bytes) -> list[bytes]:
     return [value for key, value in fields if key.lower() == name]
 
 
+def joined(fields: Fields, name: bytes) -> bytes:
+    return b", ".join(values(fields, name)).rstrip(b" ")
+
+
 def listed(fields: Fields, name: bytes) -> list[bytes]:
     members = [member.strip(b" \t").lower() for value in values(fields, name) for member in value.split(b",")]
     return [member for member in members if member]
@@ -161,10 +165,10 @@ def plain_request(head: bytes) -> dict[str, Any]:
         "authority": authority,
         "host": host,
         "fields": passing,
-        "forwarded": {name: b", ".join(values(fields, name)) for name in FORWARDING if values(fields, name)} or None,
+        "forwarded": {name: joined(fields, name) for name in FORWARDING if values(fields, name)} or None,
         "body": body,
         "keep_alive": b"close" not in options and (minor == b"1" or b"keep-alive" in options),
-        "upgrade": b", ".join(values(fields, b"upgrade")) if b"upgrade" in options and minor == b"1" else b"",
+        "upgrade": joined(fields, b"upgrade") if b"upgrade" in options and minor == b"1" else b"",
         "expects_continue": body != 0 and minor == b"1" and b"100-continue" in listed(fields, b"expect"),
         "te_trailers": b"trailers" in listed(fields, b"te"),
     }
@@ -185,7 +189,7 @@ def plain_response(head: bytes, method: bytes) -> dict[str, Any]:
         passing.append((b"Content-Length", b"%d" % length))
     if method == b"HEAD" or status < 200 or status in (204, 304):
         body = 0
-    upgrade = b", ".join(values(fields, b"upgrade")) if status == 101 and b"upgrade" in options else b""
+    upgrade = joined(fields, b"upgrade") if status == 101 and b"upgrade" in options else b""
     if status == 101 and not upgrade:
         raise Refused
     keeps = b"close" not in options and (minor == b"1" or b"keep-alive" in options)
@@ -206,9 +210,7 @@ def attributes(head: RequestHead | ResponseHead) -> dict[str, Any]:
     lines = head.fields.split(b"\r\n")
     assert lines.pop() == b""
     found["fields"] = [(name, value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in lines)]
-    for name in ("upgrade", "reason"):
-        if name in found:
-            found[name] = found[name].rstrip(b" \t") if name == "upgrade" else found[name]
+    found["upgrade"] = head.upgrade.rstrip(b" \t")
     return found
 
 
@@ -285,14 +287,32 @@ good_lines = st.sampled_from(
 framings = st.sampled_from([b""] * 2 + [b"Content-Length: 5\r\n", b"content-length: 0\r\n", b"Transfer-Encoding: chunked\r\n"])
 hosts = st.sampled_from([b"Host: example.org\r\n"] * 6 + [b"host:a\r\n", b"HOST: a:80 \r\n", b"Host: [::1]\r\n", b""])
 methods = st.sampled_from([b"GET"] * 4 + [b"POST", b"HEAD", b"OPTIONS", b"M-SEARCH", b"CONNECT", b"FOO", b"get", b""])
-targets = st.sampled_from([b"/"] * 4 + [b"/a?b=c", b"*", b"http://b.org:80?c", b"HTTPS://b", b"http://u@b/", b"x", b"/#", b"", b"a:80"])
+targets = st.sampled_from(
+    [b"/"] * 4 + [b"/a?b=c", b"*", b"http://b.org:80?c", b"HTTPS://b", b"http://u@b/", b"x", b"/#", b"", b"a:80"]
+)
 versions = st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0"] * 2 + [b"HTTP/2.0", b"HTTP/1.2", b"http/1.1"])
 request_lines = st.builds(lambda *parts: b"%b %b %b\r\n" % parts, methods, targets, versions)
 statuses = st.sampled_from([b"200"] * 6 + [b"100", b"101", b"204", b"304", b"404", b"500", b"999", b"099", b"20"])
 reasons = st.sampled_from([b" OK"] * 4 + [b"", b" ", b" Not \t\xe4 Found", b"OK", b" \x01"])
 status_lines = st.builds(lambda *parts: b"%b %b%b\r\n" % parts, versions, statuses, reasons)
 breaks = st.sampled_from(
-    [b"\r\n", b"\n", b"\r", b" ", b"\t", b"\x00", b"\x0b", b":", b",", b"\r\n ", b"\r\n\r\n", b"\xff", b"5", b"chunked", b"HTTP/1.1"]
+    [
+        b"\r\n",
+        b"\n",
+        b"\r",
+        b" ",
+        b"\t",
+        b"\x00",
+        b"\x0b",
+        b":",
+        b",",
+        b"\r\n ",
+        b"\r\n\r\n",
+        b"\xff",
+        b"5",
+        b"chunked",
+        b"HTTP/1.1",
+    ]
 )
 
 

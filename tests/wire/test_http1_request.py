@@ -148,7 +148,15 @@ class HopByHopTests(Case):
         self.assertEqual((head.body, head.forwarded), (5, {b"x-forwarded-for": b"a"}))
 
     def test_names_that_only_begin_alike_pass(self) -> None:
-        lines = (b"TEs: 1", b"Connection-ID: 2", b"Hostess: 3", b"Keep-Alive2: 4", b"Vial: 5", b"X-Forwarded-Port: 6", b"Upgrade-Insecure-Requests: 1")
+        lines = (
+            b"TEs: 1",
+            b"Connection-ID: 2",
+            b"Hostess: 3",
+            b"Keep-Alive2: 4",
+            b"Vial: 5",
+            b"X-Forwarded-Port: 6",
+            b"Upgrade-Insecure-Requests: 1",
+        )
         self.assertEqual(self.lines(*lines), b"".join(line + b"\r\n" for line in lines))
 
     def test_trailer_passes_as_trailers_do(self) -> None:
@@ -207,7 +215,24 @@ class FramingTests(Case):
         self.assertEqual((head.body, head.upgrade), (3, b"x"))
 
     def test_lengths_that_are_none(self) -> None:
-        for value in (b"", b" ", b"5, 5", b"5,5", b"5 5", b"+5", b"-5", b"0x5", b"5.0", b"5e1", b"1_0", b"\xb2", b"a", b"1" + b"0" * 18, b"9" * 30, b"5;"):
+        for value in (
+            b"",
+            b" ",
+            b"5, 5",
+            b"5,5",
+            b"5 5",
+            b"+5",
+            b"-5",
+            b"0x5",
+            b"5.0",
+            b"5e1",
+            b"1_0",
+            b"\xb2",
+            b"a",
+            b"1" + b"0" * 18,
+            b"9" * 30,
+            b"5;",
+        ):
             self.refused(request(b"Content-Length: " + value))
 
     def test_two_lengths(self) -> None:
@@ -559,7 +584,8 @@ class TargetTests(Case):
             self.refused(targeting(target))
 
     def test_connect(self) -> None:
-        self.refused(targeting(b"other.org:443", b"CONNECT"), 501)
+        for target in (b"other.org:443", b"/", b"http://other.org/"):
+            self.refused(targeting(target, b"CONNECT"), 501)
 
 
 class UpgradeTests(Case):
@@ -646,9 +672,7 @@ class WriteTests(Case):
         )
 
     def test_trailers(self) -> None:
-        self.assertEqual(
-            self.written(b"TE: gzip, trailers"), BEGIN + self.forwarding + b"TE: trailers\r\nConnection: TE\r\n\r\n"
-        )
+        self.assertEqual(self.written(b"TE: gzip, trailers"), BEGIN + self.forwarding + b"TE: trailers\r\nConnection: TE\r\n\r\n")
 
     def test_everything_at_once(self) -> None:
         lines = (b"TE: trailers", b"Connection: upgrade, te", b"Upgrade: x", b"Transfer-Encoding: chunked", b"Expect: 100-continue")

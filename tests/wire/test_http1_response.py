@@ -40,7 +40,16 @@ class OrdinaryTests(Case):
         self.assertEqual(head, ResponseHead(200, b"OK", 1, fields, 612, True, b""))
 
     def test_fields_pass_in_order_and_as_they_came(self) -> None:
-        lines = (b"set-COOKIE: a", b"Set-Cookie:b", b"A:   1 \t ", b"Set-Cookie: c", b"B:", b"Via: 1.1 x", b"X: \xc3\xa4", b"Host: y")
+        lines = (
+            b"set-COOKIE: a",
+            b"Set-Cookie:b",
+            b"A:   1 \t ",
+            b"Set-Cookie: c",
+            b"B:",
+            b"Via: 1.1 x",
+            b"X: \xc3\xa4",
+            b"Host: y",
+        )
         self.assertEqual(parsed(*lines).fields, b"".join(line + b"\r\n" for line in lines))
 
     def test_no_field_at_all(self) -> None:
@@ -254,7 +263,13 @@ class UpgradeTests(Case):
         self.assertEqual(head.fields, b"Sec-WebSocket-Accept: x\r\n")
 
     def test_one_that_does_not_is_refused(self) -> None:
-        for lines in ((), (b"Upgrade: websocket",), (b"Connection: upgrade",), (b"Connection: close", b"Upgrade: x"), (b"Upgrade:", b"Connection: upgrade")):
+        for lines in (
+            (),
+            (b"Upgrade: websocket",),
+            (b"Connection: upgrade",),
+            (b"Connection: close", b"Upgrade: x"),
+            (b"Upgrade:", b"Connection: upgrade"),
+        ):
             self.refused(response(*lines, begin=self.begin))
 
     def test_only_a_101_upgrades(self) -> None:

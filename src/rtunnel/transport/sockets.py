@@ -5,8 +5,8 @@ a turn of latency for each small message. Here ``write`` tries the socket first 
 not take; order, backpressure and errors stay as they are.
 
 The listening port and the client connector are Twisted's own with another transport class. The details relied on
-(``dataBuffer``, ``_tempDataLen``, ``Port.transport``, ``Connector._makeTransport``) are named in a test; with :data:`AT_ONCE` off,
-or on a reactor that is not made of sockets, everything is stock Twisted.
+(``dataBuffer``, ``_tempDataLen``, ``streamingProducer``, ``Port.transport``, ``Connector._makeTransport``) are named in a test; with
+:data:`AT_ONCE` off, or on a reactor that is not made of sockets, everything is stock Twisted.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ class _WriteAtOnce:
             or connection.disconnecting
             or connection._writeDisconnecting
             or connection._writeDisconnected
+            # a pull producer is asked for more when Twisted's buffer has been written
+            or (connection.producer is not None and not connection.streamingProducer)
         ):
             super().write(data)  # type: ignore[misc]
             return

@@ -200,7 +200,8 @@ class WebSocketTransport:
 class _ByteStream:
     """What our server and client protocols share: bytes up, frames down. Mixed in before autobahn's class.
 
-    The details of autobahn that it relies on (``state``, ``data``, ``current_frame``, ``_dataReceived``) are named in a test.
+    The details of autobahn that it relies on (``state``, ``data``, ``current_frame``, ``inside_message``, ``_dataReceived``,
+    ``_protocol_violation``, ``sendCloseFrame``) are named in a test.
     """
 
     _masked = False
@@ -224,13 +225,19 @@ class _ByteStream:
         self.transport.abortConnection()  # type: ignore[attr-defined]
 
     def begin_close(self) -> None:
-        """Start the closing handshake, which has :data:`CLOSE_TIMEOUT`."""
+        """Start the closing handshake."""
         self.transport.unregisterProducer()  # type: ignore[attr-defined]
-        if self.state == self.STATE_OPEN:  # type: ignore[attr-defined]
-            self.sendClose(1000)  # type: ignore[attr-defined]
-        self._close_timer = self.factory.reactor.callLater(  # type: ignore[attr-defined]
-            CLOSE_TIMEOUT, self._close_expired
-        )
+        self.sendClose(1000)  # type: ignore[attr-defined]
+
+    def sendCloseFrame(self, *arguments: Any, **keywords: Any) -> None:
+        """The closing handshake begins, whoever wanted it: nothing passes any more, and it has :data:`CLOSE_TIMEOUT`."""
+        if self._stream is not None:
+            self._stream.disconnecting = True
+        if self._close_timer is None:
+            self._close_timer = self.factory.reactor.callLater(  # type: ignore[attr-defined]
+                CLOSE_TIMEOUT, self._close_expired
+            )
+        super().sendCloseFrame(*arguments, **keywords)  # type: ignore[misc]
 
     def _close_expired(self) -> None:
         self._close_timer = None
@@ -310,7 +317,7 @@ class _ByteStream:
 
     def _deliver(self, payload: bytes) -> None:
         stream = self._stream
-        if stream is not None and stream.upper is not None:
+        if stream is not None and not stream.disconnecting:
             stream.upper.dataReceived(payload)
 
     def _receive(self, data: bytes) -> None:
@@ -341,11 +348,17 @@ class _ByteStream:
                 if size < start:
                     break
                 length = _read16.unpack_from(data, start - 2)[0]
+                if length < 126:
+                    self._leave_to_autobahn(data[position:])
+                    return
             elif length == 127:
                 start += 8
                 if size < start:
                     break
                 length = _read64.unpack_from(data, start - 8)[0]
+                if not 65536 <= length < 1 << 63:
+                    self._leave_to_autobahn(data[position:])
+                    return
             if (second >= 0x80) == self._masked:
                 # masked by a server or not masked by a client: RFC 6455 5.1
                 self._leave_to_autobahn(data[position:])
@@ -394,15 +407,16 @@ class _ByteStream:
             return -1
         self._dataReceived(data[position:end])  # type: ignore[attr-defined]
         if self.state != self.STATE_OPEN:  # type: ignore[attr-defined]
+            self._dataReceived(data[end:])  # type: ignore[attr-defined]
             return -1
         return end
 
     def _leave_to_autobahn(self, data: bytes) -> None:
         """Something that is not ours to judge: autobahn knows which error it is."""
+        if self._fragmented:
+            # nothing that gets here may stand inside a message, and autobahn does not know that we are inside one
+            self._protocol_violation("a fragmented message was not continued")  # type: ignore[attr-defined]
         self._dataReceived(data)  # type: ignore[attr-defined]
-        if self._idle():
-            # autobahn found it in order (an empty text message, say), but this stream is binary
-            self.sendClose(3003, "binary messages only")  # type: ignore[attr-defined]
 
 
 class _ServerProtocol(_ByteStream, WebSocketServerProtocol):  # type: ignore[misc]

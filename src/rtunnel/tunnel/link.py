@@ -88,6 +88,8 @@ class Link(Protocol):
         self._reading_paused = False
         self._closing = False
         self._lost = False
+        self._deaf = False
+        """Whether what comes is ignored: the link is lost or was dropped."""
         self._reason = ""
 
     @property
@@ -141,17 +143,19 @@ class Link(Protocol):
         """
         if self._closing or self._lost:
             return
+        self.flush()
         self._closing = True
         self._reason = self._reason or reason
         if self.transport is not None:
-            self.flush()
+            # a transport whose producer is paused would wait for it before it closes
+            cast(Any, self.transport).unregisterProducer()
             self.transport.loseConnection()
 
     def drop(self, reason: str) -> None:
         """Cut the link at once: the peer is gone or broke the protocol."""
         if self._lost:
             return
-        self._closing = True
+        self._closing = self._deaf = True
         self._reason = self._reason or reason
         cast(Any, self.transport).abortConnection()
 
@@ -159,13 +163,13 @@ class Link(Protocol):
         """All streams end with the link."""
         if self._lost:
             return
-        self._lost = True
+        self._lost = self._deaf = True
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
         self._run_soon()
         for stream in list(self.streams.values()):
-            self._guard(stream, stream.link_lost, LOST)
+            self.guard(stream, stream.link_lost, LOST)
         self._run_soon()
         self._on_lost(self, self._reason or reason.getErrorMessage())
 
@@ -181,7 +185,7 @@ class Link(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Run the session and pass its events to the streams."""
         self._heard = True
-        if self._lost:
+        if self._deaf:
             return
         try:
             events = self.session.receive(data)
@@ -225,9 +229,10 @@ class Link(Protocol):
         if self._on_stream is None:
             stream.abortConnection()
             return
-        self._guard(stream, self._on_stream, stream)
+        self.guard(stream, self._on_stream, stream)
 
-    def _guard(self, stream: TunnelStream, call: Callable[..., None], *arguments: Any) -> None:
+    def guard(self, stream: TunnelStream, call: Callable[..., None], *arguments: Any) -> None:
+        """Call something of a stream; an exception ends that stream and goes no further."""
         try:
             call(*arguments)
         except Exception:
@@ -257,7 +262,8 @@ class Link(Protocol):
         if self.transport is None:
             return
         data = self.session.take_output()
-        if data:
+        if data and not self._closing:
+            # more bytes would keep a transport that closes when all is sent from ever closing
             self.transport.write(data)
 
     def _turn_ended(self) -> None:
@@ -293,7 +299,7 @@ class Link(Protocol):
             if self.congested:
                 self.waiting.add(stream)
             else:
-                self._guard(stream, stream.writable)
+                self.guard(stream, stream.writable)
 
     def stopProducing(self) -> None:
         """The transport is gone; connectionLost follows."""
@@ -303,7 +309,8 @@ class Link(Protocol):
     def _watch(self) -> None:
         """Each interval: count silence, give a sign of life."""
         keepalive = self._keepalive
-        self._silent = 0.0 if self._heard else self._silent + keepalive.interval
+        # nothing is heard while reading is paused, and that is not the peer's fault
+        self._silent = 0.0 if self._heard or self._reading_paused else self._silent + keepalive.interval
         self._heard = False
         if self._silent >= keepalive.timeout:
             self._tick = None

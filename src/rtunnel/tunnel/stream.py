@@ -101,8 +101,11 @@ class TunnelStream:
         waiting = link.session.send(self.id, data)
         if not link.flush_scheduled or link.session.queued > link.flush_size:
             link.schedule_flush()
-        if self._producer is not None and (link.congested or waiting > STREAM_BUFFER):
-            self._pause_producer()
+        if self._producer is not None:
+            if link.congested or waiting > STREAM_BUFFER:
+                self._pause_producer()
+            elif not self._streaming:
+                link.call_soon(self._pull)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces as one."""
@@ -170,7 +173,8 @@ class TunnelStream:
         """Deliver what was held, and go on."""
         self._paused = False
         if self._held is not None and not self._delivering:
-            self._deliver_held()
+            # called by the consumer, whose fault an error in here would not be
+            self.link.guard(self, self._deliver_held)
 
     def stopProducing(self) -> None:
         """The consumer is gone."""
@@ -217,6 +221,9 @@ class TunnelStream:
         if self.link.congested:
             self.link.waiting.add(self)
             return
+        if self.link.session.waiting(self.id) > STREAM_BUFFER:
+            # the link can take more, the peer cannot: this is called again when it gives credit
+            return
         self._producer_paused = False
         if self._producer is not None:
             self._producer.resumeProducing()
@@ -229,13 +236,17 @@ class TunnelStream:
     # -- inside
 
     def _pause_producer(self) -> None:
-        if not self._streaming:
-            return
         if not self._producer_paused:
             self._producer_paused = True
-            self._producer.pauseProducing()
+            if self._streaming:
+                self._producer.pauseProducing()
         if self.link.congested:
             self.link.waiting.add(self)
+
+    def _pull(self) -> None:
+        """Ask a pull producer, which writes when it is asked, for more."""
+        if self._producer is not None and not self._streaming and not self._producer_paused:
+            self._producer.resumeProducing()
 
     def _go_on(self) -> None:
         """Deliver what was held in a call of the protocol that has since resumed."""
@@ -286,7 +297,7 @@ class TunnelStream:
         self._held = None
         self._producer, producer = None, self._producer
         if producer is not None and at_once:
-            producer.stopProducing()
+            self.link.guard(self, producer.stopProducing)
         protocol, self.protocol = self.protocol, None
         self.link.forget(self)
         if protocol is None:

@@ -52,11 +52,8 @@ def absolute_form(method: bytes, target: bytes) -> tuple[bytes, bytes]:
     """Take a target apart that does not begin with a slash.
 
     :returns: its authority, empty for the asterisk-form, and its origin-form.
-    :raises HeadError: 501 for CONNECT, which asks for a proxy of another kind; 400 when it is none of the forms that
-        RFC 9112 section 3.2 allows for the method.
+    :raises HeadError: 400 when it is none of the forms that RFC 9112 section 3.2 allows for the method.
     """
-    if method == b"CONNECT":
-        raise HeadError(501, "CONNECT")
     if target == b"*" and method == b"OPTIONS":
         return b"", target
     match = _ABSOLUTE.fullmatch(target)

@@ -32,7 +32,7 @@ def _lines_fault(head: bytes, start_line: bytes) -> HeadError | None:
     ends = head.count(b"\r\n")
     if head.count(b"\r") != ends or head.count(b"\n") != ends:
         return HeadError(400, "a bare CR or LF")
-    if head.find(b"\r\n\r\n") != len(head) - 4:
+    if head.partition(b"\r\n\r\n")[1:] != (b"\r\n\r\n", b""):
         return HeadError(400, "not one whole head")
     if not start_line:
         return HeadError(400, "too many empty lines before a head")

@@ -33,7 +33,7 @@ __all__ = ["RequestHead", "parse_request", "write_request"]
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
-_BEGINNING: Final = re.compile(rb"([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
+_BEGINNING: Final = re.compile(rb"(?!CONNECT )([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
 """The request line, Host when it comes first (it does nearly always, as RFC 9110 section 7.2 would have it), and the rest."""
 _SPECIAL: Final = special_pattern(HOP_BY_HOP | FORWARDING | {b"host", b"content-length", b"expect"})
 _ACCEPT: Final = re.compile(rb"^accept:[ \t]*+([^\r]*+)", re.IGNORECASE | re.MULTILINE)
@@ -115,7 +115,7 @@ def _read(head: bytes) -> RequestHead:
     """Read most heads, which have no special field but Host and perhaps ``Connection: keep-alive``; leave the others."""
     beginning = _BEGINNING.match(head)
     if beginning is None:
-        raise request_fault(head) or HeadError(400, "malformed request line")
+        raise request_fault(head) or HeadError(501, "a method that is not for an entrypoint")
     method, target, version, host_field, lines = beginning.groups()
     pieces = _SPECIAL.split(lines)
     if len(pieces) == 4:

@@ -1,0 +1,911 @@
+"""The WebSocket as a byte stream: two ends over an in-memory pipe, and ends against a peer that the test plays byte by byte."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import struct
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionRefusedError
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.transport import websocket
+from rtunnel.transport.websocket import (
+    CLOSE_TIMEOUT,
+    MAX_HEAD,
+    MAX_MESSAGE,
+    UpgradeRefused,
+    WebSocketClientEndpoint,
+    WebSocketServerEndpoint,
+)
+from tests.support.pipe import HIGH_WATER, Pipe, connect
+
+MIB = 1 << 20
+KEY = b"\x12\x34\x56\x78"
+REQUEST = (
+    b"GET /ws HTTP/1.1\r\nHost: tunnel.local:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+Frame = tuple[int, bytes]
+
+
+def xor(data: bytes, key: bytes) -> bytes:
+    """RFC 6455 5.3, word for word."""
+    return bytes(byte ^ key[index % 4] for index, byte in enumerate(data))
+
+
+def frame(first: int, payload: bytes = b"", key: bytes = b"") -> bytes:
+    """A frame with the shortest length, masked when there is a key."""
+    flag = 0x80 if key else 0
+    size = len(payload)
+    if size < 126:
+        head = bytes((first, flag | size))
+    elif size < 65536:
+        head = struct.pack(">BBH", first, flag | 126, size)
+    else:
+        head = struct.pack(">BBQ", first, flag | 127, size)
+    return head + key + (xor(payload, key) if key else payload)
+
+
+def frames(data: bytes) -> list[Frame]:
+    """Take whole frames apart: their first byte and their payload."""
+    found = []
+    while data:
+        first, size, data = data[0], data[1], data[2:]
+        masked, size = size & 0x80, size & 0x7F
+        if size > 125:
+            width = 2 if size == 126 else 8
+            size, data = int.from_bytes(data[:width]), data[width:]
+        key, data = (data[:4], data[4:]) if masked else (b"", data)
+        payload, data = data[:size], data[size:]
+        found.append((first, xor(payload, key) if masked else payload))
+    return found
+
+
+def close_code(sent: list[Frame]) -> int | None:
+    """The code of the close frame among them."""
+    codes = [int.from_bytes(payload[:2]) for first, payload in sent if first == 0x88]
+    return codes[0] if codes else None
+
+
+class Upper(Protocol):
+    """What sits on a stream."""
+
+    greeting = b""
+    lose_at = ""
+    """What to do in the first dataReceived: nothing, or call this method of the transport."""
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.pieces = 0
+        self.signs = 0
+        self.lost: list[Failure] = []
+        self.producing: list[str] = []
+
+    def connectionMade(self) -> None:
+        if self.greeting:
+            self.stream.write(self.greeting)
+
+    @property
+    def stream(self) -> Any:
+        return self.transport
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        self.pieces += 1
+        if self.lose_at:
+            getattr(self.stream, self.lose_at)()
+
+    def heard(self) -> None:
+        self.signs += 1
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.append(reason)
+
+    def pauseProducing(self) -> None:
+        self.producing.append("pause")
+
+    def resumeProducing(self) -> None:
+        self.producing.append("resume")
+
+    def stopProducing(self) -> None:
+        self.producing.append("stop")
+
+
+class Uppers(Factory):
+    """Builds the protocols of one end and remembers them."""
+
+    refuse = False
+
+    def __init__(self, greeting: bytes = b"") -> None:
+        self.built: list[Upper] = []
+        self.greeting = greeting
+
+    def buildProtocol(self, addr: Any) -> Any:
+        if self.refuse:
+            return None
+        upper = Upper()
+        upper.greeting = self.greeting
+        self.built.append(upper)
+        return upper
+
+    @property
+    def one(self) -> Upper:
+        (upper,) = self.built
+        return upper
+
+
+class Raw(Protocol):
+    """A peer that the test plays."""
+
+    def __init__(self) -> None:
+        self.received = b""
+        self.lost: list[Failure] = []
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.append(reason)
+
+    def take(self) -> bytes:
+        data, self.received = self.received, b""
+        return data
+
+    def send(self, data: bytes) -> None:
+        transport: Any = self.transport
+        transport.write(data)
+
+
+class Under:
+    """The endpoint beneath: the test makes the connection."""
+
+    factory: Any
+
+    def __init__(self) -> None:
+        self.connected: Deferred[Any] = Deferred()
+
+    def listen(self, factory: Any) -> Deferred[Any]:
+        self.factory = factory
+        return succeed(None)
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        self.factory = factory
+        return self.connected
+
+    def build(self) -> Any:
+        return self.factory.buildProtocol(None)
+
+
+class World:
+    """A server's end and a client's end, of which a test uses what it needs."""
+
+    pipe: Pipe
+
+    def __init__(self, *, path: str = "/ws", host: str = "tunnel.local", greeting: bytes = b"") -> None:
+        self.clock = Clock()
+        self.servers, self.clients = Uppers(greeting), Uppers(greeting)
+        self.listening, self.connecting = Under(), Under()
+        listening: Any = self.listening
+        connecting: Any = self.connecting
+        WebSocketServerEndpoint(listening, reactor=self.clock, handshake_timeout=7).listen(self.servers)
+        endpoint = WebSocketClientEndpoint(connecting, reactor=self.clock, host=host, port=80, path=path, handshake_timeout=9)
+        self.connect = endpoint.connect
+
+    def dial(self, server: Any) -> Deferred[Any]:
+        """Connect the client's end to this protocol, up to but without the first byte."""
+        opened = self.connect(self.clients)
+        client = self.connecting.build()
+        self.pipe = connect(client, server)
+        self.connecting.connected.callback(client)
+        return opened
+
+    def join(self) -> World:
+        """Connect the two ends and let them finish the upgrade."""
+        self.dial(self.listening.build())
+        self.pipe.pump()
+        return self
+
+    def raw_client(self) -> Raw:
+        """A test's client at the server's end; nothing has been sent."""
+        raw = Raw()
+        self.pipe = connect(raw, self.listening.build())
+        return raw
+
+    def open_client(self) -> Raw:
+        """A test's client, upgraded."""
+        raw = self.raw_client()
+        raw.send(REQUEST)
+        self.pipe.pump()
+        assert raw.take().startswith(b"HTTP/1.1 101 ")
+        return raw
+
+    def open_server(self) -> Raw:
+        """A test's server that has accepted the client's upgrade."""
+        raw = Raw()
+        self.dial(raw)
+        self.pipe.pump()
+        raw.send(accepted(raw.take()))
+        self.pipe.pump()
+        return raw
+
+
+def accepted(request: bytes) -> bytes:
+    """The answer to an upgrade request (RFC 6455 4.2.2)."""
+    key = request.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+    digest = hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest()
+    return (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+        + base64.b64encode(digest)
+        + b"\r\n\r\n"
+    )
+
+
+class HandshakeTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.world = World()
+
+    def refused(self, answer: bytes, *, close: bool = False) -> UpgradeRefused:
+        """Why the upgrade is refused when a server answers so."""
+        world = World()
+        raw: Any = Raw()
+        opened = world.dial(raw)
+        world.pipe.pump()
+        if answer:
+            raw.send(answer)
+        if close:
+            raw.transport.loseConnection()
+        world.pipe.pump()
+        error = self.failureResultOf(opened, UpgradeRefused).value
+        self.assertEqual(world.clients.built, [])
+        self.assertEqual(len(raw.lost), 1, "the connection stays open")
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+        assert isinstance(error, UpgradeRefused)
+        self.assertEqual(str(error), error.reason)
+        self.assertNotIn("\n", str(error))
+        return error
+
+    def test_fires_after_the_upgrade(self) -> None:
+        """A connection is not enough: only the accepted upgrade counts, and then no timer is left."""
+        opened = self.world.dial(self.world.listening.build())
+        self.assertNoResult(opened)
+        while not self.world.servers.built:
+            self.assertNoResult(opened)
+            self.world.pipe.pump(max_bytes=1)
+        self.world.pipe.pump()
+        self.assertIs(self.successResultOf(opened), self.world.clients.one)
+        self.assertTrue(self.world.pipe.client.getTcpNoDelay())
+        self.assertTrue(self.world.pipe.server.getTcpNoDelay())
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_request(self) -> None:
+        """The upgrade asks for the host and path it was told, and offers no compression."""
+        for host, shown in (("tunnel.local", b"tunnel.local"), ("2001:db8::1", b"[2001:db8::1]")):
+            world, raw = World(host=host, path="/some/path"), Raw()
+            opened = world.dial(raw)
+            world.pipe.pump()
+            request = raw.take()
+            self.assertTrue(request.startswith(b"GET /some/path HTTP/1.1\r\n"), request)
+            self.assertIn(b"\r\nHost: " + shown, request)
+            self.assertNotIn(b"Sec-WebSocket-Extensions", request)
+            opened.cancel()
+            self.failureResultOf(opened, CancelledError)
+
+    def test_addresses(self) -> None:
+        """The stream shows the addresses of the connection."""
+        client = self.world.join().clients.one.stream
+        self.assertEqual(client.getPeer(), self.world.pipe.client.getPeer())
+        self.assertEqual(client.getHost(), self.world.pipe.client.getHost())
+
+    def test_wrong_path(self) -> None:
+        world = World(path="/other")
+        opened = world.dial(world.listening.build())
+        world.pipe.pump()
+        error: Any = self.failureResultOf(opened, UpgradeRefused).value
+        self.assertEqual(error.status, 404)
+        self.assertIn("404", str(error))
+        self.assertEqual(world.servers.built, [])
+        self.assertEqual(world.clock.getDelayedCalls(), [])
+
+    def test_status(self) -> None:
+        for status in (403, 404, 502, 503):
+            answer = f"HTTP/1.1 {status} Because\r\nContent-Length: 4\r\n\r\nno\r\n".encode()
+            self.assertEqual(self.refused(answer).status, status)
+
+    def test_no_answer(self) -> None:
+        self.assertIsNone(self.refused(b"", close=True).status)
+
+    def test_half_an_answer(self) -> None:
+        self.assertIsNone(self.refused(b"HTTP/1.1 502 Bad", close=True).status)
+
+    def test_other_answers(self) -> None:
+        """What is no upgrade is refused in one line."""
+        for answer in (
+            b"SSH-2.0-OpenSSH\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: AAAA\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        ):
+            self.assertIsNone(self.refused(answer).status, answer)
+
+    def test_endpoint_beneath_fails(self) -> None:
+        opened = self.world.connect(self.world.clients)
+        self.world.connecting.connected.errback(ConnectionRefusedError())
+        self.failureResultOf(opened, ConnectionRefusedError)
+
+    def test_client_waits_so_long(self) -> None:
+        raw = Raw()
+        opened = self.world.dial(raw)
+        self.world.pipe.pump()
+        self.world.clock.advance(8.9)
+        self.world.pipe.pump()
+        self.assertNoResult(opened)
+        self.world.clock.advance(0.2)
+        self.world.pipe.pump()
+        error: Any = self.failureResultOf(opened, UpgradeRefused).value
+        self.assertIsNone(error.status)
+        self.assertEqual(len(raw.lost), 1)
+
+    def test_server_waits_so_long(self) -> None:
+        raw = self.world.raw_client()
+        raw.send(REQUEST[:-1])
+        self.world.pipe.pump()
+        self.world.clock.advance(6.9)
+        self.world.pipe.pump()
+        self.assertEqual(raw.lost, [])
+        self.world.clock.advance(0.2)
+        self.world.pipe.pump()
+        self.assertEqual(len(raw.lost), 1)
+        self.assertEqual(raw.received, b"")
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_cancelled_while_connecting(self) -> None:
+        opened = self.world.connect(self.world.clients)
+        opened.cancel()
+        self.failureResultOf(opened, CancelledError)
+        self.failureResultOf(self.world.connecting.connected, type(None))
+
+    def test_cancelled_during_the_upgrade(self) -> None:
+        raw = Raw()
+        opened = self.world.dial(raw)
+        opened.cancel()
+        self.failureResultOf(opened, CancelledError)
+        self.world.pipe.pump()
+        self.assertEqual(len(raw.lost), 1)
+        self.assertEqual(self.world.clients.built, [])
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_endless_request(self) -> None:
+        """A head that does not end is cut off, before the timeout."""
+        raw = self.world.raw_client()
+        raw.send(REQUEST[:-2] + b"X-Long: " + b"x" * (3 * MAX_HEAD))
+        self.world.pipe.pump()
+        self.assertEqual(len(raw.lost), 1)
+        self.assertEqual(self.world.servers.built, [])
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    def test_endless_answer(self) -> None:
+        self.assertIsNone(self.refused(b"HTTP/1.1 101 Switching Protocols\r\nX-Long: " + b"x" * (3 * MAX_HEAD)).status)
+
+    def test_nobody_above_the_server(self) -> None:
+        """A factory that builds nothing closes the WebSocket properly."""
+        self.world.servers.refuse = True
+        self.world.join()
+        self.assertTrue(self.world.clients.one.lost[0].check(ConnectionDone))
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+
+class FastStreamTests(SynchronousTestCase):
+    """The open WebSocket, with frames taken apart by ourselves."""
+
+    fast = True
+
+    def setUp(self) -> None:
+        self.patch(websocket, "FAST", self.fast)
+        self.world = World()
+
+    def pump(self, chunk: int | None = None) -> None:
+        self.world.pipe.pump(chunk=chunk)
+
+    def both(self) -> tuple[Upper, Upper]:
+        """The two ends of an open WebSocket: the client's and the server's."""
+        self.world.join()
+        return self.world.clients.one, self.world.servers.one
+
+    def ended(self, upper: Upper, kind: type[Exception] = ConnectionDone) -> None:
+        """It was told once that the connection is gone, and why; no timer remains."""
+        self.assertEqual(len(upper.lost), 1)
+        value = upper.lost[0].value
+        self.assertIsInstance(value, kind)
+        if kind is not ConnectionDone:
+            self.assertNotIsInstance(value, ConnectionDone)
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
+    # -- bytes
+
+    def test_both_ways(self) -> None:
+        """What is written arrives in order, whatever the sizes."""
+        client, server = self.both()
+        expected = b""
+        for size in (0, 1, 125, 126, 65535, 65536, 3 * MIB, 1, 0, 2):
+            data = os.urandom(size)
+            expected += data
+            client.stream.write(data)
+            server.stream.write(data)
+        self.pump()
+        self.assertEqual(hashlib.sha256(server.received).digest(), hashlib.sha256(expected).digest())
+        self.assertEqual(hashlib.sha256(client.received).digest(), hashlib.sha256(expected).digest())
+
+    def test_byte_by_byte(self) -> None:
+        """Frames may come apart anywhere."""
+        opened = self.world.dial(self.world.listening.build())
+        self.pump(chunk=1)
+        self.successResultOf(opened)
+        client, server = self.world.clients.one, self.world.servers.one
+        expected = b""
+        for size in (0, 1, 3, 125, 126, 127, 300):
+            data = os.urandom(size)
+            expected += data
+            client.stream.write(data)
+            server.stream.write(data)
+            client.stream.ping()
+            server.stream.ping()
+        self.pump(chunk=1)
+        self.assertEqual(bytes(server.received), expected)
+        self.assertEqual(bytes(client.received), expected)
+        self.assertEqual((client.signs, server.signs), (7, 7))
+
+    def test_heads_byte_by_byte(self) -> None:
+        """Long frames whose heads come apart, with pieces that are no multiple of the masking key."""
+        client, server = self.both()
+        expected = b""
+        for size in (65535, 65536, 70001):
+            data = os.urandom(size)
+            expected += data
+            client.stream.write(data)
+            server.stream.write(data)
+            self.world.pipe.pump(max_bytes=60, chunk=1)
+            self.pump(chunk=1023)
+        self.assertEqual(bytes(server.received), expected)
+        self.assertEqual(bytes(client.received), expected)
+
+    def test_several_pieces(self) -> None:
+        """A sequence leaves as one message."""
+        raw = self.world.open_client()
+        self.world.servers.one.stream.writeSequence([b"one ", b"", b"two"])
+        self.pump()
+        self.assertEqual(frames(raw.take()), [(0x82, b"one two")])
+
+    def test_long_writes(self) -> None:
+        """No message is longer than MAX_MESSAGE, and empty ones are not sent."""
+        raw = self.world.open_client()
+        self.world.servers.one.stream.write(b"")
+        self.world.servers.one.stream.write(bytes(2 * MAX_MESSAGE + 1))
+        self.pump()
+        self.assertEqual([len(payload) for _, payload in frames(raw.take())], [MAX_MESSAGE, MAX_MESSAGE, 1])
+
+    def test_client_masks(self) -> None:
+        """Each frame of a client has a key of its own (RFC 6455 5.3); a server's have none."""
+        raw = self.world.open_server()
+        for _ in range(3):
+            self.world.clients.one.stream.write(b"abc")
+        self.pump()
+        sent = raw.take()
+        self.assertEqual(frames(sent), [(0x82, b"abc")] * 3)
+        self.assertEqual([sent[start + 1] for start in (0, 9, 18)], [0x83] * 3)
+        self.assertEqual(len({sent[start + 2 : start + 6] for start in (0, 9, 18)}), 3)
+
+    def test_behind_the_handshake(self) -> None:
+        """Frames that come in one piece with the upgrade, whole or not, are not lost."""
+        for whole in (True, False):
+            world = World(greeting=b"welcome")
+            data = REQUEST + frame(0x82, b"first", KEY) + frame(0x82, b"second" * 100, KEY)
+            raw = world.raw_client()
+            raw.send(data if whole else data[:-300])
+            world.pipe.pump()
+            raw.send(b"" if whole else data[-300:])
+            world.pipe.pump()
+            raw.send(frame(0x82, b"third", KEY))
+            world.pipe.pump()
+            self.assertEqual(bytes(world.servers.one.received), b"first" + b"second" * 100 + b"third")
+            self.assertTrue(raw.take().endswith(frame(0x82, b"welcome")))
+
+    def test_behind_the_answer(self) -> None:
+        """The same at the client's end."""
+        raw = Raw()
+        opened = self.world.dial(raw)
+        self.pump()
+        raw.send(accepted(raw.take()) + frame(0x82, b"first") + frame(0x82, b"second")[:4])
+        self.pump()
+        self.assertIs(self.successResultOf(opened), self.world.clients.one)
+        raw.send(frame(0x82, b"second")[4:] + frame(0x82, b"third"))
+        self.pump()
+        self.assertEqual(bytes(self.world.clients.one.received), b"firstsecondthird")
+
+    def test_greetings(self) -> None:
+        """Both ends write as soon as they are connected."""
+        self.world = World(greeting=b"hello")
+        client, server = self.both()
+        self.assertEqual((bytes(client.received), bytes(server.received)), (b"hello", b"hello"))
+
+    def test_fragments(self) -> None:
+        """Fragmented messages, with control frames between their parts."""
+        data = (
+            frame(0x02, b"one ", KEY)
+            + frame(0x00, b"", KEY)
+            + frame(0x89, b"ping", KEY)
+            + frame(0x00, b"two ", KEY)
+            + frame(0x80, b"three", KEY)
+            + frame(0x82, b" four", KEY)
+        )
+        for chunk in (None, 1):
+            world = World()
+            raw = world.open_client()
+            raw.send(data)
+            world.pipe.pump(chunk=chunk)
+            self.assertEqual(bytes(world.servers.one.received), b"one two three four")
+            self.assertEqual(frames(raw.take()), [(0x8A, b"ping")])
+
+    # -- control frames
+
+    def test_ping(self) -> None:
+        """Pings are answered and pongs are heard, between data."""
+        raw = self.world.open_client()
+        raw.send(
+            frame(0x82, b"a", KEY) + frame(0x89, b"are you there", KEY) + frame(0x82, b"b", KEY) + frame(0x8A, b"", KEY)
+        )
+        self.pump()
+        server = self.world.servers.one
+        self.assertEqual(bytes(server.received), b"ab")
+        self.assertEqual(server.signs, 1)
+        self.assertEqual(frames(raw.take()), [(0x8A, b"are you there")])
+
+    def test_ping_of_ours(self) -> None:
+        client, server = self.both()
+        client.stream.ping()
+        self.pump()
+        self.assertEqual((client.signs, server.signs), (1, 0))
+
+    # -- what is wrong
+
+    def failed(self, data: bytes, code: int, delivered: bytes = b"") -> None:
+        """Bytes for which a server's end gives up the connection: it says why, delivers nothing and is cut in time."""
+        for chunk in (None, 1):
+            world = self.world = World()
+            raw = world.open_client()
+            server = world.servers.one
+            raw.send(data)
+            world.pipe.pump(chunk=chunk)
+            raw.send(frame(0x82, b"and on", KEY))
+            server.stream.write(b"too late")
+            world.pipe.pump()
+            self.assertEqual(close_code(frames(raw.received)), code, data[:20])
+            self.assertNotIn(b"too late", raw.received)
+            self.assertEqual(bytes(server.received), delivered, data[:20])
+            world.clock.advance(CLOSE_TIMEOUT)
+            world.pipe.pump()
+            self.assertEqual(len(raw.lost), 1)
+            self.assertEqual(len(server.lost), 1)
+            self.assertEqual(world.clock.getDelayedCalls(), [])
+
+    def test_text(self) -> None:
+        self.failed(frame(0x81, b"text", KEY), 3003)
+
+    def test_empty_text(self) -> None:
+        self.failed(frame(0x81, b"", KEY), 3003)
+
+    def test_fragmented_text(self) -> None:
+        self.failed(frame(0x01, b"te", KEY) + frame(0x80, b"xt", KEY), 3003)
+
+    def test_not_masked(self) -> None:
+        self.failed(frame(0x82, b"open"), 1002)
+
+    def test_reserved_bits(self) -> None:
+        for bit in (0x40, 0x20, 0x10):
+            self.failed(frame(0x82 | bit, b"data", KEY), 1002)
+
+    def test_reserved_opcodes(self) -> None:
+        for opcode in (3, 7, 11, 15):
+            self.failed(frame(0x80 | opcode, b"data", KEY), 1002)
+
+    def test_long_control_frame(self) -> None:
+        self.failed(frame(0x89, bytes(126), KEY), 1002)
+
+    def test_fragmented_control_frame(self) -> None:
+        self.failed(frame(0x09, b"ping", KEY), 1002)
+
+    def test_nothing_to_continue(self) -> None:
+        self.failed(frame(0x80, b"data", KEY), 1002)
+
+    def test_longer_than_necessary(self) -> None:
+        """RFC 6455 5.2: the minimal number of bytes, and the most significant bit 0."""
+        self.failed(struct.pack(">BBH", 0x82, 0xFE, 4) + KEY + b"data", 1002)
+        self.failed(struct.pack(">BBQ", 0x82, 0xFF, 4) + KEY + b"data", 1002)
+        self.failed(struct.pack(">BBQ", 0x82, 0xFF, 1 << 63) + KEY + b"data", 1002)
+
+    def test_after_good_data(self) -> None:
+        """What came before the fault was delivered."""
+        self.failed(frame(0x82, b"good", KEY) + frame(0x82, b"bad"), 1002, b"good")
+
+    def test_masked_server(self) -> None:
+        """RFC 6455 5.1: a client fails the connection."""
+        raw = self.world.open_server()
+        client = self.world.clients.one
+        raw.send(frame(0x82, b"data", KEY))
+        self.pump()
+        self.assertEqual(close_code(frames(raw.take())), 1002)
+        self.assertEqual(bytes(client.received), b"")
+        self.world.clock.advance(CLOSE_TIMEOUT)
+        self.pump()
+        self.assertEqual(len(client.lost), 1)
+
+    def test_noise(self) -> None:
+        """Whatever comes, no exception: the connection is open or given up."""
+        for seed in range(40):
+            world = World()
+            raw = world.open_client()
+            raw.send(hashlib.shake_128(bytes([seed])).digest(400))
+            world.pipe.pump(chunk=1 + seed % 7)
+            world.pipe.break_link()
+            self.assertEqual(len(world.servers.one.lost), 1)
+            self.assertEqual(world.clock.getDelayedCalls(), [])
+
+    # -- the end
+
+    def test_client_closes(self) -> None:
+        client, server = self.both()
+        client.stream.write(b"last words")
+        client.stream.loseConnection()
+        client.stream.loseConnection()
+        client.stream.write(b"too late")
+        self.assertTrue(client.stream.disconnecting)
+        self.pump()
+        self.assertEqual(bytes(server.received), b"last words")
+        self.ended(client)
+        self.ended(server)
+
+    def test_server_closes(self) -> None:
+        client, server = self.both()
+        server.stream.write(b"last words")
+        server.stream.loseConnection()
+        self.pump()
+        self.assertEqual(bytes(client.received), b"last words")
+        self.ended(client)
+        self.ended(server)
+
+    def test_both_close(self) -> None:
+        client, server = self.both()
+        server.stream.loseConnection()
+        client.stream.loseConnection()
+        self.pump()
+        self.ended(client)
+        self.ended(server)
+
+    def test_half_close(self) -> None:
+        """A WebSocket has none: it closes."""
+        client, server = self.both()
+        client.stream.loseWriteConnection()
+        self.pump()
+        self.ended(client)
+        self.ended(server)
+
+    def test_consumer_gone(self) -> None:
+        client, server = self.both()
+        client.stream.stopProducing()
+        self.pump()
+        self.ended(client)
+        self.ended(server)
+
+    def test_close_frames(self) -> None:
+        """A close handshake on the wire: ours says 1000, and the peer's is answered."""
+        raw = self.world.open_client()
+        self.world.servers.one.stream.loseConnection()
+        self.pump()
+        self.assertEqual(close_code(frames(raw.take())), 1000)
+        raw.send(frame(0x88, struct.pack(">H", 1000), KEY))
+        self.pump()
+        self.ended(self.world.servers.one)
+
+        self.world = World()
+        raw = self.world.open_client()
+        raw.send(frame(0x82, b"bye", KEY) + frame(0x88, struct.pack(">H", 1001) + b"going away", KEY))
+        self.pump()
+        self.assertEqual(close_code(frames(raw.take())), 1000)
+        self.assertEqual(bytes(self.world.servers.one.received), b"bye")
+        self.ended(self.world.servers.one)
+
+    def test_nothing_after_the_close(self) -> None:
+        """What comes behind a close frame is not delivered (RFC 6455 5.5.1), nor is anything sent behind ours."""
+        raw = self.world.open_server()
+        client = self.world.clients.one
+        raw.send(frame(0x88, struct.pack(">H", 1000)) + frame(0x82, b"ghost"))
+        self.pump()
+        client.stream.write(b"ghost")
+        client.stream.ping()
+        self.pump()
+        self.assertEqual(bytes(client.received), b"")
+        self.assertEqual([first for first, _ in frames(raw.take())], [0x88])
+
+    def test_server_that_does_not_hang_up(self) -> None:
+        """The server, which has to end the connection after its close frame, does not: the client cuts it."""
+        raw = self.world.open_server()
+        raw.send(frame(0x88, struct.pack(">H", 1000)))
+        self.pump()
+        self.assertEqual(self.world.clients.one.lost, [])
+        self.world.clock.advance(CLOSE_TIMEOUT)
+        self.pump()
+        self.assertEqual(len(self.world.clients.one.lost), 1)
+        self.assertEqual(len(raw.lost), 1)
+
+    def test_unanswered_close(self) -> None:
+        for role in ("client", "server"):
+            world = self.world = World()
+            raw = world.open_server() if role == "client" else world.open_client()
+            upper = world.clients.one if role == "client" else world.servers.one
+            upper.stream.loseConnection()
+            world.pipe.pump()
+            world.clock.advance(CLOSE_TIMEOUT - 0.1)
+            world.pipe.pump()
+            self.assertEqual((raw.lost, upper.lost), ([], []))
+            world.clock.advance(0.2)
+            world.pipe.pump()
+            self.assertEqual(len(raw.lost), 1)
+            self.ended(upper, ConnectionClosed)
+
+    def test_close_within_a_message(self) -> None:
+        """The end of a message that was being received does not disturb the closing, nor does a ping before the answer."""
+        answer = frame(0x89, b"ping", KEY) + frame(0x88, struct.pack(">H", 1000), KEY)
+        for beginning, rest in (
+            (frame(0x82, b"half", KEY)[:-2], frame(0x82, b"half", KEY)[-2:]),
+            (frame(0x82, b"half", KEY)[:3], frame(0x82, b"half", KEY)[3:]),
+            (frame(0x02, b"one", KEY), frame(0x80, b"two", KEY)),
+        ):
+            world = self.world = World()
+            raw = world.open_client()
+            raw.send(beginning)
+            world.pipe.pump()
+            before = bytes(world.servers.one.received)
+            world.servers.one.stream.loseConnection()
+            raw.send(rest + answer)
+            world.pipe.pump()
+            self.assertEqual(bytes(world.servers.one.received), before)
+            self.ended(world.servers.one)
+
+    def test_broken_link(self) -> None:
+        client, server = self.both()
+        client.stream.write(b"lost")
+        self.world.pipe.break_link()
+        self.ended(client, ConnectionClosed)
+        self.ended(server, ConnectionClosed)
+        client.stream.write(b"nobody listens")
+        client.stream.loseConnection()
+        client.stream.ping()
+
+    def test_end_without_close(self) -> None:
+        """A peer that closes the connection but not the WebSocket was not in order."""
+        raw: Any = self.world.open_client()
+        raw.transport.loseConnection()
+        self.pump()
+        self.ended(self.world.servers.one, ConnectionClosed)
+
+    def test_abort(self) -> None:
+        client, server = self.both()
+        client.stream.write(b"lost")
+        client.stream.abortConnection()
+        self.pump()
+        self.ended(client, ConnectionClosed)
+        self.ended(server, ConnectionClosed)
+        self.assertEqual(bytes(server.received), b"")
+
+    def test_end_from_above(self) -> None:
+        """Of frames that were read together, those behind the one at which the upper protocol gave up do not come."""
+        for method in ("abortConnection", "loseConnection"):
+            world = self.world = World()
+            raw = world.open_client()
+            world.servers.one.lose_at = method
+            raw.send(frame(0x82, b"one", KEY) + frame(0x82, b"two", KEY) + frame(0x89, b"", KEY))
+            world.pipe.pump()
+            self.assertEqual(bytes(world.servers.one.received), b"one")
+            raw.send(frame(0x88, struct.pack(">H", 1000), KEY))
+            world.pipe.pump()
+            self.ended(world.servers.one, ConnectionClosed if method == "abortConnection" else ConnectionDone)
+
+    # -- backpressure
+
+    def test_backpressure(self) -> None:
+        """A reader that pauses pauses the writer's producer, and nothing is lost."""
+        client, server = self.both()
+        server.stream.registerProducer(server, True)
+        client.stream.pauseProducing()
+        server.stream.write(bytes(HIGH_WATER + 1))
+        self.pump()
+        self.assertEqual(server.producing, ["pause"])
+        self.assertEqual(bytes(client.received), b"")
+        client.stream.resumeProducing()
+        self.pump()
+        self.assertEqual(server.producing, ["pause", "resume"])
+        self.assertEqual(len(client.received), HIGH_WATER + 1)
+        server.stream.unregisterProducer()
+        self.assertIsNone(self.world.pipe.server.producer)
+
+    def test_close_with_a_producer(self) -> None:
+        """A producer still registered does not keep the connection open."""
+        client, server = self.both()
+        client.stream.registerProducer(client, True)
+        client.stream.loseConnection()
+        self.pump()
+        self.ended(client)
+        self.ended(server)
+
+
+class PlainStreamTests(FastStreamTests):
+    """The same with autobahn's own way of reading and writing messages."""
+
+    fast = False
+
+
+class FastDetailTests(SynchronousTestCase):
+    """What only our own way of reading frames does."""
+
+    def setUp(self) -> None:
+        self.patch(websocket, "FAST", True)
+
+    def test_as_it_comes(self) -> None:
+        """The payload of half a frame is delivered before the other half is there."""
+        world = World()
+        raw = world.open_client()
+        data = frame(0x82, bytes(range(200)), KEY)
+        raw.send(data[:50])
+        world.pipe.pump()
+        self.assertEqual(bytes(world.servers.one.received), bytes(range(42)))
+        raw.send(data[50:])
+        world.pipe.pump()
+        self.assertEqual(bytes(world.servers.one.received), bytes(range(200)))
+
+    def test_message_inside_a_message(self) -> None:
+        """A message is continued before another begins (RFC 6455 5.4): the second is not delivered."""
+        for first in (0x82, 0x02, 0x81):
+            world = World()
+            raw = world.open_client()
+            raw.send(frame(0x02, b"one", KEY) + frame(first, b"two", KEY) + frame(0x80, b"three", KEY))
+            world.pipe.pump()
+            self.assertEqual(bytes(world.servers.one.received), b"one")
+            self.assertEqual(close_code(frames(raw.take())), 1002)
+            world.clock.advance(CLOSE_TIMEOUT)
+            world.pipe.pump()
+            self.assertEqual(len(world.servers.one.lost), 1)
+
+    def test_plain_after_fast(self) -> None:
+        """Both ways of writing give the same bytes, mask aside."""
+        sent = []
+        for fast in (True, False):
+            self.patch(websocket, "FAST", fast)
+            world = World()
+            raw = world.open_client()
+            for size in (1, 125, 126, 65535, 65536):
+                world.servers.one.stream.write(bytes(size))
+            world.pipe.pump()
+            sent.append(raw.take())
+        self.assertEqual(sent[0], sent[1])
+
+
+class MaskTests(SynchronousTestCase):
+    @settings(deadline=None, max_examples=60)
+    @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
+    def test_mask(self, data: bytes, key: bytes) -> None:
+        """Masking is exclusive or with the key, over and over; the fallback does the same."""
+        self.assertEqual(websocket.mask(data, key), xor(data, key))
+        self.assertEqual(websocket._autobahn_mask(data, key), xor(data, key))
+
+    def test_long(self) -> None:
+        data = os.urandom(70001)
+        self.assertEqual(websocket.mask(data, KEY), xor(data, KEY))
+        self.assertEqual(websocket._autobahn_mask(data, KEY), xor(data, KEY))
