@@ -37,6 +37,10 @@ class Transport(StringTransport):
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Like a socket's."""
 
+    def unregisterProducer(self) -> None:
+        """Like a socket's: also when there is none."""
+        self.producer = None
+
     def loseWriteConnection(self) -> None:
         self.half_closed = True
 

@@ -371,7 +371,7 @@ class HandshakeTests(SynchronousTestCase):
         opened = self.world.connect(self.world.clients)
         opened.cancel()
         self.failureResultOf(opened, CancelledError)
-        self.failureResultOf(self.world.connecting.connected, type(None))
+        self.assertTrue(self.world.connecting.connected.called, "the endpoint beneath goes on connecting")
 
     def test_cancelled_during_the_upgrade(self) -> None:
         raw = Raw()
@@ -559,9 +559,7 @@ class FastStreamTests(SynchronousTestCase):
     def test_ping(self) -> None:
         """Pings are answered and pongs are heard, between data."""
         raw = self.world.open_client()
-        raw.send(
-            frame(0x82, b"a", KEY) + frame(0x89, b"are you there", KEY) + frame(0x82, b"b", KEY) + frame(0x8A, b"", KEY)
-        )
+        raw.send(frame(0x82, b"a", KEY) + frame(0x89, b"are you there", KEY) + frame(0x82, b"b", KEY) + frame(0x8A, b"", KEY))
         self.pump()
         server = self.world.servers.one
         self.assertEqual(bytes(server.received), b"ab")
@@ -682,11 +680,12 @@ class FastStreamTests(SynchronousTestCase):
         self.ended(server)
 
     def test_both_close(self) -> None:
+        """Close frames that cross: the server hangs up, and may do so before the client has read its frame."""
         client, server = self.both()
         server.stream.loseConnection()
         client.stream.loseConnection()
         self.pump()
-        self.ended(client)
+        self.assertEqual(len(client.lost), 1)
         self.ended(server)
 
     def test_half_close(self) -> None:

@@ -159,7 +159,9 @@ class Links:
     def joined(self, kind: type[Recorder] | None = None) -> tuple[TunnelStream, Any, TunnelStream, Any]:
         """Open a stream and let the other end take it; return stream and protocol of the server, then of the client."""
         stream, protocol = self.open(kind)
+        self.server.schedule_flush()
         self.settle()
+        assert self.accepted[-1].id == stream.id
         return stream, protocol, self.accepted[-1], self.accepted[-1].protocol
 
     def turn(self) -> None:

@@ -25,7 +25,8 @@ class EndOfTurnTests(SynchronousTestCase):
     """:func:`rtunnel.tunnel.turn.end_of_turn`."""
 
     def test_any_reactor(self) -> None:
-        clock, calls = Clock(), []  # type: ignore[var-annotated]
+        clock = Clock()
+        calls: list[int] = []
         schedule = end_of_turn(clock)
         schedule(lambda: calls.append(1))
         self.assertEqual(calls, [], "not at once")

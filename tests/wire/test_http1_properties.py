@@ -225,6 +225,11 @@ def attempt(read: Callable[..., T], *arguments: bytes) -> T | None:
         return None
 
 
+def mostly(good: list[bytes], bad: list[bytes]) -> st.SearchStrategy[bytes]:
+    """Ten good ones for each bad one, so that most heads have at most one fault."""
+    return st.integers(0, 10).flatmap(lambda draw: st.sampled_from(good if draw < 10 else bad))
+
+
 def any_case(names: list[bytes]) -> st.SearchStrategy[bytes]:
     return st.sampled_from(names).flatmap(lambda name: st.sampled_from([name, name.lower(), name.upper(), name.swapcase()]))
 
@@ -285,15 +290,13 @@ good_lines = st.sampled_from(
     ]
 )
 framings = st.sampled_from([b""] * 2 + [b"Content-Length: 5\r\n", b"content-length: 0\r\n", b"Transfer-Encoding: chunked\r\n"])
-hosts = st.sampled_from([b"Host: example.org\r\n"] * 6 + [b"host:a\r\n", b"HOST: a:80 \r\n", b"Host: [::1]\r\n", b""])
-methods = st.sampled_from([b"GET"] * 4 + [b"POST", b"HEAD", b"OPTIONS", b"M-SEARCH", b"CONNECT", b"FOO", b"get", b""])
-targets = st.sampled_from(
-    [b"/"] * 4 + [b"/a?b=c", b"*", b"http://b.org:80?c", b"HTTPS://b", b"http://u@b/", b"x", b"/#", b"", b"a:80"]
-)
-versions = st.sampled_from([b"HTTP/1.1"] * 6 + [b"HTTP/1.0"] * 2 + [b"HTTP/2.0", b"HTTP/1.2", b"http/1.1"])
+hosts = mostly([b"Host: example.org\r\n", b"host:a\r\n", b"HOST: a:80 \r\n", b"Host: [::1]\r\n"], [b"", b"Host: a b\r\n"])
+methods = mostly([b"GET", b"POST", b"HEAD", b"OPTIONS", b"M-SEARCH"], [b"CONNECT", b"FOO", b"get", b""])
+targets = mostly([b"/", b"/a?b=c", b"//a", b"http://b.org:80?c", b"HTTPS://b"], [b"*", b"http://u@b/", b"x", b"/#", b"", b"a:80"])
+versions = mostly([b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0"], [b"HTTP/2.0", b"HTTP/1.2", b"http/1.1"])
 request_lines = st.builds(lambda *parts: b"%b %b %b\r\n" % parts, methods, targets, versions)
-statuses = st.sampled_from([b"200"] * 6 + [b"100", b"101", b"204", b"304", b"404", b"500", b"999", b"099", b"20"])
-reasons = st.sampled_from([b" OK"] * 4 + [b"", b" ", b" Not \t\xe4 Found", b"OK", b" \x01"])
+statuses = mostly([b"200", b"100", b"101", b"204", b"304", b"404", b"500", b"999"], [b"099", b"20"])
+reasons = mostly([b" OK", b"", b" ", b" Not \t\xe4 Found"], [b"OK", b" \x01"])
 status_lines = st.builds(lambda *parts: b"%b %b%b\r\n" % parts, versions, statuses, reasons)
 breaks = st.sampled_from(
     [
@@ -345,13 +348,13 @@ response_heads = heads_of(status_lines, st.just(b""))
 
 
 class AgreementTests(SynchronousTestCase):
-    @settings(deadline=None, max_examples=1000)
+    @settings(deadline=None, max_examples=500)
     @given(request_heads)
     def test_on_requests(self, head: bytes) -> None:
         ours = attempt(parse_request, head)
         self.assertEqual(attributes(ours) if ours else None, attempt(plain_request, head))
 
-    @settings(deadline=None, max_examples=1000)
+    @settings(deadline=None, max_examples=500)
     @given(response_heads, st.sampled_from([b"GET", b"HEAD", b"POST"]))
     def test_on_responses(self, head: bytes, method: bytes) -> None:
         ours = attempt(parse_response, head, method)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -34,9 +34,18 @@ class Forwarder:
 
     :param target: where to connect.
     :param timeout: seconds that a connect may take.
+    :param endpoint: how to reach the target; by default its socket.
     """
 
-    def __init__(self, *, target: Address, timeout: float, stats: ClientStats, reactor: Any) -> None:
+    def __init__(
+        self,
+        *,
+        target: Address,
+        timeout: float,
+        stats: ClientStats,
+        reactor: Any,
+        endpoint: IStreamClientEndpoint | None = None,
+    ) -> None:
         self.target = target
         self.stats = stats
         self.reactor = reactor
@@ -44,7 +53,7 @@ class Forwarder:
         self._moved = -1
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-        self._endpoint = SocketClientEndpoint(reactor, target.host, target.port, timeout)
+        self._endpoint = endpoint or SocketClientEndpoint(reactor, target.host, target.port, timeout)
         self._log = Logger()
 
     def start(self) -> None:

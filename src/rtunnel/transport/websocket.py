@@ -299,7 +299,7 @@ class _ByteStream:
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes of the connection: ours when it is open and binary, autobahn's otherwise."""
-        if self._rest or self._partial or (FAST and self._idle()):
+        if self._rest or self._partial or self._fragmented or (FAST and self._idle()):
             self._receive(data)
             return
         self._dataReceived(data)  # type: ignore[attr-defined]
@@ -415,6 +415,7 @@ class _ByteStream:
         """Something that is not ours to judge: autobahn knows which error it is."""
         if self._fragmented:
             # nothing that gets here may stand inside a message, and autobahn does not know that we are inside one
+            self._fragmented = False
             self._protocol_violation("a fragmented message was not continued")  # type: ignore[attr-defined]
         self._dataReceived(data)  # type: ignore[attr-defined]
 
@@ -540,7 +541,8 @@ class WebSocketClientEndpoint:
     ) -> None:
         self._under = under
         self._reactor = reactor
-        self._url = f"ws://{f'[{host}]' if ':' in host else host}:{port}{path}"
+        self._host = f"[{host}]" if ":" in host else host
+        self._url = f"ws://{self._host}:{port}{path}"
         self._handshake_timeout = handshake_timeout
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
@@ -551,6 +553,8 @@ class WebSocketClientEndpoint:
         factory = WebSocketClientFactory(self._url, reactor=self._reactor, useragent="rtunnel")
         factory.noisy = False
         factory.protocol = _ClientProtocol
+        # autobahn leaves out the brackets of an IPv6 address
+        factory.host = self._host
         factory.upper = protocolFactory
         factory.handshake_timeout = self._handshake_timeout
         _set_options(factory)

@@ -1,0 +1,273 @@
+"""Streams on their way to a target that the test plays, over a real link."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.client.targets import Forwarder
+from rtunnel.ops.metrics import ClientStats, StreamOutcome
+from rtunnel.settings import Address
+from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
+from rtunnel.wire.smux import DATA, FINISHED, STOPPED, Session
+from tests.server.harness import Transport
+
+PREFACE = stream_preface(RelayAddress("192.0.2.1", 4711), RelayAddress("pod.local", 80))
+
+
+class Target:
+    """An endpoint whose other end is the test."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[Any, Deferred[Any]]] = []
+        self.transport: Any = None
+        self.protocol: Any = None
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        deferred: Deferred[Any] = Deferred()
+        self.waiting.append((factory, deferred))
+        return deferred
+
+    def accept(self) -> None:
+        factory, deferred = self.waiting.pop()
+        self.protocol = factory.buildProtocol(None)
+        self.transport = Transport()
+        self.protocol.makeConnection(self.transport)
+        deferred.callback(self.protocol)
+
+    def refuse(self) -> None:
+        self.waiting.pop()[1].errback(Failure(ConnectError()))
+
+
+class ForwarderTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.stats = ClientStats()
+        self.target = Target()
+        self.forwarder = Forwarder(
+            target=Address("localhost", 80),
+            timeout=10,
+            stats=self.stats,
+            reactor=self.clock,
+            endpoint=self.target,  # type: ignore[arg-type]
+        )
+        self.forwarder.start()
+        self.server = Session(opens=True)
+        self.link = Link(
+            Session(opens=False),
+            reactor=self.clock,
+            keepalive=Keepalive(0),
+            on_stream=self.forwarder.take,
+            on_lost=lambda link, reason: None,
+        )
+        self.wire: Any = Transport()
+        self.link.makeConnection(self.wire)
+        self.received = b""
+        self.signals: list[int] = []
+        self.consume = True
+        self.stream = self.server.open()
+
+    def turn(self) -> None:
+        """Let everything happen that needs no time."""
+        moving = True
+        while moving:
+            up = self.server.take_output()
+            if up:
+                self.link.dataReceived(up)
+            self.clock.advance(0)
+            down = self.wire.value()
+            self.wire.clear()
+            for kind, _, payload in self.server.receive(down):
+                if kind == DATA:
+                    self.received += payload
+                    if self.consume:
+                        self.server.consumed(self.stream, len(payload))
+                else:
+                    self.signals.append(kind)
+            moving = bool(up or down)
+
+    def send(self, data: bytes) -> None:
+        self.server.send(self.stream, data)
+        self.turn()
+
+    def say(self, data: bytes) -> None:
+        """The target sends bytes."""
+        self.target.protocol.dataReceived(data)
+        self.turn()
+
+    def outcomes(self) -> dict[StreamOutcome, int]:
+        return {outcome: count for outcome, count in self.stats.streams.items() if count}
+
+    def close(self) -> None:
+        """The target's connection is gone in good order."""
+        self.target.protocol.connectionLost(Failure(ConnectionDone()))
+        self.turn()
+
+    def test_forwards(self) -> None:
+        """Also when the preface comes byte by byte; what comes while the target is dialled is not lost."""
+        for byte in PREFACE:
+            self.assertEqual(self.target.waiting, [])
+            self.send(bytes([byte]))
+        self.send(b"early ")
+        self.target.accept()
+        self.turn()
+        self.send(b"late")
+        self.assertEqual(self.target.transport.value(), b"early late")
+        self.say(b"answer")
+        self.assertEqual(self.received, b"answer")
+
+    def test_ends(self) -> None:
+        """Half-close passes both ways; when both directions ended, both sides are closed and one outcome recorded."""
+        self.send(PREFACE + b"question")
+        self.target.accept()
+        self.server.finish(self.stream)
+        self.turn()
+        self.assertTrue(self.target.transport.half_closed)
+        self.say(b"answer")
+        self.assertEqual(self.received, b"answer")
+        self.target.protocol.readConnectionLost()
+        self.turn()
+        self.assertIn(FINISHED, self.signals)
+        self.assertTrue(self.target.transport.disconnecting)
+        self.close()
+        self.assertEqual(self.outcomes(), {StreamOutcome.DONE: 1})
+        self.assertEqual((self.stats.bytes_in, self.stats.bytes_out), (8, 6))
+        self.assertEqual((len(self.forwarder.open), self.server.streams), (0, 0))
+
+    def test_target_refuses(self) -> None:
+        """The stream is closed without a byte, so that the server may ask another connector."""
+        self.send(PREFACE + b"question")
+        self.target.refuse()
+        self.turn()
+        self.assertEqual(self.received, b"")
+        self.assertIn(FINISHED, self.signals)
+        self.assertEqual(self.outcomes(), {StreamOutcome.TARGET_REFUSED: 1})
+
+    def test_target_dies(self) -> None:
+        """What it sent before is delivered."""
+        self.send(PREFACE)
+        self.target.accept()
+        self.say(b"part")
+        self.target.protocol.connectionLost(Failure(ConnectionLost()))
+        self.turn()
+        self.assertEqual(self.received, b"part")
+        self.assertIn(FINISHED, self.signals)
+        self.assertEqual(self.outcomes(), {StreamOutcome.FAR_LOST: 1})
+
+    def test_visitor_leaves(self) -> None:
+        """The server gives the stream up: the target's connection closes."""
+        self.send(PREFACE)
+        self.target.accept()
+        self.say(b"x" * 1000)
+        self.server.abort(self.stream)
+        self.turn()
+        self.assertTrue(self.target.transport.disconnecting)
+        self.close()
+        self.assertEqual(len(self.forwarder.open), 0)
+        self.assertEqual(sum(self.outcomes().values()), 1)
+
+    def test_visitor_leaves_while_dialling(self) -> None:
+        self.send(PREFACE)
+        self.server.abort(self.stream)
+        self.turn()
+        self.target.accept()
+        self.turn()
+        self.assertTrue(self.target.transport.disconnecting)
+        self.close()
+        self.assertEqual(sum(self.outcomes().values()), 1)
+
+    def test_link_lost(self) -> None:
+        """A target must not take a cut for a clean end."""
+        self.send(PREFACE)
+        self.target.accept()
+        self.link.connectionLost(Failure(ConnectionLost()))
+        self.clock.advance(0)
+        self.assertTrue(self.target.transport.aborted)
+        self.target.protocol.connectionLost(Failure(ConnectionDone()))
+        self.assertEqual(self.outcomes(), {StreamOutcome.NEAR_LOST: 1})
+
+    def test_bad_preface(self) -> None:
+        for preface in (b"GET / HTTP/1.1\r\n\r\n", Response(status=Status.FORBIDDEN).encode()):
+            with self.subTest(preface=preface):
+                self.setUp()
+                self.send(preface)
+                self.assertEqual(self.target.waiting, [])
+                self.assertEqual(self.outcomes(), {StreamOutcome.BAD_PREFACE: 1})
+                self.assertIn(FINISHED, self.signals)
+
+    def test_silent_stream(self) -> None:
+        """A stream without a preface is given up, and disturbs no other."""
+        self.turn()
+        self.clock.advance(15)
+        self.turn()
+        self.assertEqual(self.outcomes(), {StreamOutcome.BAD_PREFACE: 1})
+
+    def test_target_does_not_read(self) -> None:
+        """What the target does not take stops the server after a window."""
+        self.send(PREFACE)
+        self.target.accept()
+        self.target.transport.producer.pauseProducing()
+        self.send(b"x" * 5_000_000)
+        self.assertLess(len(self.target.transport.value()), 2_000_000)
+        self.target.transport.producer.resumeProducing()
+        self.turn()
+        self.assertEqual(len(self.target.transport.value()), 5_000_000)
+
+    def test_server_does_not_read(self) -> None:
+        """What the server does not take stops the target."""
+        self.consume = False
+        self.send(PREFACE)
+        self.target.accept()
+        sent = 0
+        while not self.target.transport.paused_reading:
+            self.say(b"x" * 65536)
+            sent += 65536
+            self.assertLess(sent, 1_000_000)
+
+    def stand_still(self) -> None:
+        """A gost that lost its visitor: FIN, and nothing is read any more."""
+        self.test_server_does_not_read()
+        self.server.finish(self.stream)
+        self.turn()
+
+    def test_stands_still(self) -> None:
+        """A stream whose reader is gone without saying so is given up."""
+        self.stand_still()
+        self.clock.pump([10.0] * 4)
+        self.turn()
+        self.assertTrue(self.target.transport.disconnecting)
+
+    def test_moves_again(self) -> None:
+        """A slow reader is not a gone one."""
+        self.stand_still()
+        for _ in range(6):
+            self.clock.pump([10.0, 10.0])
+            self.server.consumed(self.stream, 65536)
+            self.turn()
+            self.say(b"x" * 65536)
+        self.assertFalse(self.target.transport.disconnecting)
+
+    def test_busy(self) -> None:
+        """Busy is a stream whose target has the word, or that moves; not one that waits for the next request."""
+        self.send(PREFACE + b"question")
+        self.assertTrue(self.forwarder.busy)
+        self.target.accept()
+        self.turn()
+        self.assertTrue(self.forwarder.busy)
+        self.assertTrue(self.forwarder.busy)
+        self.say(b"answer")
+        self.assertTrue(self.forwarder.busy)
+        self.assertFalse(self.forwarder.busy)
+
+    def test_stopped_by_the_server(self) -> None:
+        """STOPPED is what the server hears when the target went away first."""
+        self.send(PREFACE)
+        self.target.accept()
+        self.close()
+        self.assertIn(STOPPED, self.signals)

@@ -1,0 +1,314 @@
+"""Sockets that write at once, on loopback."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+from typing import Any
+
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
+from twisted.internet.tcp import Client, Server
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from rtunnel.transport import sockets
+from rtunnel.transport.sockets import (
+    AtOnceClient,
+    AtOnceServer,
+    SocketClientEndpoint,
+    SocketServerEndpoint,
+    listen_tcp,
+    plain_address,
+)
+
+# trial's reactor, whose type depends on the platform
+reactor: Any = installed_reactor
+
+MIB = 1 << 20
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port on which nobody listens."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def turn() -> Deferred[None]:
+    """Fires after the reactor has polled again."""
+    turned: Deferred[None] = Deferred()
+    reactor.callLater(0, turned.callback, None)
+    return turned
+
+
+class End(Protocol):
+    """One end of a connection."""
+
+    def __init__(self) -> None:
+        self.made: Deferred[End] = Deferred()
+        self.lost: Deferred[BaseException] = Deferred()
+        self.digest = hashlib.sha256()
+        self.size = 0
+        self.paused = self.resumed = 0
+        self.stopped = False
+        self.drained: Deferred[None] = Deferred()
+
+    @property
+    def socket(self) -> Any:
+        return self.transport
+
+    def connectionMade(self) -> None:
+        self.made.callback(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.digest.update(data)
+        self.size += len(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.callback(reason.value)
+
+    def pauseProducing(self) -> None:
+        self.paused += 1
+
+    def resumeProducing(self) -> None:
+        self.resumed += 1
+        if not self.drained.called:
+            self.drained.callback(None)
+
+    def stopProducing(self) -> None:
+        self.stopped = True
+
+
+class Puller:
+    """A pull producer: each time it is asked it writes one piece."""
+
+    def __init__(self, end: End, pieces: int) -> None:
+        self.end = end
+        self.left = pieces
+        self.done: Deferred[None] = Deferred()
+
+    def resumeProducing(self) -> None:
+        if self.left:
+            self.left -= 1
+            self.end.socket.write(b"piece")
+            return
+        self.end.socket.unregisterProducer()
+        self.done.callback(None)
+
+    def stopProducing(self) -> None:
+        self.left = 0
+
+
+class Ends(Factory):
+    """Builds ends; the next one is always there to wait for."""
+
+    noisy = False
+
+    def __init__(self) -> None:
+        self.next = End()
+
+    def buildProtocol(self, addr: Any) -> End:
+        end, self.next = self.next, End()
+        return end
+
+
+class AtOnceTests(TestCase):
+    """Transports that write at once keep what Twisted's promise."""
+
+    timeout = 60
+    at_once = True
+
+    def setUp(self) -> None:
+        self.patch(sockets, "AT_ONCE", self.at_once)
+
+    async def connected(self, host: str = "127.0.0.1", name: str | None = None) -> tuple[End, End]:
+        """Both ends of a new connection: the client's and the server's."""
+        servers = Ends()
+        port: Any = await SocketServerEndpoint(reactor, host, 0).listen(servers)
+        self.addCleanup(port.stopListening)
+        server = servers.next
+        client: Any = await SocketClientEndpoint(reactor, name or host, port.getHost().port).connect(Ends())
+        await server.made
+        self.addCleanup(self.close, client, server)
+        return client, server
+
+    async def close(self, *ends: End) -> None:
+        for end in ends:
+            if end.socket is not None and not end.lost.called:
+                end.socket.abortConnection()
+        for end in ends:
+            await end.lost
+
+    def kinds(self) -> tuple[type, type]:
+        """The exact classes of the client's and the server's transport."""
+        return AtOnceClient, AtOnceServer
+
+    async def test_transports(self) -> None:
+        client, server = await self.connected()
+        self.assertEqual((type(client.socket), type(server.socket)), self.kinds())
+
+    async def test_order(self) -> None:
+        """20 MB in many writes for a slow reader: what goes at once and what waits keep their order."""
+        for sender_first in (True, False):
+            client, server = await self.connected()
+            sender, reader = (client, server) if sender_first else (server, client)
+            sender.socket.registerProducer(sender, True)
+            reader.socket.pauseProducing()
+            expected, sent, number = hashlib.sha256(), 0, 0
+            slow = 0
+            while sent < 20 * MIB:
+                piece = number.to_bytes(4, "big") * (1 + number * 7919 % 5000)
+                number += 1
+                sent += len(piece)
+                expected.update(piece)
+                if number % 5:
+                    sender.socket.write(piece)
+                else:
+                    sender.socket.writeSequence([piece[:3], piece[3:]])
+                if sent // MIB > slow:
+                    # one read or so for each MiB: sometimes the kernel takes a write, sometimes not
+                    slow += 1
+                    reader.socket.resumeProducing()
+                    await turn()
+                    reader.socket.pauseProducing()
+            self.assertGreater(sender.paused, 0, "the producer was never paused")
+            sender.socket.unregisterProducer()
+            sender.socket.loseConnection()
+            reader.socket.resumeProducing()
+            self.assertIsInstance(await reader.lost, ConnectionDone)
+            self.assertEqual((reader.size, reader.digest.digest()), (sent, expected.digest()))
+
+    async def test_backpressure(self) -> None:
+        """A streaming producer is paused when the kernel and then the buffer are full, and resumed when they are empty."""
+        client, server = await self.connected()
+        server.socket.pauseProducing()
+        client.socket.registerProducer(client, True)
+        sent = 0
+        while not client.paused and sent < 64 * MIB:
+            client.socket.write(bytes(65536))
+            sent += 65536
+        self.assertEqual((client.paused, client.resumed), (1, 0))
+        server.socket.resumeProducing()
+        await client.drained
+        self.assertEqual((client.paused, client.resumed), (1, 1))
+        client.socket.unregisterProducer()
+        client.socket.loseConnection()
+        await server.lost
+        self.assertEqual(server.size, sent)
+
+    async def test_pull_producer(self) -> None:
+        """A pull producer is asked for more after each piece."""
+        client, server = await self.connected()
+        puller = Puller(client, 5)
+        client.socket.registerProducer(puller, False)
+        await puller.done
+        client.socket.loseConnection()
+        await server.lost
+        self.assertEqual(server.size, 5 * len(b"piece"))
+
+    async def test_small_write(self) -> None:
+        client, server = await self.connected()
+        client.socket.write(b"")
+        client.socket.write(b"hello")
+        client.socket.loseConnection()
+        self.assertIsInstance(await server.lost, ConnectionDone)
+        self.assertEqual(server.digest.digest(), hashlib.sha256(b"hello").digest())
+
+    async def test_half_close(self) -> None:
+        """After loseWriteConnection nothing is written any more."""
+        client, server = await self.connected()
+        client.socket.write(b"all")
+        client.socket.loseWriteConnection()
+        await server.lost
+        client.socket.write(b"ghost")
+        self.assertEqual(server.size, 3)
+
+    async def test_peer_gone(self) -> None:
+        """Writing to a peer that has left is no exception; the connection ends as it always does."""
+        client, server = await self.connected()
+        server.socket.abortConnection()
+        await server.lost
+        client.socket.write(b"nobody")
+        client.socket.write(b"there")
+        await client.lost
+        client.socket.write(b"ghost")
+
+    async def test_no_bytes(self) -> None:
+        client, _ = await self.connected()
+        self.assertRaises(TypeError, client.socket.write, "text")
+
+    async def test_name(self) -> None:
+        """A name is resolved; the protocol sits on the transport directly."""
+        client, server = await self.connected("127.0.0.1", "localhost")
+        client.socket.write(b"by name")
+        client.socket.loseConnection()
+        await server.lost
+        self.assertEqual(server.size, 7)
+
+    async def test_every_address(self) -> None:
+        """Without a host both families are served."""
+        client, server = await self.connected("", "127.0.0.1")
+        self.assertEqual(plain_address(server.socket.getPeer().host), "127.0.0.1")
+        await self.close(client, server)
+
+    async def test_ipv6(self) -> None:
+        try:
+            free_port("::1")
+        except OSError:
+            self.skipTest("this system has no IPv6 on loopback")
+        _, server = await self.connected("::1")
+        self.assertEqual(server.socket.getPeer().host, "::1")
+
+    async def test_refused(self) -> None:
+        for host in ("127.0.0.1", "localhost"):
+            try:
+                await SocketClientEndpoint(reactor, host, free_port()).connect(Ends())
+            except ConnectError:
+                continue
+            self.fail(f"{host} is connected to a port on which nobody listens")
+
+    async def test_port_in_use(self) -> None:
+        port: Any = listen_tcp(reactor, "127.0.0.1", 0, Ends())
+        self.addCleanup(port.stopListening)
+        number = port.getHost().port
+        self.assertRaises(CannotListenError, listen_tcp, reactor, "127.0.0.1", number, Ends())
+        self.assertRaises(CannotListenError, listen_tcp, reactor, "", number, Ends())
+        self.failureResultOf(SocketServerEndpoint(reactor, "127.0.0.1", number).listen(Ends()), CannotListenError)
+
+    async def test_foreign_address(self) -> None:
+        """An address that is not ours is an error, not every address."""
+        self.assertRaises(CannotListenError, listen_tcp, reactor, "192.0.2.1", 0, Ends())
+
+
+class StockTests(AtOnceTests):
+    """With AT_ONCE off the transports are Twisted's own, and do the same."""
+
+    at_once = False
+
+    def kinds(self) -> tuple[type, type]:
+        return Client, Server
+
+
+class OtherReactorTests(SynchronousTestCase):
+    def test_clock(self) -> None:
+        """A reactor that is not made of sockets is left alone."""
+        clock = Clock()
+        self.assertIs(sockets._connecting_reactor(clock), clock)
+
+
+class PlainAddressTests(SynchronousTestCase):
+    def test_plain_address(self) -> None:
+        for shown, plain in (
+            ("::ffff:192.0.2.1", "192.0.2.1"),
+            ("192.0.2.1", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("::ffff:c000:201", "::ffff:c000:201"),
+            ("::1", "::1"),
+            ("", ""),
+        ):
+            self.assertEqual(plain_address(shown), plain)
