@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from autobahn.twisted.websocket import WebSocketClientProtocol, WebSocketServerProtocol
 from twisted.internet import abstract, endpoints, reactor, tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -227,7 +227,7 @@ class TwistedSocketTests(SynchronousTestCase):
 
     def test_connector(self) -> None:
         """``Connector._makeTransport`` makes the Client, of these attributes."""
-        connector: Any = tcp.Connector("127.0.0.1", 1, Factory(), 30, None, reactor)
+        connector: Any = tcp.Connector("127.0.0.1", 1, ClientFactory(), 30, None, reactor)
         for name in ("host", "port", "bindAddress", "reactor"):
             self.assertTrue(hasattr(connector, name), f"twisted: tcp.Connector.{name} is gone")
         self.assertIn(

@@ -51,7 +51,7 @@ class End(Protocol):
 
     def __init__(self) -> None:
         self.made: Deferred[End] = Deferred()
-        self.lost: Deferred[BaseException] = Deferred()
+        self.lost: Deferred[Any] = Deferred()
         self.digest = hashlib.sha256()
         self.size = 0
         self.paused = self.resumed = 0

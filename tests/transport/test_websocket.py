@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionRefusedError
+from twisted.internet.error import ConnectionClosed, ConnectionDone, NoRouteError
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -321,6 +321,13 @@ class HandshakeTests(SynchronousTestCase):
             answer = f"HTTP/1.1 {status} Because\r\nContent-Length: 4\r\n\r\nno\r\n".encode()
             self.assertEqual(self.refused(answer).status, status)
 
+    def test_answer_in_another_encoding(self) -> None:
+        """Header values may be of any bytes (RFC 9110 5.5)."""
+        error = self.refused("HTTP/1.1 502 Bad Gateway\r\nVia: caf\u00e9\r\n\r\n".encode("latin-1"))
+        self.assertEqual(error.status, 502)
+        error = self.refused("HTTP/1.1 101 caf\u00e9\r\n\r\n".encode("latin-1"))
+        self.assertIsNone(error.status)
+
     def test_no_answer(self) -> None:
         self.assertIsNone(self.refused(b"", close=True).status)
 
@@ -338,8 +345,8 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_endpoint_beneath_fails(self) -> None:
         opened = self.world.connect(self.world.clients)
-        self.world.connecting.connected.errback(ConnectionRefusedError())
-        self.failureResultOf(opened, ConnectionRefusedError)
+        self.world.connecting.connected.errback(NoRouteError())
+        self.failureResultOf(opened, NoRouteError)
 
     def test_client_waits_so_long(self) -> None:
         raw = Raw()

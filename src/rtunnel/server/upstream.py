@@ -95,12 +95,7 @@ class UpstreamPool:
     def take(self, host: str) -> Upstream | None:
         """Take the free stream of a host that was used last."""
         free = self._free.get(host)
-        if not free:
-            return None
-        upstream = free.pop()
-        if not free:
-            del self._free[host]
-        return upstream
+        return free.pop() if free else None
 
     def open(self, host: str) -> Upstream:
         """Open a stream for a host.
@@ -111,10 +106,10 @@ class UpstreamPool:
 
     def put(self, upstream: Upstream) -> None:
         """Keep a free stream."""
-        free = self._free.setdefault(upstream.host, [])
+        free = self._free.get(upstream.host)
+        if free is None:
+            free = self._free[upstream.host] = []
         if not self._idle or len(free) >= MAX_IDLE:
-            if not free:
-                del self._free[upstream.host]
             upstream.discard()
             return
         upstream.idle_since = 0.0
@@ -125,12 +120,12 @@ class UpstreamPool:
         free = self._free.get(upstream.host)
         if free and upstream in free:
             free.remove(upstream)
-            if not free:
-                del self._free[upstream.host]
 
     def sweep(self, now: float) -> None:
         """Close what was free for too long, counted from the first sweep that saw it free."""
-        for free in list(self._free.values()):
+        for host, free in list(self._free.items()):
+            if not free:
+                del self._free[host]
             for upstream in list(free):
                 if not upstream.idle_since:
                     upstream.idle_since = now

@@ -5,8 +5,8 @@ a turn of latency for each small message. Here ``write`` tries the socket first 
 not take; order, backpressure and errors stay as they are.
 
 The listening port and the client connector are Twisted's own with another transport class. The details relied on
-(``dataBuffer``, ``_tempDataLen``, ``streamingProducer``, ``Port.transport``, ``Connector._makeTransport``) are named in a test; with
-:data:`AT_ONCE` off, or on a reactor that is not made of sockets, everything is stock Twisted.
+(``dataBuffer``, ``_tempDataLen``, ``streamingProducer``, ``Port.transport``, ``Connector._makeTransport``) are named in a test;
+with :data:`AT_ONCE` off, or on a reactor that is not made of sockets, everything is stock Twisted.
 """
 
 from __future__ import annotations

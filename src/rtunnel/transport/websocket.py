@@ -448,6 +448,14 @@ class _ClientProtocol(_ByteStream, WebSocketClientProtocol):  # type: ignore[mis
     def build_upper(self) -> Any:
         return self.factory.upper.buildProtocol(self.transport.getPeer())
 
+    def processHandshake(self) -> None:
+        """Read the answer; autobahn's own log trips over one that is not UTF-8."""
+        try:
+            super().processHandshake()
+        except UnicodeDecodeError:
+            self.http_status_line = self.data.partition(b"\r\n")[0].decode("latin-1")
+            self.failHandshake("the answer is not UTF-8")
+
     def opened(self, upper: Any) -> None:
         waiting, self.factory.waiting = self.factory.waiting, None
         if waiting is not None:

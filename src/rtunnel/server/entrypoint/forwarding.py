@@ -39,15 +39,20 @@ class Forwarding:
         self.trusted = bool(trusted) and _within(peer, trusted)
         self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
 
-    def fields(self, authority: bytes, said: dict[bytes, bytes] | None, request_id: bytes) -> bytes:
+    def fields(self, authority: bytes, said: dict[bytes, bytes] | None) -> tuple[bytes, bytes]:
         """Write the fields, as header lines.
 
         :param authority: the Host of the request.
         :param said: what the visitor said in these fields.
-        :param request_id: from :meth:`request_id`.
+        :returns: the request's id and the lines.
         """
         if said is None:
-            return b"%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 rtunnel\r\n" % (self._before_host, authority, request_id)
+            request_id = b"%b%016x" % (_process, next(_serial))
+            return request_id, b"%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 rtunnel\r\n" % (self._before_host, authority, request_id)
+        request_id = self._request_id(said)
+        return request_id, self._continued(authority, said, request_id)
+
+    def _continued(self, authority: bytes, said: dict[bytes, bytes], request_id: bytes) -> bytes:
         # Via is a chain that anybody may lengthen and nobody may shorten
         via = said.get(b"via")
         via = via + b", " + VIA if via else VIA
@@ -62,9 +67,9 @@ class Forwarding:
             via,
         )
 
-    def request_id(self, said: dict[bytes, bytes] | None) -> bytes:
+    def _request_id(self, said: dict[bytes, bytes]) -> bytes:
         """The id of a request: a trusted proxy's own, if it is a sound one, else a new one."""
-        if said is not None and self.trusted:
+        if self.trusted:
             given = said.get(b"x-request-id", b"")
             if _sound_id(given):
                 return given

@@ -275,10 +275,10 @@ class HttpVisitor(Protocol):
         forwarding = self._forwarding
         if forwarding is None:
             forwarding = self._meet()
-        request_id = forwarding.request_id(head.forwarded)
+        request_id, lines = forwarding.fields(head.authority, head.forwarded)
         self._state = BUSY
         exchange = self._exchange = Exchange(self, entrypoint, head, request_id)
-        exchange.start(forwarding.fields(head.authority, head.forwarded, request_id))
+        exchange.start(lines)
         return data[end:]
 
     def _head_begun(self) -> None:
