@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from typing import Any, TypeVar
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
@@ -82,7 +83,7 @@ def values(fields: Fields, name: bytes) -> list[bytes]:
 
 
 def joined(fields: Fields, name: bytes) -> bytes:
-    return b", ".join(values(fields, name)).rstrip(b" ")
+    return b", ".join(filter(None, values(fields, name)))
 
 
 def listed(fields: Fields, name: bytes) -> list[bytes]:
@@ -116,7 +117,10 @@ def plain_host(authority: bytes) -> str:
         raise Refused
     host = match[1].decode().lower()
     if host.startswith("["):
-        return host[1:-1]
+        try:
+            return str(IPv6Address(host[1:-1])) and host[1:-1]
+        except ValueError:
+            raise Refused from None
     host = host.removesuffix(".")
     if not host or "" in host.split("."):
         raise Refused
@@ -160,7 +164,7 @@ def plain_request(head: bytes) -> dict[str, Any]:
     if values(fields, b"content-length"):
         passing.append((b"Content-Length", b"%d" % body))
     if minor == b"1" and values(fields, b"expect"):
-        passing.append((b"Expect", b", ".join(values(fields, b"expect"))))
+        passing.append((b"Expect", joined(fields, b"expect")))
     return {
         "method": method,
         "target": target,

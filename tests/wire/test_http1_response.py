@@ -161,6 +161,7 @@ class BadTests(Case):
             self.refused(whole[:size])
         self.refused(whole + whole)
         self.refused(whole + b"body")
+        self.refused(response(b"Content-Length: 4") + b"body")
         self.refused(b"\r\n" + whole)
 
     def test_reasons_tell_the_fault(self) -> None:
@@ -275,6 +276,9 @@ class UpgradeTests(Case):
     def test_only_a_101_upgrades(self) -> None:
         head = parsed(b"Connection: upgrade", b"Upgrade: h2c", b"Content-Length: 0", begin=b"HTTP/1.1 426 Upgrade Required")
         self.assertEqual((head.upgrade, head.keep_alive), (b"", True))
+        for lines in ((b"Upgrade: h2,h2c",), (b"Upgrade: h2,h2c", b"Connection: Upgrade, Keep-Alive")):
+            head = parsed(*lines, b"Content-Length: 5")
+            self.assertEqual((head.upgrade, head.keep_alive, head.body), (b"", True, 5))
 
 
 class WriteTests(Case):

@@ -122,7 +122,7 @@ def pick_special(pieces: Pieces) -> tuple[bytes, Special]:
 def _combined(name: bytes, value: bytes, another: bytes) -> bytes:
     if name in _ONCE:
         raise HeadError(400, "Host twice" if name == b"host" else "Content-Length twice")
-    return value.rstrip(b" \t") + b", " + another
+    return b", ".join(filter(None, (value.rstrip(b" \t"), another.rstrip(b" \t"))))
 
 
 def members(value: bytes) -> list[bytes]:
