@@ -8,23 +8,22 @@ from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from rtunnel.client.targets import Forwarder
 from rtunnel.ops.metrics import ClientStats
 from rtunnel.settings import ConnectorSettings
 from rtunnel.transport.sockets import SocketClientEndpoint
 from rtunnel.transport.websocket import WebSocketClientEndpoint
+from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import (
     Command,
     Network,
     RelayAddress,
-    RelayError,
     Request,
     Response,
     Status,
@@ -138,7 +137,7 @@ class JoiningConnector:
     def _try(self) -> None:
         self._timer = None
         self._stats.attempts += 1
-        self._attempt = attempt = self._endpoint.connect(_JoinFactory(self))
+        self._attempt = attempt = self._endpoint.connect(_JoinFactory(self, self._reactor))
         attempt.addCallbacks(self._connected, self._connect_failed)
 
     def _connected(self, joining: Joining) -> None:
@@ -157,14 +156,15 @@ class JoiningConnector:
         self._log.warn(
             "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
             tunnel=str(self.settings.tunnel),
-            server=self._server,
+            server=self.server,
             what=what,
             wait=f"{wait:.1f}",
         )
         self._timer = self._reactor.callLater(wait, self._try)
 
     @property
-    def _server(self) -> str:
+    def server(self) -> str:
+        """The server's address, for logs."""
         return f"{self.settings.server.host}:{self.settings.server.port}"
 
     # -- called by the joining protocol
@@ -178,7 +178,7 @@ class JoiningConnector:
             "joined tunnel {tunnel} at {server} as connector {connector} with weight {weight}, "
             "endpoint {endpoint}, target {target}",
             tunnel=str(self.settings.tunnel),
-            server=self._server,
+            server=self.server,
             connector=str(connector),
             weight=self.settings.weight,
             endpoint=endpoint,
@@ -205,28 +205,25 @@ class _JoinFactory(Factory):
 
     noisy = False
 
-    def __init__(self, connector: JoiningConnector) -> None:
+    def __init__(self, connector: JoiningConnector, reactor: Any) -> None:
         self._connector = connector
+        self._reactor = reactor
 
     def buildProtocol(self, addr: Any) -> Joining:
-        return Joining(self._connector)
+        return Joining(self._connector, self._reactor)
 
 
-@implementer(IHalfCloseableProtocol)
-class Joining(Protocol):
-    """One attempt: asks to BIND, then passes everything to the link."""
+class Joining(Handshake[Response]):
+    """One attempt: asks to BIND, reads the answer, then is the link."""
 
-    transport: Any
-
-    def __init__(self, connector: JoiningConnector) -> None:
+    def __init__(self, connector: JoiningConnector, reactor: Any) -> None:
+        super().__init__(take_response, seconds=connector.settings.handshake_timeout, reactor=reactor)
         self._connector = connector
         self._settings = connector.settings
-        self._buffer = b""
-        self._link: Link | None = None
         self._reason = ""
-        self._timer: Any = None
 
     def connectionMade(self) -> None:
+        super().connectionMade()
         settings = self._settings
         host = self.transport.getHost()
         request = Request(
@@ -239,36 +236,24 @@ class Joining(Protocol):
             ),
             tunnel=TunnelFeature(settings.tunnel, weight=settings.weight),
         )
-        self._timer = self._connector._reactor.callLater(settings.handshake_timeout, self._expired)
         self.transport.write(request.encode())
 
-    def dataReceived(self, data: bytes) -> None:
-        if self._link is not None:
-            self._link.dataReceived(data)
-            return
-        if self._reason:
-            return
-        self._buffer += data
-        try:
-            taken = take_response(self._buffer)
-        except RelayError as error:
-            self._fail(f"the server's answer is malformed ({error.reason})")
-            return
-        if taken is None:
-            return
-        response, used = taken
-        rest, self._buffer = self._buffer[used:], b""
-        if response.status is not Status.OK:
-            self._fail(f"the server refused: {response.status.words} (status {int(response.status)})")
-            return
-        self._join(response)
-        if rest:
-            self.dataReceived(rest)
+    def received(self, message: Response) -> None:
+        if message.status is Status.OK:
+            self._join(message)
+        else:
+            self._fail(f"the server refused: {message.status.words} (status {int(message.status)})")
+
+    def malformed(self, reason: str) -> None:
+        self._fail(f"the server's answer is malformed ({reason})")
+
+    def expired(self) -> None:
+        self._fail("the server did not answer in time")
+        self.transport.abortConnection()
 
     def _join(self, response: Response) -> None:
-        self._settle()
         mux = self._settings.mux
-        self._link = Link(
+        link = Link(
             Session(
                 opens=False,
                 version=mux.version,
@@ -276,25 +261,25 @@ class Joining(Protocol):
                 frame_size=mux.frame_size,
                 receive_buffer=mux.receive_buffer,
             ),
-            reactor=self._connector._reactor,
+            reactor=self._reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
             on_stream=self._connector.forwarder.take,
             on_lost=self._link_lost,
-            peer=self._connector._server,
+            peer=self._connector.server,
         )
-        self._link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        self.become(link)
         endpoint = response.addresses[0].host if response.addresses else ""
         self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
 
     def drain(self) -> None:
         """Ask the server for no more streams."""
-        if self._link is not None:
-            self._link.leave()
+        if self.link is not None:
+            self.link.leave()
 
     def leave(self) -> None:
         """Close in good order."""
-        if self._link is not None:
-            self._link.close("the client stops")
+        if self.link is not None:
+            self.link.close("the client stops")
         else:
             self._fail("the client stops")
 
@@ -303,41 +288,15 @@ class Joining(Protocol):
         self.transport.abortConnection()
 
     def _fail(self, reason: str) -> None:
-        self._settle()
+        self.settle()
         self._reason = self._reason or reason
         self.transport.loseConnection()
-
-    def _expired(self) -> None:
-        self._timer = None
-        self._fail("the server did not answer in time")
-        self.transport.abortConnection()
-
-    def _settle(self) -> None:
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
 
     def _link_lost(self, link: Link, reason: str) -> None:
         self._reason = self._reason or reason
 
-    def heard(self) -> None:
-        """A pong."""
-        if self._link is not None:
-            self._link.heard()
-
-    def readConnectionLost(self) -> None:
-        if self._link is not None:
-            self._link.readConnectionLost()
-        else:
-            self._fail("the server closed the connection")
-
-    def writeConnectionLost(self) -> None:
-        """Never asked for."""
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._settle()
-        if self._link is not None:
-            self._link.connectionLost(reason)
+        super().connectionLost(reason)
         self._connector.link_down(self._reason or _reason(reason))
 
 

@@ -6,24 +6,20 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from rtunnel.ops.metrics import ServerStats
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.transport.sockets import plain_address
+from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import (
-    MAX_MESSAGE,
     Command,
     RelayAddress,
-    RelayError,
     Request,
     Response,
     Status,
@@ -74,50 +70,37 @@ class TunnelListener(Factory):
             link.close(reason)
 
 
-@implementer(IHalfCloseableProtocol)
-class Admission(Protocol):
-    """One connection to the tunnel listener: reads the relay request, then passes everything to the link it became."""
+class Admission(Handshake[Request]):
+    """One connection to the tunnel listener: reads the relay request, then is the link of a connector."""
 
-    transport: Any
+    _connector: Connector[UpstreamPool]
 
     def __init__(self, listener: TunnelListener) -> None:
+        super().__init__(take_request, seconds=listener.settings.handshake_timeout, reactor=listener.reactor)
         self._listener = listener
-        self._buffer = b""
-        self._link: Link | None = None
-        self._timer: Any = None
         self._peer = ""
         self._log = Logger()
 
     def connectionMade(self) -> None:
+        super().connectionMade()
         address = self.transport.getPeer()
-        host = plain_address(getattr(address, "host", "?"))
-        self._peer = f"{host}:{getattr(address, 'port', '?')}"
-        listener = self._listener
-        listener.admissions.add(self)
-        self._timer = listener.reactor.callLater(listener.settings.handshake_timeout, self._expired)
+        self._peer = f"{plain_address(getattr(address, 'host', '?'))}:{getattr(address, 'port', '?')}"
+        self._listener.admissions.add(self)
 
-    def dataReceived(self, data: bytes) -> None:
-        if self._link is not None:
-            self._link.dataReceived(data)
-            return
-        if self._timer is None:
-            # refused; what still comes is of no interest
-            return
-        self._buffer += data
-        try:
-            taken = take_request(self._buffer)
-        except RelayError as error:
-            self._refuse(Status.BAD_REQUEST, error.reason)
-            return
-        if taken is None:
-            if len(self._buffer) > MAX_MESSAGE:
-                self._refuse(Status.BAD_REQUEST, "the request is too long")
-            return
-        request, used = taken
-        rest, self._buffer = self._buffer[used:], b""
-        self._admit(request)
-        if rest:
-            self.dataReceived(rest)
+    def received(self, message: Request) -> None:
+        self._admit(message)
+
+    def malformed(self, reason: str) -> None:
+        self._refuse(Status.BAD_REQUEST, reason)
+
+    def expired(self) -> None:
+        self._log.info("refused {peer}: no request came in time", peer=self._peer)
+        self.settle()
+        self.transport.abortConnection()
+
+    def settle(self) -> None:
+        super().settle()
+        self._listener.admissions.discard(self)
 
     def _admit(self, request: Request) -> None:
         if request.command is not Command.BIND:
@@ -141,7 +124,6 @@ class Admission(Protocol):
             tunnel=TunnelFeature(connector_id, weight=tunnel.weight),
         )
         self.transport.write(answer.encode())
-        self._settle()
         mux = listener.settings.mux
         link = Link(
             Session(
@@ -164,11 +146,10 @@ class Admission(Protocol):
             idle=http.pool_idle if http.pool else 0,
         )
         self._connector = Connector(id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer)
-        self._link = link
         listener.links.add(link)
         listener.stats.links_total += 1
         listener.stats.links_open += 1
-        link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        self.become(link)
         listener.registry.add(self._connector)
         self._log.info(
             "connector {connector} joined tunnel {tunnel} with weight {weight} from {peer}",
@@ -200,42 +181,11 @@ class Admission(Protocol):
     def _refuse(self, status: Status, reason: str) -> None:
         """Say no, with the status that gost's clients know, and close."""
         self._log.info("refused {peer}: {reason}", peer=self._peer, reason=reason)
-        self._settle()
+        self.settle()
         self.transport.write(Response(status=status).encode())
         self.transport.loseConnection()
 
     def refuse_quietly(self) -> None:
         """Close before anything was asked (the server stops)."""
-        self._settle()
+        self.settle()
         self.transport.loseConnection()
-
-    def _settle(self) -> None:
-        """The handshake is over, one way or the other."""
-        self._listener.admissions.discard(self)
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = None
-
-    def _expired(self) -> None:
-        self._log.info("refused {peer}: no request came in time", peer=self._peer)
-        self._settle()
-        self.transport.abortConnection()
-
-    def heard(self) -> None:
-        """A pong."""
-        if self._link is not None:
-            self._link.heard()
-
-    def readConnectionLost(self) -> None:
-        if self._link is not None:
-            self._link.readConnectionLost()
-        else:
-            self.transport.loseConnection()
-
-    def writeConnectionLost(self) -> None:
-        """Never asked for."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._settle()
-        if self._link is not None:
-            self._link.connectionLost(reason)

@@ -1,0 +1,110 @@
+"""What comes before a link on the same connection: one relay message, in time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rtunnel.tunnel.link import Link
+from rtunnel.wire.relay import MAX_MESSAGE, RelayError
+
+__all__ = ["Handshake"]
+
+M = TypeVar("M")
+
+
+@implementer(IHalfCloseableProtocol)
+class Handshake(Protocol, Generic[M]):
+    """The Protocol of a connection until it became a link; from then on it only passes everything to the link.
+
+    A subclass says what follows from the message (:meth:`received`), from none (:meth:`expired`), and from what is no message
+    (:meth:`malformed`). Each of them ends the handshake, with :meth:`become` or :meth:`settle`; what comes after that is for the
+    link, or dropped.
+
+    :param take: takes the message off the beginning of the bytes, None while it is not whole.
+    :param seconds: how long the message may take.
+    """
+
+    transport: Any
+
+    def __init__(self, take: Callable[[bytes], tuple[M, int] | None], *, seconds: float, reactor: Any) -> None:
+        self.link: Link | None = None
+        self._take = take
+        self._seconds = seconds
+        self._reactor = reactor
+        self._timer: Any = None
+        self._buffer = b""
+
+    def received(self, message: M) -> None:
+        """The message is here."""
+        raise NotImplementedError
+
+    def malformed(self, reason: str) -> None:
+        """What came is not the message."""
+        raise NotImplementedError
+
+    def expired(self) -> None:
+        """The message did not come in time."""
+        raise NotImplementedError
+
+    def become(self, link: Link) -> None:
+        """The connection is a link from here on."""
+        self.settle()
+        self.link = link
+        link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+
+    def settle(self) -> None:
+        """The handshake is over, one way or the other."""
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def connectionMade(self) -> None:
+        self._timer = self._reactor.callLater(self._seconds, self.expired)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.link is not None:
+            self.link.dataReceived(data)
+        elif self._timer is not None:
+            self._buffer += data
+            self._take_message()
+
+    def _take_message(self) -> None:
+        try:
+            taken = self._take(self._buffer)
+        except RelayError as error:
+            self.malformed(error.reason)
+            return
+        if taken is None:
+            if len(self._buffer) > MAX_MESSAGE:
+                self.malformed("the message is too long")
+            return
+        message, used = taken
+        rest, self._buffer = self._buffer[used:], b""
+        self.received(message)
+        if rest:
+            self.dataReceived(rest)
+
+    def heard(self) -> None:
+        """A pong."""
+        if self.link is not None:
+            self.link.heard()
+
+    def readConnectionLost(self) -> None:
+        if self.link is not None:
+            self.link.readConnectionLost()
+        else:
+            self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.settle()
+        if self.link is not None:
+            self.link.connectionLost(reason)
