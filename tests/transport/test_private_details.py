@@ -275,6 +275,17 @@ class TwistedReactorTests(SynchronousTestCase):
         self.addCleanup(created.removeAll)
         self.assertIsInstance(created._selectables, dict, "twisted: EPollReactor._selectables is no dict by descriptor")
 
+    def test_disconnect_selectable(self) -> None:
+        """``_disconnectSelectable`` ends a descriptor whose doRead returned a reason; ``EPOLLIN`` alone means to read only."""
+        from twisted.internet import epollreactor
+
+        self.assertTrue(epollreactor.EPOLLIN, "twisted: twisted.internet.epollreactor.EPOLLIN is gone")
+        self.assertEqual(
+            list(inspect.signature(epollreactor.EPollReactor._disconnectSelectable).parameters)[:4],
+            ["self", "selectable", "why", "isRead"],
+            "twisted: EPollReactor._disconnectSelectable takes other arguments",
+        )
+
     def test_errors_are_caught(self) -> None:
         """``_doReadOrWrite`` logs what a selectable raises: doPoll need not catch it."""
         from twisted.internet.epollreactor import EPollReactor

@@ -44,7 +44,7 @@ class FlushTests(SynchronousTestCase):
             stream.write(b"head")
             stream.writeSequence([b"bo", b"dy"])
             stream.loseWriteConnection()
-        self.assertEqual(transport.writes, [])
+        self.assertEqual((transport.writes, len(clock.getDelayedCalls())), ([], 1))
         clock.advance(0)
         self.assertEqual(len(transport.writes), 1)
         self.assertEqual(len(transport.writes[0]), 20 * (8 + 12 + 12 + 8))
@@ -318,6 +318,8 @@ class EndTests(SynchronousTestCase):
         self.assertEnded(links, ours[1], ours[3])
         links.server.drop("long gone")
         links.server.close("long gone")
+        links.server.connectionLost()
+        self.assertEqual(links.lost["server"], ["enough"])
 
     def test_protocol_error(self) -> None:
         links = Links()
@@ -328,11 +330,10 @@ class EndTests(SynchronousTestCase):
         self.assertEnded(links, ours[1], ours[3])
 
     def test_nothing_is_heard_after_a_protocol_error(self) -> None:
-        link, transport, _, _ = alone(opens=False)
-        link.dataReceived(b"\2\7\0\0\3\0\0\0")
-        self.assertTrue(transport.aborted)
-        link.dataReceived(b"\2\0\0\0\3\0\0\0")
-        self.assertEqual(link.streams, {})
+        links = Links()
+        links.client.dataReceived(b"\2\7\0\0\3\0\0\0")
+        links.client.dataReceived(b"\2\0\0\0\3\0\0\0")
+        self.assertEqual(links.accepted, [])
 
     def test_ids_run_out(self) -> None:
         links = Links()

@@ -275,6 +275,21 @@ class LossTests(SpliceCase):
         self.settle()
         self.assertOver((FAR_LOST, 0, 11))
 
+    def test_target_lost_while_the_visitor_is_behind(self) -> None:
+        assert self.far is not None
+        self.visitor.transport.pauseProducing()
+        source = Source(self.target.transport, bytes(500_000))
+        self.settle(source)
+        self.assertFalse(self.far.client.reading)
+        self.far.break_link()
+        self.visitor.transport.resumeProducing()
+        self.settle()
+        self.assertEqual(len(self.visitor.received), self.splice.far.received)
+        self.assertEqual(self.visitor.calls[-1], "read lost")
+        self.visitor.transport.loseConnection()
+        self.settle()
+        self.assertOver((FAR_LOST, 0, self.splice.far.received))
+
     def test_links_broken(self) -> None:
         for number, (outcome, left) in enumerate(((NEAR_LOST, ConnectionLost), (FAR_LOST, None))):
             self.begin()
@@ -445,6 +460,20 @@ class StreamTests(SynchronousTestCase):
         self.settle(source)
         self.assertEqual(len(self.target.received), 8 << 20)
 
+    def test_the_end_comes_while_the_target_is_behind(self) -> None:
+        self.target.transport.pauseProducing()
+        self.stream.write(bytes(70_000))
+        self.settle()
+        self.stream.loseWriteConnection()
+        self.settle()
+        self.assertTrue(self.splice.near.read_ended, "nothing was held any more")
+        self.target.transport.resumeProducing()
+        self.settle()
+        self.assertEqual((len(self.target.received), self.target.calls[-1]), (70_000, "read lost"))
+        self.target.transport.loseConnection()
+        self.settle()
+        self.assertOver((DONE, 70_000, 0))
+
     def test_the_link_is_lost(self) -> None:
         self.stream.write(b"half an upl")
         self.settle()
@@ -524,8 +553,8 @@ class AnyCourseTests(SpliceCase):
         self.settle()
         for protocol in (self.visitor, self.target):
             if not protocol.lost:
-                # one that waits for nothing any more
-                protocol.transport.loseConnection()
+                # one that waits for ever: for the other side, or, closing itself, for a splice that closes and reads no more
+                protocol.transport.abortConnection()
         self.settle()
         ((outcome, up, down),) = self.ends
         self.assertOver((outcome, self.splice.near.received, self.splice.far.received))

@@ -300,6 +300,19 @@ class PauseTests(SynchronousTestCase):
             self.links.settle()
             self.assertEqual((theirs.calls, ours.calls), (["lost"], ["read lost", "lost"]))
 
+    def test_ended_inside_a_call_while_more_is_held(self) -> None:
+        for end in (TunnelStream.loseConnection, TunnelStream.abortConnection):
+            near, _, far, theirs = self.links.joined()
+            theirs.on_data = lambda data, end=end, far=far: end(far)
+            far.pauseProducing()
+            near.write(b"one")
+            near.write(b"two")
+            near.loseWriteConnection()
+            self.links.settle()
+            far.resumeProducing()
+            self.links.settle()
+            self.assertEqual(theirs.calls, ["data", "lost"])
+
     def test_an_error_while_held_is_delivered_ends_the_stream_and_goes_no_further(self) -> None:
         def fault(data: bytes) -> None:
             raise ZeroDivisionError
@@ -408,13 +421,13 @@ class BackpressureTests(SynchronousTestCase):
         near, _, far, _ = links.joined()
         far.pauseProducing()
         stalled = Source(near, bytes(8 << 20))
-        links.settle(stalled)
         other, _, _, theirs = links.joined()
         busy = Source(other, bytes(4 << 20))
         most = 0
         while busy.rest:
-            # both are read from the same link, which is behind again and again
+            # the link is behind again and again, and each time both are paused and resumed with it
             busy.push()
+            links.turn()
             stalled.push()
             links.turn()
             links.pipe.pump(max_bytes=READ_SIZE)
@@ -459,8 +472,9 @@ class BackpressureTests(SynchronousTestCase):
         links.settle(first)
         self.assertTrue(first.paused)
         near.unregisterProducer()
-        second = Source(near, bytes(100))
+        second = Source(near, bytes(1 << 20))
         links.settle(second)
+        self.assertEqual(second.calls, ["pause"])
         far.resumeProducing()
         links.settle(second)
         self.assertEqual((second.rest, second.paused), (b"", False))

@@ -189,13 +189,8 @@ class TunnelStream:
                 self._held = deque()
             self._held.append(data)
             return
-        self._delivering = True
-        try:
-            self.protocol.dataReceived(data)
-        finally:
-            self._delivering = False
+        self.protocol.dataReceived(data)
         self.link.session.consumed(self.id, len(data))
-        self._go_on()
 
     def peer_finished(self) -> None:
         """The peer sends no more."""
@@ -247,11 +242,6 @@ class TunnelStream:
         """Ask a pull producer, which writes when it is asked, for more."""
         if self._producer is not None and not self._streaming and not self._producer_paused:
             self._producer.resumeProducing()
-
-    def _go_on(self) -> None:
-        """Deliver what was held in a call of the protocol that has since resumed."""
-        if self._held is not None and not self._paused:
-            self._deliver_held()
 
     def _deliver_held(self) -> None:
         held = self._held
