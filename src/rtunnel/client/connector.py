@@ -318,4 +318,4 @@ def _endpoint(settings: ConnectorSettings, reactor: Any) -> IStreamClientEndpoin
 
 def _reason(failure: Failure) -> str:
     """A failure in one line."""
-    return " ".join(str(failure.value).split()) or type(failure.value).__name__
+    return " ".join(str(failure.value).split()).rstrip(".") or type(failure.value).__name__
