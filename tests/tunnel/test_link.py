@@ -395,6 +395,12 @@ class KeepaliveTests(SynchronousTestCase):
         self.assertEqual(len(ours[1].lost), 1)
         self.assertEqual(links.clock.getDelayedCalls(), [])
 
+    def test_none_after_the_end(self) -> None:
+        links = Links(keepalive=Keepalive(10, 30))
+        links.pipe.break_link()
+        links.settle()
+        self.assertEqual(links.clock.getDelayedCalls(), [])
+
     def test_any_byte_is_a_sign_of_life(self) -> None:
         links = Links(keepalive=Keepalive(10, 30))
         for _ in range(20):
