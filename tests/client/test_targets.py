@@ -160,6 +160,20 @@ class ForwarderTests(SynchronousTestCase):
         self.assertIn(FINISHED, self.signals)
         self.assertEqual(self.outcomes(), {StreamOutcome.FAR_LOST: 1})
 
+    def test_target_dies_while_the_server_is_behind(self) -> None:
+        """What waits for credit is delivered as well: Twisted stops the producer of a connection that is lost."""
+        self.consume = False
+        self.send(PREFACE)
+        self.target.accept()
+        self.say(b"x" * 400_000)
+        self.assertLess(len(self.received), 300_000)
+        self.target.transport.producer.stopProducing()
+        self.target.protocol.connectionLost(Failure(ConnectionLost()))
+        self.turn()
+        self.server.consumed(self.stream, len(self.received))
+        self.turn()
+        self.assertEqual(len(self.received), 400_000)
+
     def test_visitor_leaves(self) -> None:
         """The server gives the stream up: the target's connection closes."""
         self.send(PREFACE)

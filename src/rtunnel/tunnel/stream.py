@@ -177,8 +177,8 @@ class TunnelStream:
             self.link.guard(self, self._deliver_held)
 
     def stopProducing(self) -> None:
-        """The consumer is gone."""
-        self.abortConnection()
+        """The consumer is gone: nothing more is delivered, but what was written is still worth sending."""
+        self.loseConnection()
 
     # -- called by the link
 
