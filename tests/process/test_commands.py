@@ -18,7 +18,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 import rtunnel
-from tests.support.processes import PATIENCE, Process, free_port, listening, wait_until
+from tests.support.processes import PATIENCE, Process, free_port, hearing_hang_ups, listening, wait_until
 from tests.support.services import NamedService
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
@@ -201,7 +201,8 @@ class SignalTests(TestCase):
         self.addCleanup(folder.cleanup)
         pidfile, logfile = Path(folder.name, "pid"), Path(folder.name, "log")
         argv = (*DAEMON, f"--pidfile={pidfile}", f"--logfile={logfile}", "rtunnel")
-        ended = run((*argv, *server(self.listen, self.entrypoint)), cwd=folder.name)
+        with hearing_hang_ups():
+            ended = run((*argv, *server(self.listen, self.entrypoint)), cwd=folder.name)
         self.assertEqual((ended.stdout, ended.stderr, ended.returncode), ("", "", 0))
         pid = int(pidfile.read_text())
         try:

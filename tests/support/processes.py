@@ -10,11 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import SkipTest
 
-__all__ = ["Nginx", "Process", "free_port", "gost", "needed", "rtunnel", "wait_until"]
+__all__ = ["Nginx", "Process", "free_port", "gost", "hearing_hang_ups", "needed", "rtunnel", "wait_until"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
@@ -55,20 +56,31 @@ def needed(program: str) -> str:
     return path
 
 
+@contextmanager
+def hearing_hang_ups() -> Iterator[None]:
+    """Start children within it that hear SIGHUP, also when the tests run under nohup, which passes on that it is ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 class Process:
     """A child process whose output is kept; use as a context manager or end it with :meth:`stop`."""
 
     def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None) -> None:
         self.argv = list(argv)
         self._output = tempfile.NamedTemporaryFile(prefix="rtunnel-test-", suffix=".log")  # noqa: SIM115
-        self._process = subprocess.Popen(
-            self.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=self._output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-            cwd=cwd or tempfile.gettempdir(),
-        )
+        with hearing_hang_ups():
+            self._process = subprocess.Popen(
+                self.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
+                cwd=cwd or tempfile.gettempdir(),
+            )
 
     @property
     def pid(self) -> int:
