@@ -52,7 +52,6 @@ class Exchange:
         "_failed",
         "_held",
         "_keep",
-        "_minor",
         "_replay",
         "_replay_size",
         "_request_id",

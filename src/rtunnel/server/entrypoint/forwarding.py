@@ -47,7 +47,7 @@ class Forwarding:
         :returns: the request's id and the lines.
         """
         if said is None:
-            request_id = b"%b%016x" % (_process, next(_serial))
+            request_id = new_request_id()
             return request_id, b"%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 rtunnel\r\n" % (self._before_host, authority, request_id)
         request_id = self._request_id(said)
         return request_id, self._continued(authority, said, request_id)

@@ -56,8 +56,7 @@ class HttpEntrypoint(Factory):
         stats: ServerStats,
     ) -> None:
         self.settings = settings
-        self.limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
-        self.reader = RequestReader(self.limits)
+        self.reader = RequestReader(HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count))
         self.table = table
         self.registry = registry
         self.deadlines = deadlines
