@@ -1,0 +1,31 @@
+"""What the user can ask for: one model for gost's URLs, plain options and the environment.
+
+The classes are plain frozen values; making one checks it. Nothing here opens a file, resolves a name or knows where a value
+came from: a check that fails raises :class:`SettingsError` with the *field's* name as its key, and whoever read the value
+(:mod:`rtunnel.options`) says the same again with the name and the text that the user typed.
+
+All times are seconds, all sizes bytes.
+"""
+
+from __future__ import annotations
+
+from rtunnel.settings.address import Address
+from rtunnel.settings.checks import SettingsError
+from rtunnel.settings.client import ClientSettings, ConnectorSettings, Credentials
+from rtunnel.settings.http import HttpSettings
+from rtunnel.settings.mux import MuxSettings
+from rtunnel.settings.server import ListenerSettings, ServerSettings
+from rtunnel.settings.transports import TRANSPORTS
+
+__all__ = [
+    "TRANSPORTS",
+    "Address",
+    "ClientSettings",
+    "ConnectorSettings",
+    "Credentials",
+    "HttpSettings",
+    "ListenerSettings",
+    "MuxSettings",
+    "ServerSettings",
+    "SettingsError",
+]

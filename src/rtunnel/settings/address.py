@@ -1,0 +1,39 @@
+"""Hosts and ports."""
+
+from __future__ import annotations
+
+import attrs
+
+from rtunnel.settings.checks import check, header_value, whole
+
+__all__ = ["CONNECTABLE", "Address"]
+
+
+@attrs.frozen
+class Address:
+    """A host and a port.
+
+    :ivar host: a name or an IP address without brackets; ``""`` is every interface (targets: ``localhost``).
+    :ivar port: 0 to 65535; what 0 means is said where the address is used.
+    """
+
+    host: str = attrs.field(
+        validator=check(lambda host: header_value(host) and not set(host) & set('/?#@[]"'), "is not a host name or IP address")
+    )
+    port: int = attrs.field(validator=whole(0, 65535, "a port"))
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def meets(self, other: Address) -> bool:
+        """Whether listening on both would fail: the same port on interfaces that overlap. Port 0 meets nobody."""
+        if not self.port or self.port != other.port:
+            return False
+        mine, theirs = self.host.lower(), other.host.lower()
+        return mine == theirs or mine in _EVERYWHERE or theirs in _EVERYWHERE
+
+
+_EVERYWHERE = frozenset(("", "0.0.0.0", "::"))
+
+
+CONNECTABLE = check(lambda address: address.port > 0, "has no port to connect to; write HOST:PORT")

@@ -1,0 +1,89 @@
+"""What settings are checked with: the one error, and validators that raise it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+__all__ = ["DAY", "PATH", "SettingsError", "Validator", "check", "header_value", "seconds", "whole"]
+
+_SHOWN = 120  # characters of a value that an error repeats
+
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+class SettingsError(Exception):
+    """Something that was asked for cannot be had.
+
+    :param key: the name of the setting as the user knows it.
+    :param value: what was given, or ``None`` when nothing was given or it is a secret.
+    :param mend: what is wrong and what to write instead.
+    """
+
+    def __init__(self, key: str, value: str | None, mend: str) -> None:
+        super().__init__(key, value, mend)
+        self.key = key
+        self.value = value
+        self.mend = mend
+
+    def about(self, key: str, value: str | None) -> SettingsError:
+        """The same complaint with the name and the text that the user typed."""
+        return SettingsError(key, value, self.mend)
+
+    def __str__(self) -> str:
+        subject = plain(self.key)
+        if self.value is not None:
+            subject += f' "{plain(self.value)}"'
+        return f"{subject}: {plain(self.mend, None)}"
+
+
+def plain(text: str, limit: int | None = _SHOWN) -> str:
+    """Text on one line, whatever it holds."""
+    if limit is not None and len(text) > limit:
+        text = text[: limit - 3] + "..."
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+
+
+def check(test: Callable[[Any], bool], mend: str) -> Validator:
+    """A validator for what passes a test.
+
+    :param mend: what is wrong with anything else, and what to write instead.
+    """
+
+    def validate(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not test(value):
+            raise SettingsError(attribute.name, str(value), mend)
+
+    return validate
+
+
+def whole(low: int, high: int, what: str = "a whole number") -> Validator:
+    """A validator for whole numbers between two bounds."""
+    return check(
+        lambda value: isinstance(value, int) and not isinstance(value, bool) and low <= value <= high,
+        f"must be {what} from {low} to {high}",
+    )
+
+
+def seconds(low: float, high: float, zero: str | None = None) -> Validator:
+    """A time between two bounds; *zero* says what 0 means where it is allowed as well."""
+    return check(
+        lambda value: isinstance(value, int | float) and (low <= value <= high or (zero is not None and value == 0)),
+        f"must be a time from {low:g}s to {high:g}s" + (f", or 0 for {zero}" if zero else ""),
+    )
+
+
+def header_value(text: str) -> bool:
+    """Whether the text can stand in a request line or header without changing its meaning (visible ASCII)."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+DAY = 86400.0
+
+
+PATH = check(
+    lambda path: path.startswith("/") and header_value(path) and not set(path) & set("?#"),
+    'must be a path that begins with "/", without spaces, "?" and "#", e.g. /proxy',
+)

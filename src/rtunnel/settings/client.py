@@ -1,0 +1,88 @@
+"""What a client process does."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import attrs
+
+from rtunnel.settings.address import CONNECTABLE, Address
+from rtunnel.settings.checks import DAY, PATH, SettingsError, check, header_value, seconds, whole
+from rtunnel.settings.mux import MuxSettings
+from rtunnel.settings.transports import TRANSPORTS
+
+__all__ = ["ClientSettings", "ConnectorSettings", "Credentials"]
+
+
+@attrs.frozen
+class Credentials:
+    """Who a client is. The password shows in no ``repr``, error or log line."""
+
+    user: str = attrs.field()
+    password: str = attrs.field(repr=False)
+
+    @user.validator
+    @password.validator
+    def _fits(self, attribute: attrs.Attribute[str], value: str) -> None:
+        # a length byte goes before each of them on the wire
+        if not value.isprintable() or not 0 < len(value.encode()) <= 255:
+            raise SettingsError(attribute.name, None, "must have 1 to 255 bytes of printable text")
+
+
+@attrs.frozen(kw_only=True)
+class ConnectorSettings:
+    """One attachment of a client to a tunnel.
+
+    :ivar server: where the server listens for clients.
+    :ivar transport: ``ws`` or ``tcp``.
+    :ivar tunnel: which tunnel to join.
+    :ivar target: where each stream is forwarded to.
+    :ivar weight: 1 to 255; 255 leaves out all smaller ones.
+    :ivar path: where the WebSocket is (not used by ``tcp``).
+    :ivar host: the Host header of the upgrade request, ``None`` for the server's own name.
+    :ivar bind: the address asked of the server: host ``""`` and port 0 for "as you like".
+    :ivar credentials: for a server that asks, or ``None``.
+    :ivar mux: see :class:`MuxSettings`.
+    :ivar connect_timeout: seconds to reach the server, and to reach the target.
+    :ivar handshake_timeout: seconds for the upgrade and the answer of the server.
+    :ivar backoff_min: the first wait after a loss.
+    :ivar backoff_max: the longest wait.
+    """
+
+    server: Address = attrs.field(validator=CONNECTABLE)
+    transport: str = attrs.field(default="ws", validator=check(TRANSPORTS.__contains__, 'must be "ws" or "tcp"'))
+    tunnel: UUID = attrs.field(validator=check(lambda tunnel: tunnel.int != 0, "must not be the nil UUID"))
+    target: Address = attrs.field(validator=CONNECTABLE)
+    weight: int = attrs.field(default=1, validator=whole(1, 255))
+    path: str = attrs.field(default="/ws", validator=PATH)
+    host: str | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(
+            check(lambda host: host and header_value(host) and not set(host) & set("/?#@"), "is not a host name")
+        ),
+    )
+    bind: Address = attrs.field(default=Address("", 0))
+    credentials: Credentials | None = None
+    mux: MuxSettings = attrs.field(factory=MuxSettings)
+    connect_timeout: float = attrs.field(default=10.0, validator=seconds(0.1, DAY))
+    handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
+    backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))
+    backoff_max: float = attrs.field(default=30.0, validator=seconds(0.01, DAY))
+
+    def __attrs_post_init__(self) -> None:
+        if self.backoff_max < self.backoff_min:
+            raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the first wait, {self.backoff_min:g}s")
+
+
+@attrs.frozen
+class ClientSettings:
+    """Everything that one client process does.
+
+    :ivar connectors: at least one.
+    :ivar admin: where ``/livez``, ``/readyz`` and ``/metrics`` are served, ``None`` for nowhere.
+    :ivar drain: the seconds that running requests get when the client stops.
+    """
+
+    connectors: tuple[ConnectorSettings, ...] = attrs.field(validator=check(bool, "a client needs at least one server and target"))
+    admin: Address | None = None
+    drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))

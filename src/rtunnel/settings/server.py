@@ -1,0 +1,80 @@
+"""What a server process does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from rtunnel.routing.ingress import IngressRule
+from rtunnel.settings.address import Address
+from rtunnel.settings.checks import DAY, PATH, SettingsError, check, seconds
+from rtunnel.settings.http import HttpSettings
+from rtunnel.settings.mux import MuxSettings
+from rtunnel.settings.transports import TRANSPORTS
+
+__all__ = ["ListenerSettings", "ServerSettings"]
+
+
+@attrs.frozen(kw_only=True)
+class ListenerSettings:
+    """One place where clients attach, with the entrypoints and the ingress rules that belong to it.
+
+    :ivar listen: where links are accepted; port 0 takes any free one.
+    :ivar transport: ``ws`` or ``tcp``.
+    :ivar path: where the WebSocket is (not used by ``tcp``).
+    :ivar entrypoints: where visitors arrive.
+    :ivar rules: which host belongs to which tunnel.
+    :ivar mux: see :class:`MuxSettings`.
+    :ivar http: see :class:`HttpSettings`.
+    :ivar handshake_timeout: seconds for the upgrade and the relay request of a new link.
+    """
+
+    listen: Address
+    transport: str = attrs.field(default="ws", validator=check(TRANSPORTS.__contains__, 'must be "ws" or "tcp"'))
+    path: str = attrs.field(default="/ws", validator=PATH)
+    entrypoints: tuple[Address, ...] = ()
+    rules: tuple[IngressRule, ...] = ()
+    mux: MuxSettings = attrs.field(factory=MuxSettings)
+    http: HttpSettings = attrs.field(factory=HttpSettings)
+    handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
+
+    def __attrs_post_init__(self) -> None:
+        seen: dict[str, IngressRule] = {}
+        for rule in self.rules:
+            if seen.setdefault(rule.pattern, rule) != rule:
+                raise SettingsError(
+                    "rules",
+                    str(rule),
+                    "this host already has another tunnel; name each host once",
+                )
+
+
+@attrs.frozen
+class ServerSettings:
+    """Everything that one server process does.
+
+    :ivar listeners: at least one.
+    :ivar admin: where ``/livez``, ``/readyz`` and ``/metrics`` are served, ``None`` for nowhere.
+    :ivar drain: the seconds that running requests get when the server stops.
+    """
+
+    listeners: tuple[ListenerSettings, ...] = attrs.field(validator=check(bool, "a server needs at least one place to listen on"))
+    admin: Address | None = None
+    drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
+
+    def __attrs_post_init__(self) -> None:
+        taken: list[tuple[str, Address]] = []
+        for name, address in self._addresses():
+            for other, used in taken:
+                if address.meets(used):
+                    raise SettingsError(name, str(address), f'the port is taken by {other} "{used}"; give each its own port')
+            taken.append((name, address))
+
+    def _addresses(self) -> Iterator[tuple[str, Address]]:
+        for listener in self.listeners:
+            yield "listen", listener.listen
+            for entrypoint in listener.entrypoints:
+                yield "entrypoint", entrypoint
+        if self.admin is not None:
+            yield "admin", self.admin
