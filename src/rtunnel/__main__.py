@@ -52,6 +52,10 @@ def _main(argv: list[str], environ: Mapping[str, str]) -> int:
         from rtunnel import demo
 
         return demo.main(argv[1:]) or 0
+    if argv[:1] == ["status"]:
+        from rtunnel import status
+
+        return status.main(argv[1:])
     _install(reactor)
     return _run_twistd(argv)
 

@@ -195,7 +195,7 @@ def makeService(options: Options) -> ProcessService:
     service = _service(settings, reactor)
     # what is added first starts first and stops last: probes before it, the word to systemd after it
     if settings.admin is not None:
-        _admin(settings.admin, service, reactor).setServiceParent(parent)
+        _admin(settings.admin, service, reactor, parent)
     service.setServiceParent(parent)
     notifier = Notifier.from_environment()
     if notifier is not None:
@@ -216,14 +216,20 @@ def _service(settings: ServerSettings | ClientSettings, reactor: Any) -> Any:
     return ClientService(settings, reactor)
 
 
-def _admin(address: Address, service: Any, reactor: Any) -> Any:
+def _admin(address: Address, service: Any, reactor: Any, parent: ProcessService) -> None:
     from rtunnel.ops.admin import AdminService
     from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
+    from rtunnel.ops.recent import RecentErrors
+    from rtunnel.ops.status import ProcessStatus
 
+    recent = RecentErrors()
+    recent.setServiceParent(parent)  # type: ignore[no-untyped-call]
     collector = ServerCollector if isinstance(service.settings, ServerSettings) else ClientCollector
-    return AdminService(
+    admin = AdminService(
         address,
         ready=lambda: bool(service.ready),
         registry=make_registry(collector(service.stats, service.loads)),
+        status=ProcessStatus(service, recent).json,
         reactor=reactor,
     )
+    admin.setServiceParent(parent)  # type: ignore[no-untyped-call]

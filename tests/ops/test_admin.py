@@ -49,7 +49,12 @@ class AdminTestCase(TestCase):
         registry = CollectorRegistry()
         registry.register(ServerCollector(self.stats, list))
         self.admin = AdminService(
-            Address("127.0.0.1", 0), ready=lambda: self.is_ready, registry=registry, reactor=reactor, unready="still asleep"
+            Address("127.0.0.1", 0),
+            ready=lambda: self.is_ready,
+            registry=registry,
+            status=lambda: b'{"status_version": 1}\n',
+            reactor=reactor,
+            unready="still asleep",
         )
         self.admin.startService()
         self.addCleanup(self.admin.stopService)
@@ -92,13 +97,17 @@ class ProbeTests(AdminTestCase):
         self.assertIn(b"\nrtunnel_server_visitors_total 42.0\n", body)
         self.assertEqual(int(fields["content-length"]), len(body))
 
+    async def test_status(self) -> None:
+        status, fields, body = await self.ask("/status")
+        self.assertEqual((status, fields["content-type"], body), (200, "application/json", b'{"status_version": 1}\n'))
+
     async def test_query_does_not_matter(self) -> None:
         self.assertEqual((await self.ask("/livez?verbose=1"))[0], 200)
 
     async def test_anything_else(self) -> None:
         for path in ("/", "/livez/", "/LIVEZ", "//livez", "/metrics/../livez", "*"):
             status, _fields, body = await self.ask(path)
-            self.assertEqual((status, body), (404, b"not found: there are /livez, /readyz and /metrics\n"), path)
+            self.assertEqual((status, body), (404, b"not found: there are /livez, /readyz, /metrics and /status\n"), path)
 
 
 class ManneredTests(AdminTestCase):
@@ -149,7 +158,7 @@ class ManneredTests(AdminTestCase):
 
 class StartTests(TestCase):
     def service(self, address: Address) -> AdminService:
-        return AdminService(address, ready=lambda: True, registry=CollectorRegistry(), reactor=reactor)
+        return AdminService(address, ready=lambda: True, registry=CollectorRegistry(), status=lambda: b"{}", reactor=reactor)
 
     def test_port_in_use(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

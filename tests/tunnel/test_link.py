@@ -51,6 +51,17 @@ class FlushTests(SynchronousTestCase):
         clock.advance(0)
         self.assertEqual(len(transport.writes), 1)
 
+    def test_bytes_are_counted(self) -> None:
+        """What one end sent is what the other end received."""
+        links = Links()
+        stream, _, far, _ = links.joined()
+        stream.write(b"x" * 5000)
+        far.write(b"y" * 300)
+        links.settle()
+        self.assertGreater(links.server.bytes_out, 5000)
+        self.assertGreater(links.client.bytes_out, 300)
+        self.assertEqual((links.server.bytes_out, links.client.bytes_out), (links.client.bytes_in, links.server.bytes_in))
+
     def test_each_turn_by_itself(self) -> None:
         link, transport, clock, _ = alone()
         stream = link.open_stream(HalfCloser())
@@ -378,8 +389,42 @@ class KeepaliveTests(SynchronousTestCase):
         clock = Clock()
         link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 30), on_lost=lambda link, reason: None)
         link.makeConnection(Pinging())
-        clock.advance(10)
         self.assertEqual(pings, [1])
+        clock.advance(10)
+        self.assertEqual(pings, [1, 1])
+
+    def test_no_ping_without_keepalive(self) -> None:
+        pings = []
+
+        class Pinging(CountedTransport):
+            def ping(self) -> None:
+                pings.append(1)
+
+        link = Link(Session(opens=True), reactor=Clock(), keepalive=QUIET, on_lost=lambda link, reason: None)
+        link.makeConnection(Pinging())
+        self.assertEqual(pings, [])
+
+    def test_round_trip(self) -> None:
+        """The time from a ping to its pong; a pong that nobody asked for says nothing, and a late one belongs to the first ping."""
+
+        class Pinging(CountedTransport):
+            def ping(self) -> None:
+                pass
+
+        clock = Clock()
+        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 60), on_lost=lambda link, reason: None)
+        link.makeConnection(Pinging())
+        self.assertIsNone(link.round_trip)
+        clock.advance(0.25)
+        link.heard()
+        self.assertEqual(link.round_trip, 0.25)
+        clock.advance(1)
+        link.heard()
+        self.assertEqual(link.round_trip, 0.25)
+        clock.advance(8.75)
+        clock.advance(10)
+        link.heard()
+        self.assertEqual(link.round_trip, 10)
 
     def test_dead_peer(self) -> None:
         links = Links(keepalive=Keepalive(10, 30))

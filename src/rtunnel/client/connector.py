@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from random import random
+from time import time
 from typing import Any
 from uuid import UUID
 
@@ -81,6 +82,10 @@ class JoiningConnector:
     ) -> None:
         self.settings = settings
         self.joined = False
+        self.id: UUID | None = None
+        """What the server called us when we joined last."""
+        self.since = 0.0
+        """When we joined last, in seconds of the epoch."""
         self.forwarder = Forwarder(target=settings.target, timeout=settings.connect_timeout, stats=stats, reactor=reactor)
         self._stats = stats
         self._reactor = reactor
@@ -167,12 +172,18 @@ class JoiningConnector:
         """The server's address, for logs."""
         return f"{self.settings.server.host}:{self.settings.server.port}"
 
+    @property
+    def link(self) -> Link | None:
+        """The link, while there is one."""
+        return self._joining.link if self._joining is not None and self.joined else None
+
     # -- called by the joining protocol
 
     def link_up(self, endpoint: str, connector: UUID | None) -> None:
         """The server admitted us."""
         self.joined = True
         self._joined_at = self._reactor.seconds()
+        self.id, self.since = connector, time()
         self._stats.joins += 1
         self._log.info(
             "joined tunnel {tunnel} at {server} as connector {connector} with weight {weight}, "

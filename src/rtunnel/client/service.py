@@ -10,7 +10,9 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from rtunnel.client.connector import JoiningConnector
+from rtunnel.client.status import client_status
 from rtunnel.ops.metrics import ClientStats, TunnelLoad
+from rtunnel.ops.status import ServiceStatus
 from rtunnel.settings import ClientSettings
 
 __all__ = ["ClientService"]
@@ -58,6 +60,10 @@ class ClientService(Service):
         """What this process carries of each tunnel now."""
         for connector in self.connectors:
             yield TunnelLoad(connector.settings.tunnel, int(connector.joined), len(connector.forwarder.open))
+
+    def status(self) -> ServiceStatus:
+        """What the client says of itself."""
+        return client_status(self.connectors, self.loads())
 
     def _joined(self) -> None:
         if self.ready:

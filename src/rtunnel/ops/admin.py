@@ -1,4 +1,4 @@
-"""The admin endpoint: ``/livez`` and ``/readyz`` for probes, ``/metrics`` for Prometheus, nothing else.
+"""The admin endpoint: ``/livez`` and ``/readyz`` for probes, ``/metrics`` for Prometheus, ``/status`` for ``rtunnel status``.
 
 Plain HTTP without any authentication, so it belongs on a loopback or pod address, never on a public one.
 """
@@ -28,6 +28,7 @@ IDLE = 60.0
 """Seconds that a connection may wait for its next request."""
 
 PLAIN = b"text/plain; charset=utf-8"
+JSON = b"application/json"
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text format; our names need nothing that newer versions of it added."""
 
@@ -40,6 +41,7 @@ class AdminService(Service):
     :param address: where to listen; an empty host is every address, port 0 any free port.
     :param ready: whether the service wants visitors now; asked once for each ``/readyz``.
     :param registry: what ``/metrics`` shows; read once for each request.
+    :param status: gives what ``/status`` shows, as JSON; called once for each request.
     :param unready: why ``ready`` may be false, for people: the line that ``/readyz`` gives with 503.
     :param reactor: the reactor.
     """
@@ -50,12 +52,14 @@ class AdminService(Service):
         *,
         ready: Callable[[], bool],
         registry: CollectorRegistry,
+        status: Callable[[], bytes],
         reactor: Any,
         unready: str = "starting or stopping",
     ) -> None:
         self._address = address
         self._ready = ready
         self._registry = registry
+        self._status = status
         self._reactor = reactor
         self._unready = unready
         self._listening: Any = None
@@ -109,7 +113,9 @@ class AdminService(Service):
             return (200, PLAIN, b"ready\n") if self._ready() else (503, PLAIN, f"not ready: {self._unready}\n".encode())
         if path == b"/metrics":
             return 200, EXPOSITION, generate_latest(self._registry)
-        return 404, PLAIN, b"not found: there are /livez, /readyz and /metrics\n"
+        if path == b"/status":
+            return 200, JSON, self._status()
+        return 404, PLAIN, b"not found: there are /livez, /readyz, /metrics and /status\n"
 
 
 def _no_ipv6(error: CannotListenError) -> bool:

@@ -13,13 +13,12 @@ from prometheus_client.registry import Collector
 
 from rtunnel import __version__
 from rtunnel.ops.metrics import ClientStats, ServerStats, TunnelLoad
+from rtunnel.ops.names import short_id
 
 __all__ = ["MOST_TUNNELS", "ClientCollector", "ServerCollector", "make_registry"]
 
 MOST_TUNNELS = 100
 """Tunnels that get a label of their own; the rest is summed up as ``other``."""
-
-_SHOWN = 8  # characters of a tunnel's ID in a label
 
 Loads = Callable[[], Iterable[TunnelLoad]]
 
@@ -122,7 +121,7 @@ def _by_label(loads: Iterable[TunnelLoad]) -> dict[str, tuple[int, int]]:
     """
     sums: dict[str, tuple[int, int]] = {}
     for load in loads:
-        label = str(load.tunnel)[:_SHOWN]
+        label = short_id(load.tunnel)
         if label not in sums and len(sums) >= MOST_TUNNELS:
             label = "other"
         connectors, streams = sums.get(label, (0, 0))

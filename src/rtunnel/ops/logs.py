@@ -12,7 +12,7 @@ from typing import TextIO
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
-__all__ = ["HumanObserver", "human"]
+__all__ = ["HumanObserver", "human", "one_line"]
 
 
 def human() -> ILogObserver:
@@ -41,7 +41,7 @@ class HumanObserver:
             return
         moment = datetime.fromtimestamp(event["log_time"]).strftime("%Y-%m-%d %H:%M:%S")
         mark = "" if level == LogLevel.info else f"{level.name}: "
-        lines = [f"{moment} {mark}{_plain(formatEvent(event))}"]
+        lines = [f"{moment} {mark}{one_line(formatEvent(event))}"]
         failure = event.get("log_failure")
         if failure is not None:
             lines.append(failure.getTraceback().rstrip())
@@ -53,5 +53,6 @@ def _ours(event: LogEvent) -> bool:
     return str(event.get("log_namespace", "")).partition(".")[0] == "rtunnel"
 
 
-def _plain(text: str) -> str:
+def one_line(text: str) -> str:
+    """A text with all that would leave its line, or colour a terminal, written as an escape."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

@@ -125,7 +125,7 @@ _PROCESS = (
         "admin",
         kinds.ADDRESS,
         "admin",
-        "serve /livez, /readyz and /metrics here, e.g. 127.0.0.1:8480",
+        "serve /livez, /readyz, /metrics and /status here, e.g. 127.0.0.1:8480",
         process=True,
     ),
     Option(

@@ -21,6 +21,7 @@ Brings the requests for a service in a cluster to a laptop, or a part of them, t
 Commands:
   server      accept clients and visitors, and share the visitors' requests among the clients
   client      join a tunnel of a server and pass its requests to a local service
+  status      show what a running server or client does, from its --admin address
   demo        see the whole scenario on this machine, nothing else needed
 
 Example, in three terminals (and "curl -H 'Host: nginx.local' http://127.0.0.1:8080/" in a fourth):

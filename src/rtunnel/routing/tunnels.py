@@ -42,6 +42,8 @@ class Connector(Generic[L]):
     :param weight: its share, 1 to 255.
     :param link: what streams are opened on; nothing here looks at it.
     :param peer: where the client comes from, for logs.
+    :param user: who the client is, if it was asked.
+    :param since: when its link came up, in seconds of the epoch, for people.
     :ivar streams: streams opened so far; counted by whoever opens them.
     :ivar requests: requests completed so far; counted by whoever completes them.
     :raises ValueError: when the weight is out of bounds.
@@ -52,6 +54,8 @@ class Connector(Generic[L]):
     weight: int = attrs.field(validator=_check_weight)
     link: L
     peer: str = ""
+    user: str = ""
+    since: float = 0.0
     streams: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import time
 from typing import Any
 from uuid import uuid4
 
@@ -58,6 +59,10 @@ class TunnelListener(Factory):
         self.reactor = reactor
         self.admissions: set[Admission] = set()
         self.links: set[Link] = set()
+        self.connectors: set[Connector[UpstreamPool]] = set()
+        """Those whose link is up; also of clients that are about to stop, which the registry has given up."""
+        self.address = ""
+        """Where it listens, set when it does."""
 
     def buildProtocol(self, addr: Any) -> Admission:
         return Admission(self)
@@ -145,8 +150,9 @@ class Admission(Handshake[Request]):
             limits=HeadLimits(http.head_bytes, http.line_bytes, http.header_count),
             idle=http.pool_idle if http.pool else 0,
         )
-        self._connector = Connector(id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer)
+        self._connector = Connector(id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer, since=time())
         listener.links.add(link)
+        listener.connectors.add(self._connector)
         listener.stats.links_total += 1
         listener.stats.links_open += 1
         self.become(link)
@@ -168,6 +174,7 @@ class Admission(Handshake[Request]):
         connector = self._connector
         listener.registry.remove(connector)
         listener.links.discard(link)
+        listener.connectors.discard(connector)
         listener.stats.links_open -= 1
         listener.stats.link_lost(reason)
         self._log.info(

@@ -13,11 +13,13 @@ from twisted.logger import Logger
 
 from rtunnel.ops.metrics import ServerStats, TunnelLoad
 from rtunnel.ops.start import StartError
+from rtunnel.ops.status import ServiceStatus
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.http import HttpEntrypoint
 from rtunnel.server.listener import TunnelListener
+from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import Address, ListenerSettings, ServerSettings
 from rtunnel.transport.sockets import SocketServerEndpoint, listen_tcp
@@ -134,11 +136,12 @@ class ServerService(Service):
         endpoint.listen(listener).addCallbacks(self.ports.append, failures.append)
         if failures:
             raise _start_error("tunnel listener", settings.listen, failures[0].value)
+        listener.address = _shown(settings.listen, self.ports[-1])
         where = f" at path {settings.path}" if settings.transport == "ws" else ""
         self._log.info(
             "tunnel listener ({transport}) on {address}{where}",
             transport=settings.transport,
-            address=_shown(settings.listen, self.ports[-1]),
+            address=listener.address,
             where=where,
         )
 
@@ -147,7 +150,8 @@ class ServerService(Service):
             self.ports.append(listen_tcp(self._reactor, address.host, address.port, entrypoint))
         except (CannotListenError, OSError) as error:
             raise _start_error("entrypoint", address, error) from error
-        self._log.info("entrypoint on {address}", address=_shown(address, self.ports[-1]))
+        entrypoint.address = _shown(address, self.ports[-1])
+        self._log.info("entrypoint on {address}", address=entrypoint.address)
 
     def _sweep_pools(self, now: float) -> None:
         for connector in self.registry:
@@ -197,6 +201,15 @@ class ServerService(Service):
             connectors.setdefault(connector.tunnel, []).append(connector.link)
         for tunnel, pools in connectors.items():
             yield TunnelLoad(tunnel, len(pools), sum(len(pool.link.streams) for pool in pools))
+
+    def status(self) -> ServiceStatus:
+        """What the server says of itself."""
+        return server_status(
+            listeners=self._listeners,
+            entrypoints=self._entrypoints,
+            rules=[rule for listener in self.settings.listeners for rule in listener.rules],
+            loads=self.loads(),
+        )
 
 
 def _shown(address: Address, port: Any) -> str:

@@ -79,7 +79,7 @@ class ClientSettings:
     """Everything that one client process does.
 
     :ivar connectors: at least one.
-    :ivar admin: where ``/livez``, ``/readyz`` and ``/metrics`` are served, ``None`` for nowhere.
+    :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
     :ivar drain: the seconds that running requests get when the client stops.
     """
 

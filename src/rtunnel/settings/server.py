@@ -55,7 +55,7 @@ class ServerSettings:
     """Everything that one server process does.
 
     :ivar listeners: at least one.
-    :ivar admin: where ``/livez``, ``/readyz`` and ``/metrics`` are served, ``None`` for nowhere.
+    :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
     :ivar drain: the seconds that running requests get when the server stops.
     """
 

@@ -74,6 +74,12 @@ class Link(Protocol):
         """Whether the transport has more to send than it should: whoever writes is paused."""
         self.waiting: set[TunnelStream] = set()
         """Streams whose producers wait for the transport."""
+        self.bytes_in = 0
+        """Bytes received from the peer, frames and all."""
+        self.bytes_out = 0
+        """Bytes sent to the peer, frames and all."""
+        self.round_trip: float | None = None
+        """Seconds from the last ping to its pong; None where there was none (a plain connection has no ping)."""
         self._log = Logger()
         self._reactor = reactor
         self._end_of_turn = end_of_turn(reactor)
@@ -84,6 +90,7 @@ class Link(Protocol):
         self._soon: list[Callable[[], None]] = []
         self._heard = True
         self._silent = 0.0
+        self._asked: float | None = None
         self._tick: Any = None
         self._reading_paused = False
         self._closing = False
@@ -127,6 +134,7 @@ class Link(Protocol):
         transport = cast(Any, self.transport)
         transport.registerProducer(self, True)
         if self._keepalive.interval:
+            self._ask()
             self._tick = self._reactor.callLater(self._keepalive.interval, self._watch)
         self.schedule_flush()
 
@@ -185,6 +193,7 @@ class Link(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Run the session and pass its events to the streams."""
         self._heard = True
+        self.bytes_in += len(data)
         if self._deaf:
             return
         try:
@@ -222,6 +231,9 @@ class Link(Protocol):
     def heard(self) -> None:
         """A sign of life that carries no bytes (a pong)."""
         self._heard = True
+        if self._asked is not None:
+            self.round_trip = max(self._reactor.seconds() - self._asked, 0.0)
+            self._asked = None
 
     def _accept(self, stream_id: int) -> None:
         stream = TunnelStream(self, stream_id)
@@ -264,6 +276,7 @@ class Link(Protocol):
         data = self.session.take_output()
         if data and not self._closing:
             # more bytes would keep a transport that closes when all is sent from ever closing
+            self.bytes_out += len(data)
             self.transport.write(data)
 
     def _turn_ended(self) -> None:
@@ -317,8 +330,14 @@ class Link(Protocol):
             self.drop(f"no sign of life for {self._silent:g} s")
             return
         self.session.ping()
-        ping = getattr(self.transport, "ping", None)
-        if ping is not None:
-            ping()
+        self._ask()
         self.flush()
         self._tick = self._reactor.callLater(keepalive.interval, self._watch)
+
+    def _ask(self) -> None:
+        """Send a ping where the transport has one; its pong is timed."""
+        ping = getattr(self.transport, "ping", None)
+        if ping is not None:
+            if self._asked is None:
+                self._asked = self._reactor.seconds()
+            ping()

@@ -45,6 +45,10 @@ class HttpEntrypoint(Factory):
     """
 
     noisy = False
+    protocols: tuple[str, ...] = ("http",)
+    """What visitors may speak here."""
+    address = ""
+    """Where it listens, set when it does."""
 
     def __init__(
         self,
@@ -67,6 +71,11 @@ class HttpEntrypoint(Factory):
 
     def buildProtocol(self, addr: Any) -> HttpVisitor:
         return HttpVisitor(self)
+
+    @property
+    def connections(self) -> int:
+        """How many visitors are connected."""
+        return len(self.visitors) + len(self.splices)
 
     @property
     def busy(self) -> bool:

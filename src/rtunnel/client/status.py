@@ -1,0 +1,49 @@
+"""What a client says of itself when it is asked for its status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rtunnel.client.connector import JoiningConnector
+from rtunnel.ops.metrics import TunnelLoad
+from rtunnel.ops.names import short_id
+from rtunnel.ops.status import ConnectorStatus, RoundTrip, ServiceStatus, TunnelStatus
+from rtunnel.transport.tcp_info import tcp_round_trip
+
+__all__ = ["client_status"]
+
+
+def client_status(connectors: Iterable[JoiningConnector], loads: Iterable[TunnelLoad]) -> ServiceStatus:
+    """The status of a client out of its parts.
+
+    :param loads: the tunnels that it joins, each once or in parts.
+    """
+    sums: dict[str, tuple[int, int]] = {}
+    for load in loads:
+        joined, streams = sums.get(short_id(load.tunnel), (0, 0))
+        sums[short_id(load.tunnel)] = (joined + load.connectors, streams + load.streams)
+    return ServiceStatus(
+        role="client",
+        tunnels=tuple(
+            TunnelStatus(tunnel=tunnel, connectors=joined, streams=streams) for tunnel, (joined, streams) in sums.items()
+        ),
+        connectors=tuple(map(_connector, connectors)),
+    )
+
+
+def _connector(connector: JoiningConnector) -> ConnectorStatus:
+    settings, link = connector.settings, connector.link
+    return ConnectorStatus(
+        id=short_id(connector.id) if connector.id is not None else None,
+        tunnel=short_id(settings.tunnel),
+        state="joining" if link is None else "joined",
+        peer=connector.server,
+        user=settings.credentials.user if settings.credentials else None,
+        target=str(settings.target),
+        weight=settings.weight,
+        since=None if link is None else connector.since,
+        streams=len(connector.forwarder.open),
+        received_bytes=0 if link is None else link.bytes_in,
+        sent_bytes=0 if link is None else link.bytes_out,
+        round_trip=None if link is None else RoundTrip.of(ping=link.round_trip, tcp=lambda: tcp_round_trip(link.transport)),
+    )

@@ -1,0 +1,80 @@
+"""What a server says of itself when it is asked for its status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from rtunnel.ops.metrics import TunnelLoad
+from rtunnel.ops.names import short_id
+from rtunnel.ops.status import (
+    ConnectorStatus,
+    EntrypointStatus,
+    ListenerStatus,
+    RoundTrip,
+    RuleStatus,
+    ServiceStatus,
+    TunnelStatus,
+)
+from rtunnel.routing.ingress import IngressRule
+from rtunnel.routing.tunnels import Connector
+from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.listener import TunnelListener
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.transport.tcp_info import tcp_round_trip
+
+__all__ = ["server_status"]
+
+
+def server_status(
+    *,
+    listeners: Iterable[TunnelListener],
+    entrypoints: Iterable[HttpEntrypoint],
+    rules: Iterable[IngressRule],
+    loads: Iterable[TunnelLoad],
+) -> ServiceStatus:
+    """The status of a server out of its parts.
+
+    :param rules: all that are in force.
+    :param loads: the tunnels that have a rule or a connector.
+    """
+    listeners = tuple(listeners)
+    return ServiceStatus(
+        role="server",
+        listeners=tuple(
+            ListenerStatus(address=listener.address, transport=listener.settings.transport, links=len(listener.links))
+            for listener in listeners
+        ),
+        entrypoints=tuple(
+            EntrypointStatus(address=entrypoint.address, protocols=entrypoint.protocols, visitors=entrypoint.connections)
+            for entrypoint in entrypoints
+        ),
+        rules=tuple(RuleStatus(host=rule.pattern, tunnel=short_id(rule.tunnel), private=rule.private) for rule in rules),
+        tunnels=tuple(
+            TunnelStatus(tunnel=short_id(load.tunnel), connectors=load.connectors, streams=load.streams) for load in loads
+        ),
+        connectors=tuple(status for listener in listeners for status in _connectors(listener)),
+    )
+
+
+def _connectors(listener: TunnelListener) -> Iterator[ConnectorStatus]:
+    for connector in sorted(listener.connectors, key=lambda connector: connector.since):
+        tunnel = listener.registry.get(connector.tunnel)
+        yield _connector(connector, "joined" if tunnel is not None and connector in tunnel else "leaving")
+
+
+def _connector(connector: Connector[UpstreamPool], state: str) -> ConnectorStatus:
+    link = connector.link.link
+    return ConnectorStatus(
+        id=short_id(connector.id),
+        tunnel=short_id(connector.tunnel),
+        state=state,
+        peer=connector.peer,
+        user=connector.user or None,
+        weight=connector.weight,
+        since=connector.since,
+        streams=len(link.streams),
+        requests=connector.requests,
+        received_bytes=link.bytes_in,
+        sent_bytes=link.bytes_out,
+        round_trip=RoundTrip.of(ping=link.round_trip, tcp=lambda: tcp_round_trip(link.transport)),
+    )

@@ -1,0 +1,103 @@
+"""``rtunnel status`` of real processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from http.client import HTTPConnection
+from typing import Any
+from uuid import uuid4
+
+from twisted.trial.unittest import TestCase
+
+from tests.support.processes import PATIENCE, Process, free_port, rtunnel, wait_until
+from tests.support.services import NamedService
+
+
+def status(port: int, *words: str) -> subprocess.CompletedProcess[str]:
+    """Ask for the status."""
+    return subprocess.run(
+        [sys.executable, "-m", "rtunnel", "status", "--admin", f"127.0.0.1:{port}", *words],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+class StatusTests(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.tunnel = str(uuid4())
+        self.listen, self.entrypoint, self.server_admin, self.client_admin = (free_port() for _ in range(4))
+        self.service = NamedService("pod")
+        self.addCleanup(self.service.stop)
+
+    def start(self, *words: str) -> Process:
+        process = rtunnel(*words)
+        self.addCleanup(process.stop)
+        return process
+
+    def document(self, port: int, exit_status: int = 0) -> Any:
+        ended = status(port, "--json")
+        self.assertEqual((ended.returncode, ended.stderr), (exit_status, ""))
+        return json.loads(ended.stdout)
+
+    def visit(self) -> None:
+        visitor = HTTPConnection("127.0.0.1", self.entrypoint, timeout=PATIENCE)
+        visitor.request("GET", "/down/100000", headers={"Host": "pod.local"})
+        self.assertEqual(len(visitor.getresponse().read()), 100000)
+        visitor.close()
+
+    def both(self, transport: str) -> None:
+        """A client that waits for its server, then both joined, then a request, then the end of the server."""
+        client = self.start(
+            *("client", "--server", f"{transport}://127.0.0.1:{self.listen}", "--tunnel", self.tunnel, "--weight", "7"),
+            *("--target", f"127.0.0.1:{self.service.port}", "--admin", f"127.0.0.1:{self.client_admin}"),
+        )
+        client.wait_for("next attempt in")
+        alone = self.document(self.client_admin, exit_status=2)
+        self.assertEqual(alone["process"]["state"], "joining")
+        self.assertEqual([connector["state"] for connector in alone["connectors"]], ["joining"])
+        self.assertIn("cannot join", alone["errors"][0]["text"])
+
+        server = self.start(
+            *("server", "--listen", f"{transport}://127.0.0.1:{self.listen}", "--entrypoint", f"127.0.0.1:{self.entrypoint}"),
+            *("--route", f"pod.local={self.tunnel}", "--admin", f"127.0.0.1:{self.server_admin}"),
+        )
+        client.wait_for("joined")
+        self.visit()
+        far, near = self.document(self.server_admin), self.document(self.client_admin)
+        (of_server,), (of_client,) = far["connectors"], near["connectors"]
+        self.assertEqual(of_server["id"], of_client["id"])
+        self.assertEqual([of_server[key] for key in ("tunnel", "state", "weight")], [self.tunnel[:8], "joined", 7])
+        self.assertEqual(of_client["target"], f"127.0.0.1:{self.service.port}")
+        self.assertEqual((of_server["requests"], of_client["requests"]), (1, None))
+        self.assertGreater(of_server["received_bytes"], 100000)
+        self.assertGreater(of_client["sent_bytes"], 100000)
+        by = "ping" if transport == "ws" else "tcp" if sys.platform == "linux" else None
+        for connector in (of_server, of_client):
+            self.assertEqual(connector["round_trip"]["by"] if connector["round_trip"] else None, by)
+        self.assertEqual([entrypoint["address"] for entrypoint in far["entrypoints"]], [f"127.0.0.1:{self.entrypoint}"])
+        self.assertEqual(far["rules"], [{"host": "pod.local", "tunnel": self.tunnel[:8], "private": False}])
+        for part in (json.dumps(far), json.dumps(near)):
+            self.assertNotIn(self.tunnel, part)
+
+        for port in (self.server_admin, self.client_admin):
+            table = status(port)
+            self.assertEqual((table.returncode, table.stderr), (0, ""))
+            self.assertIn(of_server["id"], table.stdout)
+
+        server.send(signal.SIGTERM)
+        self.assertEqual(server.wait(), 0)
+        wait_until(lambda: status(self.client_admin).returncode == 2, "the client sees that its server is gone")
+        self.assertEqual(status(self.server_admin).returncode, 1)
+
+    def test_websocket(self) -> None:
+        self.both("ws")
+
+    def test_tcp(self) -> None:
+        self.both("tcp")

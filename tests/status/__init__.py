@@ -1,0 +1,3 @@
+"""``rtunnel status``: the command that asks and shows."""
+
+from __future__ import annotations
