@@ -15,7 +15,14 @@ from rtunnel.wire.http1 import (
     parse_request,
     parse_response,
 )
-from rtunnel.wire.http1_shapes import LEARN_AFTER, RequestShape, ResponseShape, Shapes
+from rtunnel.wire.http1_shapes import (
+    LEARN_AFTER,
+    PassingRequest,
+    PassingResponse,
+    RequestShape,
+    ResponseShape,
+    Shapes,
+)
 
 REQUEST_FIELDS = (
     b"Host",
@@ -128,6 +135,109 @@ def damaged(head: bytes, damage: list[tuple[int, bytes]]) -> bytes:
         position = where % len(head)
         head = head[:position] + byte + head[position + 1 :]
     return head
+
+
+def lines_of(head: bytes) -> list[bytes]:
+    """The fields of a head as a proxy may write them: in order, without ``Connection: keep-alive``, white space as usual."""
+    lines = [line.partition(b":") for line in head[:-4].split(b"\r\n")[1:]]
+    fields = [(name, value.strip(b" \t")) for name, _, value in lines]
+    return sorted(name + b":" + value for name, value in fields if name.lower() != b"connection")
+
+
+class PassingTests(SynchronousTestCase):
+    """Heads that pass as they came: what a proxy would write anew means the same."""
+
+    @settings(deadline=None, max_examples=400)
+    @given(heads(START_LINES, REQUEST_FIELDS), heads(START_LINES, REQUEST_FIELDS), DAMAGE)
+    def test_requests(self, learned: bytes, other: bytes, damage: list[tuple[int, bytes]]) -> None:
+        try:
+            parse_request(learned)
+        except HeadError:
+            return
+        shapes = Shapes(PassingRequest)
+        for _ in range(LEARN_AFTER):
+            shapes.learn(learned)
+        for head in (learned, damaged(learned, damage), other):
+            for shape in shapes.tried:
+                match = shape.match(head + b"after")
+                if match is None:
+                    continue
+                whole = (head + b"after")[: match.end()]
+                try:
+                    expected = parse_request(whole)
+                except HeadError as error:
+                    # the reader leaves the Host to be judged
+                    self.assertIn("Host", error.reason)
+                    continue
+                self.assertEqual((expected.method, expected.minor, expected.authority), (b"GET", 1, match[1]))
+                self.assertEqual((expected.body, expected.keep_alive, expected.forwarded), (0, True, None))
+                self.assertEqual((expected.upgrade, expected.expects_continue, expected.te_trailers), (b"", False, False))
+                self.assertTrue(whole.startswith(b"GET " + expected.target + b" HTTP/1.1\r\n"))
+                self.assertEqual(lines_of(whole), lines_of(b"\r\n" + expected.fields + b"\r\n"))
+
+    @settings(deadline=None, max_examples=400)
+    @given(heads(STATUS_LINES, RESPONSE_FIELDS), heads(STATUS_LINES, RESPONSE_FIELDS), DAMAGE)
+    def test_responses(self, learned: bytes, other: bytes, damage: list[tuple[int, bytes]]) -> None:
+        try:
+            parse_response(learned, b"GET")
+        except HeadError:
+            return
+        shapes = Shapes(PassingResponse)
+        for _ in range(LEARN_AFTER):
+            shapes.learn(learned)
+        for head in (learned, damaged(learned, damage), other):
+            for shape in shapes.tried:
+                match = shape.match(head + b"after")
+                if match is None:
+                    continue
+                whole = (head + b"after")[: match.end()]
+                expected = parse_response(whole, b"GET")
+                self.assertEqual((expected.body, expected.keep_alive, expected.minor), (int(match[1]), True, 1))
+                self.assertGreaterEqual(expected.status, 200)
+                self.assertEqual(lines_of(whole), lines_of(b"\r\n" + expected.fields + b"\r\n"))
+
+    def test_what_passes(self) -> None:
+        """The usual requests and answers do, once they are known; what needs a proxy's hand does not."""
+        requests = RequestReader(HeadLimits())
+        head = b"GET /%d HTTP/1.1\r\nHost: pod.local:81\r\nConnection: keep-alive\r\nX-A: %d\r\n\r\n"
+        self.assertIsNone(requests.passing(head % (1, 1)))
+        for number in range(LEARN_AFTER):
+            requests.read(head % (number, number))
+        whole = head % (77, 78)
+        self.assertEqual(requests.passing(whole + b"next"), (b"pod.local:81", "pod.local", len(whole)))
+        for other in (
+            whole[:-1],
+            whole.replace(b"GET", b"POST"),
+            whole.replace(b"keep-alive", b"close"),
+            whole.replace(b"X-A", b"Via"),
+            whole.replace(b"pod.local:81", b"pod.local:8100000"),
+            whole.replace(b"/77", b"/\x7f"),
+        ):
+            self.assertIsNone(requests.passing(other), other)
+        responses = ResponseReader(HeadLimits())
+        answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nDate: %d\r\n\r\n"
+        for number in range(LEARN_AFTER):
+            responses.read(answer % (number, number), b"GET")
+        self.assertEqual(responses.passing(answer % (5, 6) + b"hello"), (len(answer % (5, 6)), 5))
+        self.assertIsNone(responses.passing((answer % (5, 6)).replace(b" 5", b" +5")))
+        self.assertIsNone(responses.passing((answer % (5, 6)).replace(b"200 OK", b"304 OK")))
+
+    def test_off(self) -> None:
+        """With the patterns off nothing passes as it came."""
+        self.patch(http1_reader, "FAST", False)
+        reader = RequestReader(HeadLimits())
+        head = b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n"
+        for _ in range(LEARN_AFTER * 2):
+            reader.read(head)
+        self.assertIsNone(reader.passing(head))
+
+    def test_limits(self) -> None:
+        reader = RequestReader(HeadLimits(head_bytes=300, line_bytes=200, header_count=5))
+        head = b"GET /%b HTTP/1.1\r\nHost: pod.local\r\n\r\n"
+        for _ in range(LEARN_AFTER):
+            reader.read(head % b"a")
+        self.assertIsNotNone(reader.passing(head % b"b"))
+        self.assertIsNone(reader.passing(head % (b"b" * 200)))
 
 
 class RequestTests(SynchronousTestCase):

@@ -114,12 +114,14 @@ class Tunnel(Generic[L]):
     :param tunnel_id: the tunnel's id.
     """
 
-    __slots__ = ("_exclusive", "_sharing", "id")
+    __slots__ = ("_exclusive", "_sharing", "id", "only")
 
     def __init__(self, tunnel_id: UUID) -> None:
         self.id = tunnel_id
         self._exclusive: _Group[L] = _Group()
         self._sharing: _Group[L] = _Group()
+        self.only: Connector[L] | None = None
+        """The one that gets everything, when there is but one to draw."""
 
     @property
     def connectors(self) -> tuple[Connector[L], ...]:
@@ -135,12 +137,18 @@ class Tunnel(Generic[L]):
     def add(self, connector: Connector[L]) -> None:
         """Attach a connector that is not attached yet."""
         self._group(connector).add(connector)
+        self._find_only()
 
     def remove(self, connector: Connector[L]) -> None:
         """Detach a connector that is attached."""
         self._group(connector).remove(connector)
+        self._find_only()
 
-    def choose(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[L] | None:
+    def _find_only(self) -> None:
+        drawn = self._exclusive.members or self._sharing.members
+        self.only = drawn[0] if len(drawn) == 1 else None
+
+    def choose(self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float]) -> Connector[L] | None:
         """Draw a connector by weight, None when there is none to draw."""
         if not exclude:
             return self._exclusive.draw(random) or self._sharing.draw(random)
@@ -160,16 +168,17 @@ class TunnelRegistry(Generic[L]):
 
     def __init__(self, random: Callable[[], float] = random_number) -> None:
         self._random = random
-        self._tunnels: dict[UUID, Tunnel[L]] = {}
+        # by number: the hash of a UUID is Python code, that of an int is not
+        self._tunnels: dict[int, Tunnel[L]] = {}
 
     def add(self, connector: Connector[L]) -> None:
         """Attach a connector to its tunnel.
 
         :raises ValueError: when it is attached already.
         """
-        tunnel = self._tunnels.get(connector.tunnel)
+        tunnel = self._tunnels.get(connector.tunnel.int)
         if tunnel is None:
-            tunnel = self._tunnels[connector.tunnel] = Tunnel(connector.tunnel)
+            tunnel = self._tunnels[connector.tunnel.int] = Tunnel(connector.tunnel)
         elif connector in tunnel:
             raise ValueError(f"the connector {connector.id} is attached already")
         tunnel.add(connector)
@@ -179,26 +188,30 @@ class TunnelRegistry(Generic[L]):
 
         :returns: whether it was attached.
         """
-        tunnel = self._tunnels.get(connector.tunnel)
+        tunnel = self._tunnels.get(connector.tunnel.int)
         if tunnel is None or connector not in tunnel:
             return False
         tunnel.remove(connector)
         if not len(tunnel):
-            del self._tunnels[connector.tunnel]
+            del self._tunnels[connector.tunnel.int]
         return True
 
-    def choose(self, tunnel_id: UUID, exclude: Collection[Connector[Any]] = ()) -> Connector[L] | None:
+    def choose(self, tunnel_id: UUID, exclude: Collection[Connector[Any]] | None = None) -> Connector[L] | None:
         """Draw a connector of a tunnel by weight; takes the same time for two connectors and for thousands.
 
         :param exclude: connectors not to be chosen, such as those that failed for this request.
         :returns: None when none is attached or all are excluded.
         """
-        tunnel = self._tunnels.get(tunnel_id)
-        return None if tunnel is None else tunnel.choose(exclude, self._random)
+        tunnel = self._tunnels.get(tunnel_id.int)
+        if tunnel is None:
+            return None
+        if tunnel.only is not None and not exclude:
+            return tunnel.only
+        return tunnel.choose(exclude, self._random)
 
     def get(self, tunnel_id: UUID) -> Tunnel[L] | None:
         """A tunnel, None when nobody is attached to it."""
-        return self._tunnels.get(tunnel_id)
+        return self._tunnels.get(tunnel_id.int)
 
     @property
     def tunnels(self) -> tuple[Tunnel[L], ...]:

@@ -69,8 +69,10 @@ class Upstream:
         """The exchange is complete and the stream clean: it may carry another one."""
         self.exchange = None
         self.used = True
-        self.stream.resumeProducing()
-        if self.stream.open:
+        stream = self.stream
+        if stream.paused:
+            stream.resumeProducing()
+        if stream.open:
             self.pool.put(self)
         else:
             self.discard()
@@ -109,11 +111,11 @@ class UpstreamPool:
         free = self._free.get(upstream.host)
         if free is None:
             free = self._free[upstream.host] = []
-        if not self._idle or len(free) >= MAX_IDLE:
+        if self._idle and len(free) < MAX_IDLE:
+            upstream.idle_since = 0.0
+            free.append(upstream)
+        else:
             upstream.discard()
-            return
-        upstream.idle_since = 0.0
-        free.append(upstream)
 
     def forget(self, upstream: Upstream) -> None:
         """A stream ended."""

@@ -27,6 +27,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.tcp import Client, Connector, Server
 from zope.interface import directlyProvides, implementer, providedBy
 
@@ -35,21 +36,37 @@ __all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "listen_tc
 AT_ONCE = True
 """Whether sockets write at once."""
 
+READ_SIZE = 65536
+"""Bytes that are read at once."""
+
 
 class _WriteAtOnce:
     """Mixed in before Twisted's transport class."""
+
+    def doRead(self) -> Any:
+        """Read once, as Twisted does, without the calls between."""
+        connection = cast(Any, self)
+        try:
+            data = connection.socket.recv(READ_SIZE)
+        except OSError:
+            # Twisted meets the same error in its own time, and judges it as it always does
+            return super().doRead()  # type: ignore[misc]
+        if not data:
+            return CONNECTION_DONE
+        connection.protocol.dataReceived(data)
+        return None
 
     def write(self, data: bytes) -> None:
         """Send now what the kernel takes; the rest waits in Twisted's buffer."""
         connection = cast(Any, self)
         if (
             connection.dataBuffer
-            or connection.TLS
             or connection._tempDataLen
-            or not connection.connected
             or connection.disconnecting
+            or not connection.connected
             or connection._writeDisconnecting
             or connection._writeDisconnected
+            or connection.TLS
             # a pull producer is asked for more when Twisted's buffer has been written
             or (connection.producer is not None and not connection.streamingProducer)
         ):

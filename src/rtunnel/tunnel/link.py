@@ -67,6 +67,7 @@ class Link(Protocol):
         peer: str = "",
     ) -> None:
         self.session = session
+        self.credit_grain = session.credit_grain
         self.peer = peer
         self.streams: dict[int, TunnelStream] = {}
         self.flush_scheduled = False

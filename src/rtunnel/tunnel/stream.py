@@ -48,14 +48,16 @@ class TunnelStream:
         "_delivering",
         "_ended",
         "_held",
-        "_paused",
         "_producer",
         "_producer_paused",
         "_read_ended",
         "_streaming",
+        "_taken",
         "_write_ended",
         "id",
         "link",
+        "open",
+        "paused",
         "protocol",
     )
 
@@ -67,11 +69,15 @@ class TunnelStream:
         self.protocol: Any = protocol
         """Who gets the bytes; may be exchanged at any time."""
         self._held: deque[bytes] | None = None
-        self._paused = False
+        self.paused = False
+        """Whether what comes is held."""
         self._delivering = False
+        self.open = True
+        """Whether both directions are open: an idle stream that is not cannot carry another exchange."""
         self._read_ended = False
         self._write_ended = False
         self._ended = False
+        self._taken = 0
         self._producer: Any = None
         self._producer_paused = False
         self._streaming = True
@@ -80,11 +86,6 @@ class TunnelStream:
     def ended(self) -> bool:
         """Whether nothing can be sent or received any more."""
         return self._ended
-
-    @property
-    def open(self) -> bool:
-        """Whether both directions are open: an idle stream that is not cannot carry another exchange."""
-        return not (self._ended or self._read_ended or self._write_ended)
 
     @property
     def blocked(self) -> bool:
@@ -116,6 +117,7 @@ class TunnelStream:
         if self._write_ended:
             return
         self._write_ended = True
+        self.open = False
         self.link.session.finish(self.id)
         self.link.schedule_flush()
         self._maybe_end()
@@ -128,6 +130,7 @@ class TunnelStream:
         if not self._read_ended:
             session.stop(self.id)
         self._write_ended = True
+        self.open = False
         session.finish(self.id)
         self.link.schedule_flush()
         self._end(DONE)
@@ -167,11 +170,11 @@ class TunnelStream:
 
     def pauseProducing(self) -> None:
         """Hold what comes; its credit is kept back, so the peer stops after a window at most."""
-        self._paused = True
+        self.paused = True
 
     def resumeProducing(self) -> None:
         """Deliver what was held, and go on."""
-        self._paused = False
+        self.paused = False
         if self._held is not None and not self._delivering:
             # called by the consumer, whose fault an error in here would not be
             self.link.guard(self, self._deliver_held)
@@ -184,13 +187,19 @@ class TunnelStream:
 
     def deliver(self, data: bytes) -> None:
         """Take bytes of the peer."""
-        if self._paused or self._held is not None:
+        if self.paused or self._held is not None:
             if self._held is None:
                 self._held = deque()
             self._held.append(data)
             return
         self.protocol.dataReceived(data)
-        self.link.session.consumed(self.id, len(data))
+        taken = self._taken + len(data)
+        if taken < self.link.credit_grain:
+            # an exchange of a few hundred bytes need not be accounted for each time
+            self._taken = taken
+            return
+        self._taken = 0
+        self.link.session.consumed(self.id, taken)
 
     def peer_finished(self) -> None:
         """The peer sends no more."""
@@ -204,6 +213,7 @@ class TunnelStream:
         if self._ended:
             return
         self._write_ended = True
+        self.open = False
         if self._producer is not None:
             producer, self._producer = self._producer, None
             producer.stopProducing()
@@ -250,7 +260,7 @@ class TunnelStream:
         self._delivering = True
         taken = 0
         try:
-            while held and not self._paused and not self._ended:
+            while held and not self.paused and not self._ended:
                 data = held.popleft()
                 if not data:
                     self._held = None
@@ -270,6 +280,7 @@ class TunnelStream:
         if self._read_ended or self._ended:
             return
         self._read_ended = True
+        self.open = False
         protocol = self.protocol
         if IHalfCloseableProtocol.providedBy(protocol):
             protocol.readConnectionLost()
@@ -284,6 +295,7 @@ class TunnelStream:
     def _end(self, reason: Failure, at_once: bool = False) -> None:
         """Forget the stream and tell the protocol, never from inside a call of its own."""
         self._ended = self._read_ended = self._write_ended = True
+        self.open = False
         self._held = None
         self._producer, producer = None, self._producer
         if producer is not None and at_once:

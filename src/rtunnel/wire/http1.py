@@ -15,7 +15,7 @@ from rtunnel.wire.http1_body import LAST_CHUNK, ChunkedBody, write_chunk
 from rtunnel.wire.http1_fields import CHUNKED, UNTIL_CLOSE
 from rtunnel.wire.http1_head import HeadError, HeadLimits, head_end, skip_empty_lines
 from rtunnel.wire.http1_reader import RequestReader, ResponseReader
-from rtunnel.wire.http1_request import RequestHead, parse_request, write_request
+from rtunnel.wire.http1_request import RequestHead, accepted, parse_request, write_request
 from rtunnel.wire.http1_response import ResponseHead, parse_response, write_response
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "RequestReader",
     "ResponseHead",
     "ResponseReader",
+    "accepted",
     "head_end",
     "parse_request",
     "parse_response",

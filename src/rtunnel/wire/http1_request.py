@@ -29,7 +29,7 @@ from rtunnel.wire.http1_fields import (
 )
 from rtunnel.wire.http1_head import HeadError
 
-__all__ = ["RequestHead", "parse_request", "write_request"]
+__all__ = ["RequestHead", "accepted", "parse_request", "write_request"]
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
@@ -88,7 +88,12 @@ class RequestHead:
     @property
     def accept(self) -> bytes:
         """The media types that the visitor takes; empty when it did not say. Looked up when asked for."""
-        return b", ".join(_ACCEPT.findall(self.fields))
+        return accepted(self.fields)
+
+
+def accepted(fields: bytes) -> bytes:
+    """The media types that a request takes, out of its lines; empty when it does not say."""
+    return b", ".join(_ACCEPT.findall(fields))
 
 
 def parse_request(head: bytes) -> RequestHead:

@@ -24,7 +24,7 @@ from rtunnel.wire.http1_fields import CHUNKED, FORWARDING, HOP_BY_HOP
 from rtunnel.wire.http1_request import RequestHead
 from rtunnel.wire.http1_response import ResponseHead
 
-__all__ = ["LARGEST", "LEARN_AFTER", "RequestShape", "ResponseShape", "Shapes"]
+__all__ = ["LARGEST", "LEARN_AFTER", "PassingRequest", "PassingResponse", "RequestShape", "ResponseShape", "Shapes"]
 
 LEARN_AFTER: Final = 16
 """Heads of one shape that are read the plain way before a pattern is made of it: making one costs as much as reading hundreds."""
@@ -43,6 +43,7 @@ _TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
 _LENGTH: Final = rb"(0|[1-9][0-9]{0,17}+)"
 _KEEP_ALIVE: Final = (b"keep-alive", b"Keep-Alive")
 _BODILESS: Final = (204, 304)
+_NOT_PASSING_REQUEST: Final = FORWARDING | {b"host", b"content-length", b"expect"}
 
 Field = tuple[bytes, bytes, bytes]
 """Name, the same in lower case, and value without the white space around it."""
@@ -211,7 +212,66 @@ class ResponseShape:
         return ResponseHead(self._status, self._reason, 1, b"".join(parts), body, self._keep_alive), match.end()
 
 
-S = TypeVar("S", bound=RequestShape | ResponseShape)
+class PassingRequest:
+    """GET requests with one sequence of fields that pass to the target byte by byte as they came.
+
+    They have Host first, no body, nothing that a proxy writes anew, and no hop-by-hop field but ``Connection: keep-alive``, which
+    is as true of our connection to the target. So nothing but the Host is taken out of them.
+
+    :ivar match: matches a head; its one group is the value of Host.
+    """
+
+    __slots__ = ("match",)
+
+    def __init__(self, start_line: bytes, fields: list[Field]) -> None:
+        method, target, version = start_line.split(b" ")
+        if method != b"GET" or version != b"HTTP/1.1" or target[:1] != b"/" or not fields or fields[0][1] != b"host":
+            raise Unfit
+        parts = [rb"GET /[!\"$-~]*+ HTTP/1\.1\r\n", re.escape(fields[0][0]), rb":[ \t]*+([!-~]++)\r\n"]
+        for name, lower, value in fields[1:]:
+            if lower in _NOT_PASSING_REQUEST:
+                raise Unfit
+            parts.append(_passing_line(name, lower, value))
+        self.match = re.compile(b"".join((*parts, rb"\r\n"))).match
+
+
+class PassingResponse:
+    """Responses with one status line and one sequence of fields that pass to a visitor of HTTP/1.1 byte by byte as they came.
+
+    They have a Content-Length and no hop-by-hop field but ``Connection: keep-alive``, which is as true of our connection to the
+    visitor, as long as we mean to keep it.
+
+    :ivar match: matches a head that does not answer a HEAD request; its one group is the Content-Length.
+    """
+
+    __slots__ = ("match",)
+
+    def __init__(self, start_line: bytes, fields: list[Field]) -> None:
+        version, status = start_line.split(b" ", 2)[:2]
+        if version != b"HTTP/1.1" or int(status) < 200 or int(status) in _BODILESS:
+            raise Unfit
+        parts = [re.escape(start_line), rb"\r\n"]
+        lengths = 0
+        for name, lower, value in fields:
+            if lower == b"content-length":
+                lengths += 1
+                parts += (re.escape(name), rb":[ \t]*+", _LENGTH, rb"\r\n")
+            else:
+                parts.append(_passing_line(name, lower, value))
+        if lengths != 1:
+            raise Unfit
+        self.match = re.compile(b"".join((*parts, rb"\r\n"))).match
+
+
+def _passing_line(name: bytes, lower: bytes, value: bytes) -> bytes:
+    if lower == b"connection" and value in _KEEP_ALIVE:
+        return _literal(name, value)
+    if lower in HOP_BY_HOP:
+        raise Unfit
+    return _any_value(name)
+
+
+S = TypeVar("S", bound=RequestShape | ResponseShape | PassingRequest | PassingResponse)
 
 
 class Shapes(Generic[S]):
@@ -228,15 +288,18 @@ class Shapes(Generic[S]):
         self._known: dict[int, S] = {}
         self.tried: list[S] = []
 
-    def learn(self, head: bytes) -> None:
-        """Count a head that was parsed the plain way; make a pattern of its shape when it has come often."""
+    def learn(self, head: bytes) -> bool:
+        """Count a head that was parsed the plain way; make a pattern of its shape when it has come often.
+
+        :returns: whether there is a pattern of its shape now.
+        """
         if len(head) > LARGEST or head.count(b"\r\n") > MOST_FIELDS + 2:
-            return
+            return False
         key = _digest(*_split(head))
         shape = self._known.get(key) or self._count(key, head)
         if shape is not None and shape not in self.tried:
-            self.tried.insert(0, shape)
-            del self.tried[MOST_TRIED:]
+            self.prefer(shape)
+        return shape is not None
 
     def _count(self, key: int, head: bytes) -> S | None:
         """Count a head of a shape without a pattern; with the last one that it takes comes the pattern."""
@@ -255,9 +318,12 @@ class Shapes(Generic[S]):
         self._known[key] = shape
         return shape
 
-    def fitted(self, position: int) -> None:
-        """A pattern fitted that was not the first: it is tried first from now on."""
-        self.tried.insert(0, self.tried.pop(position))
+    def prefer(self, shape: S) -> None:
+        """Try this pattern first from now on: it fitted, or it is new."""
+        if shape in self.tried:
+            self.tried.remove(shape)
+        self.tried.insert(0, shape)
+        del self.tried[MOST_TRIED:]
 
 
 def _digest(start_line: bytes, fields: list[Field]) -> int:

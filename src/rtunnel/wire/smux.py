@@ -48,6 +48,8 @@ INITIAL_WINDOW: Final = 262144
 """What a sender assumes of its peer's window until the first UPD (xtaci/smux ``initialPeerWindow``)."""
 FIRST_UPDATE: Final = 65536
 """Bytes consumed before the first UPD: an exchange smaller than this costs no UPD at all."""
+CREDIT_GRAIN: Final = 4096
+"""Most bytes of a stream that an application may have consumed and not yet said so."""
 UNLIMITED: Final = 1 << 62
 MODULUS: Final = 1 << 32
 
@@ -138,6 +140,7 @@ class Session:
         "_streams",
         "_version",
         "_window",
+        "credit_grain",
         "queued",
         "refused",
     )
@@ -161,6 +164,8 @@ class Session:
         self._opens = opens
         self._version = version
         self._window = window
+        self.credit_grain = min(CREDIT_GRAIN, window // 16) if version == 2 else 0
+        """Bytes that may be consumed before :meth:`consumed` is told: so few that the peer's window hardly shrinks by them."""
         self._limit = max(window, INITIAL_WINDOW) if version == 2 else UNLIMITED
         self._frame_size = frame_size
         self._receive_buffer = receive_buffer

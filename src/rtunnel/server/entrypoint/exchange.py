@@ -20,6 +20,7 @@ from rtunnel.wire.http1 import (
     HeadError,
     RequestHead,
     ResponseHead,
+    accepted,
     write_request,
     write_response,
 )
@@ -41,51 +42,37 @@ class Exchange:
     (:meth:`_may_resend`); after it, the visitor sees the connection break off.
     """
 
-    __slots__ = (
-        "_answer_begun",
-        "_answer_body",
-        "_answer_left",
-        "_body",
-        "_body_left",
-        "_connector",
-        "_entrypoint",
-        "_failed",
-        "_held",
-        "_keep",
-        "_replay",
-        "_replay_size",
-        "_request_id",
-        "_response",
-        "_sent",
-        "_upstream",
-        "_visitor",
-        "ended",
-        "head",
-    )
+    # what most exchanges never come to need stands here and not in each of them
+    ended = False
+    method = b"GET"
+    _minor = 1
+    _head: RequestHead | None = None
+    _keep = True
+    _connector: Connector[UpstreamPool] | None = None
+    _upstream: Upstream | None = None
+    _failed: list[Connector[UpstreamPool]] | None = None
+    # the request's body: bytes still to come, or the chunks
+    _body_left = 0
+    _body: ChunkedBody | None = None
+    # whether the request may be sent again, and what was sent of its body as long as it may
+    _resendable = True
+    _body_sent: list[bytes] | None = None
+    _body_sent_size = 0
+    # the answer: how its body ends (None before its head), whether the target goes on behind it, what is left of it
+    _answer_begun = False
+    _held = b""
+    _framing: int | None = None
+    _target_stays = True
+    _answer_left = 0
+    _answer_body: ChunkedBody | None = None
 
-    def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, head: RequestHead, request_id: bytes) -> None:
-        self.head = head
-        self.ended = False
+    def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, authority: bytes, host: str, request_id: bytes) -> None:
+        self.authority = authority
+        self.host = host
+        self.request_id = request_id
         self._visitor = visitor
         self._entrypoint = entrypoint
-        self._request_id = request_id
-        self._keep = head.keep_alive
-        self._connector: Connector[UpstreamPool] | None = None
-        self._upstream: Upstream | None = None
-        self._failed: list[Connector[UpstreamPool]] | None = None
-        # the request's body: bytes still to come, or the chunks
-        self._body_left = head.body if head.body > 0 else 0
-        self._body = ChunkedBody() if head.body == CHUNKED else None
-        # the request as it was sent, as long as it may be sent again
-        self._sent: bytes = b""
-        self._replay: list[bytes] | None = None
-        self._replay_size = 0
-        # the answer
-        self._held = b""
-        self._response: ResponseHead | None = None
-        self._answer_begun = False
-        self._answer_left = 0
-        self._answer_body: ChunkedBody | None = None
+        self._sent = b""
 
     # -- the request
 
@@ -94,19 +81,42 @@ class Exchange:
         """Whether bytes of the visitor still belong to this request."""
         return self._body_left > 0 or self._body is not None
 
-    def start(self, forwarding: bytes) -> None:
+    @property
+    def target(self) -> bytes:
+        """What was asked for, in origin-form."""
+        return self._sent.split(b" ", 2)[1] if self._head is None else self._head.target
+
+    def start(self, head: RequestHead, forwarding: bytes) -> None:
         """Route the request and send its head.
 
         :param forwarding: header lines for the target, from :class:`~rtunnel.server.entrypoint.forwarding.Forwarding`.
         """
-        rule = self._entrypoint.table.lookup(self.head.host)
+        self._head = head
+        self.method = head.method
+        self._minor = head.minor
+        self._keep = head.keep_alive
+        if head.body == CHUNKED:
+            self._body = ChunkedBody()
+        else:
+            self._body_left = head.body
+        self._sent = write_request(head, forwarding)
+        self._resendable = head.idempotent
+        self._route()
+
+    def pass_on(self, head: bytes, forwarding: bytes) -> None:
+        """The same for a GET request that passes as it came (:meth:`~rtunnel.wire.http1.RequestReader.passing`).
+
+        :param head: without its empty line.
+        """
+        self._sent = b"".join((head, forwarding, b"\r\n"))
+        self._route()
+
+    def _route(self) -> None:
+        rule = self._entrypoint.table.lookup(self.host)
         if rule is None or rule.private:
             self.refuse(404, Outcome.UNKNOWN_HOST)
-            return
-        self._sent = write_request(self.head, forwarding)
-        if self.head.idempotent:
-            self._replay = [self._sent]
-        self._attempt(rule.tunnel)
+        else:
+            self._attempt(rule.tunnel)
 
     def _attempt(self, tunnel: Any) -> None:
         """Send what there is of the request to a connector that did not fail yet."""
@@ -120,15 +130,18 @@ class Exchange:
         self._upstream = upstream
         upstream.exchange = self
         stream = upstream.stream
-        data = self._sent if self._replay is None or len(self._replay) == 1 else b"".join(self._replay)
+        data = self._sent
+        if self._body_sent is not None:
+            data = b"".join((data, *self._body_sent))
         if not upstream.used:
             data = self._preface() + data
-        if self._visitor.write_paused:
+        visitor = self._visitor
+        if visitor.write_paused:
             stream.pauseProducing()
-        if self.wants_body:
-            stream.registerProducer(self._visitor.body_source, True)
+        if self._body_left or self._body is not None:
+            stream.registerProducer(visitor.body_source, True)
         stream.write(data)
-        self._visitor.deadline = self._request_deadline()
+        visitor.deadline = self._request_deadline()
 
     def _next_upstream(self, tunnel: Any) -> Upstream | None:
         """Take a free stream of a chosen connector or open one.
@@ -136,18 +149,18 @@ class Exchange:
         A free stream may have been closed by its target a moment ago, which shows only after sending. So a request that may not be
         sent twice gets a fresh one.
         """
-        host = self.head.host
         while True:
-            connector = self._entrypoint.registry.choose(tunnel, self._failed or ())
+            connector = self._entrypoint.registry.choose(tunnel, self._failed)
             if connector is None:
                 return None
             self._connector = connector
             pool = connector.link
-            upstream = pool.take(host) if self._replay is not None else None
-            if upstream is not None:
-                return upstream
+            if self._resendable:
+                upstream = pool.take(self.host)
+                if upstream is not None:
+                    return upstream
             try:
-                upstream = pool.open(host)
+                upstream = pool.open(self.host)
             except LinkClosed:
                 self._mark_failed(connector)
                 continue
@@ -163,16 +176,17 @@ class Exchange:
     def _preface(self) -> bytes:
         """What a client reads at the head of a new stream: who visits, and what was asked for."""
         peer = self._visitor.peer
-        host, port = _split_port(self.head.authority, self.head.host)
+        host, port = _split_port(self.authority, self.host)
         return stream_preface(RelayAddress(peer.host, peer.port), RelayAddress(host, port))
 
     def _request_deadline(self) -> float:
         entrypoint = self._entrypoint
         if self.wants_body:
             return entrypoint.deadlines.now + entrypoint.settings.idle_timeout
-        if self.head.upgrade or not entrypoint.settings.response_timeout:
+        limit = entrypoint.settings.response_timeout
+        if not limit or (self._head is not None and self._head.upgrade):
             return NEVER
-        return entrypoint.deadlines.now + entrypoint.settings.response_timeout
+        return entrypoint.deadlines.now + limit
 
     def request_data(self, data: bytes) -> bytes:
         """Take bytes of the visitor; returns those that come after this request.
@@ -187,8 +201,8 @@ class Exchange:
             end = min(self._body_left, len(data))
             self._body_left -= end
         part, rest = (data, b"") if end == len(data) else (data[:end], data[end:])
-        if self._replay is not None:
-            self._keep_for_replay(part)
+        if self._resendable:
+            self._keep_for_resend(part)
         if self._upstream is not None:
             self._upstream.stream.write(part)
             if not self.wants_body:
@@ -197,36 +211,80 @@ class Exchange:
             self._visitor.deadline = self._request_deadline()
         return rest
 
-    def _keep_for_replay(self, part: bytes) -> None:
-        self._replay_size += len(part)
-        if self._answer_begun or self._replay_size > self._entrypoint.settings.replay_bytes:
-            self._replay = None
-        elif self._replay is not None:
-            self._replay.append(part)
+    def _keep_for_resend(self, part: bytes) -> None:
+        self._body_sent_size += len(part)
+        if self._answer_begun or self._body_sent_size > self._entrypoint.settings.replay_bytes:
+            self._send_no_more()
+        elif self._body_sent is None:
+            self._body_sent = [part]
+        else:
+            self._body_sent.append(part)
+
+    def _send_no_more(self) -> None:
+        """The request will not be sent again."""
+        self._resendable = False
+        self._body_sent = None
 
     # -- the answer
 
     def upstream_data(self, data: bytes) -> None:
         """Take bytes of the target."""
-        if self._response is None:
-            self._answer_head(data)
-        else:
+        if self._framing is not None:
             self._answer_data(data)
+        elif not self._pass_answer(data):
+            self._answer_head(data)
+
+    def _pass_answer(self, data: bytes) -> bool:
+        """Pass an answer on as it came, if it may; most do, and nothing of it is taken apart then."""
+        upstream = self._upstream
+        if (
+            upstream is None
+            or self._answer_begun
+            or not self._keep
+            or not self._minor
+            or self._entrypoint.draining
+            or self.method == b"HEAD"
+        ):
+            return False
+        found = upstream.pool.reader.passing(data)
+        if found is None:
+            return False
+        end, length = found
+        left = length - len(data) + end
+        if left < 0:
+            return False
+        self._answer_begun = True
+        self._resendable = False
+        self._framing = length
+        self._visitor.write(data)
+        if left or self._body_left or self._body is not None or self._body_sent is not None:
+            self._visitor.deadline = NEVER
+            self._body_sent = None
+            self._answer_left = left
+            if not left:
+                self._complete(clean=True)
+            return True
+        # the common case of _complete()
+        self._upstream = None
+        upstream.release()
+        self._end(Outcome.ANSWERED)
+        self._visitor.exchange_done(keep=True)
+        return True
 
     def _answer_head(self, data: bytes) -> None:
         if self._upstream is None:
             return
         self._answer_begun = True
-        self._replay = None
+        self._send_no_more()
         if self._held:
             data = self._held + data
             self._held = b""
         try:
-            read = self._upstream.pool.reader.read(data, self.head.method)
+            read = self._upstream.pool.reader.read(data, self.method)
         except HeadError as error:
             _log.info(
                 "request {id}: the target's answer is malformed: {reason}",
-                id=self._request_id.decode(),
+                id=self.request_id.decode(),
                 reason=error.reason,
             )
             self.refuse(502, Outcome.TARGET_FAILED)
@@ -244,34 +302,34 @@ class Exchange:
     def _interim(self, response: ResponseHead, rest: bytes) -> None:
         """1xx: 101 ends HTTP on this connection, any other is passed on, and the answer is still to come."""
         if response.status == 101:
-            if not self.head.upgrade:
+            if self._head is None or not self._head.upgrade:
                 self.refuse(502, Outcome.TARGET_FAILED)
                 return
             self._upgrade(response, rest)
             return
-        if self.head.minor:
+        if self._minor:
             self._visitor.write(write_response(response, minor=1, keep_alive=True, chunked=False))
         if rest:
             self._answer_head(rest)
 
     def _begin_answer(self, response: ResponseHead, rest: bytes) -> None:
-        self._response = response
+        body = self._framing = response.body
+        self._target_stays = response.keep_alive
         self._visitor.deadline = NEVER
-        minor = self.head.minor
-        chunked = response.body == CHUNKED
-        if response.body == UNTIL_CLOSE or (chunked and not minor) or self._entrypoint.draining:
+        minor = self._minor
+        chunked = body == CHUNKED
+        if body == UNTIL_CLOSE or (chunked and not minor) or self._entrypoint.draining:
             self._keep = False
         head = write_response(response, minor=minor, keep_alive=self._keep, chunked=chunked and minor > 0)
         if chunked:
             self._answer_body = ChunkedBody()
-        elif response.body >= 0:
-            left = response.body
-            if len(rest) == left:
+        elif body >= 0:
+            if len(rest) == body:
                 # the common case: the whole answer came in one piece
                 self._visitor.write(head + rest if rest else head)
                 self._complete(clean=True)
                 return
-            self._answer_left = left
+            self._answer_left = body
         self._answer_data(rest, head)
 
     def _answer_data(self, data: bytes, head: bytes = b"") -> None:
@@ -279,7 +337,7 @@ class Exchange:
         if self._answer_body is not None:
             self._answer_chunks(data, head, self._answer_body)
             return
-        if self._response is not None and self._response.body == UNTIL_CLOSE:
+        if self._framing == UNTIL_CLOSE:
             self._visitor.write(head + data)
             return
         size = len(data)
@@ -294,13 +352,13 @@ class Exchange:
 
     def _answer_chunks(self, data: bytes, head: bytes, body: ChunkedBody) -> None:
         try:
-            if self.head.minor:
+            if self._minor:
                 end = body.feed(data)
                 part = data if end == len(data) else data[:end]
             else:
                 part, end = body.decode(data, 0)
         except HeadError as error:
-            _log.info("request {id}: {reason}", id=self._request_id.decode(), reason=error.reason)
+            _log.info("request {id}: {reason}", id=self.request_id.decode(), reason=error.reason)
             if head:
                 self.refuse(502, Outcome.TARGET_FAILED)
             else:
@@ -349,11 +407,10 @@ class Exchange:
         if self.ended or upstream is None:
             return
         upstream.discard()
-        if self._response is not None:
-            if self._response.body == UNTIL_CLOSE:
-                self._complete(clean=False)
-            else:
-                self._break_off(Outcome.ABORTED)
+        if self._framing == UNTIL_CLOSE:
+            self._complete(clean=False)
+        elif self._framing is not None:
+            self._break_off(Outcome.ABORTED)
         elif self._answer_begun:
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
@@ -372,7 +429,7 @@ class Exchange:
 
     def _may_resend(self) -> bool:
         """Whether the request may be sent again: all of it is still here, and twice is as good as once (RFC 9110 9.2.2)."""
-        return self._replay is not None and not self._answer_begun
+        return self._resendable and not self._answer_begun
 
     def refuse(self, status: int, outcome: Outcome) -> None:
         """Answer ourselves, instead of a target."""
@@ -383,9 +440,9 @@ class Exchange:
         self._visitor.write(
             own_answer(
                 status,
-                request_id=self._request_id,
-                accept=self.head.accept,
-                head_only=self.head.method == b"HEAD",
+                request_id=self.request_id,
+                accept=accepted(self._sent) if self._head is None else self._head.accept,
+                head_only=self.method == b"HEAD",
                 close=not keep,
             )
         )
@@ -394,7 +451,7 @@ class Exchange:
 
     def timed_out(self) -> None:
         """The visitor stalled in its body, or the target did not begin to answer."""
-        if self._answer_begun and self._response is not None:
+        if self._framing is not None:
             return
         if self.wants_body and not self._visitor.read_paused:
             self._keep = False
@@ -405,7 +462,7 @@ class Exchange:
     def bad_body(self, error: HeadError) -> None:
         """The request's body is malformed: what it means is unknown, so nothing after it is read."""
         self._keep = False
-        if self._response is not None:
+        if self._framing is not None:
             self._break_off(Outcome.BAD_REQUEST)
         else:
             self.refuse(error.status, Outcome.BAD_REQUEST)
@@ -438,9 +495,9 @@ class Exchange:
     def _complete(self, *, clean: bool) -> None:
         """The answer is whole."""
         upstream, self._upstream = self._upstream, None
-        whole = not self.wants_body
+        whole = not self._body_left and self._body is None
         if upstream is not None:
-            if clean and whole and self._response is not None and self._response.keep_alive:
+            if clean and whole and self._target_stays:
                 upstream.release()
             else:
                 upstream.stream.unregisterProducer()
@@ -458,7 +515,7 @@ class Exchange:
         self.ended = True
         if self._connector is not None:
             self._connector.requests += 1
-        self._entrypoint.stats.record(outcome)
+        self._entrypoint.stats.requests[outcome] += 1
 
 
 def _split_port(authority: bytes, host: str) -> tuple[str, int]:

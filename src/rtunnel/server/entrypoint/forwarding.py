@@ -32,12 +32,14 @@ class Forwarding:
     :param trusted: networks of trusted proxies.
     """
 
-    __slots__ = ("_before_host", "peer", "trusted")
+    __slots__ = ("_authority", "_before_host", "_before_id", "peer", "trusted")
 
     def __init__(self, peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
         self.peer = peer.encode("ascii", "replace")
         self.trusted = bool(trusted) and _within(peer, trusted)
         self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
+        # a visitor asks for the same host again and again
+        self._authority = self._before_id = b""
 
     def fields(self, authority: bytes, said: dict[bytes, bytes] | None) -> tuple[bytes, bytes]:
         """Write the fields, as header lines.
@@ -47,8 +49,11 @@ class Forwarding:
         :returns: the request's id and the lines.
         """
         if said is None:
+            if authority != self._authority:
+                self._authority = authority
+                self._before_id = b"%b%b\r\nX-Request-Id: " % (self._before_host, authority)
             request_id = new_request_id()
-            return request_id, b"%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 rtunnel\r\n" % (self._before_host, authority, request_id)
+            return request_id, b"%b%b\r\nVia: 1.1 rtunnel\r\n" % (self._before_id, request_id)
         request_id = self._request_id(said)
         return request_id, self._continued(authority, said, request_id)
 

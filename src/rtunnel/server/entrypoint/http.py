@@ -244,7 +244,26 @@ class HttpVisitor(Protocol):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        self._process(data)
+        if self._state != WAITING or not self._pass_on(data):
+            self._process(data)
+
+    def _pass_on(self, data: bytes) -> bool:
+        """Begin a request that is all there is and may pass as it came; most are and may."""
+        entrypoint = self._entrypoint
+        found = entrypoint.reader.passing(data)
+        if found is None:
+            return False
+        authority, host, end = found
+        if end != len(data):
+            return False
+        forwarding = self._forwarding
+        if forwarding is None:
+            forwarding = self._meet()
+        request_id, lines = forwarding.fields(authority, None)
+        self._state = BUSY
+        exchange = self._exchange = Exchange(self, entrypoint, authority, host, request_id)
+        exchange.pass_on(data[:-2], lines)
+        return True
 
     def _process(self, data: bytes) -> None:
         """Take requests, one after another, as far as the bytes go and the one before is answered."""
@@ -285,8 +304,8 @@ class HttpVisitor(Protocol):
             forwarding = self._meet()
         request_id, lines = forwarding.fields(head.authority, head.forwarded)
         self._state = BUSY
-        exchange = self._exchange = Exchange(self, entrypoint, head, request_id)
-        exchange.start(lines)
+        exchange = self._exchange = Exchange(self, entrypoint, head.authority, head.host, request_id)
+        exchange.start(head, lines)
         return data[end:]
 
     def _head_begun(self) -> None:
