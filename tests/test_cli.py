@@ -16,6 +16,7 @@ from rtunnel.settings import (
     Address,
     ClientSettings,
     ConnectorSettings,
+    ForwardSettings,
     HttpSettings,
     ListenerSettings,
     MuxSettings,
@@ -69,7 +70,7 @@ class SameTests(SynchronousTestCase):
     def test_client(self) -> None:
         url = client("-L", "rtcp://:0/:80", "-F", SERVER_URL)
         (connector,) = url.connectors
-        self.assertEqual((connector.target, connector.weight), (Address("localhost", 80), 1))
+        self.assertEqual((str(connector.target), connector.weight), ("localhost:80", 1))
         more = ("--path", "/proxy", "--host-header", "nginx.local", "--weight", "1")
         self.assertEqual(url, client(*PLAIN_CLIENT, *more))
         self.assertEqual(url, client("--server", "ws://192.168.1.1:80/proxy", "--host-header", "nginx.local", *PLAIN_CLIENT[2:]))
@@ -121,9 +122,17 @@ class ClientTests(SynchronousTestCase):
         for asked in (
             client("-L", "rtcp://:0/:80", "-L", "rtcp://b:0/:81", "-F", SERVER_URL),
             client("--target", ":80", "--target", ":81", "-F", SERVER_URL),
-            client(TARGET=":80,:81", F=SERVER_URL),
+            client(TARGET=":80 :81", F=SERVER_URL),
         ):
             self.assertEqual([str(one.target) for one in asked.connectors], ["localhost:80", "localhost:81"])
+
+    def test_a_list_is_one_connector(self) -> None:
+        for asked in (
+            client("-L", "rtcp://:0/:80,unix:/run/a.sock", "-F", SERVER_URL),
+            client("--target", ":80,unix:/run/a.sock", "-F", SERVER_URL),
+            client(TARGET=":80,unix:/run/a.sock", F=SERVER_URL),
+        ):
+            self.assertEqual([str(one.target) for one in asked.connectors], ["localhost:80,unix:/run/a.sock"])
 
     def test_credentials(self) -> None:
         path: str = self.mktemp()
@@ -264,9 +273,9 @@ class TableTests(SynchronousTestCase):
         def fields(model: Any, prefix: str = "") -> set[str]:
             return {prefix + field.name for field in attrs.fields(model)}
 
-        nested = {"mux", "http", "listeners", "connectors"}
+        nested = {"mux", "http", "forward", "listeners", "connectors"}
         listener = fields(ListenerSettings) | fields(MuxSettings, "mux.") | fields(HttpSettings, "http.")
-        connector = fields(ConnectorSettings) | fields(MuxSettings, "mux.")
+        connector = fields(ConnectorSettings) | fields(MuxSettings, "mux.") | fields(ForwardSettings, "forward.")
         for rows, wanted in [
             (SERVER, listener | fields(ServerSettings) - nested),
             (CLIENT, connector | fields(ClientSettings) - nested),

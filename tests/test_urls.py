@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.options import foreign, kinds
-from rtunnel.options.table import CLIENT, SERVER
+from rtunnel.options.table import CLIENT, FORWARD, SERVER
+from rtunnel.options.targets import ROUND
 from rtunnel.routing.ingress import IngressRule
-from rtunnel.settings import Address, Credentials, SettingsError
+from rtunnel.settings import Address, Credentials, SettingsError, TargetList, UnixSocket
 from rtunnel.urls import Reading, read_listener, read_server, read_target
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
 OTHER = "59dc451e-59dc-4c70-999e-91a30813ac78"
+
+OF_SERVER_URL = tuple(option for option in CLIENT if option not in FORWARD)
 
 
 def values(reading: Reading) -> dict[str, Any]:
@@ -50,7 +53,7 @@ class ScenarioTests(SynchronousTestCase):
 
     def test_sidecar(self) -> None:
         target = read_target("-L", "rtcp://:0/:80")
-        self.assertEqual(values(target), {"bind": Address("", 0), "target": (Address("localhost", 80),)})
+        self.assertEqual(values(target), {"bind": Address("", 0), "target": (TargetList.of(Address("localhost", 80)),)})
         reading = read_server("-F", f"tunnel+ws://proxy:8421?tunnel.id={UUID}&tunnel.weight=1&path=/proxy")
         found = values(reading)
         self.assertEqual(str(found.pop("tunnel")), UUID)
@@ -82,14 +85,18 @@ class FormTests(SynchronousTestCase):
         self.assertRaises(SettingsError, listener, "dialer.path=/a")
 
     def test_every_spelling_of_every_key(self) -> None:
-        for rows, read, place in ((SERVER, read_listener, "tunnel+ws://:1"), (CLIENT, read_server, "tunnel+ws://a:1")):
+        for rows, read, place in (
+            (SERVER, read_listener, "tunnel+ws://:1"),
+            (OF_SERVER_URL, read_server, "tunnel+ws://a:1"),
+            (FORWARD, read_target, "rtcp://:0/:80"),
+        ):
             for option in rows:
                 for key in option.keys:
                     for name in key.names:
                         text = EXAMPLES[name]
                         with self.subTest(key=name):
                             layer = read("-L", f"{place}?{name}={text}").layer
-                            if key.kind is not kinds.SMUX:
+                            if key.kind not in (kinds.SMUX, ROUND):
                                 self.assertEqual(layer[option.field].key, name)
 
     def test_escapes(self) -> None:
@@ -119,17 +126,39 @@ class FormTests(SynchronousTestCase):
         self.assertEqual(server("mux.keepaliveDisabled=false&mux.keepaliveInterval=5s")["mux.keepalive_interval"], 5)
 
     def test_targets(self) -> None:
-        for url, bind, target in [
+        cases: list[tuple[str, Address, Address | UnixSocket]] = [
             ("rtcp://:0/:80", Address("", 0), Address("localhost", 80)),
             ("rtcp:///:80", Address("", 0), Address("localhost", 80)),
             ("RTCP://nginx.local:80/10.0.0.1:8080", Address("nginx.local", 80), Address("10.0.0.1", 8080)),
             ("rtcp://:0/[::1]:80", Address("", 0), Address("::1", 80)),
-        ]:
+            ("rtcp://:0/unix:/run/app.sock", Address("", 0), UnixSocket("/run/app.sock")),
+            ("runix:///run/app.sock", Address("", 0), UnixSocket("/run/app.sock")),
+            ("runix://app/run/app.sock", Address("app", 0), UnixSocket("/run/app.sock")),
+        ]
+        for url, bind, target in cases:
             found = values(read_target("-L", url))
-            self.assertEqual((found["bind"], found["target"]), (bind, (target,)))
+            self.assertEqual((found["bind"], found["target"]), (bind, (TargetList.of(target),)))
+
+    def test_target_lists(self) -> None:
+        for url, shown in [
+            ("rtcp://:0/a:80,b:81", "a:80,b:81"),
+            ("rtcp://:0/a:80-82", "a:80,a:81,a:82"),
+            ("runix:///run/a.sock,/run/b.sock", "unix:/run/a.sock,unix:/run/b.sock"),
+        ]:
+            (found,) = values(read_target("-L", url))["target"]
+            self.assertEqual(str(found), shown)
+
+    def test_target_keys(self) -> None:
+        found = values(read_target("-L", "rtcp://:0/a:80,b:80?strategy=round&maxFails=2&failTimeout=30s"))
+        self.assertEqual((found["forward.max_fails"], found["forward.fail_timeout"]), (2, 30.0))
 
 
 EXAMPLES = {
+    "maxFails": "3",
+    "max_fails": "3",
+    "strategy": "round",
+    "failTimeout": "30s",
+    "fail_timeout": "30s",
     **dict.fromkeys(("path", "ws.path"), "/proxy"),
     **dict.fromkeys(("host", "ws.host"), "nginx.local"),
     **dict.fromkeys(("tunnel.id", "tunnelID"), UUID),
@@ -203,8 +232,15 @@ class RefusalTests(SynchronousTestCase):
             (read_server, "http://proxy:80", '-F scheme "http": is not supported'),
             (read_target, "rtcp://:0", '-L "rtcp://:0": has no target'),
             (read_target, "rtcp://:0/80", '-L "80": has no colon; write ":80"'),
-            (read_target, "rtcp://:0/a:80,b:80", "has several targets; give one -L for each"),
-            (read_target, "tcp://:0/:80", '-L scheme "tcp": is not supported; a client takes rtcp://'),
+            (read_target, "rtcp://:0/a:80,b", '-L "a:80,b": has no port; write HOST:PORT'),
+            (read_target, "rtcp://:0/a:82-80", "has a range of ports that is empty"),
+            (read_target, "rtcp://:0/a:80?strategy=hash", 'strategy "hash": is not supported; targets take turns'),
+            (read_target, "runix:///" + 120 * "x", "must be an absolute path of at most 107 bytes"),
+            (
+                read_target,
+                "tcp://:0/:80",
+                '-L scheme "tcp": is not supported; a client takes rtcp://:0/HOST:PORT and runix:///PATH',
+            ),
             (read_target, "rtcp://:0/:80?tunnel.id=x", 'tunnel.id "x": is no known key'),
         ]:
             with self.subTest(url=url):
@@ -257,7 +293,8 @@ class WarningTests(SynchronousTestCase):
             return {name.lower() for option in rows for key in option.keys for name in key.names}
 
         self.assertEqual(ours(SERVER) & {name.lower() for name in foreign.OF_SERVER}, set())
-        self.assertEqual(ours(CLIENT) & {name.lower() for name in foreign.OF_CLIENT}, set())
+        self.assertEqual(ours(OF_SERVER_URL) & {name.lower() for name in foreign.OF_CLIENT}, set())
+        self.assertEqual(ours(FORWARD) & {name.lower() for name in foreign.OF_TARGET}, set())
 
 
 class CredentialsTests(SynchronousTestCase):

@@ -18,6 +18,7 @@ from rtunnel.options.table import CLIENT, SERVER, Option
 from rtunnel.settings import (
     ClientSettings,
     ConnectorSettings,
+    ForwardSettings,
     HttpSettings,
     ListenerSettings,
     MuxSettings,
@@ -155,7 +156,12 @@ def _connectors(layer: Layer) -> Iterable[ConnectorSettings]:
     targets = layer["target"]
     for target in targets.value:
         one = overlay(layer, {"target": Given(targets.key, None, target)})
-        yield construct(ConnectorSettings, one, mux=construct(MuxSettings, layer, "mux"))
+        yield construct(
+            ConnectorSettings,
+            one,
+            mux=construct(MuxSettings, layer, "mux"),
+            forward=construct(ForwardSettings, layer, "forward"),
+        )
 
 
 def _one_form(line: _Source, around: _Source, field: str, url: str) -> tuple[_Source, _Source]:

@@ -15,7 +15,8 @@ import attrs
 
 from rtunnel.options import foreign, kinds
 from rtunnel.options.layers import Given, Layer, parts, put
-from rtunnel.options.table import CLIENT, SERVER, Key, Option, find
+from rtunnel.options.table import CLIENT, FORWARD, SERVER, Key, Option, find
+from rtunnel.options.targets import unix_targets
 from rtunnel.settings import Address, Credentials, SettingsError
 
 __all__ = ["Reading", "Url", "read_listener", "read_server", "read_target", "split"]
@@ -130,20 +131,25 @@ def read_server(origin: str, text: str) -> Reading:
     if url.user is not None:
         layer["credentials"] = Given(origin, None, _credentials(origin, url.user))
     prefixes = ("connector.", "dialer.", "node.", "hop.")
-    warnings = _read_query(url, layer, CLIENT, foreign.OF_CLIENT, prefixes, closed=False)
+    rows = tuple(option for option in CLIENT if option not in FORWARD)
+    warnings = _read_query(url, layer, rows, foreign.OF_CLIENT, prefixes, closed=False)
     if "credentials" in layer and origin.startswith("-"):
         warnings += (f"{origin} holds a password that everybody can read in the process list; use --auth-file or RTUNNEL_AUTH",)
     return Reading(layer, warnings)
 
 
 def read_target(origin: str, text: str) -> Reading:
-    """``-L`` of a client: ``rtcp://BIND/TARGET``.
+    """``-L`` of a client: ``rtcp://BIND/TARGET,TARGET``, or ``runix://BIND/PATH`` for unix sockets.
+
+    gost takes the slash before a PATH away and looks for it in the directory in which it was started; here a PATH is absolute. And
+    where gost sees no BIND before it, it has no target at all.
 
     :raises SettingsError: something in it cannot be had.
     """
     url = split(origin, text)
-    if url.scheme != "rtcp":
-        raise SettingsError(f"{origin} scheme", url.scheme, "is not supported; a client takes rtcp://:0/HOST:PORT")
+    if url.scheme not in ("rtcp", "runix"):
+        mend = "is not supported; a client takes rtcp://:0/HOST:PORT and runix:///PATH"
+        raise SettingsError(f"{origin} scheme", url.scheme, mend)
     if url.user is not None:
         raise SettingsError(origin, None, _no_access_rules("a user and password"))
     layer: Layer = {}
@@ -151,10 +157,8 @@ def read_target(origin: str, text: str) -> Reading:
     target = url.path.removeprefix("/")
     if not target:
         raise SettingsError(origin, text, "has no target; write rtcp://:0/HOST:PORT, or rtcp://:0/:PORT for localhost")
-    if "," in target:
-        raise SettingsError(origin, text, f"has several targets; give one {origin} for each")
-    put(layer, find(CLIENT, "target"), origin, target)
-    warnings = _read_query(url, layer, (), foreign.OF_TARGET, ("handler.", "listener.", "service."), closed=True)
+    put(layer, find(CLIENT, "target"), origin, unix_targets(target) if url.scheme == "runix" else target)
+    warnings = _read_query(url, layer, FORWARD, foreign.OF_TARGET, ("handler.", "listener.", "service."), closed=True)
     return Reading(layer, warnings)
 
 

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.targets import Forwarder
 from rtunnel.ops.metrics import ClientStats, StreamOutcome
-from rtunnel.settings import Address
+from rtunnel.settings import Address, ForwardSettings, TargetList
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
 from rtunnel.wire.smux import DATA, FINISHED, STOPPED, Session
@@ -51,11 +51,12 @@ class ForwarderTests(SynchronousTestCase):
         self.stats = ClientStats()
         self.target = Target()
         self.forwarder = Forwarder(
-            target=Address("localhost", 80),
+            targets=TargetList.of(Address("localhost", 80)),
+            settings=ForwardSettings(),
             timeout=10,
             stats=self.stats,
             reactor=self.clock,
-            endpoint=self.target,  # type: ignore[arg-type]
+            endpoint_for=lambda address: self.target,  # type: ignore[arg-type,return-value]
         )
         self.forwarder.start()
         self.server = Session(opens=True)

@@ -131,7 +131,7 @@ class OptionTests(SynchronousTestCase):
         (port,) = (port for port in resource("Service", "proxy")["spec"]["ports"] if port["name"] == "tunnel")
         self.assertEqual(connector.server, Address("proxy", port["port"]))
         self.assertEqual((connector.transport, connector.path, connector.weight), ("ws", "/proxy", 1))
-        self.assertEqual(connector.target, Address("localhost", ports(container("nginx", "nginx"))["http"]))
+        self.assertEqual(str(connector.target), f"localhost:{ports(container('nginx', 'nginx'))['http']}")
         self.assertEqual(settings.admin, Address("", ports(container("nginx", "client"))["admin"]))
         pause = int(container("nginx", "nginx")["lifecycle"]["preStop"]["exec"]["command"][1])
         self.assertLess(settings.drain, pause)

@@ -125,7 +125,7 @@ class OptionTests(SynchronousTestCase):
         assert isinstance(settings, ClientSettings)
         (connector,) = settings.connectors
         self.assertEqual((connector.server, connector.host), (Address("192.168.1.1", 80), "nginx.local"))
-        self.assertEqual((connector.target, connector.weight), (Address("localhost", 80), 1))
+        self.assertEqual((str(connector.target), connector.weight), ("localhost:80", 1))
         self.assertLess(settings.drain, float(unit(CLIENT)["TimeoutStopSec"][0]))
 
     def test_example_files_have_all_variables_with_our_prefix(self) -> None:

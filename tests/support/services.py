@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import socket
+import socketserver
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
@@ -19,9 +21,11 @@ class NamedService:
     - ``/down/N``: N bytes
     - POST or PUT anywhere: the length and SHA-256 of the body
     - ``/wait``: answers when :attr:`go` is set
+
+    :param path: listen on a unix socket there instead.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, path: str | None = None) -> None:
         self.name = name
         self.requests = 0
         self.go = Event()
@@ -31,7 +35,7 @@ class NamedService:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
+            disable_nagle_algorithm = path is None
 
             def do_GET(self) -> None:
                 service.requests += 1
@@ -88,8 +92,14 @@ class NamedService:
             def handle_error(self, request: Any, client_address: Any) -> None:
                 """A client that goes away is part of the tests."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self.port: int = self._server.server_address[1]
+        class UnixServer(Server):
+            address_family = socket.AF_UNIX
+
+            def server_bind(self) -> None:
+                socketserver.TCPServer.server_bind(self)
+
+        self._server = Server(("127.0.0.1", 0), Handler) if path is None else UnixServer(path, Handler)  # type: ignore[arg-type]
+        self.port = int(self._server.server_address[1]) if path is None else 0
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
 

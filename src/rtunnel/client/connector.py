@@ -86,7 +86,13 @@ class JoiningConnector:
         """What the server called us when we joined last."""
         self.since = 0.0
         """When we joined last, in seconds of the epoch."""
-        self.forwarder = Forwarder(target=settings.target, timeout=settings.connect_timeout, stats=stats, reactor=reactor)
+        self.forwarder = Forwarder(
+            targets=settings.target,
+            settings=settings.forward,
+            timeout=settings.connect_timeout,
+            stats=stats,
+            reactor=reactor,
+        )
         self._stats = stats
         self._reactor = reactor
         self._on_joined = on_joined
@@ -193,7 +199,7 @@ class JoiningConnector:
             connector=str(connector),
             weight=self.settings.weight,
             endpoint=endpoint,
-            target=f"{self.settings.target.host}:{self.settings.target.port}",
+            target=str(self.settings.target),
         )
         self._on_joined()
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
-from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.client.dialling import Dialler, EndpointFor, no_delay, target_endpoint
 from rtunnel.ops.metrics import ClientStats
-from rtunnel.settings import Address
-from rtunnel.transport.sockets import SocketClientEndpoint
+from rtunnel.settings import ForwardSettings, TargetList
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.relay import RelayError, Status, take_preface
@@ -30,31 +29,37 @@ PREFACE_TIMEOUT = 15.0
 
 
 class Forwarder:
-    """Takes each stream of a link to the target; owned by the connector.
+    """Takes each stream of a link to a target; owned by the connector.
 
-    :param target: where to connect.
+    :param targets: where to connect.
+    :param settings: how streams are passed on.
     :param timeout: seconds that a connect may take.
-    :param endpoint: how to reach the target; by default its socket.
+    :param endpoint_for: how to reach a target; by default its socket.
     """
 
     def __init__(
         self,
         *,
-        target: Address,
+        targets: TargetList,
+        settings: ForwardSettings,
         timeout: float,
         stats: ClientStats,
         reactor: Any,
-        endpoint: IStreamClientEndpoint | None = None,
+        endpoint_for: EndpointFor | None = None,
     ) -> None:
-        self.target = target
+        self.settings = settings
         self.stats = stats
         self.reactor = reactor
         self.open: set[Forwarded] = set()
         self._moved = -1
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-        self._endpoint = endpoint or SocketClientEndpoint(reactor, target.host, target.port, timeout)
-        self._log = Logger()
+        self._dialler = Dialler(
+            [target.address for target in targets.targets],
+            settings=settings,
+            endpoint_for=endpoint_for or target_endpoint(reactor, timeout),
+            reactor=reactor,
+        )
 
     def start(self) -> None:
         """Begin to look for streams that stand still."""
@@ -73,9 +78,9 @@ class Forwarder:
         """Forward a stream that the server opened."""
         stream.protocol = Forwarded(self, stream)
 
-    def dial(self, side: Side) -> Deferred[Any]:
-        """Connect to the target, with ``side`` as the protocol."""
-        return self._endpoint.connect(_OneSide(side))
+    def dial(self, splice: Splice) -> Deferred[Any]:
+        """Connect to a target, which is the far side of a splice."""
+        return self._dialler.connect(splice.far, lambda: not splice.near.lost)
 
     @property
     def busy(self) -> bool:
@@ -86,27 +91,6 @@ class Forwarder:
         moved = sum(forwarded.moved for forwarded in self.open)
         before, self._moved = self._moved, moved
         return moved != before or any(forwarded.unanswered for forwarded in self.open)
-
-    def unreachable(self, reason: str) -> None:
-        """Log that the target could not be reached."""
-        self._log.warn(
-            "target {host}:{port} cannot be reached: {reason}",
-            host=self.target.host,
-            port=self.target.port,
-            reason=reason,
-        )
-
-
-class _OneSide(Factory):
-    """Gives the connection to a target its side of the splice."""
-
-    noisy = False
-
-    def __init__(self, side: Side) -> None:
-        self._side = side
-
-    def buildProtocol(self, addr: Any) -> Side:
-        return self._side
 
 
 @implementer(IHalfCloseableProtocol)
@@ -159,7 +143,7 @@ class Forwarded:
             splice.near.dataReceived(early)
         # nothing more is taken, and no credit returned, until there is somewhere to put it
         self._stream.pauseProducing()
-        self._dialling = self._forwarder.dial(splice.far)
+        self._dialling = self._forwarder.dial(splice)
         self._dialling.addCallbacks(self._connected, self._failed)
 
     def readConnectionLost(self) -> None:
@@ -195,14 +179,13 @@ class Forwarded:
         if splice.near.lost:
             side.transport.abortConnection()
             return
-        side.transport.setTcpNoDelay(True)
+        no_delay(side.transport)
         splice.join()
         self._stream.resumeProducing()
 
     def _failed(self, failure: Failure) -> None:
         self._dialling = None
         if self in self._forwarder.open:
-            self._forwarder.unreachable(failure.getErrorMessage())
             self._give_up("target refused")
 
     def _ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:

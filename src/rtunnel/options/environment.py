@@ -1,6 +1,7 @@
 """Options from the environment: ``RTUNNEL_HEAD_TIMEOUT=5s`` is ``--head-timeout 5s``.
 
-An empty variable counts as none. Lists are separated by commas or spaces, the URLs of ``RTUNNEL_L`` by spaces.
+An empty variable counts as none. Lists are separated by commas or spaces; by spaces alone where one value may have commas
+of its own: the URLs of ``RTUNNEL_L``, the targets of ``RTUNNEL_TARGET``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def typed(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[tupl
             continue
         if not option.many:
             texts = [value]
-        elif option.field:
+        elif option.field and not option.kind.lists:
             texts = value.replace(",", " ").split()
         else:
             texts = value.split()

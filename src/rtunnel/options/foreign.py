@@ -32,7 +32,7 @@ OF_SERVER = frozenset(
 """For ``-L`` of a server."""
 
 OF_TARGET = frozenset(
-    f"""{_SERVICE} {_SNIFFING} readTimeout idleTimeout http.keepalive
+    f"""{_TLS} {_NETWORK} {_LIMITERS} {_SOCKETS} retries {_SNIFFING} readTimeout idleTimeout http.keepalive
     mitm.certFile mitm.caCertFile mitm.keyFile mitm.caKeyFile mitm.alpn mitm.bypass""".split()
 )
 """For ``-L`` of a client, ``rtcp://``."""

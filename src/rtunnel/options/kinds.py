@@ -61,6 +61,7 @@ class Kind:
     :ivar show: from value to text, as a user could type it.
     :ivar secret: whether the text must never be repeated.
     :ivar unit: what a bare number counts.
+    :ivar lists: whether one value may hold commas, which then separate no values in the environment.
     """
 
     metavar: str
@@ -68,6 +69,7 @@ class Kind:
     show: Callable[[Any], str] = str
     secret: bool = False
     unit: str = ""
+    lists: bool = False
 
 
 # -- numbers, sizes, times, switches

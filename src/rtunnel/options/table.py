@@ -12,16 +12,18 @@ import attrs
 
 from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
+from rtunnel.options.targets import ROUND, TARGETS
 from rtunnel.settings import (
     ClientSettings,
     ConnectorSettings,
+    ForwardSettings,
     HttpSettings,
     ListenerSettings,
     MuxSettings,
     ServerSettings,
 )
 
-__all__ = ["CLIENT", "SERVER", "Key", "Option", "default", "find", "name_of"]
+__all__ = ["CLIENT", "FORWARD", "SERVER", "Key", "Option", "default", "find", "name_of"]
 
 
 @attrs.frozen
@@ -136,6 +138,24 @@ _PROCESS = (
         process=True,
     ),
 )
+
+FORWARD = (
+    Option(
+        "max-fails",
+        kinds.NUMBER,
+        "forward.max_fails",
+        "connects that may fail in a row before a target of a list is left out",
+        (_key("maxFails", "max_fails"), _key("strategy", kind=ROUND)),
+    ),
+    Option(
+        "fail-timeout",
+        kinds.DURATION,
+        "forward.fail_timeout",
+        "how long it is left out then; 0 for never",
+        (_key("failTimeout", "fail_timeout"),),
+    ),
+)
+"""What a client does with its targets; the keys stand in its ``-L``."""
 
 SERVER = (
     Option("listen", kinds.PLACE, "listen", "where clients attach, e.g. :8421 or ws://:8421/proxy"),
@@ -258,11 +278,13 @@ CLIENT = (
     ),
     Option(
         "target",
-        kinds.TARGET,
+        TARGETS,
         "target",
-        "the local service; :80 is localhost:80; each target given is a connector of its own",
+        "the local service; :80 is localhost:80, unix:/run/app.sock a unix socket; several with commas take turns; "
+        "each --target given is a connector of its own",
         many=True,
     ),
+    *FORWARD,
     Option("bind", kinds.BIND, "bind", "the address asked of the server; it may give another one"),
     Option(
         "auth-file",
@@ -337,6 +359,7 @@ _MODELS: dict[str, tuple[type, ...]] = {
     "": (ListenerSettings, ConnectorSettings, ServerSettings, ClientSettings),
     "http": (HttpSettings,),
     "mux": (MuxSettings,),
+    "forward": (ForwardSettings,),
 }
 
 

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from attrs import field, frozen
 
-__all__ = ["IngressRule", "IngressTable", "normalise_host"]
+__all__ = ["EVERY_HOST", "IngressRule", "IngressTable", "host_pattern", "normalise_host"]
 
 MAX_HOST: Final = 253
 """Characters of a host name (RFC 1035 section 2.3.4, as text without the trailing dot)."""
@@ -57,8 +57,8 @@ def _short_ipv6(host: str) -> str | None:
         return None
 
 
-def _pattern(text: str) -> str:
-    """Check a pattern and write it in its one form.
+def host_pattern(text: str) -> str:
+    """Check a pattern of hosts and write it in its one form.
 
     :raises ValueError: with the words that finish the sentence *PATTERN ...*.
     """
@@ -93,7 +93,7 @@ class IngressRule:
     :raises ValueError: when the pattern is none.
     """
 
-    pattern: str = field(converter=_pattern)
+    pattern: str = field(converter=host_pattern)
     tunnel: UUID
     private: bool = False
 

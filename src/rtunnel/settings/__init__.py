@@ -15,6 +15,7 @@ from rtunnel.settings.client import ClientSettings, ConnectorSettings, Credentia
 from rtunnel.settings.http import HttpSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.server import ListenerSettings, ServerSettings
+from rtunnel.settings.targets import ForwardSettings, Target, TargetList, UnixSocket
 from rtunnel.settings.transports import TRANSPORTS
 
 __all__ = [
@@ -23,9 +24,13 @@ __all__ = [
     "ClientSettings",
     "ConnectorSettings",
     "Credentials",
+    "ForwardSettings",
     "HttpSettings",
     "ListenerSettings",
     "MuxSettings",
     "ServerSettings",
     "SettingsError",
+    "Target",
+    "TargetList",
+    "UnixSocket",
 ]

@@ -9,6 +9,7 @@ import attrs
 from rtunnel.settings.address import CONNECTABLE, Address
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, header_value, seconds, whole
 from rtunnel.settings.mux import MuxSettings
+from rtunnel.settings.targets import ForwardSettings, TargetList, connectable, target_list
 from rtunnel.settings.transports import TRANSPORTS
 
 __all__ = ["ClientSettings", "ConnectorSettings", "Credentials"]
@@ -36,7 +37,8 @@ class ConnectorSettings:
     :ivar server: where the server listens for clients.
     :ivar transport: ``ws`` or ``tcp``.
     :ivar tunnel: which tunnel to join.
-    :ivar target: where each stream is forwarded to.
+    :ivar target: where streams are passed to.
+    :ivar forward: how; see :class:`ForwardSettings`.
     :ivar weight: 1 to 255; 255 leaves out all smaller ones.
     :ivar path: where the WebSocket is (not used by ``tcp``).
     :ivar host: the Host header of the upgrade request, ``None`` for the server's own name.
@@ -52,7 +54,7 @@ class ConnectorSettings:
     server: Address = attrs.field(validator=CONNECTABLE)
     transport: str = attrs.field(default="ws", validator=check(TRANSPORTS.__contains__, 'must be "ws" or "tcp"'))
     tunnel: UUID = attrs.field(validator=check(lambda tunnel: tunnel.int != 0, "must not be the nil UUID"))
-    target: Address = attrs.field(validator=CONNECTABLE)
+    target: TargetList = attrs.field(converter=target_list, validator=connectable)
     weight: int = attrs.field(default=1, validator=whole(1, 255))
     path: str = attrs.field(default="/ws", validator=PATH)
     host: str | None = attrs.field(
@@ -64,6 +66,7 @@ class ConnectorSettings:
     bind: Address = attrs.field(default=Address("", 0))
     credentials: Credentials | None = None
     mux: MuxSettings = attrs.field(factory=MuxSettings)
+    forward: ForwardSettings = attrs.field(factory=ForwardSettings)
     connect_timeout: float = attrs.field(default=10.0, validator=seconds(0.1, DAY))
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
     backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))

@@ -1,0 +1,141 @@
+"""How a client connects to its targets: one after another, until one takes the connection."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rtunnel.routing.rota import Place, Rota
+from rtunnel.settings import Address, ForwardSettings, UnixSocket
+from rtunnel.transport.sockets import SocketClientEndpoint
+
+__all__ = ["Dialler", "EndpointFor", "no_delay", "target_endpoint"]
+
+EndpointFor = Callable[[Address | UnixSocket], IStreamClientEndpoint]
+"""How to reach an address."""
+
+
+def target_endpoint(reactor: Any, timeout: float) -> EndpointFor:
+    """How to reach a target by its socket.
+
+    :param timeout: seconds that a connect may take.
+    """
+
+    def endpoint(address: Address | UnixSocket) -> IStreamClientEndpoint:
+        if isinstance(address, UnixSocket):
+            return UNIXClientEndpoint(reactor, address.path, timeout=timeout)
+        return SocketClientEndpoint(reactor, address.host, address.port, timeout)
+
+    return endpoint
+
+
+def no_delay(transport: Any) -> None:
+    """Have small writes to a target leave at once; a unix socket does that anyway."""
+    if hasattr(transport, "setTcpNoDelay"):
+        transport.setTcpNoDelay(True)
+
+
+class _Target:
+    """A target and the way to it."""
+
+    __slots__ = ("address", "endpoint")
+
+    def __init__(self, address: Address | UnixSocket, endpoint: IStreamClientEndpoint) -> None:
+        self.address = address
+        self.endpoint = endpoint
+
+
+class _Once(Factory):
+    """Gives the connection to a target the protocol that waits for it."""
+
+    noisy = False
+
+    def __init__(self, protocol: Any) -> None:
+        self._protocol = protocol
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return self._protocol
+
+
+class Dialler:
+    """Connects to one of several targets that can take each other's place; owned by a forwarder.
+
+    They take turns. One that cannot be reached is left out for a while, and the next one is dialled at once for the same stream, of
+    which nothing was sent yet; each is tried once for a stream at most.
+
+    :param addresses: at least one.
+    :param endpoint_for: how to reach one.
+    """
+
+    def __init__(
+        self,
+        addresses: Iterable[Address | UnixSocket],
+        *,
+        settings: ForwardSettings,
+        endpoint_for: EndpointFor,
+        reactor: Any,
+    ) -> None:
+        targets = [_Target(address, endpoint_for(address)) for address in addresses]
+        self._rota = Rota(targets, max_fails=settings.max_fails, fail_timeout=settings.fail_timeout)
+        self._alone = targets[0] if len(targets) == 1 else None
+        self._fail_timeout = settings.fail_timeout
+        self._reactor = reactor
+        self._log = Logger()
+
+    def connect(self, protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
+        """Connect to the target whose turn it is, or the next one that can be reached.
+
+        :param protocol: of the connection.
+        :param wanted: whether another target is still to be dialled when one failed.
+        :returns: fires with the protocol, or with the failure of the last target that was tried.
+        """
+        if self._alone is not None:
+            return self._alone.endpoint.connect(_Once(protocol)).addErrback(self._alone_failed, self._alone)
+        return self._try(self._rota.order(self._reactor.seconds()), protocol, wanted)
+
+    def _alone_failed(self, failure: Failure, target: _Target) -> Failure:
+        if not failure.check(CancelledError):
+            self._log.warn("target {target} cannot be reached: {reason}", target=str(target.address), reason=_reason(failure))
+        return failure
+
+    def _try(self, order: list[Place[_Target]], protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
+        place = order.pop(0)
+        connecting: Deferred[Any] = place.thing.endpoint.connect(_Once(protocol))
+        connecting.addCallbacks(self._worked, self._failed, callbackArgs=(place,), errbackArgs=(place, order, protocol, wanted))
+        return connecting
+
+    def _worked(self, protocol: Any, place: Place[_Target]) -> Any:
+        place.worked()
+        return protocol
+
+    def _failed(
+        self, failure: Failure, place: Place[_Target], order: list[Place[_Target]], protocol: Any, wanted: Callable[[], bool]
+    ) -> Failure | Deferred[Any]:
+        if failure.check(CancelledError):
+            return failure
+        now = self._reactor.seconds()
+        was_left_out = self._rota.left_out(place, now)
+        place.failed(now)
+        if self._rota.left_out(place, now) and not was_left_out:
+            # said once: whoever is left out already is tried only when all are
+            self._log.warn(
+                "target {target} cannot be reached: {reason}; the others are preferred for {seconds} s",
+                target=str(place.thing.address),
+                reason=_reason(failure),
+                seconds=f"{self._fail_timeout:g}",
+            )
+        if not order or not wanted():
+            return failure
+        return self._try(order, protocol, wanted)
+
+
+def _reason(failure: Failure) -> str:
+    """A failure in one line."""
+    return " ".join(failure.getErrorMessage().split()).rstrip(".")

@@ -1,0 +1,67 @@
+"""How targets are written: ``HOST:PORT`` or ``unix:PATH``, perhaps with a filter behind a ``?``, and several with commas."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+from rtunnel.options.kinds import TARGET, UNSET, Kind
+from rtunnel.routing.filters import ANY
+from rtunnel.settings import Address, SettingsError, Target, TargetList, UnixSocket
+
+__all__ = ["ROUND", "TARGETS", "unix_targets"]
+
+
+def _targets(text: str) -> TargetList:
+    try:
+        return TargetList(tuple(target for part in text.split(",") for target in _target(part.strip())))
+    except SettingsError as error:
+        raise ValueError(error.mend) from None
+
+
+def _target(text: str) -> list[Target]:
+    """One target, or as many as its range of ports has."""
+    place, question, _ = text.partition("?")
+    if question:
+        raise ValueError("has a filter, and filters do not exist here yet")
+    chosen = ANY
+    if place.startswith("unix:"):
+        return [Target(_unix(place.removeprefix("unix:")), chosen)]
+    return [Target(address, chosen) for address in _addresses(place)]
+
+
+def _addresses(place: str) -> list[Address]:
+    """The addresses of ``HOST:PORT`` or of ``HOST:FIRST-LAST``, which gost takes as well (go-gost/x ``internal/net/addr.go``)."""
+    host, _, ports = place.rpartition(":")
+    first, dash, last = ports.partition("-")
+    if not dash:
+        return [TARGET.parse(place)]
+    low, high = (TARGET.parse(f"{host}:{port}") for port in (first, last))
+    if not low.port <= high.port < low.port + 256:
+        raise ValueError("has a range of ports that is empty or larger than 256; write HOST:FIRST-LAST")
+    return [Address(low.host, port) for port in range(low.port, high.port + 1)]
+
+
+def _unix(path: str) -> UnixSocket:
+    try:
+        return UnixSocket(unquote(path))
+    except SettingsError as error:
+        raise ValueError(error.mend) from None
+
+
+def unix_targets(path: str) -> str:
+    """The text of a list of unix sockets, from the path of a ``runix`` URL.
+
+    :param path: absolute paths, separated by commas.
+    """
+    return ",".join(f"unix:/{part.strip().lstrip('/')}" for part in path.split(","))
+
+
+def _round(text: str) -> object:
+    if text.lower() not in ("round", "rr"):
+        raise ValueError("is not supported; targets take turns (round)")
+    return UNSET
+
+
+TARGETS = Kind("TARGET[,TARGET...]", _targets, lists=True)
+ROUND = Kind("", _round)
+"""gost's ``strategy``: the only one that we have changes nothing."""
