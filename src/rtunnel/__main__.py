@@ -10,6 +10,7 @@ import os
 import select
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 
 import rtunnel
 from rtunnel.options import teaching
@@ -18,6 +19,14 @@ from rtunnel.options.environment import REACTOR
 __all__ = ["main"]
 
 _TWISTD = ("--nodaemon", "--pidfile=", "--logger=rtunnel.ops.logs.human", "rtunnel")
+
+_AT_ONCE = {
+    "check": "rtunnel.check",
+    "demo": "rtunnel.demo",
+    "schema": "rtunnel.schema",
+    "status": "rtunnel.status",
+}
+"""The commands that end by themselves and need no reactor here: each has a ``main``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,14 +57,9 @@ def _main(argv: list[str], environ: Mapping[str, str]) -> int:
         if not equals and not argv:
             sys.exit("rtunnel: --reactor: needs a value after it")
         reactor = value if equals else argv.pop(0)
-    if argv[:1] == ["demo"]:
-        from rtunnel import demo
-
-        return demo.main(argv[1:]) or 0
-    if argv[:1] == ["status"]:
-        from rtunnel import status
-
-        return status.main(argv[1:])
+    if argv and argv[0] in _AT_ONCE:
+        command = import_module(_AT_ONCE[argv[0]])
+        return command.main(argv[1:]) or 0
     _install(reactor)
     return _run_twistd(argv)
 

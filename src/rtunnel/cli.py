@@ -1,17 +1,21 @@
-"""What was typed, what stands in the environment and what the URLs say, laid together: the settings of a process.
+"""What a file says, what stands in the environment, what was typed and what the URLs say, laid together: the settings of a process.
 
-The environment lies below the command line, and that below a URL of gost, which speaks for its own listener or connector.
-Either the plain option names a place or a URL does, ``--listen`` or ``-L``; what the command line says decides which.
+A configuration file lies below the environment, that below the command line, and that below a URL of gost, which speaks for its
+own listener or connector. Either the plain option names a place or a URL does, ``--listen`` or ``-L``; what the command line says
+decides which.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Generic, TypeVar
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
 
 import attrs
 
 from rtunnel import urls
+from rtunnel.config.reading import FileReading, read_file
+from rtunnel.config.shape import CLIENT_SHAPE, CONFIG, SERVER_SHAPE, Shape
 from rtunnel.options import environment
 from rtunnel.options.layers import Given, Layer, construct, overlay, put, require
 from rtunnel.options.table import CLIENT, SERVER, Option
@@ -24,14 +28,16 @@ from rtunnel.settings import (
     MuxSettings,
     ServerSettings,
     SettingsError,
+    SettingsErrors,
 )
 
-__all__ = ["Asked", "Typed", "ask_client", "ask_server"]
+__all__ = ["Asked", "Composed", "Typed", "ask_client", "ask_server", "compose_client", "compose_server"]
 
 Typed = tuple[Option, str, str]
 """An option, the name under which it was given (``--path``, ``RTUNNEL_PATH``) and its text."""
 
 _Settings = TypeVar("_Settings")
+_Model = TypeVar("_Model")
 
 
 @attrs.frozen
@@ -87,21 +93,26 @@ class _Source:
 def ask_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[ServerSettings]:
     """The settings of a server.
 
-    :param typed: the command line; it wins over the environment.
+    :param typed: the command line; it wins over the environment, and that over a configuration file.
     :param environ: the environment.
     :raises SettingsError: something cannot be had.
     """
+    composed = compose_server(typed, environ)
+    listeners = composed.each(lambda layer: (_listener(layer),))
+    settings = composed.construct(ServerSettings, listeners=listeners)
+    return Asked(settings, composed.warnings)
+
+
+def compose_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:
+    """What was said of a server, laid together."""
     for name in ("RTUNNEL_AUTH", "RTUNNEL_AUTH_FILE"):
         if environ.get(name):
             raise SettingsError(name, None, "is for clients; a server cannot ask for a password yet, so it does not start")
     line, around = _Source.read(typed), _Source.read(environment.typed(SERVER, environ))
+    file = _file(line, around, SERVER_SHAPE)
     line, around = _one_form(line, around, "listen", "L")
-    base = overlay(around.layer, line.layer)
-    readings = [urls.read_listener(*url) for url in _urls(line, around, "L")]
-    warnings = [warning for reading in readings for warning in reading.warnings]
-    layers = [overlay(base, reading.layer) for reading in readings] or [base]
-    settings = construct(ServerSettings, base, listeners=tuple(_listener(layer) for layer in layers))
-    return Asked(settings, (*warnings, *environment.misspelt(environ)))
+    readings = [urls.read_listener(*url) for url in _urls(line, around, "L", file, "listen")]
+    return _composed(file, around, line, readings, environ, SERVER_SHAPE)
 
 
 def _listener(layer: Layer) -> ListenerSettings:
@@ -124,28 +135,28 @@ def _listener(layer: Layer) -> ListenerSettings:
 def ask_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[ClientSettings]:
     """The settings of a client.
 
-    :param typed: the command line; it wins over the environment.
+    :param typed: the command line; it wins over the environment, and that over a configuration file.
     :param environ: the environment.
     :raises SettingsError: something cannot be had.
     """
+    composed = compose_client(typed, environ)
+    connectors = composed.each(_connectors)
+    settings = composed.construct(ClientSettings, connectors=connectors)
+    return Asked(settings, composed.warnings)
+
+
+def compose_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:
+    """What was said of a client, laid together."""
     line, around = _Source.read(typed), _Source.read(environment.typed(CLIENT, environ))
+    file = _file(line, around, CLIENT_SHAPE)
     line, around = _one_form(line, around, "server", "F")
     line, around = _one_form(line, around, "target", "L")
-    base = overlay(around.layer, line.layer)
-    warnings: list[str] = []
-    servers = _urls(line, around, "F")
+    servers = _urls(line, around, "F", file, "server")
     if len(servers) > 1:
         raise SettingsError(servers[1][0], None, "is given twice; chains of several servers do not exist here")
-    for url in servers:
-        reading = urls.read_server(*url)
-        base = overlay(base, reading.layer)
-        warnings += reading.warnings
-    readings = [urls.read_target(*url) for url in _urls(line, around, "L")]
-    warnings += [warning for reading in readings for warning in reading.warnings]
-    layers = [overlay(base, reading.layer) for reading in readings] or [base]
-    connectors = [connector for layer in layers for connector in _connectors(layer)]
-    settings = construct(ClientSettings, base, connectors=tuple(connectors))
-    return Asked(settings, (*warnings, *environment.misspelt(environ)))
+    server = [urls.read_server(*url) for url in servers]
+    targets = [urls.read_target(*url) for url in _urls(line, around, "L", file, "target")]
+    return _composed(file, around, line, targets, environ, CLIENT_SHAPE, server)
 
 
 def _connectors(layer: Layer) -> Iterable[ConnectorSettings]:
@@ -164,6 +175,101 @@ def _connectors(layer: Layer) -> Iterable[ConnectorSettings]:
         )
 
 
+# -- laying together
+
+
+@attrs.frozen
+class Composed:
+    """What was said of a command, laid together and not yet checked.
+
+    :ivar shape: of the command.
+    :ivar file: the configuration file, if there is one.
+    :ivar base: for the whole process.
+    :ivar items: for each listener or connector.
+    :ivar warnings: what was said in vain, one line each.
+    """
+
+    shape: Shape
+    file: FileReading | None
+    base: Layer
+    items: tuple[Layer, ...]
+    warnings: tuple[str, ...]
+
+    def each(self, build: Callable[[Layer], Iterable[_Model]]) -> tuple[_Model, ...]:
+        """Build the settings of all items.
+
+        :raises SettingsError: what is wrong with them, all at once when a file lists them.
+        """
+        models: list[_Model] = []
+        errors: list[SettingsError] = []
+        places = [item.where for item in self.file.items] if self.file is not None else []
+        for number, layer in enumerate(self.items):
+            try:
+                models += build(layer)
+            except SettingsError as error:
+                errors.append(self._in_file(error, places[number] + "." if places else None))
+        if errors:
+            raise errors[0] if len(errors) == 1 else SettingsErrors(errors)
+        return tuple(models)
+
+    def construct(self, model: type[_Settings], **items: Any) -> _Settings:
+        """Build the settings of the process around its items."""
+        try:
+            return construct(model, self.base, **items)
+        except SettingsError as error:
+            # of two listeners that cannot stand beside each other, the later one is to blame
+            for layer in reversed(self.items if self.file is not None else ()):
+                for given in layer.values():
+                    values = given.value if isinstance(given.value, tuple) else (given.value,)
+                    if error.value in [str(value) for value in values]:
+                        raise error.about(given.key, error.value) from None
+            raise self._in_file(error, None) from None
+
+    def _in_file(self, error: SettingsError, place: str | None) -> SettingsError:
+        """Say where in the file it is that something is missing, in the words of a file."""
+        if self.file is None or not error.key.startswith("-"):
+            return error
+        paths = {leaf.option.flag: path for path, leaf in self.shape.top.leaves() if not leaf.plural}
+        mend = _GOST_TOO.sub("", _FLAG.sub(r"\1: ", error.mend))
+        return SettingsError((place or f"{self.file.path}: ") + paths.get(error.key, error.key), error.value, mend)
+
+
+_FLAG = re.compile(r"--([a-z][a-z-]*) ")
+_GOST_TOO = re.compile(r" \([^()]*-[LF]\b[^()]*\)")
+
+
+def _composed(
+    file: FileReading | None,
+    around: _Source,
+    line: _Source,
+    readings: Sequence[urls.Reading],
+    environ: Mapping[str, str],
+    shape: Shape,
+    server: Sequence[urls.Reading] = (),
+) -> Composed:
+    """Lay one over the other: the file's top, an item of it, the environment, the command line, URLs.
+
+    :param readings: URLs, each for an item of its own.
+    :param server: URLs for all items.
+    """
+    top = file.base if file is not None else {}
+    over = (around.layer, line.layer, *(reading.layer for reading in server))
+    base = overlay(top, *over)
+    items: list[Layer] = []
+    if file is not None:
+        items = [overlay(top, item.layer, *over) for item in file.items]
+    items = items or [overlay(base, reading.layer) for reading in readings] or [base]
+    warnings = [warning for reading in (*server, *readings) for warning in reading.warnings]
+    if file is not None:
+        warnings += file.warnings
+    return Composed(shape, file, base, tuple(items), (*warnings, *environment.misspelt(environ)))
+
+
+def _file(line: _Source, around: _Source, shape: Shape) -> FileReading | None:
+    given = line.layer.get(CONFIG) or around.layer.get(CONFIG)
+    return read_file(given.value, shape) if given is not None else None
+
+
 def _one_form(line: _Source, around: _Source, field: str, url: str) -> tuple[_Source, _Source]:
     """Plain option or URL of gost, not both; what the command line says silences the environment."""
     if field in line.layer or url in line.urls:
@@ -174,5 +280,11 @@ def _one_form(line: _Source, around: _Source, field: str, url: str) -> tuple[_So
     return line, around
 
 
-def _urls(line: _Source, around: _Source, name: str) -> list[tuple[str, str]]:
-    return line.urls.get(name) or around.urls.get(name, [])
+def _urls(line: _Source, around: _Source, name: str, file: FileReading | None, field: str) -> list[tuple[str, str]]:
+    """The URLs of one kind, if the file does not say the same."""
+    found = line.urls.get(name) or around.urls.get(name, [])
+    if found and file is not None:
+        said = file.items[0].where if file.items else file.base[field].key if field in file.base else None
+        if said is not None:
+            raise SettingsError(found[0][0], None, f"says the same as {said}; give one of them")
+    return found

@@ -41,7 +41,7 @@ class _Options(usage.Options):
 
     def refuse(self, error: SettingsError) -> NoReturn:
         """End the process."""
-        sys.exit(f"{self.title}: {error}")
+        sys.exit("\n".join(f"{self.title}: {line}" for line in str(error).splitlines()))
 
     def explain(self, error: usage.UsageError) -> SettingsError:
         """What Twisted's words mean, with the nearest name that exists."""
@@ -115,7 +115,10 @@ class _CommandOptions(_Options):
 
     def __init_subclass__(cls) -> None:
         for option in cls.rows:
-            setattr(cls, f"opt_{option.name.replace('-', '_')}", _taking(option))
+            method = _taking(option)
+            setattr(cls, f"opt_{option.name.replace('-', '_')}", method)
+            if option.short:
+                setattr(cls, f"opt_{option.short}", method)
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -6,10 +6,10 @@ import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
 
 from rich.console import Console
 
+from rtunnel.arguments import Parser
 from rtunnel.demo.processes import Interrupts, ProcessError, Processes
 from rtunnel.demo.scenario import Scenario
 from rtunnel.demo.screen import LiveScreen, PlainScreen
@@ -30,13 +30,6 @@ and no request failed, else 1.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Wrong arguments end with status 1 and one line, as everywhere in rtunnel."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(1, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
-
-
 def _requests(text: str) -> int:
     if text.isascii() and text.isdecimal() and len(text) < 10 and FEWEST <= int(text) <= MOST:
         return int(text)
@@ -44,14 +37,12 @@ def _requests(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="rtunnel demo",
         description="The whole scenario on loopback in one go: a pod service, a server and a sidecar client;\n"
         "then a laptop joins with weight 1 (half of the requests), then with 255 (all of them),\n"
         "then it is killed (all back to the pod). Real processes, real requests, no cluster.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--plain", action="store_true", help="plain lines, no live table (default without a terminal)")
     parser.add_argument(

@@ -27,6 +27,7 @@ __all__ = [
     "BIND",
     "CIDR",
     "DURATION",
+    "FILE",
     "HOST",
     "NOT",
     "NUMBER",
@@ -56,7 +57,7 @@ UNSET: Any = object()
 class Kind:
     """One form of value.
 
-    :ivar metavar: what stands for it in the help, ``""`` for a switch.
+    :ivar metavar: what stands for it in the help, ``""`` for a switch, ``FILE`` for the name of a file.
     :ivar parse: from text to value; raises :class:`ValueError`.
     :ivar show: from value to text, as a user could type it.
     :ivar secret: whether the text must never be repeated.
@@ -249,6 +250,7 @@ SERVER = Kind("[ws://|tcp://]HOST:PORT[/PATH]", _place(_connectable))
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 CIDR = Kind("CIDR", _cidr)
+FILE = Kind("FILE", str)
 PATH = Kind("PATH", str)
 HOST = Kind("HOST", str)
 URL = Kind("URL", str)

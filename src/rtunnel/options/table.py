@@ -49,7 +49,8 @@ class Option:
     :ivar keys: URL keys for the same setting; where two are given the later row wins.
     :ivar many: whether it can be given several times.
     :ivar process: whether it is one setting of the whole process rather than of a listener or connector.
-    :ivar secret: whether it is taken from the environment only, because everybody can read a command line.
+    :ivar secret: whether it is not taken from the command line, which everybody can read.
+    :ivar short: a second name of one letter, ``""`` for none.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Option:
     many: bool = False
     process: bool = False
     secret: bool = False
+    short: str = ""
 
     @property
     def flag(self) -> str:
@@ -75,6 +77,15 @@ class Option:
 def _key(*names: str, kind: Kind | None = None) -> Key:
     return Key(names, kind)
 
+
+_FILE = Option(
+    "config",
+    kinds.FILE,
+    "config",
+    "a file with everything that options say and more (docs/configuration.md); options win over it",
+    process=True,
+    short="c",
+)
 
 _LINK = (
     Option(
@@ -158,6 +169,7 @@ FORWARD = (
 """What a client does with its targets; the keys stand in its ``-L``."""
 
 SERVER = (
+    _FILE,
     Option("listen", kinds.PLACE, "listen", "where clients attach, e.g. :8421 or ws://:8421/proxy"),
     Option(
         "path",
@@ -253,6 +265,7 @@ SERVER = (
 )
 
 CLIENT = (
+    _FILE,
     Option("server", kinds.SERVER, "server", "where the server listens, e.g. proxy:8421 or ws://proxy:8421/proxy"),
     Option(
         "path",

@@ -22,6 +22,8 @@ Commands:
   server      accept clients and visitors, and share the visitors' requests among the clients
   client      join a tunnel of a server and pass its requests to a local service
   status      show what a running server or client does, from its --admin address
+  check       say what is wrong with a configuration file, or what it does
+  schema      the JSON Schema of a configuration file, for editors
   demo        see the whole scenario on this machine, nothing else needed
 
 Example, in three terminals (and "curl -H 'Host: nginx.local' http://127.0.0.1:8080/" in a fourth):
@@ -106,7 +108,12 @@ def _help(head: str, rows: tuple[Option, ...], gost: str) -> str:
 
 
 def _lines(options: Iterable[Option]) -> str:
-    return "".join(_line(f"{option.flag} {option.kind.metavar}".strip(), _words(option)) for option in options)
+    return "".join(_line(_usage(option), _words(option)) for option in options)
+
+
+def _usage(option: Option) -> str:
+    short = f", -{option.short}" if option.short else ""
+    return f"{option.flag}{short} {option.kind.metavar}".strip()
 
 
 def _words(option: Option) -> str:

@@ -10,7 +10,7 @@ All times are seconds, all sizes bytes.
 from __future__ import annotations
 
 from rtunnel.settings.address import Address
-from rtunnel.settings.checks import SettingsError
+from rtunnel.settings.checks import SettingsError, SettingsErrors
 from rtunnel.settings.client import ClientSettings, ConnectorSettings, Credentials
 from rtunnel.settings.http import HttpSettings
 from rtunnel.settings.mux import MuxSettings
@@ -30,7 +30,11 @@ __all__ = [
     "MuxSettings",
     "ServerSettings",
     "SettingsError",
+<<<<<<< HEAD
     "Target",
     "TargetList",
     "UnixSocket",
+=======
+    "SettingsErrors",
+>>>>>>> 4503932 (Read configuration files, in the words of the options)
 ]

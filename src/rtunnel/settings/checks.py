@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
 
-__all__ = ["DAY", "PATH", "SettingsError", "Validator", "check", "header_value", "seconds", "whole"]
+__all__ = ["DAY", "PATH", "SettingsError", "SettingsErrors", "Validator", "check", "header_value", "seconds", "whole"]
 
 _SHOWN = 120  # characters of a value that an error repeats
+_NAMED = 500  # characters of a name, which may begin with the path of a file
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -33,10 +34,24 @@ class SettingsError(Exception):
         return SettingsError(key, value, self.mend)
 
     def __str__(self) -> str:
-        subject = plain(self.key)
+        subject = plain(self.key, _NAMED)
         if self.value is not None:
             subject += f' "{plain(self.value)}"'
         return f"{subject}: {plain(self.mend, None)}"
+
+
+class SettingsErrors(SettingsError):
+    """Several at once, in their order; as a text, one line for each.
+
+    :param errors: at least one.
+    """
+
+    def __init__(self, errors: Sequence[SettingsError]) -> None:
+        super().__init__(errors[0].key, errors[0].value, errors[0].mend)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
 
 
 def plain(text: str, limit: int | None = _SHOWN) -> str:

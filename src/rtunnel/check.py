@@ -1,0 +1,52 @@
+"""``rtunnel check``: says what is wrong with a configuration file, or what it would do."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from rtunnel.arguments import Parser
+from rtunnel.cli import Asked, ask_client, ask_server
+from rtunnel.config.reading import which
+from rtunnel.config.shape import CONFIG, SHAPES, Shape
+from rtunnel.config.summary import summary
+from rtunnel.options.table import find
+from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
+
+__all__ = ["main"]
+
+_EPILOG = """\
+The file is read as "rtunnel server -c FILE" or "rtunnel client -c FILE" would read it here and now, with the RTUNNEL_
+variables of the environment and the files that it names; nothing listens and nothing is connected.
+
+The exit status is 0 when it is good, else 1. Each line says what is wrong in which line of the file, and the mend.
+
+examples:
+  rtunnel check server.yaml
+  rtunnel check --as client laptop.yaml && systemctl reload rtunnel-client@laptop
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser(prog="rtunnel check", description="Reads a configuration file and says what it does.", epilog=_EPILOG)
+    commands = [shape.command for shape in SHAPES]
+    parser.add_argument("--as", dest="command", choices=commands, help="whose file it is (default: told by its keys)")
+    parser.add_argument("file", metavar="FILE", help="the configuration file")
+    arguments = parser.parse_args(argv)
+    try:
+        shape = SHAPES[commands.index(arguments.command)] if arguments.command else which(arguments.file)
+        asked = _ask(shape, arguments.file)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for warning in asked.warnings:
+        print(f"{arguments.file}: warning: {warning}", file=sys.stderr)
+    print(f"{arguments.file}: good: {summary(asked.settings)}")
+    return 0
+
+
+def _ask(shape: Shape, file: str) -> Asked[ServerSettings] | Asked[ClientSettings]:
+    typed = [(find(shape.rows, CONFIG), "FILE", file)]
+    return ask_server(typed, os.environ) if shape.command == "server" else ask_client(typed, os.environ)

@@ -1,0 +1,9 @@
+"""Configuration files: everything that options and URLs can say, for several listeners and connectors, in YAML.
+
+- :mod:`rtunnel.config.document`: YAML text to a tree that knows its lines
+- :mod:`rtunnel.config.shape`: which key stands where; follows from the table of options
+- :mod:`rtunnel.config.reading`: the tree to layers of settings, with every error in it
+- :mod:`rtunnel.config.schema`: the same shape as a JSON Schema, for editors
+"""
+
+from __future__ import annotations

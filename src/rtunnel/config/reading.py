@@ -1,0 +1,213 @@
+"""A configuration file as layers of settings: one for its top, one for each item of its list.
+
+All that is wrong with keys and values is said at once, one line for each, with the line of the file.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+import attrs
+
+from rtunnel.config import document
+from rtunnel.config.document import Items, Keys, Node, Text
+from rtunnel.config.shape import SHAPES, Group, Leaf, Shape
+from rtunnel.options.layers import Layer, put
+from rtunnel.settings import SettingsError, SettingsErrors
+
+__all__ = ["FileReading", "Item", "read_file", "which"]
+
+
+@attrs.frozen
+class Item:
+    """One of the list.
+
+    :ivar where: file, line and which one it is, for errors about what is not in it.
+    """
+
+    where: str
+    layer: Layer
+
+
+@attrs.frozen
+class FileReading:
+    """What a file asks for.
+
+    :ivar path: the file.
+    :ivar base: what stands at the top.
+    :ivar items: the list; empty when there is none.
+    :ivar warnings: one line each.
+    """
+
+    path: str
+    base: Layer = attrs.field(factory=dict)
+    items: tuple[Item, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def read_file(path: str, shape: Shape) -> FileReading:
+    """Read the file of a command.
+
+    :raises SettingsError: it cannot be read, or something in it cannot be had.
+    """
+    return _Reader(path, shape).read(_top(path))
+
+
+def which(path: str) -> Shape:
+    """Whose file it is: the command that knows the most of its keys.
+
+    :raises SettingsError: it cannot be read, or the keys do not tell.
+    """
+    names = {key.text for key, _ in _top(path).entries}
+    counts = [len(names & {*shape.top.keys, shape.list_key}) for shape in SHAPES]
+    best = max(counts)
+    if counts.count(best) > 1:
+        mend = "does not tell whether it is for a server or a client; " + " or ".join(
+            f'a {shape.command} has "{shape.list_key}:"' for shape in SHAPES
+        )
+        raise SettingsError(path, None, mend)
+    return SHAPES[counts.index(best)]
+
+
+def _top(path: str) -> Keys:
+    tree = document.read(path)
+    if tree is None:
+        raise SettingsError(path, None, "is empty; docs/configuration.md shows what can stand in it")
+    if not isinstance(tree, Keys):
+        raise SettingsError(f"{path}:{tree.line}", None, 'must be a map, with lines like "listeners:" or "drain: 10s"')
+    return tree
+
+
+class _Reader:
+    """One reading; collects what is wrong."""
+
+    def __init__(self, path: str, shape: Shape) -> None:
+        self._path = path
+        self._folder = os.path.dirname(path)
+        self._shape = shape
+        self._errors: list[tuple[int, SettingsError]] = []
+        self._secret = False
+
+    def read(self, top: Keys) -> FileReading:
+        shape = self._shape
+        items: tuple[Item, ...] = ()
+        base: Layer = {}
+        rest = []
+        for key, node in top.entries:
+            if key.text == shape.list_key:
+                items = tuple(self._list(key, node))
+            else:
+                rest.append((key, node))
+        self._map(Keys(top.line, tuple(rest)), shape.top, base, "")
+        if self._errors:
+            raise SettingsErrors([error for _, error in sorted(self._errors, key=lambda found: found[0])])
+        return FileReading(self._path, base, items, tuple(self._warnings()))
+
+    def _list(self, key: Text, node: Node) -> Iterator[Item]:
+        shape = self._shape
+        if not isinstance(node, Items) or not node.items:
+            self._wrong(key.line, shape.list_key, f'must be a list: each {shape.item} begins with "- " on a line of its own')
+            return
+        for number, one in enumerate(node.items, 1):
+            path = f"{shape.list_key}[{number}]"
+            layer: Layer = {}
+            if isinstance(one, Keys):
+                self._map(one, shape.items, layer, f"{path}.")
+            else:
+                self._wrong(one.line, path, f"must be a map with the settings of one {shape.item}")
+            yield Item(f"{self._path}:{one.line}: {path}", layer)
+
+    def _map(self, node: Keys, group: Group, layer: Layer, path: str) -> None:
+        for key, value in node.entries:
+            name = path + key.text
+            known = group.keys.get(key.text)
+            if known is None:
+                self._wrong(key.line, name, self._unknown(key.text, group, path))
+            elif isinstance(value, Text) and value.empty:
+                self._wrong(key.line, name, "has no value; give one, or leave the key out")
+            elif isinstance(known, Leaf):
+                self._leaf(known, key, value, layer, name)
+            elif isinstance(value, Keys):
+                self._map(value, known, layer, f"{name}.")
+            else:
+                self._wrong(key.line, name, f"must be a map; write e.g. {next(iter(known.keys))}: on an indented line under it")
+
+    def _leaf(self, leaf: Leaf, key: Text, node: Node, layer: Layer, name: str) -> None:
+        piece: Layer = {}
+        for line, text in self._texts(leaf, node, name):
+            named = os.path.join(self._folder, text) if leaf.is_file else text
+            try:
+                put(piece, leaf.option, self._where(line, name), named, leaf.kind)
+            except SettingsError as error:
+                self._errors.append((line, error))
+        for field, given in piece.items():
+            if field in layer:
+                self._wrong(key.line, name, f"says the same as {layer[field].key.removeprefix(self._path + ':')}; give one of them")
+            layer[field] = given
+        self._secret = self._secret or leaf.kind.secret
+
+    def _texts(self, leaf: Leaf, node: Node, name: str) -> Iterator[tuple[int, str]]:
+        """The values of a key, each with its line."""
+        if isinstance(node, Text):
+            if leaf.plural:
+                self._wrong(node.line, name, 'must be a list; write each value on an indented line of its own after "- "')
+            else:
+                yield node.line, node.text
+            return
+        if not leaf.plural:
+            plural = " or the plural of the key" if leaf.option.many else ""
+            self._wrong(node.line, name, f"takes one value, not a list or map; write it behind the colon{plural}")
+            return
+        for one in (node,) if isinstance(node, Keys) else node.items:
+            if isinstance(one, Text):
+                yield one.line, one.text
+            elif leaf.pairs and isinstance(one, Keys):
+                yield from self._pairs(one, name)
+            else:
+                self._wrong(one.line, name, "must be a list of single values")
+
+    def _pairs(self, node: Keys, name: str) -> Iterator[tuple[int, str]]:
+        for key, value in node.entries:
+            if isinstance(value, Text) and not value.empty:
+                yield value.line, f"{key.text}={value.text}"
+            else:
+                self._wrong(key.line, f"{name}.{key.text}", "must have one value behind the colon")
+
+    # -- what is wrong
+
+    def _where(self, line: int, name: str) -> str:
+        return f"{self._path}:{line}: {name}"
+
+    def _wrong(self, line: int, name: str, mend: str) -> None:
+        self._errors.append((line, SettingsError(self._where(line, name), None, mend)))
+
+    def _unknown(self, name: str, group: Group, path: str) -> str:
+        shape = self._shape
+        if path and name in shape.process.keys:
+            return "is for the whole process; it belongs to the top of the file"
+        there = [found for found, _ in shape.top.leaves() if _folded(found.rpartition(".")[2]) == _folded(name)]
+        if there and there[0].rpartition(".")[2] not in group.keys:
+            return f"belongs elsewhere; write it as {there[0].replace('.', ': ')}: ..."
+        for other in SHAPES:
+            if other is not shape and name in {*other.top.keys, other.list_key}:
+                return f"belongs to the file of a {other.command}; a {shape.command} has no such thing"
+        names = [*group.keys, *(() if path else (shape.list_key,))]
+        close = get_close_matches(_folded(name), map(_folded, names), 1)
+        nearest = next((known for known in names if close and _folded(known) == close[0]), None)
+        return "is no known key; " + (f"did you mean {nearest}?" if nearest else "docs/configuration.md lists them all")
+
+    def _warnings(self) -> Iterator[str]:
+        try:
+            mode = os.stat(self._path).st_mode
+        except OSError:
+            return
+        if self._secret and mode & stat.S_IROTH:
+            yield f"{self._path} holds a secret and everybody on this machine can read it; chmod 600, or chmod 640 and a group"
+
+
+def _folded(name: str) -> str:
+    """A key without what spellings differ in: ``headTimeout``, ``head_timeout``."""
+    return name.lower().replace("-", "").replace("_", "")

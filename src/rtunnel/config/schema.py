@@ -1,0 +1,69 @@
+"""The JSON Schema (draft 2020-12) of a configuration file, made of the table of options.
+
+It is for editors, which complete and explain keys by it. It knows names and the kinds of values; bounds, and what does not go
+together, are the affair of ``rtunnel check``, whose errors say more.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from rtunnel.config.shape import Group, Leaf, Shape
+from rtunnel.options.table import default
+
+__all__ = ["schema"]
+
+
+def schema(shape: Shape) -> dict[str, Any]:
+    """The schema of a command's file, ready for :func:`json.dumps`."""
+    top = _group(shape.top)
+    listed = {
+        "description": f"each with settings of its own; what stands beside this list is the default of every {shape.item}",
+        "type": "array",
+        "minItems": 1,
+        "items": {"$ref": f"#/$defs/{shape.item}"},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"rtunnel {shape.command}",
+        "description": f"The configuration file of rtunnel {shape.command}: rtunnel {shape.command} -c FILE",
+        **top,
+        "properties": {**top["properties"], shape.list_key: listed},
+        "$defs": {shape.item: _group(shape.items)},
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    properties = {name: _group(key) if isinstance(key, Group) else _leaf(key) for name, key in group.keys.items()}
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _leaf(leaf: Leaf) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": leaf.option.help.removesuffix("; several may be given")}
+    one = _value(leaf)
+    if not leaf.plural:
+        value = default(attrs.evolve(leaf.option, kind=leaf.kind))
+        if value is not None:
+            described["default"] = _as_json(one["type"], value)
+        return {**described, **one}
+    several: dict[str, Any] = {"type": "array", "items": one}
+    if leaf.pairs:
+        pairs = {"type": "object", "additionalProperties": one}
+        return {**described, "anyOf": [pairs, {"type": "array", "items": {"anyOf": [one, pairs]}}]}
+    return {**described, **several}
+
+
+def _value(leaf: Leaf) -> dict[str, Any]:
+    if not leaf.kind.metavar:
+        return {"type": "boolean"}
+    if leaf.kind.unit:
+        return {"type": ["number", "string"]}
+    return {"type": "integer" if leaf.kind.metavar == "N" else "string"}
+
+
+def _as_json(kind: str | list[str], text: str) -> int | bool | str:
+    if kind == "boolean":
+        return text == "true"
+    return int(text) if kind == "integer" else text

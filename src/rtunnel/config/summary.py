@@ -1,0 +1,60 @@
+"""What a process would do, in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rtunnel.settings import Address, ClientSettings, ConnectorSettings, ListenerSettings, ServerSettings
+
+__all__ = ["summary"]
+
+SHOWN = 4
+"""How many of a kind are named; the rest is counted."""
+
+
+def summary(settings: ServerSettings | ClientSettings) -> str:
+    """Say where a server listens, or what a client joins."""
+    return _server(settings) if isinstance(settings, ServerSettings) else _client(settings)
+
+
+def _server(settings: ServerSettings) -> str:
+    listeners = settings.listeners
+    entrypoints = [_place(address) for listener in listeners for address in listener.entrypoints]
+    rules = [rule for listener in listeners for rule in listener.rules]
+    tunnels = len({rule.tunnel for rule in rules})
+    said = [
+        f"a server; clients attach at {_some(map(_listener, listeners))}",
+        f"visitors arrive at {_some(entrypoints)}" if entrypoints else "no entrypoint for visitors",
+        f"{_count(len(rules), 'rule')} for {_count(tunnels, 'tunnel')}",
+    ]
+    return ", ".join(said)
+
+
+def _listener(settings: ListenerSettings) -> str:
+    path = settings.path if settings.transport == "ws" else ""
+    return f"{settings.transport}://{_place(settings.listen)}{path}"
+
+
+def _client(settings: ClientSettings) -> str:
+    return f"a client; joins {_some(map(_connector, settings.connectors))}"
+
+
+def _connector(settings: ConnectorSettings) -> str:
+    path = settings.path if settings.transport == "ws" else ""
+    where = f"{settings.transport}://{settings.server}{path}"
+    return f"tunnel {settings.tunnel} at {where} with weight {settings.weight} for {settings.target}"
+
+
+def _place(address: Address) -> str:
+    return str(address) if address.host else f"*:{address.port}"
+
+
+def _some(texts: Iterable[str]) -> str:
+    texts = list(texts)
+    if len(texts) > SHOWN:
+        texts[SHOWN - 1 :] = [f"{len(texts) - SHOWN + 1} more"]
+    return " and ".join(filter(None, (", ".join(texts[:-1]), texts[-1])))
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" + ("" if number == 1 else "s")

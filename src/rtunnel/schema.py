@@ -1,0 +1,27 @@
+"""``rtunnel schema``: the JSON Schema of a configuration file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rtunnel.arguments import Parser
+from rtunnel.config.schema import schema
+from rtunnel.config.shape import SHAPES
+
+__all__ = ["main"]
+
+_EPILOG = """\
+The same is in the source tree, docs/server.schema.json and docs/client.schema.json. An editor that speaks to
+yaml-language-server takes it from the first line of a file:
+  # yaml-language-server: $schema=server.schema.json
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser(prog="rtunnel schema", description="Prints the JSON Schema of a configuration file.", epilog=_EPILOG)
+    shapes = {shape.command: shape for shape in SHAPES}
+    parser.add_argument("command", choices=shapes, help="whose file")
+    print(json.dumps(schema(shapes[parser.parse_args(argv).command]), indent=2, ensure_ascii=False))
+    return 0

@@ -1,0 +1,111 @@
+"""YAML text as a tree that knows its lines, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.config.document import MAX_DEPTH, MAX_SIZE, Items, Keys, Node, Text, load, read
+from rtunnel.settings import SettingsError
+
+
+def plain(node: Node | None) -> object:
+    """A tree as Python's own values, without lines."""
+    if isinstance(node, Items):
+        return [plain(item) for item in node.items]
+    if isinstance(node, Keys):
+        return {key.text: plain(value) for key, value in node.entries}
+    return None if node is None else node.text
+
+
+class LoadTests(SynchronousTestCase):
+    def test_values_stay_texts(self) -> None:
+        """What YAML 1.1 would make of them is nobody's wish: off, a number of base 60, a date."""
+        text = "a: off\nb: 12:30\nc: 2026-01-01\nd: 0o17\ne: :80\nf: '[::1]:80'\n"
+        expected = {"a": "off", "b": "12:30", "c": "2026-01-01", "d": "0o17", "e": ":80", "f": "[::1]:80"}
+        self.assertEqual(plain(load("f", text)), expected)
+
+    def test_lines(self) -> None:
+        tree = load("f", "# x\na:\n  - b\n  - c: d\n")
+        assert isinstance(tree, Keys)
+        ((key, items),) = tree.entries
+        assert isinstance(items, Items)
+        self.assertEqual((key.line, [item.line for item in items.items]), (2, [3, 4]))
+
+    def test_nothing(self) -> None:
+        for text in ("", "# only words\n", "---\n", "~\n"):
+            self.assertIsNone(load("f", text), text)
+
+    def test_empty_values(self) -> None:
+        tree = load("f", "a:\nb: ~\nc: null\nd: ''\ne: 'null'\n")
+        assert isinstance(tree, Keys)
+        empty = [isinstance(value, Text) and value.empty for _, value in tree.entries]
+        self.assertEqual(empty, [True, True, True, False, False])
+
+
+class RefusalTests(SynchronousTestCase):
+    def test_lines(self) -> None:
+        for text, start, words in [
+            ("a: 1\nb: 2\na: 3\n", "f:3: a: ", "stands in line 1 already; give it once"),
+            ("a: &x 1\nb: *x\n", "f:1: ", "anchors and aliases"),
+            ("a: 1\nb: *x\n", "f:2: ", "anchors and aliases"),
+            ("*.example.org: b\n", "f:1: ", "put quotes around what begins with"),
+            ("a:\n  - b\n  - [::1]:80\n", "f:3: ", "put quotes around"),
+            ("a: b: c\n", "f:1: ", "is not YAML"),
+            ("a: [1, 2\n", "f:2: ", "is not YAML"),
+            ("a: !!binary aGk=\n", "f:1: ", "tags of YAML"),
+            ("a: !run x\n", "f:1: ", "tags of YAML"),
+            ("a: 1\n---\nb: 2\n", "f:2: ", "second document"),
+            ("? [a, b]\n: c\n", "f:1: ", "a key must be a word"),
+            ("a: 1\nb: \x07\n", "f:2: ", "number 7"),
+            ("\ta: 1\n", "f:1: ", "is not YAML"),
+        ]:
+            with self.subTest(text=text):
+                line = str(self.assertRaises(SettingsError, load, "f", text))
+                self.assertTrue(line.startswith(start), line)
+                self.assertIn(words, line)
+                self.assertNotIn("\n", line)
+
+    def test_depth(self) -> None:
+        self.assertEqual(plain(load("f", "[" * MAX_DEPTH + "]" * MAX_DEPTH)) is None, False)
+        self.assertIn("deeper than", str(self.assertRaises(SettingsError, load, "f", "[" * 100_000)))
+
+    def test_billion_laughs(self) -> None:
+        text = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True))
+        self.assertIn("f:1: ", str(self.assertRaises(SettingsError, load, "f", text)))
+
+    @given(st.text(alphabet="ab:-[]{}&*!|>'\"#%@ \n\t,?~", max_size=60))
+    @settings(max_examples=300, deadline=None)
+    def test_any_text_is_read_or_refused_in_one_line(self, text: str) -> None:
+        try:
+            load("f", text)
+        except SettingsError as error:
+            self.assertNotIn("\n", str(error))
+
+
+class ReadTests(SynchronousTestCase):
+    def write(self, data: bytes) -> str:
+        path = Path(self.mktemp())
+        path.write_bytes(data)
+        return str(path)
+
+    def refused(self, path: str) -> str:
+        return str(self.assertRaises(SettingsError, read, path)).removeprefix(path)
+
+    def test_byte_order_mark(self) -> None:
+        self.assertEqual(plain(read(self.write(b"\xef\xbb\xbfa: 1\n"))), {"a": "1"})
+
+    def test_missing(self) -> None:
+        self.assertEqual(self.refused("/nowhere/f.yaml"), ": cannot be read: No such file or directory")
+
+    def test_folder(self) -> None:
+        self.assertEqual(self.refused("/"), ": cannot be read: Is a directory")
+
+    def test_size(self) -> None:
+        self.assertEqual(self.refused(self.write(b"#" * (MAX_SIZE + 1))), ": is larger than 1 MiB; is it the right file?")
+
+    def test_encoding(self) -> None:
+        self.assertEqual(self.refused(self.write("a: 1\nb: ü\n".encode("latin-1"))), ":2: is not UTF-8; save it in that encoding")

@@ -1,0 +1,70 @@
+"""The published schemas are those of the table, and say yes and no where the reader does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.config.schema import schema
+from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, SHAPES, Shape
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def valid(shape: Shape, text: str) -> bool:
+    validator: Any = Draft202012Validator(schema(shape))
+    return bool(validator.is_valid(yaml.safe_load(text)))
+
+
+class SchemaTests(SynchronousTestCase):
+    maxDiff = None
+
+    def test_published(self) -> None:
+        """``rtunnel schema server > docs/server.schema.json`` brings them up to date."""
+        for shape in SHAPES:
+            name = f"{shape.command}.schema.json"
+            published = json.loads((ROOT / "docs" / name).read_text(encoding="utf-8"))
+            self.assertTrue(published == schema(shape), f"bring it up to date: rtunnel schema {shape.command} > docs/{name}")
+
+    def test_they_are_schemas(self) -> None:
+        for shape in SHAPES:
+            Draft202012Validator.check_schema(schema(shape))
+
+    def test_examples(self) -> None:
+        for shape in SHAPES:
+            text = (ROOT / "examples" / f"{shape.command}.yaml").read_text(encoding="utf-8")
+            self.assertTrue(valid(shape, text), shape.command)
+
+    def test_yes(self) -> None:
+        for text in (
+            "entrypoint: ':80'\ndrain: 5\nhttp: {pool: false, max-headers: 7, head-timeout: 5s}",
+            "routes: {a: b}",
+            "routes: [a=b, {a: b}]",
+            "listeners: [{listen: ':80', mux: {version: 1}}]",
+        ):
+            self.assertTrue(valid(SERVER_SHAPE, text), text)
+
+    def test_no(self) -> None:
+        for text in (
+            "drian: 5s",
+            "drain: [5]",
+            "http: {pool: 5}",
+            "http: 5",
+            "http: {max-headers: x}",
+            "entrypoints: ':80'",
+            "listeners: []",
+            "listeners: [{drain: 5s}]",
+            "connectors: []",
+            "- a",
+        ):
+            self.assertFalse(valid(SERVER_SHAPE, text), text)
+
+    def test_defaults_are_of_their_kind(self) -> None:
+        keys = schema(CLIENT_SHAPE)["properties"]
+        self.assertEqual((keys["weight"]["default"], keys["backoff-min"]["default"]), (1, "500ms"))
+        self.assertIs(schema(SERVER_SHAPE)["properties"]["http"]["properties"]["pool"]["default"], True)

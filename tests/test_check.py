@@ -1,0 +1,83 @@
+"""``rtunnel check`` and ``rtunnel schema`` as commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from io import StringIO
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.__main__ import main
+from rtunnel.config.schema import schema
+from rtunnel.config.shape import CLIENT_SHAPE
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+class CommandTestCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("RTUNNEL_")}
+        self.patch(os, "environ", clean)
+        self.out, self.err = StringIO(), StringIO()
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.err)
+
+    def write(self, text: str) -> str:
+        path = Path(self.mktemp())
+        path.write_text(text, encoding="utf-8")
+        return str(path)
+
+
+class CheckTests(CommandTestCase):
+    def test_examples(self) -> None:
+        for name, words in [
+            ("server", "a server; clients attach at ws://*:8421/proxy and tcp://127.0.0.1:8422, visitors arrive at *:80, "),
+            ("client", "a client; joins tunnel 10bc451e-59dc-4c70-999e-91a30813ac78 at ws://192.168.1.1:80/proxy with weight 1"),
+        ]:
+            self.out.truncate(0)
+            self.assertEqual(main(["check", str(EXAMPLES / f"{name}.yaml")]), 0)
+            self.assertIn(f"{name}.yaml: good: {words}", self.out.getvalue())
+            self.assertEqual((self.out.getvalue().count("\n"), self.err.getvalue()), (1, ""))
+
+    def test_bad(self) -> None:
+        path = self.write("listeners:\n- listen: 80\n  foo: bar\n")
+        self.assertEqual(main(["check", path]), 1)
+        lines = self.err.getvalue().splitlines()
+        self.assertEqual([line.partition(": ")[0] for line in lines], [f"{path}:2", f"{path}:3"])
+        self.assertEqual(self.out.getvalue(), "")
+
+    def test_as(self) -> None:
+        path = self.write("drain: 5s\n")
+        self.assertEqual(main(["check", path]), 1)
+        self.assertIn("does not tell", self.err.getvalue())
+        self.assertEqual(main(["check", "--as", "client", path]), 1)
+        self.assertIn(f"{path}: server: is missing", self.err.getvalue())
+
+    def test_environment_counts(self) -> None:
+        """As it does at the start."""
+        path = self.write("tunnel: 10bc451e-59dc-4c70-999e-91a30813ac78\ntarget: :80\n")
+        self.assertEqual(main(["check", path]), 1)
+        os.environ["RTUNNEL_SERVER"] = "proxy:1"
+        os.environ["RTUNNEL_TARGTE"] = "x"
+        self.assertEqual(main(["check", path]), 0)
+        self.assertIn("at ws://proxy:1/ws", self.out.getvalue())
+        self.assertIn("warning: the variable RTUNNEL_TARGTE", self.err.getvalue())
+
+    def test_many_are_counted(self) -> None:
+        uuid = "10bc451e-59dc-4c70-999e-91a30813ac78"
+        ports = "\n".join(f"- :{port}" for port in range(1, 8))
+        self.assertEqual(main(["check", self.write(f"listen: :8421\nroute: a={uuid}\nentrypoints:\n{ports}\n")]), 0)
+        self.assertIn("visitors arrive at *:1, *:2, *:3 and 4 more, 1 rule for 1 tunnel", self.out.getvalue())
+
+    def test_wrong_words(self) -> None:
+        self.assertEqual(self.assertRaises(SystemExit, main, ["check"]).code, 1)
+        self.assertIn("rtunnel check: the following arguments are required: FILE", self.err.getvalue())
+
+
+class SchemaTests(CommandTestCase):
+    def test_published(self) -> None:
+        self.assertEqual(main(["schema", "client"]), 0)
+        self.assertEqual(json.loads(self.out.getvalue()), schema(CLIENT_SHAPE))
