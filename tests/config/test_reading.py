@@ -104,7 +104,7 @@ class MeaningTests(FileTestCase):
         text = f"server: ws://a:1/p\nconnectors:\n- tunnel: {UUID}\n  target: :80\n- tunnel: {OTHER}\n  targets: [':81', ':82']\n"
         connectors = self.client(text + "  server: b:2\n").connectors
         self.assertEqual([one.server for one in connectors], [Address("a", 1), Address("b", 2), Address("b", 2)])
-        self.assertEqual([one.target.port for one in connectors], [80, 81, 82])
+        self.assertEqual([str(one.target) for one in connectors], ["localhost:80", "localhost:81", "localhost:82"])
         self.assertEqual({one.path for one in connectors}, {"/p"})
 
     def test_secrets(self) -> None:

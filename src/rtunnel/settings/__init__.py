@@ -30,11 +30,8 @@ __all__ = [
     "MuxSettings",
     "ServerSettings",
     "SettingsError",
-<<<<<<< HEAD
+    "SettingsErrors",
     "Target",
     "TargetList",
     "UnixSocket",
-=======
-    "SettingsErrors",
->>>>>>> 4503932 (Read configuration files, in the words of the options)
 ]
