@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel import __version__
 from rtunnel.ops.exposition import MOST_TUNNELS, ClientCollector, ServerCollector, make_registry
-from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, StreamOutcome, TunnelLoad
+from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, StreamOutcome, TlsOutcome, TunnelLoad
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 PAGE = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
@@ -40,6 +40,18 @@ rtunnel_server_requests_total{{outcome="target_failed"}} 0.0
 rtunnel_server_requests_total{{outcome="response_timeout"}} 0.0
 rtunnel_server_requests_total{{outcome="visitor_gone"}} 0.0
 rtunnel_server_requests_total{{outcome="aborted"}} 0.0
+# HELP rtunnel_server_tls_connections_total TLS connections passed through, by how they ended.
+# TYPE rtunnel_server_tls_connections_total counter
+rtunnel_server_tls_connections_total{{outcome="done"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="visitor_gone"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="target_gone"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="target_failed"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="no_connector"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="unknown_name"}} 1.0
+rtunnel_server_tls_connections_total{{outcome="bad_hello"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="hello_timeout"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="response_timeout"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="stopped"}} 0.0
 # HELP rtunnel_server_retries_total Requests sent again through another stream or connector.
 # TYPE rtunnel_server_retries_total counter
 rtunnel_server_retries_total 1.0
@@ -130,6 +142,7 @@ def server_stats() -> ServerStats:
     )
     stats.record(Outcome.ANSWERED)
     stats.record(Outcome.NO_CONNECTOR)
+    stats.tls[TlsOutcome.UNKNOWN_NAME] += 1
     stats.link_lost("something broke")
     return stats
 

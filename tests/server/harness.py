@@ -15,9 +15,11 @@ from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.http import HttpEntrypoint, HttpVisitor
+from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.wire.clienthello import HANDSHAKE
 from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import take_preface
 from rtunnel.wire.smux import DATA, FINISHED, OPENED, STOPPED, Session
@@ -35,6 +37,9 @@ class Transport(StringTransport):
     paused_reading = False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
+        """Like a socket's."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
         """Like a socket's."""
 
     def unregisterProducer(self) -> None:
@@ -206,6 +211,7 @@ class World:
             registry=self.registry,
             deadlines=self.deadlines,
             stats=self.stats,
+            others={HANDSHAKE: TLS},
         )
 
     def attach(self, weight: int = 1, *, consume: bool = True) -> FarConnector:

@@ -293,7 +293,8 @@ class RefusalTests(SynchronousTestCase):
             b"GET / HTTP/1.1\r\nHost: pod.local\r\nA: b\r\n c\r\n\r\n",
             b"GET / HTTP/1.1\r\nHost: pod.local\r\nA: b\x00\r\n\r\n",
             b"GET / HTTP/1.1\nHost: pod.local\n\n",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+            b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10",
+            b"SSH-2.0-OpenSSH_9.2p1\r\n",
         ):
             self.world = World()
             self.world.attach()

@@ -41,6 +41,9 @@ class ServerCollector(Collector):
         yield _counter("server_visitors", "Visitor connections accepted.", stats.visitors_total)
         yield _gauge("server_visitors_open", "Visitor connections open now.", stats.visitors_open)
         yield _counters("server_requests", "Requests of visitors, by how they ended.", "outcome", stats.requests.items())
+        yield _counters(
+            "server_tls_connections", "TLS connections passed through, by how they ended.", "outcome", stats.tls.items()
+        )
         yield _counter("server_retries", "Requests sent again through another stream or connector.", stats.retries_total)
         yield _counter("server_received_bytes", "Bytes received from visitors.", stats.bytes_in)
         yield _counter("server_sent_bytes", "Bytes sent to visitors.", stats.bytes_out)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import attrs
 
-__all__ = ["ClientStats", "LinkLoss", "Outcome", "ServerStats", "StreamOutcome", "TunnelLoad"]
+__all__ = ["ClientStats", "LinkLoss", "Outcome", "ServerStats", "StreamOutcome", "TlsOutcome", "TunnelLoad"]
 
 # The members are strings because these are looked up once per request: an Enum's hash is Python code, a str's is not.
 
@@ -39,6 +39,31 @@ class Outcome(StrEnum):
     """The visitor left before its answer was whole."""
     ABORTED = "aborted"
     """The answer broke off after it had begun; so did the visitor's connection."""
+
+
+class TlsOutcome(StrEnum):
+    """How a TLS connection that was passed through by its server name ended; each ends in exactly one way."""
+
+    DONE = "done"
+    """Both sides sent all they had."""
+    VISITOR_GONE = "visitor_gone"
+    """The visitor went away before both sides had finished."""
+    TARGET_GONE = "target_gone"
+    """The target, or the connector that leads to it, went away before both sides had finished."""
+    TARGET_FAILED = "target_failed"
+    """No connector of the tunnel got an answer from its target."""
+    NO_CONNECTOR = "no_connector"
+    """No connector is attached to the tunnel."""
+    UNKNOWN_NAME = "unknown_name"
+    """No public ingress rule for the server name, or none was given."""
+    BAD_HELLO = "bad_hello"
+    """What came is no ClientHello, or over a limit."""
+    HELLO_TIMEOUT = "hello_timeout"
+    """The visitor did not send its ClientHello in time."""
+    RESPONSE_TIMEOUT = "response_timeout"
+    """No answer began in time."""
+    STOPPED = "stopped"
+    """The server stopped."""
 
 
 class StreamOutcome(StrEnum):
@@ -103,6 +128,7 @@ class ServerStats:
     :ivar links_open: those that are up now.
     :ivar losses: ended links by why they ended.
     :ivar streams_total: streams opened to connectors.
+    :ivar tls: TLS connections by how they ended.
     """
 
     visitors_total: int = 0
@@ -115,6 +141,7 @@ class ServerStats:
     links_open: int = 0
     losses: dict[LinkLoss, int] = attrs.field(factory=lambda: dict.fromkeys(LinkLoss, 0))
     streams_total: int = 0
+    tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
 
     def record(self, outcome: Outcome) -> None:
         """Count the end of a request."""

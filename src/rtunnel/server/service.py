@@ -18,14 +18,19 @@ from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import Address, ListenerSettings, ServerSettings
 from rtunnel.transport.sockets import SocketServerEndpoint, listen_tcp
 from rtunnel.transport.websocket import WebSocketServerEndpoint
+from rtunnel.wire.clienthello import HANDSHAKE
 
 __all__ = ["ServerService"]
+
+OTHER_PROTOCOLS = {HANDSHAKE: TLS}
+"""What an entrypoint carries beside HTTP, by the first byte of a connection."""
 
 DRAIN_STEP = 0.05
 """Seconds between two looks whether the last request has ended."""
@@ -119,6 +124,7 @@ class ServerService(Service):
                 registry=self.registry,
                 deadlines=self._deadlines,
                 stats=self.stats,
+                others=OTHER_PROTOCOLS,
             )
             self._entrypoints.append(entrypoint)
             self._listen_entrypoint(address, entrypoint)

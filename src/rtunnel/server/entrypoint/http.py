@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -14,6 +16,7 @@ from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import NEVER, Deadlines
 from rtunnel.server.entrypoint.answers import own_answer
+from rtunnel.server.entrypoint.arrival import Arrival, OtherProtocol, Peer
 from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, new_request_id
 from rtunnel.server.upstream import UpstreamPool
@@ -42,11 +45,10 @@ class HttpEntrypoint(Factory):
 
     :param table: ingress rules of this entrypoint.
     :param registry: the tunnels and who is attached.
+    :param others: who takes the connections that do not speak HTTP, by their first byte.
     """
 
     noisy = False
-    protocols: tuple[str, ...] = ("http",)
-    """What visitors may speak here."""
     address = ""
     """Where it listens, set when it does."""
 
@@ -58,6 +60,7 @@ class HttpEntrypoint(Factory):
         registry: TunnelRegistry[UpstreamPool],
         deadlines: Deadlines,
         stats: ServerStats,
+        others: Mapping[int, OtherProtocol] = MappingProxyType({}),
     ) -> None:
         self.settings = settings
         self.reader = RequestReader(HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count))
@@ -65,8 +68,11 @@ class HttpEntrypoint(Factory):
         self.registry = registry
         self.deadlines = deadlines
         self.stats = stats
+        self.others = others
+        self.protocols = ("http", *(other.name for other in others.values()))
+        """What visitors may speak here."""
         self.draining = False
-        self.visitors: set[HttpVisitor] = set()
+        self.visitors: set[Arrival] = set()
         self.splices: set[Splice] = set()
 
     def buildProtocol(self, addr: Any) -> HttpVisitor:
@@ -94,16 +100,6 @@ class HttpEntrypoint(Factory):
             splice.abort()
         for visitor in list(self.visitors):
             visitor.break_off()
-
-
-class _Peer:
-    """A visitor's address."""
-
-    __slots__ = ("host", "port")
-
-    def __init__(self, host: str, port: int) -> None:
-        self.host = host
-        self.port = port
 
 
 @implementer(IPushProducer)
@@ -136,7 +132,7 @@ class HttpVisitor(Protocol):
     """Whether the visitor is behind with reading what it asked for."""
     read_paused = False
     """Whether we are behind with what the visitor sends."""
-    peer: _Peer
+    peer: Peer
     _forwarding: Forwarding | None = None
     _exchange: Exchange | None = None
     _body_source: _BodySource | None = None
@@ -290,8 +286,14 @@ class HttpVisitor(Protocol):
     def _take_head(self, data: bytes) -> bytes | None:
         """Begin a request when its head is whole; returns what comes after the head, or None when more is needed."""
         entrypoint = self._entrypoint
+        start = 0
+        if data[0] <= 32:
+            if self._forwarding is None and data[0] in entrypoint.others:
+                self._give_away(data)
+                return b""
+            start = skip_empty_lines(data, 0)
         try:
-            read = entrypoint.reader.read(data, 0 if data[0] > 32 else skip_empty_lines(data, 0))
+            read = entrypoint.reader.read(data, start)
         except HeadError as error:
             self._refuse(error, Outcome.BAD_REQUEST)
             return b""
@@ -308,6 +310,13 @@ class HttpVisitor(Protocol):
         exchange.start(head, lines)
         return data[end:]
 
+    def _give_away(self, data: bytes) -> None:
+        """The first byte of the connection says that it is not HTTP."""
+        entrypoint = self._entrypoint
+        self._meet()
+        self.hand_over()
+        entrypoint.others[data[0]].take(entrypoint, self.transport, self.peer, data)
+
     def _head_begun(self) -> None:
         """The first bytes of a head came: the limit of a head counts from here, not anew with each byte."""
         if not self._head_counting:
@@ -318,7 +327,7 @@ class HttpVisitor(Protocol):
         """Remember who visits, at the first request."""
         address = self.transport.getPeer()
         host = plain_address(getattr(address, "host", "") or "")
-        self.peer = _Peer(host, getattr(address, "port", 0) or 0)
+        self.peer = Peer(host, getattr(address, "port", 0) or 0)
         forwarding = self._forwarding = Forwarding(host, self._entrypoint.settings.trusted_proxies)
         return forwarding
 

@@ -1,0 +1,370 @@
+"""The TLS side of an entrypoint: which connector gets a connection, what passes, and how each ends."""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.ops.metrics import Outcome, TlsOutcome
+from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.settings import HttpSettings
+from rtunnel.wire.clienthello import Alert, alert_record
+from rtunnel.wire.relay import RelayAddress
+from tests.server.harness import TUNNEL, Visitor, World
+from tests.support.hellos import client, hello, record, records, server_name
+
+HELLO = record(hello(server_name(b"pod.local")))
+ANSWER = record(b"\x02\0\0\0") + b"whatever else a server says"
+
+
+class TlsTests(SynchronousTestCase):
+    """An entrypoint with two connectors; the laptop's takes all as long as it is attached."""
+
+    def setUp(self) -> None:
+        self.world = World()
+        self.laptop = self.world.attach(255)
+        self.pod = self.world.attach(1)
+
+    def ended(self, *outcomes: TlsOutcome) -> None:
+        """So the connections ended, and no other, and nothing was left behind."""
+        counts = {outcome: outcomes.count(outcome) for outcome in TlsOutcome}
+        self.assertEqual(self.world.stats.tls, counts)
+        self.assertEqual(self.world.outcomes(), {})
+        self.assertEqual(self.world.stats.visitors_open, 0)
+        self.assertEqual(self.world.entrypoint.visitors, set())
+        self.assertFalse(self.world.entrypoint.busy)
+
+    def told(self, visitor: Visitor, alert: Alert) -> None:
+        """The visitor got an alert and the end of our direction; the connection closes when it closes its own."""
+        self.assertEqual(visitor.received, alert_record(alert))
+        self.assertTrue(visitor.transport.half_closed)
+        self.assertFalse(visitor.transport.aborted)
+        visitor.send(b"whatever was under way")
+        self.assertEqual(visitor.received, alert_record(alert))
+        self.half_close(visitor)
+        self.assertTrue(visitor.transport.disconnecting)
+        visitor.leave()
+
+    def half_close(self, visitor: Visitor) -> None:
+        visitor.transport.protocol.readConnectionLost()
+        self.world.turn()
+
+
+class PassingTests(TlsTests):
+    """Connections that reach a target."""
+
+    def test_untouched(self) -> None:
+        """Both directions pass byte for byte; the client is told who visits and what was asked for."""
+        visitor = self.world.visit(HELLO)
+        self.assertEqual(self.laptop.stream.take(), HELLO)
+        source, destination = self.laptop.stream.preface.addresses
+        self.assertEqual(source, RelayAddress("192.168.1.1", 54321))
+        self.assertEqual(destination, RelayAddress("pod.local", 443))
+        self.laptop.stream.answer(ANSWER)
+        self.assertEqual(visitor.received, ANSWER)
+        visitor.send(b"GET / HTTP/1.1\r\n\r\n\x16\x01\x00")
+        self.assertEqual(self.laptop.stream.take(), b"GET / HTTP/1.1\r\n\r\n\x16\x01\x00")
+        self.laptop.stream.answer(b"\xff" * 1000)
+        self.assertEqual(visitor.received, ANSWER + b"\xff" * 1000)
+        self.assertTrue(self.world.entrypoint.busy)
+
+    def test_real_hello(self) -> None:
+        *_, data = client("pod.local")
+        self.world.visit(data)
+        self.assertEqual(self.laptop.stream.take(), data)
+
+    def test_byte_by_byte(self) -> None:
+        """Nothing is asked of anybody before the hello is whole."""
+        data = records(hello(server_name(b"pod.local")), 1, 2, 30)
+        visitor = self.world.visit()
+        for position in range(len(data)):
+            self.assertEqual(self.laptop.streams, [])
+            visitor.send(data[position : position + 1])
+        self.assertEqual(self.laptop.stream.take(), data)
+
+    def test_early_data(self) -> None:
+        """What follows the hello before any answer passes, whether it comes with it or later."""
+        early = record(b"\1", kind=20) + record(b"early", kind=23)
+        visitor = self.world.visit(HELLO + early)
+        visitor.send(early)
+        self.assertEqual(self.laptop.stream.take(), HELLO + early + early)
+        self.laptop.stream.answer(ANSWER)
+        self.assertEqual(visitor.received, ANSWER)
+
+    def test_names(self) -> None:
+        """The rules are those of HTTP: exact before wildcard, any case, any depth."""
+        other = self.world.attach(1)
+        rules = [IngressRule("*.pod.local", TUNNEL), IngressRule("quiet.pod.local", TUNNEL, private=True)]
+        self.world.entrypoint.table = IngressTable(rules)
+        for name in (b"pod.local", b"a.pod.local", b"A.B.Pod.LOCAL"):
+            self.world.visit(record(hello(server_name(name))))
+            self.laptop.stream.take()
+            self.assertEqual(self.laptop.stream.preface.addresses[1].host, name.decode().lower())
+        self.told(self.world.visit(record(hello(server_name(b"quiet.pod.local")))), Alert.UNRECOGNIZED_NAME)
+        self.assertEqual((len(self.laptop.streams), len(other.streams)), (3, 0))
+
+    def test_half_close(self) -> None:
+        """Each direction ends by itself; when both have, it is done."""
+        visitor = self.world.visit(HELLO)
+        self.laptop.stream.answer(ANSWER)
+        self.half_close(visitor)
+        self.assertTrue(self.laptop.stream.finished)
+        self.laptop.stream.answer(b"the rest")
+        self.assertEqual(visitor.received, ANSWER + b"the rest")
+        self.laptop.stream.close()
+        self.assertTrue(visitor.transport.disconnecting)
+        visitor.leave()
+        self.ended(TlsOutcome.DONE)
+
+    def test_half_close_before_the_answer(self) -> None:
+        visitor = self.world.visit(HELLO)
+        self.half_close(visitor)
+        self.laptop.stream.answer(ANSWER)
+        self.assertEqual(visitor.received, ANSWER)
+        self.assertTrue(self.laptop.stream.finished)
+        self.laptop.stream.close()
+        visitor.leave()
+        self.ended(TlsOutcome.DONE)
+
+    def test_visitor_leaves(self) -> None:
+        visitor = self.world.visit(HELLO)
+        self.laptop.stream.answer(ANSWER)
+        visitor.transport.protocol.connectionLost(Failure(ConnectionLost()))
+        self.world.turn()
+        self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
+        self.ended(TlsOutcome.VISITOR_GONE)
+
+    def test_connector_leaves(self) -> None:
+        """After the first byte of an answer nothing is sent again."""
+        visitor = self.world.visit(HELLO)
+        self.laptop.stream.answer(ANSWER)
+        self.laptop.lose()
+        self.assertTrue(visitor.transport.disconnecting)
+        visitor.leave()
+        self.assertEqual(self.pod.streams, [])
+        self.ended(TlsOutcome.TARGET_GONE)
+
+    def test_no_limit_of_time(self) -> None:
+        visitor = self.world.visit(HELLO)
+        self.laptop.stream.answer(ANSWER)
+        self.world.pass_time(3600)
+        self.laptop.stream.answer(b"still here")
+        self.assertEqual(visitor.received, ANSWER + b"still here")
+
+    def test_slow_visitor(self) -> None:
+        """The target is held back by the credit of the stream."""
+        visitor = self.world.visit(HELLO)
+        self.laptop.stream.answer(ANSWER)
+        self.assertIsNotNone(visitor.transport.producer)
+        visitor.transport.producer.pauseProducing()
+        self.laptop.stream.answer(b"x" * 100)
+        self.assertEqual(visitor.received, ANSWER)
+        visitor.transport.producer.resumeProducing()
+        self.world.turn()
+        self.assertEqual(visitor.received, ANSWER + b"x" * 100)
+
+    def test_slow_target(self) -> None:
+        """The visitor is not read while the target takes nothing."""
+        world = World()
+        pod = world.attach(consume=False)
+        visitor = world.visit(HELLO)
+        pod.stream.answer(ANSWER)
+        for _ in range(40):
+            if not visitor.transport.paused_reading:
+                visitor.send(b"x" * 65536)
+        self.assertTrue(visitor.transport.paused_reading)
+        self.assertLess(len(pod.stream.raw), 2 * 2**20)
+
+    def test_bytes_are_counted_once(self) -> None:
+        visitor = self.world.visit(HELLO[:10])
+        visitor.send(HELLO[10:] + b"early")
+        visitor.send(b"more")
+        self.laptop.stream.answer(ANSWER)
+        visitor.send(b"last")
+        visitor.leave()
+        self.assertEqual(self.world.stats.bytes_in, len(HELLO) + len(b"earlymorelast"))
+        self.assertEqual(self.world.stats.bytes_out, len(ANSWER))
+        self.assertEqual(self.laptop.connector.requests, 1)
+
+
+class RefusalTests(TlsTests):
+    """Connections that reach none."""
+
+    def test_unknown_name(self) -> None:
+        for name in (b"elsewhere.local", b"secret.local"):
+            self.told(self.world.visit(record(hello(server_name(name)))), Alert.UNRECOGNIZED_NAME)
+        self.ended(TlsOutcome.UNKNOWN_NAME, TlsOutcome.UNKNOWN_NAME)
+
+    def test_no_name(self) -> None:
+        """Not even the rule for every host takes it: there is no host."""
+        self.world.entrypoint.table = IngressTable([IngressRule("*", TUNNEL)])
+        self.told(self.world.visit(record(hello())), Alert.UNRECOGNIZED_NAME)
+        self.ended(TlsOutcome.UNKNOWN_NAME)
+
+    def test_no_connector(self) -> None:
+        self.told(self.world.visit(record(hello(server_name(b"nobody.local")))), Alert.INTERNAL_ERROR)
+        self.ended(TlsOutcome.NO_CONNECTOR)
+
+    def test_malformed(self) -> None:
+        self.told(self.world.visit(record(hello(b"\0"))), Alert.DECODE_ERROR)
+        self.told(self.world.visit(HELLO[:20]).send(b"").send(b"\0" * 200), Alert.DECODE_ERROR)
+        self.told(self.world.visit(b"\x16\x02\x00"), Alert.PROTOCOL_VERSION)
+        self.ended(*[TlsOutcome.BAD_HELLO] * 3)
+
+    def test_endless_hello(self) -> None:
+        visitor = self.world.visit(b"\x16")
+        self.world.visit(b"\x16").send(b"\x03\x01\x40\0\x01\0\xff\xfc" + bytes(16380)).leave()
+        visitor.send(b"\x03\x01\0\x04\x01\0\xff\xfc" + record(b"x") * 10922)
+        self.told(visitor, Alert.ILLEGAL_PARAMETER)
+        self.ended(TlsOutcome.VISITOR_GONE, TlsOutcome.BAD_HELLO)
+
+    def test_slow_hello(self) -> None:
+        """The limit is that of a request's head, and counts from the first byte."""
+        visitor = self.world.visit(HELLO[:1])
+        for position in range(1, 12):
+            visitor.send(HELLO[position : position + 1])
+            self.world.pass_time(1)
+        self.world.pass_time(4)
+        self.assertEqual((visitor.received, visitor.closed), (b"", True))
+        visitor.leave()
+        self.ended(TlsOutcome.HELLO_TIMEOUT)
+
+    def test_visitor_leaves_within_the_hello(self) -> None:
+        self.world.visit(HELLO[:30]).leave()
+        visitor = self.world.visit(HELLO[:30])
+        self.half_close(visitor)
+        self.assertTrue(visitor.closed)
+        visitor.leave()
+        self.ended(TlsOutcome.VISITOR_GONE, TlsOutcome.VISITOR_GONE)
+
+    def test_visitor_stays_after_the_alert(self) -> None:
+        """It is cut off in the end."""
+        visitor = self.world.visit(record(hello()))
+        self.world.pass_time(1)
+        self.assertFalse(visitor.transport.aborted)
+        self.world.pass_time(2)
+        self.assertTrue(visitor.transport.aborted)
+        visitor.leave()
+        self.ended(TlsOutcome.UNKNOWN_NAME)
+
+    def test_only_at_the_head_of_a_connection(self) -> None:
+        """After a request, and after an empty line, it is a malformed request."""
+        visitor = self.world.visit(b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n")
+        self.laptop.stream.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
+        visitor.send(HELLO)
+        self.assertIn(b"\r\n\r\nHTTP/1.1 400 ", visitor.received)
+        self.assertTrue(self.world.visit(b"\r\n").send(HELLO).received.startswith(b"HTTP/1.1 400 "))
+        self.assertEqual(self.world.outcomes(), {Outcome.ANSWERED: 1, Outcome.BAD_REQUEST: 2})
+        self.assertEqual(sum(self.world.stats.tls.values()), 0)
+
+
+class RetryTests(TlsTests):
+    """Connectors that fail before the first byte of an answer."""
+
+    def test_target_refuses(self) -> None:
+        """The next connector gets all that was said so far; the visitor notices nothing."""
+        visitor = self.world.visit(HELLO)
+        visitor.send(b"early")
+        self.laptop.stream.close()
+        self.assertEqual(self.pod.stream.take(), HELLO + b"early")
+        self.pod.stream.answer(ANSWER)
+        self.assertEqual(visitor.received, ANSWER)
+        self.assertTrue(self.laptop.stream.finished)
+        self.assertEqual(self.world.stats.retries_total, 1)
+        visitor.leave()
+        self.pod.stream.close()
+        self.ended(TlsOutcome.VISITOR_GONE)
+
+    def test_link_lost(self) -> None:
+        visitor = self.world.visit(HELLO)
+        self.laptop.lose()
+        self.pod.stream.answer(ANSWER)
+        self.assertEqual(visitor.received, ANSWER)
+
+    def test_closing_link(self) -> None:
+        self.laptop.link.close("it stops")
+        self.world.visit(HELLO)
+        self.assertEqual(self.pod.stream.take(), HELLO)
+
+    def test_all_fail(self) -> None:
+        visitor = self.world.visit(HELLO)
+        self.laptop.stream.close()
+        self.pod.stream.close()
+        self.told(visitor, Alert.INTERNAL_ERROR)
+        self.ended(TlsOutcome.TARGET_FAILED)
+
+    def test_no_answer(self) -> None:
+        visitor = self.world.visit(HELLO)
+        self.world.pass_time(13)
+        self.assertEqual(visitor.received, b"")
+        self.world.pass_time(2.5)
+        self.assertTrue(self.laptop.stream.finished)
+        self.told(visitor, Alert.INTERNAL_ERROR)
+        self.ended(TlsOutcome.RESPONSE_TIMEOUT)
+
+    def test_no_limit_for_the_answer(self) -> None:
+        world = World(HttpSettings(response_timeout=0))
+        pod = world.attach()
+        visitor = world.visit(HELLO)
+        world.pass_time(600)
+        pod.stream.answer(ANSWER)
+        self.assertEqual(visitor.received, ANSWER)
+
+    def test_visitor_leaves(self) -> None:
+        self.world.visit(HELLO).leave()
+        self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
+        self.assertEqual(self.pod.streams, [])
+        self.ended(TlsOutcome.VISITOR_GONE)
+
+    def test_flood_before_the_answer(self) -> None:
+        """What may have to be sent again is bounded: the visitor is not read any more, until there is an answer."""
+        visitor = self.world.visit(HELLO)
+        visitor.send(b"x" * 65536)
+        self.assertFalse(visitor.transport.paused_reading)
+        visitor.send(b"y")
+        self.assertTrue(visitor.transport.paused_reading)
+        self.laptop.stream.close()
+        self.assertEqual(self.pod.stream.take(), HELLO + b"x" * 65536 + b"y")
+        self.pod.stream.answer(ANSWER)
+        self.assertFalse(visitor.transport.paused_reading)
+        visitor.send(b"z")
+        self.assertEqual(self.pod.stream.take(), b"z")
+
+
+class EndTests(TlsTests):
+    """The server stops."""
+
+    def test_drain(self) -> None:
+        """Who has not said yet what it wants is closed; the others go on, and are waited for."""
+        waiting, asking, joined = self.world.visit(HELLO[:9]), self.world.visit(HELLO), self.world.visit(HELLO)
+        self.laptop.stream.answer(ANSWER)
+        self.world.entrypoint.drain()
+        self.assertEqual([visitor.closed for visitor in (waiting, asking, joined)], [True, False, False])
+        waiting.leave()
+        self.assertTrue(self.world.entrypoint.busy)
+        self.laptop.streams[0].answer(ANSWER)
+        for visitor, stream in ((asking, self.laptop.streams[0]), (joined, self.laptop.streams[1])):
+            self.half_close(visitor)
+            stream.close()
+            visitor.leave()
+        self.ended(TlsOutcome.STOPPED, TlsOutcome.DONE, TlsOutcome.DONE)
+
+    def test_cut(self) -> None:
+        waiting, asking, joined = self.world.visit(HELLO[:9]), self.world.visit(HELLO), self.world.visit(HELLO)
+        told = self.world.visit(record(hello()))
+        self.laptop.stream.answer(ANSWER)
+        self.world.entrypoint.cut()
+        for visitor in (waiting, asking, joined, told):
+            self.assertTrue(visitor.transport.aborted)
+            visitor.leave()
+        self.assertTrue(all(stream.finished for stream in self.laptop.streams))
+        self.ended(TlsOutcome.UNKNOWN_NAME, *[TlsOutcome.STOPPED] * 3)
+
+    def test_cut_by_the_link(self) -> None:
+        visitor = self.world.visit(HELLO)
+        self.laptop.stream.answer(ANSWER)
+        self.laptop.link.connectionLost(Failure(ConnectionDone()))
+        self.world.turn()
+        visitor.leave()
+        self.ended(TlsOutcome.TARGET_GONE)
