@@ -112,6 +112,12 @@ class FormTests(SynchronousTestCase):
             listener("entrypoint=:80,:81&entrypoint=:82")["entrypoints"], tuple(Address("", port) for port in (80, 81, 82))
         )
 
+    def test_proxy_protocol(self) -> None:
+        """Where gost's key names a version, and takes headers of anybody, it names here whose headers are taken."""
+        networks = listener("entrypoint.ProxyProtocol=10.0.0.0/8,fd00::/8")["proxy_protocol"]
+        self.assertEqual(list(map(str, networks)), ["10.0.0.0/8", "fd00::/8"])
+        self.assertNotIn("proxy_protocol", listener("entrypoint.ProxyProtocol=0"))
+
     def test_times(self) -> None:
         for text, seconds in [("10", 10), ("10s", 10), ("1m", 60), ("500ms", 0.5), ("0", 0)]:
             self.assertEqual(listener(f"entrypoint.readTimeout={text}")["http.response_timeout"], seconds)
@@ -166,6 +172,7 @@ EXAMPLES = {
     "tunnel": f"nginx.local:{UUID}",
     "tunnel.weight": "7",
     "trustedProxy": "10.0.0.0/8",
+    "entrypoint.ProxyProtocol": "10.0.0.0/8",
     "entrypoint.keepalive": "true",
     "maxHeaders": "9",
     "mux.version": "2",
@@ -214,6 +221,11 @@ class RefusalTests(SynchronousTestCase):
             (read_listener, f"{place}?handler.path=/a&ws.path=/b", 'ws.path "/b": is given twice'),
             (read_listener, f"{place}?entrypoint.readTimeout=soon", 'entrypoint.readTimeout "soon": is not a time'),
             (read_listener, f"{place}?entrypoint.keepalive=maybe", 'entrypoint.keepalive "maybe": must be true or false'),
+            (
+                read_listener,
+                f"{place}?entrypoint.proxyProtocol=2",
+                'entrypoint.proxyProtocol "2": would take the word of anybody who connects; write the networks of your proxies',
+            ),
             (read_listener, f"{place}?mux.type=yamux", 'mux.type "yamux": is not supported; smux is'),
             (read_listener, f"{place}?path=%zz", 'path "%zz": has a "%" without two hex digits'),
             (read_listener, f"{place}?path=%ff", 'path "%ff": is not UTF-8'),

@@ -28,6 +28,9 @@ rtunnel_server_visitors_total 5.0
 # HELP rtunnel_server_visitors_open Visitor connections open now.
 # TYPE rtunnel_server_visitors_open gauge
 rtunnel_server_visitors_open 2.0
+# HELP rtunnel_server_proxies_refused_total Connections of proxies without a valid PROXY header.
+# TYPE rtunnel_server_proxies_refused_total counter
+rtunnel_server_proxies_refused_total 6.0
 # HELP rtunnel_server_requests_total Requests of visitors, by how they ended.
 # TYPE rtunnel_server_requests_total counter
 rtunnel_server_requests_total{{outcome="answered"}} 1.0
@@ -139,6 +142,7 @@ def server_stats() -> ServerStats:
         links_total=3,
         links_open=2,
         streams_total=7,
+        proxies_refused=6,
     )
     stats.record(Outcome.ANSWERED)
     stats.record(Outcome.NO_CONNECTOR)

@@ -14,7 +14,7 @@ from rtunnel.ops.metrics import Outcome, ServerStats
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
-from rtunnel.server.entrypoint.http import HttpEntrypoint, HttpVisitor
+from rtunnel.server.entrypoint.http import HttpEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
@@ -63,10 +63,10 @@ class Transport(StringTransport):
 class Visitor:
     """One visitor connection."""
 
-    def __init__(self, entrypoint: HttpEntrypoint, world: World) -> None:
+    def __init__(self, entrypoint: Any, world: World, address: Any = None) -> None:
         self.world = world
-        self.transport: Any = Transport()
-        self.protocol = HttpVisitor(entrypoint)
+        self.transport: Any = Transport(peerAddress=address)
+        self.protocol = entrypoint.buildProtocol(address)
         self.protocol.makeConnection(self.transport)
         self.transport.protocol = self.protocol
 

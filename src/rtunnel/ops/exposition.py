@@ -40,6 +40,7 @@ class ServerCollector(Collector):
         yield _build_info()
         yield _counter("server_visitors", "Visitor connections accepted.", stats.visitors_total)
         yield _gauge("server_visitors_open", "Visitor connections open now.", stats.visitors_open)
+        yield _counter("server_proxies_refused", "Connections of proxies without a valid PROXY header.", stats.proxies_refused)
         yield _counters("server_requests", "Requests of visitors, by how they ended.", "outcome", stats.requests.items())
         yield _counters(
             "server_tls_connections", "TLS connections passed through, by how they ended.", "outcome", stats.tls.items()

@@ -129,6 +129,7 @@ class ServerStats:
     :ivar losses: ended links by why they ended.
     :ivar streams_total: streams opened to connectors.
     :ivar tls: TLS connections by how they ended.
+    :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
     """
 
     visitors_total: int = 0
@@ -142,6 +143,7 @@ class ServerStats:
     losses: dict[LinkLoss, int] = attrs.field(factory=lambda: dict.fromkeys(LinkLoss, 0))
     streams_total: int = 0
     tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
+    proxies_refused: int = 0
 
     def record(self, outcome: Outcome) -> None:
         """Count the end of a request."""

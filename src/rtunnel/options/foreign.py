@@ -25,7 +25,7 @@ _SERVICE = f"{_TLS} {_NETWORK} {_SELECTOR} {_LIMITERS} {_SOCKETS} retries"
 
 OF_SERVER = frozenset(
     f"""{_SERVICE} {_WEBSOCKET} {_SNIFFING} backlog
-    entrypoint.id entrypoint.proxyProtocol entrypoint.compression ingress sd tunnel.direct tunnel.ttl
+    entrypoint.id entrypoint.compression ingress sd tunnel.direct tunnel.ttl
     mux.maxStreamWindow limiter.refreshInterval limiter.cleanupInterval
     observePeriod observer.period observer.observePeriod observer.resetTraffic""".split()
 )

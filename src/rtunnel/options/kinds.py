@@ -34,6 +34,7 @@ __all__ = [
     "OFF",
     "PATH",
     "PLACE",
+    "PROXY_PROTOCOL",
     "ROUTE",
     "SERVER",
     "SIZE",
@@ -212,6 +213,17 @@ def _cidr(text: str) -> IPv4Network | IPv6Network:
         raise ValueError("is not a network; write e.g. 10.0.0.0/8, fd00::/8 or 192.168.1.1") from None
 
 
+def _proxy_protocol(text: str) -> Any:
+    if text == "0":
+        return UNSET
+    if text in ("1", "2"):
+        raise ValueError(
+            "would take the word of anybody who connects; write the networks of your proxies instead, "
+            "e.g. entrypoint.ProxyProtocol=10.0.0.0/8 (either version is taken)"
+        )
+    return _cidr(text)
+
+
 @attrs.frozen
 class Place:
     """A host and port with, perhaps, the transport and the path: what ``--listen`` and ``--server`` take."""
@@ -250,6 +262,8 @@ SERVER = Kind("[ws://|tcp://]HOST:PORT[/PATH]", _place(_connectable))
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 CIDR = Kind("CIDR", _cidr)
+PROXY_PROTOCOL = Kind("CIDR", _proxy_protocol)
+"""gost's ``entrypoint.ProxyProtocol``: networks in place of the version."""
 FILE = Kind("FILE", str)
 PATH = Kind("PATH", str)
 HOST = Kind("HOST", str)

@@ -195,6 +195,14 @@ SERVER = (
         many=True,
     ),
     Option(
+        "proxy-protocol",
+        kinds.CIDR,
+        "proxy_protocol",
+        "connections from these addresses begin with a PROXY header, which says whose they are; several may be given",
+        (_key("entrypoint.ProxyProtocol", kind=kinds.PROXY_PROTOCOL),),
+        many=True,
+    ),
+    Option(
         "trusted-proxy",
         kinds.CIDR,
         "http.trusted_proxies",

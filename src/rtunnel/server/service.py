@@ -18,6 +18,7 @@ from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.proxied import Network, ProxiedEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.status import server_status
@@ -127,7 +128,7 @@ class ServerService(Service):
                 others=OTHER_PROTOCOLS,
             )
             self._entrypoints.append(entrypoint)
-            self._listen_entrypoint(address, entrypoint)
+            self._listen_entrypoint(address, entrypoint, settings.proxy_protocol)
 
     def _listen_tunnel(self, settings: ListenerSettings, listener: TunnelListener) -> None:
         endpoint: Any = SocketServerEndpoint(self._reactor, settings.listen.host, settings.listen.port)
@@ -151,9 +152,10 @@ class ServerService(Service):
             where=where,
         )
 
-    def _listen_entrypoint(self, address: Address, entrypoint: HttpEntrypoint) -> None:
+    def _listen_entrypoint(self, address: Address, entrypoint: HttpEntrypoint, proxies: tuple[Network, ...]) -> None:
+        factory = ProxiedEntrypoint(entrypoint, proxies) if proxies else entrypoint
         try:
-            self.ports.append(listen_tcp(self._reactor, address.host, address.port, entrypoint))
+            self.ports.append(listen_tcp(self._reactor, address.host, address.port, factory))
         except (CannotListenError, OSError) as error:
             raise _start_error("entrypoint", address, error) from error
         entrypoint.address = _shown(address, self.ports[-1])

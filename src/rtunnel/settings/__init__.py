@@ -12,6 +12,7 @@ from __future__ import annotations
 from rtunnel.settings.address import Address
 from rtunnel.settings.checks import SettingsError, SettingsErrors
 from rtunnel.settings.client import ClientSettings, ConnectorSettings, Credentials
+from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.http import HttpSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.server import ListenerSettings, ServerSettings
@@ -24,6 +25,7 @@ __all__ = [
     "ClientSettings",
     "ConnectorSettings",
     "Credentials",
+    "EntrypointSettings",
     "ForwardSettings",
     "HttpSettings",
     "ListenerSettings",

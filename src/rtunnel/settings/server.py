@@ -6,10 +6,9 @@ from collections.abc import Iterator
 
 import attrs
 
-from rtunnel.routing.ingress import IngressRule
 from rtunnel.settings.address import Address
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, seconds
-from rtunnel.settings.http import HttpSettings
+from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.transports import TRANSPORTS
 
@@ -17,37 +16,21 @@ __all__ = ["ListenerSettings", "ServerSettings"]
 
 
 @attrs.frozen(kw_only=True)
-class ListenerSettings:
+class ListenerSettings(EntrypointSettings):
     """One place where clients attach, with the entrypoints and the ingress rules that belong to it.
 
     :ivar listen: where links are accepted; port 0 takes any free one.
     :ivar transport: ``ws`` or ``tcp``.
     :ivar path: where the WebSocket is (not used by ``tcp``).
-    :ivar entrypoints: where visitors arrive.
-    :ivar rules: which host belongs to which tunnel.
     :ivar mux: see :class:`MuxSettings`.
-    :ivar http: see :class:`HttpSettings`.
     :ivar handshake_timeout: seconds for the upgrade and the relay request of a new link.
     """
 
     listen: Address
     transport: str = attrs.field(default="ws", validator=check(TRANSPORTS.__contains__, 'must be "ws" or "tcp"'))
     path: str = attrs.field(default="/ws", validator=PATH)
-    entrypoints: tuple[Address, ...] = ()
-    rules: tuple[IngressRule, ...] = ()
     mux: MuxSettings = attrs.field(factory=MuxSettings)
-    http: HttpSettings = attrs.field(factory=HttpSettings)
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
-
-    def __attrs_post_init__(self) -> None:
-        seen: dict[str, IngressRule] = {}
-        for rule in self.rules:
-            if seen.setdefault(rule.pattern, rule) != rule:
-                raise SettingsError(
-                    "rules",
-                    str(rule),
-                    "this host already has another tunnel; name each host once",
-                )
 
 
 @attrs.frozen

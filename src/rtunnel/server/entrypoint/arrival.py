@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import frozen
 
+from rtunnel.transport.sockets import plain_address
+
 if TYPE_CHECKING:
     from rtunnel.server.entrypoint.http import HttpEntrypoint
 
@@ -21,6 +23,12 @@ class Peer:
     def __init__(self, host: str, port: int) -> None:
         self.host = host
         self.port = port
+
+    @classmethod
+    def of(cls, transport: Any) -> Peer:
+        """The other end of a connection."""
+        address = transport.getPeer()
+        return cls(plain_address(getattr(address, "host", "") or ""), getattr(address, "port", 0) or 0)
 
 
 class Arrival(Protocol):

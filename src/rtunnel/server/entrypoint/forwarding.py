@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
 from os import urandom
 
-__all__ = ["VIA", "Forwarding", "new_request_id"]
+__all__ = ["VIA", "Forwarding", "new_request_id", "within"]
 
 VIA = b"1.1 rtunnel"
 """Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a name that tells no internals."""
@@ -36,7 +36,7 @@ class Forwarding:
 
     def __init__(self, peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
         self.peer = peer.encode("ascii", "replace")
-        self.trusted = bool(trusted) and _within(peer, trusted)
+        self.trusted = bool(trusted) and within(peer, trusted)
         self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
         # a visitor asks for the same host again and again
         self._authority = self._before_id = b""
@@ -81,7 +81,8 @@ class Forwarding:
         return new_request_id()
 
 
-def _within(peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+def within(peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether an address is in one of some networks."""
     try:
         address = ip_address(peer)
     except ValueError:

@@ -21,7 +21,6 @@ from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, new_request_id
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
-from rtunnel.transport.sockets import plain_address
 from rtunnel.tunnel.splice import Splice
 from rtunnel.wire.http1 import HeadError, HeadLimits, RequestReader, skip_empty_lines
 
@@ -133,6 +132,8 @@ class HttpVisitor(Protocol):
     read_paused = False
     """Whether we are behind with what the visitor sends."""
     peer: Peer
+    announced: Peer | None = None
+    """Whose connection it is, where a proxy ahead of us said so."""
     _forwarding: Forwarding | None = None
     _exchange: Exchange | None = None
     _body_source: _BodySource | None = None
@@ -325,10 +326,8 @@ class HttpVisitor(Protocol):
 
     def _meet(self) -> Forwarding:
         """Remember who visits, at the first request."""
-        address = self.transport.getPeer()
-        host = plain_address(getattr(address, "host", "") or "")
-        self.peer = Peer(host, getattr(address, "port", 0) or 0)
-        forwarding = self._forwarding = Forwarding(host, self._entrypoint.settings.trusted_proxies)
+        self.peer = self.announced or Peer.of(self.transport)
+        forwarding = self._forwarding = Forwarding(self.peer.host, self._entrypoint.settings.trusted_proxies)
         return forwarding
 
     def _take_body(self, exchange: Exchange, data: bytes) -> bytes:

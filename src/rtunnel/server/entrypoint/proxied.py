@@ -1,0 +1,124 @@
+"""Visitors that come through a proxy which says, in a PROXY header, whose connections it passes on."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any, TypeAlias
+
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rtunnel.server.deadlines import NEVER
+from rtunnel.server.entrypoint.arrival import Peer
+from rtunnel.server.entrypoint.forwarding import within
+from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.transport.sockets import plain_address
+from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader, ProxyProtocolError, take_proxy_header
+
+__all__ = ["Network", "ProxiedEntrypoint", "ProxiedVisitor"]
+
+Network: TypeAlias = IPv4Network | IPv6Network
+
+
+class ProxiedEntrypoint(Factory):
+    """Stands ahead of an entrypoint: connections of certain addresses must begin with a PROXY header, those of others cannot.
+
+    Nobody is asked to guess (``doc/proxy-protocol.txt``, section 2): a proxy's connection without a header is closed, since its
+    visitor is unknown; and what looks like a header on any other connection is a malformed request, so no visitor can claim the
+    address of another one.
+
+    :param entrypoint: whose visitors they are once the header was read; owned by the service.
+    :param proxies: the networks of the proxies.
+    """
+
+    noisy = False
+
+    def __init__(self, entrypoint: HttpEntrypoint, proxies: tuple[Network, ...]) -> None:
+        self.entrypoint = entrypoint
+        self.proxies = proxies
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        if within(plain_address(getattr(addr, "host", "") or ""), self.proxies):
+            return ProxiedVisitor(self.entrypoint)
+        return self.entrypoint.buildProtocol(addr)
+
+
+class ProxiedVisitor(Protocol):
+    """The connection of a proxy until its header was read; owned by the entrypoint, which then has it as any other visitor's."""
+
+    transport: Any
+    busy = False
+    deadline = NEVER
+
+    def __init__(self, entrypoint: HttpEntrypoint) -> None:
+        self._entrypoint = entrypoint
+        self._buffer = b""
+        self._log = Logger()
+
+    def connectionMade(self) -> None:
+        entrypoint = self._entrypoint
+        entrypoint.visitors.add(self)
+        self.deadline = entrypoint.deadlines.now + entrypoint.settings.head_timeout
+        entrypoint.deadlines.add(self)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        # a proxy that connects and leaves without a word looks whether we live
+        if self._leave() and self._buffer:
+            self._refused("the connection ended within the header")
+
+    def _leave(self) -> bool:
+        """Belong to the entrypoint no more; returns whether it did."""
+        entrypoint = self._entrypoint
+        if self not in entrypoint.visitors:
+            return False
+        entrypoint.visitors.discard(self)
+        entrypoint.deadlines.discard(self)
+        return True
+
+    def drain(self) -> None:
+        """Close: nothing was asked yet."""
+        self._leave()
+        self.transport.loseConnection()
+
+    def break_off(self) -> None:
+        """Cut the connection."""
+        self._leave()
+        self.transport.abortConnection()
+
+    def expired(self) -> None:
+        """The header did not come in time (called by the sweep)."""
+        self._refuse("no header came in time")
+
+    def dataReceived(self, data: bytes) -> None:
+        if self not in self._entrypoint.visitors:
+            return
+        self._buffer += data
+        try:
+            taken = take_proxy_header(self._buffer)
+        except ProxyProtocolError as error:
+            self._refuse(str(error))
+            return
+        if taken is not None:
+            header, end = taken
+            self._hand_over(header, self._buffer[end:])
+
+    def _hand_over(self, header: ProxyHeader, rest: bytes) -> None:
+        """From here on it is a visitor like any other, but for its address."""
+        self._leave()
+        visitor = self._entrypoint.buildProtocol(None)
+        if isinstance(header.source, ProxyAddress):
+            visitor.announced = Peer(header.source.host, header.source.port)
+        self.transport.protocol = visitor
+        visitor.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        if rest:
+            visitor.dataReceived(rest)
+
+    def _refuse(self, reason: str) -> None:
+        if self._leave():
+            self._refused(reason)
+        self.transport.abortConnection()
+
+    def _refused(self, reason: str) -> None:
+        self._entrypoint.stats.proxies_refused += 1
+        self._log.warn("refused a connection of the proxy {proxy}: {reason}", proxy=Peer.of(self.transport).host, reason=reason)

@@ -1,0 +1,40 @@
+"""Where visitors arrive."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network
+
+import attrs
+
+from rtunnel.routing.ingress import IngressRule
+from rtunnel.settings.address import Address
+from rtunnel.settings.checks import SettingsError
+from rtunnel.settings.http import HttpSettings
+
+__all__ = ["EntrypointSettings"]
+
+
+@attrs.frozen(kw_only=True)
+class EntrypointSettings:
+    """Entrypoints with the ingress rules that they share.
+
+    :ivar entrypoints: where visitors arrive.
+    :ivar rules: which host belongs to which tunnel.
+    :ivar proxy_protocol: whose connections begin with a PROXY header; those of anybody else have none.
+    :ivar http: see :class:`HttpSettings`.
+    """
+
+    entrypoints: tuple[Address, ...] = ()
+    rules: tuple[IngressRule, ...] = ()
+    proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = ()
+    http: HttpSettings = attrs.field(factory=HttpSettings)
+
+    def __attrs_post_init__(self) -> None:
+        seen: dict[str, IngressRule] = {}
+        for rule in self.rules:
+            if seen.setdefault(rule.pattern, rule) != rule:
+                raise SettingsError(
+                    "rules",
+                    str(rule),
+                    "this host already has another tunnel; name each host once",
+                )
