@@ -10,7 +10,7 @@ from pathlib import Path
 from bench import nginx
 from bench.systems.base import first_line
 
-_LIBRARIES = ("twisted", "autobahn", "httptools", "websockets", "pyopenssl")
+_LIBRARIES = ("twisted", "autobahn", "httptools", "websockets", "cryptography")
 
 
 def describe() -> dict[str, str]:

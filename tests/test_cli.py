@@ -15,18 +15,21 @@ from rtunnel.options.table import CLIENT, SERVER, Option, default, find
 from rtunnel.settings import (
     Address,
     ClientSettings,
+    ClientTls,
     ConnectorSettings,
     ForwardSettings,
     HttpSettings,
     ListenerSettings,
     MuxSettings,
     ServerSettings,
+    ServerTls,
     SettingsError,
 )
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
 OTHER = "59dc451e-59dc-4c70-999e-91a30813ac78"
 LISTENER = f"tunnel+ws://:8421?entrypoint=:80&tunnel=nginx.local:{UUID}&path=/proxy"
+SECURE_URL = f"tunnel+wss://192.168.1.1:443?tunnel.id={UUID}"
 SERVER_URL = f"tunnel+ws://192.168.1.1:80?tunnel.id={UUID}&tunnel.weight=1&path=/proxy&host=nginx.local"
 
 
@@ -80,6 +83,23 @@ class SameTests(SynchronousTestCase):
             url,
             client(SERVER="192.168.1.1:80", TUNNEL=UUID, TARGET=":80", PATH="/proxy", HOST_HEADER="nginx.local", WEIGHT="1"),
         )
+
+    def test_tls(self) -> None:
+        files = "certFile=/etc/c.pem&keyFile=/etc/k.pem&caFile=/etc/ca.pem"
+        words = ("--cert-file", "/etc/c.pem", "--key-file", "/etc/k.pem", "--ca-file", "/etc/ca.pem")
+        (listener,) = server("-L", f"{LISTENER.replace('+ws', '+wss')}&{files}").listeners
+        self.assertEqual(listener.tls, ServerTls(cert_file="/etc/c.pem", key_file="/etc/k.pem", ca_file="/etc/ca.pem"))
+        self.assertEqual(server("--listen", "wss://:8421/proxy", *PLAIN_SERVER[4:], *words).listeners, (listener,))
+        url = client("-F", f"{SECURE_URL}&{files}&serverName=nginx.local", "--target", ":80")
+        plain = ("--server", "wss://192.168.1.1:443", "--tls-server-name", "nginx.local", *PLAIN_CLIENT[2:], *words)
+        self.assertEqual(url, client(*plain))
+        self.assertEqual(url.connectors[0].tls.server_name, "nginx.local")
+
+    def test_verified_unless_told_otherwise(self) -> None:
+        """Not as with gost, where secure=true has to be asked for."""
+        for more, verified in (("", True), ("&secure=true", True), ("&secure=false", False)):
+            (connector,) = client("-F", SECURE_URL + more, "--target", ":80").connectors
+            self.assertEqual(connector.tls.verify, verified)
 
 
 class ServerTests(SynchronousTestCase):
@@ -203,6 +223,11 @@ class RefusalTests(SynchronousTestCase):
             (("-L", f"{LISTENER}&mux.keepaliveInterval=60"), {}, '--keepalive-timeout "30s": must be longer than the keepalive'),
             (("-L", f"{LISTENER}&path=proxy"), {}, 'path "proxy": is given twice'),
             (("-L", LISTENER.replace("/proxy", "proxy")), {}, 'path "proxy": must be a path that begins with "/"'),
+            (("--listen", "wss://:1", *PLAIN_SERVER[4:]), {}, "--cert-file: is missing; wss needs a certificate: --cert-file FILE"),
+            (("-L", LISTENER.replace("+ws", "+tls")), {}, "--cert-file: is missing; tls needs a certificate"),
+            ((*PLAIN_SERVER, "--cert-file", "a"), {}, '--cert-file "a": is about TLS, but ws:// has none; write wss://'),
+            (("-L", f"{LISTENER}&keyFile=a"), {}, "keyFile"),
+            ((*PLAIN_SERVER, "--cert-file", "a", "--self-signed", "true"), {}, "--self-signed"),
             (PLAIN_SERVER, {"AUTH": "me:swordfish"}, "RTUNNEL_AUTH: is for clients"),
             (PLAIN_SERVER, {"AUTH_FILE": "x"}, "RTUNNEL_AUTH_FILE: is for clients"),
         ]:
@@ -221,6 +246,9 @@ class RefusalTests(SynchronousTestCase):
             (("-F", SERVER_URL, "-F", SERVER_URL), {}, "-F: is given twice; chains of several servers do not exist here"),
             ((*PLAIN_CLIENT, "-F", SERVER_URL), {}, "--server: says the same as -F; give one of them"),
             ((*PLAIN_CLIENT, "-L", "rtcp://:0/:80"), {}, "--target: says the same as -L; give one of them"),
+            ((*PLAIN_CLIENT, "--no-verify", "true"), {}, '--no-verify "true": is about TLS, but ws:// has none; write wss://'),
+            (("-F", f"{SERVER_URL}&secure=true&caFile=a", "--target", ":1"), {}, 'caFile "a": is about TLS'),
+            (("-F", f"{SECURE_URL}&secure=false&caFile=a", "--target", ":1"), {}, 'caFile "a": is for verifying the server'),
             ((*PLAIN_CLIENT, "--backoff-max", "0.1"), {}, '--backoff-max "0.1": must be at least the first wait, 0.5s'),
             ((*PLAIN_CLIENT, "--backoff-min", "60"), {}, '--backoff-max "30s": must be at least the first wait, 60s'),
             ((*PLAIN_CLIENT, "--auth-file", "/nowhere"), {}, '--auth-file "/nowhere": cannot be read: No such file'),
@@ -273,9 +301,10 @@ class TableTests(SynchronousTestCase):
         def fields(model: Any, prefix: str = "") -> set[str]:
             return {prefix + field.name for field in attrs.fields(model)}
 
-        nested = {"mux", "http", "forward", "listeners", "connectors"}
-        listener = fields(ListenerSettings) | fields(MuxSettings, "mux.") | fields(HttpSettings, "http.")
-        connector = fields(ConnectorSettings) | fields(MuxSettings, "mux.") | fields(ForwardSettings, "forward.")
+        nested = {"mux", "http", "tls", "forward", "listeners", "connectors"}
+        mux = fields(MuxSettings, "mux.")
+        listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
+        connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         for rows, wanted in [
             (SERVER, listener | fields(ServerSettings) - nested),
             (CLIENT, connector | fields(ClientSettings) - nested),

@@ -13,12 +13,14 @@ from rtunnel.routing.ingress import IngressRule
 from rtunnel.settings import (
     Address,
     ClientSettings,
+    ClientTls,
     ConnectorSettings,
     Credentials,
     HttpSettings,
     ListenerSettings,
     MuxSettings,
     ServerSettings,
+    ServerTls,
     SettingsError,
 )
 
@@ -60,7 +62,12 @@ class BoundsTests(SynchronousTestCase):
             (connector, "weight", True),
             (connector, "weight", "7"),
             (connector, "tunnel", UUID(int=0)),
-            (connector, "transport", "wss"),
+            (connector, "transport", "http"),
+            (ClientTls, "server_name", ""),
+            (ClientTls, "server_name", "a/b"),
+            (ClientTls, "key_file", "key.pem"),
+            (ServerTls, "key_file", "key.pem"),
+            (ServerTls, "cert_file", ""),
             (connector, "path", "proxy"),
             (connector, "path", "/a b"),
             (connector, "path", "/a?b"),

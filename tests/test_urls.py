@@ -68,7 +68,14 @@ class ScenarioTests(SynchronousTestCase):
 
 class FormTests(SynchronousTestCase):
     def test_schemes(self) -> None:
-        for scheme, transport in [("tunnel", "tcp"), ("tunnel+tcp", "tcp"), ("tunnel+ws", "ws"), ("TUNNEL+WS", "ws")]:
+        for scheme, transport in [
+            ("tunnel", "tcp"),
+            ("tunnel+tcp", "tcp"),
+            ("tunnel+tls", "tls"),
+            ("tunnel+ws", "ws"),
+            ("tunnel+wss", "wss"),
+            ("TUNNEL+WS", "ws"),
+        ]:
             self.assertEqual(listener(place=f"{scheme}://:1")["transport"], transport)
             self.assertEqual(server(place=f"{scheme}://a:1")["transport"], transport)
 
@@ -171,6 +178,12 @@ EXAMPLES = {
     "entrypoint": ":80",
     "tunnel": f"nginx.local:{UUID}",
     "tunnel.weight": "7",
+    **dict.fromkeys(("certFile", "cert", "tls.certFile"), "/etc/cert.pem"),
+    **dict.fromkeys(("keyFile", "key", "tls.keyFile"), "/etc/key.pem"),
+    **dict.fromkeys(("caFile", "ca", "tls.caFile"), "/etc/ca.pem"),
+    **dict.fromkeys(("serverName", "tls.serverName"), "nginx.local"),
+    **dict.fromkeys(("secure", "tls.secure"), "false"),
+    "selfSigned": "true",
     "trustedProxy": "10.0.0.0/8",
     "entrypoint.ProxyProtocol": "10.0.0.0/8",
     "entrypoint.keepalive": "true",
@@ -234,7 +247,8 @@ class RefusalTests(SynchronousTestCase):
             (read_listener, "tunnel+ws://:8421/proxy", '-L "/proxy": a path stands in the query here; write ?path=/proxy'),
             (read_listener, "tunnel+ws://:8421?a#b", 'has a "#"; write it as %23'),
             (read_listener, ":8421", '-L ":8421": is not a URL; write it like tunnel+ws://HOST:PORT?key=value'),
-            (read_listener, "tunnel+wss://:8421", '-L scheme "tunnel+wss": is not supported; tunnel+ws:// and tunnel+tcp:// are'),
+            (read_listener, "tunnel+quic://:8421", '-L scheme "tunnel+quic": is not supported; tunnel+ws://, tunnel+wss://, '),
+            (read_server, f"{client}?secure=perhaps", 'secure "perhaps": must be true or false'),
             (read_listener, "rtcp://:0/:80", '-L scheme "rtcp": belongs to "rtunnel client"'),
             (read_server, f"{client}?tunnel.id=nonsense", 'tunnel.id "nonsense": is not a UUID'),
             (read_server, f"{client}?tunnel.weight=x", 'tunnel.weight "x": must be a whole number from 1 to 255'),

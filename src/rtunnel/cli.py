@@ -21,12 +21,14 @@ from rtunnel.options.layers import Given, Layer, construct, overlay, put, requir
 from rtunnel.options.table import CLIENT, SERVER, Option
 from rtunnel.settings import (
     ClientSettings,
+    ClientTls,
     ConnectorSettings,
     ForwardSettings,
     HttpSettings,
     ListenerSettings,
     MuxSettings,
     ServerSettings,
+    ServerTls,
     SettingsError,
     SettingsErrors,
 )
@@ -127,6 +129,7 @@ def _listener(layer: Layer) -> ListenerSettings:
     return construct(
         ListenerSettings,
         layer,
+        tls=construct(ServerTls, layer, "tls"),
         mux=construct(MuxSettings, layer, "mux"),
         http=construct(HttpSettings, layer, "http"),
     )
@@ -172,6 +175,7 @@ def _connectors(layer: Layer) -> Iterable[ConnectorSettings]:
             one,
             mux=construct(MuxSettings, layer, "mux"),
             forward=construct(ForwardSettings, layer, "forward"),
+            tls=construct(ClientTls, layer, "tls"),
         )
 
 

@@ -17,11 +17,11 @@ from rtunnel.options import foreign, kinds
 from rtunnel.options.layers import Given, Layer, parts, put
 from rtunnel.options.table import CLIENT, FORWARD, SERVER, Key, Option, find
 from rtunnel.options.targets import unix_targets
-from rtunnel.settings import Address, Credentials, SettingsError
+from rtunnel.settings import TRANSPORTS, Address, Credentials, SettingsError
 
 __all__ = ["Reading", "Url", "read_listener", "read_server", "read_target", "split"]
 
-_TUNNEL_SCHEMES = {"tunnel": "tcp", "tunnel+tcp": "tcp", "tunnel+ws": "ws"}
+_TUNNEL_SCHEMES = {"tunnel": "tcp", **{f"tunnel+{transport}": transport for transport in TRANSPORTS}}
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 _SECRET = re.compile("pass|secret|auth|token|key|cred", re.IGNORECASE)
@@ -167,9 +167,9 @@ def _transport(url: Url, other: str) -> str:
     if transport is not None:
         return transport
     if url.scheme == "rtcp" and other == "client":
-        mend = 'belongs to "rtunnel client"; a server takes tunnel+ws:// or tunnel+tcp://'
+        mend = 'belongs to "rtunnel client"; a server takes tunnel+ws://, tunnel+wss://, tunnel+tcp:// or tunnel+tls://'
     else:
-        mend = "is not supported; tunnel+ws:// and tunnel+tcp:// are"
+        mend = "is not supported; tunnel+ws://, tunnel+wss://, tunnel+tcp:// and tunnel+tls:// are"
     raise SettingsError(f"{url.origin} scheme", url.scheme, mend)
 
 

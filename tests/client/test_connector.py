@@ -8,6 +8,7 @@ from uuid import UUID, uuid4
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectError, ConnectionDone
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -140,6 +141,18 @@ class ConnectorTests(SynchronousTestCase):
         self.assertTrue(self.server.transport.disconnecting)
         self.server.lose()
         self.assertEqual(len(self.attempts_planned()), 1)
+
+    def test_server_that_speaks_tls(self) -> None:
+        """What answers is an alert; the log says what to write instead."""
+        observed: list[Any] = []
+        observer: Any = observed.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.connector.start()
+        self.server.accept()
+        self.server.say(b"\x15\x03\x03\x00\x02\x02\x0a")
+        self.server.lose()
+        self.assertIn("the server speaks TLS here; use tls:// (tunnel+tls://)", observed[-1]["what"])
 
     def test_silent_server(self) -> None:
         self.connector.start()

@@ -71,10 +71,12 @@ class TakesTests(SynchronousTestCase):
                 "ws://:8421/": Place(Address("", 8421), "ws"),
                 "ws://a:8421/b/c": Place(Address("a", 8421), "ws", "/b/c"),
                 "a:8421/b": Place(Address("a", 8421), None, "/b"),
+                "wss://a:8443/b": Place(Address("a", 8443), "wss", "/b"),
                 "tcp://[::1]:8421": Place(Address("::1", 8421), "tcp"),
+                "tls://:8443": Place(Address("", 8443), "tls"),
             },
         )
-        self.refuses(kinds.PLACE, "wss://a:1", "http://a:1", "ws://a", "tcp://a:1/b", "://a:1")
+        self.refuses(kinds.PLACE, "tls://a:1/b", "http://a:1", "ws://a", "tcp://a:1/b", "://a:1")
 
     def test_server(self) -> None:
         self.takes(kinds.SERVER, **{"ws://:8421": Place(Address("localhost", 8421), "ws")})

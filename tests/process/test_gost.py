@@ -1,4 +1,4 @@
-"""Interoperation with a real gost: all four combinations of server and client.
+"""Interoperation with a real gost: all four combinations of server and client, over each transport.
 
 ``RTUNNEL_TEST_GOST`` names the binary; without it the tests are skipped, visibly.
 """
@@ -9,10 +9,12 @@ import hashlib
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
+from pathlib import Path
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
+from tests.support.authority import Authority
 from tests.support.processes import Process, free_port, gost, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
@@ -20,12 +22,22 @@ HOST = "pod.local"
 MIB = 1 << 20
 
 
-class _Combination:
-    """The same tests for each combination; which end is whose is said by the subclass."""
+class Combination:
+    """The same tests for each combination; which end is whose, and over what, is said by the subclass."""
 
     timeout = 120
     server_is_gost = False
     client_is_gost = False
+    transport = "ws"
+    path = "&path=/proxy"
+
+    def listener_keys(self) -> str:
+        """Further keys for the server's URL."""
+        return ""
+
+    def dialer_keys(self) -> str:
+        """Further keys for the client's."""
+        return ""
 
     def setUp(self) -> None:
         self.tunnel = str(uuid4())
@@ -38,7 +50,8 @@ class _Combination:
             "-L",
             f"rtcp://:0/127.0.0.1:{self.service.port}",
             "-F",
-            f"tunnel+ws://127.0.0.1:{self.tunnel_port}?tunnel.id={self.tunnel}&tunnel.weight=1&path=/proxy",
+            f"tunnel+{self.transport}://127.0.0.1:{self.tunnel_port}"
+            f"?tunnel.id={self.tunnel}&tunnel.weight=1{self.path}{self.dialer_keys()}",
         )
         self.wait_for_tunnel()
 
@@ -52,7 +65,8 @@ class _Combination:
         server = self.start(
             self.server_is_gost,
             "-L",
-            f"tunnel+ws://127.0.0.1:{self.tunnel_port}?entrypoint=127.0.0.1:{self.port}&tunnel={HOST}:{self.tunnel}&path=/proxy",
+            f"tunnel+{self.transport}://127.0.0.1:{self.tunnel_port}"
+            f"?entrypoint=127.0.0.1:{self.port}&tunnel={HOST}:{self.tunnel}{self.path}{self.listener_keys()}",
         )
         wait_until(lambda: listening(self.port), "the entrypoint listens")
         return server
@@ -114,23 +128,78 @@ class _Combination:
         wait_until(self.service.cut_off.is_set, "the target sees that nobody reads", 60)
 
 
-class OursAndOurs(_Combination, TestCase):
+class OursAndOurs(Combination, TestCase):
     """Both ends ours."""
 
 
-class OurServerGostClient(_Combination, TestCase):
+class OurServerGostClient(Combination, TestCase):
     """Our server, gost's client."""
 
     client_is_gost = True
 
 
-class GostServerOurClient(_Combination, TestCase):
+class GostServerOurClient(Combination, TestCase):
     """Gost's server, our client."""
 
     server_is_gost = True
 
 
-class GostAndGost(_Combination, TestCase):
+class GostAndGost(Combination, TestCase):
     """Both ends gost's: what holds here is what the tests may ask of the others."""
 
     server_is_gost = client_is_gost = True
+
+
+class _Tls(Combination):
+    """With certificates: the server's is verified by our client as always, and by gost's when it is told to."""
+
+    transport = "tls"
+    path = ""
+
+    def setUp(self) -> None:
+        self.authority = Authority(Path(self.mktemp()).resolve())  # type: ignore[attr-defined]
+        self.certificate, self.key = self.authority.issue("127.0.0.1")
+        super().setUp()
+
+    def listener_keys(self) -> str:
+        return f"&certFile={self.certificate}&keyFile={self.key}"
+
+    def dialer_keys(self) -> str:
+        return f"&secure=true&caFile={self.authority.ca_file}"
+
+
+class _Wss(_Tls):
+    transport = "wss"
+    path = "&path=/proxy"
+
+
+class OursAndOursTls(_Tls, TestCase):
+    """Both ends ours, over TLS."""
+
+
+class OurServerGostClientTls(_Tls, TestCase):
+    """Our server, gost's client, over TLS."""
+
+    client_is_gost = True
+
+
+class GostServerOurClientTls(_Tls, TestCase):
+    """Gost's server, our client, over TLS."""
+
+    server_is_gost = True
+
+
+class OursAndOursWss(_Wss, TestCase):
+    """Both ends ours, over WebSocket with TLS."""
+
+
+class OurServerGostClientWss(_Wss, TestCase):
+    """Our server, gost's client, over WebSocket with TLS."""
+
+    client_is_gost = True
+
+
+class GostServerOurClientWss(_Wss, TestCase):
+    """Gost's server, our client, over WebSocket with TLS."""
+
+    server_is_gost = True

@@ -321,6 +321,19 @@ class HandshakeTests(SynchronousTestCase):
             answer = f"HTTP/1.1 {status} Because\r\nContent-Length: 4\r\n\r\nno\r\n".encode()
             self.assertEqual(self.refused(answer).status, status)
 
+    def test_server_that_speaks_tls(self) -> None:
+        """Said at once, and not when the handshake has taken too long."""
+        error = self.refused(b"\x15\x03\x03\x00\x02\x02\x0a")
+        self.assertIn("the server speaks TLS here; use wss://", str(error))
+
+    def test_client_that_speaks_tls(self) -> None:
+        raw = self.world.raw_client()
+        raw.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        self.world.pipe.pump()
+        self.assertTrue(raw.take().startswith(b"HTTP/1.1 400 this port does not speak TLS\r\n"))
+        self.assertEqual(len(raw.lost), 1)
+        self.assertEqual(self.world.clock.getDelayedCalls(), [])
+
     def test_answer_in_another_encoding(self) -> None:
         """Header values may be of any bytes (RFC 9110 5.5)."""
         error = self.refused("HTTP/1.1 502 Bad Gateway\r\nVia: caf\u00e9\r\n\r\n".encode("latin-1"))

@@ -15,10 +15,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtunnel.client.targets import Forwarder
+from rtunnel.client.way import Way
 from rtunnel.ops.metrics import ClientStats
 from rtunnel.settings import ConnectorSettings
-from rtunnel.transport.sockets import SocketClientEndpoint
-from rtunnel.transport.websocket import WebSocketClientEndpoint
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import (
@@ -97,7 +96,8 @@ class JoiningConnector:
         self._reactor = reactor
         self._on_joined = on_joined
         self._backoff = Backoff(settings.backoff_min, settings.backoff_max)
-        self._endpoint = endpoint or _endpoint(settings, reactor)
+        self._way = Way(settings, reactor)
+        self._endpoint = endpoint or self._way.endpoint
         self._attempt: Deferred[Any] | None = None
         self._timer: Any = None
         self._joining: Joining | None = None
@@ -109,7 +109,11 @@ class JoiningConnector:
     # -- life
 
     def start(self) -> None:
-        """Begin to join."""
+        """Begin to join.
+
+        :raises StartError: a file of the settings cannot be used.
+        """
+        self._way.check()
         self.forwarder.start()
         self._try()
 
@@ -262,7 +266,10 @@ class Joining(Handshake[Response]):
             self._fail(f"the server refused: {message.status.words} (status {int(message.status)})")
 
     def malformed(self, reason: str) -> None:
-        self._fail(f"the server's answer is malformed ({reason})")
+        if self._buffer[:2] == b"\x15\x03":
+            self._fail("the server speaks TLS here; use tls:// (tunnel+tls://)")
+        else:
+            self._fail(f"the server's answer is malformed ({reason})")
 
     def expired(self) -> None:
         self._fail("the server did not answer in time")
@@ -315,22 +322,6 @@ class Joining(Handshake[Response]):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self._connector.link_down(self._reason or _reason(reason))
-
-
-def _endpoint(settings: ConnectorSettings, reactor: Any) -> IStreamClientEndpoint:
-    """How to reach the server."""
-    server = settings.server
-    socket = SocketClientEndpoint(reactor, server.host, server.port, settings.connect_timeout)
-    if settings.transport == "tcp":
-        return socket
-    return WebSocketClientEndpoint(
-        socket,
-        reactor=reactor,
-        host=settings.host or server.host,
-        port=server.port,
-        path=settings.path,
-        handshake_timeout=settings.handshake_timeout,
-    )
 
 
 def _reason(failure: Failure) -> str:

@@ -11,7 +11,6 @@ __all__ = ["ACCESS", "OF_CLIENT", "OF_SERVER", "OF_TARGET"]
 ACCESS = frozenset(("auth", "auther", "authers", "admission", "bypass"))
 """Keys that keep somebody out: they are refused where we do not have them, since without them the server would stand open."""
 
-_TLS = "certFile cert keyFile key caFile ca tls.certFile tls.keyFile tls.caFile"
 _SOCKETS = (
     "keepalive keepalive.idle keepalive.interval keepalive.count "
     "tcp.keepalive tcp.keepalive.idle tcp.keepalive.interval tcp.keepalive.count mptcp nodelay"
@@ -21,7 +20,7 @@ _SELECTOR = "strategy maxFails max_fails failTimeout fail_timeout"
 _LIMITERS = "limiter.in limiter.out limiter.conn.in limiter.conn.out climiter rlimiter"
 _WEBSOCKET = "header readBufferSize writeBufferSize enableCompression"
 _SNIFFING = "sniffing sniffing.timeout sniffing.websocket sniffing.websocket.sampleRate"
-_SERVICE = f"{_TLS} {_NETWORK} {_SELECTOR} {_LIMITERS} {_SOCKETS} retries"
+_SERVICE = f"{_NETWORK} {_SELECTOR} {_LIMITERS} {_SOCKETS} retries"
 
 OF_SERVER = frozenset(
     f"""{_SERVICE} {_WEBSOCKET} {_SNIFFING} backlog
@@ -31,14 +30,13 @@ OF_SERVER = frozenset(
 )
 """For ``-L`` of a server."""
 
+_TLS = "certFile cert keyFile key caFile ca tls.certFile tls.keyFile tls.caFile"
+
 OF_TARGET = frozenset(
     f"""{_TLS} {_NETWORK} {_LIMITERS} {_SOCKETS} retries {_SNIFFING} readTimeout idleTimeout http.keepalive
     mitm.certFile mitm.caCertFile mitm.keyFile mitm.caKeyFile mitm.alpn mitm.bypass""".split()
 )
 """For ``-L`` of a client, ``rtcp://``."""
 
-OF_CLIENT = frozenset(
-    f"""{_TLS} {_NETWORK} {_SELECTOR} {_SOCKETS} {_WEBSOCKET} secure serverName tls.secure tls.serverName ttl
-    record.mode mux.maxStreamWindow""".split()
-)
+OF_CLIENT = frozenset(f"{_NETWORK} {_SELECTOR} {_SOCKETS} {_WEBSOCKET} ttl record.mode mux.maxStreamWindow".split())
 """For ``-F``."""

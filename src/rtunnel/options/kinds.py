@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 
 from rtunnel.routing.ingress import IngressRule
-from rtunnel.settings import Address, Credentials, SettingsError
+from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError
 
 __all__ = [
     "ADDRESS",
@@ -233,22 +233,19 @@ class Place:
     path: str | None = None
 
 
-_PLACE_SCHEMES = {"ws": "ws", "tcp": "tcp"}
-
-
 def _place(parse: Callable[[str], Address]) -> Callable[[str], Place]:
     def place(text: str) -> Place:
         scheme, slashes, rest = text.rpartition("://")
         transport = None
         if slashes:
-            transport = _PLACE_SCHEMES.get(scheme.lower())
-            if transport is None:
-                raise ValueError("is neither ws://HOST:PORT/PATH nor tcp://HOST:PORT, and nothing else is supported yet")
+            transport = scheme.lower()
+            if transport not in TRANSPORTS:
+                raise ValueError("is neither ws://, wss://HOST:PORT/PATH nor tcp://, tls://HOST:PORT")
         authority, slash, path = rest.partition("/")
         if "@" in authority:
             raise ValueError("must not hold a password; give it with --auth-file or RTUNNEL_AUTH")
-        if slash and transport == "tcp":
-            raise ValueError("has a path, but tcp has none")
+        if slash and transport is not None and transport not in WEBSOCKETS:
+            raise ValueError(f"has a path, but {transport} has none")
         return Place(parse(authority), transport, f"/{path}" if path else None)
 
     return place
@@ -257,8 +254,8 @@ def _place(parse: Callable[[str], Address]) -> Callable[[str], Place]:
 ADDRESS = Kind("[HOST]:PORT", _address)
 TARGET = Kind("[HOST]:PORT", _connectable)
 BIND = Kind("HOST[:PORT]", _bind, lambda address: "" if address == Address("", 0) else str(address))
-PLACE = Kind("[ws://|tcp://][HOST]:PORT[/PATH]", _place(_address))
-SERVER = Kind("[ws://|tcp://]HOST:PORT[/PATH]", _place(_connectable))
+PLACE = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _place(_address))
+SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST:PORT[/PATH]", _place(_connectable))
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 CIDR = Kind("CIDR", _cidr)
@@ -267,6 +264,7 @@ PROXY_PROTOCOL = Kind("CIDR", _proxy_protocol)
 FILE = Kind("FILE", str)
 PATH = Kind("PATH", str)
 HOST = Kind("HOST", str)
+FILE = Kind("FILE", str)
 URL = Kind("URL", str)
 
 

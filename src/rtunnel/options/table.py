@@ -15,12 +15,14 @@ from rtunnel.options.kinds import Kind
 from rtunnel.options.targets import ROUND, TARGETS
 from rtunnel.settings import (
     ClientSettings,
+    ClientTls,
     ConnectorSettings,
     ForwardSettings,
     HttpSettings,
     ListenerSettings,
     MuxSettings,
     ServerSettings,
+    ServerTls,
 )
 
 __all__ = ["CLIENT", "FORWARD", "SERVER", "Key", "Option", "default", "find", "name_of"]
@@ -133,6 +135,79 @@ _LINK = (
     ),
 )
 
+_CERT_KEY = _key("certFile", "cert", "tls.certFile")
+_KEY_KEY = _key("keyFile", "key", "tls.keyFile")
+_CA_KEY = _key("caFile", "ca", "tls.caFile")
+
+_SERVER_TLS = (
+    Option(
+        "cert-file",
+        kinds.FILE,
+        "tls.cert_file",
+        "the certificate and its chain for wss:// and tls://, in PEM; read again when it changes",
+        (_CERT_KEY,),
+    ),
+    Option(
+        "key-file",
+        kinds.FILE,
+        "tls.key_file",
+        "the key of the certificate, in PEM, where it does not stand in the same file",
+        (_KEY_KEY,),
+    ),
+    Option(
+        "ca-file",
+        kinds.FILE,
+        "tls.ca_file",
+        "admit only clients that show a certificate of this CA, in PEM",
+        (_CA_KEY,),
+    ),
+    Option(
+        "self-signed",
+        kinds.SWITCH,
+        "tls.self_signed",
+        "for a trial: make a certificate at each start, which clients cannot verify",
+        (_key("selfSigned"),),
+    ),
+)
+
+_CLIENT_TLS = (
+    Option(
+        "tls-server-name",
+        kinds.HOST,
+        "tls.server_name",
+        "the name that the server's certificate must be for, where it is not the host of --server",
+        (_key("serverName", "tls.serverName"),),
+    ),
+    Option(
+        "ca-file",
+        kinds.FILE,
+        "tls.ca_file",
+        "trust servers of this CA, in PEM, instead of those that the system trusts",
+        (_CA_KEY,),
+    ),
+    Option(
+        "no-verify",
+        kinds.NOT,
+        "tls.verify",
+        "do not verify the server's certificate: anybody on the way can read and change everything",
+        (_key("secure", "tls.secure", kind=kinds.SWITCH),),
+    ),
+    Option(
+        "cert-file",
+        kinds.FILE,
+        "tls.cert_file",
+        "a certificate for a server that asks for one, in PEM; read again when it changes",
+        (_CERT_KEY,),
+    ),
+    Option(
+        "key-file",
+        kinds.FILE,
+        "tls.key_file",
+        "the key of the certificate, in PEM, where it does not stand in the same file",
+        (_KEY_KEY,),
+    ),
+)
+
 _PROCESS = (
     Option(
         "admin",
@@ -170,7 +245,7 @@ FORWARD = (
 
 SERVER = (
     _FILE,
-    Option("listen", kinds.PLACE, "listen", "where clients attach, e.g. :8421 or ws://:8421/proxy"),
+    Option("listen", kinds.PLACE, "listen", "where clients attach, e.g. :8421 or wss://:8443/proxy"),
     Option(
         "path",
         kinds.PATH,
@@ -178,6 +253,7 @@ SERVER = (
         "the path of the WebSocket at which clients attach",
         (_key("path", "ws.path"),),
     ),
+    *_SERVER_TLS,
     Option(
         "entrypoint",
         kinds.ADDRESS,
@@ -274,7 +350,7 @@ SERVER = (
 
 CLIENT = (
     _FILE,
-    Option("server", kinds.SERVER, "server", "where the server listens, e.g. proxy:8421 or ws://proxy:8421/proxy"),
+    Option("server", kinds.SERVER, "server", "where the server listens, e.g. proxy:8421 or wss://proxy:8443/proxy"),
     Option(
         "path",
         kinds.PATH,
@@ -289,6 +365,7 @@ CLIENT = (
         "the Host header of the upgrade, where an Ingress asks for another name than the server's",
         (_key("host", "ws.host"),),
     ),
+    *_CLIENT_TLS,
     Option("tunnel", kinds.UUID, "tunnel", "which tunnel to join", (_key("tunnel.id", "tunnelID"),)),
     Option(
         "weight",
@@ -381,6 +458,7 @@ _MODELS: dict[str, tuple[type, ...]] = {
     "http": (HttpSettings,),
     "mux": (MuxSettings,),
     "forward": (ForwardSettings,),
+    "tls": (ServerTls, ClientTls),
 }
 
 

@@ -21,11 +21,11 @@ from rtunnel.server.entrypoint.http import HttpEntrypoint
 from rtunnel.server.entrypoint.proxied import Network, ProxiedEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.listener import TunnelListener
+from rtunnel.server.place import listening_place
 from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.settings import Address, ListenerSettings, ServerSettings
-from rtunnel.transport.sockets import SocketServerEndpoint, listen_tcp
-from rtunnel.transport.websocket import WebSocketServerEndpoint
+from rtunnel.settings import WEBSOCKETS, Address, ListenerSettings, ServerSettings
+from rtunnel.transport.sockets import listen_tcp
 from rtunnel.wire.clienthello import HANDSHAKE
 
 __all__ = ["ServerService"]
@@ -131,20 +131,12 @@ class ServerService(Service):
             self._listen_entrypoint(address, entrypoint, settings.proxy_protocol)
 
     def _listen_tunnel(self, settings: ListenerSettings, listener: TunnelListener) -> None:
-        endpoint: Any = SocketServerEndpoint(self._reactor, settings.listen.host, settings.listen.port)
-        if settings.transport == "ws":
-            endpoint = WebSocketServerEndpoint(
-                endpoint,
-                reactor=self._reactor,
-                path=settings.path,
-                handshake_timeout=settings.handshake_timeout,
-            )
         failures: list[Any] = []
-        endpoint.listen(listener).addCallbacks(self.ports.append, failures.append)
+        listening_place(settings, self._reactor).listen(listener).addCallbacks(self.ports.append, failures.append)
         if failures:
             raise _start_error("tunnel listener", settings.listen, failures[0].value)
         listener.address = _shown(settings.listen, self.ports[-1])
-        where = f" at path {settings.path}" if settings.transport == "ws" else ""
+        where = f" at path {settings.path}" if settings.transport in WEBSOCKETS else ""
         self._log.info(
             "tunnel listener ({transport}) on {address}{where}",
             transport=settings.transport,

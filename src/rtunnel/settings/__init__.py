@@ -17,12 +17,16 @@ from rtunnel.settings.http import HttpSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.server import ListenerSettings, ServerSettings
 from rtunnel.settings.targets import ForwardSettings, Target, TargetList, UnixSocket
-from rtunnel.settings.transports import TRANSPORTS
+from rtunnel.settings.tls import ClientTls, ServerTls
+from rtunnel.settings.transports import SECURE, TRANSPORTS, WEBSOCKETS
 
 __all__ = [
+    "SECURE",
     "TRANSPORTS",
+    "WEBSOCKETS",
     "Address",
     "ClientSettings",
+    "ClientTls",
     "ConnectorSettings",
     "Credentials",
     "EntrypointSettings",
@@ -31,6 +35,7 @@ __all__ = [
     "ListenerSettings",
     "MuxSettings",
     "ServerSettings",
+    "ServerTls",
     "SettingsError",
     "SettingsErrors",
     "Target",

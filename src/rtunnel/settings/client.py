@@ -10,7 +10,8 @@ from rtunnel.settings.address import CONNECTABLE, Address
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, header_value, seconds, whole
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.targets import ForwardSettings, TargetList, connectable, target_list
-from rtunnel.settings.transports import TRANSPORTS
+from rtunnel.settings.tls import ClientTls
+from rtunnel.settings.transports import TRANSPORT, no_tls_in_vain
 
 __all__ = ["ClientSettings", "ConnectorSettings", "Credentials"]
 
@@ -35,12 +36,13 @@ class ConnectorSettings:
     """One attachment of a client to a tunnel.
 
     :ivar server: where the server listens for clients.
-    :ivar transport: ``ws`` or ``tcp``.
+    :ivar transport: ``ws``, ``tcp``, or the same with TLS: ``wss``, ``tls``.
+    :ivar tls: see :class:`ClientTls`.
     :ivar tunnel: which tunnel to join.
     :ivar target: where streams are passed to.
     :ivar forward: how; see :class:`ForwardSettings`.
     :ivar weight: 1 to 255; 255 leaves out all smaller ones.
-    :ivar path: where the WebSocket is (not used by ``tcp``).
+    :ivar path: where the WebSocket is (not used by ``tcp`` and ``tls``).
     :ivar host: the Host header of the upgrade request, ``None`` for the server's own name.
     :ivar bind: the address asked of the server: host ``""`` and port 0 for "as you like".
     :ivar credentials: for a server that asks, or ``None``.
@@ -52,7 +54,8 @@ class ConnectorSettings:
     """
 
     server: Address = attrs.field(validator=CONNECTABLE)
-    transport: str = attrs.field(default="ws", validator=check(TRANSPORTS.__contains__, 'must be "ws" or "tcp"'))
+    transport: str = attrs.field(default="ws", validator=TRANSPORT)
+    tls: ClientTls = attrs.field(factory=ClientTls)
     tunnel: UUID = attrs.field(validator=check(lambda tunnel: tunnel.int != 0, "must not be the nil UUID"))
     target: TargetList = attrs.field(converter=target_list, validator=connectable)
     weight: int = attrs.field(default=1, validator=whole(1, 255))
@@ -73,6 +76,7 @@ class ConnectorSettings:
     backoff_max: float = attrs.field(default=30.0, validator=seconds(0.01, DAY))
 
     def __attrs_post_init__(self) -> None:
+        no_tls_in_vain(self.transport, self.tls)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the first wait, {self.backoff_min:g}s")
 

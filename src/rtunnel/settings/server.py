@@ -10,7 +10,8 @@ from rtunnel.settings.address import Address
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, seconds
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.mux import MuxSettings
-from rtunnel.settings.transports import TRANSPORTS
+from rtunnel.settings.tls import ServerTls
+from rtunnel.settings.transports import SECURE, TRANSPORT, no_tls_in_vain
 
 __all__ = ["ListenerSettings", "ServerSettings"]
 
@@ -20,17 +21,30 @@ class ListenerSettings(EntrypointSettings):
     """One place where clients attach, with the entrypoints and the ingress rules that belong to it.
 
     :ivar listen: where links are accepted; port 0 takes any free one.
-    :ivar transport: ``ws`` or ``tcp``.
-    :ivar path: where the WebSocket is (not used by ``tcp``).
+    :ivar transport: ``ws``, ``tcp``, or the same with TLS: ``wss``, ``tls``.
+    :ivar tls: see :class:`ServerTls`.
+    :ivar path: where the WebSocket is (not used by ``tcp`` and ``tls``).
     :ivar mux: see :class:`MuxSettings`.
     :ivar handshake_timeout: seconds for the upgrade and the relay request of a new link.
     """
 
     listen: Address
-    transport: str = attrs.field(default="ws", validator=check(TRANSPORTS.__contains__, 'must be "ws" or "tcp"'))
+    transport: str = attrs.field(default="ws", validator=TRANSPORT)
+    tls: ServerTls = attrs.field(factory=ServerTls)
     path: str = attrs.field(default="/ws", validator=PATH)
     mux: MuxSettings = attrs.field(factory=MuxSettings)
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        no_tls_in_vain(self.transport, self.tls)
+        if self.transport in SECURE and not (self.tls.cert_file or self.tls.self_signed):
+            raise SettingsError(
+                "tls.cert_file",
+                None,
+                f"is missing; {self.transport} needs a certificate: --cert-file FILE --key-file FILE (certFile, keyFile in a URL), "
+                "or for a trial --self-signed (selfSigned=true), which clients cannot verify",
+            )
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ from autobahn.twisted.websocket import (
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
 from autobahn.websocket.xormasker import create_xor_masker
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionClosed, ConnectionDone
+from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
     IProtocol,
@@ -56,6 +56,9 @@ _length16 = Struct(">BBH")
 _length64 = Struct(">BBQ")
 _read16 = Struct(">H")
 _read64 = Struct(">Q")
+
+PLAIN_ONLY = b"HTTP/1.1 400 this port does not speak TLS\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""The answer to a client that speaks TLS to a port without."""
 
 Mask = Callable[[bytes, bytes], bytes]
 
@@ -302,9 +305,16 @@ class _ByteStream:
         if self._rest or self._partial or self._fragmented or (FAST and self._idle()):
             self._receive(data)
             return
+        if self._stream is None and data[0] in (0x15, 0x16) and not self.data:  # type: ignore[attr-defined]
+            self.met_tls()
+            return
         self._dataReceived(data)  # type: ignore[attr-defined]
         if self._stream is None and len(self.data) > MAX_HEAD:  # type: ignore[attr-defined]
             self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def met_tls(self) -> None:
+        """The peer speaks TLS (the first byte is that of an alert or a handshake, RFC 8446 5.1), and this connection does not."""
+        raise NotImplementedError
 
     def _idle(self) -> bool:
         """Whether autobahn is open and holds no part of a frame or message."""
@@ -435,6 +445,10 @@ class _ServerProtocol(_ByteStream, WebSocketServerProtocol):  # type: ignore[mis
     def build_upper(self) -> Any:
         return self.factory.upper.buildProtocol(self.transport.getPeer())
 
+    def met_tls(self) -> None:
+        self.transport.write(PLAIN_ONLY)
+        self.transport.loseConnection()
+
 
 class _ClientProtocol(_ByteStream, WebSocketClientProtocol):  # type: ignore[misc]
     """The one WebSocket of a :class:`WebSocketClientEndpoint`'s connect."""
@@ -447,6 +461,11 @@ class _ClientProtocol(_ByteStream, WebSocketClientProtocol):  # type: ignore[mis
 
     def build_upper(self) -> Any:
         return self.factory.upper.buildProtocol(self.transport.getPeer())
+
+    def met_tls(self) -> None:
+        self.http_status_line = "TLS"
+        self.wasNotCleanReason = "the server speaks TLS here; use wss:// (tunnel+wss://)"
+        self.transport.abortConnection()
 
     def processHandshake(self) -> None:
         """Read the answer; autobahn's own log trips over one that is not UTF-8."""
@@ -465,15 +484,18 @@ class _ClientProtocol(_ByteStream, WebSocketClientProtocol):  # type: ignore[mis
         super().connectionLost(reason)
         waiting, self.factory.waiting = self.factory.waiting, None
         if waiting is not None:
-            waiting.errback(Failure(self._refusal()))
+            waiting.errback(Failure(self._refusal(reason)))
 
-    def _refusal(self) -> UpgradeRefused:
+    def _refusal(self, reason: Failure) -> UpgradeRefused:
         """Say why the upgrade failed, from what the other end answered."""
         words = (getattr(self, "http_status_line", None) or "").split(None, 2)
         if len(words) >= 2 and words[0].startswith("HTTP/") and words[1].isdigit() and words[1] != "101":
             return UpgradeRefused(int(words[1]), f"the upgrade was answered with {' '.join(words[1:])[:80]}")
         if words:
             return UpgradeRefused(None, f"the upgrade failed: {self.wasNotCleanReason}")
+        if reason.type not in (ConnectionDone, ConnectionLost):
+            # what is beneath knows better (TLS)
+            return UpgradeRefused(None, reason.getErrorMessage())
         return UpgradeRefused(None, "the connection closed before the upgrade was answered")
 
 
