@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.cli import Asked, Typed, ask_client, ask_server
 from rtunnel.options.table import CLIENT, SERVER, Option, default, find
 from rtunnel.settings import (
+    AccessLogSettings,
     Address,
     ClientSettings,
     ClientTls,
@@ -301,12 +302,12 @@ class TableTests(SynchronousTestCase):
         def fields(model: Any, prefix: str = "") -> set[str]:
             return {prefix + field.name for field in attrs.fields(model)}
 
-        nested = {"mux", "http", "tls", "forward", "listeners", "connectors"}
+        nested = {"mux", "http", "tls", "forward", "listeners", "connectors", "access_log"}
         mux = fields(MuxSettings, "mux.")
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         for rows, wanted in [
-            (SERVER, listener | fields(ServerSettings) - nested),
+            (SERVER, listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.")),
             (CLIENT, connector | fields(ClientSettings) - nested),
         ]:
             offered = {option.field for option in rows} | {"transport"}

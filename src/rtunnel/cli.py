@@ -20,6 +20,7 @@ from rtunnel.options import environment
 from rtunnel.options.layers import Given, Layer, construct, overlay, put, require
 from rtunnel.options.table import CLIENT, SERVER, Option
 from rtunnel.settings import (
+    AccessLogSettings,
     ClientSettings,
     ClientTls,
     ConnectorSettings,
@@ -101,7 +102,8 @@ def ask_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[Serv
     """
     composed = compose_server(typed, environ)
     listeners = composed.each(lambda layer: (_listener(layer),))
-    settings = composed.construct(ServerSettings, listeners=listeners)
+    access_log = construct(AccessLogSettings, composed.base, "access_log")
+    settings = composed.construct(ServerSettings, listeners=listeners, access_log=access_log)
     return Asked(settings, composed.warnings)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import attrs
@@ -109,6 +110,14 @@ class MeaningTests(FileTestCase):
 
     def test_secrets(self) -> None:
         self.assertEqual(self.client(ONE_CONNECTOR + "auth: me:secret\n").connectors[0].credentials, Credentials("me", "secret"))
+
+    def test_access_log(self) -> None:
+        """A file of the folder, and stdout, which is in none."""
+        settings = self.server(ONE_LISTENER + "access-log:\n  file: access.log\n  format: json\n").access_log
+        assert settings.file is not None
+        self.assertTrue(Path(settings.file).is_absolute() or os.sep in settings.file)
+        self.assertEqual((Path(settings.file).name, settings.format, settings.query), ("access.log", "json", False))
+        self.assertEqual(self.server(ONE_LISTENER + "access-log: {file: '-'}\n").access_log.file, "-")
 
     def test_files_count_from_the_folder_of_the_file(self) -> None:
         secret = Path(self.write("me:secret"))

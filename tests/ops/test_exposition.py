@@ -80,6 +80,9 @@ rtunnel_server_link_losses_total{{reason="server_stopped"}} 0.0
 # HELP rtunnel_server_streams_total Streams opened to connectors.
 # TYPE rtunnel_server_streams_total counter
 rtunnel_server_streams_total 7.0
+# HELP rtunnel_server_access_log_dropped_lines_total Lines of the access log that could not be written.
+# TYPE rtunnel_server_access_log_dropped_lines_total counter
+rtunnel_server_access_log_dropped_lines_total 0.0
 # HELP rtunnel_server_connectors Connectors attached now, by the tunnel.
 # TYPE rtunnel_server_connectors gauge
 rtunnel_server_connectors{{tunnel="10bc451e"}} 2.0

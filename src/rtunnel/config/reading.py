@@ -17,6 +17,7 @@ from rtunnel.config.document import Items, Keys, Node, Text
 from rtunnel.config.shape import SHAPES, Group, Leaf, Shape
 from rtunnel.options.layers import Layer, put
 from rtunnel.settings import SettingsError, SettingsErrors
+from rtunnel.settings.access_log import STDOUT
 
 __all__ = ["FileReading", "Item", "read_file", "which"]
 
@@ -138,7 +139,7 @@ class _Reader:
     def _leaf(self, leaf: Leaf, key: Text, node: Node, layer: Layer, name: str) -> None:
         piece: Layer = {}
         for line, text in self._texts(leaf, node, name):
-            named = os.path.join(self._folder, text) if leaf.is_file else text
+            named = os.path.join(self._folder, text) if leaf.is_file and text != STDOUT else text
             try:
                 put(piece, leaf.option, self._where(line, name), named, leaf.kind)
             except SettingsError as error:

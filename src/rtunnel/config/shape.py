@@ -2,7 +2,8 @@
 
 - A key is the long name of its option: ``--head-timeout`` is ``head-timeout``. ``--no-pool`` is ``pool: false``.
 - The group of its setting is the map around it: ``http.head_timeout`` stands under ``http:``. A name does not repeat its group:
-  ``mux-version`` under ``mux:`` is ``version``.
+  ``mux-version`` under ``mux:`` is ``version``. An option named like its group, ``--access-log``, is the last word of its setting,
+  ``file`` under ``access-log:``.
 - What can be given several times has a plural for a list (``entrypoints:``), beside the singular for one (``entrypoint:``).
   Rules, ``HOST=UUID`` on the command line, can be a map as well.
 - Everything but the settings of the whole process can stand in each item of one list, ``listeners:`` or ``connectors:``. What
@@ -114,7 +115,9 @@ def _leaves(option: Option, groups: list[str]) -> Iterator[tuple[str, Leaf]]:
     name, kind = option.name, option.kind
     if kind is kinds.NOT:
         name, kind = name.removeprefix("no-"), kinds.SWITCH
-    if groups:
+    if groups and name == groups[-1]:
+        name = option.field.rpartition(".")[2].replace("_", "-")
+    elif groups:
         name = name.removeprefix(f"{groups[-1]}-")
     yield name, Leaf(option, kind)
     if option.many:

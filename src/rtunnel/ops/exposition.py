@@ -52,6 +52,9 @@ class ServerCollector(Collector):
         yield _gauge("server_links_open", "Links of clients that are up now.", stats.links_open)
         yield _counters("server_link_losses", "Links that ended, by why.", "reason", stats.losses.items())
         yield _counter("server_streams", "Streams opened to connectors.", stats.streams_total)
+        yield _counter(
+            "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped
+        )
         yield from _load("server", "Connectors attached now, by the tunnel.", self._loads())
 
 

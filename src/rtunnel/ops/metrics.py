@@ -130,6 +130,7 @@ class ServerStats:
     :ivar streams_total: streams opened to connectors.
     :ivar tls: TLS connections by how they ended.
     :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
+    :ivar access_lines_dropped: lines of the access log that could not be written.
     """
 
     visitors_total: int = 0
@@ -144,6 +145,11 @@ class ServerStats:
     streams_total: int = 0
     tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
     proxies_refused: int = 0
+    access_lines_dropped: int = 0
+
+    def drop_access_lines(self, lines: int) -> None:
+        """Count lines of the access log that could not be written."""
+        self.access_lines_dropped += lines
 
     def record(self, outcome: Outcome) -> None:
         """Count the end of a request."""

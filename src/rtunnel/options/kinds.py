@@ -29,6 +29,7 @@ __all__ = [
     "DURATION",
     "FILE",
     "HOST",
+    "LINE",
     "NOT",
     "NUMBER",
     "OFF",
@@ -264,7 +265,7 @@ PROXY_PROTOCOL = Kind("CIDR", _proxy_protocol)
 FILE = Kind("FILE", str)
 PATH = Kind("PATH", str)
 HOST = Kind("HOST", str)
-FILE = Kind("FILE", str)
+LINE = Kind("text|json", str)
 URL = Kind("URL", str)
 
 

@@ -14,6 +14,7 @@ from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
 from rtunnel.options.targets import ROUND, TARGETS
 from rtunnel.settings import (
+    AccessLogSettings,
     ClientSettings,
     ClientTls,
     ConnectorSettings,
@@ -243,6 +244,30 @@ FORWARD = (
 )
 """What a client does with its targets; the keys stand in its ``-L``."""
 
+_ACCESS_LOG = (
+    Option(
+        "access-log",
+        kinds.FILE,
+        "access_log.file",
+        'write a line for each request and connection into this file, "-" for stdout',
+        process=True,
+    ),
+    Option(
+        "access-log-format",
+        kinds.LINE,
+        "access_log.format",
+        "how a line of the access log looks",
+        process=True,
+    ),
+    Option(
+        "access-log-query",
+        kinds.SWITCH,
+        "access_log.query",
+        "write the query of a request too; it may hold secrets",
+        process=True,
+    ),
+)
+
 SERVER = (
     _FILE,
     Option("listen", kinds.PLACE, "listen", "where clients attach, e.g. :8421 or wss://:8443/proxy"),
@@ -338,6 +363,7 @@ SERVER = (
         (_key("poolIdle"),),
     ),
     *_LINK,
+    *_ACCESS_LOG,
     *_PROCESS,
     Option(
         "L",
@@ -454,6 +480,7 @@ def name_of(field: str) -> str | None:
 
 
 _MODELS: dict[str, tuple[type, ...]] = {
+    "access_log": (AccessLogSettings,),
     "": (ListenerSettings, ConnectorSettings, ServerSettings, ClientSettings),
     "http": (HttpSettings,),
     "mux": (MuxSettings,),

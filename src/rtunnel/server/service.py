@@ -11,6 +11,8 @@ from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succee
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from rtunnel.ops.access import FORMATS, AccessLog
+from rtunnel.ops.access_file import AccessFile
 from rtunnel.ops.metrics import ServerStats, TunnelLoad
 from rtunnel.ops.start import StartError
 from rtunnel.ops.status import ServiceStatus
@@ -18,6 +20,7 @@ from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.logged import log_requests
 from rtunnel.server.entrypoint.proxied import Network, ProxiedEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.listener import TunnelListener
@@ -51,6 +54,13 @@ class ServerService(Service):
         self.settings = settings
         self.stats = ServerStats()
         self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
+        self.access: AccessLog | None = None
+        """Where requests and connections leave a line, if that was asked for."""
+        self._access_file: AccessFile | None = None
+        access = settings.access_log
+        if access.file is not None:
+            self._access_file = AccessFile(access.file, dropped=self.stats.drop_access_lines, reactor=reactor)
+            self.access = AccessLog(self._access_file.write, FORMATS[access.format], query=access.query)
         self.ready = False
         self.ports: list[Any] = []
         """The listening ports, in the order of the settings: each tunnel listener followed by its entrypoints."""
@@ -75,8 +85,10 @@ class ServerService(Service):
     def startService(self) -> None:
         """Begin to serve; binds the ports if that was not done before.
 
-        :raises StartError: when one cannot be bound; none stays bound then.
+        :raises StartError: when one cannot be bound; none stays bound then. When the access log cannot be opened.
         """
+        if self._access_file is not None:
+            self._access_file.startService()
         self._bind()
         self._deadlines.start()
         self._deadlines.each_sweep(self._sweep_pools)
@@ -127,6 +139,8 @@ class ServerService(Service):
                 stats=self.stats,
                 others=OTHER_PROTOCOLS,
             )
+            if self.access is not None:
+                log_requests(entrypoint, self.access)
             self._entrypoints.append(entrypoint)
             self._listen_entrypoint(address, entrypoint, settings.proxy_protocol)
 
@@ -169,7 +183,11 @@ class ServerService(Service):
             entrypoint.drain()
         drained: Deferred[None] = Deferred()
         self._await_requests(self._reactor.seconds() + self.settings.drain, drained)
-        return DeferredList([*closing, drained], consumeErrors=True).addCallback(lambda _: None)
+        return DeferredList([*closing, drained], consumeErrors=True).addCallback(self._stopped)
+
+    def _stopped(self, _: object) -> None:
+        if self._access_file is not None:
+            self._access_file.stopService()
 
     def _await_requests(self, until: float, done: Deferred[None]) -> None:
         if any(entrypoint.busy for entrypoint in self._entrypoints) and self._reactor.seconds() < until:

@@ -9,6 +9,7 @@ All times are seconds, all sizes bytes.
 
 from __future__ import annotations
 
+from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address
 from rtunnel.settings.checks import SettingsError, SettingsErrors
 from rtunnel.settings.client import ClientSettings, ConnectorSettings, Credentials
@@ -24,6 +25,7 @@ __all__ = [
     "SECURE",
     "TRANSPORTS",
     "WEBSOCKETS",
+    "AccessLogSettings",
     "Address",
     "ClientSettings",
     "ClientTls",

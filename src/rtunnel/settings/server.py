@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, seconds
 from rtunnel.settings.entrypoint import EntrypointSettings
@@ -54,11 +55,13 @@ class ServerSettings:
     :ivar listeners: at least one.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
     :ivar drain: the seconds that running requests get when the server stops.
+    :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
     """
 
     listeners: tuple[ListenerSettings, ...] = attrs.field(validator=check(bool, "a server needs at least one place to listen on"))
     admin: Address | None = None
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
+    access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
 
     def __attrs_post_init__(self) -> None:
         taken: list[tuple[str, Address]] = []

@@ -381,8 +381,7 @@ class Exchange:
 
         def ended(outcome: SpliceOutcome, up: int, down: int) -> None:
             entrypoint.splices.discard(splice)
-            entrypoint.stats.bytes_in += up
-            entrypoint.stats.bytes_out += down
+            self._upgrade_ended(up, down)
 
         splice = Splice(ended)
         entrypoint.splices.add(splice)
@@ -398,6 +397,11 @@ class Exchange:
             splice.far.dataReceived(rest)
         stream.resumeProducing()
         splice.join()
+
+    def _upgrade_ended(self, up: int, down: int) -> None:
+        """Both sides of an upgraded connection are gone."""
+        self._entrypoint.stats.bytes_in += up
+        self._entrypoint.stats.bytes_out += down
 
     # -- failures
 

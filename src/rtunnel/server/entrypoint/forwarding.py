@@ -8,7 +8,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
 from os import urandom
 
-__all__ = ["VIA", "Forwarding", "new_request_id", "within"]
+__all__ = ["VIA", "Forwarding", "client_address", "new_request_id", "within"]
 
 VIA = b"1.1 rtunnel"
 """Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a name that tells no internals."""
@@ -79,6 +79,25 @@ class Forwarding:
             if _sound_id(given):
                 return given
         return new_request_id()
+
+
+def client_address(forwarding: Forwarding, said: dict[bytes, bytes] | None, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+    """Who asked, as far as it is known: the last one before the trusted proxies, or the visitor itself.
+
+    :param said: what the visitor said in the forwarding fields.
+    :param trusted: networks of trusted proxies.
+    """
+    address = forwarding.peer.decode()
+    if not forwarding.trusted or not said:
+        return address
+    for hop in reversed(said.get(b"x-forwarded-for", b"").decode("ascii", "replace").split(",")):
+        try:
+            address = str(ip_address(hop.strip()))
+        except ValueError:
+            break
+        if not within(address, trusted):
+            break
+    return address
 
 
 def within(peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:

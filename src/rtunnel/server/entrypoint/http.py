@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +11,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.ops.access import AccessLog
 from rtunnel.ops.metrics import Outcome, ServerStats
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
@@ -73,9 +74,15 @@ class HttpEntrypoint(Factory):
         self.draining = False
         self.visitors: set[Arrival] = set()
         self.splices: set[Splice] = set()
+        self.access: AccessLog | None = None
+        """Where connections leave a line, if that was asked for."""
+        self.visitor: Callable[[HttpEntrypoint], HttpVisitor] = HttpVisitor
+        """What a connection becomes; :mod:`rtunnel.server.entrypoint.logged` has another class for this and the next."""
+        self.exchange: type[Exchange] = Exchange
+        """What a request becomes."""
 
     def buildProtocol(self, addr: Any) -> HttpVisitor:
-        return HttpVisitor(self)
+        return self.visitor(self)
 
     @property
     def connections(self) -> int:
@@ -258,7 +265,7 @@ class HttpVisitor(Protocol):
             forwarding = self._meet()
         request_id, lines = forwarding.fields(authority, None)
         self._state = BUSY
-        exchange = self._exchange = Exchange(self, entrypoint, authority, host, request_id)
+        exchange = self._exchange = entrypoint.exchange(self, entrypoint, authority, host, request_id)
         exchange.pass_on(data[:-2], lines)
         return True
 
@@ -307,7 +314,7 @@ class HttpVisitor(Protocol):
             forwarding = self._meet()
         request_id, lines = forwarding.fields(head.authority, head.forwarded)
         self._state = BUSY
-        exchange = self._exchange = Exchange(self, entrypoint, head.authority, head.host, request_id)
+        exchange = self._exchange = entrypoint.exchange(self, entrypoint, head.authority, head.host, request_id)
         exchange.start(head, lines)
         return data[end:]
 

@@ -77,7 +77,8 @@ class TlsVisitor(Protocol):
         self._asked: _Asked | None = None
         self._failed: list[Connector[UpstreamPool]] = []
         self._splice: Splice | None = None
-        self._recorded = False
+        self._outcome: TlsOutcome | None = None
+        self._access = entrypoint.access.begin("tls", peer.host) if entrypoint.access is not None else None
 
     # -- the connection, as its entrypoint sees it
 
@@ -193,6 +194,8 @@ class TlsVisitor(Protocol):
         if asked is None:
             self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.TARGET_FAILED if self._failed else TlsOutcome.NO_CONNECTOR)
             return
+        if self._access is not None:
+            self._access.connector = asked.connector.id
         asked.connector.streams += 1
         entrypoint.stats.streams_total += 1
         preface = stream_preface(RelayAddress(self._peer.host, self._peer.port), RelayAddress(self._name, PORT))
@@ -217,6 +220,8 @@ class TlsVisitor(Protocol):
         self._drop_stream()
         self._failed.append(asked.connector)
         self._entrypoint.stats.retries_total += 1
+        if self._access is not None:
+            self._access.retries += 1
         self._ask(self._tunnel)
 
     def answered(self, asked: _Asked, data: bytes) -> None:
@@ -224,6 +229,9 @@ class TlsVisitor(Protocol):
         if asked is not self._asked:
             return
         self._state = JOINED
+        if self._access is not None:
+            self._access.answered()
+            self._access.received = sum(map(len, self._sent))
         self.deadline = NEVER
         self._sent = []
         splice = self._splice = Splice(self._parted)
@@ -242,6 +250,7 @@ class TlsVisitor(Protocol):
         if self._asked is not None:
             self._asked.connector.requests += 1
         self._record(_ENDS[outcome])
+        self._describe(up, down)
         self._leave()
 
     def _drop_stream(self) -> None:
@@ -276,13 +285,25 @@ class TlsVisitor(Protocol):
     def _end(self, outcome: TlsOutcome) -> None:
         """It came to nothing."""
         self._drop_stream()
-        self._sent = []
+        said, self._sent = sum(map(len, self._sent)), []
         self._record(outcome)
+        self._describe(said, 0)
 
     def _record(self, outcome: TlsOutcome) -> None:
-        if not self._recorded:
-            self._recorded = True
+        if self._outcome is None:
+            self._outcome = outcome
             self._entrypoint.stats.tls[outcome] += 1
+
+    def _describe(self, up: int, down: int) -> None:
+        """Leave a line in the access log."""
+        access, self._access = self._access, None
+        if access is None or self._outcome is None:
+            return
+        access.host = self._name
+        access.tunnel = self._tunnel
+        access.received += up
+        access.sent += down
+        access.end(self._outcome)
 
 
 @implementer(IHalfCloseableProtocol)

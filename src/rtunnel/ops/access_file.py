@@ -1,0 +1,183 @@
+"""The file of the access log: written by a thread, so that a disk that blocks holds up no request."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from rtunnel.ops.start import StartError
+from rtunnel.settings.access_log import STDOUT
+
+__all__ = ["MOST", "AccessFile"]
+
+FLUSH = 0.5
+"""Seconds between two batches: how late a line may stand in the file."""
+MOST = 16 * 2**20
+"""Characters that may wait for the disk; lines beyond are dropped and counted."""
+PATIENCE = 2.0
+"""Seconds that the last lines may take when the process ends."""
+MODE = 0o640
+"""Of a new file: it tells who visited what, which is nobody else's business."""
+
+PIPE = 4096
+"""Bytes that a pipe takes in one piece (POSIX PIPE_BUF of Linux), so that lines of the log cannot come in between."""
+
+Batch = list[str]
+
+
+class AccessFile(Service):
+    """Collects lines and appends them to a file, from its start until it is stopped.
+
+    Each batch looks whether the file is still the one of that name, and opens it anew when not: logrotate needs to send no signal.
+    When the file cannot be written to, its lines are dropped and counted, and the log says so once.
+
+    :param path: of the file, ``-`` for stdout.
+    :param dropped: called with the number of lines that were dropped.
+    :param reactor: the clock of the batches, and where the thread's complaints go.
+    """
+
+    def __init__(self, path: str, *, dropped: Callable[[int], None], reactor: Any) -> None:
+        self._path = path
+        self._dropped = dropped
+        self._reactor = reactor
+        self._lines: Batch = []
+        self._waiting = 0
+        self._batches: SimpleQueue[Batch | None] = SimpleQueue()
+        self._file = _File(path)
+        self._thread = Thread(target=self._work, name="access log", daemon=True)
+        self._flushing = LoopingCall(self.flush)
+        self._flushing.clock = reactor
+        self._failing = False
+        self._log = Logger()
+
+    def startService(self) -> None:
+        """Open the file.
+
+        :raises StartError: it cannot be opened.
+        """
+        try:
+            self._file.open()
+        except OSError as error:
+            raise StartError(f"the access log cannot be written to {self._path}: {error.strerror or error}") from error
+        super().startService()  # type: ignore[no-untyped-call]
+        self._thread.start()
+        self._flushing.start(FLUSH, now=False)
+
+    def stopService(self) -> None:
+        """Write what is left, as far as the disk takes it in time."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        if not self._flushing.running:
+            return
+        self._flushing.stop()
+        self.flush()
+        self._batches.put(None)
+        self._thread.join(PATIENCE)
+
+    def write(self, line: str) -> None:
+        """Take a line, with its end."""
+        if self._waiting > MOST:
+            self._lose(1)
+            return
+        self._waiting += len(line)
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        """Give the thread what there is."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._batches.put(lines)
+
+    # -- in the thread: it touches the file and the batch, nothing else
+
+    def _work(self) -> None:
+        while (batch := self._batches.get()) is not None:
+            try:
+                self._file.append(batch)
+                problem = ""
+            except OSError as error:
+                problem = error.strerror or str(error)
+            with suppress(Exception):  # the reactor may be gone
+                self._reactor.callFromThread(self._written, batch, problem)
+        self._file.close()
+
+    # -- in the reactor again
+
+    def _written(self, batch: Batch, problem: str) -> None:
+        self._waiting -= sum(map(len, batch))
+        if problem:
+            self._lose(len(batch), problem)
+        elif self._failing:
+            self._failing = False
+            self._log.info("the access log is written again")
+
+    def _lose(self, lines: int, problem: str = "the disk is too slow") -> None:
+        self._dropped(lines)
+        if not self._failing:
+            self._failing = True
+            self._log.warn("lines of the access log {path} are dropped: {problem}", path=self._path, problem=problem)
+
+
+class _File:
+    """A file that is appended to; stays the one of its name when that is moved away."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def open(self) -> None:
+        if self._path == STDOUT:
+            self._descriptor = os.dup(1)
+        else:
+            # a named pipe without a reader is an error and nothing to wait for
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+            self._descriptor = os.open(self._path, flags, MODE)
+            os.set_blocking(self._descriptor, True)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def append(self, batch: Batch) -> None:
+        """Write lines.
+
+        :raises OSError: not all could be written.
+        """
+        if self._path == STDOUT:
+            for piece in _pieces(batch):
+                self._write(piece)
+            return
+        if not self._is_current():
+            self.close()
+            self.open()
+        self._write("".join(batch).encode())
+
+    def _is_current(self) -> bool:
+        try:
+            return self._descriptor >= 0 and os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def _write(self, data: bytes) -> None:
+        while data:
+            data = data[os.write(self._descriptor, data) :]
+
+
+def _pieces(batch: Batch) -> Iterator[bytes]:
+    """The lines, as many at a time as a pipe takes in one piece."""
+    piece = b""
+    for line in batch:
+        data = line.encode()
+        if piece and len(piece) + len(data) > PIPE:
+            yield piece
+            piece = b""
+        piece += data
+    yield piece
