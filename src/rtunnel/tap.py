@@ -17,10 +17,12 @@ from twisted.python import usage
 
 import rtunnel
 from rtunnel.cli import Asked, Typed, ask_client, ask_server
+from rtunnel.config.shape import CONFIG
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.options import teaching
 from rtunnel.options.table import CLIENT, SERVER, Option
+from rtunnel.reload import Reloader
 from rtunnel.settings import Address, ClientSettings, ServerSettings, SettingsError
 
 __all__ = ["ClientOptions", "Options", "ServerOptions", "makeService"]
@@ -126,6 +128,12 @@ class _CommandOptions(_Options):
 
     def postOptions(self) -> None:
         self.asked = self.ask(self.typed, os.environ)
+        # a daemon may change its working directory before it reads them again
+        self.typed = [(option, key, os.path.abspath(text) if option.name == CONFIG else text) for option, key, text in self.typed]
+
+    def ask_again(self) -> Asked[Any]:
+        """The settings as the same words ask for them now: out of the files as they are."""
+        return self.ask(self.typed, os.environ)
 
     def ask(self, typed: Sequence[Typed], environ: Mapping[str, str]) -> Asked[Any]:
         """The settings that were asked for."""
@@ -201,6 +209,7 @@ def makeService(options: Options) -> ProcessService:
         _admin(settings.admin, service, reactor, parent)
     service.setServiceParent(parent)
     notifier = Notifier.from_environment()
+    parent.on_hang_up = Reloader(options.subOptions.ask_again, service, parent, notifier).reload
     if notifier is not None:
         NotifyService(notifier, when_ready=service.when_ready, reactor=reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
     return parent

@@ -163,10 +163,18 @@ class SignalTests(ProcessTestCase):
         self.assertEqual(self.kills, [])
 
     def test_hang_up(self) -> None:
+        calls: list[None] = []
+        self.raised(signal.SIGHUP)
+        self.process.on_hang_up = lambda: calls.append(None)
+        self.raised(signal.SIGHUP)
+        self.assertEqual((len(calls), self.reactor.stops), (1, 0))
+
+    def test_hang_up_while_stopping(self) -> None:
+        self.process.on_hang_up = lambda: self.fail("reloaded")
+        self.raised(signal.SIGTERM)
         with capturedLogs() as events:
             self.raised(signal.SIGHUP)
-        self.assertEqual(self.reactor.stops, 0)
-        self.assertIn("nothing to reload", events[-1]["log_format"])
+        self.assertIn("nothing is reloaded any more", events[-1]["log_format"])
 
     def test_hang_up_that_nohup_ignores_stays_ignored(self) -> None:
         self.handlers.clear()

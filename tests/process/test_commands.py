@@ -186,7 +186,7 @@ class SignalTests(TestCase):
     def test_hang_up(self) -> None:
         process = self.start(STARTS["twistd"])
         process.send(signal.SIGHUP)
-        process.wait_for("SIGHUP: nothing to reload: options come from the command line")
+        process.wait_for("reloaded: nothing changed")
         self.assertTrue(self.answered())
 
     def test_reactors(self) -> None:
@@ -208,7 +208,7 @@ class SignalTests(TestCase):
         try:
             wait_until(self.answered, "an answer")
             os.kill(pid, signal.SIGHUP)
-            wait_until(lambda: "nothing to reload" in logfile.read_text(), "the line in the log")
+            wait_until(lambda: "reloaded: nothing changed" in logfile.read_text(), "the line in the log")
             os.kill(pid, signal.SIGTERM)
             wait_until(lambda: not pidfile.exists(), "the end of the daemon")
         finally:

@@ -125,6 +125,8 @@ class JoiningConnector:
 
     def stop(self) -> Deferred[None]:
         """Leave the tunnel in good order; fires when the link is gone."""
+        if self._gone is not None:
+            return self._gone
         self._stopping = True
         self.forwarder.stop()
         done = self._gone = Deferred()

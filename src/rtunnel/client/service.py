@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from rtunnel.client.connector import JoiningConnector
+from rtunnel.client.departure import Departure, Handover
 from rtunnel.client.status import client_status
 from rtunnel.ops.metrics import ClientStats, TunnelLoad
+from rtunnel.ops.plan import compare, numbered
+from rtunnel.ops.start import StartError
 from rtunnel.ops.status import ServiceStatus
-from rtunnel.settings import ClientSettings
+from rtunnel.settings import ClientSettings, ConnectorSettings
 
 __all__ = ["ClientService"]
-
-DRAIN_STEP = 0.05
-"""Seconds between two looks whether the last stream has ended."""
-CLOSE_TIME = 1.0
-"""Seconds that the close handshakes of the links may take."""
 
 
 class ClientService(Service):
@@ -32,16 +30,18 @@ class ClientService(Service):
     :param reactor: the reactor.
     """
 
+    live = frozenset(("connectors", "drain"))
+    """The settings of the process that :meth:`reload` can change."""
+
     def __init__(self, settings: ClientSettings, reactor: Any) -> None:
         self.settings = settings
         self.stats = ClientStats()
         self._reactor = reactor
         self._waiting: list[Deferred[None]] = []
         self._log = Logger()
-        self.connectors = [
-            JoiningConnector(connector, stats=self.stats, reactor=reactor, on_joined=self._joined)
-            for connector in settings.connectors
-        ]
+        self.connectors = list(map(self._connector, settings.connectors))
+        self._handovers: list[Handover] = []
+        self._departing: list[JoiningConnector] = []
 
     @property
     def ready(self) -> bool:
@@ -66,6 +66,8 @@ class ClientService(Service):
         return client_status(self.connectors, self.loads())
 
     def _joined(self) -> None:
+        for handover in list(self._handovers):
+            handover.look()
         if self.ready:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
@@ -77,36 +79,73 @@ class ClientService(Service):
         for connector in self.connectors:
             connector.start()
 
+    # -- what is wanted changes
+
+    def reload(self, settings: ClientSettings) -> list[str]:
+        """Make what runs what other settings want, and touch nothing else.
+
+        A connector with other settings than before is a new one. The old ones go when all new ones have joined, or after ten
+        seconds, so that no tunnel is without a connector in between; what is under way there gets ``settings.drain`` seconds.
+
+        :returns: what changed, for people, one line each.
+        :raises StartError: a file of a new connector cannot be used; then nothing has changed.
+        """
+        running = dict(zip(numbered(one.settings for one in self.connectors), self.connectors, strict=True))
+        wanted = numbered(settings.connectors)
+        difference = compare({key: key[0] for key in running}, wanted)
+        started = {key: self._connector(wanted[key]) for key in difference.start}
+        stopped = [running[key] for key in difference.stop]
+        self._start(started.values())
+        self.settings = settings
+        self.connectors = [started[key] if key in started else running[key] for key in wanted]
+        if stopped:
+            handover = Handover(stopped, list(started.values()), self._leave, self._reactor)
+            self._handovers.append(handover)
+            handover.look()
+        return [
+            *(f"connector to tunnel {key[0].tunnel} at {key[0].server} started" for key in difference.start),
+            *(f"connector to tunnel {key[0].tunnel} at {key[0].server} stops" for key in difference.stop),
+        ]
+
+    def _start(self, connectors: Iterable[JoiningConnector]) -> None:
+        """Start all or none."""
+        started: list[JoiningConnector] = []
+        for connector in connectors:
+            try:
+                connector.start()
+            except StartError:
+                for other in started:
+                    other.stop()
+                raise
+            started.append(connector)
+
+    def _connector(self, settings: ConnectorSettings) -> JoiningConnector:
+        return JoiningConnector(settings, stats=self.stats, reactor=self._reactor, on_joined=self._joined)
+
+    def _leave(self, handover: Handover) -> None:
+        """The old ones of a handover go."""
+        self._handovers.remove(handover)
+        self._departing += handover.old
+        departure = Departure(handover.old, self.settings.drain, self._reactor)
+        departure.gone.addCallback(lambda _: self._departed(handover.old))
+
+    def _departed(self, connectors: Sequence[JoiningConnector]) -> None:
+        self._departing = [connector for connector in self._departing if connector not in connectors]
+
+    # -- end
+
     def stopService(self) -> Deferred[None]:
         """Leave the tunnels; fires when nothing is left."""
         super().stopService()  # type: ignore[no-untyped-call]
-        done: Deferred[None] = Deferred()
-        for connector in self.connectors:
-            connector.drain()
-        self._await_streams(self._reactor.seconds() + self.settings.drain, done)
-        return done
+        for handover in list(self._handovers):
+            handover.finish()
+        return Departure([*self.connectors, *self._departing], self.settings.drain, self._reactor).gone.addCallback(self._left)
 
-    def _await_streams(self, until: float, done: Deferred[None]) -> None:
-        if self._reactor.seconds() < until and any(connector.forwarder.busy for connector in self.connectors):
-            self._reactor.callLater(DRAIN_STEP, self._await_streams, until, done)
-            return
-        leaving = DeferredList([connector.stop() for connector in self.connectors])
-        cut = self._reactor.callLater(CLOSE_TIME, self._cut)
-
-        def left(_: object) -> None:
-            if cut.active():
-                cut.cancel()
-            self._log.info(
-                "left after {joins} joins, {streams} streams, {bytes_in} bytes to the target and {bytes_out} from it",
-                joins=self.stats.joins,
-                streams=sum(self.stats.streams.values()),
-                bytes_in=self.stats.bytes_in,
-                bytes_out=self.stats.bytes_out,
-            )
-            done.callback(None)
-
-        leaving.addCallback(left)
-
-    def _cut(self) -> None:
-        for connector in self.connectors:
-            connector.cut()
+    def _left(self, _result: None) -> None:
+        self._log.info(
+            "left after {joins} joins, {streams} streams, {bytes_in} bytes to the target and {bytes_out} from it",
+            joins=self.stats.joins,
+            streams=sum(self.stats.streams.values()),
+            bytes_in=self.stats.bytes_in,
+            bytes_out=self.stats.bytes_out,
+        )

@@ -12,7 +12,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 
@@ -93,10 +93,10 @@ class Shape:
     @property
     def top(self) -> Group:
         """The keys at the top, the list apart."""
-        return Group({**self.process.keys, **self.items.keys})
+        return _group(self.rows)
 
 
-def _group(rows: Iterator[Option]) -> Group:
+def _group(rows: Iterable[Option]) -> Group:
     top: dict[str, Leaf | Group] = {}
     for option in rows:
         if not option.field or option.name == CONFIG:

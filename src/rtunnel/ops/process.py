@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
@@ -29,19 +29,21 @@ class ProcessService(MultiService):
 
     - A :class:`~rtunnel.ops.start.StartError` of a child ends the process with status 1 and one line on stderr.
     - SIGTERM and Ctrl-C stop the children, which drain; status 0. A further Ctrl-C quits at once.
-    - SIGHUP is only logged.
+    - SIGHUP calls :attr:`on_hang_up`.
 
     Children start in the order in which they were added and stop in the opposite one.
 
     :param reactor: the reactor that runs the process.
     :param drain: how many seconds the children may take to stop, for the log line.
     :param warnings: what the user asked for in vain, logged at the start.
+    :ivar on_hang_up: what SIGHUP does; called by the reactor, never by a signal handler.
     """
 
     def __init__(self, reactor: Any, drain: float, warnings: Sequence[str] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._reactor = reactor
-        self._drain = drain
+        self.drain = drain
+        self.on_hang_up: Callable[[], None] = _nothing
         self._warnings = warnings
         self._stopping = False
         self._log = Logger()
@@ -104,12 +106,22 @@ class ProcessService(MultiService):
             os.kill(os.getpid(), signal.SIGINT)
 
     def _stop_reactor(self, name: str) -> None:
-        self._log.info("{name}: stopping, running requests get up to {drain:g} s", name=name, drain=self._drain)
+        self._log.info("{name}: stopping, running requests get up to {drain:g} s", name=name, drain=self.drain)
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
     def _hang_up(self, _number: int, _frame: FrameType | None) -> None:
-        self._reactor.callFromThread(self._log.info, "SIGHUP: nothing to reload: options come from the command line")
+        self._reactor.callFromThread(self._hung_up)
+
+    def _hung_up(self) -> None:
+        if self._stopping:
+            self._log.info("SIGHUP: nothing is reloaded any more, the process stops")
+        else:
+            self.on_hang_up()
+
+
+def _nothing() -> None:
+    """SIGHUP before anybody said what it does."""
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

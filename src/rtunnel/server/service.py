@@ -7,34 +7,29 @@ from typing import Any
 from uuid import UUID
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.ops.access_file import AccessFile
 from rtunnel.ops.metrics import ServerStats, TunnelLoad
+from rtunnel.ops.plan import Spot
 from rtunnel.ops.start import StartError
 from rtunnel.ops.status import ServiceStatus
-from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.http import HttpEntrypoint
-from rtunnel.server.entrypoint.logged import log_requests
-from rtunnel.server.entrypoint.proxied import Network, ProxiedEntrypoint
-from rtunnel.server.entrypoint.tls import TLS
+from rtunnel.server.leaving import LeavingParts
 from rtunnel.server.listener import TunnelListener
-from rtunnel.server.place import listening_place
+from rtunnel.server.plan import ServerPlan, placed
+from rtunnel.server.site import Shared, Site, place_of
 from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.settings import WEBSOCKETS, Address, ListenerSettings, ServerSettings
-from rtunnel.transport.sockets import listen_tcp
-from rtunnel.wire.clienthello import HANDSHAKE
+from rtunnel.settings import ServerSettings
+from rtunnel.transport.door import Door
 
 __all__ = ["ServerService"]
-
-OTHER_PROTOCOLS = {HANDSHAKE: TLS}
-"""What an entrypoint carries beside HTTP, by the first byte of a connection."""
 
 DRAIN_STEP = 0.05
 """Seconds between two looks whether the last request has ended."""
@@ -50,6 +45,9 @@ class ServerService(Service):
     :param reactor: the reactor.
     """
 
+    live = frozenset(("listeners", "drain"))
+    """The settings of the process that :meth:`reload` can change."""
+
     def __init__(self, settings: ServerSettings, reactor: Any) -> None:
         self.settings = settings
         self.stats = ServerStats()
@@ -62,15 +60,33 @@ class ServerService(Service):
             self._access_file = AccessFile(access.file, dropped=self.stats.drop_access_lines, reactor=reactor)
             self.access = AccessLog(self._access_file.write, FORMATS[access.format], query=access.query)
         self.ready = False
-        self.ports: list[Any] = []
-        """The listening ports, in the order of the settings: each tunnel listener followed by its entrypoints."""
         self._reactor = reactor
         self._deadlines = Deadlines(reactor)
-        self._entrypoints: list[HttpEntrypoint] = []
-        self._listeners: list[TunnelListener] = []
+        self._leaving = LeavingParts(reactor.seconds)
+        self._shared = Shared(self.registry, self._deadlines, self.stats, self._leaving, self.access, reactor)
+        self._doors: dict[Spot, Door] = {}
+        self._sites: dict[Spot, Site] = {}
         self._bound = False
         self._waiting: list[Deferred[None]] = []
         self._log = Logger()
+
+    @property
+    def ports(self) -> list[Any]:
+        """The listening ports, in the order of the settings: each tunnel listener followed by its entrypoints."""
+        return [
+            self._doors[spot].port
+            for site in self._sites.values()
+            for spot in (site.placed.listen, *site.placed.entrypoints)
+            if spot in self._doors
+        ]
+
+    @property
+    def _listeners(self) -> list[TunnelListener]:
+        return [site.listener for site in self._sites.values()]
+
+    @property
+    def _entrypoints(self) -> list[HttpEntrypoint]:
+        return [entrypoint for site in self._sites.values() for entrypoint in site.entrypoints]
 
     # -- start
 
@@ -91,7 +107,7 @@ class ServerService(Service):
             self._access_file.startService()
         self._bind()
         self._deadlines.start()
-        self._deadlines.each_sweep(self._sweep_pools)
+        self._deadlines.each_sweep(self._sweep)
         super().startService()  # type: ignore[no-untyped-call]
         self.ready = True
         waiting, self._waiting = self._waiting, []
@@ -101,14 +117,8 @@ class ServerService(Service):
     def _bind(self) -> None:
         if self._bound:
             return
+        self._apply(ServerPlan.between((), placed(self.settings)))
         self._bound = True
-        try:
-            for listener in self.settings.listeners:
-                self._start_listener(listener)
-        except StartError:
-            for port in self.ports:
-                port.stopListening()
-            raise
 
     def when_ready(self) -> Deferred[None]:
         """Fire when all ports are bound."""
@@ -118,58 +128,61 @@ class ServerService(Service):
         self._waiting.append(deferred)
         return deferred
 
-    def _start_listener(self, settings: ListenerSettings) -> None:
-        tunnels = {rule.tunnel for rule in settings.rules}
-        listener = TunnelListener(
-            settings=settings,
-            known=tunnels.__contains__,
-            registry=self.registry,
-            stats=self.stats,
-            reactor=self._reactor,
-        )
-        self._listeners.append(listener)
-        self._listen_tunnel(settings, listener)
-        table = IngressTable(settings.rules)
-        for address in settings.entrypoints:
-            entrypoint = HttpEntrypoint(
-                settings=settings.http,
-                table=table,
-                registry=self.registry,
-                deadlines=self._deadlines,
-                stats=self.stats,
-                others=OTHER_PROTOCOLS,
-            )
-            if self.access is not None:
-                log_requests(entrypoint, self.access)
-            self._entrypoints.append(entrypoint)
-            self._listen_entrypoint(address, entrypoint, settings.proxy_protocol)
-
-    def _listen_tunnel(self, settings: ListenerSettings, listener: TunnelListener) -> None:
-        failures: list[Any] = []
-        listening_place(settings, self._reactor).listen(listener).addCallbacks(self.ports.append, failures.append)
-        if failures:
-            raise _start_error("tunnel listener", settings.listen, failures[0].value)
-        listener.address = _shown(settings.listen, self.ports[-1])
-        where = f" at path {settings.path}" if settings.transport in WEBSOCKETS else ""
-        self._log.info(
-            "tunnel listener ({transport}) on {address}{where}",
-            transport=settings.transport,
-            address=listener.address,
-            where=where,
-        )
-
-    def _listen_entrypoint(self, address: Address, entrypoint: HttpEntrypoint, proxies: tuple[Network, ...]) -> None:
-        factory = ProxiedEntrypoint(entrypoint, proxies) if proxies else entrypoint
-        try:
-            self.ports.append(listen_tcp(self._reactor, address.host, address.port, factory))
-        except (CannotListenError, OSError) as error:
-            raise _start_error("entrypoint", address, error) from error
-        entrypoint.address = _shown(address, self.ports[-1])
-        self._log.info("entrypoint on {address}", address=entrypoint.address)
-
-    def _sweep_pools(self, now: float) -> None:
+    def _sweep(self, now: float) -> None:
         for connector in self.registry:
             connector.link.sweep(now)
+        self._leaving.sweep(now)
+
+    # -- what is wanted changes
+
+    def reload(self, settings: ServerSettings) -> list[str]:
+        """Make what runs what other settings want, and touch nothing else.
+
+        New ports are bound first; then each listener takes what is new for it. Ports of listeners and entrypoints that are wanted
+        no more are freed at once, and what is under way there gets ``settings.drain`` seconds.
+
+        :returns: what changed, for people, one line each.
+        :raises StartError: a port cannot be bound, or a certificate not be used; then nothing has changed.
+        """
+        plan = ServerPlan.between(tuple(site.placed for site in self._sites.values()), placed(settings))
+        self._apply(plan, settings.drain)
+        self.settings = settings
+        return list(plan.lines())
+
+    def _apply(self, plan: ServerPlan, patience: float = 0) -> None:
+        opened = self._open(plan)
+        doors = self._doors | opened
+        try:
+            # files of certificates are read here, before anything is touched
+            places = {spot: place_of(plan.wanted[spot], doors, self._reactor) for spot in plan.moved}
+        except StartError:
+            for door in opened.values():
+                door.close()
+            raise
+        self._doors = doors
+        for spot in plan.sites.stop:
+            self._sites.pop(spot).stop(patience)
+        for spot in plan.sites.start:
+            self._sites[spot] = Site(plan.wanted[spot], self._shared)
+        for spot in plan.sites.change:
+            self._sites[spot].change(plan.wanted[spot], patience)
+        self._sites = {spot: self._sites[spot] for spot in plan.wanted}
+        for spot, site in self._sites.items():
+            site.answer(doors, places.get(spot))
+        for spot in plan.ports.stop:
+            self._doors.pop(spot).close()
+
+    def _open(self, plan: ServerPlan) -> dict[Spot, Door]:
+        """Bind the new ports, all or none."""
+        opened: dict[Spot, Door] = {}
+        for spot in plan.ports.start:
+            try:
+                opened[spot] = Door(self._reactor, spot.address.host, spot.address.port)
+            except (CannotListenError, OSError) as error:
+                for door in opened.values():
+                    door.close()
+                raise _start_error(plan.roles[spot], spot, error) from error
+        return opened
 
     # -- end
 
@@ -177,8 +190,8 @@ class ServerService(Service):
         """Drain, then close; fires when nothing is left and the ports are free."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
-        closing = [maybeDeferred(port.stopListening) for port in self.ports]
-        self.ports.clear()
+        doors, self._doors = self._doors, {}
+        closing = [door.close() for door in doors.values()]
         for entrypoint in self._entrypoints:
             entrypoint.drain()
         drained: Deferred[None] = Deferred()
@@ -190,10 +203,12 @@ class ServerService(Service):
             self._access_file.stopService()
 
     def _await_requests(self, until: float, done: Deferred[None]) -> None:
-        if any(entrypoint.busy for entrypoint in self._entrypoints) and self._reactor.seconds() < until:
+        busy = self._leaving.busy or any(entrypoint.busy for entrypoint in self._entrypoints)
+        if busy and self._reactor.seconds() < until:
             self._reactor.callLater(DRAIN_STEP, self._await_requests, until, done)
             return
         self._deadlines.stop()
+        self._leaving.cut()
         for entrypoint in self._entrypoints:
             entrypoint.cut()
         for listener in self._listeners:
@@ -230,11 +245,7 @@ class ServerService(Service):
         )
 
 
-def _shown(address: Address, port: Any) -> str:
-    return f"{address.host or '*'}:{port.getHost().port}"
-
-
-def _start_error(what: str, address: Address, error: Exception) -> StartError:
+def _start_error(what: str, spot: Spot, error: Exception) -> StartError:
     cause = getattr(error, "socketError", error)
     reason = getattr(cause, "strerror", None) or str(cause)
-    return StartError(f"the {what} cannot listen on {address.host or '*'}:{address.port}: {reason}")
+    return StartError(f"the {what} cannot listen on {spot}: {reason}")

@@ -94,6 +94,11 @@ class UpstreamPool:
         self._idle = idle
         self._free: dict[str, list[Upstream]] = {}
 
+    @property
+    def busy(self) -> bool:
+        """Whether a stream of the link is in use, by an exchange or otherwise."""
+        return len(self.link.streams) > sum(map(len, self._free.values()))
+
     def take(self, host: str) -> Upstream | None:
         """Take the free stream of a host that was used last."""
         free = self._free.get(host)

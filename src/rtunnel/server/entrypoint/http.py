@@ -62,9 +62,7 @@ class HttpEntrypoint(Factory):
         stats: ServerStats,
         others: Mapping[int, OtherProtocol] = MappingProxyType({}),
     ) -> None:
-        self.settings = settings
-        self.reader = RequestReader(HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count))
-        self.table = table
+        self.change(settings, table)
         self.registry = registry
         self.deadlines = deadlines
         self.stats = stats
@@ -80,6 +78,12 @@ class HttpEntrypoint(Factory):
         """What a connection becomes; :mod:`rtunnel.server.entrypoint.logged` has another class for this and the next."""
         self.exchange: type[Exchange] = Exchange
         """What a request becomes."""
+
+    def change(self, settings: HttpSettings, table: IngressTable) -> None:
+        """Serve by other settings from now on, also on the connections that exist."""
+        self.settings = settings
+        self.reader = RequestReader(HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count))
+        self.table = table
 
     def buildProtocol(self, addr: Any) -> HttpVisitor:
         return self.visitor(self)

@@ -1,0 +1,183 @@
+"""One listener of the settings as it runs: where clients attach, and the entrypoints for the rules that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import attrs
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
+
+from rtunnel.ops.access import AccessLog
+from rtunnel.ops.metrics import ServerStats
+from rtunnel.ops.plan import Spot, compare
+from rtunnel.routing.ingress import IngressTable
+from rtunnel.routing.tunnels import TunnelRegistry
+from rtunnel.server.deadlines import Deadlines
+from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.logged import log_requests
+from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
+from rtunnel.server.entrypoint.tls import TLS
+from rtunnel.server.leaving import LeavingConnector, LeavingParts
+from rtunnel.server.listener import TunnelListener
+from rtunnel.server.place import listening_place
+from rtunnel.server.plan import Placed
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.settings import WEBSOCKETS, ListenerSettings
+from rtunnel.transport.door import Door
+from rtunnel.wire.clienthello import HANDSHAKE
+
+__all__ = ["Shared", "Site", "place_of"]
+
+OTHER_PROTOCOLS = {HANDSHAKE: TLS}
+"""What an entrypoint carries beside HTTP, by the first byte of a connection."""
+
+
+@attrs.frozen
+class Shared:
+    """What all sites of a server have in common; owned by the service."""
+
+    registry: TunnelRegistry[UpstreamPool]
+    deadlines: Deadlines
+    stats: ServerStats
+    leaving: LeavingParts
+    access: AccessLog | None
+    reactor: Any
+
+
+class Site:
+    """One listener with its entrypoints; owned by the service from its start until the settings want it no more.
+
+    It answers nobody before :meth:`answer` is called.
+
+    :param placed: the settings and the spots.
+    """
+
+    def __init__(self, placed: Placed, shared: Shared) -> None:
+        self.placed = placed
+        self._shared = shared
+        self._tunnels: frozenset[UUID] = frozenset()
+        self._entrypoints: dict[Spot, HttpEntrypoint] = {}
+        self._log = Logger()
+        self.listener = TunnelListener(
+            settings=placed.settings,
+            known=self.knows,
+            registry=shared.registry,
+            stats=shared.stats,
+            reactor=shared.reactor,
+        )
+        self._take(placed)
+
+    @property
+    def entrypoints(self) -> Iterator[HttpEntrypoint]:
+        """In the order of the settings."""
+        return (self._entrypoints[spot] for spot in self.placed.entrypoints)
+
+    def knows(self, tunnel: UUID) -> bool:
+        """Whether a tunnel may be joined here: whether a rule names it."""
+        return tunnel in self._tunnels
+
+    # -- what is wanted changes
+
+    def change(self, placed: Placed, patience: float) -> None:
+        """Do from now on what other settings say; what is under way goes on.
+
+        New rules and limits hold from the next request on, also on connections that exist; what a connection or link got at its
+        start (a WebSocket's path, the windows of streams) for new ones. A connector whose tunnel no rule names any more takes no
+        more requests.
+
+        :param patience: seconds for what has to go.
+        """
+        self._take(placed, patience)
+        for connector in list(self.listener.connectors):
+            if not self.knows(connector.tunnel):
+                self._part_with(connector, "no ingress rule names its tunnel any more", patience)
+
+    def stop(self, patience: float) -> None:
+        """Admit nobody any more, and let all that is here leave within a time."""
+        self._tunnels = frozenset()
+        for spot in list(self._entrypoints):
+            self._retire(spot, patience)
+        for admission in list(self.listener.admissions):
+            admission.refuse_quietly()
+        for connector in list(self.listener.connectors):
+            self._part_with(connector, "the listener is stopped", patience)
+
+    def _take(self, placed: Placed, patience: float = 0) -> None:
+        settings = placed.settings
+        table = IngressTable(settings.rules)
+        difference = compare(self._entrypoints, dict.fromkeys(placed.entrypoints))
+        for spot in difference.stop:
+            self._retire(spot, patience)
+        for spot in difference.change:
+            self._entrypoints[spot].change(settings.http, table)
+        for spot in difference.start:
+            self._entrypoints[spot] = self._entrypoint(settings, table)
+        self.placed = placed
+        self.listener.settings = settings
+        self._tunnels = frozenset(rule.tunnel for rule in settings.rules)
+
+    def _entrypoint(self, settings: ListenerSettings, table: IngressTable) -> HttpEntrypoint:
+        entrypoint = HttpEntrypoint(
+            settings=settings.http,
+            table=table,
+            registry=self._shared.registry,
+            deadlines=self._shared.deadlines,
+            stats=self._shared.stats,
+            others=OTHER_PROTOCOLS,
+        )
+        if self._shared.access is not None:
+            log_requests(entrypoint, self._shared.access)
+        return entrypoint
+
+    def _retire(self, spot: Spot, patience: float) -> None:
+        entrypoint = self._entrypoints.pop(spot)
+        entrypoint.drain()
+        self._shared.leaving.add(entrypoint, patience)
+
+    def _part_with(self, connector: Any, reason: str, patience: float) -> None:
+        if self._shared.registry.remove(connector):
+            self._shared.leaving.add(LeavingConnector(connector.link, reason), patience)
+
+    # -- at the ports
+
+    def answer(self, doors: Mapping[Spot, Door], place: IStreamServerEndpoint | None) -> None:
+        """Answer at the ports, with what the settings say now.
+
+        :param doors: the bound ports, by spot.
+        :param place: where clients attach, ``None`` when they go on to attach as before.
+        """
+        if place is not None:
+            self._listen(doors[self.placed.listen], place)
+        proxies = self.placed.settings.proxy_protocol
+        for spot, entrypoint in self._entrypoints.items():
+            doors[spot].listen(ProxiedEntrypoint(entrypoint, proxies) if proxies else entrypoint)
+            if not entrypoint.address:
+                entrypoint.address = _shown(spot, doors[spot])
+                self._log.info("entrypoint on {address}", address=entrypoint.address)
+
+    def _listen(self, door: Door, place: IStreamServerEndpoint) -> None:
+        settings = self.placed.settings
+        place.listen(self.listener)
+        self.listener.address = _shown(self.placed.listen, door)
+        where = f" at path {settings.path}" if settings.transport in WEBSOCKETS else ""
+        self._log.info(
+            "tunnel listener ({transport}) on {address}{where}",
+            transport=settings.transport,
+            address=self.listener.address,
+            where=where,
+        )
+
+
+def place_of(placed: Placed, doors: Mapping[Spot, Door], reactor: Any) -> IStreamServerEndpoint:
+    """The endpoint of a listener at its door.
+
+    :raises StartError: a certificate, key or CA cannot be used.
+    """
+    return listening_place(placed.settings, reactor, doors[placed.listen])
+
+
+def _shown(spot: Spot, door: Door) -> str:
+    return f"{spot.address.host or '*'}:{door.port.getHost().port}"
