@@ -57,6 +57,16 @@ class ReadyTests(TestCase):
             self.assertEqual(self.word(), "STOPPING=1")
             self.assertEqual(server.wait(), 0)
 
+    def test_reload(self) -> None:
+        """RELOADING with the time at which it began, then READY, also when the reload is refused."""
+        with rtunnel(*self.server(), env=self.environment) as server:
+            self.assertEqual(self.word(), "READY=1")
+            server.send(signal.SIGHUP)
+            reloading = self.notified.recv(4096).decode().splitlines()
+            self.assertEqual(reloading[0], "RELOADING=1")
+            self.assertRegex(reloading[1], r"MONOTONIC_USEC=\d+")
+            self.assertEqual(self.word(), "READY=1")
+
     def test_client(self) -> None:
         """A client is ready when it has joined, not before, and not when its server is gone."""
         arguments = ["-L", "rtcp://:0/127.0.0.1:9", "-F", f"tunnel+tcp://127.0.0.1:{self.tunnel_port}?tunnel.id={self.tunnel}"]
