@@ -62,14 +62,14 @@ class ProcessService(MultiService):
         """
         for warning in self._warnings:
             self._log.warn("{text}", text=warning)
+        # before a service manager hears that we are ready and may ask for a reload; what nohup ignores stays ignored
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._hang_up)
         try:
             super().startService()  # type: ignore[no-untyped-call]
         except StartError as error:
             self._fail(error)
             raise
-        # nohup ignores it already, and that shall stay so
-        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, self._hang_up)
         # after the reactor has installed its own
         self._reactor.callWhenRunning(self._take_stop_signals)
 
