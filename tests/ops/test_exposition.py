@@ -12,10 +12,12 @@ from prometheus_client.registry import Collector
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel import __version__
-from rtunnel.ops.exposition import MOST_TUNNELS, ClientCollector, ServerCollector, make_registry
+from rtunnel.ops.attachments import MOST_CONNECTORS, MOST_TUNNELS, ConnectorLoad, Counts
+from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
 from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, StreamOutcome, TlsOutcome, TunnelLoad
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
+CONNECTOR = UUID("216d6bcf-59dc-4c70-999e-91a30813ac78")
 PAGE = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
 
 SERVER = f"""\
@@ -89,6 +91,34 @@ rtunnel_server_connectors{{tunnel="10bc451e"}} 2.0
 # HELP rtunnel_server_streams_open Streams open now, by the tunnel.
 # TYPE rtunnel_server_streams_open gauge
 rtunnel_server_streams_open{{tunnel="10bc451e"}} 4.0
+# HELP rtunnel_server_tunnel_requests_total Requests and connections, by the tunnel and how they ended.
+# TYPE rtunnel_server_tunnel_requests_total counter
+rtunnel_server_tunnel_requests_total{{outcome="answered",tunnel="10bc451e"}} 8.0
+rtunnel_server_tunnel_requests_total{{outcome="aborted",tunnel="10bc451e"}} 2.0
+# HELP rtunnel_server_tunnel_received_bytes_total Bytes received over links, by the tunnel.
+# TYPE rtunnel_server_tunnel_received_bytes_total counter
+rtunnel_server_tunnel_received_bytes_total{{tunnel="10bc451e"}} 1000.0
+# HELP rtunnel_server_tunnel_sent_bytes_total Bytes sent over links, by the tunnel.
+# TYPE rtunnel_server_tunnel_sent_bytes_total counter
+rtunnel_server_tunnel_sent_bytes_total{{tunnel="10bc451e"}} 2000.0
+# HELP rtunnel_server_connector_weight Shares of connectors.
+# TYPE rtunnel_server_connector_weight gauge
+rtunnel_server_connector_weight{{connector="216d6bcf",tunnel="10bc451e"}} 3.0
+# HELP rtunnel_server_connector_round_trip_seconds How long the other end takes to answer.
+# TYPE rtunnel_server_connector_round_trip_seconds gauge
+rtunnel_server_connector_round_trip_seconds{{connector="216d6bcf",tunnel="10bc451e"}} 0.25
+# HELP rtunnel_server_connector_streams_open Streams open now, by the connector.
+# TYPE rtunnel_server_connector_streams_open gauge
+rtunnel_server_connector_streams_open{{connector="216d6bcf",tunnel="10bc451e"}} 4.0
+# HELP rtunnel_server_connector_requests_total Requests and connections that ended, by the connector.
+# TYPE rtunnel_server_connector_requests_total counter
+rtunnel_server_connector_requests_total{{connector="216d6bcf",tunnel="10bc451e"}} 10.0
+# HELP rtunnel_server_connector_received_bytes_total Bytes received over the link of a connector.
+# TYPE rtunnel_server_connector_received_bytes_total counter
+rtunnel_server_connector_received_bytes_total{{connector="216d6bcf",tunnel="10bc451e"}} 1000.0
+# HELP rtunnel_server_connector_sent_bytes_total Bytes sent over the link of a connector.
+# TYPE rtunnel_server_connector_sent_bytes_total counter
+rtunnel_server_connector_sent_bytes_total{{connector="216d6bcf",tunnel="10bc451e"}} 2000.0
 """
 
 CLIENT = f"""\
@@ -127,6 +157,12 @@ rtunnel_client_streams_open{{tunnel="10bc451e"}} 3.0
 """
 
 
+def load(connector: UUID = CONNECTOR, tunnel: UUID = TUNNEL, *, requests: int = 8, streams: int = 4) -> ConnectorLoad:
+    """Return what a connector carries."""
+    counts = Counts({"answered": requests, "aborted": 2}, 1000, 2000)
+    return ConnectorLoad(connector=connector, tunnel=tunnel, weight=3, streams=streams, round_trip=0.25, counts=counts)
+
+
 def text(collector: Collector) -> str:
     """Return what a scrape of this collector alone gives."""
     registry = CollectorRegistry()
@@ -151,6 +187,7 @@ def server_stats() -> ServerStats:
     stats.record(Outcome.NO_CONNECTOR)
     stats.tls[TlsOutcome.UNKNOWN_NAME] += 1
     stats.link_lost("something broke")
+    stats.attachments.join(CONNECTOR, load)
     return stats
 
 
@@ -202,6 +239,70 @@ class LoadTests(SynchronousTestCase):
         found = self.loads(*loads)
         self.assertEqual(len(found), MOST_TUNNELS + 1)
         self.assertEqual(found["other"], 5.0)
+
+
+class ConnectorTests(SynchronousTestCase):
+    """Few labels, and no count that goes down."""
+
+    def setUp(self) -> None:
+        self.stats = ServerStats()
+        self.collector = ServerCollector(self.stats, list)
+
+    def samples(self, name: str, label: str) -> dict[str, float]:
+        families = text_string_to_metric_families(text(self.collector))
+        return {
+            sample.labels[label]: sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == f"rtunnel_{name}"
+        }
+
+    def join(self, number: int) -> UUID:
+        connector = UUID(int=number << 96)
+        self.stats.attachments.join(connector, lambda: load(connector, requests=number))
+        return connector
+
+    def leave(self, connector: UUID) -> None:
+        self.stats.attachments.leave(connector)
+
+    def test_gone_ones_count_for_their_tunnel(self) -> None:
+        first, _ = self.join(5), self.join(7)
+        before = self.samples("server_tunnel_sent_bytes_total", "tunnel")
+        self.assertEqual(before, {"10bc451e": 4000.0})
+        self.leave(first)
+        self.assertEqual(self.samples("server_tunnel_sent_bytes_total", "tunnel"), before)
+        self.assertEqual(self.samples("server_tunnel_requests_total", "outcome"), {"answered": 12.0, "aborted": 4.0})
+        self.assertEqual(self.samples("server_connector_requests_total", "connector"), {"00000007": 9.0})
+
+    def test_many_connectors(self) -> None:
+        """The hundred first have labels; what comes later is ``other`` as long as it lives, and its counts stay there."""
+        connectors = [self.join(number) for number in range(MOST_CONNECTORS + 3)]
+        found = self.samples("server_connector_requests_total", "connector")
+        self.assertEqual(len(found), MOST_CONNECTORS + 1)
+        self.assertEqual(found["other"], 100 + 101 + 102 + 3 * 2)
+        self.assertEqual(self.samples("server_connector_streams_open", "connector")["other"], 12)
+        self.assertEqual(len(self.samples("server_connector_weight", "connector")), MOST_CONNECTORS)
+        self.leave(connectors[0])
+        self.leave(connectors[101])
+        after = self.samples("server_connector_requests_total", "connector")
+        self.assertEqual((len(after), after["other"]), (MOST_CONNECTORS, found["other"]))
+        newcomer = self.join(500)
+        self.assertIn(str(newcomer)[:8], self.samples("server_connector_requests_total", "connector"))
+
+    def test_labels_of_tunnels_stay(self) -> None:
+        """Whoever came after the hundredth is ``other`` for good."""
+        attachments = self.stats.attachments
+        tunnels = [UUID(int=number << 96) for number in range(MOST_TUNNELS + 2)]
+        labels = [attachments.tunnel_label(tunnel) for tunnel in tunnels]
+        self.assertEqual(labels[MOST_TUNNELS:], ["other", "other"])
+        self.assertEqual(len(set(labels)), MOST_TUNNELS + 1)
+        self.assertEqual([attachments.tunnel_label(tunnel) for tunnel in reversed(tunnels)], labels[::-1])
+        attachments.unserved(tunnels[-1], "no_connector")
+        self.assertEqual(attachments.by_tunnel()["other"].outcomes, {"no_connector": 1})
+
+    def test_unserved(self) -> None:
+        self.stats.attachments.unserved(TUNNEL, "no_connector")
+        self.assertEqual(self.samples("server_tunnel_requests_total", "outcome"), {"answered": 0.0, "no_connector": 1.0})
 
 
 class RegistryTests(SynchronousTestCase):

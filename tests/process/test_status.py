@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from typing import Any
 from uuid import uuid4
 
+from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import TestCase
 
 from tests.support.processes import PATIENCE, Process, free_port, rtunnel, wait_until
@@ -52,6 +53,23 @@ class StatusTests(TestCase):
         self.assertEqual(len(visitor.getresponse().read()), 100000)
         visitor.close()
 
+    def metrics(self, connector: str) -> None:
+        """Prometheus is told of the connector as well."""
+        asking = HTTPConnection("127.0.0.1", self.server_admin, timeout=PATIENCE)
+        asking.request("GET", "/metrics")
+        text = asking.getresponse().read().decode()
+        asking.close()
+        found = {
+            sample.name.removeprefix("rtunnel_server_connector_"): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.labels.get("connector") == connector
+        }
+        self.assertEqual((found["weight"], found["requests_total"]), (7, 1))
+        self.assertGreater(found["received_bytes_total"], 100000)
+        if sys.platform == "linux":
+            self.assertTrue(0 < found["round_trip_seconds"] < PATIENCE)
+
     def both(self, transport: str) -> None:
         """A client that waits for its server, then both joined, then a request, then the end of the server."""
         client = self.start(
@@ -86,6 +104,7 @@ class StatusTests(TestCase):
         for part in (json.dumps(far), json.dumps(near)):
             self.assertNotIn(self.tunnel, part)
 
+        self.metrics(of_server["id"])
         for port in (self.server_admin, self.client_admin):
             table = status(port)
             self.assertEqual((table.returncode, table.stderr), (0, ""))

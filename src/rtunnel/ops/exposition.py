@@ -6,19 +6,18 @@ Only the admin endpoint imports this module, so that a process without one does 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from uuid import UUID
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from rtunnel import __version__
-from rtunnel.ops.metrics import ClientStats, ServerStats, TunnelLoad
+from rtunnel.ops.attachments import OTHER, Attachments, Counts
+from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, TunnelLoad
 from rtunnel.ops.names import short_id
 
-__all__ = ["MOST_TUNNELS", "ClientCollector", "ServerCollector", "make_registry"]
-
-MOST_TUNNELS = 100
-"""Tunnels that get a label of their own; the rest is summed up as ``other``."""
+__all__ = ["ClientCollector", "ServerCollector", "make_registry"]
 
 Loads = Callable[[], Iterable[TunnelLoad]]
 
@@ -55,7 +54,10 @@ class ServerCollector(Collector):
         yield _counter(
             "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped
         )
-        yield from _load("server", "Connectors attached now, by the tunnel.", self._loads())
+        label = stats.attachments.tunnel_label
+        yield from _load("server", "Connectors attached now, by the tunnel.", self._loads(), label)
+        yield from _by_tunnel(stats.attachments)
+        yield from _by_connector(stats.attachments)
 
 
 class ClientCollector(Collector):
@@ -68,6 +70,8 @@ class ClientCollector(Collector):
     def __init__(self, stats: ClientStats, loads: Loads) -> None:
         self._stats = stats
         self._loads = loads
+        # only for its labels
+        self._attachments = Attachments()
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, in the order of docs/metrics.md."""
@@ -79,7 +83,8 @@ class ClientCollector(Collector):
         yield _counters("client_streams", "Streams that ended, by how.", "outcome", stats.streams.items())
         yield _counter("client_target_sent_bytes", "Bytes passed to targets by ended streams.", stats.bytes_in)
         yield _counter("client_target_received_bytes", "Bytes passed from targets by ended streams.", stats.bytes_out)
-        yield from _load("client", "Connectors of this client that have joined, by the tunnel.", self._loads())
+        label = self._attachments.tunnel_label
+        yield from _load("client", "Connectors of this client that have joined, by the tunnel.", self._loads(), label)
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:
@@ -111,26 +116,82 @@ def _counters(name: str, text: str, label: str, values: Iterable[tuple[str, int]
     return metric
 
 
-def _load(end: str, connectors_text: str, loads: Iterable[TunnelLoad]) -> Iterator[Metric]:
-    connectors = GaugeMetricFamily(f"rtunnel_{end}_connectors", connectors_text, labels=["tunnel"])
-    streams = GaugeMetricFamily(f"rtunnel_{end}_streams_open", "Streams open now, by the tunnel.", labels=["tunnel"])
-    for label, (joined, opened) in _by_label(loads).items():
-        connectors.add_metric([label], joined)
-        streams.add_metric([label], opened)
-    yield connectors
-    yield streams
+Label = Callable[[UUID], str]
 
 
-def _by_label(loads: Iterable[TunnelLoad]) -> dict[str, tuple[int, int]]:
-    """Sum up by the beginning of the tunnel's ID.
+def _load(end: str, connectors_text: str, loads: Iterable[TunnelLoad], label: Label) -> Iterator[Metric]:
+    """What tunnels carry now.
 
-    Only the beginning: whoever knows a whole ID can join the tunnel, and ``/metrics`` asks nobody who he is.
+    :param label: the label of a tunnel: the beginning of its ID, since whoever knows a whole ID can join the tunnel, and
+        ``/metrics`` asks nobody who he is.
     """
     sums: dict[str, tuple[int, int]] = {}
     for load in loads:
-        label = short_id(load.tunnel)
-        if label not in sums and len(sums) >= MOST_TUNNELS:
-            label = "other"
-        connectors, streams = sums.get(label, (0, 0))
-        sums[label] = (connectors + load.connectors, streams + load.streams)
-    return sums
+        connectors, streams = sums.get(label(load.tunnel), (0, 0))
+        sums[label(load.tunnel)] = (connectors + load.connectors, streams + load.streams)
+    joined = GaugeMetricFamily(f"rtunnel_{end}_connectors", connectors_text, labels=["tunnel"])
+    opened = GaugeMetricFamily(f"rtunnel_{end}_streams_open", "Streams open now, by the tunnel.", labels=["tunnel"])
+    for name, (connectors, streams) in sums.items():
+        joined.add_metric([name], connectors)
+        opened.add_metric([name], streams)
+    yield joined
+    yield opened
+
+
+def _by_tunnel(attachments: Attachments) -> Iterator[Metric]:
+    """What went through tunnels, also through connectors that are gone."""
+    requests = CounterMetricFamily(
+        "rtunnel_server_tunnel_requests",
+        "Requests and connections, by the tunnel and how they ended.",
+        labels=["tunnel", "outcome"],
+    )
+    received = CounterMetricFamily(
+        "rtunnel_server_tunnel_received_bytes", "Bytes received over links, by the tunnel.", labels=["tunnel"]
+    )
+    sent = CounterMetricFamily("rtunnel_server_tunnel_sent_bytes", "Bytes sent over links, by the tunnel.", labels=["tunnel"])
+    for tunnel, counts in attachments.by_tunnel().items():
+        for outcome, count in ({Outcome.ANSWERED: 0} | counts.outcomes).items():
+            requests.add_metric([tunnel, outcome], count)
+        received.add_metric([tunnel], counts.received_bytes)
+        sent.add_metric([tunnel], counts.sent_bytes)
+    yield from (requests, received, sent)
+
+
+def _by_connector(attachments: Attachments) -> Iterator[Metric]:
+    """What those are and carry that are attached, each by itself as long as they are few."""
+    labels = ["tunnel", "connector"]
+
+    def gauge(name: str, text: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"rtunnel_server_connector_{name}", text, labels=labels)
+
+    def counter(name: str, text: str) -> CounterMetricFamily:
+        return CounterMetricFamily(f"rtunnel_server_connector_{name}", text, labels=labels)
+
+    weight = gauge("weight", "Shares of connectors.")
+    round_trip = gauge("round_trip_seconds", "How long the other end takes to answer.")
+    streams = gauge("streams_open", "Streams open now, by the connector.")
+    requests = counter("requests", "Requests and connections that ended, by the connector.")
+    received = counter("received_bytes", "Bytes received over the link of a connector.")
+    sent = counter("sent_bytes", "Bytes sent over the link of a connector.")
+
+    def carried(names: list[str], open_streams: int, counts: Counts) -> None:
+        streams.add_metric(names, open_streams)
+        requests.add_metric(names, counts.requests)
+        received.add_metric(names, counts.received_bytes)
+        sent.add_metric(names, counts.sent_bytes)
+
+    others, other_streams = Counts(), 0
+    others.add(attachments.others)
+    for load in attachments.loads():
+        if not attachments.has_label(load.connector):
+            others.add(load.counts)
+            other_streams += load.streams
+            continue
+        names = [attachments.tunnel_label(load.tunnel), short_id(load.connector)]
+        weight.add_metric(names, load.weight)
+        if load.round_trip is not None:
+            round_trip.add_metric(names, load.round_trip)
+        carried(names, load.streams, load.counts)
+    if other_streams or others != Counts():
+        carried([OTHER, OTHER], other_streams, others)
+    yield from (weight, round_trip, streams, requests, received, sent)

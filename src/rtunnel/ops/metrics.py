@@ -11,6 +11,8 @@ from uuid import UUID
 
 import attrs
 
+from rtunnel.ops.attachments import Attachments
+
 __all__ = ["ClientStats", "LinkLoss", "Outcome", "ServerStats", "StreamOutcome", "TlsOutcome", "TunnelLoad"]
 
 # The members are strings because these are looked up once per request: an Enum's hash is Python code, a str's is not.
@@ -130,6 +132,7 @@ class ServerStats:
     :ivar streams_total: streams opened to connectors.
     :ivar tls: TLS connections by how they ended.
     :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
+    :ivar attachments: what is counted per tunnel and per connector.
     :ivar access_lines_dropped: lines of the access log that could not be written.
     """
 
@@ -145,6 +148,7 @@ class ServerStats:
     streams_total: int = 0
     tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
     proxies_refused: int = 0
+    attachments: Attachments = attrs.field(factory=Attachments)
     access_lines_dropped: int = 0
 
     def drop_access_lines(self, lines: int) -> None:

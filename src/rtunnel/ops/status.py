@@ -123,7 +123,7 @@ class ConnectorStatus:
     :ivar weight: its share.
     :ivar since: when the link came up, in seconds of the epoch; ``None`` while there is none.
     :ivar streams: how many are open.
-    :ivar requests: HTTP requests that ended; ``None`` at the client, which does not look.
+    :ivar requests: requests and connections that ended; ``None`` at the client, which does not look.
     :ivar received_bytes: received over the link, with all that the tunnel's protocol adds.
     :ivar sent_bytes: sent over the link.
     :ivar round_trip: how far away the other end is, if that is known.

@@ -45,7 +45,8 @@ class Connector(Generic[L]):
     :param user: who the client is, if it was asked.
     :param since: when its link came up, in seconds of the epoch, for people.
     :ivar streams: streams opened so far; counted by whoever opens them.
-    :ivar requests: requests completed so far; counted by whoever completes them.
+    :ivar requests: requests and connections that ended so far; counted by whoever serves them (:meth:`count`).
+    :ivar outcomes: how they ended, those apart whose answer was passed on whole.
     :raises ValueError: when the weight is out of bounds.
     """
 
@@ -58,6 +59,12 @@ class Connector(Generic[L]):
     since: float = 0.0
     streams: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
+    outcomes: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    def count(self, outcome: str) -> None:
+        """Count the end of a request or connection that was not simply answered."""
+        self.requests += 1
+        self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
 
 class _Group(Generic[L]):

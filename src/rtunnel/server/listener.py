@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from time import time
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from twisted.logger import Logger
 
 from rtunnel.ops.metrics import ServerStats
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.loads import connector_load
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.transport.sockets import plain_address
@@ -153,6 +155,7 @@ class Admission(Handshake[Request]):
         self._connector = Connector(id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer, since=time())
         listener.links.add(link)
         listener.connectors.add(self._connector)
+        listener.stats.attachments.join(connector_id, partial(connector_load, self._connector))
         listener.stats.links_total += 1
         listener.stats.links_open += 1
         self.become(link)
@@ -175,6 +178,7 @@ class Admission(Handshake[Request]):
         listener.registry.remove(connector)
         listener.links.discard(link)
         listener.connectors.discard(connector)
+        listener.stats.attachments.leave(connector.id)
         listener.stats.links_open -= 1
         listener.stats.link_lost(reason)
         self._log.info(

@@ -10,7 +10,6 @@ from rtunnel.ops.status import (
     ConnectorStatus,
     EntrypointStatus,
     ListenerStatus,
-    RoundTrip,
     RuleStatus,
     ServiceStatus,
     TunnelStatus,
@@ -19,8 +18,8 @@ from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.entrypoint.http import HttpEntrypoint
 from rtunnel.server.listener import TunnelListener
+from rtunnel.server.loads import round_trip
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.transport.tcp_info import tcp_round_trip
 
 __all__ = ["server_status"]
 
@@ -76,5 +75,5 @@ def _connector(connector: Connector[UpstreamPool], state: str) -> ConnectorStatu
         requests=connector.requests,
         received_bytes=link.bytes_in,
         sent_bytes=link.bytes_out,
-        round_trip=RoundTrip.of(ping=link.round_trip, tcp=lambda: tcp_round_trip(link.transport)),
+        round_trip=round_trip(connector),
     )

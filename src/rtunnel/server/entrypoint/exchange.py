@@ -33,6 +33,9 @@ __all__ = ["Exchange"]
 
 _log = Logger()
 
+# looked up once per request, and so not in its class
+_ANSWERED = Outcome.ANSWERED
+
 
 class Exchange:
     """A request under way; owned by its visitor's connection, ends with one call of :meth:`_end` and one recorded outcome.
@@ -125,6 +128,7 @@ class Exchange:
             if self._failed:
                 self.refuse(502, Outcome.TARGET_FAILED)
             else:
+                self._entrypoint.stats.attachments.unserved(tunnel, Outcome.NO_CONNECTOR)
                 self.refuse(503, Outcome.NO_CONNECTOR)
             return
         self._upstream = upstream
@@ -517,8 +521,12 @@ class Exchange:
 
     def _end(self, outcome: Outcome) -> None:
         self.ended = True
-        if self._connector is not None:
-            self._connector.requests += 1
+        connector = self._connector
+        if connector is not None:
+            if outcome is _ANSWERED:
+                connector.requests += 1
+            else:
+                connector.count(outcome)
         self._entrypoint.stats.requests[outcome] += 1
 
 

@@ -247,8 +247,6 @@ class TlsVisitor(Protocol):
         stats = self._entrypoint.stats
         stats.bytes_in += up
         stats.bytes_out += down
-        if self._asked is not None:
-            self._asked.connector.requests += 1
         self._record(_ENDS[outcome])
         self._describe(up, down)
         self._leave()
@@ -284,15 +282,21 @@ class TlsVisitor(Protocol):
 
     def _end(self, outcome: TlsOutcome) -> None:
         """It came to nothing."""
+        self._record(outcome)
         self._drop_stream()
         said, self._sent = sum(map(len, self._sent)), []
-        self._record(outcome)
         self._describe(said, 0)
 
     def _record(self, outcome: TlsOutcome) -> None:
         if self._outcome is None:
             self._outcome = outcome
-            self._entrypoint.stats.tls[outcome] += 1
+            stats = self._entrypoint.stats
+            stats.tls[outcome] += 1
+            connector = self._asked.connector if self._asked is not None else self._failed[-1] if self._failed else None
+            if connector is not None:
+                connector.count(outcome)
+            elif self._tunnel is not None:
+                stats.attachments.unserved(self._tunnel, outcome)
 
     def _describe(self, up: int, down: int) -> None:
         """Leave a line in the access log."""
