@@ -122,12 +122,13 @@ def compose_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Compos
 def _listener(layer: Layer) -> ListenerSettings:
     require(layer, "listen", "--listen", "say where clients attach, e.g. --listen :8421")
     require(layer, "entrypoints", "--entrypoint", "say where visitors arrive, e.g. --entrypoint :80 (entrypoint=:80 in -L)")
-    require(
-        layer,
-        "rules",
-        "--route",
-        "say which host belongs to which tunnel, e.g. --route nginx.local=UUID (tunnel=nginx.local:UUID in -L)",
-    )
+    if "routes_file" not in layer:
+        require(
+            layer,
+            "rules",
+            "--route",
+            "say which host belongs to which tunnel, e.g. --route nginx.local=UUID (tunnel=nginx.local:UUID in -L)",
+        )
     return construct(
         ListenerSettings,
         layer,

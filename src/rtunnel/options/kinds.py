@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 import re
 import uuid
 from collections.abc import Callable
@@ -46,6 +47,7 @@ __all__ = [
     "UNSET",
     "URL",
     "UUID",
+    "WATCHED_FILE",
     "WEIGHT",
     "Kind",
     "Place",
@@ -263,6 +265,8 @@ CIDR = Kind("CIDR", _cidr)
 PROXY_PROTOCOL = Kind("CIDR", _proxy_protocol)
 """gost's ``entrypoint.ProxyProtocol``: networks in place of the version."""
 FILE = Kind("FILE", str)
+WATCHED_FILE = Kind("FILE", os.path.abspath)
+"""A file that is read later, when the working directory may be another one."""
 PATH = Kind("PATH", str)
 HOST = Kind("HOST", str)
 LINE = Kind("text|json", str)

@@ -296,6 +296,13 @@ SERVER = (
         many=True,
     ),
     Option(
+        "routes-file",
+        kinds.WATCHED_FILE,
+        "routes_file",
+        "a file with more of them, one HOST=UUID a line; it is read again when it changes",
+        (_key("routesFile"),),
+    ),
+    Option(
         "proxy-protocol",
         kinds.CIDR,
         "proxy_protocol",

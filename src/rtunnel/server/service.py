@@ -23,10 +23,11 @@ from rtunnel.server.entrypoint.http import HttpEntrypoint
 from rtunnel.server.leaving import LeavingParts
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.plan import ServerPlan, placed
+from rtunnel.server.routes import Routes
 from rtunnel.server.site import Shared, Site, place_of
 from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.settings import ServerSettings
+from rtunnel.settings import ListenerSettings, ServerSettings
 from rtunnel.transport.door import Door
 
 __all__ = ["ServerService"]
@@ -63,7 +64,15 @@ class ServerService(Service):
         self._reactor = reactor
         self._deadlines = Deadlines(reactor)
         self._leaving = LeavingParts(reactor.seconds)
-        self._shared = Shared(self.registry, self._deadlines, self.stats, self._leaving, self.access, reactor)
+        self._shared = Shared(
+            registry=self.registry,
+            deadlines=self._deadlines,
+            stats=self.stats,
+            leaving=self._leaving,
+            access=self.access,
+            patience=lambda: self.settings.drain,
+            reactor=reactor,
+        )
         self._doors: dict[Spot, Door] = {}
         self._sites: dict[Spot, Site] = {}
         self._bound = False
@@ -153,7 +162,8 @@ class ServerService(Service):
         opened = self._open(plan)
         doors = self._doors | opened
         try:
-            # files of certificates are read here, before anything is touched
+            # files of certificates and rules are read here, before anything is touched
+            routes = {spot: self._make_routes(plan.wanted[spot].settings) for spot in (*plan.sites.start, *plan.sites.change)}
             places = {spot: place_of(plan.wanted[spot], doors, self._reactor) for spot in plan.moved}
         except StartError:
             for door in opened.values():
@@ -163,14 +173,17 @@ class ServerService(Service):
         for spot in plan.sites.stop:
             self._sites.pop(spot).stop(patience)
         for spot in plan.sites.start:
-            self._sites[spot] = Site(plan.wanted[spot], self._shared)
+            self._sites[spot] = Site(plan.wanted[spot], routes[spot], self._shared)
         for spot in plan.sites.change:
-            self._sites[spot].change(plan.wanted[spot], patience)
+            self._sites[spot].change(plan.wanted[spot], routes[spot], patience)
         self._sites = {spot: self._sites[spot] for spot in plan.wanted}
         for spot, site in self._sites.items():
             site.answer(doors, places.get(spot))
         for spot in plan.ports.stop:
             self._doors.pop(spot).close()
+
+    def _make_routes(self, settings: ListenerSettings) -> Routes:
+        return Routes(settings.rules, settings.routes_file, reactor=self._reactor)
 
     def _open(self, plan: ServerPlan) -> dict[Spot, Door]:
         """Bind the new ports, all or none."""
@@ -190,6 +203,8 @@ class ServerService(Service):
         """Drain, then close; fires when nothing is left and the ports are free."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
+        for site in self._sites.values():
+            site.routes.stop()
         doors, self._doors = self._doors, {}
         closing = [door.close() for door in doors.values()]
         for entrypoint in self._entrypoints:
@@ -227,9 +242,7 @@ class ServerService(Service):
 
     def loads(self) -> Iterator[TunnelLoad]:
         """What each tunnel carries now: those that a rule names, and those that have connectors."""
-        connectors: dict[UUID, list[UpstreamPool]] = {
-            rule.tunnel: [] for listener in self.settings.listeners for rule in listener.rules
-        }
+        connectors: dict[UUID, list[UpstreamPool]] = {tunnel: [] for site in self._sites.values() for tunnel in site.routes.tunnels}
         for connector in self.registry:
             connectors.setdefault(connector.tunnel, []).append(connector.link)
         for tunnel, pools in connectors.items():
@@ -240,7 +253,7 @@ class ServerService(Service):
         return server_status(
             listeners=self._listeners,
             entrypoints=self._entrypoints,
-            rules=[rule for listener in self.settings.listeners for rule in listener.rules],
+            rules=[rule for site in self._sites.values() for rule in site.routes.table.rules],
             loads=self.loads(),
         )
 

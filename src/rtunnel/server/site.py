@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from rtunnel.server.leaving import LeavingConnector, LeavingParts
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.place import listening_place
 from rtunnel.server.plan import Placed
+from rtunnel.server.routes import Routes
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import WEBSOCKETS, ListenerSettings
 from rtunnel.transport.door import Door
@@ -44,6 +45,8 @@ class Shared:
     stats: ServerStats
     leaving: LeavingParts
     access: AccessLog | None
+    patience: Callable[[], float]
+    """Seconds for what has to go."""
     reactor: Any
 
 
@@ -53,12 +56,14 @@ class Site:
     It answers nobody before :meth:`answer` is called.
 
     :param placed: the settings and the spots.
+    :param routes: the rules that they ask for.
     """
 
-    def __init__(self, placed: Placed, shared: Shared) -> None:
+    def __init__(self, placed: Placed, routes: Routes, shared: Shared) -> None:
         self.placed = placed
+        self.routes = routes
+        """The rules in force."""
         self._shared = shared
-        self._tunnels: frozenset[UUID] = frozenset()
         self._entrypoints: dict[Spot, HttpEntrypoint] = {}
         self._log = Logger()
         self.listener = TunnelListener(
@@ -68,7 +73,7 @@ class Site:
             stats=shared.stats,
             reactor=shared.reactor,
         )
-        self._take(placed)
+        self._take(placed, routes)
 
     @property
     def entrypoints(self) -> Iterator[HttpEntrypoint]:
@@ -77,11 +82,11 @@ class Site:
 
     def knows(self, tunnel: UUID) -> bool:
         """Whether a tunnel may be joined here: whether a rule names it."""
-        return tunnel in self._tunnels
+        return tunnel in self.routes.tunnels
 
     # -- what is wanted changes
 
-    def change(self, placed: Placed, patience: float) -> None:
+    def change(self, placed: Placed, routes: Routes, patience: float) -> None:
         """Do from now on what other settings say; what is under way goes on.
 
         New rules and limits hold from the next request on, also on connections that exist; what a connection or link got at its
@@ -90,14 +95,23 @@ class Site:
 
         :param patience: seconds for what has to go.
         """
-        self._take(placed, patience)
+        self._take(placed, routes, patience)
+        self._part_with_strangers(patience)
+
+    def _rules_changed(self) -> None:
+        """The file of rules holds others; the same as other settings."""
+        for entrypoint in self._entrypoints.values():
+            entrypoint.table = self.routes.table
+        self._part_with_strangers(self._shared.patience())
+
+    def _part_with_strangers(self, patience: float) -> None:
         for connector in list(self.listener.connectors):
             if not self.knows(connector.tunnel):
                 self._part_with(connector, "no ingress rule names its tunnel any more", patience)
 
     def stop(self, patience: float) -> None:
         """Admit nobody any more, and let all that is here leave within a time."""
-        self._tunnels = frozenset()
+        self.routes.stop()
         for spot in list(self._entrypoints):
             self._retire(spot, patience)
         for admission in list(self.listener.admissions):
@@ -105,9 +119,8 @@ class Site:
         for connector in list(self.listener.connectors):
             self._part_with(connector, "the listener is stopped", patience)
 
-    def _take(self, placed: Placed, patience: float = 0) -> None:
-        settings = placed.settings
-        table = IngressTable(settings.rules)
+    def _take(self, placed: Placed, routes: Routes, patience: float = 0) -> None:
+        settings, table = placed.settings, routes.table
         difference = compare(self._entrypoints, dict.fromkeys(placed.entrypoints))
         for spot in difference.stop:
             self._retire(spot, patience)
@@ -117,7 +130,9 @@ class Site:
             self._entrypoints[spot] = self._entrypoint(settings, table)
         self.placed = placed
         self.listener.settings = settings
-        self._tunnels = frozenset(rule.tunnel for rule in settings.rules)
+        self.routes.stop()
+        self.routes = routes
+        routes.start(self._rules_changed)
 
     def _entrypoint(self, settings: ListenerSettings, table: IngressTable) -> HttpEntrypoint:
         entrypoint = HttpEntrypoint(

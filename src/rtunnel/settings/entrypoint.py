@@ -20,12 +20,14 @@ class EntrypointSettings:
 
     :ivar entrypoints: where visitors arrive.
     :ivar rules: which host belongs to which tunnel.
+    :ivar routes_file: a file with more rules, which is watched, ``None`` for none.
     :ivar proxy_protocol: whose connections begin with a PROXY header; those of anybody else have none.
     :ivar http: see :class:`HttpSettings`.
     """
 
     entrypoints: tuple[Address, ...] = ()
     rules: tuple[IngressRule, ...] = ()
+    routes_file: str | None = None
     proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = ()
     http: HttpSettings = attrs.field(factory=HttpSettings)
 

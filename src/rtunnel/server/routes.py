@@ -1,0 +1,141 @@
+"""The ingress rules in force: those of the settings, and those of a file that is watched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from rtunnel.ops.start import StartError
+from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.routing.rules_file import RulesError, read_rules
+from rtunnel.settings.checks import plain
+
+__all__ = ["MAX_FILE", "Routes"]
+
+LOOK = 1.0
+"""Seconds between two looks at the file. What changed is read when two looks saw the same, so that nobody reads half of a file."""
+MAX_FILE = 16 * 2**20
+"""Bytes of the largest file that is read."""
+SHOWN = 10
+"""Faults of one file that are named; the rest is counted."""
+
+Mark = tuple[int, int, int, int] | None
+"""What tells one state of a file from another, None for none: its device, number, size and time of change."""
+
+
+class _Unreadable(Exception):
+    """A file holds no rules; one line for each thing that is wrong."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.lines = tuple(lines)
+        super().__init__("; ".join(self.lines))
+
+
+class Routes:
+    """The rules of some entrypoints; owned by the service, which starts and stops the watch.
+
+    A change of the file makes another table, as a whole. A file that cannot be read, or holds anything that is no rule, changes
+    nothing.
+
+    :param rules: what the settings say; in force whatever the file says.
+    :param file: the path of the file, None for none.
+    :ivar table: what is in force.
+    :ivar tunnels: where the rules in force lead to.
+    :raises StartError: when the file cannot be had at the start.
+    """
+
+    def __init__(self, rules: tuple[IngressRule, ...], file: str | None, *, reactor: Any) -> None:
+        self.table = IngressTable(rules)
+        self._fixed = rules
+        self._file = file
+        self.tunnels = frozenset(rule.tunnel for rule in rules)
+        self._changed: Callable[[], None] = lambda: None
+        self._log = Logger()
+        self._loop = LoopingCall(self._look)
+        self._loop.clock = reactor
+        # read already, and seen at the last look
+        self._known = self._seen = self._mark()
+        if file is not None:
+            try:
+                self._take(self._read(file))
+            except _Unreadable as error:
+                more = f" (and {len(error.lines) - 1} more)" if len(error.lines) > 1 else ""
+                raise StartError(error.lines[0] + more) from None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        """Begin to watch the file.
+
+        :param changed: called after each change of the rules.
+        """
+        self._changed = changed
+        if self._file is not None and not self._loop.running:
+            self._loop.start(LOOK, now=False)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._loop.running:
+            self._loop.stop()
+
+    # -- the file
+
+    def _look(self) -> None:
+        if self._file is None:
+            return
+        mark, before = self._mark(), self._seen
+        self._seen = mark
+        if mark == self._known or mark != before:
+            return
+        self._known = mark
+        try:
+            self._take(self._read(self._file))
+        except _Unreadable as error:
+            for line in error.lines:
+                self._log.error("{line}", line=line)
+            self._log.error("the rules stay as they were, because {file} cannot be used", file=self._file)
+
+    def _mark(self) -> Mark:
+        if self._file is None:
+            return None
+        try:
+            status = os.stat(self._file)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+    def _read(self, file: str) -> tuple[IngressRule, ...]:
+        try:
+            with open(file, "rb") as stream:
+                data = stream.read(MAX_FILE + 1)
+        except OSError as error:
+            raise _Unreadable([f"{plain(file, None)}: cannot be read: {error.strerror or error}"]) from None
+        if len(data) > MAX_FILE:
+            raise _Unreadable([f"{plain(file, None)}: is larger than {MAX_FILE >> 20} MiB; that is no file of rules"])
+        try:
+            return read_rules(data.decode("utf-8-sig"), self._fixed)
+        except UnicodeDecodeError as error:
+            line = data.count(b"\n", 0, error.start) + 1
+            raise _Unreadable([f"{plain(file, None)}:{line}: is not UTF-8 text; write host names in their xn-- form"]) from None
+        except RulesError as error:
+            lines = [f'{plain(file, None)}:{fault.line}: "{plain(fault.text)}": {fault.mend}' for fault in error.faults[:SHOWN]]
+            more = len(error.faults) - SHOWN
+            raise _Unreadable([*lines, f"{plain(file, None)}: and {more} more"] if more > 0 else lines) from None
+
+    def _take(self, rules: tuple[IngressRule, ...]) -> None:
+        """The file says these."""
+        before = {rule.pattern: rule for rule in self.table.rules}
+        self.table = IngressTable((*self._fixed, *rules))
+        self.tunnels = frozenset(rule.tunnel for rule in self.table.rules)
+        now = {rule.pattern: rule for rule in self.table.rules}
+        self._log.info(
+            "rules of {file}: {added} added, {removed} removed, {changed} changed, {total} in force",
+            file=self._file,
+            added=len(now.keys() - before.keys()),
+            removed=len(before.keys() - now.keys()),
+            changed=sum(before[pattern] != now[pattern] for pattern in before.keys() & now.keys()),
+            total=len(now),
+        )
+        self._changed()
