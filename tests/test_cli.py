@@ -102,6 +102,43 @@ class SameTests(SynchronousTestCase):
             (connector,) = client("-F", SECURE_URL + more, "--target", ":80").connectors
             self.assertEqual(connector.tls.verify, verified)
 
+    def test_proxies(self) -> None:
+        chain = ("-F", "http://proxy:3128", "-F", "socks5://ada:swordfish@[::1]:1081", "-F", SECURE_URL)
+        (url,) = client(*chain, "--target", ":80").connectors
+        secure = ("--server", "wss://192.168.1.1:443", *PLAIN_CLIENT[2:])
+        (plain,) = client(*secure, "--proxy", "http://proxy:3128", "--proxy", "socks5://ada:swordfish@[::1]:1081").connectors
+        self.assertEqual(url, plain)
+        self.assertEqual([str(proxy) for proxy in url.proxies], ["http proxy proxy:3128", "socks5 proxy [::1]:1081"])
+        (around,) = client(*secure, PROXY="http://proxy:3128 socks5://ada:swordfish@[::1]:1081").connectors
+        self.assertEqual(url, around)
+
+    def test_usual_proxies(self) -> None:
+        """HTTPS_PROXY and the like count where nobody names a proxy."""
+        secure = typed(CLIENT, "--server", "wss://192.168.1.1:443", *PLAIN_CLIENT[2:])
+        usual = {"HTTPS_PROXY": "http://usual:3128"}
+        for more, hosts in (((), ["usual"]), (("--proxy", "other:1"), ["other"]), (("--proxy", "direct"), [])):
+            (connector,) = ask_client([*secure, *typed(CLIENT, *more)], usual).settings.connectors
+            self.assertEqual([proxy.address.host for proxy in connector.proxies], hosts)
+        (connector,) = ask_client(secure, usual | {"NO_PROXY": "192.168.0.0/16"}).settings.connectors
+        self.assertEqual(connector.proxies, ())
+
+    def test_proxy_of_tls(self) -> None:
+        (connector,) = client("-F", "https://proxy:1?secure=false", "-F", SECURE_URL, "--target", ":80").connectors
+        self.assertEqual((connector.proxies[0].tls.verify, connector.tls.verify), (False, True))
+
+    def test_passwords_of_proxies(self) -> None:
+        """They are warned of where everybody can read them."""
+        secret = "http://ada:swordfish@proxy:3128"
+        for words, environ, warnings in [
+            (("-F", secret, "-F", SECURE_URL, "--target", ":80"), {}, 1),
+            (("--proxy", secret, *PLAIN_CLIENT), {}, 1),
+            (PLAIN_CLIENT, {"RTUNNEL_PROXY": secret}, 0),
+            (("--target", ":80"), {"RTUNNEL_F": f"{secret} {SECURE_URL}"}, 0),
+        ]:
+            found = ask_client(typed(CLIENT, *words), environ).warnings
+            self.assertEqual(len(found), warnings, found)
+            self.assertNotIn("swordfish", "".join(found))
+
 
 class ServerTests(SynchronousTestCase):
     def test_several_listeners(self) -> None:
@@ -244,7 +281,11 @@ class RefusalTests(SynchronousTestCase):
             ((*PLAIN_CLIENT, "--weight", "256"), {}, '--weight "256": must be a whole number from 1 to 255'),
             ((*PLAIN_CLIENT, "--weight", "x"), {}, '--weight "x": must be a whole number from 1 to 255'),
             (("-F", SERVER_URL.replace("weight=1", "weight=511"), "--target", ":1"), {}, 'tunnel.weight "511": must be'),
-            (("-F", SERVER_URL, "-F", SERVER_URL), {}, "-F: is given twice; chains of several servers do not exist here"),
+            (("-F", SERVER_URL, "-F", SERVER_URL), {}, '-F scheme "tunnel+ws": is a server, and only the last -F is one'),
+            (("-F", "http://proxy:3128", "--target", ":1"), {}, '-F scheme "http": is a proxy; the server comes behind it'),
+            (("-F", "ftp://proxy:3128", "-F", SERVER_URL), {}, '-F "ftp://proxy:3128": is no proxy that can be used'),
+            (("-F", "http://a:1", "-F", SERVER_URL, "--proxy", "b:1"), {}, "--proxy: says the same as -F; give one of them"),
+            ((*PLAIN_CLIENT, "--proxy", "ftp://ada:swordfish@proxy:1"), {}, "--proxy: is no proxy that can be used"),
             ((*PLAIN_CLIENT, "-F", SERVER_URL), {}, "--server: says the same as -F; give one of them"),
             ((*PLAIN_CLIENT, "-L", "rtcp://:0/:80"), {}, "--target: says the same as -L; give one of them"),
             ((*PLAIN_CLIENT, "--no-verify", "true"), {}, '--no-verify "true": is about TLS, but ws:// has none; write wss://'),

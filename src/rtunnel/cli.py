@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import attrs
@@ -18,6 +19,7 @@ from rtunnel.config.reading import FileReading, read_file
 from rtunnel.config.shape import CLIENT_SHAPE, CONFIG, SERVER_SHAPE, Shape
 from rtunnel.options import environment
 from rtunnel.options.layers import Given, Layer, construct, overlay, put, require
+from rtunnel.options.proxies import from_environment
 from rtunnel.options.table import CLIENT, SERVER, Option
 from rtunnel.settings import (
     AccessLogSettings,
@@ -28,6 +30,7 @@ from rtunnel.settings import (
     HttpSettings,
     ListenerSettings,
     MuxSettings,
+    ProxySettings,
     ServerSettings,
     ServerTls,
     SettingsError,
@@ -146,7 +149,7 @@ def ask_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[Clie
     :raises SettingsError: something cannot be had.
     """
     composed = compose_client(typed, environ)
-    connectors = composed.each(_connectors)
+    connectors = composed.each(partial(_connectors, environ))
     settings = composed.construct(ClientSettings, connectors=connectors)
     return Asked(settings, composed.warnings)
 
@@ -158,18 +161,27 @@ def compose_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Compos
     line, around = _one_form(line, around, "server", "F")
     line, around = _one_form(line, around, "target", "L")
     servers = _urls(line, around, "F", file, "server")
+    # all but the last are proxies on the way
+    server = [urls.read_server(*url) for url in servers[-1:]]
     if len(servers) > 1:
-        raise SettingsError(servers[1][0], None, "is given twice; chains of several servers do not exist here")
-    server = [urls.read_server(*url) for url in servers]
+        if "proxies" in line.layer:
+            raise SettingsError(line.layer["proxies"].key, None, f"says the same as {servers[0][0]}; give one of them")
+        server.append(urls.read_proxies(servers[:-1]))
     targets = [urls.read_target(*url) for url in _urls(line, around, "L", file, "target")]
-    return _composed(file, around, line, targets, environ, CLIENT_SHAPE, server)
+    composed = _composed(file, around, line, targets, environ, CLIENT_SHAPE, server)
+    proxies = line.layer.get("proxies")
+    if proxies is not None and proxies.key == "--proxy" and any(proxy and proxy.credentials for proxy in proxies.value):
+        warning = "--proxy holds a password that everybody can read in the process list; use --proxy-file or RTUNNEL_PROXY"
+        composed = attrs.evolve(composed, warnings=(*composed.warnings, warning))
+    return composed
 
 
-def _connectors(layer: Layer) -> Iterable[ConnectorSettings]:
+def _connectors(environ: Mapping[str, str], layer: Layer) -> Iterable[ConnectorSettings]:
     """One connector for each target."""
     require(layer, "server", "--server", "say where the server is, e.g. --server ws://proxy:8421/proxy (or -F)")
     require(layer, "tunnel", "--tunnel", "say which tunnel to join, e.g. --tunnel UUID (tunnel.id=UUID in -F)")
     require(layer, "target", "--target", "say where requests go, e.g. --target :80 (or -L rtcp://:0/:80)")
+    around = () if "proxies" in layer else _usual_proxies(environ, layer)
     targets = layer["target"]
     for target in targets.value:
         one = overlay(layer, {"target": Given(targets.key, None, target)})
@@ -179,7 +191,14 @@ def _connectors(layer: Layer) -> Iterable[ConnectorSettings]:
             mux=construct(MuxSettings, layer, "mux"),
             forward=construct(ForwardSettings, layer, "forward"),
             tls=construct(ClientTls, layer, "tls"),
+            proxies=around,
         )
+
+
+def _usual_proxies(environ: Mapping[str, str], layer: Layer) -> tuple[ProxySettings, ...]:
+    """The proxies that HTTPS_PROXY and the like name for the server."""
+    transport = layer["transport"].value if "transport" in layer else attrs.fields(ConnectorSettings).transport.default
+    return from_environment(environ, str(transport), layer["server"].value)
 
 
 # -- laying together

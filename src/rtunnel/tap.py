@@ -61,7 +61,9 @@ class _Options(usage.Options):
 
     def unknown(self, name: str) -> str:
         """What to say of an option that does not exist."""
-        return _did_you_mean("option", f"--{name}", [f"--{known.removesuffix('=')}" for known in self.longOpt])
+        # nothing is near to a single letter
+        known = self.longOpt if len(name) > 1 else ()
+        return _did_you_mean("option", f"--{name}", [f"--{option.removesuffix('=')}" for option in known])
 
     def parseArgs(self, *rest: str) -> None:
         if rest:

@@ -14,12 +14,13 @@ from urllib.parse import unquote_plus
 import attrs
 
 from rtunnel.options import foreign, kinds
-from rtunnel.options.layers import Given, Layer, parts, put
-from rtunnel.options.table import CLIENT, FORWARD, SERVER, Key, Option, find
+from rtunnel.options.layers import Given, Layer, construct, parts, put
+from rtunnel.options.proxies import proxy_of
+from rtunnel.options.table import CLIENT, CLIENT_TLS, FORWARD, SERVER, Key, Option, find
 from rtunnel.options.targets import unix_targets
-from rtunnel.settings import TRANSPORTS, Address, Credentials, SettingsError
+from rtunnel.settings import PROXY_PORTS, TRANSPORTS, Address, ClientTls, Credentials, ProxySettings, SettingsError
 
-__all__ = ["Reading", "Url", "read_listener", "read_server", "read_target", "split"]
+__all__ = ["Reading", "Url", "read_listener", "read_proxies", "read_server", "read_target", "split"]
 
 _TUNNEL_SCHEMES = {"tunnel": "tcp", **{f"tunnel+{transport}": transport for transport in TRANSPORTS}}
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
@@ -138,6 +139,38 @@ def read_server(origin: str, text: str) -> Reading:
     return Reading(layer, warnings)
 
 
+def read_proxies(urls: Iterable[tuple[str, str]]) -> Reading:
+    """``-F`` of a client before its last one: the proxies on the way to the server, the nearest first.
+
+    :param urls: each with the option or variable that held it.
+    :raises SettingsError: something in one of them cannot be had.
+    """
+    proxies: list[ProxySettings] = []
+    warnings: tuple[str, ...] = ()
+    origin = ""
+    for origin, text in urls:
+        proxy, more = _read_proxy(split(origin, text))
+        proxies.append(proxy)
+        warnings += more
+        if proxy.credentials is not None and origin.startswith("-"):
+            warnings += (f"{origin} holds a password that everybody can read in the process list; use RTUNNEL_F",)
+    return Reading({"proxies": Given(origin, None, tuple(proxies))}, warnings)
+
+
+def _read_proxy(url: Url) -> tuple[ProxySettings, tuple[str, ...]]:
+    if url.scheme in _TUNNEL_SCHEMES:
+        mend = "is a server, and only the last -F is one; those before it are proxies: http://, https:// or socks5://"
+        raise SettingsError(f"{url.origin} scheme", url.scheme, mend)
+    try:
+        proxy = proxy_of(url.scheme, url.user, url.place)
+    except ValueError as error:
+        raise SettingsError(url.origin, None if url.user else f"{url.scheme}://{url.place}", str(error)) from None
+    layer: Layer = {}
+    rows = CLIENT_TLS if proxy.scheme == "https" else ()
+    warnings = _read_query(url, layer, rows, foreign.OF_CLIENT, ("connector.", "dialer.", "node.", "hop."), closed=False)
+    return attrs.evolve(proxy, tls=construct(ClientTls, layer, "tls")), warnings
+
+
 def read_target(origin: str, text: str) -> Reading:
     """``-L`` of a client: ``rtcp://BIND/TARGET,TARGET``, or ``runix://BIND/PATH`` for unix sockets.
 
@@ -168,6 +201,8 @@ def _transport(url: Url, other: str) -> str:
         return transport
     if url.scheme == "rtcp" and other == "client":
         mend = 'belongs to "rtunnel client"; a server takes tunnel+ws://, tunnel+wss://, tunnel+tcp:// or tunnel+tls://'
+    elif other == "server" and url.scheme in PROXY_PORTS:
+        mend = "is a proxy; the server comes behind it, in a -F of its own: -F tunnel+wss://HOST:PORT"
     else:
         mend = "is not supported; tunnel+ws://, tunnel+wss://, tunnel+tcp:// and tunnel+tls:// are"
     raise SettingsError(f"{url.origin} scheme", url.scheme, mend)
@@ -176,7 +211,8 @@ def _transport(url: Url, other: str) -> str:
 def _credentials(origin: str, user: str) -> Credentials:
     name, _, password = user.partition(":")
     try:
-        return Credentials(_decoded(origin, None, name), _decoded(origin, None, password))
+        # a "+" stands for itself in this part of a URL
+        return Credentials(*(_decoded(origin, None, part.replace("+", "%2B")) for part in (name, password)))
     except SettingsError as error:
         key = f"{origin} {error.key}" if error.key in ("user", "password") else error.key
         raise error.about(key, None) from None

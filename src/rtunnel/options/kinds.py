@@ -39,6 +39,7 @@ __all__ = [
     "PROXY_PROTOCOL",
     "ROUTE",
     "SERVER",
+    "SERVER_ADDRESS",
     "SIZE",
     "SMUX",
     "SWITCH",
@@ -255,6 +256,7 @@ def _place(parse: Callable[[str], Address]) -> Callable[[str], Place]:
 
 
 ADDRESS = Kind("[HOST]:PORT", _address)
+SERVER_ADDRESS = Kind("HOST:PORT", _connectable)
 TARGET = Kind("[HOST]:PORT", _connectable)
 BIND = Kind("HOST[:PORT]", _bind, lambda address: "" if address == Address("", 0) else str(address))
 PLACE = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _place(_address))

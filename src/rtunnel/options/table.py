@@ -12,6 +12,7 @@ import attrs
 
 from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
+from rtunnel.options.proxies import PROXY, PROXY_FILE
 from rtunnel.options.targets import ROUND, TARGETS
 from rtunnel.settings import (
     AccessLogSettings,
@@ -26,7 +27,7 @@ from rtunnel.settings import (
     ServerTls,
 )
 
-__all__ = ["CLIENT", "FORWARD", "SERVER", "Key", "Option", "default", "find", "name_of"]
+__all__ = ["CLIENT", "CLIENT_TLS", "FORWARD", "SERVER", "Key", "Option", "default", "find", "name_of"]
 
 
 @attrs.frozen
@@ -171,7 +172,7 @@ _SERVER_TLS = (
     ),
 )
 
-_CLIENT_TLS = (
+CLIENT_TLS = (
     Option(
         "tls-server-name",
         kinds.HOST,
@@ -398,7 +399,22 @@ CLIENT = (
         "the Host header of the upgrade, where an Ingress asks for another name than the server's",
         (_key("host", "ws.host"),),
     ),
-    *_CLIENT_TLS,
+    *CLIENT_TLS,
+    Option(
+        "proxy",
+        PROXY,
+        "proxies",
+        "reach the server through this proxy: http://, https:// or socks5://, perhaps with USER:PASSWORD@; several make a chain, "
+        "the nearest first; direct for none, whatever HTTPS_PROXY and the like say",
+        many=True,
+    ),
+    Option(
+        "proxy-file",
+        PROXY_FILE,
+        "proxies",
+        "a file with the URL of a proxy, which may hold a password",
+        many=True,
+    ),
     Option("tunnel", kinds.UUID, "tunnel", "which tunnel to join", (_key("tunnel.id", "tunnelID"),)),
     Option(
         "weight",
@@ -465,7 +481,8 @@ CLIENT = (
         "F",
         kinds.URL,
         "",
-        "the server as a URL of gost, instead of --server",
+        "the server as a URL of gost, instead of --server; proxies on the way to it before it, each in a -F of its own",
+        many=True,
     ),
 )
 

@@ -12,16 +12,19 @@ from __future__ import annotations
 from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address
 from rtunnel.settings.checks import SettingsError, SettingsErrors
-from rtunnel.settings.client import ClientSettings, ConnectorSettings, Credentials
+from rtunnel.settings.client import ClientSettings, ConnectorSettings
+from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.http import HttpSettings
 from rtunnel.settings.mux import MuxSettings
+from rtunnel.settings.proxy import PROXY_PORTS, ProxySettings
 from rtunnel.settings.server import ListenerSettings, ServerSettings
 from rtunnel.settings.targets import ForwardSettings, Target, TargetList, UnixSocket
 from rtunnel.settings.tls import ClientTls, ServerTls
 from rtunnel.settings.transports import SECURE, TRANSPORTS, WEBSOCKETS
 
 __all__ = [
+    "PROXY_PORTS",
     "SECURE",
     "TRANSPORTS",
     "WEBSOCKETS",
@@ -36,6 +39,7 @@ __all__ = [
     "HttpSettings",
     "ListenerSettings",
     "MuxSettings",
+    "ProxySettings",
     "ServerSettings",
     "ServerTls",
     "SettingsError",

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from uuid import UUID
 
 import attrs
 
 from rtunnel.settings.address import CONNECTABLE, Address
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, header_value, seconds, whole
+from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.mux import MuxSettings
+from rtunnel.settings.proxy import ProxySettings
 from rtunnel.settings.targets import ForwardSettings, TargetList, connectable, target_list
 from rtunnel.settings.tls import ClientTls
 from rtunnel.settings.transports import TRANSPORT, no_tls_in_vain
 
-__all__ = ["ClientSettings", "ConnectorSettings", "Credentials"]
+__all__ = ["ClientSettings", "ConnectorSettings"]
 
 
-@attrs.frozen
-class Credentials:
-    """Who a client is. The password shows in no ``repr``, error or log line."""
-
-    user: str = attrs.field()
-    password: str = attrs.field(repr=False)
-
-    @user.validator
-    @password.validator
-    def _fits(self, attribute: attrs.Attribute[str], value: str) -> None:
-        # a length byte goes before each of them on the wire
-        if not value.isprintable() or not 0 < len(value.encode()) <= 255:
-            raise SettingsError(attribute.name, None, "must have 1 to 255 bytes of printable text")
+def _without_direct(proxies: Iterable[ProxySettings | None]) -> tuple[ProxySettings, ...]:
+    """``None`` among them is the user's word for none at all."""
+    return tuple(proxy for proxy in proxies if proxy is not None)
 
 
 @attrs.frozen(kw_only=True)
@@ -38,6 +31,7 @@ class ConnectorSettings:
     :ivar server: where the server listens for clients.
     :ivar transport: ``ws``, ``tcp``, or the same with TLS: ``wss``, ``tls``.
     :ivar tls: see :class:`ClientTls`.
+    :ivar proxies: what stands in between, the nearest first.
     :ivar tunnel: which tunnel to join.
     :ivar target: where streams are passed to.
     :ivar forward: how; see :class:`ForwardSettings`.
@@ -56,6 +50,7 @@ class ConnectorSettings:
     server: Address = attrs.field(validator=CONNECTABLE)
     transport: str = attrs.field(default="ws", validator=TRANSPORT)
     tls: ClientTls = attrs.field(factory=ClientTls)
+    proxies: tuple[ProxySettings, ...] = attrs.field(default=(), converter=_without_direct)
     tunnel: UUID = attrs.field(validator=check(lambda tunnel: tunnel.int != 0, "must not be the nil UUID"))
     target: TargetList = attrs.field(converter=target_list, validator=connectable)
     weight: int = attrs.field(default=1, validator=whole(1, 255))
