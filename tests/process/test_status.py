@@ -6,13 +6,16 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import TestCase
 
+from tests.support.authority import Authority
 from tests.support.processes import PATIENCE, Process, free_port, rtunnel, wait_until
 from tests.support.services import NamedService
 
@@ -70,11 +73,12 @@ class StatusTests(TestCase):
         if sys.platform == "linux":
             self.assertTrue(0 < found["round_trip_seconds"] < PATIENCE)
 
-    def both(self, transport: str) -> None:
+    def both(self, transport: str, of_server: Sequence[str] = (), of_client: Sequence[str] = ()) -> None:
         """A client that waits for its server, then both joined, then a request, then the end of the server."""
         client = self.start(
-            *("client", "--server", f"{transport}://127.0.0.1:{self.listen}", "--tunnel", self.tunnel, "--weight", "7"),
+            *("client", "--server", f"{transport}://localhost:{self.listen}", "--tunnel", self.tunnel, "--weight", "7"),
             *("--target", f"127.0.0.1:{self.service.port}", "--admin", f"127.0.0.1:{self.client_admin}"),
+            *of_client,
         )
         client.wait_for("next attempt in")
         alone = self.document(self.client_admin, exit_status=2)
@@ -85,30 +89,31 @@ class StatusTests(TestCase):
         server = self.start(
             *("server", "--listen", f"{transport}://127.0.0.1:{self.listen}", "--entrypoint", f"127.0.0.1:{self.entrypoint}"),
             *("--route", f"pod.local={self.tunnel}", "--admin", f"127.0.0.1:{self.server_admin}"),
+            *of_server,
         )
         client.wait_for("joined")
         self.visit()
         far, near = self.document(self.server_admin), self.document(self.client_admin)
-        (of_server,), (of_client,) = far["connectors"], near["connectors"]
-        self.assertEqual(of_server["id"], of_client["id"])
-        self.assertEqual([of_server[key] for key in ("tunnel", "state", "weight")], [self.tunnel[:8], "joined", 7])
-        self.assertEqual(of_client["target"], f"127.0.0.1:{self.service.port}")
-        self.assertEqual((of_server["requests"], of_client["requests"]), (1, None))
-        self.assertGreater(of_server["received_bytes"], 100000)
-        self.assertGreater(of_client["sent_bytes"], 100000)
+        (seen_far,), (seen_near,) = far["connectors"], near["connectors"]
+        self.assertEqual(seen_far["id"], seen_near["id"])
+        self.assertEqual([seen_far[key] for key in ("tunnel", "state", "weight")], [self.tunnel[:8], "joined", 7])
+        self.assertEqual(seen_near["target"], f"127.0.0.1:{self.service.port}")
+        self.assertEqual((seen_far["requests"], seen_near["requests"]), (1, None))
+        self.assertGreater(seen_far["received_bytes"], 100000)
+        self.assertGreater(seen_near["sent_bytes"], 100000)
         by = "ping" if transport == "ws" else "tcp" if sys.platform == "linux" else None
-        for connector in (of_server, of_client):
+        for connector in (seen_far, seen_near):
             self.assertEqual(connector["round_trip"]["by"] if connector["round_trip"] else None, by)
         self.assertEqual([entrypoint["address"] for entrypoint in far["entrypoints"]], [f"127.0.0.1:{self.entrypoint}"])
         self.assertEqual(far["rules"], [{"host": "pod.local", "tunnel": self.tunnel[:8], "private": False}])
         for part in (json.dumps(far), json.dumps(near)):
             self.assertNotIn(self.tunnel, part)
 
-        self.metrics(of_server["id"])
+        self.metrics(seen_far["id"])
         for port in (self.server_admin, self.client_admin):
             table = status(port)
             self.assertEqual((table.returncode, table.stderr), (0, ""))
-            self.assertIn(of_server["id"], table.stdout)
+            self.assertIn(seen_far["id"], table.stdout)
 
         server.send(signal.SIGTERM)
         self.assertEqual(server.wait(), 0)
@@ -120,3 +125,9 @@ class StatusTests(TestCase):
 
     def test_tcp(self) -> None:
         self.both("tcp")
+
+    def test_tls(self) -> None:
+        """The kernel is asked of the connection under TLS."""
+        authority = Authority(Path(self.mktemp()).resolve())
+        cert, key = authority.issue("localhost", file="server")
+        self.both("tls", ["--cert-file", cert, "--key-file", key], ["--ca-file", authority.ca_file])
