@@ -19,7 +19,7 @@ BELOW: dict[str, set[str]] = {
     "settings": {"routing"},
     "options": {"routing", "settings", "urls"},
     "urls": {"routing", "settings", "options"},
-    "config": {"settings", "options"},
+    "config": {"settings", "options", "urls"},
     "ops": {"settings"},
     "transport": {"wire", "routing"},
     "tunnel": {"wire", "routing"},

@@ -21,7 +21,7 @@ class MainTests(SynchronousTestCase):
     def test_help(self) -> None:
         for flag in ("--help", "-h"):
             self.assertEqual(main([flag]), 0)
-        for word in ("server", "client", "demo", "--reactor", "Example"):
+        for word in ("server", "client", "check", "convert", "schema", "demo", "--reactor", "Example"):
             self.assertIn(word, self.out.getvalue())
 
     def test_version(self) -> None:

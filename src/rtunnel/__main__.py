@@ -22,6 +22,7 @@ _TWISTD = ("--nodaemon", "--pidfile=", "--logger=rtunnel.ops.logs.human", "rtunn
 
 _AT_ONCE = {
     "check": "rtunnel.check",
+    "convert": "rtunnel.convert",
     "demo": "rtunnel.demo",
     "schema": "rtunnel.schema",
     "status": "rtunnel.status",

@@ -37,7 +37,17 @@ from rtunnel.settings import (
     SettingsErrors,
 )
 
-__all__ = ["Asked", "Composed", "Typed", "ask_client", "ask_server", "compose_client", "compose_server"]
+__all__ = [
+    "Asked",
+    "Composed",
+    "Typed",
+    "ask_client",
+    "ask_server",
+    "compose_client",
+    "compose_server",
+    "settle_client",
+    "settle_server",
+]
 
 Typed = tuple[Option, str, str]
 """An option, the name under which it was given (``--path``, ``RTUNNEL_PATH``) and its text."""
@@ -103,7 +113,14 @@ def ask_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[Serv
     :param environ: the environment.
     :raises SettingsError: something cannot be had.
     """
-    composed = compose_server(typed, environ)
+    return settle_server(compose_server(typed, environ))
+
+
+def settle_server(composed: Composed) -> Asked[ServerSettings]:
+    """The settings of a server out of what was said.
+
+    :raises SettingsError: something cannot be had.
+    """
     listeners = composed.each(lambda layer: (_listener(layer),))
     access_log = construct(AccessLogSettings, composed.base, "access_log")
     settings = composed.construct(ServerSettings, listeners=listeners, access_log=access_log)
@@ -148,7 +165,15 @@ def ask_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[Clie
     :param environ: the environment.
     :raises SettingsError: something cannot be had.
     """
-    composed = compose_client(typed, environ)
+    return settle_client(compose_client(typed, environ), environ)
+
+
+def settle_client(composed: Composed, environ: Mapping[str, str]) -> Asked[ClientSettings]:
+    """The settings of a client out of what was said.
+
+    :param environ: where proxies may be named.
+    :raises SettingsError: something cannot be had.
+    """
     connectors = composed.each(partial(_connectors, environ))
     settings = composed.construct(ClientSettings, connectors=connectors)
     return Asked(settings, composed.warnings)
@@ -213,6 +238,7 @@ class Composed:
     :ivar base: for the whole process.
     :ivar items: for each listener or connector.
     :ivar warnings: what was said in vain, one line each.
+    :ivar places: where each of the items stands in a file, for errors about what is not there.
     """
 
     shape: Shape
@@ -220,6 +246,7 @@ class Composed:
     base: Layer
     items: tuple[Layer, ...]
     warnings: tuple[str, ...]
+    places: tuple[str, ...] = ()
 
     def each(self, build: Callable[[Layer], Iterable[_Model]]) -> tuple[_Model, ...]:
         """Build the settings of all items.
@@ -228,12 +255,11 @@ class Composed:
         """
         models: list[_Model] = []
         errors: list[SettingsError] = []
-        places = [item.where for item in self.file.items] if self.file is not None else []
         for number, layer in enumerate(self.items):
             try:
                 models += build(layer)
             except SettingsError as error:
-                errors.append(self._in_file(error, places[number] + "." if places else None))
+                errors.append(self._in_file(error, self.places[number] if self.places else None))
         if errors:
             raise errors[0] if len(errors) == 1 else SettingsErrors(errors)
         return tuple(models)
@@ -253,11 +279,12 @@ class Composed:
 
     def _in_file(self, error: SettingsError, place: str | None) -> SettingsError:
         """Say where in the file it is that something is missing, in the words of a file."""
-        if self.file is None or not error.key.startswith("-"):
+        place = place or (f"{self.file.path}: " if self.file is not None else None)
+        if place is None or not error.key.startswith("-"):
             return error
         paths = {leaf.option.flag: path for path, leaf in self.shape.top.leaves() if not leaf.plural}
         mend = _GOST_TOO.sub("", _FLAG.sub(r"\1: ", error.mend))
-        return SettingsError((place or f"{self.file.path}: ") + paths.get(error.key, error.key), error.value, mend)
+        return SettingsError(place + paths.get(error.key, error.key), error.value, mend)
 
 
 _FLAG = re.compile(r"--([a-z][a-z-]*) ")
@@ -288,7 +315,8 @@ def _composed(
     warnings = [warning for reading in (*server, *readings) for warning in reading.warnings]
     if file is not None:
         warnings += file.warnings
-    return Composed(shape, file, base, tuple(items), (*warnings, *environment.misspelt(environ)))
+    places = tuple(f"{item.where}." for item in file.items) if file is not None else ()
+    return Composed(shape, file, base, tuple(items), (*warnings, *environment.misspelt(environ)), places)
 
 
 def _file(line: _Source, around: _Source, shape: Shape) -> FileReading | None:

@@ -3,6 +3,8 @@
 - :mod:`rtunnel.config.document`: YAML text to a tree that knows its lines
 - :mod:`rtunnel.config.shape`: which key stands where; follows from the table of options
 - :mod:`rtunnel.config.reading`: the tree to layers of settings, with every error in it
+- :mod:`rtunnel.config.writing`: layers as the text of a file
+- :mod:`rtunnel.config.gost`: a file of gost as layers
 - :mod:`rtunnel.config.schema`: the same shape as a JSON Schema, for editors
 """
 

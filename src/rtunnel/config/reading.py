@@ -19,7 +19,7 @@ from rtunnel.options.layers import Layer, put
 from rtunnel.settings import SettingsError, SettingsErrors
 from rtunnel.settings.access_log import STDOUT
 
-__all__ = ["FileReading", "Item", "read_file", "which"]
+__all__ = ["FileReading", "Item", "read_file", "read_text", "which"]
 
 
 @attrs.frozen
@@ -54,7 +54,16 @@ def read_file(path: str, shape: Shape) -> FileReading:
 
     :raises SettingsError: it cannot be read, or something in it cannot be had.
     """
-    return _Reader(path, shape).read(_top(path))
+    return _Reader(path, shape).read(_top(path, document.read(path)))
+
+
+def read_text(name: str, text: str, shape: Shape) -> FileReading:
+    """Read the text of a file that is not there yet.
+
+    :param name: what errors call it.
+    :raises SettingsError: something in it cannot be had.
+    """
+    return _Reader(name, shape).read(_top(name, document.load(name, text)))
 
 
 def which(path: str) -> Shape:
@@ -62,7 +71,7 @@ def which(path: str) -> Shape:
 
     :raises SettingsError: it cannot be read, or the keys do not tell.
     """
-    names = {key.text for key, _ in _top(path).entries}
+    names = {key.text for key, _ in _top(path, document.read(path)).entries}
     counts = [len(names & {*shape.top.keys, shape.list_key}) for shape in SHAPES]
     best = max(counts)
     if counts.count(best) > 1:
@@ -73,8 +82,7 @@ def which(path: str) -> Shape:
     return SHAPES[counts.index(best)]
 
 
-def _top(path: str) -> Keys:
-    tree = document.read(path)
+def _top(path: str, tree: Node | None) -> Keys:
     if tree is None:
         raise SettingsError(path, None, "is empty; docs/configuration.md shows what can stand in it")
     if not isinstance(tree, Keys):

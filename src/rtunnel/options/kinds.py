@@ -311,6 +311,6 @@ def _auth_file(path: str) -> Credentials:
     return _auth(lines[0])
 
 
-AUTH = Kind("USER:PASSWORD", _auth, secret=True)
+AUTH = Kind("USER:PASSWORD", _auth, lambda credentials: f"{credentials.user}:{credentials.password}", secret=True)
 AUTH_BASE64 = Kind("BASE64", _auth_base64, secret=True)
 AUTH_FILE = Kind("FILE", _auth_file)

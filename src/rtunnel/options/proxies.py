@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_network
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
@@ -75,7 +75,15 @@ def _proxy_file(path: str) -> ProxySettings | None:
         raise ValueError(f"holds what {error}") from None
 
 
-PROXY = Kind("URL", _proxy, secret=True, lists=True)
+def _show(proxy: ProxySettings | None) -> str:
+    if proxy is None:
+        return "direct"
+    user = proxy.credentials
+    before = f"{quote(user.user, safe='')}:{quote(user.password, safe='')}@" if user is not None else ""
+    return f"{proxy.scheme}://{before}{proxy.address}"
+
+
+PROXY = Kind("URL", _proxy, _show, secret=True, lists=True)
 PROXY_FILE = Kind("FILE", _proxy_file)
 
 

@@ -23,6 +23,7 @@ Commands:
   client      join a tunnel of a server and pass its requests to a local service
   status      show what a running server or client does, from its --admin address
   check       say what is wrong with a configuration file, or what it does
+  convert     make a configuration file of options and URLs, or of a file of gost
   schema      the JSON Schema of a configuration file, for editors
   demo        see the whole scenario on this machine, nothing else needed
 

@@ -1,0 +1,289 @@
+"""A configuration file of gost v3, as far as it is about tunnels, as layers of settings.
+
+Each service of it becomes the URLs that say the same, so that keys, refusals and warnings are those of :mod:`rtunnel.urls`. The
+structure was read in go-gost/gost.run (``docs/reference/configuration/file.md``, ``docs/tutorials/reverse-proxy-tunnel.md``)
+and go-gost/x (``config/config.go``, ``handler/tunnel/metadata.go``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import quote
+
+import attrs
+
+from rtunnel import urls
+from rtunnel.config import document
+from rtunnel.config.document import Items, Keys, Node, Text
+from rtunnel.options import foreign
+from rtunnel.options.layers import Layer, overlay, put
+from rtunnel.options.table import CLIENT, FORWARD, SERVER, Option, find
+from rtunnel.settings import SettingsError
+
+__all__ = ["GostFile", "is_gost", "read_gost"]
+
+
+@attrs.frozen
+class GostFile:
+    """What a file of gost asks for that rtunnel can do.
+
+    :ivar listeners: a layer for each ``tunnel`` service.
+    :ivar connectors: a layer for each ``rtcp`` service with a chain to a tunnel.
+    :ivar warnings: what has no equal, one line each.
+    """
+
+    listeners: tuple[Layer, ...]
+    connectors: tuple[Layer, ...]
+    warnings: tuple[str, ...]
+
+
+def is_gost(path: str) -> bool:
+    """Whether a file is one of gost: it has ``services:``."""
+    tree = document.read(path)
+    return isinstance(tree, Keys) and "services" in _map(tree)
+
+
+def read_gost(path: str) -> GostFile:
+    """Read a file of gost.
+
+    :raises SettingsError: it cannot be read, or asks for something that must not be left out, such as a password.
+    """
+    tree = document.read(path)
+    if not isinstance(tree, Keys):
+        raise SettingsError(path, None, "is no configuration file of gost; it begins with services:")
+    return _Reader(path, _map(tree)).read()
+
+
+Map = dict[str, Node]
+
+
+def _map(node: Node | None) -> Map:
+    """The keys of a map, in lower case, as gost compares them; empty for anything else."""
+    return {key.text.lower(): value for key, value in node.entries} if isinstance(node, Keys) else {}
+
+
+def _items(node: Node | None) -> tuple[Node, ...]:
+    return node.items if isinstance(node, Items) else ()
+
+
+def _text(node: Node | None) -> str:
+    return node.text if isinstance(node, Text) and not node.empty else ""
+
+
+def _known(rows: Iterable[Option], others: frozenset[str]) -> frozenset[str]:
+    ours = (name for option in rows for key in option.keys for name in key.names)
+    return frozenset(name.lower() for name in (*ours, *others, *foreign.ACCESS))
+
+
+# what is said in a key of its own in a file, and in the query of a URL
+_TLS_KEYS = {"certfile": "certFile", "keyfile": "keyFile", "cafile": "caFile", "secure": "secure", "servername": "serverName"}
+_PROXY_SCHEMES = {("http", "tcp"): "http", ("http", "tls"): "https", ("socks5", "tcp"): "socks5"}
+_SERVER_KEYS = _known(SERVER, foreign.OF_SERVER)
+_CLIENT_KEYS = _known((option for option in CLIENT if option not in FORWARD), foreign.OF_CLIENT)
+_TARGET_KEYS = _known(FORWARD, foreign.OF_TARGET)
+_PARTS = frozenset(("name", "addr", "handler", "listener", "forwarder", "metadata", "connector", "dialer", "filter"))
+
+
+class _Query:
+    """The query of a URL, collected from the several places of a file; who speaks first wins."""
+
+    def __init__(self, reader: _Reader, where: str, known: frozenset[str]) -> None:
+        self._reader = reader
+        self._where = where
+        self._known = known
+        self._pairs: dict[str, tuple[str, str]] = {}
+
+    def add(self, key: str, value: str) -> None:
+        self._pairs.setdefault(key.lower(), (key, value))
+
+    def take(self, node: Node | None, skip: frozenset[str] = frozenset(("metadata",))) -> None:
+        """Take the keys of a map, and those of its ``metadata``; warn of what has no equal."""
+        if not isinstance(node, Keys):
+            return
+        for key, value in node.entries:
+            name = key.text
+            if name.lower() in skip:
+                continue
+            if not isinstance(value, Text):
+                self._reader.warn(key.line, self._where, f"{name} has no equal here; it is left out")
+            elif value.empty:
+                continue
+            elif name.lower() in self._known:
+                self.add(name, value.text)
+            else:
+                self._reader.warn(key.line, self._where, f"{name} has no equal here; it is left out")
+
+    def __str__(self) -> str:
+        return "&".join(f"{quote(key)}={quote(value, safe='/:,$')}" for key, value in self._pairs.values())
+
+
+class _Reader:
+    def __init__(self, path: str, top: Map) -> None:
+        self._path = path
+        self._top = top
+        self._warnings: list[str] = []
+        self._listeners: list[Layer] = []
+        self._connectors: list[Layer] = []
+
+    def warn(self, line: int, where: str, what: str) -> None:
+        self._warnings.append(f"{self._path}:{line}: {where}: {what}")
+
+    def read(self) -> GostFile:
+        for number, node in enumerate(_items(self._top.get("services"))):
+            service = _map(node)
+            name = _text(service.get("name")) or f"services[{number + 1}]"
+            kind = _text(_map(service.get("handler")).get("type")).lower()
+            if kind == "tunnel":
+                self._listener(node, service, name)
+            elif kind in ("rtcp", "runix"):
+                self._connector(node, service, name, kind)
+            else:
+                self.warn(node.line, name, f'a service with the handler "{kind}" has no equal here; it is left out')
+        for key in self._top:
+            if key not in ("services", "chains", "hops", "ingresses", "authers"):
+                self._warnings.append(f"{self._path}: {key} has no equal here; it is left out")
+        return GostFile(tuple(self._listeners), tuple(self._connectors), tuple(self._warnings))
+
+    # -- a server
+
+    def _listener(self, node: Node, service: Map, name: str) -> None:
+        origin = f"{self._path}:{node.line}: {name}"
+        handler, listener = _map(service.get("handler")), _map(service.get("listener"))
+        metadata = _map(handler.get("metadata"))
+        query = _Query(self, name, _SERVER_KEYS)
+        for rule in self._rules(metadata, name):
+            query.add("tunnel", rule)
+        entrypoints = [_text(_map(one).get("entrypoint") or _map(one).get("addr")) for one in _items(metadata.get("entrypoints"))]
+        if entrypoints:
+            query.add("entrypoint", ",".join([_text(metadata.get("entrypoint")), *entrypoints]).strip(","))
+            if any("ingress" in _map(one) for one in _items(metadata.get("entrypoints"))):
+                raise SettingsError(origin, None, "has entrypoints with an ingress of their own; make each a service of its own")
+        special = frozenset(("ingress", "entrypoints", "tunnel"))
+        query.take(handler.get("metadata"), special)
+        query.take(listener.get("metadata"), special)
+        self._tls(query, service, ("handler", "listener"))
+        query.take(service.get("handler"), frozenset(("type", "metadata", "tls", "chain", "auth")))
+        query.take(service.get("listener"), frozenset(("type", "metadata", "tls", "chain", "auth")))
+        query.take(node, _PARTS)
+        user = _user(handler.get("auth")) or _user(listener.get("auth"))
+        scheme = f"tunnel+{_text(listener.get('type')) or 'tcp'}"
+        reading = urls.read_listener(origin, f"{scheme}://{user}{_text(service.get('addr'))}?{query}")
+        self._warnings += reading.warnings
+        self._listeners.append(reading.layer)
+
+    def _rules(self, metadata: Map, name: str) -> Iterator[str]:
+        """The rules of a tunnel service: its own text, and those of its ingress."""
+        rules = [_text(metadata.get("tunnel"))] if _text(metadata.get("tunnel")) else []
+        wanted = _text(metadata.get("ingress"))
+        for node in _items(self._top.get("ingresses")) if wanted else ():
+            ingress = _map(node)
+            if _text(ingress.get("name")) != wanted:
+                continue
+            given = map(_map, _items(ingress.get("rules")))
+            rules += [f"{_text(rule.get('hostname'))}:{_text(rule.get('endpoint'))}" for rule in given]
+            for key in ingress.keys() - {"name", "rules"}:
+                self.warn(node.line, f"ingress {wanted}", f"{key} has no equal here; only its rules are taken")
+        if rules:
+            yield ",".join(rules)
+        elif wanted:
+            self.warn(0, name, f'the ingress "{wanted}" has no rules in this file')
+
+    # -- a client
+
+    def _connector(self, node: Node, service: Map, name: str, kind: str) -> None:
+        origin = f"{self._path}:{node.line}: {name}"
+        handler, listener = _map(service.get("handler")), _map(service.get("listener"))
+        chain = _text(listener.get("chain")) or _text(handler.get("chain"))
+        hops = self._hops(chain)
+        if not hops:
+            self.warn(node.line, name, f'it leads to no chain of this file ("{chain}"), so it joins no tunnel; it is left out')
+            return
+        nodes = [self._node(hop, chain) for hop in hops]
+        layer = self._server(nodes[-1], f"chain {chain}")
+        if len(nodes) > 1:
+            proxies = urls.read_proxies([self._url(node, f"chain {chain}") for node in nodes[:-1]])
+            self._warnings += proxies.warnings
+            layer |= proxies.layer
+        forwarder = _map(service.get("forwarder"))
+        query = _Query(self, name, _TARGET_KEYS)
+        query.take(handler.get("metadata"))
+        query.take(listener.get("metadata"))
+        query.take(forwarder.get("selector"))
+        query.take(service.get("handler"), frozenset(("type", "metadata", "chain")))
+        query.take(service.get("listener"), frozenset(("type", "metadata", "chain")))
+        query.take(node, _PARTS)
+        reading = urls.read_target(origin, f"rtcp://{_text(service.get('addr')) or ':0'}/:1?{query}")
+        self._warnings += reading.warnings
+        local = {field: given for field, given in reading.layer.items() if field != "target"}
+        targets = [self._target(target, name, kind) for target in _items(forwarder.get("nodes"))]
+        if not targets:
+            raise SettingsError(origin, None, "has no forwarder with nodes, so nothing says where requests go")
+        put(local, find(CLIENT, "target"), origin, ",".join(targets))
+        self._connectors.append(overlay(layer, local))
+
+    def _hops(self, chain: str) -> tuple[Node, ...]:
+        """The hops of a chain, those that are only named looked up."""
+        named = {_text(_map(hop).get("name")): hop for hop in _items(self._top.get("hops"))}
+        for node in _items(self._top.get("chains")):
+            if _text(_map(node).get("name")) == chain:
+                hops = _items(_map(node).get("hops"))
+                return tuple(hop if "nodes" in _map(hop) else named.get(_text(_map(hop).get("name")), hop) for hop in hops)
+        return ()
+
+    def _node(self, hop: Node, chain: str) -> Node:
+        nodes = _items(_map(hop).get("nodes"))
+        if not nodes:
+            raise SettingsError(f"{self._path}:{hop.line}: chain {chain}", None, "has a hop without nodes")
+        if len(nodes) > 1:
+            self.warn(nodes[1].line, f"chain {chain}", "a hop has one node here; the first one is taken")
+        return nodes[0]
+
+    def _server(self, node: Node, name: str) -> Layer:
+        reading = urls.read_server(*self._url(node, name))
+        self._warnings += reading.warnings
+        return reading.layer
+
+    def _url(self, node: Node, name: str) -> tuple[str, str]:
+        """A node of a chain as a URL, with the place to blame."""
+        place = _map(node)
+        connector, dialer = _map(place.get("connector")), _map(place.get("dialer"))
+        query = _Query(self, name, _CLIENT_KEYS)
+        query.take(connector.get("metadata"))
+        query.take(dialer.get("metadata"))
+        self._tls(query, place, ("connector", "dialer"))
+        query.take(place.get("connector"), frozenset(("type", "metadata", "tls", "auth", "dialer")))
+        query.take(place.get("dialer"), frozenset(("type", "metadata", "tls", "auth")))
+        query.take(node, _PARTS)
+        kinds = _text(connector.get("type")) or "http", _text(dialer.get("type")) or "tcp"
+        user = _user(connector.get("auth")) or _user(dialer.get("auth"))
+        scheme = _PROXY_SCHEMES.get(kinds) or "+".join(kinds)
+        return f"{self._path}:{node.line}: {name}", f"{scheme}://{user}{_text(place.get('addr'))}?{query}"
+
+    def _target(self, node: Node, name: str, kind: str) -> str:
+        """A node of a forwarder as the text of a target."""
+        target = _map(node)
+        text = _text(target.get("addr"))
+        if kind == "runix":
+            text = f"unix:{text}"
+        filters = [(key, _text(value)) for key, value in _map(target.get("filter")).items() if _text(value)]
+        for key in target.keys() - {"name", "addr", "filter"}:
+            self.warn(node.line, name, f"{key} of a node has no equal here; it is left out")
+        return text + ("?" + "&".join(f"{key}={quote(value, safe='/*:')}" for key, value in filters) if filters else "")
+
+    def _tls(self, query: _Query, parts: Map, names: tuple[str, ...]) -> None:
+        for name in names:
+            tls: Any = _map(parts.get(name)).get("tls")
+            for key, value in _map(tls).items():
+                if key in _TLS_KEYS and isinstance(value, Text):
+                    query.add(_TLS_KEYS[key], value.text)
+                else:
+                    self.warn(tls.line, name, f"tls.{key} has no equal here; it is left out")
+
+
+def _user(node: Node | None) -> str:
+    """``user:password@`` of an ``auth`` map."""
+    auth = _map(node)
+    if not auth:
+        return ""
+    return f"{quote(_text(auth.get('username')), safe='')}:{quote(_text(auth.get('password')), safe='')}@"

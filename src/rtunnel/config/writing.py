@@ -1,0 +1,137 @@
+"""Layers of settings as the text of a configuration file; reading it gives the same layers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rtunnel.config.shape import Group, Leaf, Shape
+from rtunnel.options.layers import Layer
+from rtunnel.settings.access_log import STDOUT
+
+__all__ = ["holds_secret", "relative_files", "write"]
+
+Tree = Mapping[str, Any]
+
+# what needs no quotes anywhere, with a colon or "=" in the middle; the rest is written as JSON, which is YAML as well
+_PLAIN = re.compile(r"[A-Za-z0-9:/.$_][A-Za-z0-9:/.$_@=,+~?%-]*(?<!:)")
+_NULLS = ("null", "~")
+
+
+def write(shape: Shape, base: Layer, items: Sequence[Layer]) -> str:
+    """The text of a file.
+
+    :param base: what is for the whole process.
+    :param items: what is for each item of the list. What all of several say alike is written once, beside the list.
+    """
+    common = _common(items) if len(items) > 1 else {}
+    if not all(layer.keys() - common.keys() for layer in items):
+        # an item has to say something to be one
+        common = {}
+    top = _tree(shape.process, base) | _tree(shape.items, common)
+    rest = [{field: given for field, given in layer.items() if field not in common} for layer in items]
+    if any(rest):
+        top[shape.list_key] = [_tree(shape.items, layer) for layer in rest]
+    return "\n".join(_lines(top)) + "\n"
+
+
+def holds_secret(shape: Shape, layer: Layer) -> bool:
+    """Whether what is written for a layer may hold a secret."""
+    secret = {leaf.option.field for _, leaf in shape.top.leaves() if leaf.kind.secret}
+    return any(field in secret and given.text is None for field, given in layer.items())
+
+
+def relative_files(shape: Shape, items: Sequence[Layer]) -> Iterator[str]:
+    """The names of files that would mean another file when they stand in a configuration file, since they count from its folder."""
+    fields = {leaf.option.field for _, leaf in shape.top.leaves() if leaf.is_file}
+    for layer in items:
+        for field, given in layer.items():
+            if field in fields and given.text not in (None, STDOUT) and not os.path.isabs(given.text or ""):
+                yield given.text or ""
+
+
+def _common(items: Sequence[Layer]) -> Layer:
+    """What all items say alike; a place and what belongs to it stay together."""
+    first, *others = items
+    same = {
+        field: given
+        for field, given in first.items()
+        if all(field in other and (other[field].value, other[field].text) == (given.value, given.text) for other in others)
+    }
+    for place in ("listen", "server"):
+        if place in first and not {place, "transport"} <= same.keys():
+            same.pop(place, None)
+            same.pop("transport", None)
+    return same
+
+
+def _tree(group: Group, layer: Layer) -> dict[str, Any]:
+    """The keys for what a layer says of a group, in the order of the table."""
+    found: dict[str, Any] = {}
+    done: set[str] = set()
+    # where a file and a value lead to the same setting, the file is named
+    leaves = sorted(group.leaves(), key=lambda named: not named[1].is_file)
+    for path, leaf in leaves:
+        field = leaf.option.field
+        if field in done or field not in layer:
+            continue
+        value = _value(leaf, layer)
+        if value is not None:
+            done.add(field)
+            found[path] = value
+    ordered: dict[str, Any] = {}
+    for path, _ in group.leaves():
+        if path in found:
+            inside = ordered
+            *groups, name = path.split(".")
+            for one in groups:
+                inside = inside.setdefault(one, {})
+            inside[name] = found[path]
+    return ordered
+
+
+def _value(leaf: Leaf, layer: Layer) -> Any:
+    """What to write for a leaf; ``None`` when another leaf says it."""
+    given = layer[leaf.option.field]
+    if leaf.is_file:
+        return given.text
+    if leaf.option.many:
+        values = given.value
+        if leaf.plural != (len(values) > 1 or "=" in leaf.kind.metavar):
+            return None
+        texts = [leaf.kind.show(value) for value in values]
+        if leaf.pairs:
+            return dict(text.split("=", 1) for text in texts)
+        return texts if leaf.plural else texts[0]
+    text = leaf.kind.show(given.value)
+    if leaf.kind.metavar.startswith("[ws://") and "transport" in layer:
+        text = f"{layer['transport'].value}://{text}"
+    return text or None
+
+
+def _lines(tree: Tree, indent: str = "") -> Iterator[str]:
+    for key, value in tree.items():
+        yield from _entry(indent, f"{_scalar(key)}:", value, indent)
+
+
+def _entry(start: str, key: str, value: Any, indent: str) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield f"{start}{key}"
+        yield from _lines(value, f"{indent}  ")
+    elif isinstance(value, list):
+        yield f"{start}{key}"
+        for one in value:
+            if isinstance(one, Mapping):
+                for number, line in enumerate(_lines(one)):
+                    yield f"{indent}  {'- ' if number == 0 else '  '}{line}"
+            else:
+                yield f"{indent}  - {_scalar(one)}"
+    else:
+        yield f"{start}{key} {_scalar(value)}"
+
+
+def _scalar(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) and text not in _NULLS else json.dumps(text, ensure_ascii=False)

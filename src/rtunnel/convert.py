@@ -1,0 +1,140 @@
+"""``rtunnel convert``: URLs and options, or a file of gost, as a configuration file of ours."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import attrs
+
+from rtunnel.arguments import Parser
+from rtunnel.cli import Asked, Composed, Typed, compose_client, compose_server, settle_client, settle_server
+from rtunnel.config.gost import is_gost, read_gost
+from rtunnel.config.reading import read_text
+from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, Shape
+from rtunnel.config.writing import holds_secret, relative_files, write
+from rtunnel.options.layers import Layer, overlay
+from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
+from rtunnel.tap import ClientOptions, ServerOptions
+
+__all__ = ["main"]
+
+_EPILOG = """\
+The file is printed; what has no equal in it is said on stderr. The exit status is 0, or 1 when nothing can be made of it.
+
+examples:
+  rtunnel convert server -L "tunnel+ws://:8421?entrypoint=:80&tunnel=nginx.local:UUID&path=/proxy" > server.yaml
+  rtunnel convert client -L rtcp://:0/:80 -F "tunnel+ws://192.168.1.1:80?tunnel.id=UUID&path=/proxy" > client.yaml
+  rtunnel convert gost.yml > server.yaml
+  rtunnel convert --as client gost.yml > client.yaml
+"""
+
+
+@attrs.frozen
+class _Command:
+    """How the words of a command become settings.
+
+    :ivar options: parses them.
+    :ivar compose: lays them together.
+    :ivar settle: checks them.
+    """
+
+    shape: Shape
+    options: type[ServerOptions] | type[ClientOptions]
+    compose: Callable[[Iterable[Typed], Mapping[str, str]], Composed]
+    settle: Callable[[Composed], Asked[ServerSettings] | Asked[ClientSettings]]
+
+
+_COMMANDS = {
+    "server": _Command(SERVER_SHAPE, ServerOptions, compose_server, settle_server),
+    "client": _Command(CLIENT_SHAPE, ClientOptions, compose_client, partial(settle_client, environ={})),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    if argv and argv[0] in _COMMANDS:
+        command = _COMMANDS[argv[0]]
+        return _print(command, lambda: command.compose(_typed(command, argv[1:]), {}))
+    parser = Parser(
+        prog="rtunnel convert",
+        usage="rtunnel convert server|client OPTIONS\n       rtunnel convert [--as server|client] FILE",
+        description="Makes a configuration file of the options and URLs of a command, or of a file of gost.",
+        epilog=_EPILOG,
+    )
+    parser.add_argument("--as", dest="command", choices=_COMMANDS, help="the part of a gost file to convert, where it has both")
+    parser.add_argument("file", metavar="FILE", help="a configuration file of gost v3, in YAML or JSON")
+    arguments = parser.parse_args(argv)
+    try:
+        command, composed = _of_gost(arguments.file, arguments.command)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return _print(command, lambda: composed)
+
+
+def _typed(command: _Command, words: Sequence[str]) -> list[Typed]:
+    """The options of a command line, and nothing of the environment."""
+    options = command.options()
+    options.postOptions = lambda: None  # type: ignore[method-assign]
+    options.parseOptions(list(words))
+    return options.typed
+
+
+def _of_gost(file: str, wanted: str | None) -> tuple[_Command, Composed]:
+    if not is_gost(file):
+        raise SettingsError(file, None, "is no file of gost: it has no services:")
+    found = read_gost(file)
+    parts: dict[str, tuple[Layer, ...]] = {"server": found.listeners, "client": found.connectors}
+    there = [name for name, layers in parts.items() if layers]
+    if wanted is None and len(there) > 1:
+        raise SettingsError(file, None, f"has services for {' and '.join(there)}; choose with --as {there[0]} or --as {there[1]}")
+    name = wanted or (there[0] if there else "")
+    if name not in there:
+        for warning in found.warnings:
+            print(f"warning: {warning}", file=sys.stderr)
+        raise SettingsError(file, None, f"has no service of a tunnel{f' {name}' if name else ''}")
+    command = _COMMANDS[name]
+    place = "listen" if name == "server" else "target"
+    places = tuple(f"{layer[place].key}: " for layer in parts[name])
+    return command, Composed(command.shape, None, {}, parts[name], found.warnings, places)
+
+
+def _print(command: _Command, compose: Callable[[], Composed]) -> int:
+    try:
+        composed = compose()
+        command.settle(composed)
+    except SettingsError as error:
+        print(error, file=sys.stderr)
+        return 1
+    for warning in composed.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for name in dict.fromkeys(relative_files(command.shape, (composed.base, *composed.items))):
+        print(
+            f'warning: "{name}" counts from the folder of the file now; put the file there, or write the whole path',
+            file=sys.stderr,
+        )
+    if any(holds_secret(command.shape, layer) for layer in composed.items):
+        print("warning: the file holds a password; keep it to yourself (chmod 600)", file=sys.stderr)
+    text = write(command.shape, composed.base, composed.items)
+    for lost in _lost(command.shape, composed, text):
+        print(f"warning: {lost} cannot be written as it is; look at it in the file", file=sys.stderr)
+    print(f"# rtunnel {command.shape.command} -c FILE; docs/configuration.md explains it")
+    print(text, end="")
+    return 0
+
+
+def _lost(shape: Shape, composed: Composed, text: str) -> list[str]:
+    """What the text does not say as it was said: names of settings."""
+    reading = read_text("the new file", text, shape)
+    found = [overlay(reading.base, item.layer) for item in reading.items] or [reading.base]
+    kinds = {leaf.option.field: leaf.kind for _, leaf in shape.items.leaves()}
+    lost: list[str] = []
+    for before, after in zip(composed.items, found, strict=True):
+        for field, given in before.items():
+            # what is shown as nothing is the default
+            unsaid = field not in after and field in kinds and kinds[field].show(given.value)
+            if unsaid or (field in after and after[field].value != given.value):
+                lost.append(field)
+    return list(dict.fromkeys(lost))
