@@ -167,6 +167,8 @@ class FormTests(SynchronousTestCase):
 
 
 EXAMPLES = {
+    "proxyProtocol": "2",
+    "sniffing.timeout": "3s",
     "maxFails": "3",
     "max_fails": "3",
     "strategy": "round",

@@ -2,114 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
-from twisted.internet.task import Clock
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.targets import Forwarder
-from rtunnel.ops.metrics import ClientStats, StreamOutcome
-from rtunnel.settings import Address, ForwardSettings, TargetList
-from rtunnel.tunnel.link import Keepalive, Link
-from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
-from rtunnel.wire.smux import DATA, FINISHED, STOPPED, Session
-from tests.server.harness import Transport
-
-PREFACE = stream_preface(RelayAddress("192.0.2.1", 4711), RelayAddress("pod.local", 80))
+from rtunnel.ops.metrics import StreamOutcome
+from rtunnel.wire.relay import Response, Status
+from rtunnel.wire.smux import FINISHED, STOPPED
+from tests.client.harness import PREFACE, ForwarderCase
 
 
-class Target:
-    """An endpoint whose other end is the test."""
-
-    def __init__(self) -> None:
-        self.waiting: list[tuple[Any, Deferred[Any]]] = []
-        self.transport: Any = None
-        self.protocol: Any = None
-
-    def connect(self, factory: Any) -> Deferred[Any]:
-        deferred: Deferred[Any] = Deferred()
-        self.waiting.append((factory, deferred))
-        return deferred
-
-    def accept(self) -> None:
-        factory, deferred = self.waiting.pop()
-        self.protocol = factory.buildProtocol(None)
-        self.transport = Transport()
-        self.protocol.makeConnection(self.transport)
-        deferred.callback(self.protocol)
-
-    def refuse(self) -> None:
-        self.waiting.pop()[1].errback(Failure(ConnectError()))
-
-
-class ForwarderTests(SynchronousTestCase):
-    def setUp(self) -> None:
-        self.clock = Clock()
-        self.stats = ClientStats()
-        self.target = Target()
-        self.forwarder = Forwarder(
-            targets=TargetList.of(Address("localhost", 80)),
-            settings=ForwardSettings(),
-            timeout=10,
-            stats=self.stats,
-            reactor=self.clock,
-            endpoint_for=lambda address: self.target,  # type: ignore[arg-type,return-value]
-        )
-        self.forwarder.start()
-        self.server = Session(opens=True)
-        self.link = Link(
-            Session(opens=False),
-            reactor=self.clock,
-            keepalive=Keepalive(0),
-            on_stream=self.forwarder.take,
-            on_lost=lambda link, reason: None,
-        )
-        self.wire: Any = Transport()
-        self.link.makeConnection(self.wire)
-        self.received = b""
-        self.signals: list[int] = []
-        self.consume = True
-        self.stream = self.server.open()
-
-    def turn(self) -> None:
-        """Let everything happen that needs no time."""
-        moving = True
-        while moving:
-            up = self.server.take_output()
-            if up:
-                self.link.dataReceived(up)
-            self.clock.advance(0)
-            down = self.wire.value()
-            self.wire.clear()
-            for kind, _, payload in self.server.receive(down):
-                if kind == DATA:
-                    self.received += payload
-                    if self.consume:
-                        self.server.consumed(self.stream, len(payload))
-                else:
-                    self.signals.append(kind)
-            moving = bool(up or down)
-
-    def send(self, data: bytes) -> None:
-        self.server.send(self.stream, data)
-        self.turn()
-
-    def say(self, data: bytes) -> None:
-        """The target sends bytes."""
-        self.target.protocol.dataReceived(data)
-        self.turn()
-
-    def outcomes(self) -> dict[StreamOutcome, int]:
-        return {outcome: count for outcome, count in self.stats.streams.items() if count}
-
-    def close(self) -> None:
-        """The target's connection is gone in good order."""
-        self.target.protocol.connectionLost(Failure(ConnectionDone()))
-        self.turn()
-
+class ForwarderTests(ForwarderCase):
     def test_forwards(self) -> None:
         """Also when the preface comes byte by byte; what comes while the target is dialled is not lost."""
         for byte in PREFACE:

@@ -140,6 +140,8 @@ rtunnel_client_streams_total{{outcome="done"}} 0.0
 rtunnel_client_streams_total{{outcome="near_lost"}} 0.0
 rtunnel_client_streams_total{{outcome="far_lost"}} 0.0
 rtunnel_client_streams_total{{outcome="target_refused"}} 1.0
+rtunnel_client_streams_total{{outcome="no_target"}} 0.0
+rtunnel_client_streams_total{{outcome="bad_request"}} 0.0
 rtunnel_client_streams_total{{outcome="bad_preface"}} 0.0
 rtunnel_client_streams_total{{outcome="stopped"}} 0.0
 # HELP rtunnel_client_target_sent_bytes_total Bytes passed to targets by ended streams.

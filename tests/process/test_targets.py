@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 import tempfile
 from collections import Counter
 from http.client import HTTPConnection
+from threading import Thread
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
@@ -13,6 +16,7 @@ from tests.support.processes import Process, free_port, rtunnel
 from tests.support.services import NamedService
 
 HOST = "pod.local"
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 class TargetTests(TestCase):
@@ -33,11 +37,11 @@ class TargetTests(TestCase):
         self.addCleanup(process.stop)
         return process
 
-    def serve(self, *client: str, hosts: str = HOST) -> Process:
-        """Start a server, which opens a stream for each request, and a client."""
+    def serve(self, *client: str, hosts: str = HOST, pool: bool = False) -> Process:
+        """Start a server, which opens a stream for each request unless it may pool them, and a client."""
         routes = [word for host in hosts.split() for word in ("--route", f"{host}={self.tunnel}")]
         listen = ("--listen", f"127.0.0.1:{self.tunnel_port}", "--entrypoint", f"127.0.0.1:{self.port}")
-        self.server = self.start("server", *listen, *routes, "--no-pool")
+        self.server = self.start("server", *listen, *routes, *(() if pool else ("--no-pool",)))
         self.server.wait_for("entrypoint on")
         joins = self.start("client", *client, "-F", f"tunnel+ws://127.0.0.1:{self.tunnel_port}?tunnel.id={self.tunnel}")
         joins.wait_for("joined tunnel")
@@ -95,3 +99,76 @@ class ListTests(TargetTests):
         )
         laptop.wait_for("joined tunnel")
         self.assertEqual(self.visit(10), {"200 sock": 5, "200 b": 5})
+
+
+class FilterTests(TargetTests):
+    def test_paths_and_hosts(self) -> None:
+        """Each request of a kept-alive stream goes to the target that it is for; others get a 404."""
+        self.c = self.service("c")
+        targets = (
+            f"127.0.0.1:{self.a.port}?path=/api/&host={HOST}",
+            f"127.0.0.1:{self.b.port}?path=/web/",
+            f"127.0.0.1:{self.c.port}?host=other.local",
+        )
+        self.serve("--target", ",".join(targets), hosts=f"{HOST} other.local", pool=True)
+        for _ in range(3):
+            self.assertEqual(self.get("/api/1"), "200 a")
+            self.assertEqual(self.get("/web/1"), "200 b")
+            self.assertEqual(self.get("/api/1", "other.local"), "200 c")
+            self.assertTrue(self.get("/").startswith("404 Not found"))
+
+    def test_bodies(self) -> None:
+        """Large bodies pass a followed stream whole, both ways, and the connection goes on."""
+        self.serve("--target", f"127.0.0.1:{self.a.port}?path=/", pool=True)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        self.addCleanup(connection.close)
+        body = bytes(range(256)) * 40_000
+        for _ in range(2):
+            connection.request("POST", "/", body, {"Host": HOST})
+            answer = connection.getresponse().read().decode()
+            self.assertEqual(answer, f"{len(body)} {hashlib.sha256(body).hexdigest()}")
+            connection.request("GET", "/down/20000000", headers={"Host": HOST})
+            self.assertEqual(len(connection.getresponse().read()), 20_000_000)
+
+
+class TellingTests(TargetTests):
+    """What a target gets to see: a socket of the test plays it."""
+
+    def asked(self, *client: str) -> list[bytes]:
+        """What a target is sent for each of two requests."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            self.serve("--target", f"127.0.0.1:{listening.getsockname()[1]}", *client)
+            heads: list[bytes] = []
+
+            def answer() -> None:
+                for _ in range(2):
+                    connection, _ = listening.accept()
+                    with connection:
+                        head = b""
+                        while b"\r\n\r\n" not in head.replace(SIGNATURE, b""):
+                            head += connection.recv(65536)
+                        heads.append(head)
+                        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+            thread = Thread(target=answer)
+            thread.start()
+            self.assertEqual(self.visit(2), {"200 ok": 2})
+            thread.join()
+        return heads
+
+    def test_proxy_protocol(self) -> None:
+        for head in self.asked("--proxy-protocol", "1"):
+            line, _, request = head.partition(b"\r\n")
+            self.assertRegex(line, rb"^PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 [0-9]+ [0-9]+$")
+            self.assertTrue(request.startswith(b"GET / HTTP/1.1\r\nHost: pod.local\r\n"))
+
+    def test_proxy_protocol_2(self) -> None:
+        for head in self.asked("--proxy-protocol", "2"):
+            self.assertTrue(head.startswith(SIGNATURE + b"\x21\x11\0\x0c\x7f\0\0\x01"), head)
+
+    def test_rewriting(self) -> None:
+        for head in self.asked("--set-host", "inside.local", "--set-header", "X-Team=blue", "--remove-header", "Accept-Encoding"):
+            self.assertIn(b"\r\nHost: inside.local\r\n", head)
+            self.assertIn(b"\r\nX-Team: blue\r\n", head)
+            self.assertIn(b"\r\nX-Forwarded-Host: pod.local\r\n", head)
+            self.assertNotIn(b"Accept-Encoding", head)

@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rtunnel.client.http_forward import LookingForwarder, looks
 from rtunnel.client.targets import Forwarder
 from rtunnel.client.way import Way
 from rtunnel.ops.metrics import ClientStats
@@ -85,7 +86,8 @@ class JoiningConnector:
         """What the server called us when we joined last."""
         self.since = 0.0
         """When we joined last, in seconds of the epoch."""
-        self.forwarder = Forwarder(
+        forwarder = LookingForwarder if looks(settings.target, settings.forward) else Forwarder
+        self.forwarder: Forwarder = forwarder(
             targets=settings.target,
             settings=settings.forward,
             timeout=settings.connect_timeout,

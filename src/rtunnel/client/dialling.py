@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.error import ConnectingCancelledError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
@@ -14,9 +16,11 @@ from twisted.python.failure import Failure
 
 from rtunnel.routing.rota import Place, Rota
 from rtunnel.settings import Address, ForwardSettings, UnixSocket
-from rtunnel.transport.sockets import SocketClientEndpoint
+from rtunnel.transport.sockets import SocketClientEndpoint, plain_address
+from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
+from rtunnel.wire.relay import RelayAddress, Response
 
-__all__ = ["Dialler", "EndpointFor", "no_delay", "target_endpoint"]
+__all__ = ["Dialler", "EndpointFor", "no_delay", "proxy_header", "target_endpoint"]
 
 EndpointFor = Callable[[Address | UnixSocket], IStreamClientEndpoint]
 """How to reach an address."""
@@ -40,6 +44,31 @@ def no_delay(transport: Any) -> None:
     """Have small writes to a target leave at once; a unix socket does that anyway."""
     if hasattr(transport, "setTcpNoDelay"):
         transport.setTcpNoDelay(True)
+
+
+def proxy_header(version: int, preface: Response, transport: Any) -> bytes:
+    """The PROXY header that tells a target who visits.
+
+    The destination is what the visitor asked for where that is an address, and the target's own address where it is a name. A
+    visitor whose address is not known is written as unknown.
+
+    :param version: 1 or 2.
+    :param preface: of the stream.
+    :param transport: the connection to the target.
+    """
+    source = _known(preface.addresses[0]) if preface.addresses else None
+    if source is None:
+        return ProxyHeader().encode(version)
+    peer = transport.getPeer()
+    places = (preface.addresses[-1], RelayAddress(getattr(peer, "host", ""), getattr(peer, "port", 0)))
+    destination = next((found for found in map(_known, places) if found is not None), ProxyAddress("0.0.0.0", 0))
+    return ProxyHeader(source, destination).encode(version)
+
+
+def _known(address: RelayAddress) -> ProxyAddress | None:
+    """An address out of a preface, None for a name."""
+    host = plain_address(address.host)
+    return ProxyAddress(host, address.port) if isIPAddress(host) or isIPv6Address(host) else None
 
 
 class _Target:
@@ -101,7 +130,7 @@ class Dialler:
         return self._try(self._rota.order(self._reactor.seconds()), protocol, wanted)
 
     def _alone_failed(self, failure: Failure, target: _Target) -> Failure:
-        if not failure.check(CancelledError):
+        if not failure.check(CancelledError, ConnectingCancelledError):
             self._log.warn("target {target} cannot be reached: {reason}", target=str(target.address), reason=_reason(failure))
         return failure
 
@@ -118,7 +147,7 @@ class Dialler:
     def _failed(
         self, failure: Failure, place: Place[_Target], order: list[Place[_Target]], protocol: Any, wanted: Callable[[], bool]
     ) -> Failure | Deferred[Any]:
-        if failure.check(CancelledError):
+        if failure.check(CancelledError, ConnectingCancelledError):
             return failure
         now = self._reactor.seconds()
         was_left_out = self._rota.left_out(place, now)

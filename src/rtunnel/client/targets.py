@@ -11,14 +11,16 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.client.dialling import Dialler, EndpointFor, no_delay, target_endpoint
+from rtunnel.client.dialling import Dialler, EndpointFor, no_delay, proxy_header, target_endpoint
 from rtunnel.ops.metrics import ClientStats
-from rtunnel.settings import ForwardSettings, TargetList
+from rtunnel.routing.filters import ANY, TargetFilter, ranked
+from rtunnel.routing.ingress import normalise_host
+from rtunnel.settings import Address, ForwardSettings, TargetList, UnixSocket
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.relay import RelayError, Status, take_preface
+from rtunnel.wire.relay import RelayError, Response, Status, take_preface
 
-__all__ = ["Forwarder"]
+__all__ = ["Forwarded", "Forwarder", "OpenStream"]
 
 STALL_SWEEP = 10.0
 """Seconds between two looks for streams that stand still."""
@@ -50,16 +52,19 @@ class Forwarder:
         self.settings = settings
         self.stats = stats
         self.reactor = reactor
-        self.open: set[Forwarded] = set()
+        self.open: set[OpenStream] = set()
         self._moved = -1
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-        self._dialler = Dialler(
-            [target.address for target in targets.targets],
-            settings=settings,
-            endpoint_for=endpoint_for or target_endpoint(reactor, timeout),
-            reactor=reactor,
-        )
+        endpoint_for = endpoint_for or target_endpoint(reactor, timeout)
+        by_filter: dict[TargetFilter, list[Address | UnixSocket]] = {}
+        for target in targets.targets:
+            by_filter.setdefault(target.filter, []).append(target.address)
+        self._diallers = [
+            (one, Dialler(by_filter[one], settings=settings, endpoint_for=endpoint_for, reactor=reactor))
+            for one in ranked(by_filter)
+        ]
+        self._only = self._diallers[0][1] if list(by_filter) == [ANY] else None
 
     def start(self) -> None:
         """Begin to look for streams that stand still."""
@@ -78,9 +83,19 @@ class Forwarder:
         """Forward a stream that the server opened."""
         stream.protocol = Forwarded(self, stream)
 
-    def dial(self, splice: Splice) -> Deferred[Any]:
-        """Connect to a target, which is the far side of a splice."""
-        return self._dialler.connect(splice.far, lambda: not splice.near.lost)
+    def choose(self, preface: Response, protocol: str = "") -> Dialler | None:
+        """Whom to dial for a stream; None when no target is for it.
+
+        :param protocol: what the visitor speaks, where somebody looked.
+        """
+        return self._only or self.choose_for(normalise_host(preface.addresses[-1].host if preface.addresses else ""), protocol)
+
+    def choose_for(self, host: str, protocol: str, path: bytes = b"") -> Dialler | None:
+        """Whom to dial for a host, a protocol and the path of a request; see :mod:`rtunnel.routing.filters`."""
+        for one, dialler in self._diallers:
+            if one.fits(host, protocol, path):
+                return dialler
+        return None
 
     @property
     def busy(self) -> bool:
@@ -93,22 +108,16 @@ class Forwarder:
         return moved != before or any(forwarded.unanswered for forwarded in self.open)
 
 
-@implementer(IHalfCloseableProtocol)
-class Forwarded:
-    """One stream: its preface is read, its target dialled, then the two are spliced; ends with one recorded outcome."""
+class OpenStream:
+    """A stream that is forwarded, as its :class:`Forwarder` sees it."""
 
-    __slots__ = ("_buffer", "_dialling", "_forwarder", "_moved", "_splice", "_stalls", "_stream", "_timer")
+    __slots__ = ("_moved", "_splice", "_stalls", "_stream")
 
-    def __init__(self, forwarder: Forwarder, stream: TunnelStream) -> None:
-        self._forwarder = forwarder
+    def __init__(self, stream: TunnelStream) -> None:
         self._stream = stream
-        self._buffer = b""
-        self._dialling: Deferred[Any] | None = None
         self._splice: Splice | None = None
         self._moved = -1
         self._stalls = 0
-        self._timer = forwarder.reactor.callLater(PREFACE_TIMEOUT, self._preface_expired)
-        forwarder.open.add(self)
 
     @property
     def moved(self) -> int:
@@ -119,6 +128,45 @@ class Forwarded:
     def unanswered(self) -> bool:
         """Whether the target's word is awaited."""
         return self._splice is None or self._splice.last is self._splice.near
+
+    @property
+    def read_ended(self) -> bool:
+        """Whether the server ended its direction."""
+        return self._splice is not None and self._splice.near.read_ended
+
+    def look(self) -> None:
+        """Give the stream up when it stands still after the server ended its direction.
+
+        A gost that has lost its visitor says FIN, which could be a half-close, and forgets the stream; what the target still sends
+        fills the window and would wait there for ever. (A server of ours says that nobody reads any more.)
+        """
+        if not self.read_ended or not self._stream.blocked:
+            self._stalls = 0
+            return
+        self._stalls = self._stalls + 1 if self.moved == self._moved else 0
+        self._moved = self.moved
+        if self._stalls >= MAX_STALLS - 1:
+            self.abort()
+
+    def abort(self) -> None:
+        """Give the stream up."""
+        raise NotImplementedError
+
+
+@implementer(IHalfCloseableProtocol)
+class Forwarded(OpenStream):
+    """One stream: its preface is read, its target dialled, then the two are spliced; ends with one recorded outcome."""
+
+    __slots__ = ("_buffer", "_dialling", "_forwarder", "_preface", "_timer")
+
+    def __init__(self, forwarder: Forwarder, stream: TunnelStream) -> None:
+        super().__init__(stream)
+        self._forwarder = forwarder
+        self._buffer = b""
+        self._preface: Response | None = None
+        self._dialling: Deferred[Any] | None = None
+        self._timer = forwarder.reactor.callLater(PREFACE_TIMEOUT, self._preface_expired)
+        forwarder.open.add(self)
 
     # -- before the target is there
 
@@ -137,13 +185,27 @@ class Forwarded:
             return
         self._timer.cancel()
         early, self._buffer = self._buffer[used:], b""
+        self._preface = preface
+        self._begin(preface, early)
+
+    def _begin(self, preface: Response, early: bytes) -> None:
+        """The preface is read: on to the target.
+
+        :param early: what came behind it.
+        """
+        self._pass_on(self._forwarder.choose(preface), early)
+
+    def _pass_on(self, dialler: Dialler | None, early: bytes) -> None:
+        if dialler is None:
+            self._give_up("no target")
+            return
         splice = self._splice = Splice(self._ended)
         splice.near.attach(self._stream)
         if early:
             splice.near.dataReceived(early)
         # nothing more is taken, and no credit returned, until there is somewhere to put it
         self._stream.pauseProducing()
-        self._dialling = self._forwarder.dial(splice)
+        self._dialling = dialler.connect(splice.far, lambda: not splice.near.lost)
         self._dialling.addCallbacks(self._connected, self._failed)
 
     def readConnectionLost(self) -> None:
@@ -180,6 +242,9 @@ class Forwarded:
             side.transport.abortConnection()
             return
         no_delay(side.transport)
+        version = self._forwarder.settings.proxy_protocol
+        if version and self._preface is not None:
+            side.transport.write(proxy_header(version, self._preface, side.transport))
         splice.join()
         self._stream.resumeProducing()
 
@@ -194,21 +259,6 @@ class Forwarded:
         stats.bytes_in += up
         stats.bytes_out += down
         stats.record(outcome.value)
-
-    def look(self) -> None:
-        """Give the stream up when it stands still after the server ended its direction.
-
-        A gost that has lost its visitor says FIN, which could be a half-close, and forgets the stream; what the target still sends
-        fills the window and would wait there for ever. (A server of ours says that nobody reads any more.)
-        """
-        splice = self._splice
-        if splice is None or not splice.near.read_ended or not self._stream.blocked:
-            self._stalls = 0
-            return
-        self._stalls = self._stalls + 1 if self.moved == self._moved else 0
-        self._moved = self.moved
-        if self._stalls >= MAX_STALLS - 1:
-            splice.abort()
 
     def abort(self) -> None:
         """Give the stream up (the client stops)."""

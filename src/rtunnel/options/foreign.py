@@ -35,7 +35,7 @@ _TLS = "certFile cert keyFile key caFile ca tls.certFile tls.keyFile tls.caFile"
 OF_TARGET = frozenset(
     f"""{_TLS} {_NETWORK} {_LIMITERS} {_SOCKETS} retries {_SNIFFING} readTimeout idleTimeout http.keepalive
     mitm.certFile mitm.caCertFile mitm.keyFile mitm.caKeyFile mitm.alpn mitm.bypass""".split()
-)
+) - {"proxyProtocol", "sniffing.timeout"}
 """For ``-L`` of a client, ``rtcp://``."""
 
 OF_CLIENT = frozenset(f"{_NETWORK} {_SELECTOR} {_SOCKETS} {_WEBSOCKET} ttl record.mode mux.maxStreamWindow".split())

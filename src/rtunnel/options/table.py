@@ -13,7 +13,7 @@ import attrs
 from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
 from rtunnel.options.proxies import PROXY, PROXY_FILE
-from rtunnel.options.targets import ROUND, TARGETS
+from rtunnel.options.targets import HEADER, HEADER_NAME, ROUND, TARGETS
 from rtunnel.settings import (
     AccessLogSettings,
     ClientSettings,
@@ -241,6 +241,40 @@ FORWARD = (
         "forward.fail_timeout",
         "how long it is left out then; 0 for never",
         (_key("failTimeout", "fail_timeout"),),
+    ),
+    Option(
+        "proxy-protocol",
+        kinds.NUMBER,
+        "forward.proxy_protocol",
+        "tell the target who visits, with a PROXY header of version 1 or 2; 0 for none",
+        (_key("proxyProtocol"),),
+    ),
+    Option(
+        "sniff-timeout",
+        kinds.DURATION,
+        "forward.sniff_timeout",
+        "how long a visitor has to show what it speaks, where a target's filter asks",
+        (_key("sniffing.timeout"),),
+    ),
+    Option(
+        "set-host",
+        kinds.HOST,
+        "forward.set_host",
+        "the Host that requests have when they reach the target",
+    ),
+    Option(
+        "set-header",
+        HEADER,
+        "forward.set_headers",
+        "a header field that requests have when they reach the target; several may be given",
+        many=True,
+    ),
+    Option(
+        "remove-header",
+        HEADER_NAME,
+        "forward.remove_headers",
+        "a header field that is taken out of requests; several may be given",
+        many=True,
     ),
 )
 """What a client does with its targets; the keys stand in its ``-L``."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from rtunnel.options.kinds import TARGET, UNSET, Kind
-from rtunnel.routing.filters import ANY
+from rtunnel.routing.filters import ANY, TargetFilter
 from rtunnel.settings import Address, SettingsError, Target, TargetList, UnixSocket
 
-__all__ = ["ROUND", "TARGETS", "unix_targets"]
+__all__ = ["HEADER", "HEADER_NAME", "ROUND", "TARGETS", "unix_targets"]
+
+_FILTERS = ("host", "path", "protocol")
 
 
 def _targets(text: str) -> TargetList:
@@ -20,10 +22,8 @@ def _targets(text: str) -> TargetList:
 
 def _target(text: str) -> list[Target]:
     """One target, or as many as its range of ports has."""
-    place, question, _ = text.partition("?")
-    if question:
-        raise ValueError("has a filter, and filters do not exist here yet")
-    chosen = ANY
+    place, question, query = text.partition("?")
+    chosen = _filter(query) if question else ANY
     if place.startswith("unix:"):
         return [Target(_unix(place.removeprefix("unix:")), chosen)]
     return [Target(address, chosen) for address in _addresses(place)]
@@ -48,12 +48,29 @@ def _unix(path: str) -> UnixSocket:
         raise ValueError(error.mend) from None
 
 
+def _filter(query: str) -> TargetFilter:
+    asked: dict[str, str] = {}
+    for pair in query.split("&"):
+        name, equals, value = pair.partition("=")
+        if name not in _FILTERS or not equals or not value or name in asked:
+            raise ValueError("has a filter that is none; write TARGET?host=NAME&path=/PREFIX&protocol=http, each once at most")
+        asked[name] = unquote(value)
+    return TargetFilter(**asked)
+
+
 def unix_targets(path: str) -> str:
     """The text of a list of unix sockets, from the path of a ``runix`` URL.
 
     :param path: absolute paths, separated by commas.
     """
     return ",".join(f"unix:/{part.strip().lstrip('/')}" for part in path.split(","))
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ValueError("is no header field; write NAME=VALUE")
+    return name.strip(), value.strip()
 
 
 def _round(text: str) -> object:
@@ -63,5 +80,7 @@ def _round(text: str) -> object:
 
 
 TARGETS = Kind("TARGET[,TARGET...]", _targets, lists=True)
+HEADER = Kind("NAME=VALUE", _header, lists=True)
+HEADER_NAME = Kind("NAME", str)
 ROUND = Kind("", _round)
 """gost's ``strategy``: the only one that we have changes nothing."""

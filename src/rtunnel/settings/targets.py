@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import quote
 
 import attrs
 
 from rtunnel.routing.filters import ANY, TargetFilter
 from rtunnel.settings.address import Address
-from rtunnel.settings.checks import DAY, SettingsError, check, seconds, whole
+from rtunnel.settings.checks import DAY, SettingsError, check, header_value, seconds, whole
 
 __all__ = ["MOST_TARGETS", "ForwardSettings", "Target", "TargetList", "UnixSocket"]
 
 MOST_TARGETS = 256
 """Targets of one list: more is a mistake in writing it, and each stream may have to try them all."""
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 section 5.6.2
 UNIX_PATH_BYTES = 107
 """Most bytes of the path of a unix socket (``sun_path`` of unix(7), without the zero at its end)."""
 
@@ -88,13 +90,61 @@ def connectable(_instance: object, attribute: attrs.Attribute[TargetList], value
             raise SettingsError(attribute.name, str(target), "has no port to connect to; write HOST:PORT")
 
 
+_WRITTEN_BY_US = frozenset(
+    (
+        *("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    )
+)
+"""Header fields that say how a message is framed, or whom it is for."""
+
+
+def _field_name(name: str) -> bool:
+    return bool(_TOKEN.fullmatch(name)) and name.lower() not in _WRITTEN_BY_US
+
+
+def _field_value(value: str) -> bool:
+    return value.isascii() and value.isprintable() and value == value.strip()
+
+
 @attrs.frozen(kw_only=True)
 class ForwardSettings:
     """How streams are passed to the targets of one connector.
 
     :ivar max_fails: connects that may fail in a row before a target is left out.
     :ivar fail_timeout: the seconds that it is left out then; 0 for never.
+    :ivar proxy_protocol: the version of the PROXY header that tells a target who visits; 0 for none.
+    :ivar sniff_timeout: the seconds that a visitor has to show what it speaks, where a filter asks.
+    :ivar set_host: what a request's Host becomes, None for what it was.
+    :ivar set_headers: header fields of requests that are set, name and value.
+    :ivar remove_headers: names of those that are taken out.
     """
 
     max_fails: int = attrs.field(default=1, validator=whole(1, 1000))
     fail_timeout: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, zero="never leaving one out"))
+    proxy_protocol: int = attrs.field(default=0, validator=whole(0, 2, "a version"))
+    sniff_timeout: float = attrs.field(default=5.0, validator=seconds(0.1, DAY))
+    set_host: str | None = attrs.field(
+        default=None,
+        validator=attrs.validators.optional(
+            check(lambda host: host and header_value(host) and not set(host) & set("/?#@,"), "is not a host name")
+        ),
+    )
+    set_headers: tuple[tuple[str, str], ...] = attrs.field(
+        default=(),
+        validator=check(
+            lambda fields: all(_field_name(name) and _field_value(value) for name, value in fields),
+            "has a field that cannot be set; write NAME=VALUE in ASCII, --set-host for Host, and none that frames a message",
+        ),
+    )
+    remove_headers: tuple[str, ...] = attrs.field(
+        default=(),
+        validator=check(
+            lambda names: all(map(_field_name, names)), "has a field that cannot be removed: Host, or one that frames a message"
+        ),
+    )
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether requests of HTTP are changed on their way."""
+        return bool(self.set_host or self.set_headers or self.remove_headers)

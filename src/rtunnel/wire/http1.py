@@ -17,6 +17,7 @@ from rtunnel.wire.http1_head import HeadError, HeadLimits, head_end, skip_empty_
 from rtunnel.wire.http1_reader import RequestReader, ResponseReader
 from rtunnel.wire.http1_request import RequestHead, accepted, parse_request, write_request
 from rtunnel.wire.http1_response import ResponseHead, parse_response, write_response
+from rtunnel.wire.http1_rewrite import RequestRewrite
 
 __all__ = [
     "CHUNKED",
@@ -27,6 +28,7 @@ __all__ = [
     "HeadLimits",
     "RequestHead",
     "RequestReader",
+    "RequestRewrite",
     "ResponseHead",
     "ResponseReader",
     "accepted",

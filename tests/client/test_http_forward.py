@@ -1,0 +1,528 @@
+"""Streams that the client looks into, over a real link, with targets that the test plays."""
+
+from __future__ import annotations
+
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.python.failure import Failure
+
+from rtunnel.client.http_forward import looks
+from rtunnel.ops.metrics import StreamOutcome
+from rtunnel.options.targets import TARGETS
+from rtunnel.settings import ForwardSettings
+from rtunnel.wire.relay import RelayAddress, stream_preface
+from rtunnel.wire.smux import FINISHED, STOPPED
+from tests.client.harness import PREFACE, ForwarderCase, Target
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def get(path: str, host: str = "pod.local") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+
+
+class LookingCase(ForwarderCase):
+    def at(self, name: str) -> Target:
+        return self.all_targets[f"{name}:80"]
+
+    def dialled(self) -> str:
+        """Whom the client is connecting to."""
+        return " ".join(name.partition(":")[0] for name, target in self.all_targets.items() if target.waiting)
+
+    def reaches(self, name: str) -> bytes:
+        """Have a target accept the connection that it is asked for; returns what it got since."""
+        self.assertEqual(self.dialled(), name)
+        self.at(name).accept()
+        self.turn()
+        return self.got(name)
+
+    def got(self, name: str) -> bytes:
+        data: bytes = self.at(name).transport.value()
+        self.at(name).transport.clear()
+        return data
+
+    def says(self, name: str, data: bytes) -> None:
+        self.at(name).transport.protocol.dataReceived(data)
+        self.turn()
+
+    def loses(self, name: str, error: Exception) -> None:
+        self.at(name).protocol.connectionLost(Failure(error))
+        self.turn()
+
+    def took(self) -> bytes:
+        data, self.received = self.received, b""
+        return data
+
+    def ends(self, outcome: StreamOutcome) -> None:
+        self.turn()
+        self.assertEqual(self.outcomes(), {outcome: 1})
+        self.assertEqual(len(self.forwarder.open), 0)
+
+
+class LooksTests(LookingCase):
+    def test_only_where_it_has_to(self) -> None:
+        """Without filters of path or protocol, and without changes, the client never looks at what passes."""
+        plain = ForwardSettings()
+        for targets, settings, looking in [
+            ("a:80,b:80", plain, False),
+            ("a:80?host=a.org,b:80", plain, False),
+            ("a:80", ForwardSettings(proxy_protocol=2), False),
+            ("a:80?path=/a", plain, True),
+            ("a:80?protocol=tls,b:80", plain, True),
+            ("a:80", ForwardSettings(set_host="b"), True),
+            ("a:80", ForwardSettings(remove_headers=("A",)), True),
+        ]:
+            self.assertEqual(looks(TARGETS.parse(targets), settings), looking, targets)
+
+
+class HostTests(LookingCase):
+    """Chosen by the host that the server names; nothing is looked into."""
+
+    targets = "a:80?host=a.org,below:80?host=*.a.org,rest:80?host=rest.org"
+
+    def visits(self, host: str) -> None:
+        self.setUp()
+        self.send(stream_preface(RelayAddress("192.0.2.1", 1), RelayAddress(host, 443)))
+
+    def test_chosen(self) -> None:
+        for host, name in [("a.org", "a"), ("A.ORG.", "a"), ("b.a.org", "below"), ("rest.org", "rest")]:
+            self.visits(host)
+            self.assertEqual(self.dialled(), name)
+
+    def test_none(self) -> None:
+        self.visits("other.org")
+        self.assertEqual(self.dialled(), "")
+        self.assertIn(FINISHED, self.signals)
+        self.ends(StreamOutcome.NO_TARGET)
+
+
+class ProtocolTests(LookingCase):
+    """Chosen by the first bytes; then everything passes as it came."""
+
+    targets = "web:80?protocol=http,secure:80?protocol=tls,rest:80"
+
+    def test_chosen(self) -> None:
+        for data, name in [
+            (b"GET / HTTP/1.1\r\n", "web"),
+            (b"\x16\x03\x01\x00", "secure"),
+            (b"EHLO me\r\n", "rest"),
+            (b"\0", "rest"),
+        ]:
+            self.setUp()
+            self.send(PREFACE)
+            self.assertEqual(self.dialled(), "")
+            for byte in data:
+                self.send(bytes([byte]))
+            self.assertEqual(self.reaches(name), data)
+            self.send(b"more")
+            self.assertEqual(self.got(name), b"more")
+            self.says(name, b"answer")
+            self.assertEqual(self.took(), b"answer")
+
+    def test_target_speaks_first(self) -> None:
+        """A visitor that waits is let through when its time is over."""
+        self.send(PREFACE)
+        self.clock.advance(4.9)
+        self.assertEqual(self.dialled(), "")
+        self.clock.advance(0.1)
+        self.reaches("rest")
+        self.says("rest", b"220 hello\r\n")
+        self.assertEqual(self.took(), b"220 hello\r\n")
+
+    def test_visitor_says_little(self) -> None:
+        """The end of what a visitor says is passed on, too."""
+        self.send(PREFACE + b"GET")
+        self.server.finish(self.stream)
+        self.turn()
+        self.assertEqual(self.reaches("rest"), b"GET")
+        self.assertTrue(self.at("rest").transport.half_closed)
+
+    def test_visitor_leaves(self) -> None:
+        """Before it said anything: whoever is dialled for it learns of nobody."""
+        self.send(PREFACE)
+        self.server.abort(self.stream)
+        self.turn()
+        self.assertEqual(self.reaches("rest"), b"")
+        self.assertTrue(self.at("rest").transport.disconnecting)
+        self.loses("rest", ConnectionDone())
+        self.assertEqual(sum(self.outcomes().values()), 1)
+
+    def test_link_lost(self) -> None:
+        self.send(PREFACE + b"GET")
+        self.link.connectionLost(Failure(ConnectionLost()))
+        self.clock.advance(0)
+        self.ends(StreamOutcome.NEAR_LOST)
+
+    def test_none(self) -> None:
+        self.targets = "web:80?protocol=http"
+        self.setUp()
+        self.send(PREFACE + b"\x16\x03\x01")
+        self.assertEqual(self.took(), b"")
+        self.ends(StreamOutcome.NO_TARGET)
+
+
+class PathTests(LookingCase):
+    """Chosen by the path of each request."""
+
+    targets = "api:80?path=/api/,web:80?path=/,secure:80?protocol=tls"
+
+    def exchange(self, path: str, name: str, *, dials: bool) -> None:
+        self.send(get(path))
+        if dials:
+            self.assertEqual(self.reaches(name), get(path))
+        else:
+            self.assertEqual((self.dialled(), self.got(name)), ("", get(path)))
+        self.says(name, OK)
+        self.assertEqual(self.took(), OK)
+
+    def test_each_request_by_itself(self) -> None:
+        """Also on one stream; connections to the targets stay for the requests that follow."""
+        self.send(PREFACE)
+        self.exchange("/", "web", dials=True)
+        self.exchange("/api/1", "api", dials=True)
+        self.exchange("/apis", "web", dials=False)
+        self.exchange("/%61pi/2?x=/", "api", dials=False)
+        self.server.finish(self.stream)
+        self.ends(StreamOutcome.DONE)
+        for name in ("web", "api"):
+            self.assertTrue(self.at(name).transport.disconnecting)
+            self.assertFalse(self.at(name).transport.aborted)
+
+    def test_byte_by_byte(self) -> None:
+        request = b"POST /api/x HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 4\r\n\r\nbody"
+        for byte in PREFACE + request:
+            self.send(bytes([byte]))
+            if self.dialled():
+                self.at("api").accept()
+        self.assertEqual(self.got("api"), request)
+        for byte in OK:
+            self.says("api", bytes([byte]))
+        self.assertEqual(self.took(), OK)
+
+    def test_pipelined(self) -> None:
+        """A request that comes before the one before it is answered waits, and so do its bytes."""
+        self.send(PREFACE + get("/api/1") + get("/2") + get("/api/3"))
+        self.assertEqual(self.reaches("api"), get("/api/1"))
+        self.assertEqual(self.dialled(), "")
+        self.says("api", OK)
+        self.assertEqual(self.reaches("web"), get("/2"))
+        self.says("web", OK)
+        self.assertEqual(self.got("api"), get("/api/3"))
+        self.says("api", OK)
+        self.assertEqual(self.took(), OK * 3)
+
+    def test_pipelined_without_end(self) -> None:
+        """Requests that are not answered yet are not taken either."""
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        for _ in range(40):
+            self.send(get("/") * 1000)
+        held = sum(len(getattr(one, "_buffer", b"")) for one in self.forwarder.open)
+        self.assertLess(held, 200_000)
+
+    def test_chunks(self) -> None:
+        """Bodies pass as they came, both ways, and the next request is found behind them."""
+        body = b"3;a=b\r\nabc\r\n0\r\nT: 1\r\n\r\n"
+        request = b"POST /api/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.send(PREFACE + request + body[:7])
+        self.reaches("api")
+        self.send(body[7:] + get("/"))
+        self.assertEqual(self.got("api"), body[7:])
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+        self.says("api", answer + body[:9])
+        self.says("api", body[9:])
+        self.assertEqual(self.took(), answer + body)
+        self.assertEqual(self.reaches("web"), get("/"))
+
+    def test_interim_answers(self) -> None:
+        request = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n"
+        self.send(PREFACE + request)
+        self.assertEqual(self.reaches("web"), request)
+        self.says("web", b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.assertEqual(self.took(), b"HTTP/1.1 100 Continue\r\n\r\n")
+        self.send(b"x")
+        self.assertEqual(self.got("web"), b"x")
+        self.says("web", OK)
+        self.assertEqual(self.took(), OK)
+
+    def test_upgrade(self) -> None:
+        """From there on both sides speak something else, and half-close passes."""
+        request = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+        self.send(PREFACE + request)
+        self.assertEqual(self.reaches("web"), request)
+        agreed = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+        self.says("web", agreed + b"\x81\x00")
+        self.assertEqual(self.took(), agreed + b"\x81\x00")
+        self.send(b"GET / nothing of HTTP")
+        self.assertEqual(self.got("web"), b"GET / nothing of HTTP")
+        self.says("web", b"\x88\x00")
+        self.assertEqual(self.took(), b"\x88\x00")
+        self.server.finish(self.stream)
+        self.turn()
+        self.assertTrue(self.at("web").transport.half_closed)
+        self.at("web").transport.protocol.readConnectionLost()
+        self.turn()
+        self.at("web").transport.protocol.connectionLost(Failure(ConnectionDone()))
+        self.ends(StreamOutcome.DONE)
+        self.assertEqual(self.stats.bytes_in, len(request) + 21)
+        self.assertEqual(self.stats.bytes_out, len(agreed) + 4)
+
+    def test_no_target(self) -> None:
+        self.targets = "api:80?path=/api/"
+        for request, has_body in [(get("/other"), True), (get("/other").replace(b"GET", b"HEAD"), False)]:
+            self.setUp()
+            self.send(PREFACE + request)
+            answer = self.took()
+            self.assertTrue(answer.startswith(b"HTTP/1.1 404 Not found\r\n"), answer)
+            self.assertIn(b"\r\nConnection: close\r\n", answer)
+            self.assertEqual(answer.endswith(b"no service is for this request\n"), has_body)
+            self.assertIn(FINISHED, self.signals)
+            self.ends(StreamOutcome.NO_TARGET)
+
+    def test_target_refuses(self) -> None:
+        """Without a byte, so that the server may ask another connector."""
+        self.send(PREFACE + get("/"))
+        self.at("web").refuse()
+        self.turn()
+        self.assertEqual(self.took(), b"")
+        self.assertIn(FINISHED, self.signals)
+        self.ends(StreamOutcome.TARGET_REFUSED)
+
+    def test_target_dies(self) -> None:
+        for said in (b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhal"):
+            self.setUp()
+            self.send(PREFACE + get("/"))
+            self.reaches("web")
+            if said:
+                self.says("web", said)
+            self.loses("web", ConnectionLost())
+            # what has no whole head is not passed on
+            self.assertEqual(self.took(), said if b"\r\n\r\n" in said else b"")
+            self.assertIn(FINISHED, self.signals)
+            self.ends(StreamOutcome.FAR_LOST)
+
+    def test_target_dies_between_requests(self) -> None:
+        """A connection that its target closed while nothing was asked is not used again."""
+        self.send(PREFACE)
+        self.exchange("/", "web", dials=True)
+        self.loses("web", ConnectionDone())
+        self.exchange("/", "web", dials=True)
+
+    def test_target_closes_behind_its_answer(self) -> None:
+        """That is between it and us: the stream goes on."""
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.says("web", b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")
+        self.assertEqual(self.took(), OK)
+        self.assertTrue(self.at("web").transport.disconnecting)
+        self.exchange("/", "web", dials=True)
+
+    def test_answer_until_close(self) -> None:
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.says("web", b"HTTP/1.1 200 OK\r\n\r\npart")
+        self.says("web", b" and the rest")
+        self.loses("web", ConnectionDone())
+        self.assertTrue(self.took().endswith(b"\r\nConnection: close\r\n\r\npart and the rest"))
+        self.ends(StreamOutcome.DONE)
+
+    def test_old_visitor(self) -> None:
+        """HTTP/1.0 has no chunks: the answer ends with the stream."""
+        self.send(PREFACE + b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+        self.assertIn(b"HTTP/1.1", self.reaches("web"))
+        self.says("web", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n")
+        self.assertEqual(self.took(), b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok")
+        self.ends(StreamOutcome.DONE)
+
+    def test_unasked(self) -> None:
+        """A target that speaks without being asked is not asked again on that connection."""
+        self.send(PREFACE)
+        self.exchange("/", "web", dials=True)
+        self.says("web", b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        self.assertEqual(self.took(), b"")
+        self.assertTrue(self.at("web").transport.disconnecting)
+        self.exchange("/", "web", dials=True)
+
+    def test_malformed_request(self) -> None:
+        for request in (
+            b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+            b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200,
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ):
+            self.setUp()
+            self.send(PREFACE + request)
+            self.assertRegex(self.took(), rb"^HTTP/1.1 4[03][01] Bad request")
+            self.assertEqual(self.dialled(), "")
+            self.ends(StreamOutcome.BAD_REQUEST)
+
+    def test_malformed_chunk(self) -> None:
+        self.send(PREFACE + b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self.reaches("web")
+        self.send(b"x\r\n")
+        self.assertTrue(self.took().startswith(b"HTTP/1.1 400 "))
+        self.ends(StreamOutcome.BAD_REQUEST)
+        self.assertTrue(self.at("web").transport.aborted)
+
+    def test_malformed_answer(self) -> None:
+        unasked = b"HTTP/1.1 101 X\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n"
+        for answer in (b"SSH-2.0-x\r\n", unasked, b"HTTP/1.1 200 OK\r\n" + b"A" * 70000):
+            self.setUp()
+            self.send(PREFACE + get("/"))
+            self.reaches("web")
+            self.says("web", answer)
+            self.assertEqual(self.took(), b"")
+            self.ends(StreamOutcome.FAR_LOST)
+
+    def test_visitor_leaves(self) -> None:
+        """In the middle of an answer: the target's connection is freed at once."""
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.says("web", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf")
+        self.server.abort(self.stream)
+        self.ends(StreamOutcome.NEAR_LOST)
+        self.assertTrue(self.at("web").transport.disconnecting)
+
+    def test_visitor_leaves_while_dialling(self) -> None:
+        self.send(PREFACE + get("/"))
+        _, connecting = self.at("web").waiting[0]
+        self.server.abort(self.stream)
+        self.ends(StreamOutcome.NEAR_LOST)
+        self.assertTrue(connecting.called)
+
+    def test_visitor_ends_in_a_body(self) -> None:
+        """Half a request must not look like a whole one."""
+        self.send(PREFACE + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
+        self.reaches("web")
+        self.server.finish(self.stream)
+        self.ends(StreamOutcome.NEAR_LOST)
+        self.assertTrue(self.at("web").transport.aborted)
+
+    def test_visitor_half_closes(self) -> None:
+        """Who has said all gets the answers to all of it."""
+        self.send(PREFACE + get("/") + get("/api/"))
+        self.server.finish(self.stream)
+        self.turn()
+        self.reaches("web")
+        self.says("web", OK)
+        self.reaches("api")
+        self.says("api", OK)
+        self.assertEqual(self.took(), OK * 2)
+        self.ends(StreamOutcome.DONE)
+
+    def test_link_lost(self) -> None:
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.link.connectionLost(Failure(ConnectionLost()))
+        self.clock.advance(0)
+        self.assertTrue(self.at("web").transport.aborted)
+        self.assertEqual(self.outcomes(), {StreamOutcome.NEAR_LOST: 1})
+
+    def test_server_does_not_read(self) -> None:
+        """What the server does not take stops the target."""
+        self.consume = False
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.says("web", b"HTTP/1.1 200 OK\r\nContent-Length: 9000000\r\n\r\n")
+        sent = 0
+        while not self.at("web").transport.paused_reading:
+            self.says("web", b"x" * 65536)
+            sent += 65536
+            self.assertLess(sent, 1_000_000)
+
+    def test_target_does_not_read(self) -> None:
+        """What the target does not take stops the server after a window; and a target that takes it goes on."""
+        self.send(PREFACE + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n")
+        self.reaches("web")
+        self.at("web").transport.producer.pauseProducing()
+        self.send(b"x" * 5_000_000)
+        self.assertLess(len(self.at("web").transport.value()), 2_000_000)
+        self.at("web").transport.producer.resumeProducing()
+        self.turn()
+        self.assertEqual(len(self.got("web")), 5_000_000)
+        self.says("web", OK)
+        self.assertEqual(self.took(), OK)
+
+    def test_stands_still(self) -> None:
+        """A stream whose reader is gone without saying so is given up."""
+        self.test_server_does_not_read()
+        self.server.finish(self.stream)
+        self.turn()
+        self.clock.pump([10.0] * 4)
+        self.turn()
+        self.assertTrue(self.at("web").transport.disconnecting)
+        self.assertEqual(self.outcomes(), {StreamOutcome.NEAR_LOST: 1})
+
+    def test_busy(self) -> None:
+        """Busy is a stream whose target has the word; not one that waits for the next request."""
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.assertTrue(self.forwarder.busy)
+        self.assertTrue(self.forwarder.busy)
+        self.says("web", OK)
+        self.assertTrue(self.forwarder.busy)
+        self.assertFalse(self.forwarder.busy)
+
+    def test_not_http(self) -> None:
+        self.send(PREFACE + b"\x16\x03\x01")
+        self.assertEqual(self.reaches("secure"), b"\x16\x03\x01")
+
+    def test_stopped(self) -> None:
+        self.send(PREFACE)
+        self.exchange("/", "web", dials=True)
+        for stream in list(self.forwarder.open):
+            stream.abort()
+        self.turn()
+        self.assertIn(STOPPED, self.signals)
+
+
+class RewriteTests(LookingCase):
+    targets = "web:80"
+    settings = ForwardSettings(set_host="inside.local", set_headers=(("X-Team", "blue green"),), remove_headers=("Cookie",))
+
+    def test_each_request(self) -> None:
+        """Every request of a stream is changed; answers and bodies pass."""
+        self.send(PREFACE)
+        wanted = b"POST /a HTTP/1.1\r\nHost: inside.local\r\nContent-Length: 2\r\nX-Team: blue green\r\n\r\nhi"
+        for first in (True, False):
+            self.send(b"POST /a HTTP/1.1\r\nHost: pod.local\r\nCookie: a=b\r\nContent-Length: 2\r\n\r\nhi")
+            self.assertEqual(self.reaches("web") if first else self.got("web"), wanted)
+            self.says("web", OK)
+            self.assertEqual(self.took(), OK)
+
+    def test_anything_else_passes(self) -> None:
+        self.send(PREFACE + b"EHLO me\r\n")
+        self.assertEqual(self.reaches("web"), b"EHLO me\r\n")
+
+
+class ProxyHeaderTests(LookingCase):
+    """The visitor of the preface, told to the target."""
+
+    targets = "web:80"
+    settings = ForwardSettings(proxy_protocol=1)
+
+    def test_plain(self) -> None:
+        """Ahead of all that the visitor says, which is not looked at."""
+        self.send(stream_preface(RelayAddress("192.0.2.1", 4711), RelayAddress("198.51.100.7", 22)) + b"SSH-2.0-x\r\n")
+        self.assertEqual(self.reaches("web"), b"PROXY TCP4 192.0.2.1 198.51.100.7 4711 22\r\nSSH-2.0-x\r\n")
+
+    def test_names(self) -> None:
+        """Where the visitor asked for a name, the target's own address stands in for it."""
+        for source, line in [
+            ("::ffff:192.0.2.1", b"PROXY TCP4 192.0.2.1 192.168.1.1 4711 54321\r\n"),
+            ("2001:db8::1", b"PROXY TCP6 2001:db8::1 ::ffff:c0a8:101 4711 54321\r\n"),
+            ("somebody", b"PROXY UNKNOWN\r\n"),
+        ]:
+            self.setUp()
+            self.send(stream_preface(RelayAddress(source, 4711), RelayAddress("pod.local", 80)))
+            self.assertEqual(self.reaches("web"), line)
+
+    def test_followed(self) -> None:
+        """A stream that is followed carries one exchange, since the next one may be another visitor's."""
+        self.settings = ForwardSettings(proxy_protocol=2, set_host="b")
+        self.setUp()
+        self.send(PREFACE + get("/"))
+        got = self.reaches("web")
+        self.assertEqual(got[:16], b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c")
+        self.assertEqual(got[28:], get("/", "b"))
+        self.says("web", OK)
+        self.assertIn(b"Connection: close\r\n", self.took())
+        self.ends(StreamOutcome.DONE)
