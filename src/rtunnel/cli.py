@@ -8,7 +8,7 @@ decides which.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -186,19 +186,26 @@ def compose_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Compos
     line, around = _one_form(line, around, "server", "F")
     line, around = _one_form(line, around, "target", "L")
     servers = _urls(line, around, "F", file, "server")
-    # all but the last are proxies on the way
-    server = [urls.read_server(*url) for url in servers[-1:]]
+    server = _server_behind_proxies(servers, line)
+    targets = [urls.read_target(*url) for url in _urls(line, around, "L", file, "target")]
+    composed = _composed(file, around, line, targets, environ, CLIENT_SHAPE, server)
+    return attrs.evolve(composed, warnings=(*composed.warnings, *_passwords_of_proxies(line)))
+
+
+def _server_behind_proxies(servers: Sequence[tuple[str, str]], line: _Source) -> list[urls.Reading]:
+    """The URLs of ``-F``: the last is the server, those before it are the proxies on the way."""
+    readings = [urls.read_server(*url) for url in servers[-1:]]
     if len(servers) > 1:
         if "proxies" in line.layer:
             raise SettingsError(line.layer["proxies"].key, None, f"says the same as {servers[0][0]}; give one of them")
-        server.append(urls.read_proxies(servers[:-1]))
-    targets = [urls.read_target(*url) for url in _urls(line, around, "L", file, "target")]
-    composed = _composed(file, around, line, targets, environ, CLIENT_SHAPE, server)
+        readings.append(urls.read_proxies(servers[:-1]))
+    return readings
+
+
+def _passwords_of_proxies(line: _Source) -> Iterator[str]:
     proxies = line.layer.get("proxies")
     if proxies is not None and proxies.key == "--proxy" and any(proxy and proxy.credentials for proxy in proxies.value):
-        warning = "--proxy holds a password that everybody can read in the process list; use --proxy-file or RTUNNEL_PROXY"
-        composed = attrs.evolve(composed, warnings=(*composed.warnings, warning))
-    return composed
+        yield "--proxy holds a password that everybody can read in the process list; use --proxy-file or RTUNNEL_PROXY"
 
 
 def _connectors(environ: Mapping[str, str], layer: Layer) -> Iterable[ConnectorSettings]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
@@ -10,7 +11,7 @@ from twisted.trial.unittest import TestCase
 
 from tests.support.authority import Authority
 from tests.support.forward_proxy import ForwardProxy
-from tests.support.processes import Process, free_port, listening, rtunnel, wait_until
+from tests.support.processes import ROOT, Process, free_port, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
 HOST = "pod.local"
@@ -115,6 +116,33 @@ class ProxyTests(TestCase):
             client.wait_for("cannot join: ")
             self.assertEqual(proxy.asked, [])
             client.stop()
+
+    def test_page(self) -> None:
+        """The commands of docs/corporate-proxy.md, as they stand but for what stands between the two ends."""
+        self.server()
+        proxy = self.proxy("ada:swordfish")
+        page = (ROOT / "docs" / "corporate-proxy.md").read_text(encoding="utf-8")
+        for before, after in {
+            "tunnel.example.org:443/proxy": f"{SERVER}:{self.tunnel_port}",
+            "tunnel.example.org:443?path=/proxy&": f"{SERVER}:{self.tunnel_port}?caFile={self.authority.ca_file}&",
+            "ada:swordfish@proxy.example.org:3128": f"ada:swordfish@127.0.0.1:{proxy.port}",
+            "proxy.example.org:3128": f"ada:swordfish@127.0.0.1:{proxy.port}",
+            "inner.example.org:1080": f"ada:swordfish@127.0.0.1:{proxy.port}",
+            "10bc451e-59dc-4c70-999e-91a30813ac78": self.tunnel,
+            "rtunnel client": f"exec {sys.executable} -m rtunnel client",
+        }.items():
+            page = page.replace(before, after)
+        commands = [line.strip() for line in page.splitlines() if line.startswith("    ")]
+        self.assertEqual(len(commands), 5)
+        for command in commands:
+            more = CLEAN | {"RTUNNEL_CA_FILE": "" if "caFile" in command else self.authority.ca_file}
+            process = Process(["bash", "-c", command], env=more, cwd=str(self.authority.directory))
+            self.addCleanup(process.stop)
+            if "rtunnel" in command:
+                process.wait_for("joined tunnel")
+                process.stop()
+            else:
+                self.assertEqual(process.wait(), 0)
 
     def test_refusals(self) -> None:
         proxy = self.proxy(LOGIN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
@@ -11,7 +12,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 from tests.support.authority import Authority
-from tests.support.processes import Process, free_port, listening, rtunnel, wait_until
+from tests.support.processes import ROOT, Process, free_port, listening, needed, rtunnel, wait_until
 from tests.support.services import NamedService
 
 HOST = "pod.local"
@@ -127,6 +128,40 @@ class TlsTests(TestCase):
         )
         client.wait_for("warn: the certificate of localhost")
         client.wait_for("joined tunnel")
+
+    def test_page(self) -> None:
+        """The commands of docs/tls.md, as they stand but for ports that may be taken."""
+        needed("openssl")
+        page = (ROOT / "docs" / "tls.md").read_text(encoding="utf-8")
+        home = self.authority.directory
+        for before, after in {
+            ":8443": f":{self.tunnel_port}",
+            ":8080": f":{self.port}",
+            ":8001": f":{self.service.port}",
+            "rtunnel ": f"exec {sys.executable} -m rtunnel ",
+        }.items():
+            page = page.replace(before, after)
+        server = None
+        joined = 0
+        for line in page.splitlines():
+            command = line.strip()
+            if not line.startswith("    ") or "http.server" in command:
+                continue
+            process = Process(["bash", "-c", command], cwd=str(home))
+            self.addCleanup(process.stop)
+            if "rtunnel server" in command:
+                if server is not None:
+                    server.stop()
+                server = process
+                server.wait_for("entrypoint on")
+            elif "rtunnel client" in command:
+                process.wait_for("joined tunnel")
+                joined += 1
+            else:
+                self.assertEqual(process.wait(), 0, f"{command}\n{process.output}")
+                if command.startswith("curl"):
+                    self.assertIn("pod", process.output)
+        self.assertEqual(joined, 4)
 
     def test_files_that_cannot_be_used(self) -> None:
         """One line, and nothing listens."""

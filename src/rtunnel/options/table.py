@@ -27,7 +27,7 @@ from rtunnel.settings import (
     ServerTls,
 )
 
-__all__ = ["CLIENT", "CLIENT_TLS", "FORWARD", "SERVER", "Key", "Option", "default", "find", "name_of"]
+__all__ = ["CLIENT", "CLIENT_TLS", "FORWARD", "PROXIES", "SERVER", "Key", "Option", "default", "find", "name_of"]
 
 
 @attrs.frozen
@@ -209,6 +209,25 @@ CLIENT_TLS = (
         (_KEY_KEY,),
     ),
 )
+
+PROXIES = (
+    Option(
+        "proxy",
+        PROXY,
+        "proxies",
+        "reach the server through this proxy: http://, https:// or socks5://, perhaps with USER:PASSWORD@; several make a chain, "
+        "the nearest first; direct for none, whatever HTTPS_PROXY and the like say",
+        many=True,
+    ),
+    Option(
+        "proxy-file",
+        PROXY_FILE,
+        "proxies",
+        "a file with the URL of a proxy, which may hold a password",
+        many=True,
+    ),
+)
+"""What stands between a client and its server."""
 
 _PROCESS = (
     Option(
@@ -434,21 +453,7 @@ CLIENT = (
         (_key("host", "ws.host"),),
     ),
     *CLIENT_TLS,
-    Option(
-        "proxy",
-        PROXY,
-        "proxies",
-        "reach the server through this proxy: http://, https:// or socks5://, perhaps with USER:PASSWORD@; several make a chain, "
-        "the nearest first; direct for none, whatever HTTPS_PROXY and the like say",
-        many=True,
-    ),
-    Option(
-        "proxy-file",
-        PROXY_FILE,
-        "proxies",
-        "a file with the URL of a proxy, which may hold a password",
-        many=True,
-    ),
+    *PROXIES,
     Option("tunnel", kinds.UUID, "tunnel", "which tunnel to join", (_key("tunnel.id", "tunnelID"),)),
     Option(
         "weight",
