@@ -113,8 +113,9 @@ class UpstreamPool:
 
     def put(self, upstream: Upstream) -> None:
         """Keep a free stream."""
-        free = self._free.get(upstream.host)
-        if free is None:
+        try:
+            free = self._free[upstream.host]
+        except KeyError:
             free = self._free[upstream.host] = []
         if self._idle and len(free) < MAX_IDLE:
             upstream.idle_since = 0.0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet import defer
@@ -29,6 +30,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.tcp import Client, Connector, Server
+from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
 __all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "listen_tcp", "plain_address"]
@@ -41,7 +43,14 @@ READ_SIZE = 65536
 
 
 class _WriteAtOnce:
-    """Mixed in before Twisted's transport class."""
+    """Mixed in before Twisted's transport class.
+
+    Whether there is anything between a write and the socket (a closing, TLS, a pull producer) is judged when something changed,
+    not at each write: the calls that may change it forget the judgement.
+    """
+
+    _send: Callable[[bytes], int] | None = None
+    """The socket's own ``send`` once it was judged that nothing is between."""
 
     def doRead(self) -> Any:
         """Read once, as Twisted does, without the calls between."""
@@ -59,28 +68,57 @@ class _WriteAtOnce:
     def write(self, data: bytes) -> None:
         """Send now what the kernel takes; the rest waits in Twisted's buffer."""
         connection = cast(Any, self)
-        if (
-            connection.dataBuffer
-            or connection._tempDataLen
-            or connection.disconnecting
-            or not connection.connected
-            or connection._writeDisconnecting
-            or connection._writeDisconnected
-            or connection.TLS
-            # a pull producer is asked for more when Twisted's buffer has been written
-            or (connection.producer is not None and not connection.streamingProducer)
-        ):
+        send = self._send or self._judge()
+        if send is None or connection.dataBuffer or connection._tempDataLen:
             super().write(data)  # type: ignore[misc]
             return
         try:
-            sent = connection.socket.send(data)
-        except BlockingIOError:
-            sent = 0
+            sent = send(data)
         except OSError:
-            # Twisted meets the same error in its own time, and reports it as it always does
+            # Twisted meets the same error, if it is one, in its own time, and reports it as it always does
             sent = 0
         if sent < len(data):
             super().write(data[sent:] if sent else data)  # type: ignore[misc]
+
+    def _judge(self) -> Callable[[bytes], int] | None:
+        connection = cast(Any, self)
+        if (
+            connection.connected
+            and not connection.disconnecting
+            and not connection._writeDisconnecting
+            and not connection._writeDisconnected
+            and not connection.TLS
+            # a pull producer is asked for more when Twisted's buffer has been written
+            and (connection.producer is None or connection.streamingProducer)
+        ):
+            self._send = connection.socket.send
+        return self._send
+
+    # -- what may change it
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        self._send = None
+        super().registerProducer(producer, streaming)  # type: ignore[misc]
+
+    def loseConnection(self, *arguments: Any) -> None:
+        self._send = None
+        super().loseConnection(*arguments)  # type: ignore[misc]
+
+    def loseWriteConnection(self) -> None:
+        self._send = None
+        super().loseWriteConnection()  # type: ignore[misc]
+
+    def abortConnection(self) -> None:
+        self._send = None
+        super().abortConnection()  # type: ignore[misc]
+
+    def startTLS(self, *arguments: Any) -> None:
+        self._send = None
+        super().startTLS(*arguments)  # type: ignore[misc]
+
+    def connectionLost(self, reason: Failure) -> None:
+        self._send = None
+        super().connectionLost(reason)  # type: ignore[misc]
 
 
 class AtOnceServer(_WriteAtOnce, Server):

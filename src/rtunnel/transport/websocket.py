@@ -114,19 +114,16 @@ class WebSocketTransport:
 
     def write(self, data: bytes) -> None:
         """Send bytes as one binary message (more than :data:`MAX_MESSAGE`: as several)."""
-        if self.disconnecting:
+        if self.disconnecting or not data:
             return
-        while len(data) > MAX_MESSAGE:
-            self._send(data[:MAX_MESSAGE])
-            data = data[MAX_MESSAGE:]
-        if data:
-            self._send(data)
-
-    def _send(self, data: bytes) -> None:
+        size = len(data)
+        if size > MAX_MESSAGE:
+            self.write(data[:MAX_MESSAGE])
+            self.write(data[MAX_MESSAGE:])
+            return
         if not FAST:
             self.below.sendMessage(data, isBinary=True)
             return
-        size = len(data)
         flag = 0x80 if self._masked else 0
         if size < 126:
             head = bytes((BINARY, flag | size))
@@ -218,6 +215,8 @@ class _ByteStream:
     # the beginning of a frame head, or of a control frame
     _partial = b""
     _fragmented = False
+    _ours = False
+    """Whether the connection is open and autobahn holds no part of a frame or message."""
 
     def begin_handshake(self, seconds: float) -> None:
         """Cut the connection when the upgrade takes longer."""
@@ -234,6 +233,7 @@ class _ByteStream:
 
     def sendCloseFrame(self, *arguments: Any, **keywords: Any) -> None:
         """The closing handshake begins, whoever wanted it: nothing passes any more, and it has :data:`CLOSE_TIMEOUT`."""
+        self._ours = False
         if self._stream is not None:
             self._stream.disconnecting = True
         if self._close_timer is None:
@@ -302,15 +302,23 @@ class _ByteStream:
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes of the connection: ours when it is open and binary, autobahn's otherwise."""
-        if self._rest or self._partial or self._fragmented or (FAST and self._idle()):
+        if self._rest or self._partial or self._fragmented:
             self._receive(data)
+            return
+        if self._ours:
+            if not self._receive_message(data):
+                self._receive(data)
             return
         if self._stream is None and data[0] in (0x15, 0x16) and not self.data:  # type: ignore[attr-defined]
             self.met_tls()
             return
-        self._dataReceived(data)  # type: ignore[attr-defined]
+        self._give_autobahn(data)
         if self._stream is None and len(self.data) > MAX_HEAD:  # type: ignore[attr-defined]
             self.transport.abortConnection()  # type: ignore[attr-defined]
+
+    def _give_autobahn(self, data: bytes) -> None:
+        self._dataReceived(data)  # type: ignore[attr-defined]
+        self._ours = FAST and self._idle()
 
     def met_tls(self) -> None:
         """The peer speaks TLS (the first byte is that of an alert or a handshake, RFC 8446 5.1), and this connection does not."""
@@ -329,6 +337,33 @@ class _ByteStream:
         stream = self._stream
         if stream is not None and not stream.disconnecting:
             stream.upper.dataReceived(payload)
+
+    def _receive_message(self, data: bytes) -> bool:
+        """Take one whole message of one frame, as nearly all are; False when it is something else, for :meth:`_receive`."""
+        size = len(data)
+        if size < 4 or data[0] != BINARY:
+            return False
+        second = data[1]
+        length = second & 0x7F
+        start = 2
+        if length == 126:
+            length = _read16.unpack_from(data, 2)[0]
+            start = 4
+        if (length < 126 and start == 4) or (second < 0x80) != self._masked:
+            return False
+        if self._masked:
+            if start + length != size or not length:
+                return False
+            payload = data[start:]
+        else:
+            begin = start + 4
+            if begin + length != size or not length:
+                return False
+            payload = mask(data[begin:], data[start:begin])
+        stream = self._stream
+        if stream is not None and not stream.disconnecting:
+            stream.upper.dataReceived(payload)
+        return True
 
     def _receive(self, data: bytes) -> None:
         """Take frames apart; payload goes up as it comes, control frames and all that is wrong go to autobahn, whole."""
@@ -415,9 +450,9 @@ class _ByteStream:
         if end > len(data):
             self._partial = data[position:]
             return -1
-        self._dataReceived(data[position:end])  # type: ignore[attr-defined]
+        self._give_autobahn(data[position:end])
         if self.state != self.STATE_OPEN:  # type: ignore[attr-defined]
-            self._dataReceived(data[end:])  # type: ignore[attr-defined]
+            self._give_autobahn(data[end:])
             return -1
         return end
 
@@ -427,7 +462,7 @@ class _ByteStream:
             # nothing that gets here may stand inside a message, and autobahn does not know that we are inside one
             self._fragmented = False
             self._protocol_violation("a fragmented message was not continued")  # type: ignore[attr-defined]
-        self._dataReceived(data)  # type: ignore[attr-defined]
+        self._give_autobahn(data)
 
 
 class _ServerProtocol(_ByteStream, WebSocketServerProtocol):  # type: ignore[misc]

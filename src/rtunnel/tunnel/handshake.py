@@ -56,6 +56,8 @@ class Handshake(Protocol, Generic[M]):
         """The connection is a link from here on."""
         self.settle()
         self.link = link
+        # from here on each byte goes to the link without a stop
+        self.dataReceived = link.dataReceived  # type: ignore[method-assign]
         link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
     def settle(self) -> None:
@@ -68,9 +70,7 @@ class Handshake(Protocol, Generic[M]):
         self._timer = self._reactor.callLater(self._seconds, self.expired)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.link is not None:
-            self.link.dataReceived(data)
-        elif self._timer is not None:
+        if self._timer is not None:
             self._buffer += data
             self._take_message()
 

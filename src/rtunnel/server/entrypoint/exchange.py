@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from twisted.logger import Logger
 
@@ -33,8 +34,7 @@ __all__ = ["Exchange"]
 
 _log = Logger()
 
-# looked up once per request, and so not in its class
-_ANSWERED = Outcome.ANSWERED
+_ANSWERED: Final = Outcome.ANSWERED  # a member of an Enum costs a call each time it is named, before Python 3.12
 
 
 class Exchange:
@@ -46,6 +46,8 @@ class Exchange:
     """
 
     # what most exchanges never come to need stands here and not in each of them
+    observed = False
+    """Whether a subclass looks at what is written and how it ends."""
     ended = False
     method = b"GET"
     _minor = 1
@@ -61,7 +63,9 @@ class Exchange:
     _resendable = True
     _body_sent: list[bytes] | None = None
     _body_sent_size = 0
-    # the answer: how its body ends (None before its head), whether the target goes on behind it, what is left of it
+    # the answer: whether it may pass as it came, how its body ends (None before its head), whether the target goes on behind it,
+    # and what is left of it
+    _may_pass = True
     _answer_begun = False
     _held = b""
     _framing: int | None = None
@@ -104,6 +108,7 @@ class Exchange:
             self._body_left = head.body
         self._sent = write_request(head, forwarding)
         self._resendable = head.idempotent
+        self._may_pass = head.keep_alive and head.minor == 1 and head.method != b"HEAD"
         self._route()
 
     def pass_on(self, head: bytes, forwarding: bytes) -> None:
@@ -121,16 +126,25 @@ class Exchange:
         else:
             self._attempt(rule.tunnel)
 
-    def _attempt(self, tunnel: Any) -> None:
-        """Send what there is of the request to a connector that did not fail yet."""
-        upstream = self._next_upstream(tunnel)
+    def _attempt(self, tunnel: UUID) -> None:
+        """Send what there is of the request to a connector that did not fail yet.
+
+        A free stream may have been closed by its target a moment ago, which shows only after sending. So a request that may not be
+        sent twice gets a fresh one.
+        """
+        entrypoint = self._entrypoint
+        connector = entrypoint.registry.choose(tunnel, self._failed)
+        upstream = connector.link.take(self.host) if connector is not None and self._resendable else None
         if upstream is None:
-            if self._failed:
-                self.refuse(502, Outcome.TARGET_FAILED)
-            else:
-                self._entrypoint.stats.attachments.unserved(tunnel, Outcome.NO_CONNECTOR)
-                self.refuse(503, Outcome.NO_CONNECTOR)
-            return
+            connector, upstream = self._open_upstream(tunnel, connector)
+            if upstream is None:
+                if self._failed:
+                    self.refuse(502, Outcome.TARGET_FAILED)
+                else:
+                    entrypoint.stats.attachments.unserved(tunnel, Outcome.NO_CONNECTOR)
+                    self.refuse(503, Outcome.NO_CONNECTOR)
+                return
+        self._connector = connector
         self._upstream = upstream
         upstream.exchange = self
         stream = upstream.stream
@@ -145,32 +159,26 @@ class Exchange:
         if self._body_left or self._body is not None:
             stream.registerProducer(visitor.body_source, True)
         stream.write(data)
-        visitor.deadline = self._request_deadline()
+        if self._head is None:
+            visitor.deadline = entrypoint.deadlines.now + entrypoint.response_limit
+        else:
+            visitor.deadline = self._request_deadline(self._head)
 
-    def _next_upstream(self, tunnel: Any) -> Upstream | None:
-        """Take a free stream of a chosen connector or open one.
-
-        A free stream may have been closed by its target a moment ago, which shows only after sending. So a request that may not be
-        sent twice gets a fresh one.
-        """
-        while True:
-            connector = self._entrypoint.registry.choose(tunnel, self._failed)
-            if connector is None:
-                return None
-            self._connector = connector
-            pool = connector.link
-            if self._resendable:
-                upstream = pool.take(self.host)
-                if upstream is not None:
-                    return upstream
+    def _open_upstream(
+        self, tunnel: UUID, connector: Connector[UpstreamPool] | None
+    ) -> tuple[Connector[UpstreamPool] | None, Upstream | None]:
+        """Open a stream of the connector that was chosen, or of another one when its link is closing."""
+        while connector is not None:
             try:
-                upstream = pool.open(self.host)
+                upstream = connector.link.open(self.host)
             except LinkClosed:
                 self._mark_failed(connector)
+                connector = self._entrypoint.registry.choose(tunnel, self._failed)
                 continue
             connector.streams += 1
             self._entrypoint.stats.streams_total += 1
-            return upstream
+            return connector, upstream
+        return None, None
 
     def _mark_failed(self, connector: Connector[UpstreamPool]) -> None:
         if self._failed is None:
@@ -183,14 +191,11 @@ class Exchange:
         host, port = _split_port(self.authority, self.host)
         return stream_preface(RelayAddress(peer.host, peer.port), RelayAddress(host, port))
 
-    def _request_deadline(self) -> float:
+    def _request_deadline(self, head: RequestHead) -> float:
         entrypoint = self._entrypoint
         if self.wants_body:
             return entrypoint.deadlines.now + entrypoint.settings.idle_timeout
-        limit = entrypoint.settings.response_timeout
-        if not limit or (self._head is not None and self._head.upgrade):
-            return NEVER
-        return entrypoint.deadlines.now + limit
+        return NEVER if head.upgrade else entrypoint.deadlines.now + entrypoint.response_limit
 
     def request_data(self, data: bytes) -> bytes:
         """Take bytes of the visitor; returns those that come after this request.
@@ -211,8 +216,8 @@ class Exchange:
             self._upstream.stream.write(part)
             if not self.wants_body:
                 self._upstream.stream.unregisterProducer()
-        if not self._answer_begun:
-            self._visitor.deadline = self._request_deadline()
+        if not self._answer_begun and self._head is not None:
+            self._visitor.deadline = self._request_deadline(self._head)
         return rest
 
     def _keep_for_resend(self, part: bytes) -> None:
@@ -232,59 +237,51 @@ class Exchange:
     # -- the answer
 
     def upstream_data(self, data: bytes) -> None:
-        """Take bytes of the target."""
+        """Take bytes of the target. Most answers come whole and may pass as they came: nothing of them is taken apart then."""
         if self._framing is not None:
             self._answer_data(data)
-        elif not self._pass_answer(data):
-            self._answer_head(data)
-
-    def _pass_answer(self, data: bytes) -> bool:
-        """Pass an answer on as it came, if it may; most do, and nothing of it is taken apart then."""
+            return
         upstream = self._upstream
-        if (
-            upstream is None
-            or self._answer_begun
-            or not self._keep
-            or not self._minor
-            or self._entrypoint.draining
-            or self.method == b"HEAD"
-        ):
-            return False
-        found = upstream.pool.reader.passing(data)
+        if upstream is None:
+            return
+        found = upstream.pool.reader.passing(data) if self._may_pass and not self._entrypoint.draining else None
         if found is None:
-            return False
+            self._answer_head(data, upstream)
+            return
         end, length = found
-        left = length - len(data) + end
-        if left < 0:
-            return False
-        self._answer_begun = True
-        self._resendable = False
-        self._framing = length
-        self._visitor.write(data)
-        if left or self._body_left or self._body is not None or self._body_sent is not None:
-            self._visitor.deadline = NEVER
-            self._body_sent = None
-            self._answer_left = left
-            if not left:
-                self._complete(clean=True)
-            return True
-        # the common case of _complete()
+        if length != len(data) - end or self._head is not None or self.observed:
+            self._pass_answer(data, end, length)
+            return
+        # the common case of _pass_answer() and _complete(), without a call in between
+        visitor = self._visitor
+        stats = self._entrypoint.stats
+        stats.bytes_out += len(data)
+        visitor.transport.write(data)
+        self.ended = True
         self._upstream = None
         upstream.release()
-        self._end(Outcome.ANSWERED)
-        self._visitor.exchange_done(keep=True)
-        return True
+        if self._connector is not None:
+            self._connector.requests += 1
+        stats.requests[_ANSWERED] += 1
+        visitor.exchange_done(keep=True)
 
-    def _answer_head(self, data: bytes) -> None:
-        if self._upstream is None:
-            return
+    def _pass_answer(self, data: bytes, end: int, length: int) -> None:
+        """Pass an answer on whose head may pass as it came, and whose body is not all there is."""
         self._answer_begun = True
+        self._send_no_more()
+        self._visitor.deadline = NEVER
+        self._framing = self._answer_left = length
+        self._answer_data(data[end:], data[:end])
+
+    def _answer_head(self, data: bytes, upstream: Upstream) -> None:
+        self._answer_begun = True
+        self._may_pass = False
         self._send_no_more()
         if self._held:
             data = self._held + data
             self._held = b""
         try:
-            read = self._upstream.pool.reader.read(data, self.method)
+            read = upstream.pool.reader.read(data, self.method)
         except HeadError as error:
             _log.info(
                 "request {id}: the target's answer is malformed: {reason}",
@@ -299,11 +296,11 @@ class Exchange:
         response, end = read
         rest = data[end:]
         if response.status < 200:
-            self._interim(response, rest)
+            self._interim(response, rest, upstream)
         else:
             self._begin_answer(response, rest)
 
-    def _interim(self, response: ResponseHead, rest: bytes) -> None:
+    def _interim(self, response: ResponseHead, rest: bytes, upstream: Upstream) -> None:
         """1xx: 101 ends HTTP on this connection, any other is passed on, and the answer is still to come."""
         if response.status == 101:
             if self._head is None or not self._head.upgrade:
@@ -314,7 +311,7 @@ class Exchange:
         if self._minor:
             self._visitor.write(write_response(response, minor=1, keep_alive=True, chunked=False))
         if rest:
-            self._answer_head(rest)
+            self._answer_head(rest, upstream)
 
     def _begin_answer(self, response: ResponseHead, rest: bytes) -> None:
         body = self._framing = response.body

@@ -52,7 +52,7 @@ class Forwarding:
             if authority != self._authority:
                 self._authority = authority
                 self._before_id = b"%b%b\r\nX-Request-Id: " % (self._before_host, authority)
-            request_id = new_request_id()
+            request_id = b"%b%016x" % (_process, next(_serial))
             return request_id, b"%b%b\r\nVia: 1.1 rtunnel\r\n" % (self._before_id, request_id)
         request_id = self._request_id(said)
         return request_id, self._continued(authority, said, request_id)

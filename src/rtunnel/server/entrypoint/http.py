@@ -82,6 +82,7 @@ class HttpEntrypoint(Factory):
     def change(self, settings: HttpSettings, table: IngressTable) -> None:
         """Serve by other settings from now on, also on the connections that exist."""
         self.settings = settings
+        self.response_limit = settings.response_timeout or NEVER
         self.reader = RequestReader(HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count))
         self.table = table
 
@@ -374,7 +375,8 @@ class HttpVisitor(Protocol):
             return
         self._state = WAITING
         self._head_counting = False
-        self.deadline = self._entrypoint.deadlines.now + self._entrypoint.settings.idle_timeout
+        entrypoint = self._entrypoint
+        self.deadline = entrypoint.deadlines.now + entrypoint.settings.idle_timeout
         if self.read_paused:
             self.resume_reading()
         if self._buffer and not self._processing:

@@ -74,6 +74,7 @@ def _look(access: Access, data: bytes) -> None:
 class _LoggedExchange(Exchange):
     """An exchange whose end is a line."""
 
+    observed = True
     _attempts = 0
 
     def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, authority: bytes, host: str, request_id: bytes) -> None:
