@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import socketserver
+import ssl
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
@@ -23,9 +24,10 @@ class NamedService:
     - ``/wait``: answers when :attr:`go` is set
 
     :param path: listen on a unix socket there instead.
+    :param tls: speak HTTPS, by this context.
     """
 
-    def __init__(self, name: str, path: str | None = None) -> None:
+    def __init__(self, name: str, path: str | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.name = name
         self.requests = 0
         self.go = Event()
@@ -99,6 +101,9 @@ class NamedService:
                 socketserver.TCPServer.server_bind(self)
 
         self._server = Server(("127.0.0.1", 0), Handler) if path is None else UnixServer(path, Handler)  # type: ignore[arg-type]
+        if tls is not None:
+            # the handshake is part of the first read, in the connection's own thread
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         self.port = int(self._server.server_address[1]) if path is None else 0
         self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self._thread.start()
