@@ -188,6 +188,15 @@ class GostTests(ConvertTestCase):
         words = ("-L", "rtcp://:0/192.168.1.1:80,:81?maxFails=2&failTimeout=7s", "-F", server)
         self.assertEqual(found, ask_client(self.typed(CLIENT_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
 
+    def test_rules_in_a_file(self) -> None:
+        """Gost's files of rules are taken as they are."""
+        text = GOST.replace(
+            "ingresses:\n- name: ingress-0\n", "ingresses:\n- name: ingress-0\n  file: {path: /etc/rules}\n  reload: 10s\n"
+        )
+        found = self.server_of(self.converted("--as", "server", self.write(text)))
+        self.assertEqual(found.listeners[0].routes_file, "/etc/rules")
+        self.assertEqual(len(found.listeners[0].rules), 2)
+
     def test_hops_before_the_server_are_proxies(self) -> None:
         hop = (
             "  hops:\n  - name: corporate\n    nodes:\n    - {name: p, addr: 'proxy:3128', connector: {type: http, "

@@ -13,6 +13,8 @@ import kubernetes_validate
 from kubernetes_validate.utils import latest_version, resources_from_file
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.cli import ask_server
+from rtunnel.options.table import SERVER, find
 from tests.deploy.test_kubernetes import container, pod, resource
 
 FOLDER = Path(__file__).parent.parent.parent / "examples"
@@ -36,6 +38,38 @@ class SidecarTests(SynchronousTestCase):
         containers = deployment["spec"]["template"]["spec"]["containers"]
         containers[:] = [containers[0], self.sidecar()]
         kubernetes_validate.validate(deployment, latest_version(), strict=True)
+
+
+class ConfigMapTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        (self.map,) = resources_from_file(str(FOLDER / "server-configmap.yaml"))
+        (self.patch_file,) = resources_from_file(str(FOLDER / "server-configmap-patch.yaml"))
+
+    def test_it_holds_a_good_file(self) -> None:
+        ((name, text),) = self.map["data"].items()
+        path = Path(self.mktemp())
+        path.write_text(text, encoding="utf-8")
+        settings = ask_server([(find(SERVER, "config"), "-c", str(path))], {}).settings
+        self.assertEqual((name, len(settings.listeners)), ("server.yaml", 1))
+        # the ports that the Deployment and its probes name
+        named = {port["name"]: port["containerPort"] for port in container("proxy", "server")["ports"]}
+        (listener,) = settings.listeners
+        assert settings.admin is not None
+        self.assertEqual(listener.listen.port, named["tunnel"])
+        self.assertEqual([entrypoint.port for entrypoint in listener.entrypoints], [named["entrypoint"]])
+        self.assertEqual(settings.admin.port, named["admin"])
+
+    def test_a_patched_deployment_is_valid(self) -> None:
+        kubernetes_validate.validate(self.map, latest_version(), strict=True)
+        deployment = deepcopy(resource("Deployment", "proxy"))
+        spec, patch = deployment["spec"]["template"]["spec"], self.patch_file["spec"]["template"]["spec"]
+        (ours,), (theirs,) = patch["containers"], spec["containers"]
+        self.assertEqual(ours["name"], theirs["name"])
+        theirs |= ours
+        spec["volumes"] = patch["volumes"]
+        kubernetes_validate.validate(deployment, latest_version(), strict=True)
+        self.assertEqual(patch["volumes"][0]["configMap"]["name"], self.map["metadata"]["name"])
+        self.assertIn(f"--config={ours['volumeMounts'][0]['mountPath']}/server.yaml", ours["args"])
 
 
 class HelloTests(SynchronousTestCase):

@@ -152,8 +152,8 @@ class _Reader:
         handler, listener = _map(service.get("handler")), _map(service.get("listener"))
         metadata = _map(handler.get("metadata"))
         query = _Query(self, name, _SERVER_KEYS)
-        for rule in self._rules(metadata, name):
-            query.add("tunnel", rule)
+        for key, value in self._rules(metadata, name):
+            query.add(key, value)
         entrypoints = [_text(_map(one).get("entrypoint") or _map(one).get("addr")) for one in _items(metadata.get("entrypoints"))]
         if entrypoints:
             query.add("entrypoint", ",".join([_text(metadata.get("entrypoint")), *entrypoints]).strip(","))
@@ -172,22 +172,26 @@ class _Reader:
         self._warnings += reading.warnings
         self._listeners.append(reading.layer)
 
-    def _rules(self, metadata: Map, name: str) -> Iterator[str]:
-        """The rules of a tunnel service: its own text, and those of its ingress."""
+    def _rules(self, metadata: Map, name: str) -> Iterator[tuple[str, str]]:
+        """The rules of a tunnel service, as keys of a URL: its own text, those of its ingress, the file of its ingress."""
         rules = [_text(metadata.get("tunnel"))] if _text(metadata.get("tunnel")) else []
         wanted = _text(metadata.get("ingress"))
+        file = ""
         for node in _items(self._top.get("ingresses")) if wanted else ():
             ingress = _map(node)
             if _text(ingress.get("name")) != wanted:
                 continue
             given = map(_map, _items(ingress.get("rules")))
             rules += [f"{_text(rule.get('hostname'))}:{_text(rule.get('endpoint'))}" for rule in given]
-            for key in ingress.keys() - {"name", "rules"}:
-                self.warn(node.line, f"ingress {wanted}", f"{key} has no equal here; only its rules are taken")
+            file = _text(_map(ingress.get("file")).get("path"))
+            for key in ingress.keys() - {"name", "rules", "file", "reload"}:
+                self.warn(node.line, f"ingress {wanted}", f"{key} has no equal here; only rules and files of them are taken")
         if rules:
-            yield ",".join(rules)
-        elif wanted:
-            self.warn(0, name, f'the ingress "{wanted}" has no rules in this file')
+            yield "tunnel", ",".join(rules)
+        if file:
+            yield "routesFile", file
+        if wanted and not rules and not file:
+            self._warnings.append(f'{self._path}: {name}: the ingress "{wanted}" has no rules in this file')
 
     # -- a client
 

@@ -7,10 +7,10 @@ import json
 import os
 import sys
 from collections.abc import Mapping
-from typing import NoReturn
 
 from rich.console import Console
 
+from rtunnel.arguments import Parser
 from rtunnel.options.kinds import TARGET
 from rtunnel.settings import Address
 from rtunnel.status.ask import AskError, ask
@@ -37,13 +37,6 @@ stops), and 1 when nobody answers or an argument is wrong.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """Wrong arguments end with status 1 and one line, as everywhere in rtunnel."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(1, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
-
-
 def _address(text: str) -> Address:
     try:
         address: Address = TARGET.parse(text)
@@ -53,12 +46,10 @@ def _address(text: str) -> Address:
 
 
 def _parser(environ: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="rtunnel status",
         description="Show what a running server or client does: where it listens, who is attached, what went wrong lately.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--admin",
