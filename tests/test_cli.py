@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from rtunnel.settings import (
     ClientSettings,
     ClientTls,
     ConnectorSettings,
+    Credentials,
     ForwardSettings,
     HttpSettings,
     ListenerSettings,
@@ -192,6 +194,12 @@ class ClientTests(SynchronousTestCase):
         ):
             self.assertEqual([str(one.target) for one in asked.connectors], ["localhost:80,unix:/run/a.sock"])
 
+    def test_users_and_owners(self) -> None:
+        """They are found wherever the process goes afterwards."""
+        (listener,) = server(*PLAIN_SERVER, "--users", "u", OWNERS="/o", AUTH="me:swordfish").listeners
+        self.assertEqual((listener.users, listener.owners), (os.path.abspath("u"), "/o"))
+        self.assertEqual(listener.credentials, Credentials("me", "swordfish"))
+
     def test_credentials(self) -> None:
         path: str = self.mktemp()
         with open(path, "w") as file:
@@ -266,8 +274,8 @@ class RefusalTests(SynchronousTestCase):
             ((*PLAIN_SERVER, "--cert-file", "a"), {}, '--cert-file "a": is about TLS, but ws:// has none; write wss://'),
             (("-L", f"{LISTENER}&keyFile=a"), {}, "keyFile"),
             ((*PLAIN_SERVER, "--cert-file", "a", "--self-signed", "true"), {}, "--self-signed"),
-            (PLAIN_SERVER, {"AUTH": "me:swordfish"}, "RTUNNEL_AUTH: is for clients"),
-            (PLAIN_SERVER, {"AUTH_FILE": "x"}, "RTUNNEL_AUTH_FILE: is for clients"),
+            ((*PLAIN_SERVER, "--owners", "/o"), {}, '--owners "/o": speaks of users, but there are none; add --users FILE'),
+            (PLAIN_SERVER, {"AUTH": "swordfish"}, "RTUNNEL_AUTH: must hold user:password"),
         ]:
             with self.subTest(words=words, environ=environ):
                 self.assertIn(line, self.refused(server, *words, **environ))

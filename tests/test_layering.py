@@ -21,9 +21,10 @@ BELOW: dict[str, set[str]] = {
     "urls": {"routing", "settings", "options"},
     "config": {"settings", "options", "urls"},
     "ops": {"settings"},
+    "guard": {"routing", "settings", "ops"},
     "transport": {"wire", "routing"},
     "tunnel": {"wire", "routing"},
-    "server": {"wire", "routing", "transport", "tunnel", "settings", "ops"},
+    "server": {"wire", "routing", "transport", "tunnel", "settings", "ops", "guard"},
     "client": {"wire", "routing", "transport", "tunnel", "settings", "ops"},
 }
 

@@ -194,6 +194,8 @@ EXAMPLES = {
     "mux.version": "2",
     "mux.type": "smux",
     "mux.keepaliveDisabled": "true",
+    "users": "/etc/rtunnel/users",
+    "owners": "/etc/rtunnel/owners",
     "auth": b64encode(b"me:swordfish").decode(),
     "readTimeout": "9s",
     "readHeaderTimeout": "9s",
@@ -277,11 +279,12 @@ class RefusalTests(SynchronousTestCase):
                 self.assertIn(line, self.refused(read, url))
 
     def test_access_rules_are_never_left_out_silently(self) -> None:
-        for url in ("tunnel+ws://me:swordfish@:8421", "tunnel+ws://:8421?auth=swordfish", "tunnel+ws://:8421?admission=swordfish"):
-            line = self.refused(read_listener, url)
-            self.assertIn("access rules do not exist here yet", line)
+        for name in foreign.ACCESS - {"auth"}:
+            line = self.refused(read_listener, f"tunnel+ws://:8421?{name}=swordfish")
+            self.assertIn("names an access rule of gost's configuration, which does not exist here", line)
             self.assertNotIn("swordfish", line)
-        self.assertIn("access rules", self.refused(read_target, "rtcp://me:x@:0/:80"))
+        for url in ("rtcp://me:swordfish@:0/:80", "rtcp://:0/:80?auth=swordfish"):
+            self.assertNotIn("swordfish", self.refused(read_target, url))
 
     def test_secrets_are_not_repeated(self) -> None:
         for read, url in [
@@ -296,6 +299,9 @@ class RefusalTests(SynchronousTestCase):
             (read_server, "tunnel+ws://proxy:8421?auth=swordfish"),
             (read_server, "tunnel+ws://proxy:8421?auth=swordfish%"),
             (read_listener, "tunnel+ws://:8421?secrets=swordfish"),
+            (read_listener, "tunnel+ws://me%ff:swordfish@:8421"),
+            (read_listener, "tunnel+ws://:swordfish@:8421"),
+            (read_listener, "tunnel+ws://:8421?auth=swordfish"),
         ]:
             with self.subTest(url=url):
                 line = self.refused(read, url)
@@ -336,11 +342,23 @@ class CredentialsTests(SynchronousTestCase):
     def test_base64(self) -> None:
         self.assertEqual(server(f"auth={EXAMPLES['auth']}")["credentials"], Credentials("me", "swordfish"))
 
+    def test_server(self) -> None:
+        """The one user of a server, as gost takes it."""
+        self.assertEqual(
+            values(read_listener("-L", "tunnel+ws://me:sword%3Afish@:8421"))["credentials"], Credentials("me", "sword:fish")
+        )
+        self.assertEqual(listener(f"auth={EXAMPLES['auth']}")["credentials"], Credentials("me", "swordfish"))
+
     def test_command_line_is_warned_of(self) -> None:
-        (warning,) = read_server("-F", "tunnel+ws://me:swordfish@proxy:8421").warnings
-        self.assertIn("process list", warning)
-        self.assertIn("--auth-file", warning)
-        self.assertNotIn("swordfish", warning)
+        for reading in (
+            read_server("-F", "tunnel+ws://me:swordfish@proxy:8421"),
+            read_listener("-L", "tunnel+ws://me:swordfish@:8421"),
+            read_listener("-L", f"tunnel+ws://:8421?auth={EXAMPLES['auth']}"),
+        ):
+            (warning,) = reading.warnings
+            self.assertIn("process list", warning)
+            self.assertIn("--auth-file", warning)
+            self.assertNotIn("swordfish", warning)
 
     def test_environment_is_not(self) -> None:
         self.assertEqual(read_server("RTUNNEL_F", "tunnel+ws://me:swordfish@proxy:8421").warnings, ())

@@ -26,6 +26,7 @@ _AT_ONCE = {
     "demo": "rtunnel.demo",
     "schema": "rtunnel.schema",
     "status": "rtunnel.status",
+    "user": "rtunnel.guard.command",
 }
 """The commands that end by themselves and need no reactor here: each has a ``main``."""
 

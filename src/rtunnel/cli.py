@@ -129,9 +129,6 @@ def settle_server(composed: Composed) -> Asked[ServerSettings]:
 
 def compose_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:
     """What was said of a server, laid together."""
-    for name in ("RTUNNEL_AUTH", "RTUNNEL_AUTH_FILE"):
-        if environ.get(name):
-            raise SettingsError(name, None, "is for clients; a server cannot ask for a password yet, so it does not start")
     line, around = _Source.read(typed), _Source.read(environment.typed(SERVER, environ))
     file = _file(line, around, SERVER_SHAPE)
     line, around = _one_form(line, around, "listen", "L")

@@ -17,10 +17,9 @@ from twisted.python import usage
 
 import rtunnel
 from rtunnel.cli import Asked, Typed, ask_client, ask_server
-from rtunnel.config.shape import CONFIG
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
-from rtunnel.options import teaching
+from rtunnel.options import kinds, teaching
 from rtunnel.options.table import CLIENT, SERVER, Option
 from rtunnel.reload import Reloader
 from rtunnel.settings import Address, ClientSettings, ServerSettings, SettingsError
@@ -131,7 +130,9 @@ class _CommandOptions(_Options):
     def postOptions(self) -> None:
         self.asked = self.ask(self.typed, os.environ)
         # a daemon may change its working directory before it reads them again
-        self.typed = [(option, key, os.path.abspath(text) if option.name == CONFIG else text) for option, key, text in self.typed]
+        self.typed = [
+            (option, key, os.path.abspath(text) if option.kind is kinds.FILE else text) for option, key, text in self.typed
+        ]
 
     def ask_again(self) -> Asked[Any]:
         """The settings as the same words ask for them now: out of the files as they are."""

@@ -112,12 +112,11 @@ def read_listener(origin: str, text: str) -> Reading:
     """
     url = split(origin, text)
     transport = _transport(url, "client")
-    if url.user is not None:
-        raise SettingsError(origin, None, _no_access_rules("a user and password"))
     layer = _placed(url, "listen", kinds.ADDRESS, transport)
     _no_path(url)
+    _take_user(url, layer)
     warnings = _read_query(url, layer, SERVER, foreign.OF_SERVER, ("handler.", "listener.", "service."), closed=True)
-    return Reading(layer, warnings)
+    return Reading(layer, warnings + _seen_by_all(layer, origin, "--users, --auth-file or RTUNNEL_AUTH"))
 
 
 def read_server(origin: str, text: str) -> Reading:
@@ -129,14 +128,11 @@ def read_server(origin: str, text: str) -> Reading:
     transport = _transport(url, "server")
     layer = _placed(url, "server", kinds.TARGET, transport)
     _no_path(url)
-    if url.user is not None:
-        layer["credentials"] = Given(origin, None, _credentials(origin, url.user))
+    _take_user(url, layer)
     prefixes = ("connector.", "dialer.", "node.", "hop.")
     rows = tuple(option for option in CLIENT if option not in FORWARD)
     warnings = _read_query(url, layer, rows, foreign.OF_CLIENT, prefixes, closed=False)
-    if "credentials" in layer and origin.startswith("-"):
-        warnings += (f"{origin} holds a password that everybody can read in the process list; use --auth-file or RTUNNEL_AUTH",)
-    return Reading(layer, warnings)
+    return Reading(layer, warnings + _seen_by_all(layer, origin, "--auth-file or RTUNNEL_AUTH"))
 
 
 def read_proxies(urls: Iterable[tuple[str, str]]) -> Reading:
@@ -184,7 +180,7 @@ def read_target(origin: str, text: str) -> Reading:
         mend = "is not supported; a client takes rtcp://:0/HOST:PORT and runix:///PATH"
         raise SettingsError(f"{origin} scheme", url.scheme, mend)
     if url.user is not None:
-        raise SettingsError(origin, None, _no_access_rules("a user and password"))
+        raise SettingsError(origin, None, "holds a user and password, but they belong to the server; write them in -F")
     layer: Layer = {}
     put(layer, find(CLIENT, "bind"), origin, url.place)
     target = url.path.removeprefix("/")
@@ -206,6 +202,18 @@ def _transport(url: Url, other: str) -> str:
     else:
         mend = "is not supported; tunnel+ws://, tunnel+wss://, tunnel+tcp:// and tunnel+tls:// are"
     raise SettingsError(f"{url.origin} scheme", url.scheme, mend)
+
+
+def _take_user(url: Url, layer: Layer) -> None:
+    if url.user is not None:
+        layer["credentials"] = Given(url.origin, None, _credentials(url.origin, url.user))
+
+
+def _seen_by_all(layer: Layer, origin: str, instead: str) -> tuple[str, ...]:
+    """The warning of a password on a command line."""
+    if "credentials" not in layer or not origin.startswith("-"):
+        return ()
+    return (f"{origin} holds a password that everybody can read in the process list; use {instead}",)
 
 
 def _credentials(origin: str, user: str) -> Credentials:
@@ -236,8 +244,10 @@ def _no_path(url: Url) -> None:
         raise SettingsError(url.origin, url.path, f"a path stands in the query here; write ?path={url.path}")
 
 
-def _no_access_rules(what: str) -> str:
-    return f"asks for {what}, but access rules do not exist here yet; leave it out only if everybody may connect"
+_NO_ACCESS_RULE = (
+    "names an access rule of gost's configuration, which does not exist here; --users, --owners and user:pass@ do"
+    " (docs/users.md), so leave it out only if they are enough"
+)
 
 
 # -- the query
@@ -266,7 +276,7 @@ def _read_query(
             _, before = asked.get(key.names, ("", ""))
             asked[key.names] = (typed, f"{before},{text}" if before else text)
         elif name in foreign.ACCESS and closed:
-            raise SettingsError(typed, None, _no_access_rules("an access rule"))
+            raise SettingsError(typed, None, _NO_ACCESS_RULE)
         elif name in unsupported or name in foreign.ACCESS:
             warnings.append(f'{url.origin}: "{typed}" is a key of gost that does not exist here; it is left out')
         else:

@@ -79,6 +79,17 @@ rtunnel_server_link_losses_total{{reason="lost"}} 1.0
 rtunnel_server_link_losses_total{{reason="silent"}} 0.0
 rtunnel_server_link_losses_total{{reason="protocol_error"}} 0.0
 rtunnel_server_link_losses_total{{reason="server_stopped"}} 0.0
+rtunnel_server_link_losses_total{{reason="forbidden"}} 0.0
+# HELP rtunnel_server_refusals_total Clients that were not let in, by why.
+# TYPE rtunnel_server_refusals_total counter
+rtunnel_server_refusals_total{{reason="bad_request"}} 0.0
+rtunnel_server_refusals_total{{reason="late"}} 0.0
+rtunnel_server_refusals_total{{reason="no_password"}} 0.0
+rtunnel_server_refusals_total{{reason="wrong_password"}} 0.0
+rtunnel_server_refusals_total{{reason="too_many"}} 0.0
+rtunnel_server_refusals_total{{reason="unknown_tunnel"}} 0.0
+rtunnel_server_refusals_total{{reason="forbidden"}} 0.0
+rtunnel_server_refusals_total{{reason="failed"}} 0.0
 # HELP rtunnel_server_streams_total Streams opened to connectors.
 # TYPE rtunnel_server_streams_total counter
 rtunnel_server_streams_total 7.0

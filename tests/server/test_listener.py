@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.metrics import ServerStats
+from rtunnel.guard.guard import Guard, Rights
+from rtunnel.ops.metrics import LinkLoss, Refusal, ServerStats
+from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.settings import Address, ListenerSettings
+from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.relay import (
     Command,
     Network,
@@ -26,16 +31,39 @@ from rtunnel.wire.relay import (
     take_response,
 )
 from tests.server.harness import TUNNEL, Transport
+from tests.support.logs import logged
+from tests.support.vectors import CLIENT, SERVER, conversations
+
+OTHER = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
 
 
-class ListenerTests(SynchronousTestCase):
+class Case(SynchronousTestCase):
+    """A listener and one connection to it."""
+
+    credentials: Credentials | None = None
+    owners: str | None = None
+
+    def in_thread(self, function: Callable[[], bool]) -> Deferred[bool]:
+        """Verify a password at once."""
+        return succeed(function())
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.stats = ServerStats()
         self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
+        settings = ListenerSettings(
+            listen=Address("", 8421),
+            transport="tcp",
+            entrypoints=(Address("", 80),),
+            rules=(IngressRule("pod.local", TUNNEL), IngressRule("*.dev.local", TUNNEL), IngressRule("other.local", OTHER)),
+            credentials=self.credentials,
+            owners=self.owners,
+        )
         self.listener = TunnelListener(
-            settings=ListenerSettings(listen=Address("", 8421), transport="tcp", entrypoints=(Address("", 80),), rules=()),
-            known={TUNNEL}.__contains__,
+            settings=settings,
+            known={TUNNEL, OTHER}.__contains__,
+            table=IngressTable(settings.rules),
+            guard=Guard(settings, Rights.read(settings), self.clock, in_thread=self.in_thread),
             registry=self.registry,
             stats=self.stats,
             reactor=self.clock,
@@ -45,12 +73,12 @@ class ListenerTests(SynchronousTestCase):
         self.protocol.makeConnection(self.transport)
 
     @staticmethod
-    def request(command: Command = Command.BIND, tunnel: UUID = TUNNEL, weight: int = 7) -> bytes:
+    def request(command: Command = Command.BIND, tunnel: UUID = TUNNEL, weight: int = 7, host: str = "0.0.0.0") -> bytes:
         return Request(
             command=command,
             network=Network.TCP,
             credentials=None,
-            addresses=(RelayAddress("192.0.2.1", 4711), RelayAddress("0.0.0.0", 0)),
+            addresses=(RelayAddress("192.0.2.1", 4711), RelayAddress(host, 0)),
             tunnel=TunnelFeature(tunnel, weight=weight),
             metadata={},
         ).encode()
@@ -63,6 +91,19 @@ class ListenerTests(SynchronousTestCase):
     def lose(self) -> None:
         self.protocol.connectionLost(Failure(ConnectionDone()))
         self.clock.advance(0)
+
+    def refused(self, status: Status, reason: Refusal) -> None:
+        self.assertIs(self.answer().status, status)
+        self.assertTrue(self.transport.disconnecting)
+        self.lose()
+        self.assertIsNone(self.registry.choose(TUNNEL))
+        self.listener.guard.stop()
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.assertEqual({kind: count for kind, count in self.stats.refusals.items() if count}, {reason: 1})
+
+
+class ListenerTests(Case):
+    """A listener that everybody may connect to."""
 
     def test_bind(self) -> None:
         """Byte by byte; the answer names the endpoint and a fresh connector with the weight asked for."""
@@ -90,34 +131,28 @@ class ListenerTests(SynchronousTestCase):
         self.assertEqual((self.stats.links_total, self.stats.links_open), (1, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def refused(self, status: Status) -> None:
-        self.assertIs(self.answer().status, status)
-        self.assertTrue(self.transport.disconnecting)
-        self.lose()
-        self.assertIsNone(self.registry.choose(TUNNEL))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
     def test_tunnel_without_rule(self) -> None:
         """Nobody attaches to a tunnel that no ingress rule names."""
         self.protocol.dataReceived(self.request(tunnel=uuid4()))
-        self.refused(Status.FORBIDDEN)
+        self.refused(Status.FORBIDDEN, Refusal.UNKNOWN_TUNNEL)
 
     def test_other_command(self) -> None:
         self.protocol.dataReceived(self.request(Command.CONNECT))
-        self.refused(Status.BAD_REQUEST)
+        self.refused(Status.BAD_REQUEST, Refusal.BAD_REQUEST)
 
     def test_malformed(self) -> None:
         self.protocol.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
-        self.refused(Status.BAD_REQUEST)
+        self.refused(Status.BAD_REQUEST, Refusal.BAD_REQUEST)
 
     def test_nothing_after_a_refusal(self) -> None:
         self.protocol.dataReceived(self.request(tunnel=uuid4()) + self.request())
         self.protocol.dataReceived(self.request())
-        self.refused(Status.FORBIDDEN)
+        self.refused(Status.FORBIDDEN, Refusal.UNKNOWN_TUNNEL)
 
     def test_silent_client(self) -> None:
         self.clock.advance(15)
         self.assertTrue(self.transport.aborted)
+        self.assertEqual(self.stats.refusals[Refusal.LATE], 1)
 
     def test_broken_session(self) -> None:
         """What is not smux ends the link, and nothing else."""
@@ -136,3 +171,175 @@ class ListenerTests(SynchronousTestCase):
         self.listener.close("test")
         self.assertTrue(self.transport.disconnecting)
         self.assertTrue(transport.disconnecting)
+
+    def test_host_that_was_asked_for(self) -> None:
+        """Granted where a rule of this tunnel leads the host there, as it was written."""
+        for host, granted in (
+            ("pod.local", True),
+            ("A.dev.local", True),
+            ("other.local", False),
+            ("nobody.local", False),
+            ("192.0.2.1", False),
+            ("::", False),
+            ("", False),
+        ):
+            self.protocol = self.listener.buildProtocol(None)
+            self.transport = Transport()
+            self.protocol.makeConnection(self.transport)
+            with logged() as lines:
+                self.protocol.dataReceived(self.request(host=host))
+            self.assertEqual(self.answer().addresses[0].host, host if granted else endpoint_host(TUNNEL))
+            told = any(f"asked for the host {host}, to which no ingress rule of tunnel {TUNNEL} leads" in line for line in lines)
+            self.assertEqual(told, not granted and host not in ("", "::"), host)
+            self.lose()
+
+
+class OwnerTests(Case):
+    """Which user may bind which tunnel, and when that changes."""
+
+    credentials = Credentials("user", "secret")
+
+    def setUp(self) -> None:
+        self.owners = self.mktemp()
+        self.write("bind user pod.local,*.dev.local")
+        super().setUp()
+
+    def write(self, text: str) -> None:
+        assert self.owners is not None
+        Path(self.owners).write_text(text)
+
+    def bind(self, tunnel: UUID) -> None:
+        feature = TunnelFeature(tunnel)
+        self.protocol.dataReceived(Request(command=Command.BIND, credentials=("user", "secret"), tunnel=feature).encode())
+
+    def test_allowed(self) -> None:
+        self.bind(TUNNEL)
+        self.assertIs(self.answer().status, Status.OK)
+        self.lose()
+
+    def test_not_allowed(self) -> None:
+        with logged() as lines:
+            self.bind(OTHER)
+        self.assertTrue(any(f"(user user): the owners do not allow it to bind the tunnel {OTHER}" in line for line in lines), lines)
+        self.refused(Status.FORBIDDEN, Refusal.FORBIDDEN)
+
+    def test_no_longer_allowed(self) -> None:
+        """When the owners change the link is closed."""
+        self.bind(TUNNEL)
+        self.write("bind user other.local")
+        self.listener.guard.reload()
+        self.assertTrue(self.transport.disconnecting)
+        self.lose()
+        self.assertEqual(self.stats.losses[LinkLoss.FORBIDDEN], 1)
+        self.listener.guard.reload()
+
+    def test_still_allowed(self) -> None:
+        self.bind(TUNNEL)
+        self.write("bind * *")
+        self.listener.guard.reload()
+        self.assertFalse(self.transport.disconnecting)
+        self.lose()
+
+
+class UserTests(Case):
+    """A listener with one user; the threads that verify passwords are played by the test."""
+
+    credentials = Credentials("user", "secret")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.work: list[tuple[Callable[[], bool], Deferred[bool]]] = []
+
+    def in_thread(self, function: Callable[[], bool]) -> Deferred[bool]:
+        done: Deferred[bool] = Deferred()
+        self.work.append((function, done))
+        return done
+
+    def run_threads(self) -> None:
+        for function, done in self.work:
+            done.callback(function())
+        self.work.clear()
+
+    def said(self, name: str, end: str = CLIENT) -> bytes:
+        """What one end said first in a recording of gost."""
+        (conversation,) = conversations(name)
+        return next(read.data for read in conversation.reads if read.sender == end)
+
+    def test_right_password(self) -> None:
+        """A gost client's own words; the answer waits for the verification, and what came meanwhile is for the link."""
+        self.protocol.dataReceived(self.said("auth-ok") + b"\x02\x03\x00\x00\x00\x00\x00\x00")
+        self.assertEqual(self.transport.value(), b"")
+        with logged() as lines:
+            self.run_threads()
+        self.assertIs(self.answer().status, Status.OK)
+        (connector,) = self.listener.connectors
+        self.assertEqual(connector.user, "user")
+        self.assertFalse(self.transport.aborted)
+        self.assertTrue(any("(user user)" in line for line in lines), lines)
+        self.lose()
+
+    def test_wrong_password(self) -> None:
+        """Gost's own answer, a moment later; the log names user and address, not the password."""
+        self.protocol.dataReceived(self.said("auth-refused"))
+        self.run_threads()
+        self.assertEqual(self.transport.value(), b"")
+        with logged() as lines:
+            self.clock.advance(1)
+        self.assertEqual(self.transport.value(), self.said("auth-refused", SERVER))
+        (line,) = lines
+        self.assertIn("(user user): wrong user or password", line)
+        self.assertNotIn("wrong1", line)
+        self.refused(Status.UNAUTHORIZED, Refusal.WRONG_PASSWORD)
+
+    def test_no_password(self) -> None:
+        self.protocol.dataReceived(self.request())
+        self.refused(Status.UNAUTHORIZED, Refusal.NO_PASSWORD)
+
+    def test_names_are_logged_on_one_line(self) -> None:
+        with logged() as lines:
+            self.protocol.dataReceived(
+                Request(command=Command.BIND, credentials=("a\nb", "x"), tunnel=TunnelFeature(TUNNEL)).encode()
+            )
+            self.run_threads()
+            self.clock.advance(1)
+        self.assertEqual([line for line in lines if "\n" in line], [])
+        self.assertTrue(any("(user a\\nb)" in line for line in lines), lines)
+        self.refused(Status.UNAUTHORIZED, Refusal.WRONG_PASSWORD)
+
+    def test_no_time_limit_while_it_is_verified(self) -> None:
+        self.protocol.dataReceived(self.said("auth-ok"))
+        self.clock.advance(60)
+        self.run_threads()
+        self.assertIs(self.answer().status, Status.OK)
+        self.lose()
+
+    def test_left_meanwhile(self) -> None:
+        """Who leaves before its answer is forgotten, and if it was wrong, counted."""
+        self.protocol.dataReceived(self.said("auth-ok"))
+        self.lose()
+        self.run_threads()
+        self.assertEqual((self.transport.value(), self.stats.links_total), (b"", 0))
+        self.protocol = self.listener.buildProtocol(None)
+        self.protocol.makeConnection(self.transport)
+        self.protocol.dataReceived(self.said("auth-refused"))
+        self.lose()
+        self.run_threads()
+        self.clock.advance(1)
+        self.assertEqual(self.transport.value(), b"")
+        self.assertEqual(self.stats.refusals[Refusal.WRONG_PASSWORD], 1)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_flood_before_the_answer(self) -> None:
+        """What comes before the answer is kept, but not without end; the verdict changes nothing then."""
+        self.protocol.dataReceived(self.said("auth-ok"))
+        for _ in range(3):
+            self.protocol.dataReceived(bytes(40000))
+        self.run_threads()
+        self.refused(Status.BAD_REQUEST, Refusal.BAD_REQUEST)
+
+    def test_stop_meanwhile(self) -> None:
+        self.protocol.dataReceived(self.said("auth-ok"))
+        self.listener.close("test")
+        self.assertTrue(self.transport.disconnecting)
+        self.run_threads()
+        self.assertEqual(self.transport.value(), b"")

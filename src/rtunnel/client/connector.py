@@ -267,7 +267,8 @@ class Joining(Handshake[Response]):
         if message.status is Status.OK:
             self._join(message)
         else:
-            self._fail(f"the server refused: {message.status.words} (status {int(message.status)})")
+            words = f"the server refused: {message.status.words} (status {int(message.status)})"
+            self._fail(words + _mend(message.status, self._settings))
 
     def malformed(self, reason: str) -> None:
         if self._buffer[:2] == b"\x15\x03":
@@ -326,6 +327,19 @@ class Joining(Handshake[Response]):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self._connector.link_down(self._reason or _reason(reason))
+
+
+def _mend(status: Status, settings: ConnectorSettings) -> str:
+    """What a user can do about a refusal."""
+    user = settings.credentials.user if settings.credentials else None
+    if status is Status.UNAUTHORIZED:
+        if user is None:
+            return "; it asks for a user and password, give them with --auth-file or RTUNNEL_AUTH (user:password)"
+        return f"; it does not know the user {user} with this password, check --auth-file or RTUNNEL_AUTH"
+    if status is Status.FORBIDDEN:
+        who = f"the user {user}" if user else "a client without a user"
+        return f"; no ingress rule of it names this tunnel, or its owners do not allow it to {who}"
+    return ""
 
 
 def _reason(failure: Failure) -> str:

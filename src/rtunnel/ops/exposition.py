@@ -50,6 +50,7 @@ class ServerCollector(Collector):
         yield _counter("server_links", "Links of clients admitted.", stats.links_total)
         yield _gauge("server_links_open", "Links of clients that are up now.", stats.links_open)
         yield _counters("server_link_losses", "Links that ended, by why.", "reason", stats.losses.items())
+        yield _counters("server_refusals", "Clients that were not let in, by why.", "reason", stats.refusals.items())
         yield _counter("server_streams", "Streams opened to connectors.", stats.streams_total)
         yield _counter(
             "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped

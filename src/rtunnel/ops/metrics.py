@@ -13,7 +13,7 @@ import attrs
 
 from rtunnel.ops.attachments import Attachments
 
-__all__ = ["ClientStats", "LinkLoss", "Outcome", "ServerStats", "StreamOutcome", "TlsOutcome", "TunnelLoad"]
+__all__ = ["ClientStats", "LinkLoss", "Outcome", "Refusal", "ServerStats", "StreamOutcome", "TlsOutcome", "TunnelLoad"]
 
 # The members are strings because these are looked up once per request: an Enum's hash is Python code, a str's is not.
 
@@ -102,6 +102,8 @@ class LinkLoss(StrEnum):
     """The client sent something that is not the protocol."""
     SERVER_STOPPED = "server_stopped"
     """The server closed it because it stops."""
+    FORBIDDEN = "forbidden"
+    """The server closed it because the users or owners no longer allow it."""
 
     @classmethod
     def of(cls, reason: str) -> LinkLoss:
@@ -117,7 +119,29 @@ _LOSSES = (
     ("no sign of life", LinkLoss.SILENT),
     ("protocol error", LinkLoss.PROTOCOL_ERROR),
     ("the server stops", LinkLoss.SERVER_STOPPED),
+    ("no longer allowed", LinkLoss.FORBIDDEN),
 )
+
+
+class Refusal(StrEnum):
+    """Why the server did not let in whoever connected to its tunnel listener."""
+
+    BAD_REQUEST = "bad_request"
+    """What came is no request, or one that is not served."""
+    LATE = "late"
+    """No request came in time."""
+    NO_PASSWORD = "no_password"
+    """It gave no user and password where they are asked for."""
+    WRONG_PASSWORD = "wrong_password"
+    """There is no such user, or it has another password."""
+    TOO_MANY = "too_many"
+    """Too many wrong passwords were under way from its address or for its user; the password was not looked at."""
+    UNKNOWN_TUNNEL = "unknown_tunnel"
+    """No ingress rule names the tunnel."""
+    FORBIDDEN = "forbidden"
+    """The owners do not allow the user what it asked for."""
+    FAILED = "failed"
+    """The password could not be verified."""
 
 
 @attrs.define
@@ -138,6 +162,7 @@ class ServerStats:
     :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
     :ivar attachments: what is counted per tunnel and per connector.
     :ivar access_lines_dropped: lines of the access log that could not be written.
+    :ivar refusals: connections to the tunnel listener that were not let in, by why.
     """
 
     visitors_total: int = 0
@@ -150,6 +175,7 @@ class ServerStats:
     links_open: int = 0
     losses: dict[LinkLoss, int] = attrs.field(factory=lambda: dict.fromkeys(LinkLoss, 0))
     streams_total: int = 0
+    refusals: dict[Refusal, int] = attrs.field(factory=lambda: dict.fromkeys(Refusal, 0))
     tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
     proxies_refused: int = 0
     attachments: Attachments = attrs.field(factory=Attachments)

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["ACCESS", "OF_CLIENT", "OF_SERVER", "OF_TARGET"]
 
 ACCESS = frozenset(("auth", "auther", "authers", "admission", "bypass"))
-"""Keys that keep somebody out: they are refused where we do not have them, since without them the server would stand open."""
+"""Keys that keep somebody out: they are refused where we do not have them, since without them more could connect than was meant."""
 
 _SOCKETS = (
     "keepalive keepalive.idle keepalive.interval keepalive.count "

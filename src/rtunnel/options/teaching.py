@@ -25,6 +25,7 @@ Commands:
   check       say what is wrong with a configuration file, or what it does
   convert     make a configuration file of options and URLs, or of a file of gost
   schema      the JSON Schema of a configuration file, for editors
+  user        make a line of a users file, for a server that lets in only those it knows
   demo        see the whole scenario on this machine, nothing else needed
 
 Example, in three terminals (and "curl -H 'Host: nginx.local' http://127.0.0.1:8080/" in a fourth):

@@ -135,7 +135,7 @@ class IngressTable:
     :raises ValueError: when two rules say different things about one pattern.
     """
 
-    __slots__ = ("_below", "_every", "_exact", "rules")
+    __slots__ = ("_below", "_every", "_exact", "_patterns", "rules")
 
     def __init__(self, rules: Iterable[IngressRule]) -> None:
         by_pattern: dict[str, IngressRule] = {}
@@ -143,9 +143,16 @@ class IngressTable:
             if by_pattern.setdefault(rule.pattern, rule) != rule:
                 raise ValueError(f'the host "{rule.pattern}" has two rules; name each host once')
         self.rules = tuple(by_pattern.values())
+        self._patterns: dict[UUID, tuple[str, ...]] = {}
+        for rule in self.rules:
+            self._patterns[rule.tunnel] = (*self._patterns.get(rule.tunnel, ()), rule.pattern)
         self._every = by_pattern.pop(EVERY_HOST, None)
         self._below = {pattern[2:]: rule for pattern, rule in by_pattern.items() if pattern.startswith("*.")}
         self._exact = {pattern: rule for pattern, rule in by_pattern.items() if not pattern.startswith("*.")}
+
+    def patterns(self, tunnel: UUID) -> tuple[str, ...]:
+        """The patterns of all rules that lead to a tunnel, private ones among them."""
+        return self._patterns.get(tunnel, ())
 
     def lookup(self, host: str) -> IngressRule | None:
         """Find the rule for a host: one dict look-up for an exact rule, one more for each label for a wildcard.

@@ -6,16 +6,22 @@ from collections.abc import Callable
 from functools import partial
 from time import time
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from rtunnel.ops.metrics import ServerStats
+from rtunnel.guard.gate import ANYBODY, Grant, Refused
+from rtunnel.guard.guard import Guard, Lease
+from rtunnel.ops.metrics import Refusal, ServerStats
+from rtunnel.routing.ingress import IngressTable, normalise_host
+from rtunnel.routing.owners import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.loads import connector_load
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
+from rtunnel.settings.checks import plain
 from rtunnel.transport.sockets import plain_address
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
@@ -34,12 +40,20 @@ from rtunnel.wire.smux import Session
 
 __all__ = ["TunnelListener"]
 
+_NO_HOST = ("", "0.0.0.0", "::")
+"""What a client says that asks for no host."""
+
+_STATUSES = {Refusal.NO_PASSWORD: Status.UNAUTHORIZED, Refusal.WRONG_PASSWORD: Status.UNAUTHORIZED}
+"""How it is said why somebody was not let in; for the rest, that he may come again."""
+
 
 class TunnelListener(Factory):
     """What all links of one tunnel listener share; owned by the service.
 
     :param settings: of the listener.
     :param known: says whether a tunnel id may be bound: whether an ingress rule names it.
+    :param table: the ingress rules.
+    :param guard: who is let in.
     :param registry: where connectors are entered as long as their link lives.
     """
 
@@ -49,13 +63,17 @@ class TunnelListener(Factory):
         self,
         *,
         settings: ListenerSettings,
-        known: Callable[[Any], bool],
+        known: Callable[[UUID], bool],
+        table: IngressTable,
+        guard: Guard,
         registry: TunnelRegistry[UpstreamPool],
         stats: ServerStats,
         reactor: Any,
     ) -> None:
         self.settings = settings
         self.known = known
+        self.table = table
+        self.guard = guard
         self.registry = registry
         self.stats = stats
         self.reactor = reactor
@@ -81,27 +99,60 @@ class Admission(Handshake[Request]):
     """One connection to the tunnel listener: reads the relay request, then is the link of a connector."""
 
     _connector: Connector[UpstreamPool]
+    _lease: Lease
 
     def __init__(self, listener: TunnelListener) -> None:
         super().__init__(take_request, seconds=listener.settings.handshake_timeout, reactor=listener.reactor)
         self._listener = listener
         self._peer = ""
+        self._who = ""
+        self._grant = ANYBODY
+        self._counted = False
         self._log = Logger()
 
     def connectionMade(self) -> None:
         super().connectionMade()
         address = self.transport.getPeer()
         self._peer = f"{plain_address(getattr(address, 'host', '?'))}:{getattr(address, 'port', '?')}"
+        self._who = self._peer
         self._listener.admissions.add(self)
 
     def received(self, message: Request) -> None:
-        self._admit(message)
+        """Find out who it is, which may take a while, then decide."""
+        self.hold()
+        user = message.credentials[0] if message.credentials else None
+        self._who = f"{self._peer} (user {plain(user)})" if user else self._peer
+        host = self._peer.rpartition(":")[0]
+        self._listener.guard.admit(message.credentials, host).addCallbacks(
+            self._known, self._unknown, callbackArgs=(message,)
+        ).addErrback(self._broken)
+
+    def _known(self, grant: Grant, request: Request) -> None:
+        if self in self._listener.admissions:
+            self._grant = grant
+            self._admit(request)
+            self.release()
+
+    def _unknown(self, failure: Failure) -> None:
+        refused = failure.value
+        if not isinstance(refused, Refused):
+            failure.raiseException()
+        if self in self._listener.admissions:
+            self._refuse(_STATUSES.get(refused.kind, Status.SERVICE_UNAVAILABLE), refused.kind, refused.reason)
+        else:
+            self._count(refused.kind, f"{refused.reason}, and it did not wait for the answer")
+
+    def _broken(self, failure: Failure) -> None:
+        """An exception of ours hurts this client only."""
+        self._log.failure("error while admitting {peer}", failure=failure, peer=self._peer)
+        self.settle()
+        self.transport.abortConnection()
 
     def malformed(self, reason: str) -> None:
-        self._refuse(Status.BAD_REQUEST, reason)
+        self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, reason)
 
     def expired(self) -> None:
-        self._log.info("refused {peer}: no request came in time", peer=self._peer)
+        self._count(Refusal.LATE, "no request came in time")
         self.settle()
         self.transport.abortConnection()
 
@@ -111,13 +162,39 @@ class Admission(Handshake[Request]):
 
     def _admit(self, request: Request) -> None:
         if request.command is not Command.BIND:
-            self._refuse(Status.BAD_REQUEST, f"the request {request.command.name} is not served here")
+            self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, f"the request {request.command.name} is not served here")
         elif request.tunnel is None:
-            self._refuse(Status.BAD_REQUEST, "the request names no tunnel")
+            self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, "the request names no tunnel")
         elif not self._listener.known(request.tunnel.id):
-            self._refuse(Status.FORBIDDEN, f"no ingress rule names the tunnel {request.tunnel.id}")
+            self._refuse(Status.FORBIDDEN, Refusal.UNKNOWN_TUNNEL, f"no ingress rule names the tunnel {request.tunnel.id}")
+        elif not self._may_bind(request.tunnel.id):
+            self._refuse(Status.FORBIDDEN, Refusal.FORBIDDEN, f"the owners do not allow it to bind the tunnel {request.tunnel.id}")
         else:
             self._bind(request, request.tunnel)
+
+    def _may_bind(self, tunnel: UUID) -> bool:
+        listener = self._listener
+        return listener.guard.may(self._grant, Action.BIND, tunnel, listener.table.patterns(tunnel))
+
+    def _endpoint(self, tunnel: UUID, asked: str) -> str:
+        """The host under which the tunnel is reached, for its client: the one that it asked for, if a rule leads that host there.
+
+        gost gives any host that no rule leads elsewhere (go-gost/x ``handler/tunnel/bind.go``); here a host that no rule names
+        could not be reached.
+        """
+        if asked in _NO_HOST:
+            return endpoint_host(tunnel)
+        host = normalise_host(asked)
+        rule = self._listener.table.lookup(host)
+        if rule is not None and rule.tunnel == tunnel and self._listener.guard.may(self._grant, Action.BIND, tunnel, (host,)):
+            return asked
+        self._log.info(
+            "{who} asked for the host {host}, to which no ingress rule of tunnel {tunnel} leads; it gets the usual one",
+            who=self._who,
+            host=plain(asked),
+            tunnel=str(tunnel),
+        )
+        return endpoint_host(tunnel)
 
     def _bind(self, request: Request, tunnel: TunnelFeature) -> None:
         """Make the connection a link and enter its connector."""
@@ -127,7 +204,7 @@ class Admission(Handshake[Request]):
         asked = request.addresses[-1] if request.addresses else RelayAddress("", 0)
         answer = Response(
             status=Status.OK,
-            addresses=(RelayAddress(endpoint_host(tunnel.id), asked.port),),
+            addresses=(RelayAddress(self._endpoint(tunnel.id, asked.host), asked.port),),
             tunnel=TunnelFeature(connector_id, weight=tunnel.weight),
         )
         self.transport.write(answer.encode())
@@ -152,7 +229,11 @@ class Admission(Handshake[Request]):
             limits=HeadLimits(http.head_bytes, http.line_bytes, http.header_count),
             idle=http.pool_idle if http.pool else 0,
         )
-        self._connector = Connector(id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer, since=time())
+        self._connector = Connector(
+            id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer, user=self._grant.user, since=time()
+        )
+        self._lease = Lease(self._grant, Action.BIND, tunnel.id, lambda: listener.table.patterns(tunnel.id), link.close, self._peer)
+        listener.guard.hold(self._lease)
         listener.links.add(link)
         listener.connectors.add(self._connector)
         listener.stats.attachments.join(connector_id, partial(connector_load, self._connector))
@@ -161,11 +242,11 @@ class Admission(Handshake[Request]):
         self.become(link)
         listener.registry.add(self._connector)
         self._log.info(
-            "connector {connector} joined tunnel {tunnel} with weight {weight} from {peer}",
+            "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}",
             connector=str(connector_id),
             tunnel=str(tunnel.id),
             weight=weight,
-            peer=self._peer,
+            who=self._who if self._grant.user else self._peer,
         )
 
     def _leaving(self) -> None:
@@ -176,6 +257,7 @@ class Admission(Handshake[Request]):
         listener = self._listener
         connector = self._connector
         listener.registry.remove(connector)
+        listener.guard.release(self._lease)
         listener.links.discard(link)
         listener.connectors.discard(connector)
         listener.stats.attachments.leave(connector.id)
@@ -189,12 +271,19 @@ class Admission(Handshake[Request]):
             reason=reason,
         )
 
-    def _refuse(self, status: Status, reason: str) -> None:
+    def _refuse(self, status: Status, kind: Refusal, reason: str) -> None:
         """Say no, with the status that gost's clients know, and close."""
-        self._log.info("refused {peer}: {reason}", peer=self._peer, reason=reason)
+        self._count(kind, reason)
         self.settle()
         self.transport.write(Response(status=status).encode())
         self.transport.loseConnection()
+
+    def _count(self, kind: Refusal, reason: str) -> None:
+        if self._counted:
+            return
+        self._counted = True
+        self._listener.stats.refusals[kind] += 1
+        self._log.info("refused {who}: {reason}", who=self._who, reason=reason)
 
     def refuse_quietly(self) -> None:
         """Close before anything was asked (the server stops)."""

@@ -24,7 +24,7 @@ from rtunnel.server.leaving import LeavingParts
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.plan import ServerPlan, placed
 from rtunnel.server.routes import Routes
-from rtunnel.server.site import Shared, Site, place_of
+from rtunnel.server.site import Shared, Site, place_of, rights_of
 from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings, ServerSettings
@@ -151,7 +151,7 @@ class ServerService(Service):
         no more are freed at once, and what is under way there gets ``settings.drain`` seconds.
 
         :returns: what changed, for people, one line each.
-        :raises StartError: a port cannot be bound, or a certificate not be used; then nothing has changed.
+        :raises StartError: a port cannot be bound, or a file not be used; then nothing has changed.
         """
         plan = ServerPlan.between(tuple(site.placed for site in self._sites.values()), placed(settings))
         self._apply(plan, settings.drain)
@@ -162,9 +162,10 @@ class ServerService(Service):
         opened = self._open(plan)
         doors = self._doors | opened
         try:
-            # files of certificates and rules are read here, before anything is touched
+            # all files are read here, before anything is touched
             routes = {spot: self._make_routes(plan.wanted[spot].settings) for spot in (*plan.sites.start, *plan.sites.change)}
             places = {spot: place_of(plan.wanted[spot], doors, self._reactor) for spot in plan.moved}
+            rights = {spot: rights_of(wanted) for spot, wanted in plan.wanted.items()}
         except StartError:
             for door in opened.values():
                 door.close()
@@ -173,11 +174,12 @@ class ServerService(Service):
         for spot in plan.sites.stop:
             self._sites.pop(spot).stop(patience)
         for spot in plan.sites.start:
-            self._sites[spot] = Site(plan.wanted[spot], routes[spot], self._shared)
+            self._sites[spot] = Site(plan.wanted[spot], routes[spot], rights[spot], self._shared)
         for spot in plan.sites.change:
             self._sites[spot].change(plan.wanted[spot], routes[spot], patience)
         self._sites = {spot: self._sites[spot] for spot in plan.wanted}
         for spot, site in self._sites.items():
+            site.listener.guard.take(site.placed.settings, rights[spot])
             site.answer(doors, places.get(spot))
         for spot in plan.ports.stop:
             self._doors.pop(spot).close()
@@ -227,6 +229,7 @@ class ServerService(Service):
         for entrypoint in self._entrypoints:
             entrypoint.cut()
         for listener in self._listeners:
+            listener.guard.stop()
             listener.close("the server stops")
         self._await_links(self._reactor.seconds() + 1.0, done)
 

@@ -10,9 +10,11 @@ import attrs
 from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
+from rtunnel.guard.guard import Guard, Rights
 from rtunnel.ops.access import AccessLog
 from rtunnel.ops.metrics import ServerStats
 from rtunnel.ops.plan import Spot, compare
+from rtunnel.ops.start import StartError
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
@@ -26,11 +28,11 @@ from rtunnel.server.place import listening_place
 from rtunnel.server.plan import Placed
 from rtunnel.server.routes import Routes
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.settings import WEBSOCKETS, ListenerSettings
+from rtunnel.settings import WEBSOCKETS, ListenerSettings, SettingsError
 from rtunnel.transport.door import Door
 from rtunnel.wire.clienthello import HANDSHAKE
 
-__all__ = ["Shared", "Site", "place_of"]
+__all__ = ["Shared", "Site", "place_of", "rights_of"]
 
 OTHER_PROTOCOLS = {HANDSHAKE: TLS}
 """What an entrypoint carries beside HTTP, by the first byte of a connection."""
@@ -57,9 +59,10 @@ class Site:
 
     :param placed: the settings and the spots.
     :param routes: the rules that they ask for.
+    :param rights: who may do what here.
     """
 
-    def __init__(self, placed: Placed, routes: Routes, shared: Shared) -> None:
+    def __init__(self, placed: Placed, routes: Routes, rights: Rights, shared: Shared) -> None:
         self.placed = placed
         self.routes = routes
         """The rules in force."""
@@ -69,6 +72,8 @@ class Site:
         self.listener = TunnelListener(
             settings=placed.settings,
             known=self.knows,
+            table=routes.table,
+            guard=Guard(placed.settings, rights, shared.reactor),
             registry=shared.registry,
             stats=shared.stats,
             reactor=shared.reactor,
@@ -102,7 +107,9 @@ class Site:
         """The file of rules holds others; the same as other settings."""
         for entrypoint in self._entrypoints.values():
             entrypoint.table = self.routes.table
+        self.listener.table = self.routes.table
         self._part_with_strangers(self._shared.patience())
+        self.listener.guard.review()
 
     def _part_with_strangers(self, patience: float) -> None:
         for connector in list(self.listener.connectors):
@@ -114,6 +121,7 @@ class Site:
         self.routes.stop()
         for spot in list(self._entrypoints):
             self._retire(spot, patience)
+        self.listener.guard.stop()
         for admission in list(self.listener.admissions):
             admission.refuse_quietly()
         for connector in list(self.listener.connectors):
@@ -133,6 +141,7 @@ class Site:
         self.routes.stop()
         self.routes = routes
         routes.start(self._rules_changed)
+        self.listener.table = table
 
     def _entrypoint(self, settings: ListenerSettings, table: IngressTable) -> HttpEntrypoint:
         entrypoint = HttpEntrypoint(
@@ -192,6 +201,17 @@ def place_of(placed: Placed, doors: Mapping[Spot, Door], reactor: Any) -> IStrea
     :raises StartError: a certificate, key or CA cannot be used.
     """
     return listening_place(placed.settings, reactor, doors[placed.listen])
+
+
+def rights_of(placed: Placed) -> Rights:
+    """Who may do what at a listener, out of its files.
+
+    :raises StartError: a file, or a line of it, cannot be had.
+    """
+    try:
+        return Rights.read(placed.settings)
+    except SettingsError as error:
+        raise StartError(str(error)) from error
 
 
 def _shown(spot: Spot, door: Door) -> str:

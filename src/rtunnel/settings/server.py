@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import attrs
@@ -9,12 +10,18 @@ import attrs
 from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, seconds
+from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.tls import ServerTls
 from rtunnel.settings.transports import SECURE, TRANSPORT, no_tls_in_vain
 
 __all__ = ["ListenerSettings", "ServerSettings"]
+
+
+def _where(path: str | None) -> str | None:
+    """A file that is read again later, when twistd may have changed the working directory."""
+    return None if path is None else os.path.abspath(path)
 
 
 @attrs.frozen(kw_only=True)
@@ -25,6 +32,9 @@ class ListenerSettings(EntrypointSettings):
     :ivar transport: ``ws``, ``tcp``, or the same with TLS: ``wss``, ``tls``.
     :ivar tls: see :class:`ServerTls`.
     :ivar path: where the WebSocket is (not used by ``tcp`` and ``tls``).
+    :ivar credentials: the one user beside those of the file, ``None`` for none.
+    :ivar users: the file of users; without any user everybody may connect.
+    :ivar owners: the file that says who may bind and visit what; without it every user may everything.
     :ivar mux: see :class:`MuxSettings`.
     :ivar handshake_timeout: seconds for the upgrade and the relay request of a new link.
     """
@@ -33,6 +43,9 @@ class ListenerSettings(EntrypointSettings):
     transport: str = attrs.field(default="ws", validator=TRANSPORT)
     tls: ServerTls = attrs.field(factory=ServerTls)
     path: str = attrs.field(default="/ws", validator=PATH)
+    credentials: Credentials | None = None
+    users: str | None = attrs.field(default=None, converter=_where)
+    owners: str | None = attrs.field(default=None, converter=_where)
     mux: MuxSettings = attrs.field(factory=MuxSettings)
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
 
@@ -46,6 +59,8 @@ class ListenerSettings(EntrypointSettings):
                 f"is missing; {self.transport} needs a certificate: --cert-file FILE --key-file FILE (certFile, keyFile in a URL), "
                 "or for a trial --self-signed (selfSigned=true), which clients cannot verify",
             )
+        if self.owners is not None and self.users is None and self.credentials is None:
+            raise SettingsError("owners", self.owners, "speaks of users, but there are none; add --users FILE (users=FILE in -L)")
 
 
 @attrs.frozen

@@ -39,6 +39,7 @@ class Handshake(Protocol, Generic[M]):
         self._reactor = reactor
         self._timer: Any = None
         self._buffer = b""
+        self._held = False
 
     def received(self, message: M) -> None:
         """The message is here."""
@@ -60,8 +61,21 @@ class Handshake(Protocol, Generic[M]):
         self.dataReceived = link.dataReceived  # type: ignore[method-assign]
         link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
+    def hold(self) -> None:
+        """The message came in time, but what follows from it takes a while to know: what comes until :meth:`release` is kept."""
+        Handshake.settle(self)
+        self._held = True
+
+    def release(self) -> None:
+        """It is known, and the handshake has ended."""
+        self._held = False
+        kept, self._buffer = self._buffer, b""
+        if kept:
+            self.dataReceived(kept)
+
     def settle(self) -> None:
         """The handshake is over, one way or the other."""
+        self._held = False
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
@@ -70,9 +84,17 @@ class Handshake(Protocol, Generic[M]):
         self._timer = self._reactor.callLater(self._seconds, self.expired)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._timer is not None:
+        if self._held:
+            self._keep(data)
+        elif self._timer is not None:
             self._buffer += data
             self._take_message()
+
+    def _keep(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > MAX_MESSAGE:
+            self._held, self._buffer = False, b""
+            self.malformed("too much came before the answer")
 
     def _take_message(self) -> None:
         try:
