@@ -214,9 +214,8 @@ class GostTests(ConvertTestCase):
 
     def test_what_keeps_somebody_out_is_not_left_out(self) -> None:
         for key in ("admission: a", "bypass: b"):
-            self.assertIn(
-                "access rules do not exist here yet", self.refused(GOST.replace("  addr: :8421", f"  addr: :8421\n  {key}"))
-            )
+            text = GOST.replace("  addr: :8421", f"  addr: :8421\n  {key}")
+            self.assertIn("names an access rule of gost's configuration, which does not exist here", self.refused(text))
 
     def test_errors_name_the_service(self) -> None:
         self.assertIn(":2: in: route: is missing", self.refused(GOST.replace("ingress: ingress-0", "foo: bar")))
