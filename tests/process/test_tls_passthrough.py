@@ -5,9 +5,11 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
@@ -17,6 +19,7 @@ from tests.support.hellos import client
 from tests.support.processes import Process, free_port, gost, listening, needed, rtunnel, wait_until
 from tests.support.services import NamedService
 
+ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
 ONE, OTHERS, PLAIN = "one.local", "others.local", "plain.local"
 
@@ -219,3 +222,54 @@ class GostServerTests(_Passing, TestCase):
     """Gost's server, our client."""
 
     server_is_gost = True
+
+
+class PageTests(TestCase):
+    """The commands of docs/tls-passthrough.md, as they stand but for ports that may be taken."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        needed("openssl")
+        needed("curl")
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        ports = {f":{port}": f":{free_port()}" for port in (8421, 8080, 8001, 8002)}
+        self.replaced = {**ports, "rtunnel ": f"exec {sys.executable} -m rtunnel ", "openssl s_server": "exec openssl s_server"}
+        self.server: Process | None = None
+        self.clients: list[Process] = []
+
+    def test_page(self) -> None:
+        page = (ROOT / "docs" / "tls-passthrough.md").read_text(encoding="utf-8")
+        commands = [line.strip() for line in page.splitlines() if line.startswith("    ")]
+        for before, after in self.replaced.items():
+            commands = [command.replace(before, after) for command in commands]
+        for command in commands:
+            self.run_command(command)
+        self.assertEqual(len(self.clients), 2)
+        assert self.server is not None
+        self.server.wait_for("1 added, 0 removed, 0 changed, 2 in force")
+
+    def run_command(self, command: str) -> None:
+        if self.server is not None and command.startswith("curl"):
+            # after another start of the server its clients come back first
+            self.server.wait_for("joined tunnel")
+        if self.server is not None and "rtunnel server" in command:
+            self.server.stop()
+        process = Process(["bash", "-c", command], cwd=self.folder)
+        self.addCleanup(process.stop)
+        if "rtunnel server" in command:
+            self.server = process
+            process.wait_for("entrypoint on")
+        elif "rtunnel client" in command:
+            process.wait_for("joined tunnel")
+            self.clients.append(process)
+        elif "s_server" in command:
+            port = int(command.partition("127.0.0.1:")[2].partition(" ")[0])
+            wait_until(lambda: listening(port), command)
+        elif "s_client" in command:
+            self.assertEqual(process.wait(), 1)
+            self.assertIn("unrecognized name", process.output)
+        else:
+            self.assertEqual(process.wait(), 0, f"{command}\n{process.output}")

@@ -6,6 +6,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.ops.access import Access, AccessLog
 from rtunnel.ops.metrics import Outcome, TlsOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.settings import HttpSettings
@@ -330,6 +331,42 @@ class RetryTests(TlsTests):
         self.assertFalse(visitor.transport.paused_reading)
         visitor.send(b"z")
         self.assertEqual(self.pod.stream.take(), b"z")
+
+
+class AccessTests(TlsTests):
+    """Each connection leaves a line in the access log, where there is one."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lines: list[Access] = []
+
+        def keep(access: Access) -> str:
+            self.lines.append(access)
+            return ""
+
+        self.world.entrypoint.access = AccessLog(lambda line: None, keep)
+
+    def test_passed(self) -> None:
+        visitor = self.world.visit(HELLO)
+        self.laptop.stream.close()
+        self.pod.stream.answer(ANSWER)
+        visitor.send(b"more")
+        self.assertEqual(self.lines, [])
+        visitor.leave()
+        self.pod.stream.close()
+        (line,) = self.lines
+        self.assertEqual((line.kind, line.visitor, line.host, line.outcome), ("tls", "192.168.1.1", "pod.local", "visitor_gone"))
+        self.assertEqual((line.tunnel, line.connector, line.retries), (TUNNEL, self.pod.connector.id, 1))
+        self.assertEqual((line.received, line.sent), (len(HELLO + b"more"), len(ANSWER)))
+        self.assertIsNotNone(line.first_byte)
+
+    def test_refused(self) -> None:
+        self.world.visit(record(hello(server_name(b"elsewhere.local")))).leave()
+        self.world.visit(HELLO[:9]).leave()
+        first, second = self.lines
+        self.assertEqual((first.host, first.outcome, first.tunnel), ("elsewhere.local", "unknown_name", None))
+        self.assertEqual((second.host, second.outcome, second.received, second.sent), ("", "visitor_gone", 9, 0))
+        self.assertIsNone(first.first_byte)
 
 
 class EndTests(TlsTests):
