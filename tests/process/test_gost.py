@@ -203,3 +203,48 @@ class GostServerOurClientWss(_Wss, TestCase):
     """Gost's server, our client, over WebSocket with TLS."""
 
     server_is_gost = True
+
+
+class ThroughGostsProxies(TestCase):
+    """Our client reaches our server through gost's proxies, which ask for a password."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.authority = Authority(Path(self.mktemp()).resolve())
+        certificate, key = self.authority.issue("127.0.0.1")
+        self.tunnel = str(uuid4())
+        self.tunnel_port, self.port = free_port(), free_port()
+        self.start(
+            rtunnel(
+                "server",
+                "-L",
+                f"tunnel+wss://127.0.0.1:{self.tunnel_port}?entrypoint=127.0.0.1:{self.port}&tunnel={HOST}:{self.tunnel}"
+                f"&certFile={certificate}&keyFile={key}",
+            )
+        ).wait_for("entrypoint on")
+
+    def start(self, process: Process) -> Process:
+        self.addCleanup(process.stop)
+        return process
+
+    def proxy(self, scheme: str) -> str:
+        """Start one; returns its URL."""
+        url = f"{scheme}://ada:swordfish@127.0.0.1:{free_port()}"
+        self.start(gost("-L", url))
+        wait_until(lambda: listening(int(url.rpartition(":")[2])), f"gost listens as {scheme}")
+        return url
+
+    def join(self, *proxies: str) -> None:
+        server = f"tunnel+wss://127.0.0.1:{self.tunnel_port}?tunnel.id={self.tunnel}&caFile={self.authority.ca_file}"
+        hops = [word for url in (*proxies, server) for word in ("-F", url)]
+        self.start(rtunnel("client", "-L", "rtcp://:0/:1", *hops)).wait_for("joined tunnel")
+
+    def test_http(self) -> None:
+        self.join(self.proxy("http"))
+
+    def test_socks(self) -> None:
+        self.join(self.proxy("socks5"))
+
+    def test_chain(self) -> None:
+        self.join(self.proxy("http"), self.proxy("socks5"))

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+from collections.abc import Generator
 from datetime import timedelta
 from typing import Any, ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from rtunnel.transport.certificates import client_context, self_signed_context, server_context
@@ -23,6 +27,7 @@ from rtunnel.transport.tls_endpoints import PLAIN_HTTP, TlsClientEndpoint, TlsSe
 from tests.support.authority import Authority
 from tests.support.pipe import HIGH_WATER, Pipe, connect
 
+reactor: Any = _reactor
 NAME = "server.local"
 HTTP = b"GET / HTTP/1.1\r\nHost: server.local\r\n\r\n"
 
@@ -562,3 +567,55 @@ class ConnectTests(WithCertificates):
         pipe.pump()
         self.assertIsInstance(ends.result[0].value, CancelledError)
         self.assertEqual((len(peer.lost), ends.clients.built), (1, []))
+
+
+class InheritedSocketTests(TestCase):
+    """Over a socket that somebody else has opened, on the real reactor: no socket of ours is needed beneath."""
+
+    @inlineCallbacks
+    def test_inherited(self) -> Generator[Deferred[Any], Any, None]:
+        authority = Authority(self.mktemp())
+        context, trusting = server_context(*authority.issue(NAME)), client_context(ca_file=authority.ca_file)
+        opened = socket.create_server(("127.0.0.1", 0))
+        opened.setblocking(False)
+        number = opened.getsockname()[1]
+        under = AdoptedStreamServerEndpoint(reactor, opened.detach(), socket.AF_INET)
+        port = yield TlsServerEndpoint(under, lambda: context, reactor=reactor).listen(Factory.forProtocol(Echo))
+        self.addCleanup(port.stopListening)
+        below = HostnameEndpoint(reactor, "127.0.0.1", number)
+        received: Deferred[bytes] = Deferred()
+        collecting: Any = Factory.forProtocol(Collecting)
+        collecting.received = received
+        yield TlsClientEndpoint(below, lambda: trusting, name=NAME, reactor=reactor).connect(collecting)
+        self.assertEqual(len((yield received)), len(MUCH))
+
+
+MUCH = bytes(range(256)) * 4000
+
+
+class Echo(Protocol):
+    """Sends back what comes."""
+
+    transport: Any
+
+    def dataReceived(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+class Collecting(Protocol):
+    """Sends much, and ends when all of it has come back."""
+
+    transport: Any
+    factory: Any
+
+    def connectionMade(self) -> None:
+        self.came = bytearray()
+        self.transport.write(MUCH)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.came += data
+        if len(self.came) >= len(MUCH):
+            self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.factory.received.callback(bytes(self.came))
