@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
@@ -62,7 +66,7 @@ class LooksTests(LookingCase):
     def test_only_where_it_has_to(self) -> None:
         """Without filters of path or protocol, and without changes, the client never looks at what passes."""
         plain = ForwardSettings()
-        for targets, settings, looking in [
+        for targets, how, looking in [
             ("a:80,b:80", plain, False),
             ("a:80?host=a.org,b:80", plain, False),
             ("a:80", ForwardSettings(proxy_protocol=2), False),
@@ -71,7 +75,7 @@ class LooksTests(LookingCase):
             ("a:80", ForwardSettings(set_host="b"), True),
             ("a:80", ForwardSettings(remove_headers=("A",)), True),
         ]:
-            self.assertEqual(looks(TARGETS.parse(targets), settings), looking, targets)
+            self.assertEqual(looks(TARGETS.parse(targets), how), looking, targets)
 
 
 class HostTests(LookingCase):
@@ -526,3 +530,55 @@ class ProxyHeaderTests(LookingCase):
         self.says("web", OK)
         self.assertIn(b"Connection: close\r\n", self.took())
         self.ends(StreamOutcome.DONE)
+
+
+def requests(path: str) -> tuple[bytes, ...]:
+    """One of each framing."""
+    start = f" {path} HTTP/1.1\r\nHost: a\r\n".encode()
+    return (
+        b"GET" + start + b"\r\n",
+        b"POST" + start + b"Content-Length: 5\r\n\r\nGET /",
+        b"PUT" + start + b"Transfer-Encoding: chunked\r\n\r\n2;x\r\nab\r\n0\r\nT: 1\r\n\r\n",
+    )
+
+
+class AnySplitTests(LookingCase):
+    """However the bytes of requests and answers are cut, each target gets its requests, and the visitor its answers in order."""
+
+    targets = "api:80?path=/api/,web:80"
+
+    @settings(deadline=None, max_examples=150)
+    @given(
+        st.lists(st.sampled_from([*requests("/api/1"), *requests("/")]), min_size=1, max_size=6),
+        st.lists(st.integers(1, 90), min_size=1, max_size=12),
+        st.booleans(),
+    )
+    def test_splits(self, sent: list[bytes], cuts: list[int], chunked: bool) -> None:
+        self.setUp()
+        answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n" if chunked else OK
+        sizes = cycle(cuts)
+        pending = list(sent)
+        got = dict.fromkeys(("api", "web"), b"")
+        data = PREFACE + b"".join(sent)
+        for _ in range(len(data)):
+            if not pending and not data:
+                break
+            size = next(sizes)
+            piece, data = data[:size], data[size:]
+            self.send(piece)
+            for name in got:
+                if self.at(name).waiting:
+                    self.at(name).accept()
+                    self.turn()
+                if self.at(name).transport is not None:
+                    got[name] += self.got(name)
+                if pending and got[name] == pending[0]:
+                    pending.pop(0)
+                    got[name] = b""
+                    left = answer
+                    while left:
+                        size = next(sizes)
+                        self.says(name, left[:size])
+                        left = left[size:]
+        self.assertEqual(self.took(), answer * len(sent))
+        self.assertEqual(sum(map(len, got.values())), 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import socket
 import tempfile
 from collections import Counter
@@ -12,7 +13,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import Process, free_port, rtunnel
+from tests.support.processes import ROOT, Process, free_port, gost, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
 HOST = "pod.local"
@@ -172,3 +173,54 @@ class TellingTests(TargetTests):
             self.assertIn(b"\r\nX-Team: blue\r\n", head)
             self.assertIn(b"\r\nX-Forwarded-Host: pod.local\r\n", head)
             self.assertNotIn(b"Accept-Encoding", head)
+
+
+class PageTests(TargetTests):
+    def test_page(self) -> None:
+        """The commands of docs/targets.md, as they stand but for ports and paths, and what they let a visitor see."""
+        directory = tempfile.TemporaryDirectory(prefix="rtunnel-")
+        self.addCleanup(directory.cleanup)
+        self.service("sock", f"{directory.name}/app.sock")
+        page = (ROOT / "docs" / "targets.md").read_text(encoding="utf-8")
+        for before, after in {
+            "127.0.0.1:8421": f"127.0.0.1:{self.tunnel_port}",
+            "127.0.0.1:8080": f"127.0.0.1:{self.port}",
+            "127.0.0.1:8001": f"127.0.0.1:{self.a.port}",
+            "127.0.0.1:8002": f"127.0.0.1:{self.b.port}",
+            "/run/app.sock": f"{directory.name}/app.sock",
+            "10bc451e-59dc-4c70-999e-91a30813ac78": self.tunnel,
+        }.items():
+            page = page.replace(before, after)
+        server, *clients = [line.split(maxsplit=1)[1] for line in page.splitlines() if line.startswith("    rtunnel ")]
+        self.start(*shlex.split(server), "--no-pool").wait_for("entrypoint on")
+        seen = []
+        for command in clients:
+            client = self.start(*shlex.split(command))
+            client.wait_for("joined tunnel")
+            if "--proxy-protocol" not in command:
+                # these services do not expect a PROXY header
+                seen.append(" ".join(sorted({self.get(path, "app.local") for path in ("/api/1", "/", "/")})))
+            client.stop()
+        self.assertEqual(seen, ["200 a 200 b", "200 a 200 b", "200 sock", "200 sock", "200 a 200 b", "200 a"])
+
+
+class GostTests(TargetTests):
+    def test_real_server(self) -> None:
+        """The requests that a real gost sends through one stream go each to its target, too."""
+        options = f"entrypoint=127.0.0.1:{self.port}&entrypoint.keepalive=true&tunnel={HOST}:{self.tunnel}"
+        server = gost("-L", f"tunnel+ws://127.0.0.1:{self.tunnel_port}?{options}")
+        self.addCleanup(server.stop)
+        wait_until(lambda: listening(self.tunnel_port), "gost")
+        client = self.start(
+            "client",
+            "--target",
+            f"127.0.0.1:{self.a.port}?path=/api/,127.0.0.1:{self.b.port}",
+            "--set-header",
+            "X-Team=blue",
+            "-F",
+            f"tunnel+ws://127.0.0.1:{self.tunnel_port}?tunnel.id={self.tunnel}",
+        )
+        client.wait_for("joined tunnel")
+        for _ in range(3):
+            self.assertEqual(self.get("/api/1"), "200 a")
+            self.assertEqual(self.get("/"), "200 b")
