@@ -197,6 +197,15 @@ class GostTests(ConvertTestCase):
         self.assertEqual(found.listeners[0].routes_file, "/etc/rules")
         self.assertEqual(len(found.listeners[0].rules), 2)
 
+    def test_headers_towards_the_targets(self) -> None:
+        http = "      addr: 192.168.1.1:80\n      http: {host: pod, requestHeader: {X-A: '1'}}"
+        text = GOST.replace("      addr: 192.168.1.1:80", http)
+        self.assertIsNone(self.client_of(self.converted("--as", "client", self.write(text))).connectors[0].forward.set_host)
+        self.assertIn("http of its nodes is not the same for all", self.err.getvalue())
+        text = text.replace("    - name: two\n      addr: :81\n", "")
+        forward = self.client_of(self.converted("--as", "client", self.write(text))).connectors[0].forward
+        self.assertEqual((forward.set_host, forward.set_headers), ("pod", (("X-A", "1"),)))
+
     def test_hops_before_the_server_are_proxies(self) -> None:
         hop = (
             "  hops:\n  - name: corporate\n    nodes:\n    - {name: p, addr: 'proxy:3128', connector: {type: http, "

@@ -118,7 +118,12 @@ def _print(command: _Command, compose: Callable[[], Composed]) -> int:
     if any(holds_secret(command.shape, layer) for layer in composed.items):
         print("warning: the file holds a password; keep it to yourself (chmod 600)", file=sys.stderr)
     text = write(command.shape, composed.base, composed.items)
-    for lost in _lost(command.shape, composed, text):
+    try:
+        lost_settings = _lost(command.shape, composed, text)
+    except SettingsError as error:
+        print(f"what was said cannot be written into a file: {error}", file=sys.stderr)
+        return 1
+    for lost in lost_settings:
         print(f"warning: {lost} cannot be written as it is; look at it in the file", file=sys.stderr)
     print(f"# rtunnel {command.shape.command} -c FILE; docs/configuration.md explains it")
     print(text, end="")

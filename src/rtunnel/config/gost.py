@@ -224,6 +224,7 @@ class _Reader:
         if not targets:
             raise SettingsError(origin, None, "has no forwarder with nodes, so nothing says where requests go")
         put(local, find(CLIENT, "target"), origin, ",".join(targets))
+        self._headers(local, _items(forwarder.get("nodes")), name)
         self._connectors.append(overlay(layer, local))
 
     def _hops(self, chain: str) -> tuple[Node, ...]:
@@ -271,9 +272,29 @@ class _Reader:
         if kind == "runix":
             text = f"unix:{text}"
         filters = [(key, _text(value)) for key, value in _map(target.get("filter")).items() if _text(value)]
-        for key in target.keys() - {"name", "addr", "filter"}:
+        for key in target.keys() - {"name", "addr", "filter", "http"}:
             self.warn(node.line, name, f"{key} of a node has no equal here; it is left out")
         return text + ("?" + "&".join(f"{key}={quote(value, safe='/*:')}" for key, value in filters) if filters else "")
+
+    def _headers(self, layer: Layer, nodes: tuple[Node, ...], name: str) -> None:
+        """What requests are given on their way to the targets; here it is the same for all of a connector."""
+        said = [_map(_map(node).get("http")) for node in nodes]
+        hosts = {_text(http.get("host")) for http in said}
+        fields = [
+            {key.text: _text(value) for key, value in asked.entries} if isinstance(asked, Keys) else {}
+            for asked in (http.get("requestheader") or http.get("header") for http in said)
+        ]
+        if len(hosts) > 1 or any(one != fields[0] for one in fields):
+            self.warn(nodes[0].line, name, "http of its nodes is not the same for all, which has no equal here; it is left out")
+            return
+        for http in said[:1]:
+            for key in http.keys() - {"host", "header", "requestheader"}:
+                self.warn(nodes[0].line, name, f"http.{key} of a node has no equal here; it is left out")
+        origin = f"{self._path}:{nodes[0].line}: {name}"
+        for host in filter(None, hosts):
+            put(layer, find(CLIENT, "set-host"), origin, host)
+        for field, value in fields[0].items():
+            put(layer, find(CLIENT, "set-header"), origin, f"{field}={value}")
 
     def _tls(self, query: _Query, parts: Map, names: tuple[str, ...]) -> None:
         for name in names:

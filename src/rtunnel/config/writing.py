@@ -103,8 +103,9 @@ def _value(leaf: Leaf, layer: Layer) -> Any:
         if leaf.plural != (len(values) > 1 or "=" in leaf.kind.metavar):
             return None
         texts = [leaf.kind.show(value) for value in values]
-        if leaf.pairs:
-            return dict(text.split("=", 1) for text in texts)
+        pairs = dict(text.split("=", 1) for text in texts) if leaf.pairs else {}
+        if pairs and len(pairs) == len(texts):
+            return pairs
         return texts if leaf.plural else texts[0]
     text = leaf.kind.show(given.value)
     if leaf.kind.metavar.startswith("[ws://") and "transport" in layer:

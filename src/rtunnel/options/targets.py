@@ -80,7 +80,7 @@ def _round(text: str) -> object:
 
 
 TARGETS = Kind("TARGET[,TARGET...]", _targets, lists=True)
-HEADER = Kind("NAME=VALUE", _header, lists=True)
+HEADER = Kind("NAME=VALUE", _header, "=".join, lists=True)
 HEADER_NAME = Kind("NAME", str)
 ROUND = Kind("", _round)
 """gost's ``strategy``: the only one that we have changes nothing."""
