@@ -66,6 +66,24 @@ class CheckTests(CommandTestCase):
         self.assertIn("at ws://proxy:1/ws", self.out.getvalue())
         self.assertIn("warning: the variable RTUNNEL_TARGTE", self.err.getvalue())
 
+    def test_files_that_it_names(self) -> None:
+        """Those that are read at the start only are read here as well."""
+        uuid = "10bc451e-59dc-4c70-999e-91a30813ac78"
+        server = f"listen: wss://:8421\nentrypoint: :80\nroute: a={uuid}\nself-signed: true\n".replace("self", "tls:\n  self")
+        for key, text, words in [
+            ("users", "me", "me"),
+            ("routes-file", "a.local", "a.local"),
+        ]:
+            with self.subTest(key=key):
+                named = Path(self.write(text)).resolve()
+                self.assertEqual(main(["check", self.write(f"{server}{key}: {named}\n")]), 1)
+                self.assertIn(f"{named}:1", self.err.getvalue())
+                self.assertIn(words, self.err.getvalue())
+        missing = server.replace("self-signed: true", "cert-file: /nowhere.pem")
+        self.assertEqual(main(["check", self.write(missing)]), 1)
+        self.assertIn("/nowhere.pem", self.err.getvalue())
+        self.assertEqual(main(["check", self.write(server)]), 0)
+
     def test_many_are_counted(self) -> None:
         uuid = "10bc451e-59dc-4c70-999e-91a30813ac78"
         ports = "\n".join(f"- :{port}" for port in range(1, 8))

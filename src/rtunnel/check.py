@@ -6,11 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 
+from twisted.internet.task import Clock
+
 from rtunnel.arguments import Parser
 from rtunnel.cli import Asked, ask_client, ask_server
 from rtunnel.config.reading import which
 from rtunnel.config.shape import CONFIG, SHAPES, Shape
 from rtunnel.config.summary import summary
+from rtunnel.ops.start import StartError
 from rtunnel.options.table import find
 from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
 
@@ -38,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         shape = SHAPES[commands.index(arguments.command)] if arguments.command else which(arguments.file)
         asked = _ask(shape, arguments.file)
-    except SettingsError as error:
+        _read_files(asked.settings)
+    except (SettingsError, StartError) as error:
         print(error, file=sys.stderr)
         return 1
     for warning in asked.warnings:
@@ -50,3 +54,27 @@ def main(argv: Sequence[str]) -> int:
 def _ask(shape: Shape, file: str) -> Asked[ServerSettings] | Asked[ClientSettings]:
     typed = [(find(shape.rows, CONFIG), "FILE", file)]
     return ask_server(typed, os.environ) if shape.command == "server" else ask_client(typed, os.environ)
+
+
+def _read_files(settings: ServerSettings | ClientSettings) -> None:
+    """Read what is read at the start only: certificates, rules, users, owners.
+
+    :raises StartError: something is wrong in one of them.
+    """
+    # late, and only here: what a server and a client are made of
+    clock = Clock()
+    if isinstance(settings, ServerSettings):
+        from rtunnel.server.place import listening_place
+        from rtunnel.server.plan import placed
+        from rtunnel.server.routes import Routes
+        from rtunnel.server.site import rights_of
+
+        for listener in placed(settings):
+            rights_of(listener)
+            Routes(listener.settings.rules, listener.settings.routes_file, reactor=clock)
+            listening_place(listener.settings, clock)
+        return
+    from rtunnel.client.way import Way
+
+    for connector in settings.connectors:
+        Way(connector, clock).check()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import tempfile
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -19,6 +21,12 @@ WARM = 40
 """Reloads until the process has all the memory that it needs for what is done here."""
 GROWTH = 3 * 2**20
 """Bytes that the rest of the reloads may add: a leak of 20 KB at each would be more."""
+
+
+def user_line(name: str, password: str) -> str:
+    """The line of a users file."""
+    argv = [sys.executable, "-m", "rtunnel", "user", name]
+    return subprocess.run(argv, input=f"{password}\n", capture_output=True, text=True, check=True).stdout
 
 
 class SteadyVisitors:
@@ -257,6 +265,18 @@ class ClientTests(ReloadTestCase):
 class LoadTests(ReloadTestCase):
     """Hundreds of reloads while requests run: what is not touched never notices, and memory comes back."""
 
+    def setUp(self) -> None:
+        super().setUp()
+        self.user = user_line("steady", "pass:word")
+        self.write("users", self.user)
+        self.write("auth", "steady:pass:word")
+
+    def server_file(self, **parts: str) -> str:
+        return "users: users\n" + super().server_file(**parts)
+
+    def client_file(self, **parts: str) -> str:
+        return "auth-file: auth\n" + super().client_file(**parts)
+
     def test_reloads_under_load(self) -> None:
         server = self.start("server", self.server_file())
         client = self.start("client", self.client_file())
@@ -269,7 +289,9 @@ class LoadTests(ReloadTestCase):
         answer = download.getresponse()
         size -= len(answer.read(65536))
         memory = {}
+        hashed = self.user.partition(":")[2]
         for number in range(RELOADS):
+            self.write("users", self.user + "".join(f"user{number}-{one}:{hashed}" for one in range(number % 7)))
             self.reload(server, "server.yaml", self.changing(number))
             if number % 4 == 3:
                 more = self.other_connector(1 + number % 8) if number % 8 == 3 else ""
