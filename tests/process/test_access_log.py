@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import PATIENCE, free_port, rtunnel, wait_until
+from tests.support.processes import PATIENCE, ROOT, free_port, rtunnel, wait_until
 from tests.support.services import NamedService
 
 
@@ -77,6 +78,21 @@ class AccessLogTests(TestCase):
             server.send(signal.SIGTERM)
             self.assertEqual(server.wait(), 0)
         self.assertEqual([json.loads(line)["target"] for line in self.lines()], ["/rotated", "/last"])
+
+    def test_page(self) -> None:
+        """The command of docs/access-log.md, as it stands but for the places; the line is the one that the page shows."""
+        page = (ROOT / "docs" / "access-log.md").read_text(encoding="utf-8")
+        (shown,) = (line.strip() for line in page.splitlines() if line.startswith("    192.0.2.7 "))
+        page = page.replace("/var/log/rtunnel/access.log", str(self.path)).replace(":8421", f":{self.listen}")
+        page = page.replace("--entrypoint :80", f"--entrypoint :{self.entrypoint}")
+        (command,) = (line.split()[1:] for line in page.splitlines() if line.startswith("    rtunnel server "))
+        with rtunnel(*command) as server:
+            server.wait_for("entrypoint on")
+            self.visit("nginx.local", "/index.html")
+            wait_until(self.lines, "a line")
+        (line,) = self.lines()
+        self.assertEqual(re.findall(r"[a-z]+=", line), re.findall(r"[a-z]+=", shown))
+        self.assertEqual(line.split(" ")[5:8], shown.split(" ")[5:8])
 
     def test_text_on_stdout(self) -> None:
         with rtunnel(*self.server(), "--access-log", "-") as server:

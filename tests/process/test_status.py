@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import TestCase
 
 from tests.support.authority import Authority
-from tests.support.processes import PATIENCE, Process, free_port, rtunnel, wait_until
+from tests.support.processes import PATIENCE, ROOT, Process, free_port, rtunnel, wait_until
 from tests.support.services import NamedService
 
 
@@ -119,6 +119,28 @@ class StatusTests(TestCase):
         self.assertEqual(server.wait(), 0)
         wait_until(lambda: status(self.client_admin).returncode == 2, "the client sees that its server is gone")
         self.assertEqual(status(self.server_admin).returncode, 1)
+
+    def test_page(self) -> None:
+        """The commands of docs/status.md, as they stand but for ports that may be taken."""
+        page = (ROOT / "docs" / "status.md").read_text(encoding="utf-8")
+        page = page.replace("127.0.0.1:8480", f"127.0.0.1:{self.server_admin}").replace(":8421", f":{self.listen}")
+        page = page.replace("--entrypoint :80", f"--entrypoint :{self.entrypoint}")
+        commands = [
+            line.split()[1:] for line in page.splitlines() if line.startswith(("    rtunnel server -", "    rtunnel status"))
+        ]
+        server, asking = commands
+        self.start(*server).wait_for("entrypoint on")
+        with rtunnel(*asking, env={"RTUNNEL_ADMIN": f"127.0.0.1:{self.server_admin}"}) as asked:
+            self.assertEqual(asked.wait(), 0, asked.output)
+            for words in (
+                "server: ready, up ",
+                "clients attach at",
+                "visitors arrive at",
+                "ingress rules",
+                "nginx.local",
+                "tunnels",
+            ):
+                self.assertIn(words, asked.output)
 
     def test_websocket(self) -> None:
         self.both("ws")
