@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import Process, free_port, gost, listening, rtunnel, wait_until
+from tests.support.processes import ROOT, Process, free_port, gost, listening, needed, rtunnel, wait_until
 from tests.support.services import NamedService
 
 HOST = "pod.local"
@@ -147,6 +148,31 @@ class UsersFileTests(_Case):
         server.send(signal.SIGHUP)
         server.wait_for("no longer allowed: the owners no longer allow the user to bind it")
         self.wait_for(503)
+
+    def test_page(self) -> None:
+        """The commands of docs/users.md, as they stand but for ports that may be taken."""
+        needed("openssl")
+        home = self.users.parent
+        program = home / "rtunnel"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m rtunnel "$@"\n')
+        program.chmod(0o755)
+        page = (ROOT / "docs" / "users.md").read_text(encoding="utf-8")
+        for before, after in {
+            ":8421": f":{self.tunnel_port}",
+            ":8422": f":{free_port()}",
+            ":8080": f":{self.port}",
+            ":8081": f":{free_port()}",
+            ":8000": f":{self.service.port}",
+        }.items():
+            page = page.replace(before, after)
+        blocks = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+        self.assertEqual(len(blocks), 3)
+        for block in blocks:
+            script = f"trap 'kill $(jobs -p)' EXIT\ntrap exit TERM\n{block}wait"
+            env = {"PATH": f"{home}:{os.environ['PATH']}", "RTUNNEL_BACKOFF_MAX": "500ms"}
+            process = self.started(Process(["bash", "-c", script], cwd=str(home), env=env))
+            process.wait_for("joined tunnel" if "rtunnel client" in block else "entrypoint on")
+            process.stop()
 
     def test_bad_file_at_the_start(self) -> None:
         self.users.write_text("alice:swordfish\n")
