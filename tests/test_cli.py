@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import Asked, Typed, ask_client, ask_server
-from rtunnel.options.table import CLIENT, SERVER, Option, default, find
+from rtunnel.cli import Asked, Typed, ask_client, ask_server, ask_visitor
+from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option, default, find
 from rtunnel.settings import (
     AccessLogSettings,
     Address,
@@ -27,6 +27,7 @@ from rtunnel.settings import (
     ServerSettings,
     ServerTls,
     SettingsError,
+    VisitorSettings,
 )
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
@@ -51,6 +52,10 @@ def server(*words: str, **environ: str) -> ServerSettings:
 
 def client(*words: str, **environ: str) -> ClientSettings:
     return ask_client(typed(CLIENT, *words), variables(environ)).settings
+
+
+def visitor(*words: str, **environ: str) -> ClientSettings:
+    return ask_visitor(typed(VISITOR, *words), variables(environ)).settings
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -346,24 +351,119 @@ KUBERNETES = (
 """What a Service adds to the environment of every container of its namespace, after its own name."""
 
 
+class VisitorTests(SynchronousTestCase):
+    """Local ports that lead to private tunnels."""
+
+    URL = f"tunnel+ws://server:8443?tunnel.id={UUID}"
+    PLAIN = ("--server", "server:8443", "--tunnel", UUID)
+
+    def refused(self, *words: str) -> str:
+        return str(self.assertRaises(SettingsError, visitor, *words))
+
+    def test_same(self) -> None:
+        url = visitor("-L", "tcp://:2222/ssh.svc", "-F", self.URL)
+        (one,) = url.visitors
+        self.assertEqual((one.listen, one.to, one.server), (Address("", 2222), Address("ssh.svc", 0), Address("server", 8443)))
+        self.assertEqual(url, visitor(*self.PLAIN, "--listen", ":2222", "--to", "ssh.svc"))
+        self.assertEqual(url, visitor(SERVER="server:8443", TUNNEL=UUID, LISTEN=":2222", TO="ssh.svc"))
+        self.assertEqual(url, client("-L", "tcp://:2222/ssh.svc", "-F", self.URL))
+
+    def test_with_port(self) -> None:
+        self.assertEqual(visitor("-L", "tcp://:2222/ssh.svc:22", "-F", self.URL).visitors[0].to, Address("ssh.svc", 22))
+
+    def test_several(self) -> None:
+        plain = visitor(*self.PLAIN, "--listen", ":2222", "--to", "ssh.svc", "--listen", "127.0.0.1:5432", "--to", "db.svc:5432")
+        self.assertEqual(plain, visitor("-L", "tcp://:2222/ssh.svc", "-L", "tcp://127.0.0.1:5432/db.svc:5432", "-F", self.URL))
+        self.assertEqual([one.to.host for one in plain.visitors], ["ssh.svc", "db.svc"])
+
+    def test_beside_targets(self) -> None:
+        both = client("-L", "tcp://:2222/ssh.svc", "-L", "rtcp://:0/:80", "-F", self.URL)
+        self.assertEqual((len(both.visitors), len(both.connectors)), (1, 1))
+
+    def test_missing(self) -> None:
+        for words, line in [
+            ((), "--server: is missing; say where the server is"),
+            (self.PLAIN[:2], "--tunnel: is missing; say which tunnel to visit"),
+            (self.PLAIN, "--listen: is missing; say which local port to open"),
+            ((*self.PLAIN, "--listen", ":1"), "--to: is missing; say what to visit"),
+            ((*self.PLAIN, "--listen", ":1", "--to", "a", "--to", "b"), "--to: is given 2 times, and --listen 1 times"),
+        ]:
+            with self.subTest(words=words):
+                self.assertIn(line, self.refused(*words))
+
+    def test_bad(self) -> None:
+        for words, line in [
+            (("--to", ":22"), '--to ":22": has no host; write the name of a rule'),
+            (("--to", "a:b"), '--to "a:b": has no valid port'),
+            (("-L", "tcp://:2222"), '-L "tcp://:2222": has no destination; write tcp://:2222/HOST'),
+            (("-L", "tcp://:2222/a,b"), "has several destinations; give one -L for each"),
+            (("-L", "tcp://2222/a"), '-L "2222": has no colon'),
+            (("-L", "rtcp://:0/:80"), '-L scheme "rtcp": belongs to "rtunnel client"; a visitor takes tcp://:2222/HOST'),
+            (("-L", "sni://:0/:80"), '-L scheme "sni": is not supported; a visitor takes tcp://:2222/HOST'),
+            (("-L", "tcp://me:swordfish@:2222/a"), "-L: holds a user and password, but they belong to the server"),
+            (("-L", "tcp://:2222/a?auth=x"), "auth: names an access rule"),
+        ]:
+            with self.subTest(words=words):
+                found = self.refused(*words, "-F", self.URL)
+                self.assertIn(line, found)
+                self.assertNotIn("swordfish", found)
+
+    def test_port_twice(self) -> None:
+        words = ("-L", "tcp://:2222/a", "-L", "tcp://127.0.0.1:2222/b", "-F", self.URL)
+        self.assertIn("the port is taken by listen", self.refused(*words))
+
+    def test_port_of_admin(self) -> None:
+        words = ("-L", "tcp://:2222/a", "-F", self.URL, "--admin", "127.0.0.1:2222")
+        self.assertIn("the port is taken by admin", self.refused(*words))
+
+    def test_key_that_is_left_out(self) -> None:
+        asked = ask_visitor(typed(VISITOR, "-L", "tcp://:2222/a?sniffing=true", "-F", self.URL), {})
+        self.assertEqual(len(asked.warnings), 1)
+
+
+class PrivateServerTests(SynchronousTestCase):
+    """Servers that have nothing public."""
+
+    def test_private_rules_need_no_entrypoint(self) -> None:
+        (listener,) = server("--listen", ":1", "--route", f"a=${UUID}").listeners
+        self.assertEqual(listener.entrypoints, ())
+
+    def test_public_rules_need_one(self) -> None:
+        words = ("--listen", ":1", "--route", f"a={UUID}")
+        self.assertIn("--entrypoint: is missing", str(self.assertRaises(SettingsError, server, *words)))
+        self.assertEqual(server(*words, "--entrypoint-id", OTHER).listeners[0].entrypoints, ())
+
+    def test_direct_needs_no_rule(self) -> None:
+        (listener,) = server("-L", "tunnel+ws://:1?tunnel.direct=true").listeners
+        self.assertEqual((listener.direct, listener.rules), (True, ()))
+        self.assertEqual(server("--listen", ":1", "--direct", "true").listeners, (listener,))
+
+    def test_id_of_a_tunnel(self) -> None:
+        words = ("--listen", ":1", "--route", f"a={UUID}", "--entrypoint-id", UUID)
+        error = str(self.assertRaises(SettingsError, server, *words))
+        self.assertIn(f'--entrypoint-id "{UUID}": is the ID of a tunnel as well', error)
+
+
 class TableTests(SynchronousTestCase):
     def test_every_setting_has_an_option(self) -> None:
         def fields(model: Any, prefix: str = "") -> set[str]:
             return {prefix + field.name for field in attrs.fields(model)}
 
-        nested = {"mux", "http", "tls", "forward", "listeners", "connectors", "access_log"}
+        nested = {"mux", "http", "tls", "forward", "listeners", "connectors", "visitors", "access_log"}
+        unused = {f"mux.{name}" for name in ("version", "stream_window", "frame_size", "receive_buffer")}
         mux = fields(MuxSettings, "mux.")
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         for rows, wanted in [
             (SERVER, listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.")),
             (CLIENT, connector | fields(ClientSettings) - nested),
+            (VISITOR, (fields(VisitorSettings) | mux | fields(ClientTls, "tls.") | fields(ClientSettings)) - unused),
         ]:
             offered = {option.field for option in rows} | {"transport"}
             self.assertEqual(offered - {"", "config"}, wanted - nested)
 
     def test_names_are_unique(self) -> None:
-        for rows in (SERVER, CLIENT):
+        for rows in (SERVER, CLIENT, VISITOR):
             self.assertEqual(len({option.name for option in rows}), len(rows))
 
     def test_defaults_can_be_typed(self) -> None:

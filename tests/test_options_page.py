@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.options import foreign
 from rtunnel.options.environment import REACTOR
 from rtunnel.options.kinds import Kind
-from rtunnel.options.table import CLIENT, SERVER, Option, default
+from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option, default
 
 PAGE = Path(__file__).parent.parent / "docs" / "options.md"
 
@@ -33,8 +33,12 @@ class PageTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.page = PAGE.read_text(encoding="utf-8")
-        server, client = self.page.index("\n## Server"), self.page.index("\n## Client")
-        self.sections = ((SERVER, self.page[server:client]), (CLIENT, self.page[client:]))
+        server, client, visitor = (self.page.index(f"\n## {title}") for title in ("Server", "Client", "Visitor"))
+        self.sections = (
+            (SERVER, self.page[server:client]),
+            (CLIENT, self.page[client:visitor]),
+            (VISITOR, self.page[visitor:]),
+        )
 
     def test_every_option(self) -> None:
         for rows, section in self.sections:
@@ -48,7 +52,7 @@ class PageTests(SynchronousTestCase):
             self.assertEqual(len(found), len(rows), flags)
 
     def test_keys_that_are_left_out(self) -> None:
-        for name in foreign.OF_SERVER | foreign.OF_CLIENT | foreign.OF_TARGET | foreign.ACCESS:
+        for name in foreign.OF_SERVER | foreign.OF_CLIENT | foreign.OF_TARGET | foreign.OF_VISITOR | foreign.ACCESS:
             self.assertIn(f"`{name}`", self.page)
 
     def test_the_command_itself(self) -> None:

@@ -14,12 +14,13 @@ from zope.interface.verify import verifyObject
 
 import rtunnel
 from rtunnel import tap
-from rtunnel.options.table import CLIENT, SERVER
+from rtunnel.options.table import CLIENT, SERVER, VISITOR
 from rtunnel.settings import ClientSettings, ServerSettings
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
 PLAIN_SERVER = ("--listen", "127.0.0.1:0", "--entrypoint", "127.0.0.1:0", "--route", f"nginx.local={UUID}")
 PLAIN_CLIENT = ("--server", "127.0.0.1:1", "--tunnel", UUID, "--target", ":80")
+PLAIN_VISITOR = ("--server", "127.0.0.1:1", "--tunnel", UUID, "--listen", "127.0.0.1:0", "--to", "ssh.svc")
 
 
 class TapTestCase(SynchronousTestCase):
@@ -95,13 +96,13 @@ class RefusalTests(TapTestCase):
 
 class HelpTests(TapTestCase):
     def test_every_option_is_explained(self) -> None:
-        for command, rows in (("server", SERVER), ("client", CLIENT)):
+        for command, rows in (("server", SERVER), ("client", CLIENT), ("visitor", VISITOR)):
             text = self.shown(command, "--help")
             for option in rows:
                 self.assertIn(option.variable if option.secret else f"  {option.flag}", text)
 
     def test_an_example_stands_before_the_options(self) -> None:
-        for words in ((), ("server",), ("client",)):
+        for words in ((), ("server",), ("client",), ("visitor",)):
             text = self.shown(*words, "--help")
             self.assertLess(text.index("Example"), text.index("\nOptions:"))
 
@@ -111,7 +112,7 @@ class HelpTests(TapTestCase):
             self.assertLess(text.index("\nOptions:"), text.index('"tunnel+ws://'))
 
     def test_the_examples_are_taken(self) -> None:
-        for command in ("server", "client"):
+        for command in ("server", "client", "visitor"):
             text = self.shown(command, "--help").replace("\\\n", " ")
             examples = [line.split() for line in text.splitlines() if line.startswith(f"  rtunnel {command}")]
             self.assertEqual(len(examples), 2)
@@ -129,7 +130,7 @@ class HelpTests(TapTestCase):
 
 class ServiceTests(TapTestCase):
     def test_made_and_not_started(self) -> None:
-        for words in (("server", *PLAIN_SERVER), ("client", *PLAIN_CLIENT)):
+        for words in (("server", *PLAIN_SERVER), ("client", *PLAIN_CLIENT), ("visitor", *PLAIN_VISITOR)):
             service = tap.makeService(self.parse(*words))
             verifyObject(IService, service)
             self.assertFalse(service.running)

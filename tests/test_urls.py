@@ -190,6 +190,8 @@ EXAMPLES = {
     "routesFile": "/etc/rtunnel/routes",
     "entrypoint.ProxyProtocol": "10.0.0.0/8",
     "entrypoint.keepalive": "true",
+    "entrypoint.id": "59dc451e-59dc-4c70-999e-91a30813ac78",
+    "tunnel.direct": "true",
     "maxHeaders": "9",
     "mux.version": "2",
     "mux.type": "smux",

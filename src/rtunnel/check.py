@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from twisted.internet.task import Clock
 
 from rtunnel.arguments import Parser
-from rtunnel.cli import Asked, ask_client, ask_server
+from rtunnel.cli import Asked, ask_client, ask_server, ask_visitor
 from rtunnel.config.reading import which
 from rtunnel.config.shape import CONFIG, SHAPES, Shape
 from rtunnel.config.summary import summary
@@ -53,7 +53,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _ask(shape: Shape, file: str) -> Asked[ServerSettings] | Asked[ClientSettings]:
     typed = [(find(shape.rows, CONFIG), "FILE", file)]
-    return ask_server(typed, os.environ) if shape.command == "server" else ask_client(typed, os.environ)
+    if shape.command == "server":
+        return ask_server(typed, os.environ)
+    return (ask_visitor if shape.command == "visitor" else ask_client)(typed, os.environ)
 
 
 def _read_files(settings: ServerSettings | ClientSettings) -> None:
@@ -76,5 +78,5 @@ def _read_files(settings: ServerSettings | ClientSettings) -> None:
         return
     from rtunnel.client.way import Way
 
-    for connector in settings.connectors:
-        Way(connector, clock).check()
+    for attachment in (*settings.connectors, *settings.visitors):
+        Way(attachment, clock).check()

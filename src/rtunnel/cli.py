@@ -16,13 +16,14 @@ import attrs
 
 from rtunnel import urls
 from rtunnel.config.reading import FileReading, read_file
-from rtunnel.config.shape import CLIENT_SHAPE, CONFIG, SERVER_SHAPE, Shape
+from rtunnel.config.shape import CLIENT_SHAPE, CONFIG, SERVER_SHAPE, VISITOR_SHAPE, Shape
 from rtunnel.options import environment
 from rtunnel.options.layers import Given, Layer, construct, overlay, put, require
 from rtunnel.options.proxies import from_environment
-from rtunnel.options.table import CLIENT, SERVER, Option
+from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 from rtunnel.settings import (
     AccessLogSettings,
+    AttachmentSettings,
     ClientSettings,
     ClientTls,
     ConnectorSettings,
@@ -35,6 +36,7 @@ from rtunnel.settings import (
     ServerTls,
     SettingsError,
     SettingsErrors,
+    VisitorSettings,
 )
 
 __all__ = [
@@ -43,8 +45,10 @@ __all__ = [
     "Typed",
     "ask_client",
     "ask_server",
+    "ask_visitor",
     "compose_client",
     "compose_server",
+    "compose_visitor",
     "settle_client",
     "settle_server",
 ]
@@ -138,8 +142,12 @@ def compose_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Compos
 
 def _listener(layer: Layer) -> ListenerSettings:
     require(layer, "listen", "--listen", "say where clients attach, e.g. --listen :8421")
-    require(layer, "entrypoints", "--entrypoint", "say where visitors arrive, e.g. --entrypoint :80 (entrypoint=:80 in -L)")
-    if "routes_file" not in layer:
+    direct = "direct" in layer and layer["direct"].value
+    rules = layer["rules"].value if "rules" in layer else ()
+    private = rules and all(rule.private for rule in rules) and "routes_file" not in layer
+    if "entrypoint_id" not in layer and not private and not direct:
+        require(layer, "entrypoints", "--entrypoint", "say where visitors arrive, e.g. --entrypoint :80 (entrypoint=:80 in -L)")
+    if not direct and "routes_file" not in layer:
         require(
             layer,
             "rules",
@@ -171,21 +179,48 @@ def settle_client(composed: Composed, environ: Mapping[str, str]) -> Asked[Clien
     :param environ: where proxies may be named.
     :raises SettingsError: something cannot be had.
     """
-    connectors = composed.each(partial(_connectors, environ))
-    settings = composed.construct(ClientSettings, connectors=connectors)
-    return Asked(settings, composed.warnings)
+
+    def build(layer: Layer) -> Iterable[AttachmentSettings]:
+        return _visitors(environ, layer) if "listen" in layer else _connectors(environ, layer)
+
+    return _client(composed, build)
 
 
 def compose_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:
     """What was said of a client, laid together."""
     line, around = _Source.read(typed), _Source.read(environment.typed(CLIENT, environ))
     file = _file(line, around, CLIENT_SHAPE)
-    line, around = _one_form(line, around, "server", "F")
     line, around = _one_form(line, around, "target", "L")
+    return _attached(line, around, environ, file, CLIENT_SHAPE)
+
+
+def ask_visitor(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[ClientSettings]:
+    """The settings of a visitor.
+
+    :param typed: the command line; it wins over the environment, and that over a configuration file.
+    :param environ: the environment.
+    :raises SettingsError: something cannot be had.
+    """
+    return _client(compose_visitor(typed, environ), partial(_visitors, environ))
+
+
+def compose_visitor(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:
+    """What was said of a visitor, laid together."""
+    line, around = _Source.read(typed), _Source.read(environment.typed(VISITOR, environ))
+    file = _file(line, around, VISITOR_SHAPE)
+    line, around = _one_form(line, around, "listen", "L")
+    line, around = _one_form(line, around, "to", "L")
+    return _attached(line, around, environ, file, VISITOR_SHAPE)
+
+
+def _attached(line: _Source, around: _Source, environ: Mapping[str, str], file: FileReading | None, shape: Shape) -> Composed:
+    """What was said of a process that has a server: what it joins, or visits, there."""
+    line, around = _one_form(line, around, "server", "F")
     servers = _urls(line, around, "F", file, "server")
     server = _server_behind_proxies(servers, line)
-    targets = [urls.read_target(*url) for url in _urls(line, around, "L", file, "target")]
-    composed = _composed(file, around, line, targets, environ, CLIENT_SHAPE, server)
+    visits = shape is VISITOR_SHAPE
+    local = [_read_local(visits, *url) for url in _urls(line, around, "L", file, "listen" if visits else "target")]
+    composed = _composed(file, around, line, local, environ, shape, server)
     return attrs.evolve(composed, warnings=(*composed.warnings, *_passwords_of_proxies(line)))
 
 
@@ -203,6 +238,45 @@ def _passwords_of_proxies(line: _Source) -> Iterator[str]:
     proxies = line.layer.get("proxies")
     if proxies is not None and proxies.key == "--proxy" and any(proxy and proxy.credentials for proxy in proxies.value):
         yield "--proxy holds a password that everybody can read in the process list; use --proxy-file or RTUNNEL_PROXY"
+
+
+def _client(composed: Composed, build: Callable[[Layer], Iterable[AttachmentSettings]]) -> Asked[ClientSettings]:
+    """The settings of a process that has a server."""
+    attachments = composed.each(build)
+    settings = composed.construct(
+        ClientSettings,
+        connectors=tuple(one for one in attachments if isinstance(one, ConnectorSettings)),
+        visitors=tuple(one for one in attachments if isinstance(one, VisitorSettings)),
+    )
+    return Asked(settings, composed.warnings)
+
+
+def _read_local(visits_only: bool, origin: str, text: str) -> urls.Reading:
+    """``-L``: a target, or the local port of a visitor."""
+    visits = visits_only or urls.split(origin, text).scheme in urls.VISITOR_SCHEMES
+    return urls.read_visitor(origin, text) if visits else urls.read_target(origin, text)
+
+
+def _visitors(environ: Mapping[str, str], layer: Layer) -> Iterable[VisitorSettings]:
+    """One visitor for each local port."""
+    require(layer, "server", "--server", "say where the server is, e.g. --server ws://proxy:8421/proxy (or -F)")
+    require(layer, "tunnel", "--tunnel", "say which tunnel to visit, e.g. --tunnel UUID (tunnel.id=UUID in -F)")
+    require(layer, "listen", "--listen", "say which local port to open, e.g. --listen 127.0.0.1:2222 (or -L tcp://:2222/ssh.svc)")
+    require(layer, "to", "--to", "say what to visit, a host of the server's rules, e.g. --to ssh.svc (or -L tcp://:2222/ssh.svc)")
+    around = () if "proxies" in layer else _usual_proxies(environ, layer)
+    listens, destinations = layer["listen"], layer["to"]
+    if len(listens.value) != len(destinations.value):
+        mend = f"is given {len(destinations.value)} times, and {listens.key} {len(listens.value)} times; give each port its own"
+        raise SettingsError(destinations.key, None, mend)
+    for listen, to in zip(listens.value, destinations.value, strict=True):
+        one = overlay(layer, {"listen": Given(listens.key, None, listen), "to": Given(destinations.key, None, to)})
+        yield construct(
+            VisitorSettings,
+            one,
+            mux=construct(MuxSettings, layer, "mux"),
+            tls=construct(ClientTls, layer, "tls"),
+            proxies=around,
+        )
 
 
 def _connectors(environ: Mapping[str, str], layer: Layer) -> Iterable[ConnectorSettings]:

@@ -12,8 +12,8 @@ from rtunnel.config.shape import SHAPES
 __all__ = ["main"]
 
 _EPILOG = """\
-The same is in the source tree, docs/server.schema.json and docs/client.schema.json. An editor that speaks to
-yaml-language-server takes it from the first line of a file:
+The same is in the source tree, docs/server.schema.json and so on. An editor that speaks to yaml-language-server takes it
+from the first line of a file:
   # yaml-language-server: $schema=server.schema.json
 """
 

@@ -16,15 +16,15 @@ from typing import Any, ClassVar, NoReturn
 from twisted.python import usage
 
 import rtunnel
-from rtunnel.cli import Asked, Typed, ask_client, ask_server
+from rtunnel.cli import Asked, Typed, ask_client, ask_server, ask_visitor
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.options import kinds, teaching
-from rtunnel.options.table import CLIENT, SERVER, Option
+from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 from rtunnel.reload import Reloader
 from rtunnel.settings import Address, ClientSettings, ServerSettings, SettingsError
 
-__all__ = ["ClientOptions", "Options", "ServerOptions", "makeService"]
+__all__ = ["ClientOptions", "Options", "ServerOptions", "VisitorOptions", "makeService"]
 
 
 class _Options(usage.Options):
@@ -177,12 +177,27 @@ class ClientOptions(_CommandOptions):
         return teaching.client_help()
 
 
+class VisitorOptions(_CommandOptions):
+    """``rtunnel visitor``."""
+
+    title = "rtunnel visitor"
+    rows = VISITOR
+    other = ("rtunnel client", CLIENT)
+
+    def ask(self, typed: Sequence[Typed], environ: Mapping[str, str]) -> Asked[ClientSettings]:
+        return ask_visitor(typed, environ)
+
+    def __str__(self) -> str:
+        return teaching.visitor_help()
+
+
 class Options(_Options):
     """``rtunnel``: which command."""
 
     subCommands: ClassVar[list[tuple[str, None, type[_CommandOptions], str]]] = [
         ("server", None, ServerOptions, "accept clients and visitors"),
         ("client", None, ClientOptions, "join a tunnel and pass its requests to a local service"),
+        ("visitor", None, VisitorOptions, "open a local port that leads to a private tunnel"),
     ]
 
     def explain(self, error: usage.UsageError) -> SettingsError:

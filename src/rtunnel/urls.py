@@ -1,4 +1,4 @@
-"""The URLs of gost: ``-L tunnel+ws://...``, ``-L rtcp://...`` and ``-F tunnel+ws://...``.
+"""The URLs of gost: ``-L tunnel+ws://...``, ``-L rtcp://...``, ``-L tcp://...`` and ``-F tunnel+ws://...``.
 
 The keys, prefixes and defaults are gost's (go-gost/x ``config/cmd/cmd.go``, ``metadata/metadata.go``); the strictness is
 ours: where gost takes a key that it does not know, or a value that it cannot read, for nothing, we say so and stop.
@@ -16,13 +16,26 @@ import attrs
 from rtunnel.options import foreign, kinds
 from rtunnel.options.layers import Given, Layer, construct, parts, put
 from rtunnel.options.proxies import proxy_of
-from rtunnel.options.table import CLIENT, CLIENT_TLS, FORWARD, SERVER, Key, Option, find
+from rtunnel.options.table import CLIENT, CLIENT_TLS, FORWARD, SERVER, VISITOR, Key, Option, find
 from rtunnel.options.targets import unix_targets
 from rtunnel.settings import PROXY_PORTS, TRANSPORTS, Address, ClientTls, Credentials, ProxySettings, SettingsError
 
-__all__ = ["Reading", "Url", "read_listener", "read_proxies", "read_server", "read_target", "split"]
+__all__ = [
+    "VISITOR_SCHEMES",
+    "Reading",
+    "Url",
+    "read_listener",
+    "read_proxies",
+    "read_server",
+    "read_target",
+    "read_visitor",
+    "split",
+]
 
 _TUNNEL_SCHEMES = {"tunnel": "tcp", **{f"tunnel+{transport}": transport for transport in TRANSPORTS}}
+VISITOR_SCHEMES = ("tcp",)
+"""What ``-L`` of a visitor may begin with."""
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 _SECRET = re.compile("pass|secret|auth|token|key|cred", re.IGNORECASE)
@@ -188,6 +201,29 @@ def read_target(origin: str, text: str) -> Reading:
         raise SettingsError(origin, text, "has no target; write rtcp://:0/HOST:PORT, or rtcp://:0/:PORT for localhost")
     put(layer, find(CLIENT, "target"), origin, unix_targets(target) if url.scheme == "runix" else target)
     warnings = _read_query(url, layer, FORWARD, foreign.OF_TARGET, ("handler.", "listener.", "service."), closed=True)
+    return Reading(layer, warnings)
+
+
+def read_visitor(origin: str, text: str) -> Reading:
+    """``-L`` of a visitor: ``tcp://LISTEN/DESTINATION``.
+
+    :raises SettingsError: something in it cannot be had.
+    """
+    url = split(origin, text)
+    if url.scheme not in VISITOR_SCHEMES:
+        mend = 'belongs to "rtunnel client"; a visitor' if url.scheme == "rtcp" else "is not supported; a visitor"
+        raise SettingsError(f"{origin} scheme", url.scheme, f"{mend} takes tcp://:2222/HOST")
+    if url.user is not None:
+        raise SettingsError(origin, None, "holds a user and password, but they belong to the server; write them in -F")
+    layer: Layer = {}
+    put(layer, find(VISITOR, "listen"), origin, url.place)
+    to = url.path.removeprefix("/")
+    if not to:
+        raise SettingsError(origin, text, f"has no destination; write {url.scheme}://:2222/HOST, a host of the server's rules")
+    if "," in to:
+        raise SettingsError(origin, text, f"has several destinations; give one {origin} for each")
+    put(layer, find(VISITOR, "to"), origin, to)
+    warnings = _read_query(url, layer, (), foreign.OF_VISITOR, ("handler.", "listener.", "service."), closed=True)
     return Reading(layer, warnings)
 
 

@@ -261,7 +261,7 @@ class WhichTests(FileTestCase):
 
     def test_not_told(self) -> None:
         line = str(self.assertRaises(SettingsError, which, self.write("drain: 5s\n")))
-        self.assertIn('does not tell whether it is for a server or a client; a server has "listeners:"', line)
+        self.assertIn('does not tell whose file it is; a server has "listeners:"', line)
 
     def test_empty(self) -> None:
         self.assertIn("is empty", str(self.assertRaises(SettingsError, which, self.write(""))))

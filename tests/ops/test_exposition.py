@@ -14,7 +14,16 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel import __version__
 from rtunnel.ops.attachments import MOST_CONNECTORS, MOST_TUNNELS, ConnectorLoad, Counts
 from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
-from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, StreamOutcome, TlsOutcome, TunnelLoad
+from rtunnel.ops.metrics import (
+    ClientStats,
+    Outcome,
+    ServerStats,
+    StreamOutcome,
+    TlsOutcome,
+    TunnelLoad,
+    VisitorOutcome,
+    VisitOutcome,
+)
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 CONNECTOR = UUID("216d6bcf-59dc-4c70-999e-91a30813ac78")
@@ -93,6 +102,20 @@ rtunnel_server_refusals_total{{reason="failed"}} 0.0
 # HELP rtunnel_server_streams_total Streams opened to connectors.
 # TYPE rtunnel_server_streams_total counter
 rtunnel_server_streams_total 7.0
+# HELP rtunnel_server_visits_total Visits of private tunnels that ended, by how.
+# TYPE rtunnel_server_visits_total counter
+rtunnel_server_visits_total{{outcome="done"}} 0.0
+rtunnel_server_visits_total{{outcome="visitor_gone"}} 0.0
+rtunnel_server_visits_total{{outcome="target_gone"}} 0.0
+rtunnel_server_visits_total{{outcome="target_failed"}} 0.0
+rtunnel_server_visits_total{{outcome="no_connector"}} 3.0
+rtunnel_server_visits_total{{outcome="wrong_tunnel"}} 0.0
+rtunnel_server_visits_total{{outcome="unknown_host"}} 0.0
+rtunnel_server_visits_total{{outcome="forbidden"}} 0.0
+rtunnel_server_visits_total{{outcome="bad_request"}} 0.0
+# HELP rtunnel_server_visits_open Visits under way.
+# TYPE rtunnel_server_visits_open gauge
+rtunnel_server_visits_open 6.0
 # HELP rtunnel_server_access_log_dropped_lines_total Lines of the access log that could not be written.
 # TYPE rtunnel_server_access_log_dropped_lines_total counter
 rtunnel_server_access_log_dropped_lines_total 0.0
@@ -161,6 +184,23 @@ rtunnel_client_target_sent_bytes_total 10.0
 # HELP rtunnel_client_target_received_bytes_total Bytes passed from targets by ended streams.
 # TYPE rtunnel_client_target_received_bytes_total counter
 rtunnel_client_target_received_bytes_total 20.0
+# HELP rtunnel_client_visitors_total Connections to local ports that ended, by how.
+# TYPE rtunnel_client_visitors_total counter
+rtunnel_client_visitors_total{{outcome="done"}} 0.0
+rtunnel_client_visitors_total{{outcome="local_gone"}} 0.0
+rtunnel_client_visitors_total{{outcome="remote_gone"}} 0.0
+rtunnel_client_visitors_total{{outcome="refused"}} 4.0
+rtunnel_client_visitors_total{{outcome="unreachable"}} 0.0
+rtunnel_client_visitors_total{{outcome="stopped"}} 0.0
+# HELP rtunnel_client_visitors_open Connections to local ports open now.
+# TYPE rtunnel_client_visitors_open gauge
+rtunnel_client_visitors_open 5.0
+# HELP rtunnel_client_visitors_sent_bytes_total Bytes passed to the server by ended ones.
+# TYPE rtunnel_client_visitors_sent_bytes_total counter
+rtunnel_client_visitors_sent_bytes_total 6.0
+# HELP rtunnel_client_visitors_received_bytes_total Bytes passed from the server by ended ones.
+# TYPE rtunnel_client_visitors_received_bytes_total counter
+rtunnel_client_visitors_received_bytes_total 7.0
 # HELP rtunnel_client_connectors Connectors of this client that have joined, by the tunnel.
 # TYPE rtunnel_client_connectors gauge
 rtunnel_client_connectors{{tunnel="10bc451e"}} 1.0
@@ -194,8 +234,10 @@ def server_stats() -> ServerStats:
         links_total=3,
         links_open=2,
         streams_total=7,
+        visits_open=6,
         proxies_refused=6,
     )
+    stats.visits[VisitOutcome.NO_CONNECTOR] += 3
     stats.record(Outcome.ANSWERED)
     stats.record(Outcome.NO_CONNECTOR)
     stats.tls[TlsOutcome.UNKNOWN_NAME] += 1
@@ -206,7 +248,10 @@ def server_stats() -> ServerStats:
 
 def client_stats() -> ClientStats:
     """Return counts that differ from each other."""
-    stats = ClientStats(attempts=4, joins=2, losses=1, bytes_in=10, bytes_out=20)
+    stats = ClientStats(
+        attempts=4, joins=2, losses=1, bytes_in=10, bytes_out=20, visitors_open=5, visitor_bytes_in=6, visitor_bytes_out=7
+    )
+    stats.visitors[VisitorOutcome.REFUSED] += 4
     stats.record(StreamOutcome.TARGET_REFUSED)
     return stats
 

@@ -14,9 +14,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.guard.guard import Guard, Rights
-from rtunnel.ops.metrics import LinkLoss, Refusal, ServerStats
+from rtunnel.ops.metrics import LinkLoss, Refusal, ServerStats, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
+from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import Address, Credentials, ListenerSettings
@@ -59,12 +60,19 @@ class Case(SynchronousTestCase):
             credentials=self.credentials,
             owners=self.owners,
         )
+        self.relay = RelayEntrypoint(
+            settings=settings,
+            table=IngressTable(settings.rules),
+            registry=self.registry,
+            stats=self.stats,
+        )
         self.listener = TunnelListener(
             settings=settings,
             known={TUNNEL, OTHER}.__contains__,
             table=IngressTable(settings.rules),
             guard=Guard(settings, Rights.read(settings), self.clock, in_thread=self.in_thread),
             registry=self.registry,
+            relay=self.relay,
             stats=self.stats,
             reactor=self.clock,
         )
@@ -137,8 +145,15 @@ class ListenerTests(Case):
         self.refused(Status.FORBIDDEN, Refusal.UNKNOWN_TUNNEL)
 
     def test_other_command(self) -> None:
-        self.protocol.dataReceived(self.request(Command.CONNECT))
+        self.protocol.dataReceived(self.request(Command.ASSOCIATE))
         self.refused(Status.BAD_REQUEST, Refusal.BAD_REQUEST)
+
+    def test_connect(self) -> None:
+        """Visitors are let in by the relay entrypoint; no rule names the host of this one."""
+        self.protocol.dataReceived(self.request(Command.CONNECT))
+        self.assertIs(self.answer().status, Status.HOST_UNREACHABLE)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.stats.visits[VisitOutcome.WRONG_TUNNEL], 1)
 
     def test_malformed(self) -> None:
         self.protocol.dataReceived(b"GET / HTTP/1.1\r\n\r\n")

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest import SkipTest
 
-__all__ = ["Nginx", "Process", "free_port", "gost", "hearing_hang_ups", "needed", "rtunnel", "wait_until"]
+__all__ = ["Nginx", "Process", "free_port", "gost", "gost_binary", "hearing_hang_ups", "needed", "rtunnel", "wait_until"]
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
@@ -142,12 +142,17 @@ def rtunnel(*arguments: str, env: Mapping[str, str] | None = None) -> Process:
     return Process([sys.executable, "-m", "rtunnel", *arguments], env=env)
 
 
-def gost(*arguments: str) -> Process:
-    """Start a real gost, from the path in RTUNNEL_TEST_GOST; skips visibly without."""
+def gost_binary() -> str:
+    """The path in RTUNNEL_TEST_GOST; skips visibly without."""
     binary = os.environ.get("RTUNNEL_TEST_GOST")
     if not binary:
         raise SkipTest("RTUNNEL_TEST_GOST names no gost binary")
-    return Process([binary, *arguments])
+    return binary
+
+
+def gost(*arguments: str) -> Process:
+    """Start a real gost; skips visibly when there is none."""
+    return Process([gost_binary(), *arguments])
 
 
 class Nginx:

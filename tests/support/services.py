@@ -6,11 +6,12 @@ import hashlib
 import socket
 import socketserver
 import ssl
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-__all__ = ["NamedService"]
+__all__ = ["EchoService", "NamedService"]
 
 BLOCK = b"rtunnel!" * 8192
 
@@ -113,3 +114,35 @@ class NamedService:
         self.go.set()
         self._server.shutdown()
         self._server.server_close()
+
+
+class EchoService:
+    """A TCP service on loopback that sends back what it gets; when its peer has ended its direction it says how much that was.
+
+    :ivar port: where it listens.
+    """
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.port: int = self._socket.getsockname()[1]
+        Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = self._socket.accept()
+                Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        size = 0
+        with connection, suppress(OSError):
+            while data := connection.recv(65536):
+                size += len(data)
+                connection.sendall(data)
+            connection.sendall(f"end after {size}".encode())
+
+    def stop(self) -> None:
+        with suppress(OSError):
+            # wakes the thread that waits in accept
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()

@@ -12,10 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.error import ConnectionClosed, ConnectionDone, NoRouteError
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
 from rtunnel.transport import websocket
 from rtunnel.transport.websocket import (
@@ -119,6 +121,22 @@ class Upper(Protocol):
 
     def stopProducing(self) -> None:
         self.producing.append("stop")
+
+
+@implementer(IHalfCloseableProtocol)
+class HalfUpper(Upper):
+    """Takes the place of another one, and knows half-close."""
+
+    def __init__(self, before: Upper) -> None:
+        super().__init__()
+        self.ends = 0
+        self.makeConnection(before.stream)
+
+    def readConnectionLost(self) -> None:
+        self.ends += 1
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
 
 
 class Uppers(Factory):
@@ -708,8 +726,84 @@ class FastStreamTests(SynchronousTestCase):
         self.assertEqual(len(client.lost), 1)
         self.ended(server)
 
+    def raw(self) -> tuple[HalfUpper, HalfUpper]:
+        """Two ends that carry the bytes of a visitor."""
+        ends = self.both()
+        for end in ends:
+            end.stream.protocol = HalfUpper(end)
+            end.stream.carry_raw()
+        client, server = (end.stream.protocol for end in ends)
+        return client, server
+
+    def test_half_close_of_raw_bytes(self) -> None:
+        """An empty message ends a direction; the other one goes on, until it ends as well."""
+        for turned in (False, True):
+            self.world = World()
+            first, second = reversed(self.raw()) if turned else self.raw()
+            first.stream.write(b"question")
+            first.stream.loseWriteConnection()
+            self.pump(chunk=1)
+            self.assertEqual((bytes(second.received), second.ends), (b"question", 1))
+            second.stream.write(b"answer")
+            second.stream.loseConnection()
+            self.pump(chunk=1)
+            self.assertEqual((bytes(first.received), first.ends), (b"answer", 1))
+            self.ended(first)
+            self.ended(second)
+            self.assertEqual(second.ends, 1)
+
+    def test_slow_reader_of_raw_bytes(self) -> None:
+        """A visitor may take its time for the last bytes; the close frame behind them has no limit."""
+        client, server = self.raw()
+        client.stream.pauseProducing()
+        server.stream.write(bytes(MIB))
+        server.stream.loseConnection()
+        self.pump()
+        self.world.clock.advance(CLOSE_TIMEOUT * 10)
+        client.stream.resumeProducing()
+        self.pump()
+        self.assertEqual((len(client.received), client.ends), (MIB, 1))
+        self.ended(client)
+        self.ended(server)
+
+    def test_empty_message_means_nothing_to_a_link(self) -> None:
+        client, server = self.both()
+        server.stream.protocol = HalfUpper(server)
+        client.stream._send_end()
+        client.stream.write(b"x")
+        self.pump()
+        self.assertEqual((bytes(server.stream.protocol.received), server.stream.protocol.ends), (b"x", 0))
+
+    def test_peer_without_half_close(self) -> None:
+        """A gost passes over empty messages and ends with the connection: that is an end in order for what it sent."""
+        raw: Any = self.world.open_client()
+        upper = self.world.servers.one
+        half = upper.stream.protocol = HalfUpper(upper)
+        upper.stream.carry_raw()
+        raw.send(frame(0x82, b"", KEY) + frame(0x82, b"all I had", KEY))
+        self.pump()
+        self.assertEqual((bytes(half.received), half.ends), (b"all I had", 0))
+        raw.transport.loseConnection()
+        self.pump()
+        self.assertEqual(half.ends, 1)
+        self.ended(half)
+
+    def test_server_without_half_close(self) -> None:
+        """Our direction cannot end alone: whoever sits above decides, and by default the WebSocket closes."""
+        ends: list[str] = []
+        raw: Any = self.world.open_server()
+        stream = self.world.clients.one.stream
+        stream.carry_raw(lambda: ends.append("end"))
+        stream.loseWriteConnection()
+        self.pump()
+        self.assertEqual((ends, raw.take()), (["end"], b""))
+        stream.carry_raw()
+        stream.loseWriteConnection()
+        self.pump()
+        self.assertEqual(close_code(frames(raw.take())), 1000)
+
     def test_half_close(self) -> None:
-        """A WebSocket has none: it closes."""
+        """A link's WebSocket has none: it closes."""
         client, server = self.both()
         client.stream.loseWriteConnection()
         self.pump()

@@ -33,7 +33,7 @@ from rtunnel.wire.relay import (
 )
 from rtunnel.wire.smux import Session
 
-__all__ = ["Backoff", "JoiningConnector"]
+__all__ = ["Backoff", "JoiningConnector", "reason_of"]
 
 LIVED = 10.0
 """Seconds that a link must have lived for the next wait to be the shortest again."""
@@ -167,7 +167,7 @@ class JoiningConnector:
         self._attempt = None
         if self._stopping or failure.check(CancelledError):
             return
-        self._again(f"cannot join: {_reason(failure)}")
+        self._again(f"cannot join: {reason_of(failure)}")
 
     def _again(self, what: str) -> None:
         """Log the loss, and when the next attempt is."""
@@ -326,7 +326,7 @@ class Joining(Handshake[Response]):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
-        self._connector.link_down(self._reason or _reason(reason))
+        self._connector.link_down(self._reason or reason_of(reason))
 
 
 def _mend(status: Status, settings: ConnectorSettings) -> str:
@@ -342,6 +342,6 @@ def _mend(status: Status, settings: ConnectorSettings) -> str:
     return ""
 
 
-def _reason(failure: Failure) -> str:
+def reason_of(failure: Failure) -> str:
     """A failure in one line."""
     return " ".join(str(failure.value).split()).rstrip(".") or type(failure.value).__name__

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from rtunnel.client.connector import JoiningConnector
 from rtunnel.client.departure import Departure, Handover
+from rtunnel.client.ports import VisitorPorts
 from rtunnel.client.status import client_status
 from rtunnel.ops.metrics import ClientStats, TunnelLoad
 from rtunnel.ops.plan import compare, numbered
@@ -22,7 +23,7 @@ __all__ = ["ClientService"]
 
 
 class ClientService(Service):
-    """Runs the connectors of one process.
+    """Runs the connectors and the visitors of one process.
 
     At the end no more streams are taken, those under way get up to ``settings.drain`` seconds, then the links are closed.
 
@@ -30,7 +31,7 @@ class ClientService(Service):
     :param reactor: the reactor.
     """
 
-    live = frozenset(("connectors", "drain"))
+    live = frozenset(("connectors", "visitors", "drain"))
     """The settings of the process that :meth:`reload` can change."""
 
     def __init__(self, settings: ClientSettings, reactor: Any) -> None:
@@ -40,12 +41,13 @@ class ClientService(Service):
         self._waiting: list[Deferred[None]] = []
         self._log = Logger()
         self.connectors = list(map(self._connector, settings.connectors))
+        self.visitors = VisitorPorts(settings.visitors, stats=self.stats, reactor=reactor)
         self._handovers: list[Handover] = []
         self._departing: list[JoiningConnector] = []
 
     @property
     def ready(self) -> bool:
-        """Whether every connector is joined now."""
+        """Whether every connector is joined now; the ports of visitors are open from the start."""
         return bool(self.running) and all(connector.joined for connector in self.connectors)
 
     def when_ready(self) -> Deferred[None]:
@@ -73,11 +75,25 @@ class ClientService(Service):
             for deferred in waiting:
                 deferred.callback(None)
 
+    def privilegedStartService(self) -> None:
+        """Open the ports of visitors, while the process may still open low ones (``twistd --uid``).
+
+        :raises StartError: when one cannot be opened; none stays open then.
+        """
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        self.visitors.listen()
+
     def startService(self) -> None:
-        """Begin to join; needs no port and never fails."""
+        """Begin to join and to visit; opens the ports if that was not done before.
+
+        :raises StartError: when one cannot be opened; none stays open then.
+        """
+        self.visitors.listen()
         super().startService()  # type: ignore[no-untyped-call]
+        self.visitors.start()
         for connector in self.connectors:
             connector.start()
+        self._joined()
 
     # -- what is wanted changes
 
@@ -88,7 +104,7 @@ class ClientService(Service):
         seconds, so that no tunnel is without a connector in between; what is under way there gets ``settings.drain`` seconds.
 
         :returns: what changed, for people, one line each.
-        :raises StartError: a file of a new connector cannot be used; then nothing has changed.
+        :raises StartError: a file of a new connector or visitor cannot be used, or a port not be opened; then nothing has changed.
         """
         running = dict(zip(numbered(one.settings for one in self.connectors), self.connectors, strict=True))
         wanted = numbered(settings.connectors)
@@ -96,6 +112,12 @@ class ClientService(Service):
         started = {key: self._connector(wanted[key]) for key in difference.start}
         stopped = [running[key] for key in difference.stop]
         self._start(started.values())
+        try:
+            visitors = self.visitors.reload(settings.visitors, settings.drain)
+        except StartError:
+            for connector in started.values():
+                connector.stop()
+            raise
         self.settings = settings
         self.connectors = [started[key] if key in started else running[key] for key in wanted]
         if stopped:
@@ -105,6 +127,7 @@ class ClientService(Service):
         return [
             *(f"connector to tunnel {key[0].tunnel} at {key[0].server} started" for key in difference.start),
             *(f"connector to tunnel {key[0].tunnel} at {key[0].server} stops" for key in difference.stop),
+            *visitors,
         ]
 
     def _start(self, connectors: Iterable[JoiningConnector]) -> None:
@@ -139,9 +162,13 @@ class ClientService(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         for handover in list(self._handovers):
             handover.finish()
-        return Departure([*self.connectors, *self._departing], self.settings.drain, self._reactor).gone.addCallback(self._left)
+        gone = [
+            Departure([*self.connectors, *self._departing], self.settings.drain, self._reactor).gone,
+            self.visitors.leave(self.settings.drain),
+        ]
+        return DeferredList(gone, consumeErrors=True).addCallback(self._left)
 
-    def _left(self, _result: None) -> None:
+    def _left(self, _result: object) -> None:
         self._log.info(
             "left after {joins} joins, {streams} streams, {bytes_in} bytes to the target and {bytes_out} from it",
             joins=self.stats.joins,

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
 from rtunnel.ops.start import StartError
-from rtunnel.settings import SECURE, WEBSOCKETS, Address, ClientTls, ConnectorSettings, ProxySettings
+from rtunnel.settings import SECURE, WEBSOCKETS, Address, AttachmentSettings, ClientTls, ProxySettings
 from rtunnel.transport.certificates import CertificateFileError, Renewed, client_context
 from rtunnel.transport.proxies import ProxiedClientEndpoint
 from rtunnel.transport.sockets import SocketClientEndpoint
@@ -30,7 +30,7 @@ class Way:
 
     endpoint: IStreamClientEndpoint
 
-    def __init__(self, settings: ConnectorSettings, reactor: Any) -> None:
+    def __init__(self, settings: AttachmentSettings, reactor: Any) -> None:
         self._settings = settings
         self._renewed: list[Renewed] = []
         self._log = Logger()

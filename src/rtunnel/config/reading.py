@@ -75,9 +75,7 @@ def which(path: str) -> Shape:
     counts = [len(names & {*shape.top.keys, shape.list_key}) for shape in SHAPES]
     best = max(counts)
     if counts.count(best) > 1:
-        mend = "does not tell whether it is for a server or a client; " + " or ".join(
-            f'a {shape.command} has "{shape.list_key}:"' for shape in SHAPES
-        )
+        mend = "does not tell whose file it is; " + " or ".join(f'a {shape.command} has "{shape.list_key}:"' for shape in SHAPES)
         raise SettingsError(path, None, mend)
     return SHAPES[counts.index(best)]
 

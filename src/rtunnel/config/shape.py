@@ -6,8 +6,8 @@
   ``file`` under ``access-log:``.
 - What can be given several times has a plural for a list (``entrypoints:``), beside the singular for one (``entrypoint:``).
   Rules, ``HOST=UUID`` on the command line, can be a map as well.
-- Everything but the settings of the whole process can stand in each item of one list, ``listeners:`` or ``connectors:``. What
-  stands beside the list is the default of every item; without the list it is the only item.
+- Everything but the settings of the whole process can stand in each item of one list, ``listeners:``, ``connectors:`` or
+  ``visitors:``. What stands beside the list is the default of every item; without the list it is the only item.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import attrs
 
 from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
-from rtunnel.options.table import CLIENT, SERVER, Option
+from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 
-__all__ = ["CLIENT_SHAPE", "CONFIG", "SERVER_SHAPE", "SHAPES", "Group", "Leaf", "Shape"]
+__all__ = ["CLIENT_SHAPE", "CONFIG", "SERVER_SHAPE", "SHAPES", "VISITOR_SHAPE", "Group", "Leaf", "Shape"]
 
 CONFIG = "config"
 """The option that names the file; not in the file itself."""
@@ -69,7 +69,7 @@ class Group:
 class Shape:
     """What the file of a command can say.
 
-    :ivar command: ``server`` or ``client``.
+    :ivar command: ``server``, ``client`` or ``visitor``.
     :ivar rows: the options of that command.
     :ivar list_key: the key of the list.
     :ivar item: what one of the list is called.
@@ -130,4 +130,5 @@ def _plural(name: str) -> str:
 
 SERVER_SHAPE = Shape("server", SERVER, "listeners", "listener")
 CLIENT_SHAPE = Shape("client", CLIENT, "connectors", "connector")
-SHAPES = (SERVER_SHAPE, CLIENT_SHAPE)
+VISITOR_SHAPE = Shape("visitor", VISITOR, "visitors", "visitor")
+SHAPES = (SERVER_SHAPE, CLIENT_SHAPE, VISITOR_SHAPE)

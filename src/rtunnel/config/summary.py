@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rtunnel.settings import Address, ClientSettings, ConnectorSettings, ListenerSettings, ServerSettings
+from rtunnel.settings import Address, ClientSettings, ConnectorSettings, ListenerSettings, ServerSettings, VisitorSettings
 
 __all__ = ["summary"]
 
@@ -13,7 +13,7 @@ SHOWN = 4
 
 
 def summary(settings: ServerSettings | ClientSettings) -> str:
-    """Say where a server listens, or what a client joins."""
+    """Say where a server listens, or what a client joins and visits."""
     return _server(settings) if isinstance(settings, ServerSettings) else _client(settings)
 
 
@@ -36,13 +36,20 @@ def _listener(settings: ListenerSettings) -> str:
 
 
 def _client(settings: ClientSettings) -> str:
-    return f"a client; joins {_some(map(_connector, settings.connectors))}"
+    said = [f"joins {_some(map(_connector, settings.connectors))}"] if settings.connectors else []
+    said += [f"visits {_some(map(_visitor, settings.visitors))}"] if settings.visitors else []
+    return f"a {'client' if settings.connectors else 'visitor'}; {' and '.join(said)}"
 
 
 def _connector(settings: ConnectorSettings) -> str:
     path = settings.path if settings.transport == "ws" else ""
     where = f"{settings.transport}://{settings.server}{path}"
     return f"tunnel {settings.tunnel} at {where} with weight {settings.weight} for {settings.target}"
+
+
+def _visitor(settings: VisitorSettings) -> str:
+    to = settings.to if settings.to.port else settings.to.host
+    return f"{to} of tunnel {settings.tunnel} at {settings.transport}://{settings.server} from {_place(settings.listen)}"
 
 
 def _place(address: Address) -> str:

@@ -52,6 +52,8 @@ class ServerCollector(Collector):
         yield _counters("server_link_losses", "Links that ended, by why.", "reason", stats.losses.items())
         yield _counters("server_refusals", "Clients that were not let in, by why.", "reason", stats.refusals.items())
         yield _counter("server_streams", "Streams opened to connectors.", stats.streams_total)
+        yield _counters("server_visits", "Visits of private tunnels that ended, by how.", "outcome", stats.visits.items())
+        yield _gauge("server_visits_open", "Visits under way.", stats.visits_open)
         yield _counter(
             "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped
         )
@@ -84,6 +86,10 @@ class ClientCollector(Collector):
         yield _counters("client_streams", "Streams that ended, by how.", "outcome", stats.streams.items())
         yield _counter("client_target_sent_bytes", "Bytes passed to targets by ended streams.", stats.bytes_in)
         yield _counter("client_target_received_bytes", "Bytes passed from targets by ended streams.", stats.bytes_out)
+        yield _counters("client_visitors", "Connections to local ports that ended, by how.", "outcome", stats.visitors.items())
+        yield _gauge("client_visitors_open", "Connections to local ports open now.", stats.visitors_open)
+        yield _counter("client_visitors_sent_bytes", "Bytes passed to the server by ended ones.", stats.visitor_bytes_in)
+        yield _counter("client_visitors_received_bytes", "Bytes passed from the server by ended ones.", stats.visitor_bytes_out)
         label = self._attachments.tunnel_label
         yield from _load("client", "Connectors of this client that have joined, by the tunnel.", self._loads(), label)
 

@@ -13,7 +13,18 @@ import attrs
 
 from rtunnel.ops.attachments import Attachments
 
-__all__ = ["ClientStats", "LinkLoss", "Outcome", "Refusal", "ServerStats", "StreamOutcome", "TlsOutcome", "TunnelLoad"]
+__all__ = [
+    "ClientStats",
+    "LinkLoss",
+    "Outcome",
+    "Refusal",
+    "ServerStats",
+    "StreamOutcome",
+    "TlsOutcome",
+    "TunnelLoad",
+    "VisitOutcome",
+    "VisitorOutcome",
+]
 
 # The members are strings because these are looked up once per request: an Enum's hash is Python code, a str's is not.
 
@@ -66,6 +77,46 @@ class TlsOutcome(StrEnum):
     """No answer began in time."""
     STOPPED = "stopped"
     """The server stopped."""
+
+
+class VisitOutcome(StrEnum):
+    """How a visit, a connection of a visitor that said CONNECT, ended at the server; each ends in exactly one way."""
+
+    DONE = "done"
+    """Both sides sent all they had."""
+    VISITOR_GONE = "visitor_gone"
+    """The visitor went away before both sides had finished."""
+    TARGET_GONE = "target_gone"
+    """The target, or the connector that leads to it, went away before both sides had finished."""
+    TARGET_FAILED = "target_failed"
+    """No connector of the tunnel reached its target."""
+    NO_CONNECTOR = "no_connector"
+    """Refused, status 5: no connector is attached to the tunnel."""
+    WRONG_TUNNEL = "wrong_tunnel"
+    """Refused, status 6: no rule leads the host to the tunnel that the visitor named, or the tunnel is a private one."""
+    UNKNOWN_HOST = "unknown_host"
+    """Refused, status 7: no rule names the host."""
+    FORBIDDEN = "forbidden"
+    """Refused, status 3: the owners do not allow the user to visit the host."""
+    BAD_REQUEST = "bad_request"
+    """Refused, status 1: no tunnel was named."""
+
+
+class VisitorOutcome(StrEnum):
+    """How a connection to a local port of a visitor process ended; each ends in exactly one way."""
+
+    DONE = "done"
+    """Both sides sent all they had."""
+    LOCAL_GONE = "local_gone"
+    """The local program went away before both sides had finished."""
+    REMOTE_GONE = "remote_gone"
+    """The server, or the target behind it, went away before both sides had finished."""
+    REFUSED = "refused"
+    """The server did not let us in."""
+    UNREACHABLE = "unreachable"
+    """The server could not be reached, or did not answer in time."""
+    STOPPED = "stopped"
+    """The process stopped before the server had answered."""
 
 
 class StreamOutcome(StrEnum):
@@ -158,6 +209,8 @@ class ServerStats:
     :ivar links_open: those that are up now.
     :ivar losses: ended links by why they ended.
     :ivar streams_total: streams opened to connectors.
+    :ivar visits: ended visits by how they ended.
+    :ivar visits_open: those that are under way.
     :ivar tls: TLS connections by how they ended.
     :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
     :ivar attachments: what is counted per tunnel and per connector.
@@ -176,6 +229,8 @@ class ServerStats:
     losses: dict[LinkLoss, int] = attrs.field(factory=lambda: dict.fromkeys(LinkLoss, 0))
     streams_total: int = 0
     refusals: dict[Refusal, int] = attrs.field(factory=lambda: dict.fromkeys(Refusal, 0))
+    visits: dict[VisitOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(VisitOutcome, 0))
+    visits_open: int = 0
     tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
     proxies_refused: int = 0
     attachments: Attachments = attrs.field(factory=Attachments)
@@ -207,6 +262,10 @@ class ClientStats:
     :ivar streams: ended streams by how they ended.
     :ivar bytes_in: bytes passed to targets by ended streams.
     :ivar bytes_out: bytes passed from targets by ended streams.
+    :ivar visitors: ended connections to local ports by how they ended.
+    :ivar visitors_open: those that are open now.
+    :ivar visitor_bytes_in: bytes passed to the server by ended connections.
+    :ivar visitor_bytes_out: bytes passed from the server by ended connections.
     """
 
     attempts: int = 0
@@ -215,6 +274,10 @@ class ClientStats:
     streams: dict[StreamOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(StreamOutcome, 0))
     bytes_in: int = 0
     bytes_out: int = 0
+    visitors: dict[VisitorOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(VisitorOutcome, 0))
+    visitors_open: int = 0
+    visitor_bytes_in: int = 0
+    visitor_bytes_out: int = 0
 
     def record(self, outcome: str) -> None:
         """Count the end of a stream.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
-from rtunnel.options.table import CLIENT, SERVER, Option
+from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 
 __all__ = ["REACTOR", "misspelt", "typed"]
 
@@ -38,7 +38,7 @@ def misspelt(environ: Mapping[str, str]) -> Iterator[str]:
 
     Others stay unmentioned: Kubernetes makes ``RTUNNEL_SERVICE_HOST`` and the like of a Service with that name.
     """
-    known = [option.variable for option in (*SERVER, *CLIENT)] + [REACTOR]
+    known = [option.variable for option in (*SERVER, *CLIENT, *VISITOR)] + [REACTOR]
     for name in environ:
         if name.startswith("RTUNNEL_") and name not in known:
             close = get_close_matches(name, known, 1, 0.9)

@@ -6,7 +6,7 @@ Read in go-gost/x: ``config/cmd/cmd.go`` (generic keys), ``handler/tunnel/metada
 
 from __future__ import annotations
 
-__all__ = ["ACCESS", "OF_CLIENT", "OF_SERVER", "OF_TARGET"]
+__all__ = ["ACCESS", "OF_CLIENT", "OF_SERVER", "OF_TARGET", "OF_VISITOR"]
 
 ACCESS = frozenset(("auth", "auther", "authers", "admission", "bypass"))
 """Keys that keep somebody out: they are refused where we do not have them, since without them more could connect than was meant."""
@@ -24,7 +24,7 @@ _SERVICE = f"{_NETWORK} {_SELECTOR} {_LIMITERS} {_SOCKETS} retries"
 
 OF_SERVER = frozenset(
     f"""{_SERVICE} {_WEBSOCKET} {_SNIFFING} backlog
-    entrypoint.id entrypoint.compression ingress sd tunnel.direct tunnel.ttl
+    entrypoint.compression ingress sd tunnel.ttl
     mux.maxStreamWindow limiter.refreshInterval limiter.cleanupInterval
     observePeriod observer.period observer.observePeriod observer.resetTraffic""".split()
 )
@@ -37,6 +37,9 @@ OF_TARGET = frozenset(
     mitm.certFile mitm.caCertFile mitm.keyFile mitm.caKeyFile mitm.alpn mitm.bypass""".split()
 ) - {"proxyProtocol", "sniffing.timeout"}
 """For ``-L`` of a client, ``rtcp://``."""
+
+OF_VISITOR = frozenset(f"{_TLS} {_SERVICE} {_SNIFFING} readTimeout idleTimeout http.keepalive backlog".split())
+"""For ``-L`` of a visitor, ``tcp://``."""
 
 OF_CLIENT = frozenset(f"{_NETWORK} {_SELECTOR} {_SOCKETS} {_WEBSOCKET} ttl record.mode mux.maxStreamWindow".split())
 """For ``-F``."""

@@ -27,6 +27,7 @@ __all__ = [
     "AUTH_FILE",
     "BIND",
     "CIDR",
+    "DESTINATION",
     "DURATION",
     "FILE",
     "HOST",
@@ -201,6 +202,13 @@ def _bind(text: str) -> Address:
     return _address(text if ":" in text else f"{text}:0")
 
 
+def _destination(text: str) -> Address:
+    address = _address(text if ":" in text else f"{text}:0")
+    if not address.host:
+        raise ValueError("has no host; write the name of a rule of the server, e.g. ssh.svc")
+    return address
+
+
 def _uuid(text: str) -> uuid.UUID:
     # the exact form only: UUID() also takes braces, urn: and hyphens anywhere
     if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
@@ -259,6 +267,7 @@ ADDRESS = Kind("[HOST]:PORT", _address)
 SERVER_ADDRESS = Kind("HOST:PORT", _connectable)
 TARGET = Kind("[HOST]:PORT", _connectable)
 BIND = Kind("HOST[:PORT]", _bind, lambda address: "" if address == Address("", 0) else str(address))
+DESTINATION = Kind("HOST[:PORT]", _destination, lambda address: address.host if not address.port else str(address))
 PLACE = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _place(_address))
 SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST:PORT[/PATH]", _place(_connectable))
 UUID = Kind("UUID", _uuid)

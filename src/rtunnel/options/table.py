@@ -25,9 +25,10 @@ from rtunnel.settings import (
     MuxSettings,
     ServerSettings,
     ServerTls,
+    VisitorSettings,
 )
 
-__all__ = ["CLIENT", "CLIENT_TLS", "FORWARD", "PROXIES", "SERVER", "Key", "Option", "default", "find", "name_of"]
+__all__ = ["CLIENT", "CLIENT_TLS", "FORWARD", "PROXIES", "SERVER", "VISITOR", "Key", "Option", "default", "find", "name_of"]
 
 
 @attrs.frozen
@@ -393,6 +394,20 @@ SERVER = (
         secret=True,
     ),
     Option(
+        "entrypoint-id",
+        kinds.UUID,
+        "entrypoint_id",
+        "the ID by which public entrypoints outside of this server visit all that is not private",
+        (_key("entrypoint.id"),),
+    ),
+    Option(
+        "direct",
+        kinds.SWITCH,
+        "direct",
+        "whoever knows the ID of a tunnel may join and visit it, without a rule",
+        (_key("tunnel.direct"),),
+    ),
+    Option(
         "trusted-proxy",
         kinds.CIDR,
         "http.trusted_proxies",
@@ -482,7 +497,7 @@ CLIENT = (
     ),
     *CLIENT_TLS,
     *PROXIES,
-    Option("tunnel", kinds.UUID, "tunnel", "which tunnel to join", (_key("tunnel.id", "tunnelID"),)),
+    Option("tunnel", kinds.UUID, "tunnel", "which tunnel to join or to visit", (_key("tunnel.id", "tunnelID"),)),
     Option(
         "weight",
         kinds.WEIGHT,
@@ -541,7 +556,7 @@ CLIENT = (
         "L",
         kinds.URL,
         "",
-        "the target as a URL of gost, rtcp://:0/HOST:PORT, instead of --target; several may be given",
+        "a target as a URL of gost, rtcp://:0/HOST:PORT, instead of --target; or a visitor, tcp://:2222/HOST; several may be given",
         many=True,
     ),
     Option(
@@ -549,6 +564,39 @@ CLIENT = (
         kinds.URL,
         "",
         "the server as a URL of gost, instead of --server; proxies on the way to it before it, each in a -F of its own",
+        many=True,
+    ),
+)
+
+
+_VISITED = {attribute.name for attribute in attrs.fields(VisitorSettings)} | {"mux.keepalive_interval", "mux.keepalive_timeout"}
+"""The settings that a visitor shares with a client."""
+
+VISITOR = (
+    Option(
+        "listen",
+        kinds.ADDRESS,
+        "listen",
+        "the local port to open, e.g. 127.0.0.1:2222; several may be given, each with a --to of its own",
+        many=True,
+    ),
+    Option(
+        "to",
+        kinds.DESTINATION,
+        "to",
+        "what to visit there: a host that a rule of the server names; several may be given",
+        many=True,
+    ),
+    *(
+        option
+        for option in CLIENT
+        if option.field in _VISITED or option.field.startswith("tls.") or option.process or option.name == "F"
+    ),
+    Option(
+        "L",
+        kinds.URL,
+        "",
+        "the local port as a URL of gost, tcp://:2222/ssh.svc, instead of --listen and --to; several may be given",
         many=True,
     ),
 )
@@ -567,12 +615,12 @@ def find(rows: tuple[Option, ...], name: str) -> Option:
 
 def name_of(field: str) -> str | None:
     """The flag of the option for a setting, ``None`` when there is none."""
-    return next((option.flag for option in (*SERVER, *CLIENT) if option.field == field), None)
+    return next((option.flag for option in (*SERVER, *CLIENT, *VISITOR) if option.field == field), None)
 
 
 _MODELS: dict[str, tuple[type, ...]] = {
     "access_log": (AccessLogSettings,),
-    "": (ListenerSettings, ConnectorSettings, ServerSettings, ClientSettings),
+    "": (ListenerSettings, ConnectorSettings, VisitorSettings, ServerSettings, ClientSettings),
     "http": (HttpSettings,),
     "mux": (MuxSettings,),
     "forward": (ForwardSettings,),

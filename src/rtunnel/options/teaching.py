@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from rtunnel.options.table import CLIENT, SERVER, Option, default
+from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option, default
 
-__all__ = ["client_help", "command_help", "server_help"]
+__all__ = ["client_help", "command_help", "server_help", "visitor_help"]
 
 _UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
 _WIDTH = 100
@@ -21,6 +21,7 @@ Brings the requests for a service in a cluster to a laptop, or a part of them, t
 Commands:
   server      accept clients and visitors, and share the visitors' requests among the clients
   client      join a tunnel of a server and pass its requests to a local service
+  visitor     open a local port that leads to a private tunnel, such as one for SSH
   status      show what a running server or client does, from its --admin address
   check       say what is wrong with a configuration file, or what it does
   convert     make a configuration file of options and URLs, or of a file of gost
@@ -34,7 +35,7 @@ Example, in three terminals (and "curl -H 'Host: nginx.local' http://127.0.0.1:8
   rtunnel client --server 127.0.0.1:8421 --tunnel {uuid} --target :8000
 
 Options:
-  --help      this text; "rtunnel server --help" and "rtunnel client --help" list all the rest
+  --help      this text; "rtunnel server --help", "rtunnel client --help" and "rtunnel visitor --help" list all the rest
   --version   the version
 """
 
@@ -72,6 +73,22 @@ The same as URLs of gost:
     -F "tunnel+ws://192.168.1.1:80?tunnel.id={uuid}&tunnel.weight=1&path=/proxy&host=nginx.local"
 """
 
+_VISITOR_HEAD = """\
+Usage: rtunnel visitor [options]      (the same: twistd -n rtunnel visitor [options])
+
+Opens a local port; each connection to it goes through the server to a connector of a private tunnel, and from there to its target.
+
+Example: port 2222 of this machine leads to the SSH server of the client that joined the tunnel (ssh -p 2222 127.0.0.1).
+The server has --route 'ssh.svc=${uuid}', the other client --target :22
+  rtunnel visitor --server ws://192.168.1.1:80/proxy --tunnel {uuid} --listen 127.0.0.1:2222 --to ssh.svc
+"""
+
+_VISITOR_GOST = """\
+The same as URLs of gost, also on "rtunnel client" (where gost has no address, it means every interface):
+  rtunnel visitor -L tcp://127.0.0.1:2222/ssh.svc \\
+    -F "tunnel+ws://192.168.1.1:80?tunnel.id={uuid}&path=/proxy"
+"""
+
 _NOTES = """\
 Times are like 15s, 1m30s, 250ms or a bare number of seconds; sizes like 64KiB or a bare number of bytes.
 Each option can stand in the environment too: --path as RTUNNEL_PATH (lists with commas); the command line wins.
@@ -94,6 +111,11 @@ def server_help() -> str:
 def client_help() -> str:
     """The help of ``rtunnel client``."""
     return _help(_CLIENT_HEAD, CLIENT, _CLIENT_GOST)
+
+
+def visitor_help() -> str:
+    """The help of ``rtunnel visitor``."""
+    return _help(_VISITOR_HEAD, VISITOR, _VISITOR_GOST)
 
 
 def _help(head: str, rows: tuple[Option, ...], gost: str) -> str:

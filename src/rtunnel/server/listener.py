@@ -1,4 +1,4 @@
-"""The tunnel listener: admits clients, which become connectors of their tunnels."""
+"""The tunnel listener: admits clients, which become connectors of their tunnels, and visitors that know a tunnel."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from rtunnel.ops.metrics import Refusal, ServerStats
 from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.owners import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.entrypoint.arrival import OtherProtocol, Peer
+from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.loads import connector_load
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
-from rtunnel.transport.sockets import plain_address
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
@@ -55,6 +56,7 @@ class TunnelListener(Factory):
     :param table: the ingress rules.
     :param guard: who is let in.
     :param registry: where connectors are entered as long as their link lives.
+    :param relay: who lets visitors in, that is connections that say CONNECT.
     """
 
     noisy = False
@@ -67,6 +69,7 @@ class TunnelListener(Factory):
         table: IngressTable,
         guard: Guard,
         registry: TunnelRegistry[UpstreamPool],
+        relay: RelayEntrypoint,
         stats: ServerStats,
         reactor: Any,
     ) -> None:
@@ -75,6 +78,7 @@ class TunnelListener(Factory):
         self.table = table
         self.guard = guard
         self.registry = registry
+        self.relay = relay
         self.stats = stats
         self.reactor = reactor
         self.admissions: set[Admission] = set()
@@ -87,6 +91,17 @@ class TunnelListener(Factory):
     def buildProtocol(self, addr: Any) -> Admission:
         return Admission(self)
 
+    @property
+    def beside_http(self) -> OtherProtocol:
+        """What an HTTP entrypoint has us for: connections that speak the relay protocol; they may visit, but not join."""
+        return OtherProtocol("relay", self._take_over)
+
+    def _take_over(self, entrypoint: Any, transport: Any, peer: Peer, data: bytes) -> None:
+        admission = Admission(self, peer, visits_only=True)
+        transport.protocol = admission
+        admission.makeConnection(transport)  # type: ignore[no-untyped-call]
+        admission.dataReceived(data)
+
     def close(self, reason: str) -> None:
         """Close all links in good order, and whoever has not become one."""
         for admission in list(self.admissions):
@@ -96,14 +111,21 @@ class TunnelListener(Factory):
 
 
 class Admission(Handshake[Request]):
-    """One connection to the tunnel listener: reads the relay request, then is the link of a connector."""
+    """One connection to the tunnel listener: reads the relay request, then is the link of a connector, or a visit.
+
+    :param whose: whose connection it is; by default of who is at the other end.
+    :param visits_only: whether only visitors are let in.
+    """
 
     _connector: Connector[UpstreamPool]
     _lease: Lease
 
-    def __init__(self, listener: TunnelListener) -> None:
+    def __init__(self, listener: TunnelListener, whose: Peer | None = None, *, visits_only: bool = False) -> None:
         super().__init__(take_request, seconds=listener.settings.handshake_timeout, reactor=listener.reactor)
         self._listener = listener
+        self._visits_only = visits_only
+        self._given = whose
+        self._whose = whose or Peer("", 0)
         self._peer = ""
         self._who = ""
         self._grant = ANYBODY
@@ -112,8 +134,8 @@ class Admission(Handshake[Request]):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        address = self.transport.getPeer()
-        self._peer = f"{plain_address(getattr(address, 'host', '?'))}:{getattr(address, 'port', '?')}"
+        self._whose = self._given or Peer.of(self.transport)
+        self._peer = f"{self._whose.host or '?'}:{self._whose.port or '?'}"
         self._who = self._peer
         self._listener.admissions.add(self)
 
@@ -161,9 +183,11 @@ class Admission(Handshake[Request]):
         self._listener.admissions.discard(self)
 
     def _admit(self, request: Request) -> None:
-        if request.command is not Command.BIND:
+        if request.command is Command.CONNECT:
+            self._listener.relay.admit(request, self, self._whose, self._grant, self._listener.guard)
+        elif request.command is not Command.BIND or self._visits_only:
             self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, f"the request {request.command.name} is not served here")
-        elif request.tunnel is None:
+        elif request.tunnel is None or not request.tunnel.id.int:
             self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, "the request names no tunnel")
         elif not self._listener.known(request.tunnel.id):
             self._refuse(Status.FORBIDDEN, Refusal.UNKNOWN_TUNNEL, f"no ingress rule names the tunnel {request.tunnel.id}")

@@ -20,6 +20,7 @@ from rtunnel.ops.status import ServiceStatus
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.leaving import LeavingParts
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.plan import ServerPlan, placed
@@ -94,6 +95,11 @@ class ServerService(Service):
         return [site.listener for site in self._sites.values()]
 
     @property
+    def _visited(self) -> list[HttpEntrypoint | RelayEntrypoint]:
+        """All that takes visitors."""
+        return [*self._entrypoints, *(site.relay for site in self._sites.values())]
+
+    @property
     def _entrypoints(self) -> list[HttpEntrypoint]:
         return [entrypoint for site in self._sites.values() for entrypoint in site.entrypoints]
 
@@ -140,6 +146,8 @@ class ServerService(Service):
     def _sweep(self, now: float) -> None:
         for connector in self.registry:
             connector.link.sweep(now)
+        for site in self._sites.values():
+            site.relay.sweep(now)
         self._leaving.sweep(now)
 
     # -- what is wanted changes
@@ -209,7 +217,7 @@ class ServerService(Service):
             site.routes.stop()
         doors, self._doors = self._doors, {}
         closing = [door.close() for door in doors.values()]
-        for entrypoint in self._entrypoints:
+        for entrypoint in self._visited:
             entrypoint.drain()
         drained: Deferred[None] = Deferred()
         self._await_requests(self._reactor.seconds() + self.settings.drain, drained)
@@ -220,13 +228,13 @@ class ServerService(Service):
             self._access_file.stopService()
 
     def _await_requests(self, until: float, done: Deferred[None]) -> None:
-        busy = self._leaving.busy or any(entrypoint.busy for entrypoint in self._entrypoints)
+        busy = self._leaving.busy or any(entrypoint.busy for entrypoint in self._visited)
         if busy and self._reactor.seconds() < until:
             self._reactor.callLater(DRAIN_STEP, self._await_requests, until, done)
             return
         self._deadlines.stop()
         self._leaving.cut()
-        for entrypoint in self._entrypoints:
+        for entrypoint in self._visited:
             entrypoint.cut()
         for listener in self._listeners:
             listener.guard.stop()

@@ -21,6 +21,7 @@ from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.http import HttpEntrypoint
 from rtunnel.server.entrypoint.logged import log_requests
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
+from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.leaving import LeavingConnector, LeavingParts
 from rtunnel.server.listener import TunnelListener
@@ -33,9 +34,6 @@ from rtunnel.transport.door import Door
 from rtunnel.wire.clienthello import HANDSHAKE
 
 __all__ = ["Shared", "Site", "place_of", "rights_of"]
-
-OTHER_PROTOCOLS = {HANDSHAKE: TLS}
-"""What an entrypoint carries beside HTTP, by the first byte of a connection."""
 
 
 @attrs.frozen
@@ -67,14 +65,22 @@ class Site:
         self.routes = routes
         """The rules in force."""
         self._shared = shared
+        self._direct = False
         self._entrypoints: dict[Spot, HttpEntrypoint] = {}
         self._log = Logger()
+        self.relay = RelayEntrypoint(
+            settings=placed.settings,
+            table=routes.table,
+            registry=shared.registry,
+            stats=shared.stats,
+        )
         self.listener = TunnelListener(
             settings=placed.settings,
             known=self.knows,
             table=routes.table,
             guard=Guard(placed.settings, rights, shared.reactor),
             registry=shared.registry,
+            relay=self.relay,
             stats=shared.stats,
             reactor=shared.reactor,
         )
@@ -86,8 +92,8 @@ class Site:
         return (self._entrypoints[spot] for spot in self.placed.entrypoints)
 
     def knows(self, tunnel: UUID) -> bool:
-        """Whether a tunnel may be joined here: whether a rule names it."""
-        return tunnel in self.routes.tunnels
+        """Whether a tunnel may be joined here: whether a rule names it, or none has to."""
+        return tunnel in self.routes.tunnels or (self._direct and tunnel != self.placed.settings.entrypoint_id)
 
     # -- what is wanted changes
 
@@ -108,6 +114,7 @@ class Site:
         for entrypoint in self._entrypoints.values():
             entrypoint.table = self.routes.table
         self.listener.table = self.routes.table
+        self.relay.table = self.routes.table
         self._part_with_strangers(self._shared.patience())
         self.listener.guard.review()
 
@@ -119,9 +126,11 @@ class Site:
     def stop(self, patience: float) -> None:
         """Admit nobody any more, and let all that is here leave within a time."""
         self.routes.stop()
+        self._direct = False
         for spot in list(self._entrypoints):
             self._retire(spot, patience)
         self.listener.guard.stop()
+        self._shared.leaving.add(self.relay, patience)
         for admission in list(self.listener.admissions):
             admission.refuse_quietly()
         for connector in list(self.listener.connectors):
@@ -142,6 +151,8 @@ class Site:
         self.routes = routes
         routes.start(self._rules_changed)
         self.listener.table = table
+        self.relay.change(settings, routes.table)
+        self._direct = settings.direct
 
     def _entrypoint(self, settings: ListenerSettings, table: IngressTable) -> HttpEntrypoint:
         entrypoint = HttpEntrypoint(
@@ -150,7 +161,7 @@ class Site:
             registry=self._shared.registry,
             deadlines=self._shared.deadlines,
             stats=self._shared.stats,
-            others=OTHER_PROTOCOLS,
+            others={HANDSHAKE: TLS, FIRST_BYTE: self.listener.beside_http},
         )
         if self._shared.access is not None:
             log_requests(entrypoint, self._shared.access)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address
 from rtunnel.settings.checks import SettingsError, SettingsErrors
-from rtunnel.settings.client import ClientSettings, ConnectorSettings
+from rtunnel.settings.client import AttachmentSettings, ClientSettings, ConnectorSettings, VisitorSettings
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.http import HttpSettings
@@ -30,6 +30,7 @@ __all__ = [
     "WEBSOCKETS",
     "AccessLogSettings",
     "Address",
+    "AttachmentSettings",
     "ClientSettings",
     "ClientTls",
     "ConnectorSettings",
@@ -47,4 +48,5 @@ __all__ = [
     "Target",
     "TargetList",
     "UnixSocket",
+    "VisitorSettings",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from uuid import UUID
 
 import attrs
 
@@ -35,6 +36,8 @@ class ListenerSettings(EntrypointSettings):
     :ivar credentials: the one user beside those of the file, ``None`` for none.
     :ivar users: the file of users; without any user everybody may connect.
     :ivar owners: the file that says who may bind and visit what; without it every user may everything.
+    :ivar entrypoint_id: the ID by which public entrypoints outside visit every public rule, ``None`` for nobody.
+    :ivar direct: whether the ID of a tunnel is enough to join and to visit it, without an ingress rule.
     :ivar mux: see :class:`MuxSettings`.
     :ivar handshake_timeout: seconds for the upgrade and the relay request of a new link.
     """
@@ -46,11 +49,19 @@ class ListenerSettings(EntrypointSettings):
     credentials: Credentials | None = None
     users: str | None = attrs.field(default=None, converter=_where)
     owners: str | None = attrs.field(default=None, converter=_where)
+    entrypoint_id: UUID | None = attrs.field(
+        default=None, validator=check(lambda value: value is None or value.int != 0, "must not be the nil UUID")
+    )
+    direct: bool = False
     mux: MuxSettings = attrs.field(factory=MuxSettings)
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if any(rule.tunnel == self.entrypoint_id for rule in self.rules):
+            raise SettingsError(
+                "entrypoint_id", str(self.entrypoint_id), "is the ID of a tunnel as well; make another one with uuidgen"
+            )
         no_tls_in_vain(self.transport, self.tls)
         if self.transport in SECURE and not (self.tls.cert_file or self.tls.self_signed):
             raise SettingsError(

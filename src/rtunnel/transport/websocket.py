@@ -6,11 +6,14 @@ like any other: a Protocol sits on a :class:`WebSocketTransport` and neither kno
 autobahn does the handshake, control frames and the closing. Binary frames take a path of our own (:data:`FAST`), which costs less
 than a microsecond a message where the general one costs ten: it hands payload on as it comes, also of half a frame. Without
 FAST autobahn's ``onMessage`` and ``sendMessage`` do the same work.
+
+A WebSocket has no half-close, and the bytes of a visitor need one. Two ends of ours have it: each says so in the upgrade
+(:data:`HALF_CLOSE`), and then an empty message is the end of its sender's direction. A gost passes over both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from os import urandom
 from struct import Struct
 from typing import Any, cast
@@ -21,12 +24,13 @@ from autobahn.twisted.websocket import (
     WebSocketServerFactory,
     WebSocketServerProtocol,
 )
-from autobahn.websocket.types import ConnectionDeny, ConnectionRequest
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest, ConnectionResponse
 from autobahn.websocket.xormasker import create_xor_masker
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import (
     IConsumer,
+    IHalfCloseableProtocol,
     IProtocol,
     IProtocolFactory,
     IPushProducer,
@@ -49,6 +53,10 @@ MAX_MESSAGE = 1 << 20
 """Bytes of payload in one message that we send; also what autobahn collects when FAST is off, times sixteen."""
 CLOSE_TIMEOUT = 5.0
 """Seconds that a peer may take to answer our close frame."""
+
+HALF_CLOSE = "Half-Close"
+EMPTY_MESSAGE = "empty-message"
+"""The header of the upgrade, and its value, that say that an empty message is taken for the end of a direction."""
 
 BINARY = 0x82
 CONTINUED = 0x00
@@ -102,15 +110,43 @@ class WebSocketTransport:
     It ends with ``connectionLost`` of ``upper``: ConnectionDone after a proper close handshake, else the reason.
     """
 
-    __slots__ = ("_closing", "_keys", "_masked", "_socket", "below", "disconnecting", "upper")
+    __slots__ = ("_end_write", "_keys", "_masked", "_read_ended", "_socket", "below", "disconnecting", "paused", "raw", "upper")
 
     def __init__(self, below: Any, *, masked: bool) -> None:
         self.below = below
         self.upper: Any = None
         self.disconnecting = False
+        self.paused = False
+        self.raw = False
+        self._end_write: Callable[[], None] | None = None
         self._socket = below.transport
         self._masked = masked
+        self._read_ended = False
         self._keys = b""
+
+    @property
+    def protocol(self) -> Any:
+        """The same as ``upper``, by the name that every transport has for it."""
+        return self.upper
+
+    @protocol.setter
+    def protocol(self, protocol: Any) -> None:
+        self.upper = protocol
+
+    @property
+    def half_closes(self) -> bool:
+        """Whether both ends take an empty message for the end of a direction."""
+        return bool(self.below.half_closes)
+
+    def carry_raw(self, end_write: Callable[[], None] | None = None) -> None:
+        """From here on the bytes are those of one visitor, so that the ends of the two directions count.
+
+        Closing waits without limit for a peer that is slow to read what was written.
+
+        :param end_write: what to do when our direction ends and the peer does not know half-close; by default the WebSocket closes.
+        """
+        self.raw = True
+        self._end_write = end_write
 
     def write(self, data: bytes) -> None:
         """Send bytes as one binary message (more than :data:`MAX_MESSAGE`: as several)."""
@@ -165,8 +201,29 @@ class WebSocketTransport:
         self._socket.abortConnection()
 
     def loseWriteConnection(self) -> None:
-        """A WebSocket has no half-close: the same as :meth:`loseConnection`."""
-        self.loseConnection()
+        """End our direction, where the bytes are raw and the peer knows half-close; else the same as :meth:`loseConnection`."""
+        if self.disconnecting:
+            return
+        if self.raw and self.half_closes:
+            self._send_end()
+        elif self._end_write is not None:
+            self._end_write()
+        else:
+            self.loseConnection()
+
+    def _send_end(self) -> None:
+        if not FAST:
+            self.below.sendMessage(b"", isBinary=True)
+        elif self._masked:
+            self._socket.write(bytes((BINARY, 0x80)) + self._next_key())
+        else:
+            self._socket.write(bytes((BINARY, 0)))
+
+    def read_ended(self) -> None:
+        """The peer ended its direction; told to the upper protocol once."""
+        if self.raw and not self._read_ended and IHalfCloseableProtocol.providedBy(self.upper):
+            self._read_ended = True
+            self.upper.readConnectionLost()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Have a producer paused when the connection is behind."""
@@ -178,10 +235,12 @@ class WebSocketTransport:
 
     def pauseProducing(self) -> None:
         """Read nothing for now."""
+        self.paused = True
         self._socket.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Read on."""
+        self.paused = False
         self._socket.resumeProducing()
 
     def stopProducing(self) -> None:
@@ -204,8 +263,11 @@ class _ByteStream:
     ``_protocol_violation``, ``sendCloseFrame``) are named in a test.
     """
 
+    half_closes = False
+    """Whether both ends said in the upgrade that they take an empty message for the end of a direction."""
     _masked = False
     _stream: WebSocketTransport | None = None
+    _fin = False
     _head_timer: Any = None
     _close_timer: Any = None
     # the frame whose payload is being received
@@ -232,11 +294,16 @@ class _ByteStream:
         self.sendClose(1000)  # type: ignore[attr-defined]
 
     def sendCloseFrame(self, *arguments: Any, **keywords: Any) -> None:
-        """The closing handshake begins, whoever wanted it: nothing passes any more, and it has :data:`CLOSE_TIMEOUT`."""
+        """The closing handshake begins, whoever wanted it: nothing passes any more, and it has :data:`CLOSE_TIMEOUT`.
+
+        It has no limit where a visitor's last bytes are still on their way.
+        """
         self._ours = False
+        raw = False
         if self._stream is not None:
             self._stream.disconnecting = True
-        if self._close_timer is None:
+            raw = self._stream.raw
+        if self._close_timer is None and not raw:
             self._close_timer = self.factory.reactor.callLater(  # type: ignore[attr-defined]
                 CLOSE_TIMEOUT, self._close_expired
             )
@@ -281,6 +348,8 @@ class _ByteStream:
             self.sendClose(3003, "binary messages only")  # type: ignore[attr-defined]
         elif payload:
             self._deliver(payload)
+        else:
+            self._deliver_end()
 
     def onPong(self, payload: bytes) -> None:
         """A sign of life."""
@@ -295,8 +364,17 @@ class _ByteStream:
         if stream is None or stream.upper is None:
             return
         stream.disconnecting = True
+        # a gost closes without a close frame: what it sent was all it had
+        clean = wasClean or (self._fin and stream.raw and not self.half_closes)
+        if clean:
+            stream.read_ended()
         upper, stream.upper = stream.upper, None
-        upper.connectionLost(Failure(ConnectionDone()) if wasClean else Failure(ConnectionClosed(reason)))
+        upper.connectionLost(Failure(ConnectionDone()) if clean else Failure(ConnectionClosed(reason)))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection beneath is gone; :meth:`onClose` follows."""
+        self._fin = reason.check(ConnectionDone) is not None
+        super().connectionLost(reason)  # type: ignore[misc]
 
     # -- bytes of the connection
 
@@ -365,6 +443,12 @@ class _ByteStream:
             stream.upper.dataReceived(payload)
         return True
 
+    def _deliver_end(self) -> None:
+        """An empty message came."""
+        stream = self._stream
+        if stream is not None and self.half_closes and not stream.disconnecting:
+            stream.read_ended()
+
     def _receive(self, data: bytes) -> None:
         """Take frames apart; payload goes up as it comes, control frames and all that is wrong go to autobahn, whole."""
         if self._partial:
@@ -420,6 +504,8 @@ class _ByteStream:
                 self._rest = position - size
             if length:
                 self._deliver_payload(data[start:position])
+            elif first == BINARY:
+                self._deliver_end()
         else:
             return
         self._partial = data[position:]
@@ -472,10 +558,14 @@ class _ServerProtocol(_ByteStream, WebSocketServerProtocol):  # type: ignore[mis
         super().connectionMade()
         self.begin_handshake(self.factory.handshake_timeout)
 
-    def onConnect(self, request: ConnectionRequest) -> None:
+    def onConnect(self, request: ConnectionRequest) -> tuple[None, dict[str, str]] | None:
         """Accept the upgrade at our path only; any origin, since no browser has credentials here."""
         if request.path != self.factory.stream_path:
             raise ConnectionDeny(404, "no tunnel listens at this path")
+        if _knows_half_close(request.headers):
+            self.half_closes = True
+            return None, {HALF_CLOSE: EMPTY_MESSAGE}
+        return None
 
     def build_upper(self) -> Any:
         return self.factory.upper.buildProtocol(self.transport.getPeer())
@@ -489,6 +579,10 @@ class _ClientProtocol(_ByteStream, WebSocketClientProtocol):  # type: ignore[mis
     """The one WebSocket of a :class:`WebSocketClientEndpoint`'s connect."""
 
     _masked = True
+
+    def onConnect(self, response: ConnectionResponse) -> None:
+        """The upgrade was accepted; see what else the server knows."""
+        self.half_closes = _knows_half_close(response.headers)
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -532,6 +626,11 @@ class _ClientProtocol(_ByteStream, WebSocketClientProtocol):  # type: ignore[mis
             # what is beneath knows better (TLS)
             return UpgradeRefused(None, reason.getErrorMessage())
         return UpgradeRefused(None, "the connection closed before the upgrade was answered")
+
+
+def _knows_half_close(headers: Mapping[str, str]) -> bool:
+    """Whether the other end said so; autobahn has the names of headers in lower case."""
+    return headers.get(HALF_CLOSE.lower()) == EMPTY_MESSAGE
 
 
 def _set_options(factory: Any) -> None:
@@ -615,7 +714,7 @@ class WebSocketClientEndpoint:
 
         The Deferred fails with what the endpoint beneath failed with, or with :class:`UpgradeRefused`.
         """
-        factory = WebSocketClientFactory(self._url, reactor=self._reactor, useragent="rtunnel")
+        factory = WebSocketClientFactory(self._url, reactor=self._reactor, useragent="rtunnel", headers={HALF_CLOSE: EMPTY_MESSAGE})
         factory.noisy = False
         factory.protocol = _ClientProtocol
         # autobahn leaves out the brackets of an IPv6 address

@@ -23,8 +23,8 @@ class Handshake(Protocol, Generic[M]):
     """The Protocol of a connection until it became a link; from then on it only passes everything to the link.
 
     A subclass says what follows from the message (:meth:`received`), from none (:meth:`expired`), and from what is no message
-    (:meth:`malformed`). Each of them ends the handshake, with :meth:`become` or :meth:`settle`; what comes after that is for the
-    link, or dropped.
+    (:meth:`malformed`). Each of them ends the handshake, with :meth:`become`, :meth:`hand_over` or :meth:`settle`; what comes after
+    that is for the link, for the new protocol, or dropped.
 
     :param take: takes the message off the beginning of the bytes, None while it is not whole.
     :param seconds: how long the message may take.
@@ -33,7 +33,8 @@ class Handshake(Protocol, Generic[M]):
     transport: Any
 
     def __init__(self, take: Callable[[bytes], tuple[M, int] | None], *, seconds: float, reactor: Any) -> None:
-        self.link: Link | None = None
+        self.link: Any = None
+        """What follows: a link, or what carries the bytes of a visitor."""
         self._take = take
         self._seconds = seconds
         self._reactor = reactor
@@ -72,6 +73,13 @@ class Handshake(Protocol, Generic[M]):
         kept, self._buffer = self._buffer, b""
         if kept:
             self.dataReceived(kept)
+
+    def hand_over(self, protocol: Any) -> None:
+        """The connection belongs to another protocol from here on, which is connected already; no byte takes the way through us."""
+        self.settle()
+        self.link = protocol
+        self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
+        self.transport.protocol = protocol
 
     def settle(self) -> None:
         """The handshake is over, one way or the other."""

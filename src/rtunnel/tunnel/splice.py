@@ -83,6 +83,8 @@ class Side(Protocol):
 
     other: Side
     transport: Any
+    heard: Callable[[], None] | None = None
+    """Called for each pong, where the transport is a WebSocket and somebody watches it."""
 
     def __init__(self, splice: Splice, if_lost: SpliceOutcome) -> None:
         self.splice = splice

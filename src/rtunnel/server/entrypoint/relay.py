@@ -1,0 +1,386 @@
+"""CONNECT: visitors that speak the relay protocol, at the tunnel listener or at an entrypoint.
+
+The rules are gost's (go-gost/x ``handler/tunnel/connect.go``). A visitor names a tunnel by its ID, and a destination host. It must
+be the tunnel that the ingress rule for the host leads to, whether the rule is public or private; with ``direct`` the ID alone is
+enough. The ID of the public entrypoints (``entrypoint.id``) stands for every public rule: whoever has it is a trusted front,
+and is believed about the address that its visitor comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+from attrs import frozen
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rtunnel.guard.gate import Grant
+from rtunnel.guard.guard import Guard, Lease
+from rtunnel.ops.metrics import ServerStats, VisitOutcome
+from rtunnel.ops.names import short_id
+from rtunnel.routing.ingress import IngressTable, normalise_host
+from rtunnel.routing.owners import Action
+from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.entrypoint.arrival import Peer
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.settings import ListenerSettings
+from rtunnel.tunnel.handshake import Handshake
+from rtunnel.tunnel.link import Keepalive, LinkClosed
+from rtunnel.tunnel.pulse import Pulse
+from rtunnel.tunnel.splice import Splice, SpliceOutcome
+from rtunnel.tunnel.stream import TunnelStream
+from rtunnel.wire.relay import RelayAddress, Request, Response, Status, stream_preface
+
+__all__ = ["FIRST_BYTE", "RelayEntrypoint", "Visit"]
+
+FIRST_BYTE = 1
+"""The version of the relay protocol, which tells it from HTTP and TLS (go-gost/x ``handler/tunnel/entrypoint``)."""
+
+_log = Logger()
+
+
+@frozen
+class Refusal:
+    """Why a visitor is not let in.
+
+    :ivar status: what the visitor is told.
+    :ivar outcome: how the visit counts.
+    :ivar reason: the same for the log.
+    """
+
+    status: Status
+    outcome: VisitOutcome
+    reason: str
+
+
+class RelayEntrypoint:
+    """Lets relay visitors in; owned by a site, shared by its tunnel listener and its entrypoints.
+
+    :param settings: of the listener.
+    :param table: the ingress rules of the listener.
+    :param registry: the tunnels and who is attached.
+    :ivar visits: those that are under way.
+    """
+
+    def __init__(
+        self,
+        *,
+        settings: ListenerSettings,
+        table: IngressTable,
+        registry: TunnelRegistry[UpstreamPool],
+        stats: ServerStats,
+    ) -> None:
+        self.settings = settings
+        self.table = table
+        self.registry = registry
+        self.stats = stats
+        self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
+        self.visits: set[Visit] = set()
+        self._looked = 0.0
+
+    def change(self, settings: ListenerSettings, table: IngressTable) -> None:
+        """Let in from now on whom other settings and rules let in; visits under way go on."""
+        self.settings = settings
+        self.table = table
+        self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
+
+    # -- who is let in
+
+    def route(self, request: Request) -> UUID | Refusal:
+        """Find the tunnel of a CONNECT."""
+        if request.tunnel is None or not request.tunnel.id.int:
+            return Refusal(Status.BAD_REQUEST, VisitOutcome.BAD_REQUEST, "the request names no tunnel")
+        asked = request.tunnel.id
+        host = normalise_host(request.addresses[-1].host) if request.addresses else ""
+        rule = self.table.lookup(host) if host else None
+        if asked == self.settings.entrypoint_id:
+            if rule is None:
+                reason = f'no ingress rule names the host "{host}"'
+                return Refusal(Status.NETWORK_UNREACHABLE, VisitOutcome.UNKNOWN_HOST, reason)
+            if rule.private:
+                reason = f'the host "{host}" belongs to a private tunnel'
+                return Refusal(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
+            return rule.tunnel
+        if self.settings.direct or (rule is not None and rule.tunnel == asked):
+            return asked
+        reason = f'no ingress rule leads the host "{host}" to the tunnel that the visitor names'
+        return Refusal(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
+
+    def admit(self, request: Request, handshake: Handshake[Request], peer: Peer, grant: Grant, guard: Guard) -> None:
+        """Answer a CONNECT; the connection of the handshake is a visit from here on, or closes after a refusal.
+
+        :param peer: whose connection it is.
+        :param grant: who that is.
+        :param guard: says what he may.
+        """
+        tunnel = self.route(request)
+        if isinstance(tunnel, Refusal):
+            self._refuse(tunnel, handshake, peer)
+            return
+        host = normalise_host(request.addresses[-1].host) if request.addresses else ""
+        if not guard.may(grant, Action.VISIT, tunnel, (host,)):
+            reason = f'the owners do not allow it to visit "{host}"'
+            self._refuse(Refusal(Status.FORBIDDEN, VisitOutcome.FORBIDDEN, reason), handshake, peer)
+            return
+        visit = Visit(self, tunnel, handshake.transport, self._source(request, peer), request.addresses)
+        if visit.open():
+            handshake.transport.write(Response(status=Status.OK).encode())
+            handshake.hand_over(visit)
+            lease = Lease(grant, Action.VISIT, tunnel, lambda: (host,), lambda reason: visit.abort(), f"{peer.host}:{peer.port}")
+            guard.hold(lease)
+            visit.begin(lambda: guard.release(lease))
+        else:
+            reason = f"no connector is attached to the tunnel {short_id(tunnel)}"
+            self._refuse(Refusal(Status.SERVICE_UNAVAILABLE, VisitOutcome.NO_CONNECTOR, reason), handshake, peer)
+
+    def _source(self, request: Request, peer: Peer) -> RelayAddress:
+        """Where the visitor comes from: what a trusted front says, else what we see."""
+        if request.tunnel is not None and request.tunnel.id == self.settings.entrypoint_id and len(request.addresses) > 1:
+            return request.addresses[0]
+        return RelayAddress(peer.host, peer.port)
+
+    def _refuse(self, refusal: Refusal, handshake: Handshake[Request], peer: Peer) -> None:
+        """Answer with a status, log why, and close."""
+        _log.info("refused the visitor {peer}: {reason}", peer=f"{peer.host}:{peer.port}", reason=refusal.reason)
+        self.stats.visits[refusal.outcome] += 1
+        handshake.settle()
+        handshake.transport.write(Response(status=refusal.status).encode())
+        handshake.transport.loseConnection()
+
+    # -- life, as the service asks of every entrypoint
+
+    @property
+    def busy(self) -> bool:
+        """Whether a visit is under way."""
+        return bool(self.visits)
+
+    def drain(self) -> None:
+        """Nothing has to be told: nobody is let in any more, and visits go on to their end."""
+
+    def cut(self) -> None:
+        """Cut what is left."""
+        for visit in list(self.visits):
+            visit.abort()
+
+    def sweep(self, now: float) -> None:
+        """Look after the visits: each interval of the keepalive those whose visitor is gone are cut."""
+        interval = self.keepalive.interval
+        if not interval or now - self._looked < interval:
+            return
+        self._looked = now
+        for visit in list(self.visits):
+            visit.look()
+
+
+@implementer(IHalfCloseableProtocol)
+class Visit:
+    """A visitor's connection and the stream that it is joined with; ends with exactly one recorded outcome.
+
+    Opening a stream asks nobody, so whether its target can be reached shows only later. **The first byte, from either side, is the
+    point of no return**: before it, a stream that ends is replaced by one of another connector; from it on the two are spliced, and
+    we are out of the way of every byte.
+
+    :param tunnel: the tunnel that the visitor was let in to.
+    :param transport: the visitor's connection.
+    :param source: where the visitor comes from.
+    :param addresses: what the visitor said: its own address and the destination, or the destination alone.
+    """
+
+    __slots__ = (
+        "_connector",
+        "_failed",
+        "_far_silent",
+        "_on_end",
+        "_preface",
+        "_pulse",
+        "_relay",
+        "_splice",
+        "_transport",
+        "_tunnel",
+        "_unproven",
+    )
+
+    def __init__(
+        self,
+        relay: RelayEntrypoint,
+        tunnel: UUID,
+        transport: Any,
+        source: RelayAddress,
+        addresses: tuple[RelayAddress, ...],
+    ) -> None:
+        self._relay = relay
+        self._tunnel = tunnel
+        self._transport = transport
+        self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
+        self._failed: list[Connector[UpstreamPool]] = []
+        self._connector: Connector[UpstreamPool] | None = None
+        self._unproven: _Unproven | None = None
+        self._far_silent = False
+        self._on_end: Callable[[], None] = lambda: None
+        self._splice: Splice | None = None
+        self._pulse: Pulse | None = None
+
+    # -- before the first byte
+
+    def open(self) -> bool:
+        """Open a stream to a connector that did not fail yet; False when there is none."""
+        self._far_silent = False
+        while True:
+            connector = self._relay.registry.choose(self._tunnel, self._failed)
+            if connector is None:
+                return False
+            self._connector = connector
+            unproven = _Unproven(self)
+            try:
+                unproven.stream = connector.link.link.open_stream(unproven)
+            except LinkClosed:
+                self._failed.append(connector)
+                continue
+            self._unproven = unproven
+            connector.streams += 1
+            self._relay.stats.streams_total += 1
+            unproven.stream.write(self._preface)
+            return True
+
+    def begin(self, on_end: Callable[[], None]) -> None:
+        """The visitor was told OK.
+
+        :param on_end: called when it has ended.
+        """
+        self._on_end = on_end
+        self._relay.visits.add(self)
+        self._relay.stats.visits_open += 1
+        for name, arguments in (("setTcpNoDelay", (True,)), ("carry_raw", ())):
+            call = getattr(self._transport, name, None)
+            if call is not None:
+                call(*arguments)
+
+    def dataReceived(self, data: bytes) -> None:
+        splice = self.join()
+        if splice is not None:
+            splice.near.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        splice = self.join()
+        if splice is not None:
+            splice.near.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._splice is None and self._unproven is not None:
+            unproven, self._unproven = self._unproven, None
+            unproven.stream.abortConnection()
+            self._end(VisitOutcome.VISITOR_GONE)
+
+    def join(self) -> Splice | None:
+        """Splice the two sides, once; None when there is no second side any more."""
+        if self._splice is not None:
+            return self._splice
+        if self._unproven is not None and self._unproven.stream.ended:
+            self._replace()
+        if self._unproven is None:
+            return None
+        splice = self._splice = Splice(self._ended)
+        splice.near.attach(self._transport)
+        splice.far.attach(self._unproven.stream)
+        self._pulse = Pulse(splice.near, self._relay.keepalive)
+        splice.join()
+        if self._far_silent:
+            splice.far.readConnectionLost()
+        return splice
+
+    def far_silent(self, unproven: _Unproven) -> None:
+        """The target has nothing to say, or the connector gave the stream up: which of the two shows at the end of the turn."""
+        if unproven is self._unproven:
+            self._far_silent = True
+            unproven.stream.link.call_soon(lambda: self._heard_nothing(unproven))
+
+    def _heard_nothing(self, unproven: _Unproven) -> None:
+        if unproven is self._unproven and not unproven.stream.ended:
+            self.join()
+
+    def stream_ended(self, unproven: _Unproven) -> None:
+        """The stream ended before the first byte: its target cannot be reached, or its link is gone."""
+        if unproven is self._unproven and self._splice is None:
+            self._replace()
+
+    def _replace(self) -> None:
+        """Go on with a stream of another connector, or turn the visitor away."""
+        self._unproven = None
+        if self._connector is not None:
+            self._failed.append(self._connector)
+        if self.open():
+            self._relay.stats.retries_total += 1
+            return
+        _log.warn("no connector of tunnel {tunnel} reaches its target; a visitor is turned away", tunnel=short_id(self._tunnel))
+        self._end(VisitOutcome.TARGET_FAILED)
+        self._transport.abortConnection()
+
+    # -- from the first byte on
+
+    def look(self) -> None:
+        """Cut the visit when its visitor gives no sign of life."""
+        if self._pulse is None:
+            # a target that cannot be reached would have shown by now
+            self.join()
+        elif not self._pulse.look():
+            self.abort()
+
+    def abort(self) -> None:
+        """Cut both sides."""
+        if self._splice is not None:
+            self._splice.abort()
+        else:
+            self._transport.abortConnection()
+
+    def _ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:
+        stats = self._relay.stats
+        stats.bytes_in += up
+        stats.bytes_out += down
+        self._end(_OUTCOMES[outcome])
+
+    def _end(self, outcome: VisitOutcome) -> None:
+        self._relay.visits.discard(self)
+        self._relay.stats.visits_open -= 1
+        self._relay.stats.visits[outcome] += 1
+        self._on_end()
+
+
+_OUTCOMES = {
+    SpliceOutcome.DONE: VisitOutcome.DONE,
+    SpliceOutcome.NEAR_LOST: VisitOutcome.VISITOR_GONE,
+    SpliceOutcome.FAR_LOST: VisitOutcome.TARGET_GONE,
+}
+
+
+@implementer(IHalfCloseableProtocol)
+class _Unproven:
+    """The protocol of a visit's stream until its first byte."""
+
+    __slots__ = ("_visit", "stream")
+
+    stream: TunnelStream
+
+    def __init__(self, visit: Visit) -> None:
+        self._visit = visit
+
+    def dataReceived(self, data: bytes) -> None:
+        splice = self._visit.join()
+        if splice is not None:
+            splice.far.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        self._visit.far_silent(self)
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._visit.stream_ended(self)
