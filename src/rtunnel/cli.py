@@ -125,7 +125,8 @@ def settle_server(composed: Composed) -> Asked[ServerSettings]:
 
     :raises SettingsError: something cannot be had.
     """
-    listeners = composed.each(lambda layer: (_listener(layer),))
+    attaching = any("listen" in layer for layer in composed.items)
+    listeners = composed.each(lambda layer: (_listener(layer, apart=attaching and "listen" not in layer),))
     access_log = construct(AccessLogSettings, composed.base, "access_log")
     settings = composed.construct(ServerSettings, listeners=listeners, access_log=access_log)
     return Asked(settings, composed.warnings)
@@ -140,12 +141,14 @@ def compose_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Compos
     return _composed(file, around, line, readings, environ, SERVER_SHAPE)
 
 
-def _listener(layer: Layer) -> ListenerSettings:
-    require(layer, "listen", "--listen", "say where clients attach, e.g. --listen :8421")
+def _listener(layer: Layer, *, apart: bool) -> ListenerSettings:
+    """One listener; of several, one may be entrypoints apart, at which nobody attaches."""
+    if not apart:
+        require(layer, "listen", "--listen", "say where clients attach, e.g. --listen :8421")
     direct = "direct" in layer and layer["direct"].value
     rules = layer["rules"].value if "rules" in layer else ()
     private = rules and all(rule.private for rule in rules) and "routes_file" not in layer
-    if "entrypoint_id" not in layer and not private and not direct:
+    if apart or ("entrypoint_id" not in layer and not private and not direct):
         require(layer, "entrypoints", "--entrypoint", "say where visitors arrive, e.g. --entrypoint :80 (entrypoint=:80 in -L)")
     if not direct and "routes_file" not in layer:
         require(

@@ -87,6 +87,29 @@ class FileTestCase(SynchronousTestCase):
 
 
 class MeaningTests(FileTestCase):
+    def test_entrypoint_apart(self) -> None:
+        """One of several listeners may be an entrypoint with rules of its own, at which nobody attaches."""
+        settings = self.server(
+            f"""\
+http:
+  head-timeout: 5s
+listeners:
+  - listen: :8421
+    entrypoint: :80
+    route: a.local={UUID}
+  - entrypoint: :81
+    routes-file: routes
+    proxy-protocols: [10.0.0.0/8, fd00::/8]
+"""
+        )
+        first, apart = settings.listeners
+        self.assertEqual((first.listen, apart.listen), (Address("", 8421), None))
+        self.assertEqual((apart.entrypoints, apart.rules, apart.http.head_timeout), ((Address("", 81),), (), 5))
+        self.assertEqual(list(map(str, apart.proxy_protocol)), ["10.0.0.0/8", "fd00::/8"])
+        path = Path(apart.routes_file or "")
+        self.assertTrue(path.is_absolute())
+        self.assertEqual(path.name, "routes")
+
     def test_one_listener(self) -> None:
         """Without a list the top is the only item; the same as the options."""
         typed = ("--listen", "ws://:8421/proxy", "--entrypoint", ":80", "--route", f"nginx.local={UUID}")
@@ -211,11 +234,15 @@ class RefusalTests(FileTestCase):
 
     def test_missing_in_the_words_of_a_file(self) -> None:
         self.assertEqual(
-            self.errors(self.server, f"listeners:\n- listen: :1\n- entrypoint: :2\n  route: a={UUID}\n"),
+            self.errors(self.server, "listeners:\n- listen: :1\n- entrypoint: :2\n"),
             [
                 "2: listeners[1].entrypoint: is missing; say where visitors arrive, e.g. entrypoint: :80",
-                "3: listeners[2].listen: is missing; say where clients attach, e.g. listen: :8421",
+                "3: listeners[2].route: is missing; say which host belongs to which tunnel, e.g. route: nginx.local=UUID",
             ],
+        )
+        self.assertEqual(
+            self.errors(self.server, f"listeners:\n- entrypoint: :2\n  route: a={UUID}\n"),
+            ["2: listeners[1].listen: is missing; say where clients attach, e.g. listen: :8421"],
         )
         self.assertEqual(
             self.errors(self.client, f"server: a:1\ntunnel: {UUID}\n"),

@@ -54,7 +54,7 @@ class ConfigMapTests(SynchronousTestCase):
         # the ports that the Deployment and its probes name
         named = {port["name"]: port["containerPort"] for port in container("proxy", "server")["ports"]}
         (listener,) = settings.listeners
-        assert settings.admin is not None
+        assert settings.admin is not None and listener.listen is not None
         self.assertEqual(listener.listen.port, named["tunnel"])
         self.assertEqual([entrypoint.port for entrypoint in listener.entrypoints], [named["entrypoint"]])
         self.assertEqual(settings.admin.port, named["admin"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from http.client import HTTPConnection
 from pathlib import Path
@@ -9,7 +10,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import Process, free_port, rtunnel, wait_until
+from tests.support.processes import Process, free_port, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
 
@@ -58,13 +59,7 @@ class RoutesFileTests(TestCase):
         )
 
     def ask(self, host: str) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request("GET", "/", headers={"Host": host})
-            response = connection.getresponse()
-            return response.status, response.read()
-        finally:
-            connection.close()
+        return ask(self.port, host)
 
     def test_rules_come_and_go(self) -> None:
         """A client whose tunnel no rule names keeps asking, and is let in when one does; when the rule goes, so does its link."""
@@ -95,3 +90,58 @@ class RoutesFileTests(TestCase):
         second = self.start("server", "--listen", "127.0.0.1:0", "--entrypoint", "127.0.0.1:0", "--routes-file", str(self.file))
         self.assertEqual(second.wait(), 1)
         self.assertIn(f'{self.file}:1: "other.local": is not a rule', second.output)
+
+
+class ApartTests(TestCase):
+    """Entrypoints with rules of their own."""
+
+    timeout = 120
+
+    def test_entrypoint_apart(self) -> None:
+        """Its tunnels are joined at the listener of the others; neither knows the other's hosts; SIGHUP can take it away."""
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = Path(folder.name) / "server.yaml"
+        listen, port, second_port = free_port(), free_port(), free_port()
+        first, second = NamedService("first"), NamedService("second")
+        tunnels = str(uuid4()), str(uuid4())
+        text = f"""
+listeners:
+  - listen: ws://127.0.0.1:{listen}
+    entrypoint: 127.0.0.1:{port}
+    routes: {{first.local: {tunnels[0]}}}
+"""
+        apart = f"""
+  - entrypoint: 127.0.0.1:{second_port}
+    routes: {{second.local: {tunnels[1]}}}
+"""
+        file.write_text(text + apart, encoding="utf-8")
+        server = rtunnel("server", "-c", str(file))
+        self.addCleanup(server.stop)
+        server.wait_for("entrypoint on", 2)
+        for service, tunnel in zip((first, second), tunnels, strict=True):
+            self.addCleanup(service.stop)
+            joined = rtunnel(
+                *("client", "--server", f"127.0.0.1:{listen}", "--tunnel", tunnel, "--target", f"127.0.0.1:{service.port}")
+            )
+            self.addCleanup(joined.stop)
+            joined.wait_for("joined tunnel")
+        self.assertEqual(ask(port, "first.local"), (200, b"first"))
+        self.assertEqual(ask(second_port, "second.local"), (200, b"second"))
+        self.assertEqual((ask(port, "second.local")[0], ask(second_port, "first.local")[0]), (404, 404))
+        file.write_text(text, encoding="utf-8")
+        server.send(signal.SIGHUP)
+        server.wait_for("no ingress rule names its tunnel any more")
+        self.assertEqual(ask(port, "first.local"), (200, b"first"))
+        self.assertFalse(listening(second_port))
+
+
+def ask(port: int, host: str) -> tuple[int, bytes]:
+    """Ask an entrypoint."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        connection.request("GET", "/", headers={"Host": host})
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()

@@ -46,6 +46,16 @@ class PlanTests(SynchronousTestCase):
         self.assertTrue(made.ports.nothing and made.sites.nothing)
         self.assertEqual((list(made.lines()), made.moved), ([], ()))
 
+    def test_entrypoints_apart(self) -> None:
+        """Nobody attaches there, so no port is bound for that; it is known by its first entrypoint."""
+        apart = attrs.evolve(listener(1, 81, 82), listen=None)
+        made = plan((listener(1, 80),), listener(1, 80), apart)
+        self.assertEqual((made.ports.start, made.moved), (spots(81, 82), ()))
+        self.assertEqual(list(made.lines()), ["listener *:81 started"])
+        made = plan((listener(1, 80), apart), listener(1, 80), attrs.evolve(apart, http=HttpSettings(pool=False)))
+        self.assertTrue(made.ports.nothing)
+        self.assertEqual((list(made.lines()), made.moved), (["listener *:81 changed (http)"], ()))
+
     def test_rules(self) -> None:
         """No port is touched, and clients attach as before."""
         made = plan((listener(1, 80),), listener(1, 80, hosts=("b.local", "c.local")))

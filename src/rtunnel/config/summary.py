@@ -23,7 +23,7 @@ def _server(settings: ServerSettings) -> str:
     rules = [rule for listener in listeners for rule in listener.rules]
     tunnels = len({rule.tunnel for rule in rules})
     said = [
-        f"a server; clients attach at {_some(map(_listener, listeners))}",
+        f"a server; clients attach at {_some(_listener(listener) for listener in listeners if listener.listen is not None)}",
         f"visitors arrive at {_some(entrypoints)}" if entrypoints else "no entrypoint for visitors",
         f"{_count(len(rules), 'rule')} for {_count(tunnels, 'tunnel')}",
     ]
@@ -32,7 +32,7 @@ def _server(settings: ServerSettings) -> str:
 
 def _listener(settings: ListenerSettings) -> str:
     path = settings.path if settings.transport == "ws" else ""
-    return f"{settings.transport}://{_place(settings.listen)}{path}"
+    return f"{settings.transport}://{_place(settings.listen or Address('', 0))}{path}"
 
 
 def _client(settings: ClientSettings) -> str:

@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from rtunnel.ops.start import StartError
-from rtunnel.settings import SECURE, WEBSOCKETS, ListenerSettings
+from rtunnel.settings import SECURE, WEBSOCKETS, Address, ListenerSettings
 from rtunnel.transport.certificates import CertificateFileError, Renewed, self_signed_context, server_context
 from rtunnel.transport.sockets import SocketServerEndpoint, plain_address
 from rtunnel.transport.tls_endpoints import TlsServerEndpoint
@@ -28,7 +28,8 @@ def listening_place(settings: ListenerSettings, reactor: Any, under: IStreamServ
     :param under: where the connections come from; None for a socket at ``settings.listen``.
     :raises StartError: a certificate, key or CA cannot be used.
     """
-    endpoint = under or SocketServerEndpoint(reactor, settings.listen.host, settings.listen.port)
+    listen = settings.listen or Address("", 0)
+    endpoint = under or SocketServerEndpoint(reactor, listen.host, listen.port)
     if settings.transport in SECURE:
         endpoint = TlsServerEndpoint(
             endpoint,

@@ -19,7 +19,8 @@ TRANSPORT = frozenset(("transport", "tls", "path", "handshake_timeout"))
 class Placed:
     """A listener with the spots that it takes.
 
-    :ivar listen: where clients attach; by it a listener is known to be the same one in other settings.
+    :ivar listen: where clients attach; by it a listener is known to be the same one in other settings. Where nobody attaches, the
+        first entrypoint with the number 0, a spot that nothing is bound to.
     :ivar entrypoints: where visitors arrive.
     """
 
@@ -27,18 +28,29 @@ class Placed:
     entrypoints: tuple[Spot, ...]
     settings: ListenerSettings
 
+    @property
+    def attaching(self) -> bool:
+        """Whether clients attach here."""
+        return self.settings.listen is not None
+
 
 def placed(settings: ServerSettings) -> tuple[Placed, ...]:
     """Give every address of the settings its spot."""
     spot = Spot.counter()
-    return tuple(Placed(spot(listener.listen), tuple(map(spot, listener.entrypoints)), listener) for listener in settings.listeners)
+
+    def place(listener: ListenerSettings) -> Placed:
+        listen = spot(listener.listen) if listener.listen is not None else Spot(listener.entrypoints[0], number=0)
+        return Placed(listen, tuple(map(spot, listener.entrypoints)), listener)
+
+    return tuple(map(place, settings.listeners))
 
 
 def _spots(listeners: tuple[Placed, ...]) -> dict[Spot, str]:
     """Every spot, with what is there."""
     found = {}
     for listener in listeners:
-        found[listener.listen] = "tunnel listener"
+        if listener.attaching:
+            found[listener.listen] = "tunnel listener"
         found.update(dict.fromkeys(listener.entrypoints, "entrypoint"))
     return found
 
@@ -74,13 +86,13 @@ class ServerPlan:
 
     @property
     def moved(self) -> tuple[Spot, ...]:
-        """The listeners whose transport is new: started, or with other settings of it."""
+        """The listeners with a transport that is new: started, or with other settings of it."""
         changed = (
             spot
             for spot in self.sites.change
             if not TRANSPORT.isdisjoint(changed_fields(self.running[spot].settings, self.wanted[spot].settings))
         )
-        return (*self.sites.start, *changed)
+        return tuple(spot for spot in (*self.sites.start, *changed) if self.wanted[spot].attaching)
 
     def lines(self) -> Iterator[str]:
         """What changes, for people."""

@@ -71,7 +71,8 @@ class ServerService(Service):
             stats=self.stats,
             leaving=self._leaving,
             access=self.access,
-            patience=lambda: self.settings.drain,
+            apart=self._named_apart,
+            rules_changed=lambda: self._part_with_strangers(self.settings.drain),
             reactor=reactor,
         )
         self._doors: dict[Spot, Door] = {}
@@ -186,11 +187,19 @@ class ServerService(Service):
         for spot in plan.sites.change:
             self._sites[spot].change(plan.wanted[spot], routes[spot], patience)
         self._sites = {spot: self._sites[spot] for spot in plan.wanted}
+        self._part_with_strangers(patience)
         for spot, site in self._sites.items():
             site.listener.guard.take(site.placed.settings, rights[spot])
             site.answer(doors, places.get(spot))
         for spot in plan.ports.stop:
             self._doors.pop(spot).close()
+
+    def _named_apart(self, tunnel: UUID) -> bool:
+        return any(tunnel in site.routes.tunnels for site in self._sites.values() if not site.placed.attaching)
+
+    def _part_with_strangers(self, patience: float) -> None:
+        for site in self._sites.values():
+            site.part_with_strangers(patience)
 
     def _make_routes(self, settings: ListenerSettings) -> Routes:
         return Routes(settings.rules, settings.routes_file, reactor=self._reactor)

@@ -45,8 +45,10 @@ class Shared:
     stats: ServerStats
     leaving: LeavingParts
     access: AccessLog | None
-    patience: Callable[[], float]
-    """Seconds for what has to go."""
+    apart: Callable[[UUID], bool]
+    """Whether the rules of an entrypoint apart name a tunnel: then it may be joined at every listener."""
+    rules_changed: Callable[[], None]
+    """Told when the rules of a site are others than before."""
     reactor: Any
 
 
@@ -92,8 +94,9 @@ class Site:
         return (self._entrypoints[spot] for spot in self.placed.entrypoints)
 
     def knows(self, tunnel: UUID) -> bool:
-        """Whether a tunnel may be joined here: whether a rule names it, or none has to."""
-        return tunnel in self.routes.tunnels or (self._direct and tunnel != self.placed.settings.entrypoint_id)
+        """Whether a tunnel may be joined here: whether a rule names it, here or at an entrypoint apart, or none has to."""
+        named = tunnel in self.routes.tunnels or self._shared.apart(tunnel)
+        return named or (self._direct and tunnel != self.placed.settings.entrypoint_id)
 
     # -- what is wanted changes
 
@@ -107,7 +110,6 @@ class Site:
         :param patience: seconds for what has to go.
         """
         self._take(placed, routes, patience)
-        self._part_with_strangers(patience)
 
     def _rules_changed(self) -> None:
         """The file of rules holds others; the same as other settings."""
@@ -115,10 +117,11 @@ class Site:
             entrypoint.table = self.routes.table
         self.listener.table = self.routes.table
         self.relay.table = self.routes.table
-        self._part_with_strangers(self._shared.patience())
+        self._shared.rules_changed()
         self.listener.guard.review()
 
-    def _part_with_strangers(self, patience: float) -> None:
+    def part_with_strangers(self, patience: float) -> None:
+        """Let connectors go whose tunnel may not be joined here any more."""
         for connector in list(self.listener.connectors):
             if not self.knows(connector.tunnel):
                 self._part_with(connector, "no ingress rule names its tunnel any more", patience)

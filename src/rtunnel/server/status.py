@@ -42,6 +42,7 @@ def server_status(
         listeners=tuple(
             ListenerStatus(address=listener.address, transport=listener.settings.transport, links=len(listener.links))
             for listener in listeners
+            if listener.settings.listen is not None
         ),
         entrypoints=tuple(
             EntrypointStatus(address=entrypoint.address, protocols=entrypoint.protocols, visitors=entrypoint.connections)

@@ -29,7 +29,8 @@ def _where(path: str | None) -> str | None:
 class ListenerSettings(EntrypointSettings):
     """One place where clients attach, with the entrypoints and the ingress rules that belong to it.
 
-    :ivar listen: where links are accepted; port 0 takes any free one.
+    :ivar listen: where links are accepted; port 0 takes any free one. ``None`` for entrypoints apart, at which nobody attaches: the
+        tunnels of their rules are joined at the other listeners.
     :ivar transport: ``ws``, ``tcp``, or the same with TLS: ``wss``, ``tls``.
     :ivar tls: see :class:`ServerTls`.
     :ivar path: where the WebSocket is (not used by ``tcp`` and ``tls``).
@@ -42,7 +43,7 @@ class ListenerSettings(EntrypointSettings):
     :ivar handshake_timeout: seconds for the upgrade and the relay request of a new link.
     """
 
-    listen: Address
+    listen: Address | None = None
     transport: str = attrs.field(default="ws", validator=TRANSPORT)
     tls: ServerTls = attrs.field(factory=ServerTls)
     path: str = attrs.field(default="/ws", validator=PATH)
@@ -84,7 +85,12 @@ class ServerSettings:
     :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
     """
 
-    listeners: tuple[ListenerSettings, ...] = attrs.field(validator=check(bool, "a server needs at least one place to listen on"))
+    listeners: tuple[ListenerSettings, ...] = attrs.field(
+        validator=check(
+            lambda listeners: any(listener.listen is not None for listener in listeners),
+            "a server needs at least one place where clients attach",
+        )
+    )
     admin: Address | None = None
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
@@ -99,7 +105,8 @@ class ServerSettings:
 
     def _addresses(self) -> Iterator[tuple[str, Address]]:
         for listener in self.listeners:
-            yield "listen", listener.listen
+            if listener.listen is not None:
+                yield "listen", listener.listen
             for entrypoint in listener.entrypoints:
                 yield "entrypoint", entrypoint
         if self.admin is not None:
