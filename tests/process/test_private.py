@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from itertools import product
 from threading import Thread
 from typing import ClassVar
@@ -42,7 +42,7 @@ def echoed(connection: socket.socket, data: bytes) -> bool:
 
     def send() -> None:
         # whoever receives notices what went wrong
-        with suppress(OSError):
+        with contextlib.suppress(OSError):
             connection.sendall(data)
 
     sender = Thread(target=send, daemon=True)
