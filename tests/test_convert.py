@@ -8,9 +8,9 @@ from pathlib import Path
 from unittest import SkipTest
 
 from rtunnel.__main__ import main
-from rtunnel.cli import Asked, ask_client, ask_server
+from rtunnel.cli import Asked, ask_client, ask_server, ask_visitor
 from rtunnel.config.reading import read_file
-from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, SHAPES, Shape
+from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, SHAPES, VISITOR_SHAPE, Shape
 from rtunnel.config.writing import write
 from rtunnel.options.layers import Layer, put
 from rtunnel.options.table import default, find
@@ -129,6 +129,14 @@ class UrlTests(ConvertTestCase):
         self.same_client("-L", "rtcp://:0/:80", "-L", "rtcp://host:5/a:80,b:81", "-F", SERVER, "--backoff-min", "250ms")
         self.same_client("--server", "a:1", "--tunnel", UUID, "--target", ":80", "--target", "unix:/run/a b.sock")
 
+    def test_visitor(self) -> None:
+        words = ("-L", "tcp://127.0.0.1:2222/ssh.svc", "-L", "tcp://:2223/db.svc:5432", "-F", SERVER)
+        path = self.converted("visitor", *words)
+        found = ask_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
+        self.assertEqual(found, ask_visitor(self.typed(VISITOR_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
+        self.assertEqual(main(["convert", "client", *words]), 1)
+        self.assertIn("has a file of its own: rtunnel convert visitor", self.err.getvalue())
+
     def test_what_is_alike_is_said_once(self) -> None:
         text = self.same_client("-L", "rtcp://:0/:80", "-L", "rtcp://:0/:81", "-F", SERVER)
         self.assertEqual((text.count(UUID), text.count("server:"), text.count("  - target:")), (1, 1, 2))
@@ -196,6 +204,16 @@ class GostTests(ConvertTestCase):
         found = self.server_of(self.converted("--as", "server", self.write(text)))
         self.assertEqual(found.listeners[0].routes_file, "/etc/rules")
         self.assertEqual(len(found.listeners[0].rules), 2)
+
+    def test_visitor(self) -> None:
+        service = (
+            "- name: ssh\n  addr: 127.0.0.1:2222\n  handler: {type: tcp, chain: chain-0}\n  listener: {type: tcp}\n"
+            "  forwarder: {nodes: [{name: a, addr: ssh.svc}]}\n"
+        )
+        path = self.converted("--as", "visitor", self.write(GOST.replace("services:\n", f"services:\n{service}")))
+        found = ask_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
+        (visitor,) = found.visitors
+        self.assertEqual((str(visitor.listen), visitor.to.host, str(visitor.tunnel)), ("127.0.0.1:2222", "ssh.svc", UUID))
 
     def test_headers_towards_the_targets(self) -> None:
         http = "      addr: 192.168.1.1:80\n      http: {host: pod, requestHeader: {X-A: '1'}}"

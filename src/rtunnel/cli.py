@@ -51,6 +51,7 @@ __all__ = [
     "compose_visitor",
     "settle_client",
     "settle_server",
+    "settle_visitor",
 ]
 
 Typed = tuple[Option, str, str]
@@ -204,7 +205,16 @@ def ask_visitor(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[Cli
     :param environ: the environment.
     :raises SettingsError: something cannot be had.
     """
-    return _client(compose_visitor(typed, environ), partial(_visitors, environ))
+    return settle_visitor(compose_visitor(typed, environ), environ)
+
+
+def settle_visitor(composed: Composed, environ: Mapping[str, str]) -> Asked[ClientSettings]:
+    """The settings of a visitor out of what was said.
+
+    :param environ: where proxies may be named.
+    :raises SettingsError: something cannot be had.
+    """
+    return _client(composed, partial(_visitors, environ))
 
 
 def compose_visitor(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:

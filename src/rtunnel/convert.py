@@ -9,14 +9,24 @@ from functools import partial
 import attrs
 
 from rtunnel.arguments import Parser
-from rtunnel.cli import Asked, Composed, Typed, compose_client, compose_server, settle_client, settle_server
+from rtunnel.cli import (
+    Asked,
+    Composed,
+    Typed,
+    compose_client,
+    compose_server,
+    compose_visitor,
+    settle_client,
+    settle_server,
+    settle_visitor,
+)
 from rtunnel.config.gost import is_gost, read_gost
 from rtunnel.config.reading import read_text
-from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, Shape
+from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, VISITOR_SHAPE, Shape
 from rtunnel.config.writing import holds_secret, relative_files, write
 from rtunnel.options.layers import Layer, overlay
 from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
-from rtunnel.tap import ClientOptions, ServerOptions
+from rtunnel.tap import ClientOptions, ServerOptions, VisitorOptions
 
 __all__ = ["main"]
 
@@ -41,7 +51,7 @@ class _Command:
     """
 
     shape: Shape
-    options: type[ServerOptions] | type[ClientOptions]
+    options: type[ServerOptions] | type[ClientOptions] | type[VisitorOptions]
     compose: Callable[[Iterable[Typed], Mapping[str, str]], Composed]
     settle: Callable[[Composed], Asked[ServerSettings] | Asked[ClientSettings]]
 
@@ -49,6 +59,7 @@ class _Command:
 _COMMANDS = {
     "server": _Command(SERVER_SHAPE, ServerOptions, compose_server, settle_server),
     "client": _Command(CLIENT_SHAPE, ClientOptions, compose_client, partial(settle_client, environ={})),
+    "visitor": _Command(VISITOR_SHAPE, VisitorOptions, compose_visitor, partial(settle_visitor, environ={})),
 }
 
 
@@ -59,7 +70,7 @@ def main(argv: Sequence[str]) -> int:
         return _print(command, lambda: command.compose(_typed(command, argv[1:]), {}))
     parser = Parser(
         prog="rtunnel convert",
-        usage="rtunnel convert server|client OPTIONS\n       rtunnel convert [--as server|client] FILE",
+        usage="rtunnel convert server|client|visitor OPTIONS\n       rtunnel convert [--as server|client|visitor] FILE",
         description="Makes a configuration file of the options and URLs of a command, or of a file of gost.",
         epilog=_EPILOG,
     )
@@ -86,17 +97,17 @@ def _of_gost(file: str, wanted: str | None) -> tuple[_Command, Composed]:
     if not is_gost(file):
         raise SettingsError(file, None, "is no file of gost: it has no services:")
     found = read_gost(file)
-    parts: dict[str, tuple[Layer, ...]] = {"server": found.listeners, "client": found.connectors}
+    parts: dict[str, tuple[Layer, ...]] = {"server": found.listeners, "client": found.connectors, "visitor": found.visitors}
     there = [name for name, layers in parts.items() if layers]
     if wanted is None and len(there) > 1:
-        raise SettingsError(file, None, f"has services for {' and '.join(there)}; choose with --as {there[0]} or --as {there[1]}")
+        raise SettingsError(file, None, f"has services for {' and '.join(there)}; choose with --as {' or --as '.join(there)}")
     name = wanted or (there[0] if there else "")
     if name not in there:
         for warning in found.warnings:
             print(f"warning: {warning}", file=sys.stderr)
         raise SettingsError(file, None, f"has no service of a tunnel{f' {name}' if name else ''}")
     command = _COMMANDS[name]
-    place = "listen" if name == "server" else "target"
+    place = "target" if name == "client" else "listen"
     places = tuple(f"{layer[place].key}: " for layer in parts[name])
     return command, Composed(command.shape, None, {}, parts[name], found.warnings, places)
 
@@ -105,6 +116,8 @@ def _print(command: _Command, compose: Callable[[], Composed]) -> int:
     try:
         composed = compose()
         command.settle(composed)
+        if command.shape is CLIENT_SHAPE and any("listen" in layer for layer in composed.items):
+            raise SettingsError("-L", None, "opens a port of a visitor, which has a file of its own: rtunnel convert visitor ...")
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1

@@ -30,11 +30,13 @@ class GostFile:
 
     :ivar listeners: a layer for each ``tunnel`` service.
     :ivar connectors: a layer for each ``rtcp`` service with a chain to a tunnel.
+    :ivar visitors: a layer for each ``tcp`` service with a chain to a tunnel.
     :ivar warnings: what has no equal, one line each.
     """
 
     listeners: tuple[Layer, ...]
     connectors: tuple[Layer, ...]
+    visitors: tuple[Layer, ...]
     warnings: tuple[str, ...]
 
 
@@ -82,6 +84,7 @@ _PROXY_SCHEMES = {("http", "tcp"): "http", ("http", "tls"): "https", ("socks5", 
 _SERVER_KEYS = _known(SERVER, foreign.OF_SERVER)
 _CLIENT_KEYS = _known((option for option in CLIENT if option not in FORWARD), foreign.OF_CLIENT)
 _TARGET_KEYS = _known(FORWARD, foreign.OF_TARGET)
+_VISITOR_KEYS = _known((), foreign.OF_VISITOR)
 _PARTS = frozenset(("name", "addr", "handler", "listener", "forwarder", "metadata", "connector", "dialer", "filter"))
 
 
@@ -125,6 +128,7 @@ class _Reader:
         self._warnings: list[str] = []
         self._listeners: list[Layer] = []
         self._connectors: list[Layer] = []
+        self._visitors: list[Layer] = []
 
     def warn(self, line: int, where: str, what: str) -> None:
         self._warnings.append(f"{self._path}:{line}: {where}: {what}")
@@ -138,12 +142,14 @@ class _Reader:
                 self._listener(node, service, name)
             elif kind in ("rtcp", "runix"):
                 self._connector(node, service, name, kind)
+            elif kind in urls.VISITOR_SCHEMES and _text(_map(service.get("handler")).get("chain")):
+                self._visitor(node, service, name, kind)
             else:
                 self.warn(node.line, name, f'a service with the handler "{kind}" has no equal here; it is left out')
         for key in self._top:
             if key not in ("services", "chains", "hops", "ingresses", "authers"):
                 self._warnings.append(f"{self._path}: {key} has no equal here; it is left out")
-        return GostFile(tuple(self._listeners), tuple(self._connectors), tuple(self._warnings))
+        return GostFile(tuple(self._listeners), tuple(self._connectors), tuple(self._visitors), tuple(self._warnings))
 
     # -- a server
 
@@ -198,17 +204,9 @@ class _Reader:
     def _connector(self, node: Node, service: Map, name: str, kind: str) -> None:
         origin = f"{self._path}:{node.line}: {name}"
         handler, listener = _map(service.get("handler")), _map(service.get("listener"))
-        chain = _text(listener.get("chain")) or _text(handler.get("chain"))
-        hops = self._hops(chain)
-        if not hops:
-            self.warn(node.line, name, f'it leads to no chain of this file ("{chain}"), so it joins no tunnel; it is left out')
+        layer = self._way(_text(listener.get("chain")) or _text(handler.get("chain")), node, name)
+        if layer is None:
             return
-        nodes = [self._node(hop, chain) for hop in hops]
-        layer = self._server(nodes[-1], f"chain {chain}")
-        if len(nodes) > 1:
-            proxies = urls.read_proxies([self._url(node, f"chain {chain}") for node in nodes[:-1]])
-            self._warnings += proxies.warnings
-            layer |= proxies.layer
         forwarder = _map(service.get("forwarder"))
         query = _Query(self, name, _TARGET_KEYS)
         query.take(handler.get("metadata"))
@@ -226,6 +224,35 @@ class _Reader:
         put(local, find(CLIENT, "target"), origin, ",".join(targets))
         self._headers(local, _items(forwarder.get("nodes")), name)
         self._connectors.append(overlay(layer, local))
+
+    def _visitor(self, node: Node, service: Map, name: str, kind: str) -> None:
+        origin = f"{self._path}:{node.line}: {name}"
+        handler = _map(service.get("handler"))
+        layer = self._way(_text(handler.get("chain")), node, name)
+        if layer is None:
+            return
+        query = _Query(self, name, _VISITOR_KEYS)
+        query.take(handler.get("metadata"))
+        query.take(_map(service.get("listener")).get("metadata"))
+        query.take(node, _PARTS)
+        destinations = [_text(_map(one).get("addr")) for one in _items(_map(service.get("forwarder")).get("nodes"))]
+        reading = urls.read_visitor(origin, f"{kind}://{_text(service.get('addr'))}/{','.join(destinations)}?{query}")
+        self._warnings += reading.warnings
+        self._visitors.append(overlay(layer, reading.layer))
+
+    def _way(self, chain: str, node: Node, name: str) -> Layer | None:
+        """A chain to a tunnel: the server, and the proxies on the way; ``None`` when it leads nowhere."""
+        hops = self._hops(chain)
+        if not hops:
+            self.warn(node.line, name, f'it leads to no chain of this file ("{chain}"), so it joins no tunnel; it is left out')
+            return None
+        nodes = [self._node(hop, chain) for hop in hops]
+        layer = self._server(nodes[-1], f"chain {chain}")
+        if len(nodes) > 1:
+            proxies = urls.read_proxies([self._url(one, f"chain {chain}") for one in nodes[:-1]])
+            self._warnings += proxies.warnings
+            layer |= proxies.layer
+        return layer
 
     def _hops(self, chain: str) -> tuple[Node, ...]:
         """The hops of a chain, those that are only named looked up."""
