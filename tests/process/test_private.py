@@ -126,10 +126,13 @@ class TcpVisits(PrivateTunnel):
             return same, b"" if self.gosts else receive(connection, 100)
 
 
+# a gost makes a certificate of its own unasked, and does not verify any
+SELF_SIGNED = {"server": "selfSigned=true", "client": "secure=false", "visitor": "secure=false"}
+
 ROLES = ("server", "client", "visitor")
 
 
-def combinations(tests: type[PrivateTunnel], transports: tuple[str, ...] = ("ws", "tcp")) -> dict[str, type]:
+def combinations(tests: type[PrivateTunnel], transports: tuple[str, ...] = ("ws", "wss", "tcp", "tls")) -> dict[str, type]:
     """Make a test class for each transport, version of smux and way to give the three roles to ours and gosts."""
     classes: dict[str, type] = {}
     for transport, version, ours in product(transports, (2, 1), product((True, False), repeat=3)):
@@ -137,6 +140,8 @@ def combinations(tests: type[PrivateTunnel], transports: tuple[str, ...] = ("ws"
         who = "".join(f"{'Our' if own else 'Gost'}{role.capitalize()}" for role, own in zip(ROLES, ours, strict=True))
         name = f"{tests.__name__}{transport.capitalize()}Smux{version}{who}"
         body = {"transport": transport, "mux_version": version, "gosts": gosts, "__module__": __name__}
+        if transport in ("wss", "tls"):
+            body["keys"] = SELF_SIGNED
         classes[name] = type(name, (tests, TestCase), body)
     return classes
 
