@@ -224,6 +224,20 @@ class GostTests(ConvertTestCase):
         forward = self.client_of(self.converted("--as", "client", self.write(text))).connectors[0].forward
         self.assertEqual((forward.set_host, forward.set_headers), ("pod", (("X-A", "1"),)))
 
+    def test_entrypoints_with_rules_of_their_own(self) -> None:
+        more = """\
+      entrypoints:
+      - {name: a, entrypoint: ":82"}
+      - {name: b, entrypoint: ":83", ingress: ingress-1}
+      ingress: ingress-0
+"""
+        ingress = f"ingresses:\n- name: ingress-1\n  rules: [{{hostname: x, endpoint: {OTHER}}}]\n"
+        text = GOST.replace("      ingress: ingress-0\n", more).replace("ingresses:\n", ingress)
+        first, second = self.server_of(self.converted("--as", "server", self.write(text))).listeners
+        self.assertEqual([str(address) for address in first.entrypoints], [":80", ":82"])
+        self.assertEqual((second.listen, [str(address) for address in second.entrypoints]), (None, [":83"]))
+        self.assertEqual([str(rule) for rule in second.rules], [f"x={OTHER}"])
+
     def test_hops_before_the_server_are_proxies(self) -> None:
         hop = (
             "  hops:\n  - name: corporate\n    nodes:\n    - {name: p, addr: 'proxy:3128', connector: {type: http, "

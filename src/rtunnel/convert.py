@@ -108,7 +108,7 @@ def _of_gost(file: str, wanted: str | None) -> tuple[_Command, Composed]:
         raise SettingsError(file, None, f"has no service of a tunnel{f' {name}' if name else ''}")
     command = _COMMANDS[name]
     place = "target" if name == "client" else "listen"
-    places = tuple(f"{layer[place].key}: " for layer in parts[name])
+    places = tuple(f"{layer[place if place in layer else 'entrypoints'].key}: " for layer in parts[name])
     return command, Composed(command.shape, None, {}, parts[name], found.warnings, places)
 
 

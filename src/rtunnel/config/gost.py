@@ -17,7 +17,7 @@ from rtunnel import urls
 from rtunnel.config import document
 from rtunnel.config.document import Items, Keys, Node, Text
 from rtunnel.options import foreign
-from rtunnel.options.layers import Layer, overlay, put
+from rtunnel.options.layers import Layer, overlay, parts, put
 from rtunnel.options.table import CLIENT, FORWARD, SERVER, Option, find
 from rtunnel.settings import SettingsError
 
@@ -160,11 +160,9 @@ class _Reader:
         query = _Query(self, name, _SERVER_KEYS)
         for key, value in self._rules(metadata, name):
             query.add(key, value)
-        entrypoints = [_text(_map(one).get("entrypoint") or _map(one).get("addr")) for one in _items(metadata.get("entrypoints"))]
+        entrypoints, apart = self._entrypoints(metadata, origin, name)
         if entrypoints:
-            query.add("entrypoint", ",".join([_text(metadata.get("entrypoint")), *entrypoints]).strip(","))
-            if any("ingress" in _map(one) for one in _items(metadata.get("entrypoints"))):
-                raise SettingsError(origin, None, "has entrypoints with an ingress of their own; make each a service of its own")
+            query.add("entrypoint", ",".join(entrypoints))
         special = frozenset(("ingress", "entrypoints", "tunnel"))
         query.take(handler.get("metadata"), special)
         query.take(listener.get("metadata"), special)
@@ -176,7 +174,25 @@ class _Reader:
         scheme = f"tunnel+{_text(listener.get('type')) or 'tcp'}"
         reading = urls.read_listener(origin, f"{scheme}://{user}{_text(service.get('addr'))}?{query}")
         self._warnings += reading.warnings
-        self._listeners.append(reading.layer)
+        self._listeners += [reading.layer, *apart]
+
+    def _entrypoints(self, metadata: Map, origin: str, name: str) -> tuple[list[str], list[Layer]]:
+        """The entrypoints with the rules of the service, and those with an ingress of their own, each a layer."""
+        shared = [_text(metadata.get("entrypoint"))] if _text(metadata.get("entrypoint")) else []
+        apart: list[Layer] = []
+        for one in map(_map, _items(metadata.get("entrypoints"))):
+            address = _text(one.get("entrypoint")) or _text(one.get("addr"))
+            if "ingress" not in one:
+                shared.append(address)
+                continue
+            layer: Layer = {}
+            put(layer, find(SERVER, "entrypoint"), origin, address)
+            for key, value in self._rules({"ingress": one["ingress"]}, name):
+                option = find(SERVER, "routes-file" if key == "routesFile" else "route")
+                for part in parts(value) if option.many else [value]:
+                    put(layer, option, origin, part)
+            apart.append(layer)
+        return shared, apart
 
     def _rules(self, metadata: Map, name: str) -> Iterator[tuple[str, str]]:
         """The rules of a tunnel service, as keys of a URL: its own text, those of its ingress, the file of its ingress."""

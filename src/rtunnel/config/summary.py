@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rtunnel.settings import Address, ClientSettings, ConnectorSettings, ListenerSettings, ServerSettings, VisitorSettings
+from rtunnel.settings import (
+    WEBSOCKETS,
+    Address,
+    ClientSettings,
+    ConnectorSettings,
+    ListenerSettings,
+    ServerSettings,
+    VisitorSettings,
+)
 
 __all__ = ["summary"]
 
@@ -31,7 +39,7 @@ def _server(settings: ServerSettings) -> str:
 
 
 def _listener(settings: ListenerSettings) -> str:
-    path = settings.path if settings.transport == "ws" else ""
+    path = settings.path if settings.transport in WEBSOCKETS else ""
     return f"{settings.transport}://{_place(settings.listen or Address('', 0))}{path}"
 
 
@@ -42,7 +50,7 @@ def _client(settings: ClientSettings) -> str:
 
 
 def _connector(settings: ConnectorSettings) -> str:
-    path = settings.path if settings.transport == "ws" else ""
+    path = settings.path if settings.transport in WEBSOCKETS else ""
     where = f"{settings.transport}://{settings.server}{path}"
     return f"tunnel {settings.tunnel} at {where} with weight {settings.weight} for {settings.target}"
 
