@@ -16,7 +16,7 @@ from rtunnel.server.entrypoint.arrival import Peer
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.listener import TunnelListener
 from rtunnel.settings import Address, ListenerSettings
-from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status, TunnelFeature, take_response
+from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
 from tests.server.harness import PRIVATE, TUNNEL, Transport, World
 
 FRONT = UUID("59dc451e-59dc-4c70-999e-91a30813ac78")
@@ -173,6 +173,11 @@ class AdmissionTests(RelayTestCase):
     def test_bind(self) -> None:
         """Nobody joins a tunnel at an entrypoint."""
         self.turned_away(connect(command=Command.BIND), Refusal.BAD_REQUEST)
+
+    def test_datagrams(self) -> None:
+        """A visitor of datagrams is told so, rather than joined with a target that takes them for a stream."""
+        request = Request(Command.CONNECT, Network.UDP, addresses=(RelayAddress("pod.local", 0),), tunnel=TunnelFeature(TUNNEL))
+        self.turned_away(request.encode(), Refusal.BAD_REQUEST)
 
     def test_malformed(self) -> None:
         self.turned_away(b"\x01\x09\0\0", Refusal.BAD_REQUEST)

@@ -29,6 +29,7 @@ from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import (
     Command,
+    Network,
     RelayAddress,
     Request,
     Response,
@@ -183,7 +184,9 @@ class Admission(Handshake[Request]):
         self._listener.admissions.discard(self)
 
     def _admit(self, request: Request) -> None:
-        if request.command is Command.CONNECT:
+        if request.network is not Network.TCP:
+            self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, f"tunnels carry TCP here, and not {request.network.name}")
+        elif request.command is Command.CONNECT:
             self._listener.relay.admit(request, self, self._whose, self._grant, self._listener.guard)
         elif request.command is not Command.BIND or self._visits_only:
             self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, f"the request {request.command.name} is not served here")
