@@ -61,5 +61,8 @@ GOALS = (
     Goal("idle", "client_kib", None, 1, at_most=True),
     Goal("k64", "rps", "rtunnel", 0.7, system="rtunnel-epoll"),
     Goal("k64", "rps", "gost", 2, system="gost-on-rtunnel"),
+    Goal("k64", "rps", "rtunnel", 0.6, system="rtunnel-wss"),
+    Goal("down", "mbps", "rtunnel", 0.6, system="rtunnel-wss"),
+    Goal("up", "mbps", "rtunnel", 0.6, system="rtunnel-wss"),
     Goal(_FULL, "rps", "rtunnel", 0.9, against_case="rules-1"),
 )

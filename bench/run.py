@@ -61,7 +61,11 @@ class Runner:
         return sum(len(self.order(case, 0)) for case in self._cases)
 
     def _takes_part(self, case: Case, system: System) -> bool:
-        return self._named or not case.growth or system.name in GROWTH_SYSTEMS
+        if self._named:
+            return True
+        if case.growth:
+            return system.name in GROWTH_SYSTEMS
+        return system.cases is None or case.name in system.cases
 
     def _admit(self, system: System) -> None:
         reason = system.absent()

@@ -7,7 +7,7 @@ from bench.systems.base import Ability, Setup, System
 from bench.systems.gost import Gost
 from bench.systems.nginx import Direct, Hop
 from bench.systems.peers import Chisel, Frp, Piko, Rathole
-from bench.systems.rtunnel import Rtunnel
+from bench.systems.rtunnel import Rtunnel, RtunnelWss
 
 __all__ = ["DIRECT", "HOP", "Ability", "Setup", "System", "choose", "every_system"]
 
@@ -29,6 +29,7 @@ def every_system() -> list[System]:
         Hop(HOP, "nginx proxy_pass, one hop"),
         ours,
         ours_epoll,
+        RtunnelWss("rtunnel-wss", "rtunnel, wss"),
         gost.on_server_of(ours, "gost-on-rtunnel", "gost's client on rtunnel's server"),
         ours.on_server_of(gost_kept, "rtunnel-on-gost", "rtunnel's client on gost's server, keepalive"),
         gost,

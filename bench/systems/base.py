@@ -51,6 +51,8 @@ class System(ABC):
     #: What it looks at to choose the way: ``HTTP``, ``TCP``, or ``-`` for nothing to choose.
     routes = "-"
     can: frozenset[Ability] = frozenset()
+    #: Names of the cases that it is measured in when no system is named; None for all.
+    cases: frozenset[str] | None = None
 
     def __init__(self, name: str, title: str) -> None:
         self.name = name

@@ -18,6 +18,11 @@ class Rtunnel(TunnelSystem):
     """
 
     can = frozenset(Ability)
+    #: Under the tunnel, as in ``tunnel+ws``, and what it asks of each end, as keys of a URL or as options.
+    transport = "ws"
+    server_keys = ""
+    server_options: tuple[str, ...] = ()
+    client_keys = ""
 
     def __init__(self, name: str, title: str, reactor: str | None = None) -> None:
         super().__init__(name, title)
@@ -33,16 +38,18 @@ class Rtunnel(TunnelSystem):
         rules = other_rules(max(setup.rules, setup.tunnels))
         if rules:
             # Too many for the query of one URL.
-            argv = ["--listen", f"ws://127.0.0.1:{tunnel_port}{PATH}", "--entrypoint", f"127.0.0.1:{entry_port}"]
+            argv = ["--listen", f"{self.transport}://127.0.0.1:{tunnel_port}{PATH}", *self.server_options]
+            argv += ["--entrypoint", f"127.0.0.1:{entry_port}"]
             for host, tunnel in [("bench.local", TUNNEL), *rules]:
                 argv += ["--route", f"{host}={tunnel}"]
         else:
-            query = f"entrypoint=127.0.0.1:{entry_port}&tunnel=bench.local:{TUNNEL}&path={PATH}"
-            argv = ["-L", f"tunnel+ws://127.0.0.1:{tunnel_port}?{query}"]
+            query = f"entrypoint=127.0.0.1:{entry_port}&tunnel=bench.local:{TUNNEL}&path={PATH}{self.server_keys}"
+            argv = ["-L", f"tunnel+{self.transport}://127.0.0.1:{tunnel_port}?{query}"]
         stage.start(SERVER, self._command("server", *argv), project_environment())
 
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
-        server = f"tunnel+ws://127.0.0.1:{tunnel_port}?tunnel.id={TUNNEL}&tunnel.weight=1&path={PATH}"
+        query = f"tunnel.id={TUNNEL}&tunnel.weight=1&path={PATH}{self.client_keys}"
+        server = f"tunnel+{self.transport}://127.0.0.1:{tunnel_port}?{query}"
         for target in setup.targets:
             connectors = ["-L", f"rtcp://:0/127.0.0.1:{target}"] * setup.connectors
             stage.start(CLIENT, self._command("client", *connectors, "-F", server), project_environment())
@@ -52,3 +59,18 @@ class Rtunnel(TunnelSystem):
 
     def _command(self, role: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "rtunnel", *self._reactor, role, *arguments]
+
+
+class RtunnelWss(Rtunnel):
+    """The same over WebSocket with TLS: measured where the bytes of the tunnel count.
+
+    The certificate is not verified: it is made at the start of the server, and costs a handshake nothing worth measuring.
+    """
+
+    # the fleet speaks plain WebSocket
+    can = Rtunnel.can - {Ability.TUNNELS}
+    cases = frozenset({"k1", "k64", "down", "up"})
+    transport = "wss"
+    server_keys = "&selfSigned=true"
+    server_options = ("--self-signed",)
+    client_keys = "&secure=false"
