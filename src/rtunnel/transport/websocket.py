@@ -13,7 +13,7 @@ A WebSocket has no half-close, and the bytes of a visitor need one. Two ends of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from os import urandom
 from struct import Struct
 from typing import Any, cast
@@ -62,6 +62,7 @@ BINARY = 0x82
 CONTINUED = 0x00
 _length16 = Struct(">BBH")
 _length64 = Struct(">BBQ")
+_keys = Struct("4s")
 _read16 = Struct(">H")
 _read64 = Struct(">Q")
 
@@ -122,7 +123,7 @@ class WebSocketTransport:
         self._socket = below.transport
         self._masked = masked
         self._read_ended = False
-        self._keys = b""
+        self._keys: Iterator[tuple[bytes]] = iter(())
 
     @property
     def protocol(self) -> Any:
@@ -160,28 +161,31 @@ class WebSocketTransport:
         if not FAST:
             self.below.sendMessage(data, isBinary=True)
             return
-        flag = 0x80 if self._masked else 0
-        if size < 126:
-            head = bytes((BINARY, flag | size))
-        elif size < 65536:
-            head = _length16.pack(BINARY, flag | 126, size)
-        else:
-            head = _length64.pack(BINARY, flag | 127, size)
         if self._masked:
             key = self._next_key()
-            data = key + mask(data, key)
-        self._socket.write(head + data)
-
-    def _next_key(self) -> bytes:
-        """A fresh masking key from the system's random source (RFC 6455 5.3), fetched for a thousand frames at a time."""
-        if not self._keys:
-            self._keys = urandom(4096)
-        key, self._keys = self._keys[:4], self._keys[4:]
-        return key
+            self._socket.write(b"".join((self._head(size), key, mask(data, key))))
+        else:
+            self._socket.write(self._head(size) + data)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces as one message."""
         self.write(b"".join(data))
+
+    def _head(self, size: int) -> bytes:
+        """The head of a message, without its key (RFC 6455 5.2)."""
+        flag = 0x80 if self._masked else 0
+        if size < 126:
+            return bytes((BINARY, flag | size))
+        if size < 65536:
+            return _length16.pack(BINARY, flag | 126, size)
+        return _length64.pack(BINARY, flag | 127, size)
+
+    def _next_key(self) -> bytes:
+        """A fresh masking key from the system's random source (RFC 6455 5.3), fetched for a thousand frames at a time."""
+        for (key,) in self._keys:
+            return key
+        self._keys = _keys.iter_unpack(urandom(4096))
+        return self._next_key()
 
     def ping(self) -> None:
         """Ask for a sign of life; the pong calls ``heard`` of the upper protocol, if it has one."""

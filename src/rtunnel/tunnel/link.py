@@ -222,8 +222,9 @@ class Link(Protocol):
                     stream.peer_stopped()
             except Exception:
                 self._fail(stream)
-        # credit returned, replies to SYN, frames freed by an UPD
-        self.schedule_flush()
+        if self.session.has_output:
+            # credit returned, replies to SYN, frames freed by an UPD
+            self.schedule_flush()
         if self.session.congested and not self._reading_paused:
             # a session of version 1 has no windows: when its consumers are behind, the whole connection waits
             self._reading_paused = True

@@ -193,6 +193,11 @@ class Session:
         return len(self._streams)
 
     @property
+    def has_output(self) -> bool:
+        """Whether there is something to be sent."""
+        return bool(self._out)
+
+    @property
     def congested(self) -> bool:
         """Whether a session of version 1 holds so much unconsumed that its connection should not be read for now."""
         return self._buffered > self._receive_buffer

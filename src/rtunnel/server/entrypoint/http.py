@@ -249,30 +249,22 @@ class HttpVisitor(Protocol):
     # -- bytes in
 
     def dataReceived(self, data: bytes) -> None:
-        self._entrypoint.stats.bytes_in += len(data)
+        entrypoint = self._entrypoint
+        entrypoint.stats.bytes_in += len(data)
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        if self._state != WAITING or not self._pass_on(data):
+        # most requests are all there is and may pass as they came
+        found = entrypoint.reader.passing(data) if self._state == WAITING else None
+        if found is None or found[2] != len(data):
             self._process(data)
-
-    def _pass_on(self, data: bytes) -> bool:
-        """Begin a request that is all there is and may pass as it came; most are and may."""
-        entrypoint = self._entrypoint
-        found = entrypoint.reader.passing(data)
-        if found is None:
-            return False
-        authority, host, end = found
-        if end != len(data):
-            return False
-        forwarding = self._forwarding
-        if forwarding is None:
-            forwarding = self._meet()
+            return
+        authority, host, _ = found
+        forwarding = self._forwarding or self._meet()
         request_id, lines = forwarding.fields(authority, None)
         self._state = BUSY
         exchange = self._exchange = entrypoint.exchange(self, entrypoint, authority, host, request_id)
         exchange.pass_on(data[:-2], lines)
-        return True
 
     def _process(self, data: bytes) -> None:
         """Take requests, one after another, as far as the bytes go and the one before is answered."""
