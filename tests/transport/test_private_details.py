@@ -225,6 +225,17 @@ class TwistedSocketTests(SynchronousTestCase):
             "self.transport(", inspect.getsource(tcp.Port.doRead), "twisted: tcp.Port does not build connections by Port.transport"
         )
 
+    def test_reading(self) -> None:
+        """``doRead`` gives what one recv brought to the protocol, and CONNECTION_DONE for nothing."""
+        source = inspect.getsource(tcp.Connection.doRead) + inspect.getsource(tcp.Connection._dataReceived)
+        for part in ("self.socket.recv(", "self.protocol.dataReceived(data)", "main.CONNECTION_DONE"):
+            self.assertIn(part, source, f"twisted: tcp.Connection.doRead works without {part}")
+
+    def test_what_keeps_writes_back(self) -> None:
+        """``disconnecting``, ``_writeDisconnecting``, ``producer`` and ``TLS`` change in these calls and in no others."""
+        for name in ("registerProducer", "loseConnection", "loseWriteConnection", "abortConnection", "startTLS", "connectionLost"):
+            self.assertTrue(callable(getattr(tcp.Server, name, None)), f"twisted: tcp.Server.{name} is gone")
+
     def test_connector(self) -> None:
         """``Connector._makeTransport`` makes the Client, of these attributes."""
         connector: Any = tcp.Connector("127.0.0.1", 1, ClientFactory(), 30, None, reactor)
@@ -274,6 +285,22 @@ class TwistedReactorTests(SynchronousTestCase):
         self.addCleanup(created._poller.close)
         self.addCleanup(created.removeAll)
         self.assertIsInstance(created._selectables, dict, "twisted: EPollReactor._selectables is no dict by descriptor")
+
+    def test_main_loop(self) -> None:
+        """``mainLoop`` runs what is due and polls, as long as ``_started``; these names say whether anything is due."""
+        from twisted.internet.base import ReactorBase
+
+        loop = inspect.getsource(ReactorBase.mainLoop)
+        for part in ("self._started", "self.runUntilCurrent()", "self.timeout()", "self.running and", "self.doIteration("):
+            self.assertIn(part, loop, f"twisted: ReactorBase.mainLoop works without {part}")
+        due = inspect.getsource(ReactorBase.runUntilCurrent)
+        for name in ("threadCallQueue", "_pendingTimedCalls[0].time", "_justStopped"):
+            self.assertIn(name, due, f"twisted: ReactorBase.runUntilCurrent works without {name}")
+        self.assertIn(
+            "_newTimedCalls",
+            inspect.getsource(ReactorBase._insertNewDelayedCalls),
+            "twisted: new timed calls do not wait in ReactorBase._newTimedCalls",
+        )
 
     def test_disconnect_selectable(self) -> None:
         """``_disconnectSelectable`` ends a descriptor whose doRead returned a reason; ``EPOLLIN`` alone means to read only."""
