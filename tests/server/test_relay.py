@@ -2,40 +2,68 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from functools import partial
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.guard.guard import Guard, Rights
+from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.ops.metrics import Refusal, VisitOutcome
-from rtunnel.routing.ingress import IngressTable
+from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.arrival import Peer
-from rtunnel.server.entrypoint.relay import RelayEntrypoint
+from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
+from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.listener import TunnelListener
-from rtunnel.settings import Address, ListenerSettings
+from rtunnel.server.loads import connector_load
+from rtunnel.settings import Address, Credentials, ListenerSettings
+from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
-from tests.server.harness import PRIVATE, TUNNEL, Transport, World
+from tests.server.harness import PRIVATE, TUNNEL, FarConnector, Transport, Visitor, World
+from tests.support.logs import logged
 
 FRONT = UUID("59dc451e-59dc-4c70-999e-91a30813ac78")
 OK = Response(status=Status.OK).encode()
 
 
-def connect(host: str = "pod.local", tunnel: UUID = TUNNEL, command: Command = Command.CONNECT) -> bytes:
+def connect(
+    host: str = "pod.local",
+    tunnel: UUID = TUNNEL,
+    command: Command = Command.CONNECT,
+    credentials: tuple[str, str] | None = None,
+) -> bytes:
     addresses = (RelayAddress("192.0.2.9", 4711), RelayAddress(host, 0))
-    return Request(command, addresses=addresses, tunnel=TunnelFeature(tunnel)).encode()
+    return Request(command, credentials=credentials, addresses=addresses, tunnel=TunnelFeature(tunnel)).encode()
 
 
 class RelayTestCase(SynchronousTestCase):
     direct = False
+    credentials: Credentials | None = None
+    owners: str | None = None
+
+    def in_thread(self, function: Callable[[], bool]) -> Deferred[bool]:
+        """Verify a password at once."""
+        return succeed(function())
 
     def setUp(self) -> None:
         self.world = World()
         self.stats = self.world.stats
         settings = ListenerSettings(
-            listen=Address("", 8421), rules=self.world.entrypoint.table.rules, entrypoint_id=FRONT, direct=self.direct
+            listen=Address("", 8421),
+            rules=self.world.entrypoint.table.rules,
+            entrypoint_id=FRONT,
+            direct=self.direct,
+            credentials=self.credentials,
+            owners=self.owners,
         )
         self.relay = RelayEntrypoint(
             settings=settings,
@@ -47,7 +75,7 @@ class RelayTestCase(SynchronousTestCase):
             settings=settings,
             known=lambda tunnel: True,
             table=self.relay.table,
-            guard=Guard(settings, Rights.read(settings), self.world.clock),
+            guard=Guard(settings, Rights.read(settings), self.world.clock, in_thread=self.in_thread),
             registry=self.world.registry,
             relay=self.relay,
             stats=self.stats,
@@ -186,6 +214,46 @@ class AdmissionTests(RelayTestCase):
         self.turned_away(connect()[:5], Refusal.LATE)
 
 
+class ProxiedTests(RelayTestCase):
+    """Relay visitors at an entrypoint behind a proxy that says with a PROXY header whose connection it is."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.entrypoint.others = {**self.world.entrypoint.others, FIRST_BYTE: self.listener.beside_http}
+        self.pod = self.world.attach()
+
+    def visit(self, data: bytes, host: str = "10.0.0.5") -> None:
+        entrypoint = ProxiedEntrypoint(self.world.entrypoint, (ip_network("10.0.0.0/8"),))
+        visitor = Visitor(entrypoint, self.world, IPv4Address("TCP", host, 7777))
+        self.transport = visitor.transport
+        for byte in data:
+            visitor.send(bytes([byte]))
+
+    def test_header(self) -> None:
+        """The source is whom the proxy names, also when header, request and bytes come byte by byte."""
+        header = ProxyHeader(ProxyAddress("192.0.2.33", 4711), ProxyAddress("198.51.100.1", 80))
+        for version in (1, 2):
+            self.setUp()
+            self.visit(header.encode(version) + connect() + b"ping")
+            self.assertEqual(self.pod.stream.take(), b"ping")
+            self.assertEqual(self.pod.stream.preface.addresses[0], RelayAddress("192.0.2.33", 4711))
+            self.pod.stream.answer(b"pong")
+            self.assertEqual(self.received, b"pong")
+            self.lose()
+            self.ended(VisitOutcome.VISITOR_GONE)
+
+    def test_without_a_header(self) -> None:
+        """A proxy that names nobody is not let in."""
+        self.visit(connect()[:8])
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual((self.outcomes(), self.pod.streams), ({}, []))
+
+    def test_directly_connected(self) -> None:
+        self.visit(connect() + b"ping", "203.0.113.9")
+        self.assertEqual(self.pod.stream.take(), b"ping")
+        self.assertEqual(self.pod.stream.preface.addresses[0], RelayAddress("203.0.113.9", 7777))
+
+
 class DirectTests(RelayTestCase):
     direct = True
 
@@ -197,6 +265,169 @@ class DirectTests(RelayTestCase):
     def test_front_needs_a_rule(self) -> None:
         self.send(connect("whatever.you.like", FRONT))
         self.assertIs(self.status(), Status.NETWORK_UNREACHABLE)
+
+    def test_ids_that_nobody_knows_get_no_label(self) -> None:
+        """A visitor that makes up IDs cannot use up the labels of the metrics."""
+        self.send(connect(tunnel=uuid4()))
+        self.assertIs(self.status(), Status.SERVICE_UNAVAILABLE)
+        self.assertEqual(self.stats.attachments.by_tunnel(), {})
+
+
+class UserTests(RelayTestCase):
+    """A visitor says who it is."""
+
+    credentials = Credentials("user", "secret")
+
+    def test_right_password(self) -> None:
+        self.world.attach()
+        self.send(connect(credentials=("user", "secret")))
+        self.assertIs(self.status(), Status.OK)
+
+    def refused(self, credentials: tuple[str, str] | None, kind: Refusal, who: str) -> None:
+        """Status 2, a line that names who it was, and nothing of the tunnel was touched."""
+        self.world.attach()
+        with logged() as lines:
+            self.send(connect(credentials=credentials))
+            self.world.clock.advance(1)
+        self.assertIs(self.status(), Status.UNAUTHORIZED)
+        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(any(who in line for line in lines), lines)
+        self.assertFalse(any("herring" in line for line in lines), lines)
+        self.assertEqual((self.stats.refusals[kind], self.outcomes()), (1, {}))
+        self.assertEqual(self.world.connectors[0].streams, [])
+
+    def test_wrong_password(self) -> None:
+        self.refused(("user", "herring"), Refusal.WRONG_PASSWORD, "refused 198.51.100.9:4712 (user user): ")
+
+    def test_unknown_user(self) -> None:
+        self.refused(("mallory", "herring"), Refusal.WRONG_PASSWORD, "refused 198.51.100.9:4712 (user mallory): ")
+
+    def test_no_password(self) -> None:
+        self.refused(None, Refusal.NO_PASSWORD, "refused 198.51.100.9:4712: ")
+
+
+class OwnersTestCase(RelayTestCase):
+    """Owners say which user may visit what."""
+
+    credentials = Credentials("user", "secret")
+    allowed = "visit user pod.local"
+
+    def setUp(self) -> None:
+        self.owners = self.mktemp()
+        self.write(self.allowed)
+        super().setUp()
+        self.connector = self.world.attach()
+
+    def write(self, text: str) -> None:
+        assert self.owners is not None
+        Path(self.owners).write_text(text)
+
+    def visit(self, host: str, tunnel: UUID) -> Status:
+        """How the visitor is answered."""
+        self.transport = Transport()
+        self.arrive()
+        self.send(connect(host, tunnel, credentials=("user", "secret")))
+        return self.status()
+
+
+class OwnerTests(OwnersTestCase):
+    def test_allowed(self) -> None:
+        for text in ("visit user pod.local", f"visit user {TUNNEL}", "bind,visit u* *.local"):
+            self.write(text)
+            self.listener.guard.reload()
+            self.assertIs(self.visit("pod.local", TUNNEL), Status.OK, text)
+
+    def test_not_allowed(self) -> None:
+        """Status 3; the log names user, address, host and the beginning of the tunnel's ID."""
+        for text in ("bind user pod.local", "visit other pod.local", "visit user secret.local", f"visit user {PRIVATE}"):
+            self.write(text)
+            self.listener.guard.reload()
+            with logged() as lines:
+                self.assertIs(self.visit("pod.local", TUNNEL), Status.FORBIDDEN, text)
+            (line,) = lines
+            self.assertEqual(
+                line,
+                "refused the visitor 198.51.100.9:4712 (user user): "
+                'the owners do not allow it to visit "pod.local" in the tunnel 10bc451e',
+            )
+            self.assertTrue(self.transport.disconnecting)
+        self.assertEqual(self.outcomes(), {VisitOutcome.FORBIDDEN: 4})
+        self.assertEqual(self.connector.streams, [])
+
+    def test_front(self) -> None:
+        """Whoever stands for the public rules may visit the hosts that the owners allow, and no others."""
+        self.assertIs(self.visit("pod.local", FRONT), Status.OK)
+        self.assertIs(self.visit("nobody.local", FRONT), Status.FORBIDDEN)
+
+    def end(self) -> None:
+        """The visit that was let in is cut, on both sides."""
+        self.assertTrue(self.transport.aborted)
+        self.lose(ConnectionLost)
+        self.assertTrue(self.connector.stream.finished)
+        self.ended(VisitOutcome.VISITOR_GONE)
+
+    def test_no_longer_allowed(self) -> None:
+        """Before the first byte, and after it."""
+        for data in (b"", b"ping"):
+            self.setUp()
+            self.visit("pod.local", TUNNEL)
+            self.send(data)
+            self.write("visit user other.local")
+            with logged() as lines:
+                self.listener.guard.reload()
+            self.assertTrue(
+                any("does with tunnel" in line and "no longer allow the user to visit" in line for line in lines), lines
+            )
+            self.end()
+            # nothing is held that has ended
+            self.listener.guard.reload()
+
+    def test_still_allowed(self) -> None:
+        self.visit("pod.local", TUNNEL)
+        self.write(f"visit user {TUNNEL}")
+        self.listener.guard.reload()
+        self.assertFalse(self.transport.aborted)
+        self.connector.stream.answer(b"still here")
+        self.assertEqual(self.received, b"still here")
+
+    def test_host_of_another_tunnel_now(self) -> None:
+        """Who may visit a host loses what no longer is this host's."""
+        self.visit("pod.local", TUNNEL)
+        self.send(b"ping")
+        self.relay.table = IngressTable([IngressRule("pod.local", PRIVATE)])
+        self.listener.guard.review()
+        self.end()
+
+
+class DirectOwnerTests(OwnersTestCase):
+    """With ``direct`` a visitor can write any host beside any ID: only the ID says where it goes."""
+
+    direct = True
+
+    def test_own_host_and_foreign_tunnel(self) -> None:
+        """The host that a user may visit does not open the tunnel of somebody else."""
+        self.write("visit user secret.local")
+        self.listener.guard.reload()
+        self.assertIs(self.visit("secret.local", TUNNEL), Status.FORBIDDEN)
+        self.assertEqual(self.connector.streams, [])
+
+    def test_any_host_and_foreign_tunnel(self) -> None:
+        """Nor does a pattern of hosts, with hosts that have no rule."""
+        self.write("visit user *.local")
+        self.listener.guard.reload()
+        self.assertIs(self.visit("elsewhere.local", TUNNEL), Status.FORBIDDEN)
+        self.assertIs(self.visit("", TUNNEL), Status.FORBIDDEN)
+        self.assertEqual(self.connector.streams, [])
+
+    def test_own_host(self) -> None:
+        """Where a rule leads the host to the tunnel, the host counts."""
+        self.assertIs(self.visit("pod.local", TUNNEL), Status.OK)
+
+    def test_own_tunnel(self) -> None:
+        """By its ID, under any name."""
+        self.write(f"visit user {TUNNEL}")
+        self.listener.guard.reload()
+        self.assertIs(self.visit("whatever.you.like", TUNNEL), Status.OK)
 
 
 class VisitTests(RelayTestCase):
@@ -369,3 +600,153 @@ class PulseTests(RelayTestCase):
         self.transport.paused = True
         self.world.pass_time(120)
         self.assertFalse(self.transport.aborted)
+
+
+class AccessLogTests(RelayTestCase):
+    """A visit leaves one line when it is over, a refusal at once."""
+
+    credentials = Credentials("user", "secret")
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.lines: list[str] = []
+        clock = self.world.clock.seconds
+        self.relay.access = AccessLog(self.lines.append, FORMATS["json"], wall=lambda: 0.0, clock=clock)
+
+    def connect(self, host: str = "pod.local", tunnel: UUID = TUNNEL) -> None:
+        self.send(connect(host, tunnel, credentials=("user", "secret")))
+
+    def line(self) -> dict[str, Any]:
+        """The only line; its outcome is the one that was counted."""
+        (line,) = self.lines
+        found: dict[str, Any] = json.loads(line)
+        self.assertEqual(self.outcomes(), {VisitOutcome(found["outcome"]): 1})
+        return found
+
+    def test_visit(self) -> None:
+        pod = self.world.attach()
+        self.connect()
+        self.send(b"hello")
+        self.world.clock.advance(2)
+        pod.stream.answer(b"answer")
+        self.assertEqual(self.lines, [])
+        self.lose(ConnectionLost)
+        self.assertEqual(
+            self.line(),
+            {
+                "time": "1970-01-01T00:00:00.000Z",
+                "kind": "relay",
+                "visitor": "198.51.100.9",
+                "user": "user",
+                "method": None,
+                "host": "pod.local",
+                "target": None,
+                "protocol": None,
+                "status": None,
+                "outcome": "visitor_gone",
+                "tunnel": str(TUNNEL)[:8],
+                "connector": str(pod.connector.id)[:8],
+                "first_byte": None,
+                "total": 2.0,
+                "received_bytes": 5,
+                "sent_bytes": 6,
+                "retries": 0,
+                "request_id": None,
+            },
+        )
+        self.assertNotIn("secret", self.lines[0])
+
+    def test_visitor_of_a_front(self) -> None:
+        """The visitor is whom the front names."""
+        self.world.attach()
+        self.connect(tunnel=FRONT)
+        self.lose()
+        self.assertEqual((self.line()["visitor"], self.line()["outcome"]), ("192.0.2.9", "visitor_gone"))
+
+    def test_retries(self) -> None:
+        """Each connector that took over, and the one that it was last."""
+        for both in (False, True):
+            self.setUp()
+            pods = [self.world.attach(), self.world.attach()]
+            self.connect()
+            (first,) = [pod for pod in pods if pod.streams]
+            (second,) = [pod for pod in pods if not pod.streams]
+            self.fail_target(first)
+            if both:
+                self.fail_target(second)
+            self.lose()
+            line = self.line()
+            self.assertEqual((line["retries"], line["connector"]), (1, str(second.connector.id)[:8]))
+            self.assertEqual(line["outcome"], "target_failed" if both else "visitor_gone")
+
+    def fail_target(self, pod: FarConnector) -> None:
+        """What our client does when the target cannot be reached."""
+        pod.session.abort(pod.stream.id)
+        self.world.turn()
+
+    def refused(self, outcome: str, tunnel: str | None) -> None:
+        line = self.line()
+        self.assertEqual((line["outcome"], line["tunnel"], line["connector"]), (outcome, tunnel, None))
+        self.lose()
+        self.assertEqual(len(self.lines), 1)
+
+    def test_nobody_attached(self) -> None:
+        self.connect()
+        self.refused("no_connector", str(TUNNEL)[:8])
+
+    def test_wrong_tunnel(self) -> None:
+        """The ID that somebody thought of is not written down."""
+        self.connect(tunnel=uuid4())
+        self.refused("wrong_tunnel", None)
+
+    def test_unknown_host(self) -> None:
+        self.connect("elsewhere.local", FRONT)
+        self.assertEqual(self.line()["host"], "elsewhere.local")
+        self.refused("unknown_host", None)
+
+    def test_wrong_password_is_no_visit(self) -> None:
+        self.send(connect(credentials=("user", "herring")))
+        self.world.clock.advance(1)
+        self.assertEqual((self.lines, self.stats.refusals[Refusal.WRONG_PASSWORD]), ([], 1))
+
+
+class CountTests(RelayTestCase):
+    """A visit counts once for its connector, or for its tunnel when there was none."""
+
+    def attach(self) -> FarConnector:
+        pod = self.world.attach()
+        self.stats.attachments.join(pod.connector.id, partial(connector_load, pod.connector))
+        return pod
+
+    def counted(self) -> dict[str, int]:
+        return self.stats.attachments.by_tunnel()[str(TUNNEL)[:8]].outcomes
+
+    def test_done(self) -> None:
+        pod = self.attach()
+        self.send(connect() + b"hello")
+        self.end_sending()
+        pod.stream.close()
+        self.lose()
+        self.assertEqual((self.counted(), pod.connector.requests), ({"done": 1}, 1))
+
+    def test_failed(self) -> None:
+        """Two connectors were tried; it counts for the last."""
+        pods = [self.attach(), self.attach()]
+        self.send(connect())
+        (first,) = [pod for pod in pods if pod.streams]
+        (second,) = [pod for pod in pods if not pod.streams]
+        for pod in (first, second):
+            pod.session.abort(pod.stream.id)
+            self.world.turn()
+        self.assertEqual(self.counted(), {"target_failed": 1})
+        self.assertEqual((first.connector.requests, second.connector.requests), (0, 1))
+
+    def test_nobody_attached(self) -> None:
+        self.send(connect())
+        self.assertEqual(self.counted(), {"no_connector": 1})
+
+    def test_wrong_tunnel(self) -> None:
+        """Belongs to no tunnel."""
+        self.attach()
+        self.send(connect(tunnel=uuid4()))
+        self.assertEqual(self.counted(), {})

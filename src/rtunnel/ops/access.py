@@ -28,11 +28,12 @@ class Access:
 
     Everything but the times is filled in as it becomes known.
 
-    :ivar kind: ``http``, or what else the connection speaks: ``tls``, ``tcp``, ``udp``.
+    :ivar kind: ``http``, or what else the connection speaks: ``tls``, ``relay``.
     :ivar visitor: the visitor's IP address.
     :ivar user: who the visitor is, if it was asked.
     :ivar method: of a request.
-    :ivar host: what was asked for: the Host of a request, the server name of a TLS connection, the name in a tunnel.
+    :ivar host: what was asked for: the Host of a request, the server name of a TLS connection, the destination that a
+        relay visitor names.
     :ivar target: of a request, with its query; the log decides what of it is shown.
     :ivar protocol: as HTTP writes it, e.g. ``HTTP/1.1``.
     :ivar status: of the answer, None when there was none.

@@ -75,6 +75,7 @@ class Site:
             table=routes.table,
             registry=shared.registry,
             stats=shared.stats,
+            access=shared.access,
         )
         self.listener = TunnelListener(
             settings=placed.settings,

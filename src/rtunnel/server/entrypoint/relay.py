@@ -21,14 +21,16 @@ from zope.interface import implementer
 
 from rtunnel.guard.gate import Grant
 from rtunnel.guard.guard import Guard, Lease
+from rtunnel.ops.access import Access, AccessLog
 from rtunnel.ops.metrics import ServerStats, VisitOutcome
 from rtunnel.ops.names import short_id
-from rtunnel.routing.ingress import IngressTable, normalise_host
+from rtunnel.routing.ingress import IngressRule, IngressTable, normalise_host
 from rtunnel.routing.owners import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.entrypoint.arrival import Peer
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
+from rtunnel.settings.checks import plain
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, LinkClosed
 from rtunnel.tunnel.pulse import Pulse
@@ -51,11 +53,13 @@ class Refusal:
     :ivar status: what the visitor is told.
     :ivar outcome: how the visit counts.
     :ivar reason: the same for the log.
+    :ivar tunnel: where the visitor was led to, if it was.
     """
 
     status: Status
     outcome: VisitOutcome
     reason: str
+    tunnel: UUID | None = None
 
 
 class RelayEntrypoint:
@@ -64,6 +68,7 @@ class RelayEntrypoint:
     :param settings: of the listener.
     :param table: the ingress rules of the listener.
     :param registry: the tunnels and who is attached.
+    :param access: where each visit, and each refusal, leaves a line.
     :ivar visits: those that are under way.
     """
 
@@ -74,11 +79,13 @@ class RelayEntrypoint:
         table: IngressTable,
         registry: TunnelRegistry[UpstreamPool],
         stats: ServerStats,
+        access: AccessLog | None = None,
     ) -> None:
         self.settings = settings
         self.table = table
         self.registry = registry
         self.stats = stats
+        self.access = access
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
         self.visits: set[Visit] = set()
         self._looked = 0.0
@@ -96,20 +103,32 @@ class RelayEntrypoint:
         if request.tunnel is None or not request.tunnel.id.int:
             return Refusal(Status.BAD_REQUEST, VisitOutcome.BAD_REQUEST, "the request names no tunnel")
         asked = request.tunnel.id
-        host = normalise_host(request.addresses[-1].host) if request.addresses else ""
-        rule = self.table.lookup(host) if host else None
+        host = _host(request)
+        rule = self._rule(host)
         if asked == self.settings.entrypoint_id:
             if rule is None:
-                reason = f'no ingress rule names the host "{host}"'
+                reason = f'no ingress rule names the host "{plain(host)}"'
                 return Refusal(Status.NETWORK_UNREACHABLE, VisitOutcome.UNKNOWN_HOST, reason)
             if rule.private:
-                reason = f'the host "{host}" belongs to a private tunnel'
+                reason = f'the host "{plain(host)}" belongs to a private tunnel'
                 return Refusal(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
             return rule.tunnel
         if self.settings.direct or (rule is not None and rule.tunnel == asked):
             return asked
-        reason = f'no ingress rule leads the host "{host}" to the tunnel that the visitor names'
+        reason = f'no ingress rule leads the host "{plain(host)}" to the tunnel that the visitor names'
         return Refusal(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
+
+    def _rule(self, host: str) -> IngressRule | None:
+        """The rule for a host; no host, no rule, also where there is one for every host."""
+        return self.table.lookup(host) if host else None
+
+    def _hosts(self, tunnel: UUID, host: str) -> tuple[str, ...]:
+        """What of a visitor's word the owners may go by: the host, if its rule leads to the tunnel.
+
+        With ``direct`` the ID alone decides which tunnel is visited, and any host can be written beside it.
+        """
+        rule = self._rule(host)
+        return (host,) if rule is not None and rule.tunnel == tunnel else ()
 
     def admit(self, request: Request, handshake: Handshake[Request], peer: Peer, grant: Grant, guard: Guard) -> None:
         """Answer a CONNECT; the connection of the handshake is a visit from here on, or closes after a refusal.
@@ -118,25 +137,37 @@ class RelayEntrypoint:
         :param grant: who that is.
         :param guard: says what he may.
         """
+        where = f"{peer.host}:{peer.port}"
+        who = f"{where} (user {plain(grant.user)})" if grant.user else where
+        host, source = _host(request), self._source(request, peer)
+        access = self._begin(source, host, grant)
         tunnel = self.route(request)
         if isinstance(tunnel, Refusal):
-            self._refuse(tunnel, handshake, peer)
+            self._refuse(tunnel, handshake, who, access)
             return
-        host = normalise_host(request.addresses[-1].host) if request.addresses else ""
-        if not guard.may(grant, Action.VISIT, tunnel, (host,)):
-            reason = f'the owners do not allow it to visit "{host}"'
-            self._refuse(Refusal(Status.FORBIDDEN, VisitOutcome.FORBIDDEN, reason), handshake, peer)
+        if not guard.may(grant, Action.VISIT, tunnel, self._hosts(tunnel, host)):
+            reason = f'the owners do not allow it to visit "{plain(host)}" in the tunnel {short_id(tunnel)}'
+            self._refuse(Refusal(Status.FORBIDDEN, VisitOutcome.FORBIDDEN, reason, tunnel), handshake, who, access)
             return
-        visit = Visit(self, tunnel, handshake.transport, self._source(request, peer), request.addresses)
+        visit = Visit(self, tunnel, handshake.transport, source, request.addresses, access)
         if visit.open():
             handshake.transport.write(Response(status=Status.OK).encode())
             handshake.hand_over(visit)
-            lease = Lease(grant, Action.VISIT, tunnel, lambda: (host,), lambda reason: visit.abort(), f"{peer.host}:{peer.port}")
+            lease = Lease(grant, Action.VISIT, tunnel, lambda: self._hosts(tunnel, host), lambda reason: visit.abort(), where)
             guard.hold(lease)
             visit.begin(lambda: guard.release(lease))
         else:
             reason = f"no connector is attached to the tunnel {short_id(tunnel)}"
-            self._refuse(Refusal(Status.SERVICE_UNAVAILABLE, VisitOutcome.NO_CONNECTOR, reason), handshake, peer)
+            refusal = Refusal(Status.SERVICE_UNAVAILABLE, VisitOutcome.NO_CONNECTOR, reason, tunnel)
+            self._refuse(refusal, handshake, who, access)
+
+    def _begin(self, source: RelayAddress, host: str, grant: Grant) -> Access | None:
+        """Begin a line of the access log."""
+        if self.access is None:
+            return None
+        access = self.access.begin("relay", source.host)
+        access.host, access.user = host, grant.user
+        return access
 
     def _source(self, request: Request, peer: Peer) -> RelayAddress:
         """Where the visitor comes from: what a trusted front says, else what we see."""
@@ -144,10 +175,16 @@ class RelayEntrypoint:
             return request.addresses[0]
         return RelayAddress(peer.host, peer.port)
 
-    def _refuse(self, refusal: Refusal, handshake: Handshake[Request], peer: Peer) -> None:
+    def _refuse(self, refusal: Refusal, handshake: Handshake[Request], who: str, access: Access | None) -> None:
         """Answer with a status, log why, and close."""
-        _log.info("refused the visitor {peer}: {reason}", peer=f"{peer.host}:{peer.port}", reason=refusal.reason)
+        _log.info("refused the visitor {who}: {reason}", who=who, reason=refusal.reason)
         self.stats.visits[refusal.outcome] += 1
+        # with ``direct`` a visitor may think of any ID, which gets no label of its own in the metrics
+        if refusal.tunnel is not None and self.table.patterns(refusal.tunnel):
+            self.stats.attachments.unserved(refusal.tunnel, refusal.outcome)
+        if access is not None:
+            access.tunnel = refusal.tunnel
+            access.end(refusal.outcome)
         handshake.settle()
         handshake.transport.write(Response(status=refusal.status).encode())
         handshake.transport.loseConnection()
@@ -189,9 +226,11 @@ class Visit:
     :param transport: the visitor's connection.
     :param source: where the visitor comes from.
     :param addresses: what the visitor said: its own address and the destination, or the destination alone.
+    :param access: the line that it leaves, if there is an access log.
     """
 
     __slots__ = (
+        "_access",
         "_connector",
         "_failed",
         "_far_silent",
@@ -212,10 +251,14 @@ class Visit:
         transport: Any,
         source: RelayAddress,
         addresses: tuple[RelayAddress, ...],
+        access: Access | None = None,
     ) -> None:
         self._relay = relay
         self._tunnel = tunnel
         self._transport = transport
+        self._access = access
+        if access is not None:
+            access.tunnel = tunnel
         self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
         self._failed: list[Connector[UpstreamPool]] = []
         self._connector: Connector[UpstreamPool] | None = None
@@ -318,6 +361,8 @@ class Visit:
             self._failed.append(self._connector)
         if self.open():
             self._relay.stats.retries_total += 1
+            if self._access is not None:
+                self._access.retries += 1
             return
         _log.warn("no connector of tunnel {tunnel} reaches its target; a visitor is turned away", tunnel=short_id(self._tunnel))
         self._end(VisitOutcome.TARGET_FAILED)
@@ -344,13 +389,26 @@ class Visit:
         stats = self._relay.stats
         stats.bytes_in += up
         stats.bytes_out += down
+        if self._access is not None:
+            self._access.received, self._access.sent = up, down
         self._end(_OUTCOMES[outcome])
 
     def _end(self, outcome: VisitOutcome) -> None:
         self._relay.visits.discard(self)
         self._relay.stats.visits_open -= 1
         self._relay.stats.visits[outcome] += 1
+        connector, access = self._connector, self._access
+        if connector is not None:
+            connector.count(outcome)
+        if access is not None:
+            access.connector = connector.id if connector is not None else None
+            access.end(outcome)
         self._on_end()
+
+
+def _host(request: Request) -> str:
+    """The host that a visitor asks for, ``""`` when it names none."""
+    return normalise_host(request.addresses[-1].host) if request.addresses else ""
 
 
 _OUTCOMES = {
