@@ -14,6 +14,7 @@ from rtunnel.ops.status import (
     ConnectorStatus,
     EntrypointStatus,
     ListenerStatus,
+    PortStatus,
     ProcessStatus,
     RoundTrip,
     RuleStatus,
@@ -56,6 +57,7 @@ FULL = ServiceStatus(
             round_trip=RoundTrip(0.25, "ping"),
         ),
     ),
+    ports=(PortStatus(address="*:2222", to="ssh.svc", tunnel="2f1c1d2e", server="server:8421", connections=1),),
 )
 
 
@@ -104,6 +106,7 @@ class DocumentTests(SynchronousTestCase):
                         "round_trip": {"seconds": 0.25, "by": "ping"},
                     }
                 ],
+                "ports": [{"address": "*:2222", "to": "ssh.svc", "tunnel": "2f1c1d2e", "server": "server:8421", "connections": 1}],
                 "errors": [{"time": "2001-09-09T01:46:40.000Z", "level": "warn", "text": "oh", "times": 1}],
             },
         )
@@ -115,7 +118,7 @@ class DocumentTests(SynchronousTestCase):
 
     def test_nothing_yet(self) -> None:
         document = json.loads(ProcessStatus(Service(ServiceStatus(role="client")), self.recent).json())
-        for part in ("listeners", "entrypoints", "rules", "tunnels", "connectors", "errors"):
+        for part in ("listeners", "entrypoints", "rules", "tunnels", "connectors", "ports", "errors"):
             self.assertEqual(document[part], [], part)
 
 

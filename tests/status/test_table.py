@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.status import ServiceStatus
+from rtunnel.ops.status import PortStatus, ServiceStatus
 from rtunnel.status.table import bytes_text, duration_text, tables
 from tests.status.test_command import document
 
@@ -24,6 +24,22 @@ def shown(status: dict[str, Any]) -> str:
 class TableTests(SynchronousTestCase):
     def test_no_connector(self) -> None:
         self.assertIn("connectors: none", shown(document(ServiceStatus(role="client"))))
+
+    def test_a_visitor(self) -> None:
+        """Only what it has: its ports."""
+        port = PortStatus(address="*:2222", to="ssh.svc", tunnel="2f1c1d2e", server="server:8421", connections=1)
+        text = shown(document(ServiceStatus(role="visitor", ports=(port,))))
+        self.assertRegex(
+            text, r"local ports\s+address +leads to +tunnel +server +connections *\n\*:2222 +ssh.svc +2f1c1d2e +server:8421 +1"
+        )
+        for word in ("connectors", "tunnels", "attach"):
+            self.assertNotIn(word, text)
+
+    def test_an_older_process(self) -> None:
+        """Says nothing of ports."""
+        status = document()
+        del status["ports"]
+        self.assertNotIn("local ports", shown(status))
 
     def test_an_error(self) -> None:
         status = document()

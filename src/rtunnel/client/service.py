@@ -65,7 +65,7 @@ class ClientService(Service):
 
     def status(self) -> ServiceStatus:
         """What the client says of itself."""
-        return client_status(self.connectors, self.loads())
+        return client_status(self.connectors, self.visitors.ports, self.loads())
 
     def _joined(self) -> None:
         for handover in list(self._handovers):

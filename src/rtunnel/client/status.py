@@ -5,29 +5,44 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rtunnel.client.connector import JoiningConnector
+from rtunnel.client.visitor import VisitorPort
 from rtunnel.ops.metrics import TunnelLoad
 from rtunnel.ops.names import short_id
-from rtunnel.ops.status import ConnectorStatus, RoundTrip, ServiceStatus, TunnelStatus
+from rtunnel.ops.status import ConnectorStatus, PortStatus, RoundTrip, ServiceStatus, TunnelStatus
 from rtunnel.transport.tcp_info import tcp_round_trip
 
 __all__ = ["client_status"]
 
 
-def client_status(connectors: Iterable[JoiningConnector], loads: Iterable[TunnelLoad]) -> ServiceStatus:
-    """The status of a client out of its parts.
+def client_status(
+    connectors: Iterable[JoiningConnector], ports: Iterable[VisitorPort], loads: Iterable[TunnelLoad]
+) -> ServiceStatus:
+    """The status of a client out of its parts; with local ports alone it is a visitor.
 
     :param loads: the tunnels that it joins, each once or in parts.
     """
+    connectors = tuple(connectors)
     sums: dict[str, tuple[int, int]] = {}
     for load in loads:
         joined, streams = sums.get(short_id(load.tunnel), (0, 0))
         sums[short_id(load.tunnel)] = (joined + load.connectors, streams + load.streams)
     return ServiceStatus(
-        role="client",
+        role="client" if connectors else "visitor",
         tunnels=tuple(
             TunnelStatus(tunnel=tunnel, connectors=joined, streams=streams) for tunnel, (joined, streams) in sums.items()
         ),
         connectors=tuple(map(_connector, connectors)),
+        ports=tuple(map(_port, ports)),
+    )
+
+
+def _port(port: VisitorPort) -> PortStatus:
+    return PortStatus(
+        address=port.address,
+        to=port.to,
+        tunnel=short_id(port.settings.tunnel),
+        server=port.server,
+        connections=len(port.visits),
     )
 
 

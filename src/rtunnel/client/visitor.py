@@ -83,7 +83,7 @@ class VisitorPort(Factory):
             raise not_listening(listen.host, listen.port, error) from error
         self._log.info(
             "{address} leads to {to} in tunnel {tunnel} at {server}",
-            address=f"{listen.host or '*'}:{self.port.getHost().port}",
+            address=self.address,
             to=self.to,
             tunnel=short_id(self.settings.tunnel),
             server=self.server,
@@ -141,6 +141,13 @@ class VisitorPort(Factory):
             visit.look()
 
     # -- words
+
+    @property
+    def address(self) -> str:
+        """Where local programs connect, with the port that is bound."""
+        listen = self.settings.listen
+        port = listen.port if self.port is None else self.port.getHost().port
+        return f"{listen.host or '*'}:{port}"
 
     @property
     def server(self) -> str:

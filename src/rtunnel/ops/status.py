@@ -22,6 +22,7 @@ __all__ = [
     "ConnectorStatus",
     "EntrypointStatus",
     "ListenerStatus",
+    "PortStatus",
     "ProcessStatus",
     "RoundTrip",
     "RuleStatus",
@@ -145,6 +146,24 @@ class ConnectorStatus:
 
 
 @attrs.frozen(kw_only=True)
+class PortStatus:
+    """A local port that leads to a private tunnel.
+
+    :ivar address: with the port that is bound.
+    :ivar to: the destination that is asked for.
+    :ivar tunnel: the beginning of the tunnel's ID.
+    :ivar server: where it is asked for.
+    :ivar connections: of local programs, open now.
+    """
+
+    address: str
+    to: str
+    tunnel: str
+    server: str
+    connections: int
+
+
+@attrs.frozen(kw_only=True)
 class ServiceStatus:
     """All that a service knows of itself; what it does not have is empty.
 
@@ -157,6 +176,7 @@ class ServiceStatus:
     rules: tuple[RuleStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()
     connectors: tuple[ConnectorStatus, ...] = ()
+    ports: tuple[PortStatus, ...] = ()
 
 
 class Reporting(Protocol):

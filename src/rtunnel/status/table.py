@@ -16,7 +16,7 @@ __all__ = ["bytes_text", "duration_text", "tables"]
 
 _STATES = {"ready": "green", "joined": "green", "joining": "yellow", "leaving": "yellow", "draining": "yellow"}
 _LEVELS = {"warn": "yellow", "error": "red", "critical": "bold red"}
-_NUMBERS = frozenset(("visitors", "links", "connectors", "streams", "weight", "requests", "in", "out", "round trip"))
+_NUMBERS = frozenset(("visitors", "connections", "links", "connectors", "streams", "weight", "requests", "in", "out", "round trip"))
 
 Row = Sequence[Any]
 
@@ -27,16 +27,21 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
     :param document: as :func:`rtunnel.status.ask.ask` gives it.
     """
     yield _headline(document["process"])
-    server = document["process"]["role"] == "server"
+    role = document["process"]["role"]
+    server = role == "server"
     if server:
         yield _table("clients attach at", ("address", "transport", "links"), map(_listener, document["listeners"]))
     if document["entrypoints"]:
         yield _table("visitors arrive at", ("address", "protocols", "visitors"), map(_entrypoint, document["entrypoints"]))
     if document["rules"]:
         yield _table("ingress rules", ("host", "tunnel", ""), map(_rule, document["rules"]))
-    yield _table("tunnels", ("tunnel", "connectors", "streams"), map(_tunnel, document["tunnels"]))
-    columns = ("connector", "tunnel", "state", "weight", "peer", "user", "requests" if server else "target", *_LINK)
-    yield _table("connectors", columns, (_connector(connector, server) for connector in document["connectors"]))
+    # an older process says nothing of ports
+    if ports := document.get("ports"):
+        yield _table("local ports", ("address", "leads to", "tunnel", "server", "connections"), map(_port, ports))
+    if role != "visitor":
+        yield _table("tunnels", ("tunnel", "connectors", "streams"), map(_tunnel, document["tunnels"]))
+        columns = ("connector", "tunnel", "state", "weight", "peer", "user", "requests" if server else "target", *_LINK)
+        yield _table("connectors", columns, (_connector(connector, server) for connector in document["connectors"]))
     if document["errors"]:
         yield _table("recent warnings and errors", ("when", "level", "what"), map(_error, document["errors"]))
 
@@ -75,6 +80,10 @@ def _entrypoint(entrypoint: dict[str, Any]) -> Row:
 
 def _rule(rule: dict[str, Any]) -> Row:
     return rule["host"], rule["tunnel"], "private" if rule["private"] else ""
+
+
+def _port(port: dict[str, Any]) -> Row:
+    return port["address"], port["to"], port["tunnel"], port["server"], port["connections"]
 
 
 def _tunnel(tunnel: dict[str, Any]) -> Row:
