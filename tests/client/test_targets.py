@@ -6,7 +6,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from rtunnel.ops.metrics import StreamOutcome
-from rtunnel.wire.relay import Response, Status
+from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
 from rtunnel.wire.smux import FINISHED, STOPPED
 from tests.client.harness import PREFACE, ForwarderCase
 
@@ -24,6 +24,15 @@ class ForwarderTests(ForwarderCase):
         self.assertEqual(self.target.transport.value(), b"early late")
         self.say(b"answer")
         self.assertEqual(self.received, b"answer")
+
+    def test_any_destination(self) -> None:
+        """Whatever name the visitor asked for, the target is the one of the client (gost: go-gost/gost#898)."""
+        for destination in (RelayAddress("ssh.svc", 0), RelayAddress("other.svc", 5432), RelayAddress("192.0.2.1", 80)):
+            self.setUp()
+            self.send(stream_preface(RelayAddress("192.0.2.1", 4711), destination) + b"hello")
+            self.target.accept()
+            self.turn()
+            self.assertEqual(self.target.transport.value(), b"hello")
 
     def test_ends(self) -> None:
         """Half-close passes both ways; when both directions ended, both sides are closed and one outcome recorded."""
