@@ -1,4 +1,4 @@
-"""Every link inside the Markdown files leads somewhere: to a file of the tree, to a heading of a page."""
+"""Every link inside the Markdown files leads somewhere, and pages that name all of a kind name all of it."""
 
 from __future__ import annotations
 
@@ -72,6 +72,24 @@ class LinkTests(SynchronousTestCase):
 
     def test_pages_were_found(self) -> None:
         self.assertIn(ROOT / "README.md", pages(ROOT))
+
+
+class CompleteTests(SynchronousTestCase):
+    """Nothing is left out where all of a kind is named."""
+
+    def test_pages(self) -> None:
+        """The first page leads to every other one."""
+        found = {link.partition("#")[0] for link in links(parse(ROOT / "README.md"))}
+        self.assertEqual({f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - found, set())
+
+    def test_rooms(self) -> None:
+        """The picture of the house shows every room, and every module in front of them."""
+        picture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+        home = ROOT / "src" / "rtunnel"
+        rooms = [f"{room.name}/" for room in home.iterdir() if (room / "__init__.py").exists()]
+        modules = [module.name for module in home.glob("*.py") if module.name != "__init__.py"]
+        self.assertGreater(len(rooms), 10)
+        self.assertEqual([name for name in (*rooms, *modules) if not re.search(f" {re.escape(name)}[ ,]", picture)], [])
 
 
 class BrokenTests(SynchronousTestCase):
