@@ -113,6 +113,7 @@ rtunnel_server_visits_total{{outcome="wrong_tunnel"}} 0.0
 rtunnel_server_visits_total{{outcome="unknown_host"}} 0.0
 rtunnel_server_visits_total{{outcome="forbidden"}} 0.0
 rtunnel_server_visits_total{{outcome="bad_request"}} 0.0
+rtunnel_server_visits_total{{outcome="stopped"}} 0.0
 # HELP rtunnel_server_visits_open Visits under way.
 # TYPE rtunnel_server_visits_open gauge
 rtunnel_server_visits_open 6.0

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -364,7 +365,7 @@ class OwnerTests(OwnersTestCase):
         self.assertTrue(self.transport.aborted)
         self.lose(ConnectionLost)
         self.assertTrue(self.connector.stream.finished)
-        self.ended(VisitOutcome.VISITOR_GONE)
+        self.ended(VisitOutcome.FORBIDDEN)
 
     def test_no_longer_allowed(self) -> None:
         """Before the first byte, and after it."""
@@ -381,6 +382,12 @@ class OwnerTests(OwnersTestCase):
             self.end()
             # nothing is held that has ended
             self.listener.guard.reload()
+
+    def test_user_has_another_password(self) -> None:
+        self.visit("pod.local", TUNNEL)
+        settings = attrs.evolve(self.relay.settings, credentials=Credentials("user", "another"))
+        self.listener.guard.take(settings, Rights.read(settings))
+        self.end()
 
     def test_still_allowed(self) -> None:
         self.visit("pod.local", TUNNEL)
@@ -502,13 +509,13 @@ class VisitTests(RelayTestCase):
         self.relay.cut()
         self.assertTrue(self.transport.aborted)
         self.lose(ConnectionLost)
-        self.ended(VisitOutcome.VISITOR_GONE)
+        self.ended(VisitOutcome.STOPPED)
 
     def test_cut_before_the_first_byte(self) -> None:
         self.relay.cut()
         self.assertTrue(self.transport.aborted)
         self.lose(ConnectionLost)
-        self.ended(VisitOutcome.VISITOR_GONE)
+        self.ended(VisitOutcome.STOPPED)
 
 
 class RetryTests(RelayTestCase):
@@ -583,6 +590,8 @@ class PulseTests(RelayTestCase):
         self.world.pass_time(60)
         self.assertTrue(self.transport.aborted)
         self.assertGreaterEqual(self.pings, 2)
+        self.lose(ConnectionLost)
+        self.ended(VisitOutcome.VISITOR_GONE)
 
     def test_pongs(self) -> None:
         for _ in range(12):

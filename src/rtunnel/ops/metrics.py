@@ -97,9 +97,11 @@ class VisitOutcome(StrEnum):
     UNKNOWN_HOST = "unknown_host"
     """Refused, status 7: no rule names the host."""
     FORBIDDEN = "forbidden"
-    """Refused, status 3: the owners do not allow the user to visit the host."""
+    """Refused, status 3: the owners do not allow the user to visit the host; or cut: they, or the users, no longer do."""
     BAD_REQUEST = "bad_request"
     """Refused, status 1: no tunnel was named."""
+    STOPPED = "stopped"
+    """The server, or its listener, stopped before both sides had finished."""
 
 
 class VisitorOutcome(StrEnum):

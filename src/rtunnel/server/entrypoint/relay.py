@@ -153,7 +153,7 @@ class RelayEntrypoint:
         if visit.open():
             handshake.transport.write(Response(status=Status.OK).encode())
             handshake.hand_over(visit)
-            lease = Lease(grant, Action.VISIT, tunnel, lambda: self._hosts(tunnel, host), lambda reason: visit.abort(), where)
+            lease = Lease(grant, Action.VISIT, tunnel, lambda: self._hosts(tunnel, host), visit.forbid, where)
             guard.hold(lease)
             visit.begin(lambda: guard.release(lease))
         else:
@@ -232,6 +232,7 @@ class Visit:
     __slots__ = (
         "_access",
         "_connector",
+        "_cut",
         "_failed",
         "_far_silent",
         "_on_end",
@@ -262,6 +263,8 @@ class Visit:
         self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
         self._failed: list[Connector[UpstreamPool]] = []
         self._connector: Connector[UpstreamPool] | None = None
+        self._cut: VisitOutcome | None = None
+        """Why it was cut, if it was: this, and not what the two connections say then, is how it ended."""
         self._unproven: _Unproven | None = None
         self._far_silent = False
         self._on_end: Callable[[], None] = lambda: None
@@ -376,10 +379,18 @@ class Visit:
             # a target that cannot be reached would have shown by now
             self.join()
         elif not self._pulse.look():
-            self.abort()
+            self._abort(VisitOutcome.VISITOR_GONE)
+
+    def forbid(self, reason: str) -> None:
+        """It is no longer allowed: cut both sides."""
+        self._abort(VisitOutcome.FORBIDDEN)
 
     def abort(self) -> None:
-        """Cut both sides."""
+        """The server stops, and its time is over: cut both sides."""
+        self._abort(VisitOutcome.STOPPED)
+
+    def _abort(self, outcome: VisitOutcome) -> None:
+        self._cut = outcome
         if self._splice is not None:
             self._splice.abort()
         else:
@@ -394,6 +405,7 @@ class Visit:
         self._end(_OUTCOMES[outcome])
 
     def _end(self, outcome: VisitOutcome) -> None:
+        outcome = self._cut or outcome
         self._relay.visits.discard(self)
         self._relay.stats.visits_open -= 1
         self._relay.stats.visits[outcome] += 1
