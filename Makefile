@@ -30,9 +30,8 @@ coverage: $(VENV)/.test ## the same as test, and then which lines no test ran
 	@status=0; $(MAKE) --no-print-directory test RUN="coverage run -m" || status=$$?; \
 	    $(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*; $(BIN)/coverage report; exit $$status
 
-interop: $(VENV)/.test ## against a real gost: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
-	@test -x "$$RTUNNEL_TEST_GOST" || { echo "RTUNNEL_TEST_GOST must name a gost binary, it is '$$RTUNNEL_TEST_GOST'"; exit 1; }
-	$(BIN)/python -m tests.runner tests.process.test_gost
+interop: $(VENV)/.test ## a table of what works with a real gost: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
+	$(BIN)/python -m tests.interop
 
 bench: $(VENV)/.bench needs ## speed beside nginx and the peers that the environment names
 	$(BIN)/python -m bench $(ARGS)

@@ -1,4 +1,4 @@
-"""Interoperation with a real gost: all four combinations of server and client, over each transport.
+"""HTTP beside a real gost: all four combinations of server and client, over each transport and version of smux.
 
 ``RTUNNEL_TEST_GOST`` names the binary; without it the tests are skipped, visibly.
 """
@@ -15,59 +15,57 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 from tests.support.authority import Authority
-from tests.support.processes import Process, free_port, gost, listening, rtunnel, wait_until
+from tests.support.combinations import Combination, combinations
+from tests.support.processes import Process, free_port, gost, gost_binary, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
 HOST = "pod.local"
 MIB = 1 << 20
 
 
-class Combination:
-    """The same tests for each combination; which end is whose, and over what, is said by the subclass."""
+class HttpTunnel(Combination):
+    """A server with an entrypoint, a client and a service: requests go through all three.
+
+    With TLS the certificate of the server is verified, by our client as always and by gost's because it is told to.
+    """
 
     timeout = 120
-    server_is_gost = False
-    client_is_gost = False
-    transport = "ws"
-    path = "&path=/proxy"
-
-    def listener_keys(self) -> str:
-        """Further keys for the server's URL."""
-        return ""
-
-    def dialer_keys(self) -> str:
-        """Further keys for the client's."""
-        return ""
+    kind = "HTTP"
 
     def setUp(self) -> None:
+        if self.gosts:
+            gost_binary()
+        self.listener_keys, self.dialer_keys = self.keys()
         self.tunnel = str(uuid4())
         self.tunnel_port, self.port = free_port(), free_port()
         self.service = NamedService("pod")
         self.addCleanup(self.service.stop)  # type: ignore[attr-defined]
         self.server = self.start_server()
-        self.start(
-            self.client_is_gost,
-            "-L",
-            f"rtcp://:0/127.0.0.1:{self.service.port}",
-            "-F",
-            f"tunnel+{self.transport}://127.0.0.1:{self.tunnel_port}"
-            f"?tunnel.id={self.tunnel}&tunnel.weight=1{self.path}{self.dialer_keys()}",
-        )
+        server = self.url(f"tunnel.id={self.tunnel}&tunnel.weight=1{self.dialer_keys}")
+        self.start("client", "-L", f"rtcp://:0/127.0.0.1:{self.service.port}", "-F", server)
         self.wait_for_tunnel()
 
-    def start(self, is_gost: bool, *arguments: str) -> Process:
-        command = "server" if arguments[1].startswith("tunnel") else "client"
-        process = gost(*arguments) if is_gost else rtunnel(command, *arguments)
+    def keys(self) -> tuple[str, str]:
+        """Further keys of the transport, for the URLs of server and client."""
+        path = "&path=/proxy" if self.transport in ("ws", "wss") else ""
+        if self.transport not in ("tls", "wss"):
+            return path, path
+        authority = Authority(Path(self.mktemp()).resolve())  # type: ignore[attr-defined]
+        certificate, key = authority.issue("127.0.0.1")
+        return f"{path}&certFile={certificate}&keyFile={key}", f"{path}&secure=true&caFile={authority.ca_file}"
+
+    def url(self, query: str) -> str:
+        """The URL of the tunnel's listener, for either end."""
+        return f"tunnel+{self.transport}://127.0.0.1:{self.tunnel_port}?mux.version={self.mux_version}&{query}"
+
+    def start(self, role: str, *arguments: str) -> Process:
+        process = gost(*arguments) if role in self.gosts else rtunnel(role, *arguments)
         self.addCleanup(process.stop)  # type: ignore[attr-defined]
         return process
 
     def start_server(self) -> Process:
-        server = self.start(
-            self.server_is_gost,
-            "-L",
-            f"tunnel+{self.transport}://127.0.0.1:{self.tunnel_port}"
-            f"?entrypoint=127.0.0.1:{self.port}&tunnel={HOST}:{self.tunnel}{self.path}{self.listener_keys()}",
-        )
+        entrypoint = f"entrypoint=127.0.0.1:{self.port}&tunnel={HOST}:{self.tunnel}"
+        server = self.start("server", "-L", self.url(f"{entrypoint}{self.listener_keys}"))
         wait_until(lambda: listening(self.port), "the entrypoint listens")
         return server
 
@@ -89,28 +87,36 @@ class Combination:
     def wait_for_tunnel(self) -> None:
         wait_until(self.reachable, "the client has joined")
 
-    def test_get(self) -> None:
-        self.assertEqual(self.request("GET", "/"), (200, b"pod"))  # type: ignore[attr-defined]
-
-    def test_post(self) -> None:
-        self.check_upload(1_000_000)
-
-    def test_upload(self) -> None:
-        self.check_upload(20 * MIB)
-
     def check_upload(self, size: int) -> None:
         body = (bytes(range(251)) * (size // 251 + 1))[:size]
         expected = f"{size} {hashlib.sha256(body).hexdigest()}".encode()
         self.assertEqual(self.request("POST", "/", body), (200, expected))  # type: ignore[attr-defined]
 
-    def test_download(self) -> None:
-        status, body = self.request("GET", f"/down/{50 * MIB}")
-        self.assertEqual((status, len(body)), (200, 50 * MIB))  # type: ignore[attr-defined]
+    def check_download(self, size: int) -> None:
+        status, body = self.request("GET", f"/down/{size}")
+        self.assertEqual((status, len(body)), (200, size))  # type: ignore[attr-defined]
 
-    def test_many_at_once(self) -> None:
+
+class HttpExchanges(HttpTunnel):
+    """What holds in every combination; one test, for the processes take longer to start than all of it."""
+
+    def test_exchanges(self) -> None:
+        self.assertEqual(self.request("GET", "/"), (200, b"pod"))  # type: ignore[attr-defined]
+        self.check_upload(1_000_000)
+        self.check_download(MIB)
         with ThreadPoolExecutor(50) as visitors:
             answers = list(visitors.map(lambda number: self.request("GET", f"/{number}"), range(200)))
         self.assertEqual(set(answers), {(200, b"pod")})  # type: ignore[attr-defined]
+
+
+class HttpTransfers(HttpTunnel):
+    """What takes longer, with the version of smux that is the default of both."""
+
+    def test_upload(self) -> None:
+        self.check_upload(20 * MIB)
+
+    def test_download(self) -> None:
+        self.check_download(50 * MIB)
 
     def test_reconnect(self) -> None:
         """The client comes back after a restart of the server."""
@@ -128,81 +134,9 @@ class Combination:
         wait_until(self.service.cut_off.is_set, "the target sees that nobody reads", 60)
 
 
-class OursAndOurs(Combination, TestCase):
-    """Both ends ours."""
-
-
-class OurServerGostClient(Combination, TestCase):
-    """Our server, gost's client."""
-
-    client_is_gost = True
-
-
-class GostServerOurClient(Combination, TestCase):
-    """Gost's server, our client."""
-
-    server_is_gost = True
-
-
-class GostAndGost(Combination, TestCase):
-    """Both ends gost's: what holds here is what the tests may ask of the others."""
-
-    server_is_gost = client_is_gost = True
-
-
-class _Tls(Combination):
-    """With certificates: the server's is verified by our client as always, and by gost's when it is told to."""
-
-    transport = "tls"
-    path = ""
-
-    def setUp(self) -> None:
-        self.authority = Authority(Path(self.mktemp()).resolve())  # type: ignore[attr-defined]
-        self.certificate, self.key = self.authority.issue("127.0.0.1")
-        super().setUp()
-
-    def listener_keys(self) -> str:
-        return f"&certFile={self.certificate}&keyFile={self.key}"
-
-    def dialer_keys(self) -> str:
-        return f"&secure=true&caFile={self.authority.ca_file}"
-
-
-class _Wss(_Tls):
-    transport = "wss"
-    path = "&path=/proxy"
-
-
-class OursAndOursTls(_Tls, TestCase):
-    """Both ends ours, over TLS."""
-
-
-class OurServerGostClientTls(_Tls, TestCase):
-    """Our server, gost's client, over TLS."""
-
-    client_is_gost = True
-
-
-class GostServerOurClientTls(_Tls, TestCase):
-    """Gost's server, our client, over TLS."""
-
-    server_is_gost = True
-
-
-class OursAndOursWss(_Wss, TestCase):
-    """Both ends ours, over WebSocket with TLS."""
-
-
-class OurServerGostClientWss(_Wss, TestCase):
-    """Our server, gost's client, over WebSocket with TLS."""
-
-    client_is_gost = True
-
-
-class GostServerOurClientWss(_Wss, TestCase):
-    """Gost's server, our client, over WebSocket with TLS."""
-
-    server_is_gost = True
+# where both ends are a gost's, the tests show what they may ask of the others
+globals().update(combinations(HttpExchanges))
+globals().update(combinations(HttpTransfers, ("tls", "ws", "wss"), (2,)))
 
 
 class ThroughGostsProxies(TestCase):
