@@ -12,7 +12,7 @@ from bench.idle import IdleVisitors, affordable, settled_rss
 from bench.load import Visit, Visited, visit
 from bench.proc import BenchError, cpu_seconds
 from bench.service import BULK_BYTES, Service
-from bench.stage import CLIENT, SERVER, Stage
+from bench.stage import SIDES, Stage
 from bench.systems.base import Ability, Setup
 
 #: The values of one measurement, by keys of :data:`bench.metrics.METRICS`.
@@ -37,13 +37,13 @@ class Site:
     service: Service
     seconds: float
 
-    def cpu(self) -> tuple[float, float]:
-        """Processor seconds used so far by the server and by the client."""
-        return cpu_seconds(self.stage.pids(SERVER)), cpu_seconds(self.stage.pids(CLIENT))
+    def cpu(self) -> dict[str, float]:
+        """Processor seconds used so far by each side that exists."""
+        return {side: cpu_seconds(self.stage.pids(side)) for side in self.sides()}
 
     def sides(self) -> list[str]:
         """The sides that this system has."""
-        return [side for side in (SERVER, CLIENT) if self.stage.pids(side)]
+        return [side for side in SIDES if self.stage.pids(side)]
 
 
 class Case(ABC):
@@ -76,11 +76,9 @@ class Case(ABC):
         """
 
 
-def per_unit(site: Site, before: tuple[float, float], count: float, scale: float, suffix: str) -> Values:
+def per_unit(site: Site, before: dict[str, float], count: float, scale: float, suffix: str) -> Values:
     """Processor time since ``before`` of each side that exists, divided by ``count`` and scaled."""
-    after = site.cpu()
-    sides = zip((SERVER, CLIENT), before, after, strict=True)
-    return {f"{side}_{suffix}": (new - old) / count * scale for side, old, new in sides if side in site.sides()}
+    return {f"{side}_{suffix}": (seconds - before[side]) / count * scale for side, seconds in site.cpu().items()}
 
 
 def measured_visit(site: Site, what: Visit) -> tuple[Visited, Values]:

@@ -64,5 +64,7 @@ GOALS = (
     Goal("k64", "rps", "rtunnel", 0.6, system="rtunnel-wss"),
     Goal("down", "mbps", "rtunnel", 0.6, system="rtunnel-wss"),
     Goal("up", "mbps", "rtunnel", 0.6, system="rtunnel-wss"),
+    Goal("down", "mbps", "rathole", 0.9, system="rtunnel-private"),
+    Goal("up", "mbps", "rathole", 0.9, system="rtunnel-private"),
     Goal(_FULL, "rps", "rtunnel", 0.9, against_case="rules-1"),
 )

@@ -23,6 +23,8 @@ _ROOM = 1 << 29
 #: The sides of a system. A system of one process has only a server. Bystanders take part but are not measured.
 SERVER = "server"
 CLIENT = "client"
+VISITOR = "visitor"
+SIDES = (SERVER, CLIENT, VISITOR)
 BYSTANDER = "bystander"
 
 #: The Host that every visitor asks for.
@@ -33,7 +35,7 @@ HOST = "bench.local"
 class Launch:
     """How one process was started, fit to be published: base names only, nothing of this machine.
 
-    :param role: ``server``, ``client`` or ``bystander``.
+    :param role: one of :data:`SIDES`, or ``bystander``.
     :param command: the command line; the binary by its base name.
     :param environment: the variables set for it.
     :param files: the configuration files written for it, by name.

@@ -8,6 +8,7 @@ from bench.systems.gost import Gost
 from bench.systems.nginx import Direct, Hop
 from bench.systems.peers import Chisel, Frp, Piko, Rathole
 from bench.systems.rtunnel import Rtunnel, RtunnelWss
+from bench.systems.tunnel import Visited
 
 __all__ = ["DIRECT", "HOP", "Ability", "Setup", "System", "choose", "every_system"]
 
@@ -30,10 +31,12 @@ def every_system() -> list[System]:
         ours,
         ours_epoll,
         RtunnelWss("rtunnel-wss", "rtunnel, wss"),
+        Visited("rtunnel-private", "rtunnel, private TCP through a visitor", ours),
         gost.on_server_of(ours, "gost-on-rtunnel", "gost's client on rtunnel's server"),
         ours.on_server_of(gost_kept, "rtunnel-on-gost", "rtunnel's client on gost's server, keepalive"),
         gost,
         gost_kept,
+        Visited("gost-private", "gost, private TCP through a visitor", gost),
         Rathole("rathole", "rathole"),
         Chisel("chisel", "chisel"),
         Frp("frp", "frp, http over websocket"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.stage import CLIENT, SERVER, Stage
+from bench.stage import CLIENT, HOST, SERVER, VISITOR, Stage
 from bench.systems.base import TUNNEL, Ability, Setup, first_line, program, variable_missing
 from bench.systems.tunnel import PATH, TunnelSystem
 
@@ -35,7 +35,14 @@ class Gost(TunnelSystem):
         stage.start(SERVER, [program(_VARIABLE), "-L", f"tunnel+ws://127.0.0.1:{tunnel_port}?{query}"], _QUIET)
 
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
-        query = f"tunnel.id={TUNNEL}&tunnel.weight=1&path={PATH}"
         for target in setup.targets:
             argv = [program(_VARIABLE), "-L", f"rtcp://:0/127.0.0.1:{target}"]
-            stage.start(CLIENT, [*argv, "-F", f"tunnel+ws://127.0.0.1:{tunnel_port}?{query}"], _QUIET)
+            stage.start(CLIENT, [*argv, "-F", f"{_server(tunnel_port)}&tunnel.weight=1"], _QUIET)
+
+    def start_visitor(self, stage: Stage, tunnel_port: int, port: int) -> None:
+        argv = [program(_VARIABLE), "-L", f"tcp://127.0.0.1:{port}/{HOST}", "-F", _server(tunnel_port)]
+        stage.start(VISITOR, argv, _QUIET)
+
+
+def _server(tunnel_port: int) -> str:
+    return f"tunnel+ws://127.0.0.1:{tunnel_port}?path={PATH}&tunnel.id={TUNNEL}"

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 
 from bench.service import project_environment
-from bench.stage import BYSTANDER, CLIENT, SERVER, Stage
+from bench.stage import BYSTANDER, CLIENT, HOST, SERVER, VISITOR, Stage
 from bench.systems.base import TUNNEL, Ability, Setup, first_line, other_rules
 from bench.systems.tunnel import PATH, TunnelSystem
 
@@ -48,14 +48,21 @@ class Rtunnel(TunnelSystem):
         stage.start(SERVER, self._command("server", *argv), project_environment())
 
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
-        query = f"tunnel.id={TUNNEL}&tunnel.weight=1&path={PATH}{self.client_keys}"
-        server = f"tunnel+{self.transport}://127.0.0.1:{tunnel_port}?{query}"
+        server = f"{self._server(tunnel_port)}&tunnel.weight=1"
         for target in setup.targets:
             connectors = ["-L", f"rtcp://:0/127.0.0.1:{target}"] * setup.connectors
             stage.start(CLIENT, self._command("client", *connectors, "-F", server), project_environment())
         if setup.tunnels > 1:
             argv = [sys.executable, "-m", "bench.fleet", str(tunnel_port), str(setup.tunnels - 1)]
             stage.wait_words(stage.start(BYSTANDER, argv, project_environment()), "fleet ready")
+
+    def start_visitor(self, stage: Stage, tunnel_port: int, port: int) -> None:
+        argv = self._command("visitor", "-L", f"tcp://127.0.0.1:{port}/{HOST}", "-F", self._server(tunnel_port))
+        stage.start(VISITOR, argv, project_environment())
+
+    def _server(self, tunnel_port: int) -> str:
+        query = f"path={PATH}&tunnel.id={TUNNEL}{self.client_keys}"
+        return f"tunnel+{self.transport}://127.0.0.1:{tunnel_port}?{query}"
 
     def _command(self, role: str, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "rtunnel", *self._reactor, role, *arguments]

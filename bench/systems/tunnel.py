@@ -25,7 +25,19 @@ class TunnelSystem(System):
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
         """Start as many client processes as it takes for every connector of the setup."""
 
+    @abstractmethod
+    def start_visitor(self, stage: Stage, tunnel_port: int, port: int) -> None:
+        """Start the process of a visitor: TCP from a local port to the target, with no entrypoint between."""
+
     def start(self, setup: Setup, stage: Stage) -> int:
+        _, entry_port = self.join(setup, stage)
+        return entry_port
+
+    def join(self, setup: Setup, stage: Stage) -> tuple[int, int]:
+        """Start server and clients, and return once a request goes through.
+
+        :returns: the ports of the tunnel's listener and of the entrypoint.
+        """
         tunnel_port, entry_port = stage.port(), stage.port()
         self.start_server(setup, stage, tunnel_port, entry_port)
         stage.wait_listening(tunnel_port, entry_port)
@@ -38,7 +50,7 @@ class TunnelSystem(System):
 
         wait_until(joined, f"{links} links", 120.0, pause=0.05)
         stage.wait_answer(entry_port)
-        return entry_port
+        return tunnel_port, entry_port
 
     def on_server_of(self, other: TunnelSystem, name: str, title: str) -> Mixed:
         """Our client on the server of another."""
@@ -66,6 +78,37 @@ class Mixed(TunnelSystem):
 
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
         self._client.start_clients(setup, stage, tunnel_port)
+
+    def start_visitor(self, stage: Stage, tunnel_port: int, port: int) -> None:
+        self._client.start_visitor(stage, tunnel_port, port)
+
+
+class Visited(System):
+    """A tunnel behind a visitor: plain TCP all the way.
+
+    :param tunnel: has the server and the client, and the visitor as well.
+    """
+
+    routes = "TCP"
+    cases = frozenset({"k64", "down", "up"})
+
+    def __init__(self, name: str, title: str, tunnel: TunnelSystem) -> None:
+        super().__init__(name, title)
+        self._tunnel = tunnel
+
+    def absent(self) -> str | None:
+        return self._tunnel.absent()
+
+    def version(self) -> str:
+        return self._tunnel.version()
+
+    def start(self, setup: Setup, stage: Stage) -> int:
+        tunnel_port, _ = self._tunnel.join(setup, stage)
+        port = stage.port()
+        self._tunnel.start_visitor(stage, tunnel_port, port)
+        stage.wait_listening(port)
+        stage.wait_answer(port)
+        return port
 
 
 def links_of(setup: Setup) -> int:
