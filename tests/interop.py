@@ -120,7 +120,7 @@ def main(modules: Sequence[str] = MODULES, environ: Mapping[str, str] = os.envir
     if not os.access(environ.get(GOST, ""), os.X_OK):
         print(f"{GOST} must name a gost binary, it is '{environ.get(GOST, '')}'", file=file)
         return 1
-    result = TrialRunner(InteropReporter).run(TestLoader().loadByNames(list(modules), recurse=True))
+    result: Any = TrialRunner(InteropReporter).run(TestLoader().loadByNames(list(modules), recurse=True))
     matrix = Matrix()
     for tests, outcome in result.outcomes():
         if issubclass(tests, Combination):
