@@ -15,11 +15,21 @@ from typing import Any
 
 import pyperf
 
+from bench.exchange import VISITORS, Exchanges
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.transport.websocket import mask
 from rtunnel.wire import smux
-from rtunnel.wire.http1 import HeadLimits, head_end, parse_request, parse_response, write_request, write_response
+from rtunnel.wire.http1 import (
+    HeadLimits,
+    RequestReader,
+    ResponseReader,
+    head_end,
+    parse_request,
+    parse_response,
+    write_request,
+    write_response,
+)
 
 #: How many different inputs a benchmark goes through, so that no cache of identical ones flatters.
 _VARIETY = 1024
@@ -90,6 +100,31 @@ def http_heads(runner: Any) -> None:
         return write_response(answer, minor=1, keep_alive=True, chunked=False)
 
     add(runner, "http: response of nginx written", write, answers)
+
+
+def passing_heads(runner: Any) -> None:
+    """Heads of known shapes that pass as they came."""
+    limits = HeadLimits()
+    few, browser, responses = variants(_FEW_FIELDS), variants(_BROWSER), variants(_RESPONSE)
+    for name, heads in (("4 fields", few), ("a browser", browser)):
+        requests = RequestReader(limits)
+        for head in heads[:64]:
+            requests.read(head)
+        add(runner, f"http: request of {name} passed as it came", requests.passing, heads)
+    answers = ResponseReader(limits)
+    for head in responses[:64]:
+        answers.read(head, b"GET")
+    add(runner, "http: response of nginx passed as it came", answers.passing, responses)
+
+
+def whole_exchanges(runner: Any) -> None:
+    """A request and its answer through all of the server's code; sockets and reactor left out."""
+    exchanges = Exchanges()
+
+    def timed(loops: int) -> float:
+        return sum(exchanges.turn() for _ in range(loops)) / VISITORS
+
+    runner.bench_time_func(f"server: an exchange, {VISITORS} in a turn", timed)
 
 
 def conversation() -> tuple[smux.Session, smux.Session]:
@@ -169,7 +204,7 @@ def routing(runner: Any) -> None:
 def main() -> None:
     """Time everything; pyperf reads the command line."""
     runner = pyperf.Runner(program_args=("-m", "bench.micro"))
-    for group in (smux_frames, http_heads, masking, routing):
+    for group in (smux_frames, http_heads, passing_heads, masking, routing, whole_exchanges):
         group(runner)
 
 
