@@ -30,9 +30,9 @@ class PassingTests(SynchronousTestCase):
         # from here on, whoever has a head taken apart is noticed
         start, test = Exchange.start, self
 
-        def noticed(exchange: Exchange, head: object, forwarding: bytes) -> None:
+        def noticed(exchange: Exchange, *arguments: object) -> None:
             test.parsed.append(exchange.host.encode())
-            start(exchange, head, forwarding)  # type: ignore[arg-type]
+            start(exchange, *arguments)  # type: ignore[arg-type]
 
         self.patch(Exchange, "start", noticed)
 

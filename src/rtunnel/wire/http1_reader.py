@@ -73,7 +73,8 @@ class RequestReader:
             return None
         raw = data[start:end]
         head = parse_request(raw)
-        if FAST and not self._passing.learn(raw):
+        if FAST:
+            self._passing.learn(raw)
             self._shapes.learn(raw)
         return head, end
 
@@ -129,6 +130,7 @@ class ResponseReader:
             return None
         raw = data[:end]
         head = parse_response(raw, method)
-        if FAST and not self._passing.learn(raw):
+        if FAST:
+            self._passing.learn(raw)
             self._shapes.learn(raw)
         return head, end

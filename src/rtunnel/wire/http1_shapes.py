@@ -34,6 +34,8 @@ MOST_COUNTED: Final = 512
 """Shapes whose heads are counted; when there are more, counting begins anew."""
 MOST_KNOWN: Final = 64
 """Patterns that are kept; when there are more, all are forgotten."""
+PAUSE: Final = 64
+"""Heads that are not looked at after one of which no pattern can be made: they tend to come in numbers."""
 MOST_FIELDS: Final = 40
 """Fields of a head that a pattern is made of."""
 LARGEST: Final = 4096
@@ -114,12 +116,13 @@ def _literal(name: bytes, value: bytes) -> bytes:
 class RequestShape:
     """Requests with one method and one sequence of fields."""
 
-    __slots__ = ("_forwarded", "_host", "_kept", "_length", "_match", "_method")
+    __slots__ = ("_forwarded", "_host", "_keep_alive", "_kept", "_length", "_match", "_method")
 
     def __init__(self, start_line: bytes, fields: list[Field]) -> None:
         method, target, version = start_line.split(b" ")
         if version != b"HTTP/1.1" or target[:1] != b"/" or not method.isalpha():
             raise Unfit
+        closing = False
         builder = _Builder(re.escape(method) + rb" (/[!\"$-~]*+) HTTP/1\.1\r\n", groups=1)
         for name, lower, value in fields:
             if lower == b"host":
@@ -128,7 +131,8 @@ class RequestShape:
                 builder.drop(re.escape(name) + rb":[ \t]*+" + _LENGTH + rb"\r\n", lower)
             elif lower in FORWARDING:
                 builder.drop(re.escape(name) + rb":[ \t]*+(" + _TEXT + rb")\r\n", lower)
-            elif lower == b"connection" and value in _KEEP_ALIVE:
+            elif lower == b"connection" and not closing and (value in _KEEP_ALIVE or value == b"close"):
+                closing = value == b"close"
                 builder.drop(_literal(name, value))
             elif lower in HOP_BY_HOP or lower == b"expect":
                 raise Unfit
@@ -138,6 +142,7 @@ class RequestShape:
         if b"host" not in captured:
             raise Unfit
         self._method = method
+        self._keep_alive = not closing
         self._match = builder.match()
         self._kept = builder.kept
         self._host = captured.pop(b"host")
@@ -157,7 +162,8 @@ class RequestShape:
             parts += (b"Content-Length: ", length, b"\r\n")
             body = int(length)
         forwarded = {name: match[group].rstrip(b" \t") for name, group in self._forwarded} if self._forwarded else None
-        return RequestHead(self._method, match[1], 1, authority, host, b"".join(parts), forwarded, body), match.end()
+        head = RequestHead(self._method, match[1], 1, authority, host, b"".join(parts), forwarded, body, self._keep_alive)
+        return head, match.end()
 
 
 class ResponseShape:
@@ -280,26 +286,29 @@ class Shapes(Generic[S]):
     :param make: the class of the shapes.
     """
 
-    __slots__ = ("_counts", "_known", "_make", "tried")
+    __slots__ = ("_counts", "_known", "_make", "_pause", "tried")
 
     def __init__(self, make: Callable[[bytes, list[Field]], S]) -> None:
         self._make = make
         self._counts: dict[int, int] = {}
+        self._pause = 0
         self._known: dict[int, S] = {}
         self.tried: list[S] = []
 
-    def learn(self, head: bytes) -> bool:
-        """Count a head that was parsed the plain way; make a pattern of its shape when it has come often.
-
-        :returns: whether there is a pattern of its shape now.
-        """
+    def learn(self, head: bytes) -> None:
+        """Count a head that was parsed the plain way; make a pattern of its shape when it has come often."""
+        if self._pause:
+            self._pause -= 1
+            return
         if len(head) > LARGEST or head.count(b"\r\n") > MOST_FIELDS + 2:
-            return False
+            return
         key = _digest(*_split(head))
         shape = self._known.get(key) or self._count(key, head)
         if shape is not None and shape not in self.tried:
             self.prefer(shape)
-        return shape is not None
+        elif shape is not None or self._counts[key] > LEARN_AFTER:
+            # no pattern is made of such heads, and many more may come
+            self._pause = PAUSE
 
     def _count(self, key: int, head: bytes) -> S | None:
         """Count a head of a shape without a pattern; with the last one that it takes comes the pattern."""

@@ -11,6 +11,7 @@ from rtunnel.ops.metrics import Outcome
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.answers import own_answer
+from rtunnel.server.entrypoint.forwarding import passed_id
 from rtunnel.server.upstream import Upstream, UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
@@ -73,13 +74,14 @@ class Exchange:
     _answer_left = 0
     _answer_body: ChunkedBody | None = None
 
-    def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, authority: bytes, host: str, request_id: bytes) -> None:
+    _request_id = b""
+    _sent = b""
+
+    def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, authority: bytes, host: str) -> None:
         self.authority = authority
         self.host = host
-        self.request_id = request_id
         self._visitor = visitor
         self._entrypoint = entrypoint
-        self._sent = b""
 
     # -- the request
 
@@ -93,12 +95,18 @@ class Exchange:
         """What was asked for, in origin-form."""
         return self._sent.split(b" ", 2)[1] if self._head is None else self._head.target
 
-    def start(self, head: RequestHead, forwarding: bytes) -> None:
+    @property
+    def request_id(self) -> bytes:
+        """What the request is called in X-Request-Id, in logs and in our own answers."""
+        return self._request_id or passed_id(self._sent)
+
+    def start(self, head: RequestHead, request_id: bytes, forwarding: bytes) -> None:
         """Route the request and send its head.
 
         :param forwarding: header lines for the target, from :class:`~rtunnel.server.entrypoint.forwarding.Forwarding`.
         """
         self._head = head
+        self._request_id = request_id
         self.method = head.method
         self._minor = head.minor
         self._keep = head.keep_alive
@@ -111,12 +119,12 @@ class Exchange:
         self._may_pass = head.keep_alive and head.minor == 1 and head.method != b"HEAD"
         self._route()
 
-    def pass_on(self, head: bytes, forwarding: bytes) -> None:
+    def pass_on(self, request: bytes) -> None:
         """The same for a GET request that passes as it came (:meth:`~rtunnel.wire.http1.RequestReader.passing`).
 
-        :param head: without its empty line.
+        :param request: ready, from :meth:`~rtunnel.server.entrypoint.forwarding.Forwarding.passing`.
         """
-        self._sent = b"".join((head, forwarding, b"\r\n"))
+        self._sent = request
         self._route()
 
     def _route(self) -> None:
@@ -263,7 +271,7 @@ class Exchange:
         if self._connector is not None:
             self._connector.requests += 1
         stats.requests[_ANSWERED] += 1
-        visitor.exchange_done(keep=True)
+        visitor.answered()
 
     def _pass_answer(self, data: bytes, end: int, length: int) -> None:
         """Pass an answer on whose head may pass as it came, and whose body is not all there is."""

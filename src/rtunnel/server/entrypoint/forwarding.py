@@ -8,19 +8,26 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
 from os import urandom
 
-__all__ = ["VIA", "Forwarding", "client_address", "new_request_id", "within"]
+__all__ = ["VIA", "Forwarding", "client_address", "new_request_id", "passed_id", "within"]
 
 VIA = b"1.1 rtunnel"
 """Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a name that tells no internals."""
 
 _process = urandom(8).hex().encode()
 _serial = count(int.from_bytes(urandom(4), "big"))
+_ID = len(_process) + 16
+_ENDING = len(b"\r\nVia: 1.1 rtunnel\r\n\r\n")
 _sound_id = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 
 
 def new_request_id() -> bytes:
     """A request id that no other process and no other request has; it is a name, not a secret."""
     return b"%b%016x" % (_process, next(_serial))
+
+
+def passed_id(request: bytes) -> bytes:
+    """The id of a request that :meth:`Forwarding.passing` has written."""
+    return request[-_ENDING - _ID : -_ENDING]
 
 
 class Forwarding:
@@ -49,13 +56,20 @@ class Forwarding:
         :returns: the request's id and the lines.
         """
         if said is None:
-            if authority != self._authority:
-                self._authority = authority
-                self._before_id = b"%b%b\r\nX-Request-Id: " % (self._before_host, authority)
-            request_id = b"%b%016x" % (_process, next(_serial))
-            return request_id, b"%b%b\r\nVia: 1.1 rtunnel\r\n" % (self._before_id, request_id)
+            request_id = new_request_id()
+            return request_id, b"%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 rtunnel\r\n" % (self._before_host, authority, request_id)
         request_id = self._request_id(said)
         return request_id, self._continued(authority, said, request_id)
+
+    def passing(self, head: bytes, authority: bytes) -> bytes:
+        """Write the fields behind a head that passes as it came; its request's id is found again with :func:`passed_id`.
+
+        :param head: with its empty line.
+        """
+        if authority != self._authority:
+            self._authority = authority
+            self._before_id = b"%b%b\r\nX-Request-Id: %b" % (self._before_host, authority, _process)
+        return b"%b%b%016x\r\nVia: 1.1 rtunnel\r\n\r\n" % (head[:-2], self._before_id, next(_serial))
 
     def _continued(self, authority: bytes, said: dict[bytes, bytes], request_id: bytes) -> bytes:
         # Via is a chain that anybody may lengthen and nobody may shorten

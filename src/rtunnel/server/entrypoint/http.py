@@ -261,10 +261,9 @@ class HttpVisitor(Protocol):
             return
         authority, host, _ = found
         forwarding = self._forwarding or self._meet()
-        request_id, lines = forwarding.fields(authority, None)
         self._state = BUSY
-        exchange = self._exchange = entrypoint.exchange(self, entrypoint, authority, host, request_id)
-        exchange.pass_on(data[:-2], lines)
+        exchange = self._exchange = entrypoint.exchange(self, entrypoint, authority, host)
+        exchange.pass_on(forwarding.passing(data, authority))
 
     def _process(self, data: bytes) -> None:
         """Take requests, one after another, as far as the bytes go and the one before is answered."""
@@ -311,8 +310,8 @@ class HttpVisitor(Protocol):
             forwarding = self._meet()
         request_id, lines = forwarding.fields(head.authority, head.forwarded)
         self._state = BUSY
-        exchange = self._exchange = entrypoint.exchange(self, entrypoint, head.authority, head.host, request_id)
-        exchange.start(head, lines)
+        exchange = self._exchange = entrypoint.exchange(self, entrypoint, head.authority, head.host)
+        exchange.start(head, request_id, lines)
         return data[end:]
 
     def _give_away(self, data: bytes) -> None:
@@ -364,6 +363,13 @@ class HttpVisitor(Protocol):
                 self._linger()
             else:
                 self._close()
+            return
+        self.answered()
+
+    def answered(self) -> None:
+        """The answer is written, and the connection stays: on to the next request."""
+        self._exchange = None
+        if self._state != BUSY:
             return
         self._state = WAITING
         self._head_counting = False

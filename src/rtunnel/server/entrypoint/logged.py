@@ -77,8 +77,8 @@ class _LoggedExchange(Exchange):
     observed = True
     _attempts = 0
 
-    def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, authority: bytes, host: str, request_id: bytes) -> None:
-        super().__init__(visitor, entrypoint, authority, host, request_id)
+    def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, authority: bytes, host: str) -> None:
+        super().__init__(visitor, entrypoint, authority, host)
         logged = cast(_LoggedVisitor, visitor)
         self._forwarding = logged.forwarding
         self.access = logged.access_log.begin("http", visitor.peer.host)
