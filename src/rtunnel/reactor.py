@@ -24,7 +24,7 @@ __all__ = ["TurnReactor", "install"]
 
 _log = Logger()
 
-MOST_EVENTS = 32
+MOST_EVENTS = 40
 """Events of one turn; what is left over comes with the next.
 
 A turn ends with what it wrote leaving in one piece. With a hundred visitors at once, all of them would come in one turn, and while
