@@ -22,7 +22,7 @@ from twisted.trial.runner import TestLoader, TrialRunner
 from tests.runner import GOST, tally
 from tests.support.combinations import TRANSPORTS, VERSIONS, Combination
 
-MODULES = ("tests.process.test_gost", "tests.process.test_private")
+MODULES = ("tests.process.test_gost", "tests.process.test_private", "tests.process.test_udp")
 
 ROLES = ("server", "client", "visitor")
 COLUMNS = tuple(product(TRANSPORTS, VERSIONS))

@@ -27,6 +27,8 @@ from rtunnel.settings import (
     ServerSettings,
     ServerTls,
     SettingsError,
+    UdpAddress,
+    UdpSettings,
     VisitorSettings,
 )
 
@@ -368,6 +370,19 @@ class VisitorTests(SynchronousTestCase):
         self.assertEqual(url, visitor(SERVER="server:8443", TUNNEL=UUID, LISTEN=":2222", TO="ssh.svc"))
         self.assertEqual(url, client("-L", "tcp://:2222/ssh.svc", "-F", self.URL))
 
+    def test_same_for_datagrams(self) -> None:
+        url = visitor("-L", "udp://:5353/dns.svc?ttl=5s", "-F", self.URL)
+        (one,) = url.visitors
+        self.assertEqual((one.listen, one.datagrams, one.udp.idle), (UdpAddress("", 5353), True, 5))
+        self.assertEqual(url, visitor(*self.PLAIN, "--listen", "udp://:5353", "--to", "dns.svc", "--udp-idle", "5s"))
+        self.assertEqual(url, client("-L", "udp://:5353/dns.svc?ttl=5s", "-F", self.URL))
+
+    def test_target_of_datagrams(self) -> None:
+        url = client("-L", "rudp://:0/:53?ttl=5s", "-F", self.URL)
+        (one,) = url.connectors
+        self.assertEqual((one.target.udp, one.udp), (True, UdpSettings(idle=5)))
+        self.assertEqual(url, client(*self.PLAIN, "--target", "udp://:53", "--udp-idle", "5"))
+
     def test_with_port(self) -> None:
         self.assertEqual(visitor("-L", "tcp://:2222/ssh.svc:22", "-F", self.URL).visitors[0].to, Address("ssh.svc", 22))
 
@@ -398,9 +413,16 @@ class VisitorTests(SynchronousTestCase):
             (("-L", "tcp://:2222"), '-L "tcp://:2222": has no destination; write tcp://:2222/HOST'),
             (("-L", "tcp://:2222/a,b"), "has several destinations; give one -L for each"),
             (("-L", "tcp://2222/a"), '-L "2222": has no colon'),
-            (("-L", "rtcp://:0/:80"), '-L scheme "rtcp": belongs to "rtunnel client"; a visitor takes tcp://:2222/HOST'),
-            (("-L", "sni://:0/:80"), '-L scheme "sni": is not supported; a visitor takes tcp://:2222/HOST'),
+            (
+                ("-L", "rtcp://:0/:80"),
+                '-L scheme "rtcp": belongs to "rtunnel client"; a visitor takes tcp://:2222/HOST and udp://:5353/HOST',
+            ),
+            (("-L", "sni://:0/:80"), '-L scheme "sni": is not supported; a visitor takes tcp://:2222/HOST and udp://:5353/HOST'),
             (("-L", "tcp://me:swordfish@:2222/a"), "-L: holds a user and password, but they belong to the server"),
+            (("-L", "tcp://:2222/a?ttl=5s"), 'ttl "5s": is no known key'),
+            (("-L", "udp://:5353/a?ttl=x"), 'ttl "x": is not a time'),
+            (("-L", "udp://:5353/a?ttl=0"), 'ttl "0": must be a time from 0.1s'),
+            (("-L", "udp://:5353/a?udpAssociations=0"), 'udpAssociations "0": must be a whole number from 1 to 65536'),
             (("-L", "tcp://:2222/a?auth=x"), "auth: names an access rule"),
         ]:
             with self.subTest(words=words):
@@ -411,6 +433,9 @@ class VisitorTests(SynchronousTestCase):
     def test_port_twice(self) -> None:
         words = ("-L", "tcp://:2222/a", "-L", "tcp://127.0.0.1:2222/b", "-F", self.URL)
         self.assertIn("the port is taken by listen", self.refused(*words))
+        words = ("-L", "udp://:2222/a", "-L", "udp://127.0.0.1:2222/b", "-F", self.URL)
+        self.assertIn('the port is taken by listen "udp://:2222"', self.refused(*words))
+        self.assertEqual(len(visitor("-L", "tcp://:2222/a", "-L", "udp://:2222/a", "-F", self.URL).visitors), 2)
 
     def test_port_of_admin(self) -> None:
         words = ("-L", "tcp://:2222/a", "-F", self.URL, "--admin", "127.0.0.1:2222")
@@ -449,15 +474,16 @@ class TableTests(SynchronousTestCase):
         def fields(model: Any, prefix: str = "") -> set[str]:
             return {prefix + field.name for field in attrs.fields(model)}
 
-        nested = {"mux", "http", "tls", "forward", "listeners", "connectors", "visitors", "access_log"}
+        nested = {"mux", "http", "tls", "udp", "forward", "listeners", "connectors", "visitors", "access_log"}
         unused = {f"mux.{name}" for name in ("version", "stream_window", "frame_size", "receive_buffer")}
         mux = fields(MuxSettings, "mux.")
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
+        udp = fields(UdpSettings, "udp.")
         for rows, wanted in [
             (SERVER, listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.")),
-            (CLIENT, connector | fields(ClientSettings) - nested),
-            (VISITOR, (fields(VisitorSettings) | mux | fields(ClientTls, "tls.") | fields(ClientSettings)) - unused),
+            (CLIENT, connector | udp | fields(ClientSettings) - nested),
+            (VISITOR, (fields(VisitorSettings) | mux | udp | fields(ClientTls, "tls.") | fields(ClientSettings)) - unused),
         ]:
             offered = {option.field for option in rows} | {"transport"}
             self.assertEqual(offered - {"", "config"}, wanted - nested)

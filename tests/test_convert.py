@@ -127,10 +127,11 @@ class UrlTests(ConvertTestCase):
         self.same_client("-L", "rtcp://:0/:80", "-F", SERVER)
         self.same_client("-L", "rtcp://:0/:80", "-F", "http://me:p%40ss@proxy:3128", "-F", "socks5://[::1]:1080", "-F", SERVER)
         self.same_client("-L", "rtcp://:0/:80", "-L", "rtcp://host:5/a:80,b:81", "-F", SERVER, "--backoff-min", "250ms")
+        self.same_client("-L", "rudp://:0/:53,:54?ttl=5s", "-L", "rtcp://:0/:80", "-F", SERVER)
         self.same_client("--server", "a:1", "--tunnel", UUID, "--target", ":80", "--target", "unix:/run/a b.sock")
 
     def test_visitor(self) -> None:
-        words = ("-L", "tcp://127.0.0.1:2222/ssh.svc", "-L", "tcp://:2223/db.svc:5432", "-F", SERVER)
+        words = ("-L", "tcp://127.0.0.1:2222/ssh.svc", "-L", "udp://:5353/dns.svc?ttl=5s", "-F", SERVER)
         path = self.converted("visitor", *words)
         found = ask_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
         self.assertEqual(found, ask_visitor(self.typed(VISITOR_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
@@ -214,6 +215,21 @@ class GostTests(ConvertTestCase):
         found = ask_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
         (visitor,) = found.visitors
         self.assertEqual((str(visitor.listen), visitor.to.host, str(visitor.tunnel)), ("127.0.0.1:2222", "ssh.svc", UUID))
+
+    def test_datagrams(self) -> None:
+        services = (
+            "- name: dns\n  addr: :5353\n  handler: {type: udp, chain: chain-0}\n"
+            "  listener: {type: udp, metadata: {ttl: 5s}}\n  forwarder: {nodes: [{name: a, addr: dns.svc}]}\n"
+            "- name: resolver\n  addr: :0\n  handler: {type: rudp}\n"
+            "  listener: {type: rudp, chain: chain-0, metadata: {ttl: 6s}}\n"
+            "  forwarder: {nodes: [{name: a, addr: 192.168.1.1:53}]}\n"
+        )
+        text = GOST.replace("services:\n", f"services:\n{services}")
+        path = self.converted("--as", "visitor", self.write(text))
+        (visitor,) = ask_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings.visitors
+        self.assertEqual((str(visitor.listen), visitor.to.host, visitor.udp.idle), ("udp://:5353", "dns.svc", 5))
+        connector = self.client_of(self.converted("--as", "client", self.write(text))).connectors[0]
+        self.assertEqual((str(connector.target), connector.udp.idle), ("udp://192.168.1.1:53", 6))
 
     def test_headers_towards_the_targets(self) -> None:
         http = "      addr: 192.168.1.1:80\n      http: {host: pod, requestHeader: {X-A: '1'}}"

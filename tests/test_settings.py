@@ -23,6 +23,8 @@ from rtunnel.settings import (
     ServerSettings,
     ServerTls,
     SettingsError,
+    UdpAddress,
+    UdpSettings,
 )
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
@@ -58,6 +60,8 @@ class BoundsTests(SynchronousTestCase):
     def test_out_of_bounds(self) -> None:
         cases: list[tuple[Any, str, Any]] = [
             (connector, "weight", 0),
+            (UdpSettings, "idle", 0),
+            (UdpSettings, "associations", 0),
             (connector, "weight", 256),
             (connector, "weight", 511),
             (connector, "weight", True),
@@ -78,6 +82,7 @@ class BoundsTests(SynchronousTestCase):
             (connector, "host", "a/b"),
             (connector, "server", Address("proxy", 0)),
             (connector, "target", Address("localhost", 0)),
+            (connector, "target", UdpAddress("localhost", 0)),
             (ForwardSettings, "proxy_protocol", 3),
             (ForwardSettings, "max_fails", 0),
             (ForwardSettings, "fail_timeout", 0.01),
@@ -138,6 +143,8 @@ class AddressTests(SynchronousTestCase):
             (Address("127.0.0.1", 80), Address("127.0.0.2", 80), False),
             (Address("", 80), Address("", 81), False),
             (Address("", 0), Address("", 0), False),
+            (Address("", 53), UdpAddress("", 53), False),
+            (UdpAddress("", 53), UdpAddress("127.0.0.1", 53), True),
         ]:
             self.assertEqual((one.meets(other), other.meets(one)), (expected, expected), (one, other))
 

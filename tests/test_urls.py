@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.options import foreign, kinds
-from rtunnel.options.table import CLIENT, FORWARD, SERVER
+from rtunnel.options.table import CLIENT, FORWARD, SERVER, UDP
 from rtunnel.options.targets import ROUND
 from rtunnel.routing.ingress import IngressRule
-from rtunnel.settings import Address, Credentials, SettingsError, TargetList, UnixSocket
-from rtunnel.urls import Reading, read_listener, read_server, read_target
+from rtunnel.settings import Address, Credentials, SettingsError, TargetList, UdpAddress, UnixSocket
+from rtunnel.urls import Reading, read_listener, read_server, read_target, read_visitor
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
 OTHER = "59dc451e-59dc-4c70-999e-91a30813ac78"
 
-OF_SERVER_URL = tuple(option for option in CLIENT if option not in FORWARD)
+OF_SERVER_URL = tuple(option for option in CLIENT if option not in (*FORWARD, *UDP))
 
 
 def values(reading: Reading) -> dict[str, Any]:
@@ -96,6 +96,8 @@ class FormTests(SynchronousTestCase):
             (SERVER, read_listener, "tunnel+ws://:1"),
             (OF_SERVER_URL, read_server, "tunnel+ws://a:1"),
             (FORWARD, read_target, "rtcp://:0/:80"),
+            (UDP, read_target, "rudp://:0/:53"),
+            (UDP, read_visitor, "udp://:5353/dns.svc"),
         ):
             for option in rows:
                 for key in option.keys:
@@ -145,6 +147,8 @@ class FormTests(SynchronousTestCase):
             ("RTCP://nginx.local:80/10.0.0.1:8080", Address("nginx.local", 80), Address("10.0.0.1", 8080)),
             ("rtcp://:0/[::1]:80", Address("", 0), Address("::1", 80)),
             ("rtcp://:0/unix:/run/app.sock", Address("", 0), UnixSocket("/run/app.sock")),
+            ("rudp://:0/127.0.0.1:53", Address("", 0), UdpAddress("127.0.0.1", 53)),
+            ("rudp://:0/:53", Address("", 0), UdpAddress("localhost", 53)),
             ("runix:///run/app.sock", Address("", 0), UnixSocket("/run/app.sock")),
             ("runix://app/run/app.sock", Address("app", 0), UnixSocket("/run/app.sock")),
         ]
@@ -156,6 +160,7 @@ class FormTests(SynchronousTestCase):
         for url, shown in [
             ("rtcp://:0/a:80,b:81", "a:80,b:81"),
             ("rtcp://:0/a:80-82", "a:80,a:81,a:82"),
+            ("rudp://:0/a:53,b:53-54", "udp://a:53,udp://b:53,udp://b:54"),
             ("runix:///run/a.sock,/run/b.sock", "unix:/run/a.sock,unix:/run/b.sock"),
         ]:
             (found,) = values(read_target("-L", url))["target"]
@@ -167,6 +172,8 @@ class FormTests(SynchronousTestCase):
 
 
 EXAMPLES = {
+    "ttl": "30s",
+    "udpAssociations": "9",
     "proxyProtocol": "2",
     "sniffing.timeout": "3s",
     "maxFails": "3",
@@ -273,7 +280,7 @@ class RefusalTests(SynchronousTestCase):
             (
                 read_target,
                 "tcp://:0/:80",
-                '-L scheme "tcp": is not supported; a client takes rtcp://:0/HOST:PORT and runix:///PATH',
+                '-L scheme "tcp": is not supported; a client takes rtcp://:0/HOST:PORT, rudp://:0/HOST:PORT and runix:///PATH',
             ),
             (read_target, "rtcp://:0/:80?tunnel.id=x", 'tunnel.id "x": is no known key'),
         ]:
@@ -318,6 +325,8 @@ class WarningTests(SynchronousTestCase):
             (foreign.OF_SERVER, read_listener, "tunnel+ws://:8421"),
             (foreign.OF_CLIENT | foreign.ACCESS - {"auth"}, read_server, "tunnel+ws://proxy:8421"),
             (foreign.OF_TARGET, read_target, "rtcp://:0/:80"),
+            (foreign.OF_TARGET, read_target, "rudp://:0/:53"),
+            (foreign.OF_VISITOR, read_visitor, "udp://:5353/dns.svc"),
         ]:
             plain = read("-L", url)
             for name in names:
@@ -332,7 +341,8 @@ class WarningTests(SynchronousTestCase):
 
         self.assertEqual(ours(SERVER) & {name.lower() for name in foreign.OF_SERVER}, set())
         self.assertEqual(ours(OF_SERVER_URL) & {name.lower() for name in foreign.OF_CLIENT}, set())
-        self.assertEqual(ours(FORWARD) & {name.lower() for name in foreign.OF_TARGET}, set())
+        self.assertEqual(ours((*FORWARD, *UDP)) & {name.lower() for name in foreign.OF_TARGET}, set())
+        self.assertEqual(ours(UDP) & {name.lower() for name in foreign.OF_VISITOR}, set())
 
 
 class CredentialsTests(SynchronousTestCase):

@@ -36,6 +36,7 @@ from rtunnel.settings import (
     ServerTls,
     SettingsError,
     SettingsErrors,
+    UdpSettings,
     VisitorSettings,
 )
 
@@ -287,6 +288,7 @@ def _visitors(environ: Mapping[str, str], layer: Layer) -> Iterable[VisitorSetti
             VisitorSettings,
             one,
             mux=construct(MuxSettings, layer, "mux"),
+            udp=construct(UdpSettings, layer, "udp"),
             tls=construct(ClientTls, layer, "tls"),
             proxies=around,
         )
@@ -306,6 +308,7 @@ def _connectors(environ: Mapping[str, str], layer: Layer) -> Iterable[ConnectorS
             one,
             mux=construct(MuxSettings, layer, "mux"),
             forward=construct(ForwardSettings, layer, "forward"),
+            udp=construct(UdpSettings, layer, "udp"),
             tls=construct(ClientTls, layer, "tls"),
             proxies=around,
         )

@@ -1,4 +1,4 @@
-"""The URLs of gost: ``-L tunnel+ws://...``, ``-L rtcp://...``, ``-L tcp://...`` and ``-F tunnel+ws://...``.
+"""The URLs of gost: ``-L tunnel+ws://...``, ``-L rtcp://...``, ``-L tcp://...`` (also for UDP) and ``-F tunnel+ws://...``.
 
 The keys, prefixes and defaults are gost's (go-gost/x ``config/cmd/cmd.go``, ``metadata/metadata.go``); the strictness is
 ours: where gost takes a key that it does not know, or a value that it cannot read, for nothing, we say so and stop.
@@ -16,8 +16,8 @@ import attrs
 from rtunnel.options import foreign, kinds
 from rtunnel.options.layers import Given, Layer, construct, parts, put
 from rtunnel.options.proxies import proxy_of
-from rtunnel.options.table import CLIENT, CLIENT_TLS, FORWARD, SERVER, VISITOR, Key, Option, find
-from rtunnel.options.targets import unix_targets
+from rtunnel.options.table import CLIENT, CLIENT_TLS, FORWARD, SERVER, UDP, VISITOR, Key, Option, find
+from rtunnel.options.targets import udp_targets, unix_targets
 from rtunnel.settings import PROXY_PORTS, TRANSPORTS, Address, ClientTls, Credentials, ProxySettings, SettingsError
 
 __all__ = [
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _TUNNEL_SCHEMES = {"tunnel": "tcp", **{f"tunnel+{transport}": transport for transport in TRANSPORTS}}
-VISITOR_SCHEMES = ("tcp",)
+VISITOR_SCHEMES = ("tcp", "udp")
 """What ``-L`` of a visitor may begin with."""
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
@@ -143,7 +143,7 @@ def read_server(origin: str, text: str) -> Reading:
     _no_path(url)
     _take_user(url, layer)
     prefixes = ("connector.", "dialer.", "node.", "hop.")
-    rows = tuple(option for option in CLIENT if option not in FORWARD)
+    rows = tuple(option for option in CLIENT if option not in (*FORWARD, *UDP))
     warnings = _read_query(url, layer, rows, foreign.OF_CLIENT, prefixes, closed=False)
     return Reading(layer, warnings + _seen_by_all(layer, origin, "--auth-file or RTUNNEL_AUTH"))
 
@@ -181,7 +181,7 @@ def _read_proxy(url: Url) -> tuple[ProxySettings, tuple[str, ...]]:
 
 
 def read_target(origin: str, text: str) -> Reading:
-    """``-L`` of a client: ``rtcp://BIND/TARGET,TARGET``, or ``runix://BIND/PATH`` for unix sockets.
+    """``-L`` of a client: ``rtcp://BIND/TARGET,TARGET``, ``rudp`` for UDP, or ``runix://BIND/PATH`` for unix sockets.
 
     gost takes the slash before a PATH away and looks for it in the directory in which it was started; here a PATH is absolute. And
     where gost sees no BIND before it, it has no target at all.
@@ -189,8 +189,8 @@ def read_target(origin: str, text: str) -> Reading:
     :raises SettingsError: something in it cannot be had.
     """
     url = split(origin, text)
-    if url.scheme not in ("rtcp", "runix"):
-        mend = "is not supported; a client takes rtcp://:0/HOST:PORT and runix:///PATH"
+    if url.scheme not in ("rtcp", "rudp", "runix"):
+        mend = "is not supported; a client takes rtcp://:0/HOST:PORT, rudp://:0/HOST:PORT and runix:///PATH"
         raise SettingsError(f"{origin} scheme", url.scheme, mend)
     if url.user is not None:
         raise SettingsError(origin, None, "holds a user and password, but they belong to the server; write them in -F")
@@ -198,32 +198,36 @@ def read_target(origin: str, text: str) -> Reading:
     put(layer, find(CLIENT, "bind"), origin, url.place)
     target = url.path.removeprefix("/")
     if not target:
-        raise SettingsError(origin, text, "has no target; write rtcp://:0/HOST:PORT, or rtcp://:0/:PORT for localhost")
-    put(layer, find(CLIENT, "target"), origin, unix_targets(target) if url.scheme == "runix" else target)
-    warnings = _read_query(url, layer, FORWARD, foreign.OF_TARGET, ("handler.", "listener.", "service."), closed=True)
+        start = f"{url.scheme}://:0/"
+        raise SettingsError(origin, text, f"has no target; write {start}HOST:PORT, or {start}:PORT for localhost")
+    written = {"rudp": udp_targets, "runix": unix_targets}.get(url.scheme, str)
+    put(layer, find(CLIENT, "target"), origin, written(target))
+    rows = (*FORWARD, *UDP) if url.scheme == "rudp" else FORWARD
+    warnings = _read_query(url, layer, rows, foreign.OF_TARGET, ("handler.", "listener.", "service."), closed=True)
     return Reading(layer, warnings)
 
 
 def read_visitor(origin: str, text: str) -> Reading:
-    """``-L`` of a visitor: ``tcp://LISTEN/DESTINATION``.
+    """``-L`` of a visitor: ``tcp://LISTEN/DESTINATION``, or ``udp``.
 
     :raises SettingsError: something in it cannot be had.
     """
     url = split(origin, text)
     if url.scheme not in VISITOR_SCHEMES:
-        mend = 'belongs to "rtunnel client"; a visitor' if url.scheme == "rtcp" else "is not supported; a visitor"
-        raise SettingsError(f"{origin} scheme", url.scheme, f"{mend} takes tcp://:2222/HOST")
+        mend = 'belongs to "rtunnel client"; a visitor' if url.scheme in ("rtcp", "rudp") else "is not supported; a visitor"
+        raise SettingsError(f"{origin} scheme", url.scheme, f"{mend} takes tcp://:2222/HOST and udp://:5353/HOST")
     if url.user is not None:
         raise SettingsError(origin, None, "holds a user and password, but they belong to the server; write them in -F")
     layer: Layer = {}
-    put(layer, find(VISITOR, "listen"), origin, url.place)
+    put(layer, find(VISITOR, "listen"), origin, f"udp://{url.place}" if url.scheme == "udp" else url.place)
     to = url.path.removeprefix("/")
     if not to:
         raise SettingsError(origin, text, f"has no destination; write {url.scheme}://:2222/HOST, a host of the server's rules")
     if "," in to:
         raise SettingsError(origin, text, f"has several destinations; give one {origin} for each")
     put(layer, find(VISITOR, "to"), origin, to)
-    warnings = _read_query(url, layer, (), foreign.OF_VISITOR, ("handler.", "listener.", "service."), closed=True)
+    rows = UDP if url.scheme == "udp" else ()
+    warnings = _read_query(url, layer, rows, foreign.OF_VISITOR, ("handler.", "listener.", "service."), closed=True)
     return Reading(layer, warnings)
 
 

@@ -53,16 +53,18 @@ class ForwarderCase(SynchronousTestCase):
 
     :cvar targets: what the forwarder forwards to, as a user would write it.
     :cvar settings: how.
+    :cvar target_class: what plays a target.
     """
 
     targets = "localhost:80"
     settings = ForwardSettings()
+    target_class: type[Target] = Target
 
     def setUp(self) -> None:
         self.clock = Clock()
         self.stats = ClientStats()
         targets: TargetList = TARGETS.parse(self.targets)
-        self.all_targets = {str(target.address): Target() for target in targets.targets}
+        self.all_targets = {str(target.address): self.target_class() for target in targets.targets}
         self.target = next(iter(self.all_targets.values()))
         forwarder = LookingForwarder if looks(targets, self.settings) else Forwarder
         self.forwarder: Forwarder = forwarder(

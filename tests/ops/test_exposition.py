@@ -16,6 +16,7 @@ from rtunnel.ops.attachments import MOST_CONNECTORS, MOST_TUNNELS, ConnectorLoad
 from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
 from rtunnel.ops.metrics import (
     ClientStats,
+    DatagramLoss,
     Outcome,
     ServerStats,
     StreamOutcome,
@@ -192,6 +193,7 @@ rtunnel_client_visitors_total{{outcome="local_gone"}} 0.0
 rtunnel_client_visitors_total{{outcome="remote_gone"}} 0.0
 rtunnel_client_visitors_total{{outcome="refused"}} 4.0
 rtunnel_client_visitors_total{{outcome="unreachable"}} 0.0
+rtunnel_client_visitors_total{{outcome="displaced"}} 0.0
 rtunnel_client_visitors_total{{outcome="stopped"}} 0.0
 # HELP rtunnel_client_visitors_open Connections to local ports open now.
 # TYPE rtunnel_client_visitors_open gauge
@@ -202,6 +204,12 @@ rtunnel_client_visitors_sent_bytes_total 6.0
 # HELP rtunnel_client_visitors_received_bytes_total Bytes passed from the server by ended ones.
 # TYPE rtunnel_client_visitors_received_bytes_total counter
 rtunnel_client_visitors_received_bytes_total 7.0
+# HELP rtunnel_client_dropped_datagrams_total Datagrams that were dropped, by why.
+# TYPE rtunnel_client_dropped_datagrams_total counter
+rtunnel_client_dropped_datagrams_total{{reason="behind"}} 3.0
+rtunnel_client_dropped_datagrams_total{{reason="late"}} 0.0
+rtunnel_client_dropped_datagrams_total{{reason="refused"}} 0.0
+rtunnel_client_dropped_datagrams_total{{reason="turned_away"}} 1.0
 # HELP rtunnel_client_connectors Connectors of this client that have joined, by the tunnel.
 # TYPE rtunnel_client_connectors gauge
 rtunnel_client_connectors{{tunnel="10bc451e"}} 1.0
@@ -253,6 +261,8 @@ def client_stats() -> ClientStats:
         attempts=4, joins=2, losses=1, bytes_in=10, bytes_out=20, visitors_open=5, visitor_bytes_in=6, visitor_bytes_out=7
     )
     stats.visitors[VisitorOutcome.REFUSED] += 4
+    stats.datagrams_dropped[DatagramLoss.BEHIND] += 3
+    stats.drop("turned away")
     stats.record(StreamOutcome.TARGET_REFUSED)
     return stats
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.options.targets import HEADER, TARGETS, unix_targets
+from rtunnel.options.targets import HEADER, TARGETS, udp_targets, unix_targets
 
 
 class TargetTests(SynchronousTestCase):
@@ -18,6 +18,8 @@ class TargetTests(SynchronousTestCase):
             "a:80,b:81",
             "[::1]:80?path=/api",
             "unix:/run/my%20app.sock,a:80",
+            "udp://localhost:53",
+            "udp://[::1]:53?host=*.example.org,udp://b:54",
             "a:80?host=*.example.org&path=/a%2Cb/&protocol=http,unix:/b?protocol=tls",
         ):
             self.assertEqual(str(TARGETS.parse(text)), text)
@@ -38,6 +40,9 @@ class TargetTests(SynchronousTestCase):
             ("a:80?path=/a&path=/b", "each once at most"),
             ("a:80?", "has a filter that is none"),
             ("a:80?protocol=smtp", "http, tls, ssh can be told apart"),
+            ("udp://:0", "has no port to connect to"),
+            ("udp://a:53,b:53", "mixes UDP and TCP"),
+            ("udp://a:53?path=/a", "a filter for UDP names a host"),
             (",".join(["a:1"] * 257), "must have 1 to 256 targets"),
         ]:
             with self.subTest(text=text):
@@ -53,6 +58,9 @@ class TargetTests(SynchronousTestCase):
 
     def test_runix(self) -> None:
         self.assertEqual(str(TARGETS.parse(unix_targets("run/a,/run/b"))), "unix:/run/a,unix:/run/b")
+
+    def test_rudp(self) -> None:
+        self.assertEqual(str(TARGETS.parse(udp_targets("a:53, :54"))), "udp://a:53,udp://localhost:54")
 
     def test_header(self) -> None:
         self.assertEqual(HEADER.parse("X-A = b=c"), ("X-A", "b=c"))

@@ -10,6 +10,7 @@ import socket
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
+from typing import Any, ClassVar
 from uuid import uuid4
 
 from tests.support.combinations import Combination, combinations
@@ -59,27 +60,37 @@ SELF_SIGNED = {"server": "&selfSigned=true", "client": "&secure=false", "visitor
 
 
 class PrivateTunnel(Combination):
-    """Server, client, visitor and an echo service."""
+    """Server, client, visitor and an echo service.
+
+    :cvar network: ``tcp`` or ``udp``.
+    :cvar service_class: what is visited.
+    """
 
     timeout = 120
     roles = ("server", "client", "visitor")
+    network: ClassVar[str] = "tcp"
+    service_class: ClassVar[Any] = EchoService
 
     def setUp(self) -> None:
         if self.gosts:
             gost_binary()
-        self.tunnel, self.tunnel_port, self.port = str(uuid4()), free_port(), free_port()
-        self.service = EchoService()
+        self.tunnel, self.tunnel_port, self.port = str(uuid4()), free_port(), self.local_port()
+        self.service = self.service_class()
         self.addCleanup(self.service.stop)  # type: ignore[attr-defined]
         self.start("server", "-L", self.url("server", f"tunnel={HOST}:${self.tunnel}"))
         wait_until(lambda: listening(self.tunnel_port), "the server listens")
         self.client = self.start_client()
         server = self.url("visitor", f"tunnel.id={self.tunnel}")
-        self.visitor = self.start("visitor", "-L", f"tcp://127.0.0.1:{self.port}/{HOST}", "-F", server)
+        self.visitor = self.start("visitor", "-L", f"{self.network}://127.0.0.1:{self.port}/{HOST}", "-F", server)
         wait_until(self.reachable, "a visit reaches the service")
+
+    def local_port(self) -> int:
+        """A port for the visitor to open."""
+        return free_port()
 
     def start_client(self) -> Process:
         server = self.url("client", f"tunnel.id={self.tunnel}")
-        return self.start("client", "-L", f"rtcp://:0/127.0.0.1:{self.service.port}", "-F", server)
+        return self.start("client", "-L", f"r{self.network}://:0/127.0.0.1:{self.service.port}", "-F", server)
 
     def start(self, role: str, *arguments: str) -> Process:
         """Start one role, ours or gost's: both take the same URLs."""

@@ -193,6 +193,54 @@ class ChoiceTests(SynchronousTestCase):
         self.assertIs(registry.choose(OTHER), other)
 
 
+class DatagramTests(SynchronousTestCase):
+    """Streams of bytes and of datagrams are not for the same connectors."""
+
+    def datagrams(self, weight: int = 1) -> Connector[str]:
+        return Connector(id=UUID(int=0), tunnel=NGINX, weight=weight, link="datagrams", datagrams=True)
+
+    def test_each_its_own(self) -> None:
+        registry = Registry(Script(0.0, 0.0))
+        bytes_only, datagrams_only = connector(), self.datagrams(EXCLUSIVE_WEIGHT)
+        registry.add(bytes_only)
+        registry.add(datagrams_only)
+        self.assertIs(registry.choose(NGINX), bytes_only)
+        self.assertIs(registry.choose_for_datagrams(NGINX), datagrams_only)
+        self.assertIsNone(registry.choose(NGINX, [bytes_only]))
+        self.assertIsNone(registry.choose_for_datagrams(NGINX, [datagrams_only]))
+        self.assertIsNone(registry.choose_for_datagrams(OTHER))
+        self.assertEqual((registry.connector_count, set(registry)), (2, {bytes_only, datagrams_only}))
+
+    def test_only_for_bytes(self) -> None:
+        """The shortcut for a single connector does not lead to one for datagrams."""
+        registry = Registry(forbidden)
+        registry.add(self.datagrams())
+        self.assertIsNone(registry.choose(NGINX))
+        one = connector()
+        registry.add(one)
+        self.assertIs(registry.choose(NGINX), one)
+
+    def test_by_weight(self) -> None:
+        registry = Registry(Script(0.0, 0.5, 0.0, 0.0))
+        small, large, exclusive = self.datagrams(1), self.datagrams(3), self.datagrams(EXCLUSIVE_WEIGHT)
+        registry.add(small)
+        registry.add(large)
+        self.assertEqual([registry.choose_for_datagrams(NGINX) for _ in range(2)], [small, large])
+        registry.add(exclusive)
+        self.assertIs(registry.choose_for_datagrams(NGINX), exclusive)
+        self.assertIs(registry.choose_for_datagrams(NGINX, [exclusive]), small)
+
+    def test_last_one_leaves(self) -> None:
+        registry = Registry()
+        one, other = connector(), self.datagrams()
+        registry.add(one)
+        registry.add(other)
+        self.assertTrue(registry.remove(one))
+        self.assertEqual(registry.tunnel_count, 1)
+        self.assertTrue(registry.remove(other))
+        self.assertEqual(registry.tunnel_count, 0)
+
+
 class ShareTests(SynchronousTestCase):
     """The shares of a seeded random."""
 

@@ -128,7 +128,7 @@ class FarStream:
 class FarConnector:
     """A client attached to the tunnel, played by the test: a smux engine at the other end of a real link."""
 
-    def __init__(self, world: World, weight: int, *, consume: bool = True) -> None:
+    def __init__(self, world: World, weight: int, *, consume: bool = True, datagrams: bool = False) -> None:
         self.world = world
         self.session = Session(opens=False)
         self.streams: list[FarStream] = []
@@ -144,7 +144,9 @@ class FarConnector:
         )
         idle = world.settings.pool_idle if world.settings.pool else 0
         pool = UpstreamPool(self.link, limits=HeadLimits(), idle=idle)
-        self.connector: Any = Connector(id=uuid4(), tunnel=TUNNEL, weight=weight, link=pool, peer="192.0.2.7:1")
+        self.connector: Any = Connector(
+            id=uuid4(), tunnel=TUNNEL, weight=weight, link=pool, peer="192.0.2.7:1", datagrams=datagrams
+        )
         self.link.makeConnection(self.transport)
         world.registry.add(self.connector)
 
@@ -214,8 +216,8 @@ class World:
             others={HANDSHAKE: TLS},
         )
 
-    def attach(self, weight: int = 1, *, consume: bool = True) -> FarConnector:
-        connector = FarConnector(self, weight, consume=consume)
+    def attach(self, weight: int = 1, *, consume: bool = True, datagrams: bool = False) -> FarConnector:
+        connector = FarConnector(self, weight, consume=consume, datagrams=datagrams)
         self.connectors.append(connector)
         return connector
 

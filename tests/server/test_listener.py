@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -207,6 +208,20 @@ class ListenerTests(Case):
             told = any(f"asked for the host {host}, to which no ingress rule of tunnel {TUNNEL} leads" in line for line in lines)
             self.assertEqual(told, not granted and host not in ("", "::"), host)
             self.lose()
+
+    def test_datagrams(self) -> None:
+        """A gost client of UDP is answered as a gost answers it, and gets streams of datagrams only."""
+        (conversation, *_) = conversations("private-udp-visitor")
+        request, answer = (next(read.data for read in conversation.reads if read.sender == end) for end in (CLIENT, SERVER))
+        self.protocol.dataReceived(request)
+        (connector,) = self.listener.connectors
+        self.assertTrue(connector.datagrams)
+        recorded = take_response(answer)
+        assert recorded is not None and recorded[0].tunnel is not None
+        self.assertEqual(self.answer().tunnel, attrs.evolve(recorded[0].tunnel, id=connector.id))
+        self.assertIsNone(self.registry.choose(connector.tunnel))
+        self.assertIs(self.registry.choose_for_datagrams(connector.tunnel), connector)
+        self.lose()
 
 
 class OwnerTests(Case):

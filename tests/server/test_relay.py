@@ -203,9 +203,9 @@ class AdmissionTests(RelayTestCase):
         """Nobody joins a tunnel at an entrypoint."""
         self.turned_away(connect(command=Command.BIND), Refusal.BAD_REQUEST)
 
-    def test_datagrams(self) -> None:
-        """A visitor of datagrams is told so, rather than joined with a target that takes them for a stream."""
-        request = Request(Command.CONNECT, Network.UDP, addresses=(RelayAddress("pod.local", 0),), tunnel=TunnelFeature(TUNNEL))
+    def test_other_networks(self) -> None:
+        """Rather than joined with a target that takes something else for a stream."""
+        request = Request(Command.CONNECT, Network.IP, addresses=(RelayAddress("pod.local", 0),), tunnel=TunnelFeature(TUNNEL))
         self.turned_away(request.encode(), Refusal.BAD_REQUEST)
 
     def test_malformed(self) -> None:
@@ -253,6 +253,58 @@ class ProxiedTests(RelayTestCase):
         self.visit(connect() + b"ping", "203.0.113.9")
         self.assertEqual(self.pod.stream.take(), b"ping")
         self.assertEqual(self.pod.stream.preface.addresses[0], RelayAddress("203.0.113.9", 7777))
+
+
+class DatagramTests(RelayTestCase):
+    """A visitor of datagrams is joined with a connector for datagrams, and with no other."""
+
+    REQUEST = Request(
+        Command.CONNECT, Network.UDP, addresses=(RelayAddress("pod.local", 0),), tunnel=TunnelFeature(TUNNEL)
+    ).encode()
+
+    def test_passes(self) -> None:
+        """The framing passes as it is, both ways, and the end of one side is that of both."""
+        self.world.attach()
+        far = self.world.attach(datagrams=True)
+        self.send(self.REQUEST)
+        self.send(b"\0\3one\0")
+        self.assertEqual(far.stream.take(), b"\0\3one\0")
+        far.stream.answer(b"\0\5answe")
+        self.assertEqual(self.received, b"\0\5answe")
+        self.end_sending()
+        self.assertTrue(far.stream.finished)
+        far.stream.close()
+        self.lose()
+        self.ended(VisitOutcome.DONE)
+
+    def test_next_connector(self) -> None:
+        """One whose target has no address is replaced by another one for datagrams."""
+        for _ in range(2):
+            self.world.attach(datagrams=True)
+        self.world.attach()
+        self.send(self.REQUEST)
+        for _ in range(2):
+            (tried,) = [far for far in self.world.connectors if far.session.streams]
+            tried.session.abort(tried.stream.id)
+            self.world.turn()
+        self.assertTrue(self.transport.aborted)
+        self.assertEqual(self.world.connectors[-1].streams, [])
+        self.lose()
+        self.ended(VisitOutcome.TARGET_FAILED)
+
+    def no_connector(self, request: bytes) -> None:
+        self.send(request)
+        self.assertIs(self.status(), Status.SERVICE_UNAVAILABLE)
+        self.lose()
+        self.ended(VisitOutcome.NO_CONNECTOR)
+
+    def test_only_bytes(self) -> None:
+        self.world.attach()
+        self.no_connector(self.REQUEST)
+
+    def test_only_datagrams(self) -> None:
+        self.world.attach(datagrams=True)
+        self.no_connector(connect())
 
 
 class DirectTests(RelayTestCase):

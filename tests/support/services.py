@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
 from typing import Any
 
-__all__ = ["EchoService", "NamedService"]
+__all__ = ["DatagramEchoService", "EchoService", "NamedService", "wide_socket"]
 
 BLOCK = b"rtunnel!" * 8192
 
@@ -145,4 +145,39 @@ class EchoService:
         with suppress(OSError):
             # wakes the thread that waits in accept
             self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+
+def wide_socket() -> socket.socket:
+    """A socket of UDP on a free port of loopback, for which the system keeps many datagrams."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        made.setsockopt(socket.SOL_SOCKET, option, 4 << 20)
+    made.bind(("127.0.0.1", 0))
+    return made
+
+
+class DatagramEchoService:
+    """A UDP service on loopback that sends each datagram back.
+
+    :ivar port: where it listens.
+    """
+
+    def __init__(self) -> None:
+        self._socket = wide_socket()
+        self.port: int = self._socket.getsockname()[1]
+        self._thread = Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            data, sender = self._socket.recvfrom(65535)
+            if sender == self._socket.getsockname():
+                return
+            self._socket.sendto(data, sender)
+
+    def stop(self) -> None:
+        # its own word to itself ends the thread
+        self._socket.sendto(b"", self._socket.getsockname())
+        self._thread.join(5)
         self._socket.close()

@@ -93,6 +93,7 @@ class JoiningConnector:
             timeout=settings.connect_timeout,
             stats=stats,
             reactor=reactor,
+            udp=settings.udp,
         )
         self._stats = stats
         self._reactor = reactor
@@ -253,7 +254,7 @@ class Joining(Handshake[Response]):
         host = self.transport.getHost()
         request = Request(
             command=Command.BIND,
-            network=Network.TCP,
+            network=Network.UDP if settings.target.udp else Network.TCP,
             credentials=(settings.credentials.user, settings.credentials.password) if settings.credentials else None,
             addresses=(
                 RelayAddress(getattr(host, "host", "0.0.0.0"), getattr(host, "port", 0)),

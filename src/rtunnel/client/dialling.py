@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtunnel.routing.rota import Place, Rota
-from rtunnel.settings import Address, ForwardSettings, UnixSocket
+from rtunnel.settings import Address, ForwardSettings, UdpAddress, UnixSocket
+from rtunnel.transport.datagrams import UdpClientEndpoint
 from rtunnel.transport.sockets import SocketClientEndpoint, plain_address
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import RelayAddress, Response
@@ -26,15 +27,19 @@ EndpointFor = Callable[[Address | UnixSocket], IStreamClientEndpoint]
 """How to reach an address."""
 
 
-def target_endpoint(reactor: Any, timeout: float) -> EndpointFor:
+def target_endpoint(reactor: Any, timeout: float, idle: float, on_drop: Callable[[str], None]) -> EndpointFor:
     """How to reach a target by its socket.
 
     :param timeout: seconds that a connect may take.
+    :param idle: seconds of silence that end an association with a target of UDP.
+    :param on_drop: called for each datagram that is dropped there.
     """
 
     def endpoint(address: Address | UnixSocket) -> IStreamClientEndpoint:
         if isinstance(address, UnixSocket):
             return UNIXClientEndpoint(reactor, address.path, timeout=timeout)
+        if isinstance(address, UdpAddress):
+            return UdpClientEndpoint(reactor, address.host, address.port, idle=idle, on_drop=on_drop)
         return SocketClientEndpoint(reactor, address.host, address.port, timeout)
 
     return endpoint

@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
 
+from rtunnel.client.associations import AssociationPort
 from rtunnel.client.visitor import VisitorPort
 from rtunnel.ops.metrics import ClientStats
 from rtunnel.ops.plan import Spot, compare
@@ -37,7 +38,8 @@ class VisitorPorts:
         return tuple(self._ports.values())
 
     def _port(self, settings: VisitorSettings) -> VisitorPort:
-        return VisitorPort(settings, stats=self._stats, reactor=self._reactor)
+        kind = AssociationPort if settings.datagrams else VisitorPort
+        return kind(settings, stats=self._stats, reactor=self._reactor)
 
     def listen(self) -> None:
         """Open all ports, if that was not done before.

@@ -15,7 +15,7 @@ from rtunnel.client.dialling import Dialler, EndpointFor, no_delay, proxy_header
 from rtunnel.ops.metrics import ClientStats
 from rtunnel.routing.filters import ANY, TargetFilter, ranked
 from rtunnel.routing.ingress import normalise_host
-from rtunnel.settings import Address, ForwardSettings, TargetList, UnixSocket
+from rtunnel.settings import Address, ForwardSettings, TargetList, UdpSettings, UnixSocket
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.relay import RelayError, Response, Status, take_preface
@@ -36,6 +36,7 @@ class Forwarder:
     :param targets: where to connect.
     :param settings: how streams are passed on.
     :param timeout: seconds that a connect may take.
+    :param udp: limits of associations, where the targets take datagrams: there each stream is one.
     :param endpoint_for: how to reach a target; by default its socket.
     """
 
@@ -47,16 +48,18 @@ class Forwarder:
         timeout: float,
         stats: ClientStats,
         reactor: Any,
+        udp: UdpSettings | None = None,
         endpoint_for: EndpointFor | None = None,
     ) -> None:
         self.settings = settings
         self.stats = stats
         self.reactor = reactor
         self.open: set[OpenStream] = set()
+        self._datagrams = targets.udp
         self._moved = -1
         self._sweeping = LoopingCall(self._sweep)
         self._sweeping.clock = reactor
-        endpoint_for = endpoint_for or target_endpoint(reactor, timeout)
+        endpoint_for = endpoint_for or target_endpoint(reactor, timeout, (udp or UdpSettings()).idle, stats.drop)
         by_filter: dict[TargetFilter, list[Address | UnixSocket]] = {}
         for target in targets.targets:
             by_filter.setdefault(target.filter, []).append(target.address)
@@ -105,7 +108,10 @@ class Forwarder:
         """
         moved = sum(forwarded.moved for forwarded in self.open)
         before, self._moved = self._moved, moved
-        return moved != before or any(forwarded.unanswered for forwarded in self.open)
+        if moved != before or self._datagrams:
+            # nobody can say whether a datagram is still to be answered
+            return moved != before
+        return any(forwarded.unanswered for forwarded in self.open)
 
 
 class OpenStream:

@@ -18,17 +18,18 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.connector import reason_of
+from rtunnel.client.dialling import no_delay
 from rtunnel.client.way import Way
 from rtunnel.ops.metrics import ClientStats, VisitorOutcome
 from rtunnel.ops.names import short_id
 from rtunnel.ops.start import StartError
-from rtunnel.settings import VisitorSettings
+from rtunnel.settings import Address, VisitorSettings
 from rtunnel.transport.sockets import listen_tcp, plain_address
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive
 from rtunnel.tunnel.pulse import Pulse
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
-from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status, TunnelFeature, take_response
+from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
 
 __all__ = ["LocalVisit", "VisitorPort", "connect_request", "mend"]
 
@@ -78,7 +79,7 @@ class VisitorPort(Factory):
         self._way.check()
         listen = self.settings.listen
         try:
-            self.port = listen_tcp(self.reactor, listen.host, listen.port, self)
+            self.port = self._bind(listen)
         except (CannotListenError, OSError) as error:
             raise not_listening(listen.host, listen.port, error) from error
         self._log.info(
@@ -88,6 +89,9 @@ class VisitorPort(Factory):
             tunnel=short_id(self.settings.tunnel),
             server=self.server,
         )
+
+    def _bind(self, listen: Address) -> Any:
+        return listen_tcp(self.reactor, listen.host, listen.port, self)
 
     @property
     def endpoint(self) -> IStreamClientEndpoint:
@@ -147,7 +151,7 @@ class VisitorPort(Factory):
         """Where local programs connect, with the port that is bound."""
         listen = self.settings.listen
         port = listen.port if self.port is None else self.port.getHost().port
-        return f"{listen.host or '*'}:{port}"
+        return f"{'udp://' if self.settings.datagrams else ''}{listen.host or '*'}:{port}"
 
     @property
     def server(self) -> str:
@@ -177,19 +181,19 @@ class VisitorPort(Factory):
 
 @implementer(IHalfCloseableProtocol)
 class _Local(Protocol):
-    """The connection of a local program until the server has answered; nothing is read in the meantime."""
+    """The connection of a local program, or its association, until the server has answered; nothing is read in the meantime."""
 
     transport: Any
+    visit: LocalVisit
 
     def __init__(self, port: VisitorPort) -> None:
         self._port = port
-        self._visit: LocalVisit | None = None
 
     def connectionMade(self) -> None:
-        self.transport.setTcpNoDelay(True)
+        no_delay(self.transport)
         self.transport.pauseProducing()
-        self._visit = LocalVisit(self._port, self.transport)
-        self._visit.dial()
+        self.visit = LocalVisit(self._port, self.transport)
+        self.visit.dial()
 
     def dataReceived(self, data: bytes) -> None:
         """Never called: reading is paused."""
@@ -201,8 +205,7 @@ class _Local(Protocol):
         """Never asked for."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._visit is not None:
-            self._visit.abort(VisitorOutcome.LOCAL_GONE)
+        self.visit.abort(VisitorOutcome.LOCAL_GONE)
 
 
 class _AskFactory(Factory):
@@ -219,7 +222,7 @@ class _AskFactory(Factory):
 
 
 class LocalVisit:
-    """One connection of a local program and its connection to the server; ends with exactly one recorded outcome.
+    """One connection (or association) of a local program and its connection to the server; ends with exactly one recorded outcome.
 
     :param port: owns it.
     :param transport: the local connection; reading is paused.
@@ -233,6 +236,7 @@ class LocalVisit:
         self._splice: Splice | None = None
         self._pulse: Pulse | None = None
         self._lingering: Any = None
+        self._why: VisitorOutcome | None = None
         address = transport.getPeer()
         self.source = RelayAddress(plain_address(getattr(address, "host", "") or ""), getattr(address, "port", 0) or 0)
         self.peer = f"{self.source.host}:{self.source.port}"
@@ -301,6 +305,11 @@ class LocalVisit:
 
     # -- from then on
 
+    def displace(self) -> None:
+        """End it in favour of another one."""
+        self._why = VisitorOutcome.DISPLACED
+        self.abort(VisitorOutcome.DISPLACED)
+
     def look(self) -> None:
         """Cut the visit when the server gives no sign of life."""
         if self._pulse is not None and not self._pulse.look():
@@ -327,7 +336,7 @@ class LocalVisit:
         stats = self._port.stats
         stats.visitor_bytes_in += up
         stats.visitor_bytes_out += down
-        self._end(_OUTCOMES[outcome])
+        self._end(self._why or _OUTCOMES[outcome])
 
     def _end(self, outcome: VisitorOutcome) -> None:
         self._port.visits.discard(self)
@@ -395,6 +404,7 @@ def connect_request(settings: VisitorSettings, source: RelayAddress) -> Request:
     """
     return Request(
         command=Command.CONNECT,
+        network=Network.UDP if settings.datagrams else Network.TCP,
         credentials=(settings.credentials.user, settings.credentials.password) if settings.credentials else None,
         addresses=(source, RelayAddress(settings.to.host, settings.to.port)),
         tunnel=TunnelFeature(settings.tunnel),

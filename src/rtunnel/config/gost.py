@@ -18,7 +18,7 @@ from rtunnel.config import document
 from rtunnel.config.document import Items, Keys, Node, Text
 from rtunnel.options import foreign
 from rtunnel.options.layers import Layer, overlay, parts, put
-from rtunnel.options.table import CLIENT, FORWARD, SERVER, Option, find
+from rtunnel.options.table import CLIENT, FORWARD, SERVER, UDP, Option, find
 from rtunnel.settings import SettingsError
 
 __all__ = ["GostFile", "is_gost", "read_gost"]
@@ -29,8 +29,8 @@ class GostFile:
     """What a file of gost asks for that rtunnel can do.
 
     :ivar listeners: a layer for each ``tunnel`` service.
-    :ivar connectors: a layer for each ``rtcp`` service with a chain to a tunnel.
-    :ivar visitors: a layer for each ``tcp`` service with a chain to a tunnel.
+    :ivar connectors: a layer for each ``rtcp``, ``rudp`` or ``runix`` service with a chain to a tunnel.
+    :ivar visitors: a layer for each ``tcp`` or ``udp`` service with a chain to a tunnel.
     :ivar warnings: what has no equal, one line each.
     """
 
@@ -82,9 +82,11 @@ def _known(rows: Iterable[Option], others: frozenset[str]) -> frozenset[str]:
 _TLS_KEYS = {"certfile": "certFile", "keyfile": "keyFile", "cafile": "caFile", "secure": "secure", "servername": "serverName"}
 _PROXY_SCHEMES = {("http", "tcp"): "http", ("http", "tls"): "https", ("socks5", "tcp"): "socks5"}
 _SERVER_KEYS = _known(SERVER, foreign.OF_SERVER)
-_CLIENT_KEYS = _known((option for option in CLIENT if option not in FORWARD), foreign.OF_CLIENT)
+_CLIENT_KEYS = _known((option for option in CLIENT if option not in (*FORWARD, *UDP)), foreign.OF_CLIENT)
 _TARGET_KEYS = _known(FORWARD, foreign.OF_TARGET)
+_UDP_TARGET_KEYS = _known((*FORWARD, *UDP), foreign.OF_TARGET)
 _VISITOR_KEYS = _known((), foreign.OF_VISITOR)
+_UDP_VISITOR_KEYS = _known(UDP, foreign.OF_VISITOR)
 _PARTS = frozenset(("name", "addr", "handler", "listener", "forwarder", "metadata", "connector", "dialer", "filter"))
 
 
@@ -140,7 +142,7 @@ class _Reader:
             kind = _text(_map(service.get("handler")).get("type")).lower()
             if kind == "tunnel":
                 self._listener(node, service, name)
-            elif kind in ("rtcp", "runix"):
+            elif kind in ("rtcp", "rudp", "runix"):
                 self._connector(node, service, name, kind)
             elif kind in urls.VISITOR_SCHEMES and _text(_map(service.get("handler")).get("chain")):
                 self._visitor(node, service, name, kind)
@@ -224,14 +226,15 @@ class _Reader:
         if layer is None:
             return
         forwarder = _map(service.get("forwarder"))
-        query = _Query(self, name, _TARGET_KEYS)
+        query = _Query(self, name, _UDP_TARGET_KEYS if kind == "rudp" else _TARGET_KEYS)
         query.take(handler.get("metadata"))
         query.take(listener.get("metadata"))
         query.take(forwarder.get("selector"))
         query.take(service.get("handler"), frozenset(("type", "metadata", "chain")))
         query.take(service.get("listener"), frozenset(("type", "metadata", "chain")))
         query.take(node, _PARTS)
-        reading = urls.read_target(origin, f"rtcp://{_text(service.get('addr')) or ':0'}/:1?{query}")
+        scheme = "rudp" if kind == "rudp" else "rtcp"
+        reading = urls.read_target(origin, f"{scheme}://{_text(service.get('addr')) or ':0'}/:1?{query}")
         self._warnings += reading.warnings
         local = {field: given for field, given in reading.layer.items() if field != "target"}
         targets = [self._target(target, name, kind) for target in _items(forwarder.get("nodes"))]
@@ -247,7 +250,7 @@ class _Reader:
         layer = self._way(_text(handler.get("chain")), node, name)
         if layer is None:
             return
-        query = _Query(self, name, _VISITOR_KEYS)
+        query = _Query(self, name, _UDP_VISITOR_KEYS if kind == "udp" else _VISITOR_KEYS)
         query.take(handler.get("metadata"))
         query.take(_map(service.get("listener")).get("metadata"))
         query.take(node, _PARTS)
@@ -314,6 +317,8 @@ class _Reader:
         text = _text(target.get("addr"))
         if kind == "runix":
             text = f"unix:{text}"
+        elif kind == "rudp":
+            text = f"udp://{text}"
         filters = [(key, _text(value)) for key, value in _map(target.get("filter")).items() if _text(value)]
         for key in target.keys() - {"name", "addr", "filter", "http"}:
             self.warn(node.line, name, f"{key} of a node has no equal here; it is left out")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import attrs
+
 from rtunnel.settings import (
     WEBSOCKETS,
     Address,
@@ -61,7 +63,7 @@ def _visitor(settings: VisitorSettings) -> str:
 
 
 def _place(address: Address) -> str:
-    return str(address) if address.host else f"*:{address.port}"
+    return str(attrs.evolve(address, host=address.host or "*"))
 
 
 def _some(texts: Iterable[str]) -> str:

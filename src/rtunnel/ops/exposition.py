@@ -90,6 +90,9 @@ class ClientCollector(Collector):
         yield _gauge("client_visitors_open", "Connections to local ports open now.", stats.visitors_open)
         yield _counter("client_visitors_sent_bytes", "Bytes passed to the server by ended ones.", stats.visitor_bytes_in)
         yield _counter("client_visitors_received_bytes", "Bytes passed from the server by ended ones.", stats.visitor_bytes_out)
+        yield _counters(
+            "client_dropped_datagrams", "Datagrams that were dropped, by why.", "reason", stats.datagrams_dropped.items()
+        )
         label = self._attachments.tunnel_label
         yield from _load("client", "Connectors of this client that have joined, by the tunnel.", self._loads(), label)
 

@@ -15,6 +15,7 @@ from rtunnel.ops.attachments import Attachments
 
 __all__ = [
     "ClientStats",
+    "DatagramLoss",
     "LinkLoss",
     "Outcome",
     "Refusal",
@@ -117,8 +118,23 @@ class VisitorOutcome(StrEnum):
     """The server did not let us in."""
     UNREACHABLE = "unreachable"
     """The server could not be reached, or did not answer in time."""
+    DISPLACED = "displaced"
+    """An association of UDP that had to make room for another one."""
     STOPPED = "stopped"
     """The process stopped before the server had answered."""
+
+
+class DatagramLoss(StrEnum):
+    """Why a client or visitor dropped a datagram."""
+
+    BEHIND = "behind"
+    """The tunnel did not take them fast enough, and it was the oldest that waited."""
+    LATE = "late"
+    """Its association was over."""
+    REFUSED = "refused"
+    """The system did not take it, or said that nobody is there."""
+    TURNED_AWAY = "turned away"
+    """The server could not be reached, or did not let a visitor in, just before."""
 
 
 class StreamOutcome(StrEnum):
@@ -268,6 +284,7 @@ class ClientStats:
     :ivar visitors_open: those that are open now.
     :ivar visitor_bytes_in: bytes passed to the server by ended connections.
     :ivar visitor_bytes_out: bytes passed from the server by ended connections.
+    :ivar datagrams_dropped: datagrams that were dropped, by why.
     """
 
     attempts: int = 0
@@ -280,6 +297,7 @@ class ClientStats:
     visitors_open: int = 0
     visitor_bytes_in: int = 0
     visitor_bytes_out: int = 0
+    datagrams_dropped: dict[DatagramLoss, int] = attrs.field(factory=lambda: dict.fromkeys(DatagramLoss, 0))
 
     def record(self, outcome: str) -> None:
         """Count the end of a stream.
@@ -288,6 +306,14 @@ class ClientStats:
         :raises ValueError: for any other text: no label of a metric is made up on the way.
         """
         self.streams[StreamOutcome(outcome)] += 1
+
+    def drop(self, reason: str) -> None:
+        """Count a datagram that is dropped.
+
+        :param reason: the value of a :class:`DatagramLoss`.
+        :raises ValueError: for any other text.
+        """
+        self.datagrams_dropped[DatagramLoss(reason)] += 1
 
 
 @attrs.frozen

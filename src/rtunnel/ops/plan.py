@@ -34,7 +34,7 @@ class Spot:
         return spot
 
     def __str__(self) -> str:
-        return f"{self.address.host or '*'}:{self.address.port}"
+        return str(attrs.evolve(self.address, host=self.address.host or "*"))
 
 
 @attrs.frozen

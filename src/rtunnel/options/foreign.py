@@ -1,7 +1,8 @@
 """The keys that gost knows and we do not have: named in a warning and left out.
 
 Read in go-gost/x: ``config/cmd/cmd.go`` (generic keys), ``handler/tunnel/metadata.go``, ``handler/forward/remote/metadata.go``,
-``connector/tunnel/metadata.go``, ``listener/ws/metadata.go``, ``dialer/ws/metadata.go``.
+``listener/rudp/metadata.go``, ``listener/udp/metadata.go``, ``connector/tunnel/metadata.go``, ``listener/ws/metadata.go``,
+``dialer/ws/metadata.go``.
 """
 
 from __future__ import annotations
@@ -32,14 +33,16 @@ OF_SERVER = frozenset(
 
 _TLS = "certFile cert keyFile key caFile ca tls.certFile tls.keyFile tls.caFile"
 
+_DATAGRAMS = "readBufferSize readQueueSize backlog"
+
 OF_TARGET = frozenset(
     f"""{_TLS} {_NETWORK} {_LIMITERS} {_SOCKETS} retries {_SNIFFING} readTimeout idleTimeout http.keepalive
-    mitm.certFile mitm.caCertFile mitm.keyFile mitm.caKeyFile mitm.alpn mitm.bypass""".split()
+    mitm.certFile mitm.caCertFile mitm.keyFile mitm.caKeyFile mitm.alpn mitm.bypass {_DATAGRAMS}""".split()
 ) - {"proxyProtocol", "sniffing.timeout"}
-"""For ``-L`` of a client, ``rtcp://``."""
+"""For ``-L`` of a client, ``rtcp://`` or ``rudp://``."""
 
-OF_VISITOR = frozenset(f"{_TLS} {_SERVICE} {_SNIFFING} readTimeout idleTimeout http.keepalive backlog".split())
-"""For ``-L`` of a visitor, ``tcp://``."""
+OF_VISITOR = frozenset(f"{_TLS} {_SERVICE} {_SNIFFING} readTimeout idleTimeout http.keepalive {_DATAGRAMS}".split())
+"""For ``-L`` of a visitor, ``tcp://`` or ``udp://``."""
 
 OF_CLIENT = frozenset(f"{_NETWORK} {_SELECTOR} {_SOCKETS} {_WEBSOCKET} ttl record.mode mux.maxStreamWindow".split())
 """For ``-F``."""

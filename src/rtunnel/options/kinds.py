@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from rtunnel.routing.ingress import IngressRule
-from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError
+from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError, UdpAddress
 
 __all__ = [
     "ADDRESS",
@@ -32,6 +32,7 @@ __all__ = [
     "FILE",
     "HOST",
     "LINE",
+    "LOCAL_PORT",
     "NOT",
     "NUMBER",
     "OFF",
@@ -53,6 +54,7 @@ __all__ = [
     "WEIGHT",
     "Kind",
     "Place",
+    "udp",
 ]
 
 UNSET: Any = object()
@@ -198,6 +200,18 @@ def _connectable(text: str) -> Address:
     return address if address.host else Address("localhost", address.port)
 
 
+def udp(parse: Callable[[str], Address]) -> Callable[[str], Address]:
+    """The same with ``udp://`` before it for UDP."""
+
+    def either(text: str) -> Address:
+        if not text.lower().startswith("udp://"):
+            return parse(text)
+        address = parse(text[len("udp://") :])
+        return UdpAddress(address.host, address.port)
+
+    return either
+
+
 def _bind(text: str) -> Address:
     return _address(text if ":" in text else f"{text}:0")
 
@@ -265,6 +279,7 @@ def _place(parse: Callable[[str], Address]) -> Callable[[str], Place]:
 
 ADDRESS = Kind("[HOST]:PORT", _address)
 SERVER_ADDRESS = Kind("HOST:PORT", _connectable)
+LOCAL_PORT = Kind("[udp://][HOST]:PORT", udp(_address))
 TARGET = Kind("[HOST]:PORT", _connectable)
 BIND = Kind("HOST[:PORT]", _bind, lambda address: "" if address == Address("", 0) else str(address))
 DESTINATION = Kind("HOST[:PORT]", _destination, lambda address: address.host if not address.port else str(address))

@@ -25,10 +25,11 @@ from rtunnel.settings import (
     MuxSettings,
     ServerSettings,
     ServerTls,
+    UdpSettings,
     VisitorSettings,
 )
 
-__all__ = ["CLIENT", "CLIENT_TLS", "FORWARD", "PROXIES", "SERVER", "VISITOR", "Key", "Option", "default", "find", "name_of"]
+__all__ = ["CLIENT", "CLIENT_TLS", "FORWARD", "PROXIES", "SERVER", "UDP", "VISITOR", "Key", "Option", "default", "find", "name_of"]
 
 
 @attrs.frozen
@@ -299,6 +300,24 @@ FORWARD = (
 )
 """What a client does with its targets; the keys stand in its ``-L``."""
 
+UDP = (
+    Option(
+        "udp-idle",
+        kinds.DURATION,
+        "udp.idle",
+        "an association of UDP is over when nothing was sent either way for this long",
+        (_key("ttl"),),
+    ),
+    Option(
+        "udp-associations",
+        kinds.NUMBER,
+        "udp.associations",
+        "the most associations of a local port of UDP; a new one takes the place of the one that was silent longest",
+        (_key("udpAssociations"),),
+    ),
+)
+"""Limits of UDP; the keys stand in the ``-L`` of ``rudp`` and ``udp``."""
+
 _ACCESS_LOG = (
     Option(
         "access-log",
@@ -509,11 +528,12 @@ CLIENT = (
         "target",
         TARGETS,
         "target",
-        "the local service; :80 is localhost:80, unix:/run/app.sock a unix socket; several with commas take turns; "
-        "each --target given is a connector of its own",
+        "the local service; :80 is localhost:80, udp://:53 is one of UDP, unix:/run/app.sock a unix socket; "
+        "several with commas take turns; each --target given is a connector of its own",
         many=True,
     ),
     *FORWARD,
+    *UDP,
     Option("bind", kinds.BIND, "bind", "the address asked of the server; it may give another one"),
     Option(
         "auth-file",
@@ -556,7 +576,8 @@ CLIENT = (
         "L",
         kinds.URL,
         "",
-        "a target as a URL of gost, rtcp://:0/HOST:PORT, instead of --target; or a visitor, tcp://:2222/HOST; several may be given",
+        "a target as a URL of gost, rtcp://:0/HOST:PORT (rudp, runix), instead of --target; or a visitor, tcp://:2222/HOST (udp); "
+        "several may be given",
         many=True,
     ),
     Option(
@@ -575,9 +596,9 @@ _VISITED = {attribute.name for attribute in attrs.fields(VisitorSettings)} | {"m
 VISITOR = (
     Option(
         "listen",
-        kinds.ADDRESS,
+        kinds.LOCAL_PORT,
         "listen",
-        "the local port to open, e.g. 127.0.0.1:2222; several may be given, each with a --to of its own",
+        "the local port to open, e.g. 127.0.0.1:2222 or udp://127.0.0.1:5353; several may be given, each with a --to of its own",
         many=True,
     ),
     Option(
@@ -590,13 +611,14 @@ VISITOR = (
     *(
         option
         for option in CLIENT
-        if option.field in _VISITED or option.field.startswith("tls.") or option.process or option.name == "F"
+        if option.field in _VISITED or option.field.startswith(("tls.", "udp.")) or option.process or option.name == "F"
     ),
     Option(
         "L",
         kinds.URL,
         "",
-        "the local port as a URL of gost, tcp://:2222/ssh.svc, instead of --listen and --to; several may be given",
+        "the local port as a URL of gost, tcp://:2222/ssh.svc or udp://:5353/dns.svc, instead of --listen and --to; "
+        "several may be given",
         many=True,
     ),
 )
@@ -625,6 +647,7 @@ _MODELS: dict[str, tuple[type, ...]] = {
     "mux": (MuxSettings,),
     "forward": (ForwardSettings,),
     "tls": (ServerTls, ClientTls),
+    "udp": (UdpSettings,),
 }
 
 

@@ -1,14 +1,14 @@
-"""How targets are written: ``HOST:PORT`` or ``unix:PATH``, perhaps with a filter behind a ``?``, and several with commas."""
+"""How targets are written: ``HOST:PORT``, ``udp://HOST:PORT`` or ``unix:PATH``, perhaps with ``?FILTER``, several with commas."""
 
 from __future__ import annotations
 
 from urllib.parse import unquote
 
-from rtunnel.options.kinds import TARGET, UNSET, Kind
+from rtunnel.options.kinds import TARGET, UNSET, Kind, udp
 from rtunnel.routing.filters import ANY, TargetFilter
 from rtunnel.settings import Address, SettingsError, Target, TargetList, UnixSocket
 
-__all__ = ["HEADER", "HEADER_NAME", "ROUND", "TARGETS", "unix_targets"]
+__all__ = ["HEADER", "HEADER_NAME", "ROUND", "TARGETS", "udp_targets", "unix_targets"]
 
 _FILTERS = ("host", "path", "protocol")
 
@@ -29,16 +29,19 @@ def _target(text: str) -> list[Target]:
     return [Target(address, chosen) for address in _addresses(place)]
 
 
+_ADDRESS = udp(TARGET.parse)
+
+
 def _addresses(place: str) -> list[Address]:
     """The addresses of ``HOST:PORT`` or of ``HOST:FIRST-LAST``, which gost takes as well (go-gost/x ``internal/net/addr.go``)."""
     host, _, ports = place.rpartition(":")
     first, dash, last = ports.partition("-")
     if not dash:
-        return [TARGET.parse(place)]
-    low, high = (TARGET.parse(f"{host}:{port}") for port in (first, last))
+        return [_ADDRESS(place)]
+    low, high = (_ADDRESS(f"{host}:{port}") for port in (first, last))
     if not low.port <= high.port < low.port + 256:
         raise ValueError("has a range of ports that is empty or larger than 256; write HOST:FIRST-LAST")
-    return [Address(low.host, port) for port in range(low.port, high.port + 1)]
+    return [type(low)(low.host, port) for port in range(low.port, high.port + 1)]
 
 
 def _unix(path: str) -> UnixSocket:
@@ -64,6 +67,14 @@ def unix_targets(path: str) -> str:
     :param path: absolute paths, separated by commas.
     """
     return ",".join(f"unix:/{part.strip().lstrip('/')}" for part in path.split(","))
+
+
+def udp_targets(places: str) -> str:
+    """The text of a list of targets of UDP, from the path of a ``rudp`` URL.
+
+    :param places: ``HOST:PORT``, separated by commas.
+    """
+    return ",".join(f"udp://{place.strip()}" for place in places.split(","))
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -4,6 +4,9 @@ Each choice is made anew and at random: a connector of weight 3 is chosen three 
 exclusive: as long as a connector with it is attached, smaller ones get nothing, and several of them share evenly (go-gost/x
 ``handler/tunnel/tunnel.go`` has the same rule). But a connector that the caller excludes, because it just failed, counts as absent:
 when all exclusive ones are excluded, the smaller ones step in.
+
+A connector takes either streams of bytes or streams of datagrams (UDP), and is drawn for its own kind only. A gost with a single
+connector gives it both (``handler/tunnel/tunnel.go``).
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ class Connector(Generic[L]):
     :param link: what streams are opened on; nothing here looks at it.
     :param peer: where the client comes from, for logs.
     :param user: who the client is, if it was asked.
+    :param datagrams: whether it takes streams of datagrams, and only those.
     :param since: when its link came up, in seconds of the epoch, for people.
     :ivar streams: streams opened so far; counted by whoever opens them.
     :ivar requests: requests and connections that ended so far; counted by whoever serves them (:meth:`count`).
@@ -57,6 +61,7 @@ class Connector(Generic[L]):
     peer: str = ""
     user: str = ""
     since: float = 0.0
+    datagrams: bool = False
     streams: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
     outcomes: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -121,22 +126,28 @@ class Tunnel(Generic[L]):
     :param tunnel_id: the tunnel's id.
     """
 
-    __slots__ = ("_exclusive", "_sharing", "id", "only")
+    __slots__ = ("_exclusive", "_exclusive_udp", "_sharing", "_sharing_udp", "id", "only")
 
     def __init__(self, tunnel_id: UUID) -> None:
         self.id = tunnel_id
         self._exclusive: _Group[L] = _Group()
         self._sharing: _Group[L] = _Group()
+        self._exclusive_udp: _Group[L] = _Group()
+        self._sharing_udp: _Group[L] = _Group()
         self.only: Connector[L] | None = None
-        """The one that gets everything, when there is but one to draw."""
+        """The one that gets every stream of bytes, when there is but one to draw."""
 
     @property
     def connectors(self) -> tuple[Connector[L], ...]:
-        """Those attached now, the exclusive ones first."""
-        return (*self._exclusive.members, *self._sharing.members)
+        """Those attached now, the exclusive ones first, and those for datagrams last."""
+        return tuple(member for group in self._groups for member in group.members)
+
+    @property
+    def _groups(self) -> tuple[_Group[L], ...]:
+        return (self._exclusive, self._sharing, self._exclusive_udp, self._sharing_udp)
 
     def __len__(self) -> int:
-        return len(self._exclusive.members) + len(self._sharing.members)
+        return sum(len(group.members) for group in self._groups)
 
     def __contains__(self, connector: Connector[Any]) -> bool:
         return connector in self._group(connector).index
@@ -156,12 +167,18 @@ class Tunnel(Generic[L]):
         self.only = drawn[0] if len(drawn) == 1 else None
 
     def choose(self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float]) -> Connector[L] | None:
-        """Draw a connector by weight, None when there is none to draw."""
+        """Draw a connector for a stream of bytes by weight, None when there is none to draw."""
         if not exclude:
             return self._exclusive.draw(random) or self._sharing.draw(random)
         return self._exclusive.draw_without(exclude, random) or self._sharing.draw_without(exclude, random)
 
+    def choose_for_datagrams(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[L] | None:
+        """Draw a connector for a stream of datagrams by weight, None when there is none to draw."""
+        return self._exclusive_udp.draw_without(exclude, random) or self._sharing_udp.draw_without(exclude, random)
+
     def _group(self, connector: Connector[Any]) -> _Group[L]:
+        if connector.datagrams:
+            return self._exclusive_udp if connector.weight == EXCLUSIVE_WEIGHT else self._sharing_udp
         return self._exclusive if connector.weight == EXCLUSIVE_WEIGHT else self._sharing
 
 
@@ -204,7 +221,7 @@ class TunnelRegistry(Generic[L]):
         return True
 
     def choose(self, tunnel_id: UUID, exclude: Collection[Connector[Any]] | None = None) -> Connector[L] | None:
-        """Draw a connector of a tunnel by weight; takes the same time for two connectors and for thousands.
+        """Draw a connector of a tunnel for a stream of bytes by weight; takes the same time for two connectors and for thousands.
 
         :param exclude: connectors not to be chosen, such as those that failed for this request.
         :returns: None when none is attached or all are excluded.
@@ -215,6 +232,11 @@ class TunnelRegistry(Generic[L]):
         if tunnel.only is not None and not exclude:
             return tunnel.only
         return tunnel.choose(exclude, self._random)
+
+    def choose_for_datagrams(self, tunnel_id: UUID, exclude: Collection[Connector[Any]] = ()) -> Connector[L] | None:
+        """Draw a connector of a tunnel for a stream of datagrams, as :meth:`choose` does for bytes."""
+        tunnel = self._tunnels.get(tunnel_id.int)
+        return tunnel.choose_for_datagrams(exclude, self._random) if tunnel is not None else None
 
     def get(self, tunnel_id: UUID) -> Tunnel[L] | None:
         """A tunnel, None when nobody is attached to it."""

@@ -184,8 +184,9 @@ class Admission(Handshake[Request]):
         self._listener.admissions.discard(self)
 
     def _admit(self, request: Request) -> None:
-        if request.network is not Network.TCP:
-            self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, f"tunnels carry TCP here, and not {request.network.name}")
+        if request.network not in (Network.TCP, Network.UDP):
+            reason = f"tunnels carry TCP and UDP here, and not {request.network.name}"
+            self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, reason)
         elif request.command is Command.CONNECT:
             self._listener.relay.admit(request, self, self._whose, self._grant, self._listener.guard)
         elif request.command is not Command.BIND or self._visits_only:
@@ -228,11 +229,12 @@ class Admission(Handshake[Request]):
         listener = self._listener
         connector_id = uuid4()
         weight = tunnel.weight or 1
+        datagrams = request.network is Network.UDP
         asked = request.addresses[-1] if request.addresses else RelayAddress("", 0)
         answer = Response(
             status=Status.OK,
             addresses=(RelayAddress(self._endpoint(tunnel.id, asked.host), asked.port),),
-            tunnel=TunnelFeature(connector_id, weight=tunnel.weight),
+            tunnel=TunnelFeature(connector_id, weight=tunnel.weight, udp=datagrams),
         )
         self.transport.write(answer.encode())
         mux = listener.settings.mux
@@ -257,7 +259,14 @@ class Admission(Handshake[Request]):
             idle=http.pool_idle if http.pool else 0,
         )
         self._connector = Connector(
-            id=connector_id, tunnel=tunnel.id, weight=weight, link=pool, peer=self._peer, user=self._grant.user, since=time()
+            id=connector_id,
+            tunnel=tunnel.id,
+            weight=weight,
+            link=pool,
+            peer=self._peer,
+            user=self._grant.user,
+            since=time(),
+            datagrams=datagrams,
         )
         self._lease = Lease(self._grant, Action.BIND, tunnel.id, lambda: listener.table.patterns(tunnel.id), link.close, self._peer)
         listener.guard.hold(self._lease)
@@ -269,11 +278,12 @@ class Admission(Handshake[Request]):
         self.become(link)
         listener.registry.add(self._connector)
         self._log.info(
-            "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}",
+            "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{kind}",
             connector=str(connector_id),
             tunnel=str(tunnel.id),
             weight=weight,
             who=self._who if self._grant.user else self._peer,
+            kind=" for datagrams" if datagrams else "",
         )
 
     def _leaving(self) -> None:

@@ -10,7 +10,7 @@ All times are seconds, all sizes bytes.
 from __future__ import annotations
 
 from rtunnel.settings.access_log import AccessLogSettings
-from rtunnel.settings.address import Address
+from rtunnel.settings.address import Address, UdpAddress
 from rtunnel.settings.checks import SettingsError, SettingsErrors
 from rtunnel.settings.client import AttachmentSettings, ClientSettings, ConnectorSettings, VisitorSettings
 from rtunnel.settings.credentials import Credentials
@@ -22,6 +22,7 @@ from rtunnel.settings.server import ListenerSettings, ServerSettings
 from rtunnel.settings.targets import ForwardSettings, Target, TargetList, UnixSocket
 from rtunnel.settings.tls import ClientTls, ServerTls
 from rtunnel.settings.transports import SECURE, TRANSPORTS, WEBSOCKETS
+from rtunnel.settings.udp import UdpSettings
 
 __all__ = [
     "PROXY_PORTS",
@@ -47,6 +48,8 @@ __all__ = [
     "SettingsErrors",
     "Target",
     "TargetList",
+    "UdpAddress",
+    "UdpSettings",
     "UnixSocket",
     "VisitorSettings",
 ]

@@ -6,7 +6,7 @@ import attrs
 
 from rtunnel.settings.checks import check, header_value, whole
 
-__all__ = ["CONNECTABLE", "Address"]
+__all__ = ["CONNECTABLE", "Address", "UdpAddress"]
 
 
 @attrs.frozen
@@ -27,13 +27,21 @@ class Address:
 
     def meets(self, other: Address) -> bool:
         """Whether listening on both would fail: the same port on interfaces that overlap. Port 0 meets nobody."""
-        if not self.port or self.port != other.port:
+        if not self.port or self.port != other.port or type(self) is not type(other):
             return False
         mine, theirs = self.host.lower(), other.host.lower()
         return mine == theirs or mine in _EVERYWHERE or theirs in _EVERYWHERE
 
 
 _EVERYWHERE = frozenset(("", "0.0.0.0", "::"))
+
+
+@attrs.frozen
+class UdpAddress(Address):
+    """A host and a port of UDP; nothing else is equal to it, or in its way."""
+
+    def __str__(self) -> str:
+        return f"udp://{super().__str__()}"
 
 
 CONNECTABLE = check(lambda address: address.port > 0, "has no port to connect to; write HOST:PORT")

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import attrs
 
-from rtunnel.settings.address import CONNECTABLE, Address
+from rtunnel.settings.address import CONNECTABLE, Address, UdpAddress
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, header_value, seconds, whole
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.mux import MuxSettings
@@ -15,6 +15,7 @@ from rtunnel.settings.proxy import ProxySettings
 from rtunnel.settings.targets import ForwardSettings, TargetList, connectable, target_list
 from rtunnel.settings.tls import ClientTls
 from rtunnel.settings.transports import TRANSPORT, no_tls_in_vain
+from rtunnel.settings.udp import UdpSettings
 
 __all__ = ["AttachmentSettings", "ClientSettings", "ConnectorSettings", "VisitorSettings"]
 
@@ -37,6 +38,7 @@ class AttachmentSettings:
     :ivar host: the Host header of the upgrade request, ``None`` for the server's own name.
     :ivar credentials: for a server that asks, or ``None``.
     :ivar mux: see :class:`MuxSettings`; a visitor has the keepalive of it.
+    :ivar udp: see :class:`UdpSettings`; for datagrams only.
     :ivar connect_timeout: seconds to reach the server, and to reach the target.
     :ivar handshake_timeout: seconds for the upgrade and the answer of the server.
     """
@@ -55,6 +57,7 @@ class AttachmentSettings:
     )
     credentials: Credentials | None = None
     mux: MuxSettings = attrs.field(factory=MuxSettings)
+    udp: UdpSettings = attrs.field(factory=UdpSettings)
     connect_timeout: float = attrs.field(default=10.0, validator=seconds(0.1, DAY))
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
 
@@ -83,6 +86,9 @@ class ConnectorSettings(AttachmentSettings):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        if self.target.udp and (self.forward.proxy_protocol or self.forward.rewrites):
+            mend = "takes datagrams, which have neither a PROXY header nor header fields of HTTP to change"
+            raise SettingsError("target", str(self.target), mend)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the first wait, {self.backoff_min:g}s")
 
@@ -91,12 +97,17 @@ class ConnectorSettings(AttachmentSettings):
 class VisitorSettings(AttachmentSettings):
     """One local port that leads to a private tunnel.
 
-    :ivar listen: where local programs connect; port 0 takes any free one.
+    :ivar listen: where local programs connect, or a :class:`UdpAddress` to which they send; port 0 takes any free one.
     :ivar to: what is asked for: a host that an ingress rule of the server names, and a port, 0 for none.
     """
 
     listen: Address
     to: Address = attrs.field(validator=check(lambda to: bool(to.host), "has no host; write the name of a rule, e.g. ssh.svc"))
+
+    @property
+    def datagrams(self) -> bool:
+        """Whether the port is one of UDP."""
+        return isinstance(self.listen, UdpAddress)
 
 
 @attrs.frozen

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import attrs
 
 from rtunnel.routing.filters import ANY, TargetFilter
-from rtunnel.settings.address import Address
+from rtunnel.settings.address import Address, UdpAddress
 from rtunnel.settings.checks import DAY, SettingsError, check, header_value, seconds, whole
 
 __all__ = ["MOST_TARGETS", "ForwardSettings", "Target", "TargetList", "UnixSocket"]
@@ -67,6 +67,17 @@ class TargetList:
     targets: tuple[Target, ...] = attrs.field(
         validator=check(lambda targets: 0 < len(targets) <= MOST_TARGETS, f"must have 1 to {MOST_TARGETS} targets")
     )
+
+    def __attrs_post_init__(self) -> None:
+        if self.udp and not all(isinstance(target.address, UdpAddress) for target in self.targets):
+            raise SettingsError("targets", str(self), "mixes UDP and TCP; a connector carries one of them, so give each its own")
+        if self.udp and any(target.filter.path or target.filter.protocol for target in self.targets):
+            raise SettingsError("targets", str(self), "asks datagrams for a path or protocol; a filter for UDP names a host")
+
+    @property
+    def udp(self) -> bool:
+        """Whether datagrams are passed on."""
+        return any(isinstance(target.address, UdpAddress) for target in self.targets)
 
     @classmethod
     def of(cls, *addresses: Address | UnixSocket) -> TargetList:

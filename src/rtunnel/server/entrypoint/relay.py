@@ -36,7 +36,7 @@ from rtunnel.tunnel.link import Keepalive, LinkClosed
 from rtunnel.tunnel.pulse import Pulse
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.relay import RelayAddress, Request, Response, Status, stream_preface
+from rtunnel.wire.relay import Network, RelayAddress, Request, Response, Status, stream_preface
 
 __all__ = ["FIRST_BYTE", "RelayEntrypoint", "Visit"]
 
@@ -149,7 +149,8 @@ class RelayEntrypoint:
             reason = f'the owners do not allow it to visit "{plain(host)}" in the tunnel {short_id(tunnel)}'
             self._refuse(Refusal(Status.FORBIDDEN, VisitOutcome.FORBIDDEN, reason, tunnel), handshake, who, access)
             return
-        visit = Visit(self, tunnel, handshake.transport, source, request.addresses, access)
+        datagrams = request.network is Network.UDP
+        visit = Visit(self, tunnel, handshake.transport, source, request.addresses, access, datagrams=datagrams)
         if visit.open():
             handshake.transport.write(Response(status=Status.OK).encode())
             handshake.hand_over(visit)
@@ -157,7 +158,7 @@ class RelayEntrypoint:
             guard.hold(lease)
             visit.begin(lambda: guard.release(lease))
         else:
-            reason = f"no connector is attached to the tunnel {short_id(tunnel)}"
+            reason = f"no connector {'for datagrams ' if datagrams else ''}is attached to the tunnel {short_id(tunnel)}"
             refusal = Refusal(Status.SERVICE_UNAVAILABLE, VisitOutcome.NO_CONNECTOR, reason, tunnel)
             self._refuse(refusal, handshake, who, access)
 
@@ -227,10 +228,12 @@ class Visit:
     :param source: where the visitor comes from.
     :param addresses: what the visitor said: its own address and the destination, or the destination alone.
     :param access: the line that it leaves, if there is an access log.
+    :param datagrams: whether it sends datagrams; they pass as they are framed, so only the choice of a connector differs.
     """
 
     __slots__ = (
         "_access",
+        "_choose",
         "_connector",
         "_cut",
         "_failed",
@@ -253,8 +256,11 @@ class Visit:
         source: RelayAddress,
         addresses: tuple[RelayAddress, ...],
         access: Access | None = None,
+        *,
+        datagrams: bool = False,
     ) -> None:
         self._relay = relay
+        self._choose = relay.registry.choose_for_datagrams if datagrams else relay.registry.choose
         self._tunnel = tunnel
         self._transport = transport
         self._access = access
@@ -277,7 +283,7 @@ class Visit:
         """Open a stream to a connector that did not fail yet; False when there is none."""
         self._far_silent = False
         while True:
-            connector = self._relay.registry.choose(self._tunnel, self._failed)
+            connector = self._choose(self._tunnel, self._failed)
             if connector is None:
                 return False
             self._connector = connector

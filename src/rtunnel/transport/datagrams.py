@@ -1,0 +1,322 @@
+"""UDP as a transport of streams: what is written are datagrams with their lengths, and so is what is received.
+
+So an association, the datagrams between two addresses, can stand where a connection does, on either side of a splice.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, cast
+
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError, ConnectionAborted, ConnectionDone, MessageLengthError
+from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, IStreamClientEndpoint, ITransport
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rtunnel.wire.datagram import DatagramReader, frame_datagram
+
+__all__ = ["BEHIND", "LATE", "MOST_BYTES", "MOST_DATAGRAMS", "REFUSED", "Association", "UdpClientEndpoint", "listen_udp"]
+
+MOST_DATAGRAMS = 1024
+"""Datagrams of one association that may wait for the other side; then the oldest is dropped (gost's ``readQueueSize``)."""
+MOST_BYTES = 262144
+"""Bytes of them; a datagram that is larger by itself does not exist."""
+READ_SIZE = 65535
+"""Bytes that are read at once: more than any datagram has."""
+KERNEL_BYTES = 4194304
+"""Bytes that the system is asked to keep for us while we do something else; it may give less."""
+LINGER = 10.0
+"""Seconds that the other side may take to end as well, once an association is over."""
+
+BEHIND = "behind"
+"""Why a datagram was dropped: the other side did not take them fast enough, and it was the oldest."""
+LATE = "late"
+"""Why a datagram was dropped: its association was over."""
+REFUSED = "refused"
+"""Why a datagram was dropped: the system did not take it, or said that nobody is there."""
+
+
+@implementer(ITransport, IConsumer, IPushProducer)
+class Association:
+    """The datagrams between a socket and one address, as a transport.
+
+    It ends for reading when nothing went either way for ``idle`` seconds, or when the other side ended: there is no more to expect
+    then. While it is paused datagrams wait, and of too many the oldest are dropped; what is written leaves at once or never.
+
+    :param send: sends one datagram; raises :class:`OSError` when the system does not take it.
+    :param peer: the address of the other end; *host* that of the socket.
+    :param idle: seconds of silence.
+    :param on_drop: called for each datagram that is dropped, with the reason (:data:`BEHIND`, :data:`LATE`, :data:`REFUSED`).
+    :param on_end: called once when it has ended, before ``connectionLost`` of the protocol.
+    """
+
+    disconnecting = False
+
+    def __init__(
+        self,
+        send: Callable[[bytes], object],
+        *,
+        peer: Any,
+        host: Any,
+        idle: float,
+        reactor: Any,
+        on_drop: Callable[[str], None],
+        on_end: Callable[[], None],
+    ) -> None:
+        self.protocol: Any = None
+        """Who gets what is received; may be exchanged at any time."""
+        self.active: float = reactor.seconds()
+        """When a datagram went either way last."""
+        self.paused = False
+        self._send = send
+        self._peer = peer
+        self._host = host
+        self._idle = idle
+        self._reactor = reactor
+        self._on_drop = on_drop
+        self._on_end = on_end
+        self._reader = DatagramReader()
+        self._waiting: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._read_ended = False
+        self._lost = False
+        self._timer = reactor.callLater(idle, self._look)
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing that comes is passed on any more."""
+        return self._read_ended or self.disconnecting
+
+    # -- from the socket
+
+    def received(self, datagram: bytes) -> None:
+        """A datagram came from the address."""
+        self.active = self._reactor.seconds()
+        if self.over:
+            # whoever takes them has been told that there are no more
+            self._on_drop(LATE)
+        elif self.paused or self._waiting:
+            self._keep(frame_datagram(datagram))
+        else:
+            self.protocol.dataReceived(frame_datagram(datagram))
+
+    def refused(self) -> None:
+        """The system learnt that nobody takes datagrams there."""
+        self._on_drop(REFUSED)
+
+    def _keep(self, framed: bytes) -> None:
+        self._waiting.append(framed)
+        self._waiting_bytes += len(framed)
+        while len(self._waiting) > MOST_DATAGRAMS or self._waiting_bytes > MOST_BYTES:
+            self._waiting_bytes -= len(self._waiting.popleft())
+            self._on_drop(BEHIND)
+
+    # -- ITransport, IConsumer: towards the address
+
+    def write(self, data: bytes) -> None:
+        """Take bytes, and send the datagrams that are whole now."""
+        if self._lost or self.disconnecting:
+            return
+        self.active = self._reactor.seconds()
+        for datagram in self._reader.receive(data):
+            try:
+                self._send(datagram)
+            except (OSError, MessageLengthError):
+                self._on_drop(REFUSED)
+
+    def writeSequence(self, data: Any) -> None:
+        """Take several pieces."""
+        self.write(b"".join(data))
+
+    def loseWriteConnection(self) -> None:
+        """The other side has no more, so nothing more is to be expected from this one."""
+        self._end_read()
+
+    def loseConnection(self) -> None:
+        """End it."""
+        self._close(ConnectionDone)
+
+    def abortConnection(self) -> None:
+        """End it as something that was not finished."""
+        self._close(ConnectionAborted)
+
+    def _close(self, reason: type[Exception]) -> None:
+        if not self.disconnecting:
+            self.disconnecting = True
+            # not from inside a call of the protocol
+            self._reactor.callLater(0, self._lose, reason)
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """Nobody is ever paused: datagrams that the system does not take are dropped."""
+
+    def unregisterProducer(self) -> None:
+        """There is nothing to forget."""
+
+    def getPeer(self) -> Any:
+        """The address of the other end."""
+        return self._peer
+
+    def getHost(self) -> Any:
+        """The address of the socket."""
+        return self._host
+
+    # -- IPushProducer: towards the protocol
+
+    def pauseProducing(self) -> None:
+        """Keep what comes."""
+        self.paused = True
+
+    def resumeProducing(self) -> None:
+        """Pass on what was kept, and what comes."""
+        self.paused = False
+        while self._waiting and not self.paused and not self._read_ended:
+            framed = self._waiting.popleft()
+            self._waiting_bytes -= len(framed)
+            self.protocol.dataReceived(framed)
+
+    def stopProducing(self) -> None:
+        """The other side is gone."""
+        self.loseConnection()
+
+    # -- its end
+
+    def _look(self) -> None:
+        """Whether it was silent for too long."""
+        left = self.active + self._idle - self._reactor.seconds()
+        if left > 0 or self._waiting:
+            self._timer = self._reactor.callLater(left if left > 0 else self._idle, self._look)
+        else:
+            self._end_read()
+
+    def _end_read(self) -> None:
+        if self._read_ended or self._lost:
+            return
+        self._read_ended = True
+        self._drop_waiting()
+        if self._timer.active():
+            self._timer.cancel()
+        self._timer = self._reactor.callLater(LINGER, self.loseConnection)
+        self.protocol.readConnectionLost()
+
+    def _drop_waiting(self) -> None:
+        for _ in self._waiting:
+            self._on_drop(LATE)
+        self._waiting.clear()
+
+    def _lose(self, reason: type[Exception]) -> None:
+        if self._lost:
+            return
+        self._lost = self._read_ended = True
+        self._drop_waiting()
+        if self._timer.active():
+            self._timer.cancel()
+        self._on_end()
+        protocol, self.protocol = self.protocol, None
+        protocol.connectionLost(Failure(reason()))
+
+
+class _Connected(DatagramProtocol):
+    """The protocol of a socket with a single peer."""
+
+    noisy = False
+    association: Association
+    transport: Any
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        self.association.received(datagram)
+
+    def connectionRefused(self) -> None:
+        self.association.refused()
+
+
+@implementer(IStreamClientEndpoint)
+class UdpClientEndpoint:
+    """Makes an :class:`Association` with a host and port, on a socket of its own; a name is resolved anew for each, to IPv4 first.
+
+    Nobody is asked, so it works whether or not somebody is there.
+
+    :param idle: see :class:`Association`, as for *on_drop*.
+    """
+
+    def __init__(self, reactor: Any, host: str, port: int, *, idle: float, on_drop: Callable[[str], None]) -> None:
+        self._reactor = reactor
+        self._host = host
+        self._port = port
+        self._idle = idle
+        self._on_drop = on_drop
+
+    def connect(self, protocolFactory: Any) -> Deferred[Any]:
+        """Make the association; fails when the name has no address or the system has no socket."""
+        return self._resolve().addCallback(self._open, protocolFactory)
+
+    def _resolve(self) -> Deferred[str]:
+        if isIPAddress(self._host) or isIPv6Address(self._host):
+            return succeed(self._host)
+        looking = deferToThreadPool(
+            self._reactor,
+            self._reactor.getThreadPool(),
+            socket.getaddrinfo,
+            self._host,
+            self._port,
+            type=socket.SOCK_DGRAM,
+        )
+        return looking.addCallback(_preferred)
+
+    def _open(self, host: str, factory: Any) -> Any:
+        connected = _Connected()
+        port = self._reactor.listenUDP(0, connected, "::" if isIPv6Address(host) else "", READ_SIZE)
+        try:
+            port.connect(host, self._port)
+        except OSError:
+            port.stopListening()
+            raise
+        _widen(port)
+        association = connected.association = Association(
+            port.write,
+            peer=type(port.getHost())("UDP", host, self._port),
+            host=port.getHost(),
+            idle=self._idle,
+            reactor=self._reactor,
+            on_drop=self._on_drop,
+            on_end=port.stopListening,
+        )
+        protocol = association.protocol = factory.buildProtocol(association.getPeer())
+        protocol.makeConnection(association)
+        return protocol
+
+
+def _preferred(found: list[Any]) -> str:
+    """One of the addresses of a name: of IPv4 where there is one, since no datagram tells whether somebody is at the other."""
+    return str(min(found, key=lambda one: one[0] is not socket.AF_INET)[4][0])
+
+
+def listen_udp(reactor: Any, host: str, port: int, protocol: DatagramProtocol) -> IListeningPort:
+    """Take datagrams of whoever sends them.
+
+    :param host: address to bind; empty for every address of both families where the system has IPv6.
+    :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
+    """
+    try:
+        listening = reactor.listenUDP(port, protocol, host or "::", READ_SIZE)
+    except CannotListenError as error:
+        if host or getattr(error.socketError, "errno", None) not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+            raise
+        listening = reactor.listenUDP(port, protocol, "", READ_SIZE)
+    _widen(listening)
+    return cast(IListeningPort, listening)
+
+
+def _widen(port: Any) -> None:
+    """Have the system keep more datagrams for us, where we read slower than they come for a moment."""
+    handle = port.getHandle()
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        with suppress(OSError):
+            handle.setsockopt(socket.SOL_SOCKET, option, KERNEL_BYTES)
