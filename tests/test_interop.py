@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import unittest as stdlib
+from collections import Counter
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.python.reflect import namedModule
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from tests.interop import FAILED, OK, SKIPPED, InteropReporter, Matrix, main, row_of
+from tests.interop import FAILED, MODULES, OK, SKIPPED, InteropReporter, Matrix, main, row_of
 from tests.support.combinations import Combination, combinations
 
 
@@ -34,6 +37,13 @@ OURS = CLASSES["_CarriedTcpSmux2OurServerOurClient"]
 MIXED = CLASSES["_CarriedTcpSmux2GostServerOurClient"]
 
 
+def classes(module: str) -> Iterator[type[Combination]]:
+    """The classes of a module that trial would run and the matrix shows."""
+    for found in vars(namedModule(module)).values():
+        if isinstance(found, type) and issubclass(found, Combination) and issubclass(found, TestCase):
+            yield found
+
+
 def shown(matrix: Matrix) -> str:
     file = StringIO()
     matrix.show(file)
@@ -47,6 +57,15 @@ class CombinationTests(SynchronousTestCase):
 
     def test_row(self) -> None:
         self.assertEqual(row_of(MIXED), ("parcels", "gost", "ours", "-"))
+
+
+class ModuleTests(SynchronousTestCase):
+    """The modules whose tests make the matrix."""
+
+    def test_each_class_has_its_cell_and_no_cell_is_empty(self) -> None:
+        cells = {(row_of(tests), tests.transport, tests.mux_version) for name in MODULES for tests in classes(name)}
+        kinds = Counter(row[0] for row, *_ in cells)
+        self.assertEqual(kinds, {"HTTP": 32, "private TCP": 64, "UDP": 64})
 
 
 class ReporterTests(SynchronousTestCase):

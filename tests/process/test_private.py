@@ -67,6 +67,7 @@ class PrivateTunnel(Combination):
     """
 
     timeout = 120
+    kind = "private TCP"
     roles = ("server", "client", "visitor")
     network: ClassVar[str] = "tcp"
     service_class: ClassVar[Any] = EchoService
@@ -113,8 +114,6 @@ class PrivateTunnel(Combination):
 
 class TcpVisits(PrivateTunnel):
     """What holds in every combination."""
-
-    kind = "private TCP"
 
     @classmethod
     def deviation(cls) -> str:

@@ -52,6 +52,7 @@ def free_udp_port() -> int:
 class UdpTunnel(PrivateTunnel):
     """Server, client, visitor and an echo service of UDP."""
 
+    kind = "UDP"
     network = "udp"
     service_class = DatagramEchoService
 
@@ -80,8 +81,6 @@ class UdpTunnel(PrivateTunnel):
 
 class UdpVisits(UdpTunnel):
     """What holds in every combination."""
-
-    kind = "UDP"
 
     @classmethod
     def deviation(cls) -> str:
@@ -119,8 +118,6 @@ globals().update(combinations(UdpVisits))
 
 class AssociationTests(UdpTunnel, TestCase):
     """Ours alone."""
-
-    keys = {"visitor": "", "client": ""}
 
     def test_many_visitors(self) -> None:
         """Each address gets its own answers, all at once."""
