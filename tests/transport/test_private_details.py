@@ -232,7 +232,7 @@ class TwistedSocketTests(SynchronousTestCase):
             self.assertIn(part, source, f"twisted: tcp.Connection.doRead works without {part}")
 
     def test_what_keeps_writes_back(self) -> None:
-        """``disconnecting``, ``_writeDisconnecting`` and ``producer`` change in these calls (and ``TLS`` in startTLS, with pyOpenSSL only)."""
+        """``disconnecting``, ``_writeDisconnecting`` and ``producer`` change in these calls."""
         for name in ("registerProducer", "loseConnection", "loseWriteConnection", "abortConnection", "connectionLost"):
             self.assertTrue(callable(getattr(tcp.Server, name, None)), f"twisted: tcp.Server.{name} is gone")
 
