@@ -6,7 +6,7 @@
 From the machine up:
 
 - :mod:`bench.proc` starts, watches and stops processes; :mod:`bench.stage` holds those of one measurement;
-- :mod:`bench.service` is the local service behind every tunnel (nginx, and an echo server for WebSockets);
+- :mod:`bench.service` is the local service behind every tunnel (nginx, and an echo server for WebSockets and datagrams);
 - :mod:`bench.systems` knows how each system is started; :mod:`bench.load` and its neighbours are the visitors;
 - :mod:`bench.cases` and :mod:`bench.growth` say what is measured; :mod:`bench.run` takes the turns;
 - :mod:`bench.table` does the arithmetic, :mod:`bench.goals` names the figures to reach,

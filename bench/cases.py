@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bench import load
 from bench.chat import chat
+from bench.datagrams import flood
 from bench.idle import IdleVisitors, affordable, settled_rss
 from bench.load import Visit, Visited, visit
 from bench.proc import BenchError, cpu_seconds
@@ -158,6 +159,23 @@ class Chat(Case):
         return values | per_unit(site, before, seen.messages, 1e6, "us")
 
 
+class Datagrams(Case):
+    """Datagrams echoed by UDP, a few of each of 16 visitors under way."""
+
+    VISITORS = 16
+    WINDOW = 4
+
+    def setup(self, service: Service) -> Setup:
+        return Setup(targets=(service.echo_port,), datagrams=True)
+
+    def measure(self, site: Site) -> Values:
+        flood(site.port, self.VISITORS, self.WINDOW, WARM_UP)
+        before = site.cpu()
+        seen = flood(site.port, self.VISITORS, self.WINDOW, site.seconds)
+        values = {"datagrams": seen.datagrams / seen.seconds, "lost": 100 * seen.lost / (seen.datagrams + seen.lost)}
+        return values | {"p50": seen.p50, "p99": seen.p99} | per_unit(site, before, seen.datagrams, 1e6, "us")
+
+
 class Idle(Case):
     """Memory of visitors that asked once and stay."""
 
@@ -194,6 +212,7 @@ def standard_cases() -> list[Case]:
         Down("down", "Download of 256 MiB"),
         Up("up", "Upload of 256 MiB"),
         Chat("websocket", "WebSocket, 64 visitors, messages of 128 bytes echoed"),
+        Datagrams("udp", "UDP, 16 visitors, datagrams of 1200 bytes echoed, 4 of each under way", {Ability.DATAGRAMS}),
         Pair("pair", "Two connectors 1:1, 64 keep-alive connections", {Ability.PAIR}),
         Idle("idle", "Memory of 10,000 idle visitors, or as many as file descriptors allow", 10_000),
     ]

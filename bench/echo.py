@@ -1,4 +1,4 @@
-"""A WebSocket echo server, as plain as it can be: ``python -m bench.echo PORT``.
+"""A server that echoes WebSocket messages and, on the same port of UDP, datagrams: ``python -m bench.echo PORT``.
 
 A bare epoll loop, so that the tunnels and not the echo are measured. It knows what :mod:`bench.chat` sends: the
 handshake of RFC 6455 section 4.2, and masked binary messages in one frame each. A request without an upgrade is
@@ -13,6 +13,7 @@ import re
 import select
 import socket
 import sys
+from contextlib import suppress
 
 from bench.proc import LOOPBACK
 
@@ -94,16 +95,31 @@ def unmask(key: bytes, data: bytes) -> bytes:
     return (int.from_bytes(data, "little") ^ int.from_bytes(mask, "little")).to_bytes(size, "little")
 
 
+def send_back(datagrams: socket.socket) -> None:
+    """Send every datagram that waits back to where it came from; what finds no room is lost, as datagrams may be."""
+    with suppress(BlockingIOError):
+        while True:
+            data, address = datagrams.recvfrom(65536)
+            with suppress(OSError):
+                datagrams.sendto(data, address)
+
+
 def serve(port: int) -> None:
     """Echo on a loopback port until killed."""
     listener = socket.create_server((LOOPBACK, port), backlog=4096)
     listener.setblocking(False)
+    datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    datagrams.bind((LOOPBACK, port))
+    datagrams.setblocking(False)
     poll = select.epoll()
     poll.register(listener, select.EPOLLIN)
+    poll.register(datagrams, select.EPOLLIN)
     peers: dict[int, Peer] = {}
     while True:
         for number, _ in poll.poll():
-            if number == listener.fileno():
+            if number == datagrams.fileno():
+                send_back(datagrams)
+            elif number == listener.fileno():
                 connection, _ = listener.accept()
                 connection.setblocking(False)
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -23,6 +23,8 @@ class Metric:
 METRICS = {
     "rps": Metric("requests/s"),
     "messages": Metric("messages/s"),
+    "datagrams": Metric("datagrams/s"),
+    "lost": Metric("lost, %", 2, more_is_better=False),
     "mbps": Metric("MB/s"),
     "p50": Metric("p50 ms", 2, more_is_better=False),
     "p99": Metric("p99 ms", 2, more_is_better=False),

@@ -109,7 +109,7 @@ def _case(record: Record, name: str, case: CaseRecord) -> list[str]:
     metrics = [metric for metric in record.metrics(name) if metric not in _QUIET]
     if not metrics:
         return []
-    compared = metrics[0] if metrics[0] in ("rps", "messages", "mbps") else None
+    compared = metrics[0] if metrics[0] in ("rps", "messages", "datagrams", "mbps") else None
     head, rows = ["system", *(METRICS[metric].label for metric in metrics)], []
     for system in record.systems:
         if system in case.rounds:

@@ -1,4 +1,4 @@
-"""The local service behind every tunnel: two nginx (for two connectors) and one WebSocket echo server."""
+"""The local service behind every tunnel: two nginx (for two connectors) and one echo server, for WebSockets and datagrams."""
 
 from __future__ import annotations
 

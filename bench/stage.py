@@ -6,6 +6,7 @@ import http.client
 import os
 import re
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -149,6 +150,18 @@ class Stage:
             words = " // ".join(f"{role}: {process.last_words()}" for role, process in self._processes)
             raise BenchError(f"{error}; {words}") from None
 
+    def wait_echo(self, port: int, seconds: float = 20.0) -> None:
+        """Wait until a datagram comes back through the whole system.
+
+        :raises BenchError: when that takes too long or a process ends.
+        """
+
+        def echoed() -> bool:
+            self.check()
+            return comes_back(port)
+
+        wait_until(echoed, f"an echo on {port}", seconds, pause=0.05)
+
 
 def _parent() -> Path | None:
     """Where directories are made: in memory when there is room, else where temporary files go."""
@@ -174,6 +187,18 @@ def status_of(port: int, path: str, timeout: float = 2.0) -> int:
     finally:
         connection.close()
     return response.status
+
+
+def comes_back(port: int, timeout: float = 0.5) -> bool:
+    """Whether one datagram is echoed."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as visitor:
+        visitor.settimeout(timeout)
+        visitor.connect((LOOPBACK, port))
+        try:
+            visitor.send(b"ready?")
+            return visitor.recv(65536) == b"ready?"
+        except OSError:
+            return False
 
 
 def without_paths(text: str) -> str:

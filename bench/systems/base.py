@@ -23,6 +23,7 @@ class Ability(enum.Enum):
     RULES = "many ingress rules"
     TUNNELS = "many tunnels, a connector each"
     POOL = "many connectors of one tunnel"
+    DATAGRAMS = "UDP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +34,14 @@ class Setup:
     :param rules: how many ingress rules the server has; one of them leads to the tunnel.
     :param tunnels: how many tunnels exist, each with one connector; one of them is visited.
     :param connectors: how many connectors the visited tunnel has for each target.
+    :param datagrams: whether visitors come with UDP, and the target is one of UDP.
     """
 
     targets: tuple[int, ...]
     rules: int = 1
     tunnels: int = 1
     connectors: int = 1
+    datagrams: bool = False
 
 
 class System(ABC):

@@ -36,11 +36,17 @@ class Gost(TunnelSystem):
 
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
         for target in setup.targets:
-            argv = [program(_VARIABLE), "-L", f"rtcp://:0/127.0.0.1:{target}"]
+            argv = [program(_VARIABLE), "-L", f"{'rudp' if setup.datagrams else 'rtcp'}://:0/127.0.0.1:{target}"]
             stage.start(CLIENT, [*argv, "-F", f"{_server(tunnel_port)}&tunnel.weight=1"], _QUIET)
 
-    def start_visitor(self, stage: Stage, tunnel_port: int, port: int) -> None:
-        argv = [program(_VARIABLE), "-L", f"tcp://127.0.0.1:{port}/{HOST}", "-F", _server(tunnel_port)]
+    def start_visitor(self, setup: Setup, stage: Stage, tunnel_port: int, port: int) -> None:
+        argv = [
+            program(_VARIABLE),
+            "-L",
+            f"{'udp' if setup.datagrams else 'tcp'}://127.0.0.1:{port}/{HOST}",
+            "-F",
+            _server(tunnel_port),
+        ]
         stage.start(VISITOR, argv, _QUIET)
 
 

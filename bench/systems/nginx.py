@@ -10,6 +10,8 @@ from bench.systems.base import Ability, Setup, System, first_line
 class Direct(System):
     """The visitor asks the service itself."""
 
+    can = frozenset({Ability.DATAGRAMS})
+
     def version(self) -> str:
         return _version()
 

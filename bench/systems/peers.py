@@ -10,6 +10,7 @@ class Rathole(System):
     """rathole (``RTUNNEL_BENCH_RATHOLE``): Rust, plain TCP, a connection for each visitor connection."""
 
     routes = "TCP"
+    can = frozenset({Ability.DATAGRAMS})
 
     def absent(self) -> str | None:
         return variable_missing("RTUNNEL_BENCH_RATHOLE")
@@ -20,15 +21,19 @@ class Rathole(System):
 
     def start(self, setup: Setup, stage: Stage) -> int:
         tunnel, entry = stage.port(), stage.port()
+        kind = 'type = "udp"\n' if setup.datagrams else ""
         rathole, quiet = program("RTUNNEL_BENCH_RATHOLE"), {"RUST_LOG": "error"}
         server = f'[server]\nbind_addr = "127.0.0.1:{tunnel}"\ndefault_token = "bench"\n\n'
-        server += f'[server.services.bench]\nbind_addr = "127.0.0.1:{entry}"\n'
+        server += f'[server.services.bench]\nbind_addr = "127.0.0.1:{entry}"\n{kind}'
         client = f'[client]\nremote_addr = "127.0.0.1:{tunnel}"\ndefault_token = "bench"\n\n'
-        client += f'[client.services.bench]\nlocal_addr = "127.0.0.1:{setup.targets[0]}"\n'
+        client += f'[client.services.bench]\nlocal_addr = "127.0.0.1:{setup.targets[0]}"\n{kind}'
         stage.start(SERVER, [rathole, "--server", stage.write("server.toml", server)], quiet)
         stage.wait_listening(tunnel)
         stage.start(CLIENT, [rathole, "--client", stage.write("client.toml", client)], quiet)
-        stage.wait_answer(entry)
+        if setup.datagrams:
+            stage.wait_echo(entry)
+        else:
+            stage.wait_answer(entry)
         return entry
 
 

@@ -50,14 +50,16 @@ class Rtunnel(TunnelSystem):
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
         server = f"{self._server(tunnel_port)}&tunnel.weight=1"
         for target in setup.targets:
-            connectors = ["-L", f"rtcp://:0/127.0.0.1:{target}"] * setup.connectors
+            connectors = ["-L", f"{'rudp' if setup.datagrams else 'rtcp'}://:0/127.0.0.1:{target}"] * setup.connectors
             stage.start(CLIENT, self._command("client", *connectors, "-F", server), project_environment())
         if setup.tunnels > 1:
             argv = [sys.executable, "-m", "bench.fleet", str(tunnel_port), str(setup.tunnels - 1)]
             stage.wait_words(stage.start(BYSTANDER, argv, project_environment()), "fleet ready")
 
-    def start_visitor(self, stage: Stage, tunnel_port: int, port: int) -> None:
-        argv = self._command("visitor", "-L", f"tcp://127.0.0.1:{port}/{HOST}", "-F", self._server(tunnel_port))
+    def start_visitor(self, setup: Setup, stage: Stage, tunnel_port: int, port: int) -> None:
+        argv = self._command(
+            "visitor", "-L", f"{'udp' if setup.datagrams else 'tcp'}://127.0.0.1:{port}/{HOST}", "-F", self._server(tunnel_port)
+        )
         stage.start(VISITOR, argv, project_environment())
 
     def _server(self, tunnel_port: int) -> str:

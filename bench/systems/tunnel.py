@@ -26,15 +26,15 @@ class TunnelSystem(System):
         """Start as many client processes as it takes for every connector of the setup."""
 
     @abstractmethod
-    def start_visitor(self, stage: Stage, tunnel_port: int, port: int) -> None:
-        """Start the process of a visitor: TCP from a local port to the target, with no entrypoint between."""
+    def start_visitor(self, setup: Setup, stage: Stage, tunnel_port: int, port: int) -> None:
+        """Start the process of a visitor: from a local port to the target, with no entrypoint between."""
 
     def start(self, setup: Setup, stage: Stage) -> int:
         _, entry_port = self.join(setup, stage)
         return entry_port
 
     def join(self, setup: Setup, stage: Stage) -> tuple[int, int]:
-        """Start server and clients, and return once a request goes through.
+        """Start server and clients, and return once they have joined and, but for datagrams, a request goes through.
 
         :returns: the ports of the tunnel's listener and of the entrypoint.
         """
@@ -49,7 +49,8 @@ class TunnelSystem(System):
             return established(tunnel_port) >= links
 
         wait_until(joined, f"{links} links", 120.0, pause=0.05)
-        stage.wait_answer(entry_port)
+        if not setup.datagrams:
+            stage.wait_answer(entry_port)
         return tunnel_port, entry_port
 
     def on_server_of(self, other: TunnelSystem, name: str, title: str) -> Mixed:
@@ -79,18 +80,19 @@ class Mixed(TunnelSystem):
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
         self._client.start_clients(setup, stage, tunnel_port)
 
-    def start_visitor(self, stage: Stage, tunnel_port: int, port: int) -> None:
-        self._client.start_visitor(stage, tunnel_port, port)
+    def start_visitor(self, setup: Setup, stage: Stage, tunnel_port: int, port: int) -> None:
+        self._client.start_visitor(setup, stage, tunnel_port, port)
 
 
 class Visited(System):
-    """A tunnel behind a visitor: plain TCP all the way.
+    """A tunnel behind a visitor: plain TCP all the way, or datagrams.
 
     :param tunnel: has the server and the client, and the visitor as well.
     """
 
     routes = "TCP"
-    cases = frozenset({"k64", "down", "up"})
+    can = frozenset({Ability.DATAGRAMS})
+    cases = frozenset({"k64", "down", "up", "udp"})
 
     def __init__(self, name: str, title: str, tunnel: TunnelSystem) -> None:
         super().__init__(name, title)
@@ -105,9 +107,12 @@ class Visited(System):
     def start(self, setup: Setup, stage: Stage) -> int:
         tunnel_port, _ = self._tunnel.join(setup, stage)
         port = stage.port()
-        self._tunnel.start_visitor(stage, tunnel_port, port)
-        stage.wait_listening(port)
-        stage.wait_answer(port)
+        self._tunnel.start_visitor(setup, stage, tunnel_port, port)
+        if setup.datagrams:
+            stage.wait_echo(port)
+        else:
+            stage.wait_listening(port)
+            stage.wait_answer(port)
         return port
 
 
