@@ -17,7 +17,8 @@ class Rtunnel(TunnelSystem):
     :param reactor: name of a reactor; None leaves the choice to the program.
     """
 
-    can = frozenset(Ability)
+    # datagrams have no entrypoint, they need a visitor
+    can = frozenset(Ability) - {Ability.DATAGRAMS}
     #: Under the tunnel, as in ``tunnel+ws``, and what it asks of each end, as keys of a URL or as options.
     transport = "ws"
     server_keys = ""
