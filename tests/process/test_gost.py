@@ -32,6 +32,12 @@ class HttpTunnel(Combination):
     timeout = 120
     kind = "HTTP"
 
+    @classmethod
+    def deviation(cls) -> str:
+        if cls.gosts != {"server"}:
+            return ""
+        return "a gost's server does not tell a visitor that left from one that sent all; our client gives it up after 30 s"
+
     def setUp(self) -> None:
         if self.gosts:
             gost_binary()
@@ -125,18 +131,23 @@ class HttpTransfers(HttpTunnel):
         self.server = self.start_server()
         self.wait_for_tunnel()
 
+
+class HttpDepartures(HttpTunnel):
+    """What does not hang on the transport, and takes half a minute where a gost does not say enough."""
+
     def test_visitor_leaves(self) -> None:
         """A visitor that leaves in the middle of a download frees the target's connection."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request("GET", f"/down/{500 * MIB}", headers={"Host": HOST})
         connection.getresponse().read(65536)
         connection.close()
-        wait_until(self.service.cut_off.is_set, "the target sees that nobody reads", 60)
+        wait_until(self.service.cut_off.is_set, "the target sees that nobody reads", 60 if self.deviation() else 10)
 
 
 # where both ends are a gost's, the tests show what they may ask of the others
 globals().update(combinations(HttpExchanges))
 globals().update(combinations(HttpTransfers, ("tls", "ws", "wss"), (2,)))
+globals().update(combinations(HttpDepartures, ("ws",), (2,)))
 
 
 class ThroughGostsProxies(TestCase):
