@@ -107,6 +107,11 @@ class ConnectorTests(SynchronousTestCase):
             self.server.say(bytes([byte]))
         self.assertEqual((self.joined, self.stats.joins, self.stats.attempts), (1, 1, 1))
 
+    def test_nothing_waits_to_be_sent_with_more(self) -> None:
+        """Over plain TCP, each end would wait for the other's acknowledgement before a small frame leaves (Nagle)."""
+        self.join()
+        self.assertTrue(self.server.transport.no_delay)
+
     def test_server_down(self) -> None:
         """Each attempt that fails is followed by another, later and later."""
         self.connector.start()

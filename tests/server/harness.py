@@ -35,9 +35,10 @@ class Transport(StringTransport):
     aborted = False
     half_closed = False
     paused_reading = False
+    no_delay = False
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Like a socket's."""
+        self.no_delay = enabled
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """Like a socket's."""

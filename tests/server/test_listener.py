@@ -126,6 +126,10 @@ class ListenerTests(Case):
         self.assertEqual((answer.tunnel.id, answer.tunnel.weight), (connector.id, 7))
         self.assertEqual((connector.weight, self.stats.links_open), (7, 1))
 
+    def test_nothing_waits_to_be_sent_with_more(self) -> None:
+        """Over plain TCP, each end would wait for the other's acknowledgement before a small frame leaves (Nagle)."""
+        self.assertTrue(self.transport.no_delay)
+
     def test_weight_zero_counts_as_one(self) -> None:
         self.protocol.dataReceived(self.request(weight=0))
         connector = self.registry.choose(TUNNEL)

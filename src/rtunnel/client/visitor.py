@@ -368,9 +368,6 @@ class _Asking(Handshake[Response]):
     def received(self, message: Response) -> None:
         self._answered = True
         if message.status is Status.OK:
-            set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
-            if set_no_delay is not None:
-                set_no_delay(True)
             self._visit.join(self)
         else:
             self._over(VisitorOutcome.REFUSED, mend(message.status, self._settings))

@@ -89,6 +89,10 @@ class Handshake(Protocol, Generic[M]):
             timer.cancel()
 
     def connectionMade(self) -> None:
+        # what two ends tell each other is small, and each waits for it; a WebSocket has seen to that itself
+        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
+        if set_no_delay is not None:
+            set_no_delay(True)
         self._timer = self._reactor.callLater(self._seconds, self.expired)
 
     def dataReceived(self, data: bytes) -> None:
