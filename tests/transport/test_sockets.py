@@ -17,6 +17,8 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from rtunnel.transport import sockets
 from rtunnel.transport.sockets import (
+    BULK_READ_SIZE,
+    READ_SIZE,
     AtOnceClient,
     AtOnceServer,
     SocketClientEndpoint,
@@ -115,6 +117,30 @@ class Ends(Factory):
     def buildProtocol(self, addr: Any) -> End:
         end, self.next = self.next, End()
         return end
+
+
+class Kernel:
+    """A socket from which as many bytes can be read as was said, one read after another."""
+
+    def __init__(self, *sizes: int) -> None:
+        self.sizes = list(sizes)
+        self.asked: list[int] = []
+
+    def recv(self, most: int) -> bytes:
+        self.asked.append(most)
+        return bytes(min(self.sizes.pop(0), most))
+
+
+class ReadSizeTests(SynchronousTestCase):
+    def test_bulk_is_read_in_large_pieces_and_nothing_else(self) -> None:
+        transport: Any = AtOnceServer.__new__(AtOnceServer)
+        transport.socket = kernel = Kernel(100, MIB, MIB, READ_SIZE, READ_SIZE - 1, 100, MIB, 7, 7)
+        transport.protocol = end = End()
+        while kernel.sizes:
+            self.assertIsNone(transport.doRead())
+        small, large = READ_SIZE, BULK_READ_SIZE
+        self.assertEqual(kernel.asked, [small, small, large, large, large, small, small, large, small])
+        self.assertEqual(end.size, 100 + small + large + small + small - 1 + 100 + small + 7 + 7)
 
 
 class AtOnceTests(TestCase):

@@ -185,6 +185,28 @@ class FrameTests(SynchronousTestCase):
         events = session.receive(frame(SYN) + frame(PSH, payload=bytes(MAX_FRAME)) + frame(PSH))
         self.assertEqual(events, [(OPENED, 3, b""), (DATA, 3, bytes(MAX_FRAME))])
 
+    def test_large_frames_that_follow_each_other_come_as_one_piece(self) -> None:
+        """Wherever they are cut: what stands between them, and frames of other streams, keep their place."""
+        run = frame(PSH, 3, b"a" * 5000) + frame(PSH, 3, b"b" * 10) + frame(PSH, 3) + frame(PSH, 3, b"c" * 6000)
+        data = frame(SYN, 3) + frame(SYN, 5) + run + frame(PSH, 5, b"d" * 5000) + frame(NOP, 0) + run + frame(FIN, 3)
+        piece = b"a" * 5000 + b"b" * 10 + b"c" * 6000
+        whole = [(OPENED, 3, b""), (OPENED, 5, b""), (DATA, 3, piece), (DATA, 5, b"d" * 5000), (DATA, 3, piece), (FINISHED, 3, b"")]
+        self.assertEqual(Session(opens=False).receive(data), whole)
+        for cut in range(len(data)):
+            session = Session(opens=False)
+            self.assertEqual(joined(session.receive(data[:cut]) + session.receive(data[cut:])), whole)
+
+    def test_a_run_of_frames_keeps_to_the_window(self) -> None:
+        session = Session(opens=False, window=INITIAL_WINDOW)
+        run = frame(PSH, 3, bytes(MAX_FRAME)) * (INITIAL_WINDOW // MAX_FRAME + 1)
+        self.assertRaises(SmuxError, session.receive, frame(SYN, 3) + run)
+
+    def test_a_run_of_frames_ends_with_a_frame_of_another_version(self) -> None:
+        for version in (1, 2):
+            session = Session(opens=False, version=version)
+            run = frame(PSH, 3, bytes(5000), version) + frame(PSH, 3, bytes(5000), 3 - version)
+            self.assertRaises(SmuxError, session.receive, frame(SYN, 3, b"", version) + run)
+
     def test_nothing_to_send_is_no_frame(self) -> None:
         session = Session(opens=True)
         stream = session.open()

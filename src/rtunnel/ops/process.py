@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
+from rtunnel.ops.allocator import keep_large_blocks
 from rtunnel.ops.start import StartError
 
 __all__ = ["ProcessService"]
@@ -65,6 +66,7 @@ class ProcessService(MultiService):
         # before a service manager hears that we are ready and may ask for a reload; what nohup ignores stays ignored
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
+        keep_large_blocks()
         try:
             super().startService()  # type: ignore[no-untyped-call]
         except StartError as error:

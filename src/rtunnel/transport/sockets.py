@@ -40,6 +40,11 @@ AT_ONCE = True
 
 READ_SIZE = 65536
 """Bytes that are read at once."""
+BULK_READ_SIZE = 1 << 19
+"""The same where the last read was as large as it could be: the cost of bulk is that of its system calls and wake-ups.
+
+A process that reads so much at once calls :func:`rtunnel.ops.allocator.keep_large_blocks` at its start.
+"""
 
 
 class _WriteAtOnce:
@@ -51,17 +56,20 @@ class _WriteAtOnce:
 
     _send: Callable[[bytes], int] | None = None
     """The socket's own ``send`` once it was judged that nothing is between."""
+    _read_size = READ_SIZE
 
     def doRead(self) -> Any:
         """Read once, as Twisted does, without the calls between."""
         connection = cast(Any, self)
         try:
-            data = connection.socket.recv(READ_SIZE)
+            data = connection.socket.recv(self._read_size)
         except OSError:
             # Twisted meets the same error in its own time, and judges it as it always does
             return super().doRead()  # type: ignore[misc]
         if not data:
             return CONNECTION_DONE
+        if len(data) >= READ_SIZE or self._read_size != READ_SIZE:
+            self._read_size = BULK_READ_SIZE if len(data) >= READ_SIZE else READ_SIZE
         connection.protocol.dataReceived(data)
         return None
 

@@ -18,7 +18,7 @@ from rtunnel.wire.smux import DATA, FINISHED, LEAVING, OPENED, STOPPED, WRITABLE
 
 __all__ = ["FLUSH_SIZE", "Keepalive", "Link", "LinkClosed"]
 
-FLUSH_SIZE = 131072
+FLUSH_SIZE = 1 << 20
 """Bytes that a turn may collect before they are sent without waiting for its end."""
 
 

@@ -50,6 +50,8 @@ FIRST_UPDATE: Final = 65536
 """Bytes consumed before the first UPD: an exchange smaller than this costs no UPD at all."""
 CREDIT_GRAIN: Final = 4096
 """Most bytes of a stream that an application may have consumed and not yet said so."""
+RUN_FRAME: Final = 4096
+"""Bytes of payload from which on a frame is looked at together with those that follow it."""
 UNLIMITED: Final = 1 << 62
 MODULUS: Final = 1 << 32
 
@@ -322,7 +324,8 @@ class Session:
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes from the peer, cut anywhere.
 
-        Payload is passed on as it comes, a frame that is cut gives several :data:`DATA` events.
+        Payload is passed on as it comes: a frame that is cut gives several :data:`DATA` events, large frames of a stream that
+        follow each other give one.
 
         :raises SmuxError: for anything that the protocol does not allow; the session is then over.
         """
@@ -333,9 +336,8 @@ class Session:
         size = len(data)
         position = 0
         if self._cut_size:
-            position = min(self._cut_size, size)
-            self._cut_size -= position
-            self._receive_data(self._cut_stream, data[:position], events)
+            rest, self._cut_size = self._cut_size, 0
+            position = self._receive_run(data, 0, rest, self._cut_stream, events)
         streams = self._streams
         version = self._version
         unpack = _header.unpack_from
@@ -346,6 +348,9 @@ class Session:
                 raise SmuxError(f"frame of smux version {frame_version} in a session of version {version}")
             if command == PSH:
                 start = position + HEADER
+                if length >= RUN_FRAME:
+                    position = self._receive_run(data, start, length, stream_id, events)
+                    continue
                 position = start + length
                 if position > size:
                     self._cut_stream = stream_id
@@ -374,6 +379,37 @@ class Session:
         if position < size:
             self._partial = data[position:]
         return events
+
+    def _receive_run(self, data: bytes, position: int, rest: int, stream_id: int, events: list[Event]) -> int:
+        """Take the payload of a large frame, and of those of the same stream that follow it, as one piece.
+
+        Bulk comes in runs of such frames; whoever gets the bytes then writes once for all of them.
+
+        :param position: where the payload begins.
+        :param rest: how much of it is to come.
+        :returns: the position after the last of the frames.
+        """
+        size = len(data)
+        end = position + rest
+        if end < size:
+            view = memoryview(data)
+            pieces = [view[position:end]]
+            while size - end >= HEADER:
+                version, command, length, follower = _header.unpack_from(data, end)
+                if follower != stream_id or command != PSH or version != self._version:
+                    break
+                position = end + HEADER
+                end = position + length
+                pieces.append(view[position:end])
+            payload = b"".join(pieces)
+        else:
+            payload = data[position:end]
+        if end > size:
+            self._cut_stream = stream_id
+            self._cut_size = end - size
+            end = size
+        self._receive_data(stream_id, payload, events)
+        return end
 
     def _receive_data(self, stream_id: int, payload: bytes, events: list[Event]) -> None:
         stream = self._streams.get(stream_id)
