@@ -9,6 +9,7 @@ from rtunnel.settings import HttpSettings
 from tests.server.harness import FarConnector, Visitor, World
 
 GET = b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 0\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\npod"
 
 
@@ -88,12 +89,25 @@ class ForwardingTests(SynchronousTestCase):
         self.world.turn()
         self.assertTrue(self.pod.stream.finished)
 
-    def test_request_that_may_not_be_repeated_gets_a_fresh_stream(self) -> None:
-        """A free stream may be dead already, which shows only after sending; a POST must not run into that."""
+    def test_request_that_may_not_be_repeated_gets_a_stream_that_was_just_in_use(self) -> None:
+        for request in (GET, POST):
+            self.world.visit(request)
+            self.pod.stream.answer(OK)
+        visitor = self.world.visit(POST)
+        self.pod.stream.answer(OK)
+        self.assertEqual((len(self.pod.streams), visitor.received), (1, OK))
+
+    def test_request_that_may_not_be_repeated_gets_no_stream_that_was_free_for_a_while(self) -> None:
+        """It may be dead already, which shows only after sending; a POST must not run into that."""
         self.world.visit(GET)
         self.pod.stream.answer(OK)
-        self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 0\r\n\r\n")
+        self.pod.connector.link.sweep(100.0)
+        self.world.visit(POST)
+        self.pod.stream.answer(OK)
         self.assertEqual(len(self.pod.streams), 2)
+        self.pod.connector.link.sweep(100.5)
+        self.world.visit(GET)
+        self.assertEqual(len(self.pod.streams), 2, "a GET takes what is free")
 
     def test_body_with_length(self) -> None:
         visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 10\r\n\r\n12345")
@@ -470,6 +484,18 @@ class FailureTests(SynchronousTestCase):
         self.laptop.stream.answer(OK)
         self.assertEqual(visitor.received, OK)
         self.assertEqual(self.pod.streams, [])
+
+    def test_post_to_a_free_stream_that_died(self) -> None:
+        """Nobody knows whether its target has read it: it is not sent again, and the next one gets a fresh stream."""
+        self.world.visit(GET)
+        self.laptop.stream.answer(OK)
+        visitor = self.world.visit(POST)
+        self.laptop.stream.close()
+        self.assertEqual(status(visitor), 502)
+        visitor = self.world.visit(POST)
+        self.assertEqual(len(self.laptop.streams), 2)
+        self.laptop.stream.answer(OK)
+        self.assertEqual((visitor.received, self.pod.streams), (OK, []))
 
     def test_malformed_answer(self) -> None:
         for answer in (b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"):

@@ -138,11 +138,14 @@ class Exchange:
         """Send what there is of the request to a connector that did not fail yet.
 
         A free stream may have been closed by its target a moment ago, which shows only after sending. So a request that may not be
-        sent twice gets a fresh one.
+        sent twice gets one that has just been in use, or a fresh one.
         """
         entrypoint = self._entrypoint
         connector = entrypoint.registry.choose(tunnel, self._failed)
-        upstream = connector.link.take(self.host) if connector is not None and self._resendable else None
+        upstream = None
+        if connector is not None:
+            pool = connector.link
+            upstream = pool.take(self.host) if self._resendable else pool.take_warm(self.host)
         if upstream is None:
             connector, upstream = self._open_upstream(tunnel, connector)
             if upstream is None:
