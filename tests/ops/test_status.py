@@ -46,6 +46,7 @@ FULL = ServiceStatus(
         ConnectorStatus(
             id="0a0b0c0d",
             tunnel="10bc451e",
+            network="tcp",
             state="joined",
             peer="192.0.2.1:5",
             weight=1,
@@ -93,6 +94,7 @@ class DocumentTests(SynchronousTestCase):
                     {
                         "id": "0a0b0c0d",
                         "tunnel": "10bc451e",
+                        "network": "tcp",
                         "state": "joined",
                         "peer": "192.0.2.1:5",
                         "user": None,

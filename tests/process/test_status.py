@@ -120,6 +120,26 @@ class StatusTests(TestCase):
         wait_until(lambda: status(self.client_admin).returncode == 2, "the client sees that its server is gone")
         self.assertEqual(status(self.server_admin).returncode, 1)
 
+    def test_networks(self) -> None:
+        """A client with a target of each: both ends say which connector is which."""
+        target = f"127.0.0.1:{self.service.port}"
+        server = f"ws://127.0.0.1:{self.listen}"
+        self.start(
+            *("server", "--listen", server, "--entrypoint", f"127.0.0.1:{self.entrypoint}"),
+            *("--route", f"pod.local={self.tunnel}", "--admin", f"127.0.0.1:{self.server_admin}"),
+        ).wait_for("entrypoint on")
+        client = self.start(
+            *("client", "-L", f"rtcp://:0/{target}", "-L", f"rudp://:0/{target}"),
+            *("-F", f"tunnel+{server}?tunnel.id={self.tunnel}", "--admin", f"127.0.0.1:{self.client_admin}"),
+        )
+        client.wait_for("joined", 2)
+        far, near = self.document(self.server_admin), self.document(self.client_admin)
+        networks = [{connector["id"]: connector["network"] for connector in end["connectors"]} for end in (far, near)]
+        self.assertEqual(networks[0], networks[1])
+        self.assertEqual(sorted(networks[0].values()), ["tcp", "udp"])
+        for port in (self.server_admin, self.client_admin):
+            self.assertRegex(status(port).stdout, rf"{self.tunnel[:8]} +udp +joined")
+
     def test_page(self) -> None:
         """The commands of docs/status.md, as they stand but for ports that may be taken."""
         page = (ROOT / "docs" / "status.md").read_text(encoding="utf-8")

@@ -717,6 +717,18 @@ class AccessLogTests(RelayTestCase):
         )
         self.assertNotIn("secret", self.lines[0])
 
+    def test_datagrams(self) -> None:
+        """Refused or let in, a visit of datagrams is called what it is."""
+        for attached in (False, True):
+            self.setUp()
+            if attached:
+                self.world.attach(datagrams=True)
+            addresses = (RelayAddress("pod.local", 0),)
+            tunnel = TunnelFeature(TUNNEL)
+            self.send(Request(Command.CONNECT, Network.UDP, ("user", "secret"), addresses, tunnel).encode())
+            self.lose()
+            self.assertEqual(self.line()["kind"], "udp")
+
     def test_visitor_of_a_front(self) -> None:
         """The visitor is whom the front names."""
         self.world.attach()

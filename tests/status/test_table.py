@@ -36,10 +36,12 @@ class TableTests(SynchronousTestCase):
             self.assertNotIn(word, text)
 
     def test_an_older_process(self) -> None:
-        """Says nothing of ports."""
+        """Says nothing of ports, nor of networks."""
         status = document()
-        del status["ports"]
-        self.assertNotIn("local ports", shown(status))
+        del status["ports"], status["connectors"][0]["network"]
+        text = shown(status)
+        self.assertNotIn("local ports", text)
+        self.assertRegex(text, "10bc451e +- +joined")
 
     def test_an_error(self) -> None:
         status = document()

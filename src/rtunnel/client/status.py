@@ -51,6 +51,7 @@ def _connector(connector: JoiningConnector) -> ConnectorStatus:
     return ConnectorStatus(
         id=short_id(connector.id) if connector.id is not None else None,
         tunnel=short_id(settings.tunnel),
+        network="udp" if settings.target.udp else "tcp",
         state="joining" if link is None else "joined",
         peer=connector.server,
         user=settings.credentials.user if settings.credentials else None,

@@ -28,7 +28,8 @@ class Access:
 
     Everything but the times is filled in as it becomes known.
 
-    :ivar kind: ``http``, or what else the connection speaks: ``tls``, ``relay``.
+    :ivar kind: ``http``, or what else the connection speaks: ``tls``, ``relay`` (a visit of a private tunnel), ``udp`` (the
+        same, of datagrams).
     :ivar visitor: the visitor's IP address.
     :ivar user: who the visitor is, if it was asked.
     :ivar method: of a request.

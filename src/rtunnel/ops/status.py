@@ -117,6 +117,7 @@ class ConnectorStatus:
 
     :ivar id: the beginning of its ID, ``None`` before the server gave it one.
     :ivar tunnel: the beginning of its tunnel's ID.
+    :ivar network: ``tcp``, or ``udp`` when its streams carry datagrams.
     :ivar state: ``joined``, ``leaving`` (no more streams) or ``joining`` (the client tries).
     :ivar peer: the address of the other end.
     :ivar user: who the client is, if it was asked.
@@ -132,6 +133,7 @@ class ConnectorStatus:
 
     id: str | None
     tunnel: str
+    network: str
     state: str
     peer: str
     user: str | None = None

@@ -67,6 +67,7 @@ def _connector(connector: Connector[UpstreamPool], state: str) -> ConnectorStatu
     return ConnectorStatus(
         id=short_id(connector.id),
         tunnel=short_id(connector.tunnel),
+        network="udp" if connector.datagrams else "tcp",
         state=state,
         peer=connector.peer,
         user=connector.user or None,

@@ -35,12 +35,12 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield _table("visitors arrive at", ("address", "protocols", "visitors"), map(_entrypoint, document["entrypoints"]))
     if document["rules"]:
         yield _table("ingress rules", ("host", "tunnel", ""), map(_rule, document["rules"]))
-    # an older process says nothing of ports
+    # an older process says nothing of ports, nor of a connector's network
     if ports := document.get("ports"):
         yield _table("local ports", ("address", "leads to", "tunnel", "server", "connections"), map(_port, ports))
     if role != "visitor":
         yield _table("tunnels", ("tunnel", "connectors", "streams"), map(_tunnel, document["tunnels"]))
-        columns = ("connector", "tunnel", "state", "weight", "peer", "user", "requests" if server else "target", *_LINK)
+        columns = ("connector", "tunnel", "network", "state", "weight", "peer", "user", "requests" if server else "target", *_LINK)
         yield _table("connectors", columns, (_connector(connector, server) for connector in document["connectors"]))
     if document["errors"]:
         yield _table("recent warnings and errors", ("when", "level", "what"), map(_error, document["errors"]))
@@ -94,6 +94,7 @@ def _connector(connector: dict[str, Any], server: bool) -> Row:
     return (
         connector["id"],
         connector["tunnel"],
+        connector.get("network"),
         connector["state"],
         connector["weight"],
         connector["peer"],

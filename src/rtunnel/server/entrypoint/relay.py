@@ -140,7 +140,8 @@ class RelayEntrypoint:
         where = f"{peer.host}:{peer.port}"
         who = f"{where} (user {plain(grant.user)})" if grant.user else where
         host, source = _host(request), self._source(request, peer)
-        access = self._begin(source, host, grant)
+        datagrams = request.network is Network.UDP
+        access = self._begin("udp" if datagrams else "relay", source, host, grant)
         tunnel = self.route(request)
         if isinstance(tunnel, Refusal):
             self._refuse(tunnel, handshake, who, access)
@@ -149,7 +150,6 @@ class RelayEntrypoint:
             reason = f'the owners do not allow it to visit "{plain(host)}" in the tunnel {short_id(tunnel)}'
             self._refuse(Refusal(Status.FORBIDDEN, VisitOutcome.FORBIDDEN, reason, tunnel), handshake, who, access)
             return
-        datagrams = request.network is Network.UDP
         visit = Visit(self, tunnel, handshake.transport, source, request.addresses, access, datagrams=datagrams)
         if visit.open():
             handshake.transport.write(Response(status=Status.OK).encode())
@@ -162,11 +162,11 @@ class RelayEntrypoint:
             refusal = Refusal(Status.SERVICE_UNAVAILABLE, VisitOutcome.NO_CONNECTOR, reason, tunnel)
             self._refuse(refusal, handshake, who, access)
 
-    def _begin(self, source: RelayAddress, host: str, grant: Grant) -> Access | None:
+    def _begin(self, kind: str, source: RelayAddress, host: str, grant: Grant) -> Access | None:
         """Begin a line of the access log."""
         if self.access is None:
             return None
-        access = self.access.begin("relay", source.host)
+        access = self.access.begin(kind, source.host)
         access.host, access.user = host, grant.user
         return access
 
