@@ -18,7 +18,7 @@ import pyperf
 from bench.exchange import VISITORS, Exchanges
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
-from rtunnel.transport.websocket import mask
+from rtunnel.transport.websocket_mask import mask
 from rtunnel.wire import smux
 from rtunnel.wire.http1 import (
     HeadLimits,

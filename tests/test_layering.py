@@ -50,7 +50,7 @@ IMPURE = {
 }
 
 AUTOBAHN = {"autobahn", "txaio"}
-AUTOBAHN_HOME = "rtunnel.transport.websocket"
+AUTOBAHN_HOMES = ("rtunnel.transport.websocket_endpoints", "rtunnel.transport.websocket_mask")
 
 REACTOR = "twisted.internet.reactor"
 REACTOR_HOMES = {"rtunnel.tap", "rtunnel.__main__"}
@@ -89,8 +89,8 @@ def complaint(module: str, name: str) -> str | None:
         return None if allowed else f"goes the wrong way: {here} may import only {sorted(BELOW[here]) or 'itself'}"
     if here in PURE and within(name, IMPURE):
         return f"brings I/O or a clock into {here}"
-    if within(name, AUTOBAHN) and module != AUTOBAHN_HOME:
-        return f"belongs into {AUTOBAHN_HOME}"
+    if within(name, AUTOBAHN) and module not in AUTOBAHN_HOMES:
+        return f"belongs into {AUTOBAHN_HOMES[0]}"
     if name == REACTOR and module not in REACTOR_HOMES and within(module, {"rtunnel"}):
         return "takes the global reactor: have it passed in"
     return None
@@ -163,7 +163,7 @@ class ComplaintTests(SynchronousTestCase):
 
     def test_autobahn(self) -> None:
         self.refused("rtunnel.client.connector", "import autobahn.twisted.websocket", "belongs into")
-        self.allowed("rtunnel.transport.websocket", "from autobahn.twisted.websocket import WebSocketServerFactory")
+        self.allowed("rtunnel.transport.websocket_endpoints", "from autobahn.twisted.websocket import WebSocketServerFactory")
 
     def test_global_reactor(self) -> None:
         self.refused("rtunnel.client.connector", "from twisted.internet import reactor", "global reactor")

@@ -13,7 +13,7 @@ from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.transport.websocket import WebSocketClientEndpoint, WebSocketServerEndpoint
+from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
 from tests.support.pipe import Pipe, connect
 
 
@@ -30,7 +30,7 @@ class _Under:
 
 
 class AutobahnTests(SynchronousTestCase):
-    """What rtunnel.transport.websocket takes for granted in autobahn's protocols."""
+    """What rtunnel.transport.websocket_frames takes for granted in autobahn's protocols."""
 
     pipe: Pipe
 

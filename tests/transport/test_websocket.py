@@ -19,15 +19,10 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from rtunnel.transport import websocket
-from rtunnel.transport.websocket import (
-    CLOSE_TIMEOUT,
-    MAX_HEAD,
-    MAX_MESSAGE,
-    UpgradeRefused,
-    WebSocketClientEndpoint,
-    WebSocketServerEndpoint,
-)
+from rtunnel.transport import websocket, websocket_mask
+from rtunnel.transport.websocket import MAX_MESSAGE
+from rtunnel.transport.websocket_endpoints import UpgradeRefused, WebSocketClientEndpoint, WebSocketServerEndpoint
+from rtunnel.transport.websocket_frames import CLOSE_TIMEOUT, MAX_HEAD
 from tests.support.pipe import HIGH_WATER, Pipe, connect
 
 MIB = 1 << 20
@@ -1015,10 +1010,10 @@ class MaskTests(SynchronousTestCase):
     @given(st.binary(max_size=300), st.binary(min_size=4, max_size=4))
     def test_mask(self, data: bytes, key: bytes) -> None:
         """Masking is exclusive or with the key, over and over; the fallback does the same."""
-        self.assertEqual(websocket.mask(data, key), xor(data, key))
-        self.assertEqual(websocket._autobahn_mask(data, key), xor(data, key))
+        self.assertEqual(websocket_mask.mask(data, key), xor(data, key))
+        self.assertEqual(websocket_mask._autobahn_mask(data, key), xor(data, key))
 
     def test_long(self) -> None:
         data = os.urandom(70001)
-        self.assertEqual(websocket.mask(data, KEY), xor(data, KEY))
-        self.assertEqual(websocket._autobahn_mask(data, KEY), xor(data, KEY))
+        self.assertEqual(websocket_mask.mask(data, KEY), xor(data, KEY))
+        self.assertEqual(websocket_mask._autobahn_mask(data, KEY), xor(data, KEY))

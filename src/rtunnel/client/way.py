@@ -15,7 +15,7 @@ from rtunnel.transport.certificates import CertificateFileError, Renewed, client
 from rtunnel.transport.proxies import ProxiedClientEndpoint
 from rtunnel.transport.sockets import SocketClientEndpoint
 from rtunnel.transport.tls_endpoints import TlsClientEndpoint
-from rtunnel.transport.websocket import WebSocketClientEndpoint
+from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint
 from rtunnel.wire.proxy import HttpConnect, Socks5
 
 __all__ = ["Way"]

@@ -15,7 +15,7 @@ from rtunnel.settings import SECURE, WEBSOCKETS, Address, ListenerSettings
 from rtunnel.transport.certificates import CertificateFileError, Renewed, self_signed_context, server_context
 from rtunnel.transport.sockets import SocketServerEndpoint, plain_address
 from rtunnel.transport.tls_endpoints import TlsServerEndpoint
-from rtunnel.transport.websocket import WebSocketServerEndpoint
+from rtunnel.transport.websocket_endpoints import WebSocketServerEndpoint
 
 __all__ = ["listening_place"]
 
