@@ -132,15 +132,30 @@ class Kernel:
 
 
 class ReadSizeTests(SynchronousTestCase):
-    def test_bulk_is_read_in_large_pieces_and_nothing_else(self) -> None:
+    def transport(self, kernel: Kernel, end: End) -> Any:
         transport: Any = AtOnceServer.__new__(AtOnceServer)
-        transport.socket = kernel = Kernel(100, MIB, MIB, READ_SIZE, READ_SIZE - 1, 100, MIB, 7, 7)
-        transport.protocol = end = End()
+        transport.socket, transport.protocol, transport.reactor = kernel, end, reactor
+        return transport
+
+    def test_bulk_is_read_in_large_pieces_and_nothing_else(self) -> None:
+        kernel = Kernel(100, MIB, MIB, READ_SIZE, READ_SIZE - 1, 100, MIB, 7, 7)
+        end = End()
+        transport = self.transport(kernel, end)
         while kernel.sizes:
             self.assertIsNone(transport.doRead())
         small, large = READ_SIZE, BULK_READ_SIZE
         self.assertEqual(kernel.asked, [small, small, large, large, large, small, small, large, small])
         self.assertEqual(end.size, 100 + small + large + small + small - 1 + 100 + small + 7 + 7)
+
+    def test_who_is_behind_gets_small_pieces(self) -> None:
+        kernel = Kernel(MIB, MIB, MIB, MIB)
+        transport = self.transport(kernel, End())
+        for _ in range(2):
+            transport.doRead()
+        transport.pauseProducing()
+        for _ in range(2):
+            transport.doRead()
+        self.assertEqual(kernel.asked, [READ_SIZE, BULK_READ_SIZE, READ_SIZE, BULK_READ_SIZE])
 
 
 class AtOnceTests(TestCase):

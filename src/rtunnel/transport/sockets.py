@@ -41,7 +41,7 @@ AT_ONCE = True
 READ_SIZE = 65536
 """Bytes that are read at once."""
 BULK_READ_SIZE = 1 << 19
-"""The same where the last read was as large as it could be: the cost of bulk is that of its system calls and wake-ups.
+"""The same where the last read was as large as it could be, and nobody is behind: bulk costs its system calls and wake-ups.
 
 A process that reads so much at once calls :func:`rtunnel.ops.allocator.keep_large_blocks` at its start.
 """
@@ -101,6 +101,11 @@ class _WriteAtOnce:
         ):
             self._send = connection.socket.send
         return self._send
+
+    def pauseProducing(self) -> None:
+        """Read nothing for now; whoever is behind gets small pieces again, since each has to wait somewhere."""
+        self._read_size = READ_SIZE
+        super().pauseProducing()  # type: ignore[misc]
 
     # -- what may change it
 

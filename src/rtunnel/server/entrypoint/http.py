@@ -27,7 +27,7 @@ from rtunnel.wire.http1 import HeadError, HeadLimits, RequestReader, skip_empty_
 
 __all__ = ["HttpEntrypoint", "HttpVisitor"]
 
-READ_AHEAD = 65536
+READ_AHEAD = 32768
 """Bytes of later requests (pipelining) that are read while one is under way."""
 LINGER = 2.0
 """Seconds that a visitor may go on sending after an answer that ends its connection early: closing at once would make the system
