@@ -105,7 +105,7 @@ class UpstreamPool:
         return free.pop() if free else None
 
     def take_warm(self, host: str) -> Upstream | None:
-        """The same, if no sweep has seen it free: then its target answered less than half a second ago, and keeps it open still."""
+        """The same, if no sweep has seen it free: its target answered less than half a second ago, so it hardly has closed it."""
         free = self._free.get(host)
         return free.pop() if free and not free[-1].idle_since else None
 

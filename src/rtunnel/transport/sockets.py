@@ -57,6 +57,7 @@ class _WriteAtOnce:
     _send: Callable[[bytes], int] | None = None
     """The socket's own ``send`` once it was judged that nothing is between."""
     _read_size = READ_SIZE
+    """Bytes that the next read asks for."""
 
     def doRead(self) -> Any:
         """Read once, as Twisted does, without the calls between."""

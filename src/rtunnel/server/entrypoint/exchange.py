@@ -138,7 +138,7 @@ class Exchange:
         """Send what there is of the request to a connector that did not fail yet.
 
         A free stream may have been closed by its target a moment ago, which shows only after sending. So a request that may not be
-        sent twice gets one that has just been in use, or a fresh one.
+        sent twice gets one that has just been in use, which keep-alive limits of a second and more leave open, or a fresh one.
         """
         entrypoint = self._entrypoint
         connector = entrypoint.registry.choose(tunnel, self._failed)
