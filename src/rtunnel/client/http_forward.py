@@ -503,6 +503,9 @@ class FollowedStream(OpenStream):
         self._stream.unregisterProducer()
         if connection is not None and not (clean and whole and response.keep_alive):
             self._drop(connection)
+        elif connection is not None:
+            # the last piece of the answer may have paused it, and the stream will not resume it any more
+            connection.transport.resumeProducing()
         if exchange.keep and whole:
             self._resume()
         else:
