@@ -432,6 +432,14 @@ class PathTests(LookingCase):
             sent += 65536
             self.assertLess(sent, 1_000_000)
 
+    def test_the_last_piece_of_an_answer_leaves_no_target_paused(self) -> None:
+        """Its connection serves the next request, and the stream that paused it is its consumer no more."""
+        self.consume = False
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.says("web", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 1_000_000)
+        self.assertFalse(self.at("web").transport.paused_reading)
+
     def test_target_does_not_read(self) -> None:
         """What the target does not take stops the server after a window; and a target that takes it goes on."""
         self.send(PREFACE + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n")
