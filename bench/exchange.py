@@ -17,7 +17,7 @@ from rtunnel.ops.metrics import ServerStats
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
-from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.http import Entrypoint
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.link import Keepalive, Link
@@ -93,7 +93,7 @@ class Exchanges:
         self._below = _Transport()
         link.makeConnection(self._below)  # type: ignore[no-untyped-call]
         self._far = Session(opens=False)
-        entrypoint = HttpEntrypoint(
+        entrypoint = Entrypoint(
             settings=HttpSettings(),
             table=IngressTable([IngressRule("bench.local", _TUNNEL)]),
             registry=registry,

@@ -11,8 +11,8 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.__main__ import main
+from rtunnel.config.layout import CLIENT_SHAPE
 from rtunnel.config.schema import schema
-from rtunnel.config.shape import CLIENT_SHAPE
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

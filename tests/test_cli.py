@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import Asked, Typed, ask_client, ask_server, ask_visitor
+from rtunnel.cli import RawOption, Resolved, load_client, load_server, load_visitor
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option, default, find
 from rtunnel.settings import (
     AccessLogSettings,
@@ -39,7 +39,7 @@ SECURE_URL = f"tunnel+wss://192.168.1.1:443?tunnel.id={UUID}"
 SERVER_URL = f"tunnel+ws://192.168.1.1:80?tunnel.id={UUID}&tunnel.weight=1&path=/proxy&host=nginx.local"
 
 
-def typed(rows: tuple[Option, ...], *words: str) -> list[Typed]:
+def typed(rows: tuple[Option, ...], *words: str) -> list[RawOption]:
     """``--path /a`` becomes what the command line hands over."""
     found = []
     for flag, text in zip(words[::2], words[1::2], strict=True):
@@ -49,15 +49,15 @@ def typed(rows: tuple[Option, ...], *words: str) -> list[Typed]:
 
 
 def server(*words: str, **environ: str) -> ServerSettings:
-    return ask_server(typed(SERVER, *words), variables(environ)).settings
+    return load_server(typed(SERVER, *words), variables(environ)).settings
 
 
 def client(*words: str, **environ: str) -> ClientSettings:
-    return ask_client(typed(CLIENT, *words), variables(environ)).settings
+    return load_client(typed(CLIENT, *words), variables(environ)).settings
 
 
 def visitor(*words: str, **environ: str) -> ClientSettings:
-    return ask_visitor(typed(VISITOR, *words), variables(environ)).settings
+    return load_visitor(typed(VISITOR, *words), variables(environ)).settings
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -126,9 +126,9 @@ class SameTests(SynchronousTestCase):
         secure = typed(CLIENT, "--server", "wss://192.168.1.1:443", *PLAIN_CLIENT[2:])
         usual = {"HTTPS_PROXY": "http://usual:3128"}
         for more, hosts in (((), ["usual"]), (("--proxy", "other:1"), ["other"]), (("--proxy", "direct"), [])):
-            (connector,) = ask_client([*secure, *typed(CLIENT, *more)], usual).settings.connectors
+            (connector,) = load_client([*secure, *typed(CLIENT, *more)], usual).settings.connectors
             self.assertEqual([proxy.address.host for proxy in connector.proxies], hosts)
-        (connector,) = ask_client(secure, usual | {"NO_PROXY": "192.168.0.0/16"}).settings.connectors
+        (connector,) = load_client(secure, usual | {"NO_PROXY": "192.168.0.0/16"}).settings.connectors
         self.assertEqual(connector.proxies, ())
 
     def test_proxy_of_tls(self) -> None:
@@ -144,7 +144,7 @@ class SameTests(SynchronousTestCase):
             (PLAIN_CLIENT, {"RTUNNEL_PROXY": secret}, 0),
             (("--target", ":80"), {"RTUNNEL_F": f"{secret} {SECURE_URL}"}, 0),
         ]:
-            found = ask_client(typed(CLIENT, *words), environ).warnings
+            found = load_client(typed(CLIENT, *words), environ).warnings
             self.assertEqual(len(found), warnings, found)
             self.assertNotIn("swordfish", "".join(found))
 
@@ -203,8 +203,8 @@ class ClientTests(SynchronousTestCase):
 
     def test_users_and_owners(self) -> None:
         """They are found wherever the process goes afterwards."""
-        (listener,) = server(*PLAIN_SERVER, "--users", "u", OWNERS="/o", AUTH="me:swordfish").listeners
-        self.assertEqual((listener.users, listener.owners), (os.path.abspath("u"), "/o"))
+        (listener,) = server(*PLAIN_SERVER, "--users", "u", PERMISSIONS="/o", AUTH="me:swordfish").listeners
+        self.assertEqual((listener.users, listener.permissions), (os.path.abspath("u"), "/o"))
         self.assertEqual(listener.credentials, Credentials("me", "swordfish"))
 
     def test_credentials(self) -> None:
@@ -281,7 +281,11 @@ class RefusalTests(SynchronousTestCase):
             ((*PLAIN_SERVER, "--cert-file", "a"), {}, '--cert-file "a": is about TLS, but ws:// has none; write wss://'),
             (("-L", f"{LISTENER}&keyFile=a"), {}, "keyFile"),
             ((*PLAIN_SERVER, "--cert-file", "a", "--self-signed", "true"), {}, "--self-signed"),
-            ((*PLAIN_SERVER, "--owners", "/o"), {}, '--owners "/o": speaks of users, but there are none; add --users FILE'),
+            (
+                (*PLAIN_SERVER, "--permissions", "/o"),
+                {},
+                '--permissions "/o": speaks of users, but there are none; add --users FILE',
+            ),
             (PLAIN_SERVER, {"AUTH": "swordfish"}, "RTUNNEL_AUTH: must hold user:password"),
         ]:
             with self.subTest(words=words, environ=environ):
@@ -322,22 +326,22 @@ class RefusalTests(SynchronousTestCase):
 
 class WarningTests(SynchronousTestCase):
     def test_of_urls(self) -> None:
-        asked: Asked[Any] = ask_server(typed(SERVER, "-L", f"{LISTENER}&backlog=7"), {})
+        asked: Resolved[Any] = load_server(typed(SERVER, "-L", f"{LISTENER}&backlog=7"), {})
         self.assertEqual(len(asked.warnings), 1)
-        asked = ask_client(typed(CLIENT, "-L", "rtcp://:0/:80?sniffing=true", "-F", f"{SERVER_URL}&ttl=1"), {})
+        asked = load_client(typed(CLIENT, "-L", "rtcp://:0/:80?sniffing=true", "-F", f"{SERVER_URL}&ttl=1"), {})
         self.assertEqual(len(asked.warnings), 2)
 
     def test_of_misspelt_variables(self) -> None:
         environ = {"RTUNNEL_ENTRYPIONT": ":80", "PATH": "/bin", "RTUNNEL_TEST_GOST": "x"}
-        (warning,) = ask_server(typed(SERVER, *PLAIN_SERVER), environ).warnings
+        (warning,) = load_server(typed(SERVER, *PLAIN_SERVER), environ).warnings
         self.assertIn("RTUNNEL_ENTRYPIONT", warning)
         self.assertIn("RTUNNEL_ENTRYPOINT", warning)
 
     def test_not_of_what_kubernetes_sets_for_a_service(self) -> None:
         for name in ("RTUNNEL", "RTUNNEL_SERVER", "RTUNNEL_ADMIN"):
             environ = {f"{name}_{rest}": "tcp://10.0.0.1:80" for rest in KUBERNETES}
-            self.assertEqual(ask_server(typed(SERVER, *PLAIN_SERVER), environ).warnings, ())
-            self.assertEqual(ask_client(typed(CLIENT, *PLAIN_CLIENT), environ).warnings, ())
+            self.assertEqual(load_server(typed(SERVER, *PLAIN_SERVER), environ).warnings, ())
+            self.assertEqual(load_client(typed(CLIENT, *PLAIN_CLIENT), environ).warnings, ())
 
 
 KUBERNETES = (
@@ -442,7 +446,7 @@ class VisitorTests(SynchronousTestCase):
         self.assertIn("the port is taken by admin", self.refused(*words))
 
     def test_key_that_is_left_out(self) -> None:
-        asked = ask_visitor(typed(VISITOR, "-L", "tcp://:2222/a?sniffing=true", "-F", self.URL), {})
+        asked = load_visitor(typed(VISITOR, "-L", "tcp://:2222/a?sniffing=true", "-F", self.URL), {})
         self.assertEqual(len(asked.warnings), 1)
 
 
@@ -524,7 +528,7 @@ class AnyWordsTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=200)
     @given(st.data())
     def test_settings_or_refusal(self, data: st.DataObject) -> None:
-        ask, rows, words = data.draw(st.sampled_from(((ask_server, SERVER, PLAIN_SERVER), (ask_client, CLIENT, PLAIN_CLIENT))))
+        ask, rows, words = data.draw(st.sampled_from(((load_server, SERVER, PLAIN_SERVER), (load_client, CLIENT, PLAIN_CLIENT))))
         options = st.sampled_from([option for option in rows if option.name != "auth-file"])
         more = data.draw(st.lists(st.tuples(options, self.WORDS), max_size=3))
         environ = {option.variable: text for option, text in data.draw(st.lists(st.tuples(options, self.WORDS), max_size=2))}

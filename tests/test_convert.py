@@ -8,9 +8,9 @@ from pathlib import Path
 from unittest import SkipTest
 
 from rtunnel.__main__ import main
-from rtunnel.cli import Asked, ask_client, ask_server, ask_visitor
+from rtunnel.cli import Resolved, load_client, load_server, load_visitor
+from rtunnel.config.layout import CLIENT_SHAPE, LAYOUTS, SERVER_SHAPE, VISITOR_SHAPE, FileLayout
 from rtunnel.config.reading import read_file
-from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, SHAPES, VISITOR_SHAPE, Shape
 from rtunnel.config.writing import write
 from rtunnel.options.layers import Layer, put
 from rtunnel.options.table import default, find
@@ -94,25 +94,25 @@ class ConvertTestCase(CommandTestCase):
         return path
 
     def server_of(self, path: str) -> ServerSettings:
-        return ask_server([(find(SERVER_SHAPE.rows, "config"), "-c", path)], {}).settings
+        return load_server([(find(SERVER_SHAPE.rows, "config"), "-c", path)], {}).settings
 
     def client_of(self, path: str) -> ClientSettings:
-        return ask_client([(find(CLIENT_SHAPE.rows, "config"), "-c", path)], {}).settings
+        return load_client([(find(CLIENT_SHAPE.rows, "config"), "-c", path)], {}).settings
 
-    def typed(self, shape: Shape, *words: str) -> list[tuple[object, str, str]]:
+    def typed(self, shape: FileLayout, *words: str) -> list[tuple[object, str, str]]:
         return [(find(shape.rows, flag.lstrip("-")), flag, text) for flag, text in zip(words[::2], words[1::2], strict=True)]
 
 
 class UrlTests(ConvertTestCase):
     def same_server(self, *words: str) -> str:
         path = self.converted("server", *words)
-        asked: Asked[ServerSettings] = ask_server(self.typed(SERVER_SHAPE, *words), {})  # type: ignore[arg-type]
+        asked: Resolved[ServerSettings] = load_server(self.typed(SERVER_SHAPE, *words), {})  # type: ignore[arg-type]
         self.assertEqual(self.server_of(path), asked.settings)
         return Path(path).read_text(encoding="utf-8")
 
     def same_client(self, *words: str) -> str:
         path = self.converted("client", *words)
-        asked: Asked[ClientSettings] = ask_client(self.typed(CLIENT_SHAPE, *words), {})  # type: ignore[arg-type]
+        asked: Resolved[ClientSettings] = load_client(self.typed(CLIENT_SHAPE, *words), {})  # type: ignore[arg-type]
         self.assertEqual(self.client_of(path), asked.settings)
         return Path(path).read_text(encoding="utf-8")
 
@@ -133,8 +133,8 @@ class UrlTests(ConvertTestCase):
     def test_visitor(self) -> None:
         words = ("-L", "tcp://127.0.0.1:2222/ssh.svc", "-L", "udp://:5353/dns.svc?ttl=5s", "-F", SERVER)
         path = self.converted("visitor", *words)
-        found = ask_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
-        self.assertEqual(found, ask_visitor(self.typed(VISITOR_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
+        found = load_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
+        self.assertEqual(found, load_visitor(self.typed(VISITOR_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
         self.assertEqual(main(["convert", "client", *words]), 1)
         self.assertIn("has a file of its own: rtunnel convert visitor", self.err.getvalue())
 
@@ -186,7 +186,7 @@ class GostTests(ConvertTestCase):
     def test_server(self) -> None:
         found = self.server_of(self.converted("--as", "server", self.write(GOST)))
         url = LISTENER.replace("&mux.version=1", "")
-        self.assertEqual(found, ask_server(self.typed(SERVER_SHAPE, "-L", url), {}).settings)  # type: ignore[arg-type]
+        self.assertEqual(found, load_server(self.typed(SERVER_SHAPE, "-L", url), {}).settings)  # type: ignore[arg-type]
         warnings = self.err.getvalue()
         for words in ('in: "backlog" is a key of gost', 'the handler "socks5" has no equal', "log has no equal here"):
             self.assertIn(words, warnings)
@@ -195,7 +195,7 @@ class GostTests(ConvertTestCase):
         found = self.client_of(self.converted("--as", "client", self.write(GOST)))
         server = f"tunnel+ws://me:a%3Ab%40c@192.168.1.9:8421?tunnel.id={UUID}&tunnel.weight=7&path=/proxy"
         words = ("-L", "rtcp://:0/192.168.1.1:80,:81?maxFails=2&failTimeout=7s", "-F", server)
-        self.assertEqual(found, ask_client(self.typed(CLIENT_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
+        self.assertEqual(found, load_client(self.typed(CLIENT_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
 
     def test_rules_in_a_file(self) -> None:
         """Gost's files of rules are taken as they are."""
@@ -212,7 +212,7 @@ class GostTests(ConvertTestCase):
             "  forwarder: {nodes: [{name: a, addr: ssh.svc}]}\n"
         )
         path = self.converted("--as", "visitor", self.write(GOST.replace("services:\n", f"services:\n{service}")))
-        found = ask_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
+        found = load_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
         (visitor,) = found.visitors
         self.assertEqual((str(visitor.listen), visitor.to.host, str(visitor.tunnel)), ("127.0.0.1:2222", "ssh.svc", UUID))
 
@@ -226,7 +226,7 @@ class GostTests(ConvertTestCase):
         )
         text = GOST.replace("services:\n", f"services:\n{services}")
         path = self.converted("--as", "visitor", self.write(text))
-        (visitor,) = ask_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings.visitors
+        (visitor,) = load_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings.visitors
         self.assertEqual((str(visitor.listen), visitor.to.host, visitor.udp.idle), ("udp://:5353", "dns.svc", 5))
         connector = self.client_of(self.converted("--as", "client", self.write(text))).connectors[0]
         self.assertEqual((str(connector.target), connector.udp.idle), ("udp://192.168.1.1:53", 6))
@@ -289,10 +289,10 @@ class GostTests(ConvertTestCase):
         words = ("-L", LISTENER.replace("$", ""), "-L", "rtcp://:0/:80,a:81", "-F", SERVER.replace("se:cret", "secret"))
         made = subprocess.run([binary, *words, "-O", "yaml"], capture_output=True, text=True, timeout=20, check=True).stdout
         path = self.write(made)
-        listener = ask_server(self.typed(SERVER_SHAPE, *words[:2]), {}).settings  # type: ignore[arg-type]
+        listener = load_server(self.typed(SERVER_SHAPE, *words[:2]), {}).settings  # type: ignore[arg-type]
         self.assertEqual(self.server_of(self.converted("--as", "server", path)), listener)
         (found,) = self.client_of(self.converted("--as", "client", path)).connectors
-        (wanted,) = ask_client(self.typed(CLIENT_SHAPE, *words[2:]), {}).settings.connectors  # type: ignore[arg-type]
+        (wanted,) = load_client(self.typed(CLIENT_SHAPE, *words[2:]), {}).settings.connectors  # type: ignore[arg-type]
         # gost writes down its own defaults as well
         for name in ("server", "transport", "tunnel", "target", "credentials", "path", "host", "mux"):
             self.assertEqual(getattr(found, name), getattr(wanted, name), name)
@@ -301,7 +301,7 @@ class GostTests(ConvertTestCase):
 class TableTests(ConvertTestCase):
     def test_every_option_is_read_as_it_was_written(self) -> None:
         """Those that have a default, with it; the others are in the tests above or in those of their rooms."""
-        for shape in SHAPES:
+        for shape in LAYOUTS:
             for option in shape.rows:
                 text = default(option)
                 if text is None or option.name == "config":

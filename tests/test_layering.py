@@ -21,10 +21,10 @@ BELOW: dict[str, set[str]] = {
     "urls": {"routing", "settings", "options"},
     "config": {"settings", "options", "urls"},
     "ops": {"settings"},
-    "guard": {"routing", "settings", "ops"},
+    "auth": {"routing", "settings", "ops"},
     "transport": {"wire", "routing"},
     "tunnel": {"wire", "routing"},
-    "server": {"wire", "routing", "transport", "tunnel", "settings", "ops", "guard"},
+    "server": {"wire", "routing", "transport", "tunnel", "settings", "ops", "auth"},
     "client": {"wire", "routing", "transport", "tunnel", "settings", "ops"},
 }
 

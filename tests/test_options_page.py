@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.options import foreign
+from rtunnel.options import ignored_gost_keys
 from rtunnel.options.environment import REACTOR
 from rtunnel.options.kinds import Kind
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option, default
@@ -52,7 +52,13 @@ class PageTests(SynchronousTestCase):
             self.assertEqual(len(found), len(rows), flags)
 
     def test_keys_that_are_left_out(self) -> None:
-        for name in foreign.OF_SERVER | foreign.OF_CLIENT | foreign.OF_TARGET | foreign.OF_VISITOR | foreign.ACCESS:
+        for name in (
+            ignored_gost_keys.OF_SERVER
+            | ignored_gost_keys.OF_CLIENT
+            | ignored_gost_keys.OF_TARGET
+            | ignored_gost_keys.OF_VISITOR
+            | ignored_gost_keys.ACCESS
+        ):
             self.assertIn(f"`{name}`", self.page)
 
     def test_the_command_itself(self) -> None:

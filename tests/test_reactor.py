@@ -78,7 +78,7 @@ reactor.callLater(0.1, finish)
         self.assertEqual(failures, "")
 
     def test_before_the_next_poll(self) -> None:
-        """Asked for in a timed call, it happens before the reactor waits, and after all timed calls that were due."""
+        """Resolved for in a timed call, it happens before the reactor waits, and after all timed calls that were due."""
         said, failures = self.run_script(
             """
 def first():

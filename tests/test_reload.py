@@ -10,7 +10,7 @@ import attrs
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import Asked
+from rtunnel.cli import Resolved
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.start import StartError
 from rtunnel.ops.systemd import Notifier
@@ -55,10 +55,10 @@ class ReloaderTests(SynchronousTestCase):
         self.service, self.notifier = Service(), Words()
         self.process = ProcessService(None, SETTINGS.drain)
 
-    def reload(self, ask: Callable[[], Asked[Any]] | ServerSettings, *warnings: str) -> list[tuple[LogLevel, str]]:
+    def reload(self, ask: Callable[[], Resolved[Any]] | ServerSettings, *warnings: str) -> list[tuple[LogLevel, str]]:
         """What the log says."""
         settings = ask
-        asking = (lambda: Asked(settings, warnings)) if isinstance(settings, ServerSettings) else settings
+        asking = (lambda: Resolved(settings, warnings)) if isinstance(settings, ServerSettings) else settings
         with capturedLogs() as events:
             Reloader(asking, self.service, self.process, self.notifier).reload()
         self.assertEqual(self.notifier.words, ["RELOADING", "READY"])
@@ -82,7 +82,7 @@ class ReloaderTests(SynchronousTestCase):
         self.assertEqual(self.reload(SETTINGS, "the variable is misspelt")[0], (LogLevel.warn, "the variable is misspelt"))
 
     def test_wrong_file(self) -> None:
-        def ask() -> Asked[Any]:
+        def ask() -> Resolved[Any]:
             raise SettingsErrors([SettingsError("f:1: a", None, "is wrong"), SettingsError("f:2: b", "x", "too")])
 
         said = self.reload(ask)
@@ -99,7 +99,7 @@ class ReloaderTests(SynchronousTestCase):
     def test_error_of_ours(self) -> None:
         """Is logged with its traceback, and the process goes on."""
 
-        def ask() -> Asked[Any]:
+        def ask() -> Resolved[Any]:
             raise ZeroDivisionError
 
         self.assertEqual(self.reload(ask)[0][1], "error while reloading")

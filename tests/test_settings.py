@@ -51,7 +51,7 @@ class BoundsTests(SynchronousTestCase):
             (MuxSettings, "keepalive_interval", 0),
             (MuxSettings, "frame_size", 65535),
             (HttpSettings, "response_timeout", 0.0),
-            (HttpSettings, "replay_bytes", 0),
+            (HttpSettings, "retry_buffer_bytes", 0),
         ]
         for make, name, value in cases:
             with self.subTest(name=name, value=value):
@@ -208,8 +208,8 @@ class ErrorTests(SynchronousTestCase):
 
     @settings(deadline=None)
     @given(st.text(), st.text(), st.text())
-    def test_always_one_line(self, key: str, value: str, mend: str) -> None:
-        text = str(SettingsError(key, value, mend))
+    def test_always_one_line(self, key: str, value: str, hint: str) -> None:
+        text = str(SettingsError(key, value, hint))
         self.assertTrue(text.isprintable())
         text.encode()
 

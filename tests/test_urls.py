@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.options import foreign, kinds
+from rtunnel.options import ignored_gost_keys, kinds
 from rtunnel.options.table import CLIENT, FORWARD, SERVER, UDP
 from rtunnel.options.targets import ROUND
 from rtunnel.routing.ingress import IngressRule
@@ -204,7 +204,7 @@ EXAMPLES = {
     "mux.type": "smux",
     "mux.keepaliveDisabled": "true",
     "users": "/etc/rtunnel/users",
-    "owners": "/etc/rtunnel/owners",
+    "permissions": "/etc/rtunnel/permissions",
     "auth": b64encode(b"me:swordfish").decode(),
     "readTimeout": "9s",
     "readHeaderTimeout": "9s",
@@ -220,7 +220,7 @@ EXAMPLES = {
     "mux.keepaliveTimeout": "9s",
     "maxHead": "9000",
     "maxLine": "9000",
-    "replayBuffer": "9000",
+    "retryBuffer": "9000",
     "mux.maxStreamBuffer": "9000",
     "mux.maxReceiveBuffer": "9000",
     "mux.maxFrameSize": "9000",
@@ -228,7 +228,7 @@ EXAMPLES = {
 
 
 class RefusalTests(SynchronousTestCase):
-    """One line that names the key, the value and the mend."""
+    """One line that names the key, the value and the hint."""
 
     def refused(self, read: Any, url: str) -> str:
         error = self.assertRaises(SettingsError, read, "-L" if read is not read_server else "-F", url)
@@ -288,7 +288,7 @@ class RefusalTests(SynchronousTestCase):
                 self.assertIn(line, self.refused(read, url))
 
     def test_access_rules_are_never_left_out_silently(self) -> None:
-        for name in foreign.ACCESS - {"auth"}:
+        for name in ignored_gost_keys.ACCESS - {"auth"}:
             line = self.refused(read_listener, f"tunnel+ws://:8421?{name}=swordfish")
             self.assertIn("names an access rule of gost's configuration, which does not exist here", line)
             self.assertNotIn("swordfish", line)
@@ -322,11 +322,11 @@ class WarningTests(SynchronousTestCase):
 
     def test_all(self) -> None:
         for names, read, url in [
-            (foreign.OF_SERVER, read_listener, "tunnel+ws://:8421"),
-            (foreign.OF_CLIENT | foreign.ACCESS - {"auth"}, read_server, "tunnel+ws://proxy:8421"),
-            (foreign.OF_TARGET, read_target, "rtcp://:0/:80"),
-            (foreign.OF_TARGET, read_target, "rudp://:0/:53"),
-            (foreign.OF_VISITOR, read_visitor, "udp://:5353/dns.svc"),
+            (ignored_gost_keys.OF_SERVER, read_listener, "tunnel+ws://:8421"),
+            (ignored_gost_keys.OF_CLIENT | ignored_gost_keys.ACCESS - {"auth"}, read_server, "tunnel+ws://proxy:8421"),
+            (ignored_gost_keys.OF_TARGET, read_target, "rtcp://:0/:80"),
+            (ignored_gost_keys.OF_TARGET, read_target, "rudp://:0/:53"),
+            (ignored_gost_keys.OF_VISITOR, read_visitor, "udp://:5353/dns.svc"),
         ]:
             plain = read("-L", url)
             for name in names:
@@ -339,10 +339,10 @@ class WarningTests(SynchronousTestCase):
         def ours(rows: Any) -> set[str]:
             return {name.lower() for option in rows for key in option.keys for name in key.names}
 
-        self.assertEqual(ours(SERVER) & {name.lower() for name in foreign.OF_SERVER}, set())
-        self.assertEqual(ours(OF_SERVER_URL) & {name.lower() for name in foreign.OF_CLIENT}, set())
-        self.assertEqual(ours((*FORWARD, *UDP)) & {name.lower() for name in foreign.OF_TARGET}, set())
-        self.assertEqual(ours(UDP) & {name.lower() for name in foreign.OF_VISITOR}, set())
+        self.assertEqual(ours(SERVER) & {name.lower() for name in ignored_gost_keys.OF_SERVER}, set())
+        self.assertEqual(ours(OF_SERVER_URL) & {name.lower() for name in ignored_gost_keys.OF_CLIENT}, set())
+        self.assertEqual(ours((*FORWARD, *UDP)) & {name.lower() for name in ignored_gost_keys.OF_TARGET}, set())
+        self.assertEqual(ours(UDP) & {name.lower() for name in ignored_gost_keys.OF_VISITOR}, set())
 
 
 class CredentialsTests(SynchronousTestCase):
@@ -376,7 +376,7 @@ class CredentialsTests(SynchronousTestCase):
         self.assertEqual(read_server("RTUNNEL_F", "tunnel+ws://me:swordfish@proxy:8421").warnings, ())
 
 
-NAMES = sorted(EXAMPLES) + sorted(foreign.OF_SERVER | foreign.OF_CLIENT)
+NAMES = sorted(EXAMPLES) + sorted(ignored_gost_keys.OF_SERVER | ignored_gost_keys.OF_CLIENT)
 SPRINKLED = st.text("/?#&=:@%,.+$[]aé0\n ", max_size=30)
 CLOSE = st.builds(
     "{}://{}{}?{}={}&{}".format,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 import rtunnel
-from rtunnel.options import teaching
+from rtunnel.options import help as option_help
 from rtunnel.options.environment import REACTOR
 
 __all__ = ["main"]
@@ -26,7 +26,7 @@ _AT_ONCE = {
     "demo": "rtunnel.demo",
     "schema": "rtunnel.schema",
     "status": "rtunnel.status",
-    "user": "rtunnel.guard.command",
+    "user": "rtunnel.auth.command",
 }
 """The commands that end by themselves and need no reactor here: each has a ``main``."""
 
@@ -49,7 +49,7 @@ def _main(argv: list[str], environ: Mapping[str, str]) -> int:
     while argv and argv[0].startswith("-"):
         flag, equals, value = argv.pop(0).partition("=")
         if flag in ("--help", "-h") and not equals:
-            print(teaching.command_help(runner=True), end="")
+            print(option_help.command_help(runner=True), end="")
             return 0
         if flag == "--version" and not equals:
             print(f"rtunnel {rtunnel.__version__}")

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from twisted.internet.task import Clock
 
 from rtunnel.arguments import Parser
-from rtunnel.cli import Asked, ask_client, ask_server, ask_visitor
+from rtunnel.cli import Resolved, load_client, load_server, load_visitor
+from rtunnel.config.layout import CONFIG, LAYOUTS, FileLayout
 from rtunnel.config.reading import which
-from rtunnel.config.shape import CONFIG, SHAPES, Shape
 from rtunnel.config.summary import summary
 from rtunnel.ops.start import StartError
 from rtunnel.options.table import find
@@ -23,7 +23,7 @@ _EPILOG = """\
 The file is read as "rtunnel server -c FILE" or "rtunnel client -c FILE" would read it here and now, with the RTUNNEL_
 variables of the environment and the files that it names; nothing listens and nothing is connected.
 
-The exit status is 0 when it is good, else 1. Each line says what is wrong in which line of the file, and the mend.
+The exit status is 0 when it is good, else 1. Each line says what is wrong in which line of the file, and the hint.
 
 examples:
   rtunnel check server.yaml
@@ -34,13 +34,13 @@ examples:
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(prog="rtunnel check", description="Reads a configuration file and says what it does.", epilog=_EPILOG)
-    commands = [shape.command for shape in SHAPES]
+    commands = [layout.command for layout in LAYOUTS]
     parser.add_argument("--as", dest="command", choices=commands, help="whose file it is (default: told by its keys)")
     parser.add_argument("file", metavar="FILE", help="the configuration file")
     arguments = parser.parse_args(argv)
     try:
-        shape = SHAPES[commands.index(arguments.command)] if arguments.command else which(arguments.file)
-        asked = _ask(shape, arguments.file)
+        layout = LAYOUTS[commands.index(arguments.command)] if arguments.command else which(arguments.file)
+        asked = _ask(layout, arguments.file)
         _read_files(asked.settings)
     except (SettingsError, StartError) as error:
         print(error, file=sys.stderr)
@@ -51,32 +51,32 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _ask(shape: Shape, file: str) -> Asked[ServerSettings] | Asked[ClientSettings]:
-    typed = [(find(shape.rows, CONFIG), "FILE", file)]
-    if shape.command == "server":
-        return ask_server(typed, os.environ)
-    return (ask_visitor if shape.command == "visitor" else ask_client)(typed, os.environ)
+def _ask(layout: FileLayout, file: str) -> Resolved[ServerSettings] | Resolved[ClientSettings]:
+    typed = [(find(layout.rows, CONFIG), "FILE", file)]
+    if layout.command == "server":
+        return load_server(typed, os.environ)
+    return (load_visitor if layout.command == "visitor" else load_client)(typed, os.environ)
 
 
 def _read_files(settings: ServerSettings | ClientSettings) -> None:
-    """Read what is read at the start only: certificates, rules, users, owners.
+    """Read what is read at the start only: certificates, rules, users, permissions.
 
     :raises StartError: something is wrong in one of them.
     """
     # late, and only here: what a server and a client are made of
     clock = Clock()
     if isinstance(settings, ServerSettings):
-        from rtunnel.server.place import listening_place
-        from rtunnel.server.plan import placed
+        from rtunnel.server.listen_endpoint import listen_endpoint
+        from rtunnel.server.listener_group import rights_of
+        from rtunnel.server.plan import planned_listeners
         from rtunnel.server.routes import Routes
-        from rtunnel.server.site import rights_of
 
-        for listener in placed(settings):
+        for listener in planned_listeners(settings):
             rights_of(listener)
             Routes(listener.settings.rules, listener.settings.routes_file, reactor=clock)
-            listening_place(listener.settings, clock)
+            listen_endpoint(listener.settings, clock)
         return
-    from rtunnel.client.way import Way
+    from rtunnel.client.server_dialer import ServerDialer
 
     for attachment in (*settings.connectors, *settings.visitors):
-        Way(attachment, clock).check()
+        ServerDialer(attachment, clock).check()

@@ -15,15 +15,14 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from rtunnel import urls
+from rtunnel.config.layout import CLIENT_SHAPE, CONFIG, SERVER_SHAPE, VISITOR_SHAPE, FileLayout
 from rtunnel.config.reading import FileReading, read_file
-from rtunnel.config.shape import CLIENT_SHAPE, CONFIG, SERVER_SHAPE, VISITOR_SHAPE, Shape
 from rtunnel.options import environment
-from rtunnel.options.layers import Given, Layer, construct, overlay, put, require
+from rtunnel.options.layers import Layer, OptionValue, construct, overlay, put, require
 from rtunnel.options.proxies import from_environment
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 from rtunnel.settings import (
     AccessLogSettings,
-    AttachmentSettings,
     ClientSettings,
     ClientTls,
     ConnectorSettings,
@@ -32,6 +31,7 @@ from rtunnel.settings import (
     ListenerSettings,
     MuxSettings,
     ProxySettings,
+    ServerConnectionSettings,
     ServerSettings,
     ServerTls,
     SettingsError,
@@ -41,21 +41,21 @@ from rtunnel.settings import (
 )
 
 __all__ = [
-    "Asked",
-    "Composed",
-    "Typed",
-    "ask_client",
-    "ask_server",
-    "ask_visitor",
-    "compose_client",
-    "compose_server",
-    "compose_visitor",
-    "settle_client",
-    "settle_server",
-    "settle_visitor",
+    "Merged",
+    "RawOption",
+    "Resolved",
+    "load_client",
+    "load_server",
+    "load_visitor",
+    "merge_client",
+    "merge_server",
+    "merge_visitor",
+    "validate_client",
+    "validate_server",
+    "validate_visitor",
 ]
 
-Typed = tuple[Option, str, str]
+RawOption = tuple[Option, str, str]
 """An option, the name under which it was given (``--path``, ``RTUNNEL_PATH``) and its text."""
 
 _Settings = TypeVar("_Settings")
@@ -63,7 +63,7 @@ _Model = TypeVar("_Model")
 
 
 @attrs.frozen
-class Asked(Generic[_Settings]):
+class Resolved(Generic[_Settings]):
     """What the user asked for.
 
     :ivar settings: checked.
@@ -82,7 +82,7 @@ class _Source:
     urls: dict[str, list[tuple[str, str]]] = attrs.field(factory=dict)
 
     @classmethod
-    def read(cls, typed: Iterable[Typed]) -> _Source:
+    def read(cls, typed: Iterable[RawOption]) -> _Source:
         source = cls()
         for option, key, text in typed:
             if not option.field:
@@ -112,29 +112,29 @@ class _Source:
         return _Source(self.layer, {other: texts for other, texts in self.urls.items() if other != name})
 
 
-def ask_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[ServerSettings]:
+def load_server(typed: Iterable[RawOption], environ: Mapping[str, str]) -> Resolved[ServerSettings]:
     """The settings of a server.
 
     :param typed: the command line; it wins over the environment, and that over a configuration file.
     :param environ: the environment.
     :raises SettingsError: something cannot be had.
     """
-    return settle_server(compose_server(typed, environ))
+    return validate_server(merge_server(typed, environ))
 
 
-def settle_server(composed: Composed) -> Asked[ServerSettings]:
+def validate_server(merged: Merged) -> Resolved[ServerSettings]:
     """The settings of a server out of what was said.
 
     :raises SettingsError: something cannot be had.
     """
-    attaching = any("listen" in layer for layer in composed.items)
-    listeners = composed.each(lambda layer: (_listener(layer, apart=attaching and "listen" not in layer),))
-    access_log = construct(AccessLogSettings, composed.base, "access_log")
-    settings = composed.construct(ServerSettings, listeners=listeners, access_log=access_log)
-    return Asked(settings, composed.warnings)
+    attaching = any("listen" in layer for layer in merged.items)
+    listeners = merged.each(lambda layer: (_listener(layer, apart=attaching and "listen" not in layer),))
+    access_log = construct(AccessLogSettings, merged.base, "access_log")
+    settings = merged.construct(ServerSettings, listeners=listeners, access_log=access_log)
+    return Resolved(settings, merged.warnings)
 
 
-def compose_server(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:
+def merge_server(typed: Iterable[RawOption], environ: Mapping[str, str]) -> Merged:
     """What was said of a server, laid together."""
     line, around = _Source.read(typed), _Source.read(environment.typed(SERVER, environ))
     file = _file(line, around, SERVER_SHAPE)
@@ -168,30 +168,30 @@ def _listener(layer: Layer, *, apart: bool) -> ListenerSettings:
     )
 
 
-def ask_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[ClientSettings]:
+def load_client(typed: Iterable[RawOption], environ: Mapping[str, str]) -> Resolved[ClientSettings]:
     """The settings of a client.
 
     :param typed: the command line; it wins over the environment, and that over a configuration file.
     :param environ: the environment.
     :raises SettingsError: something cannot be had.
     """
-    return settle_client(compose_client(typed, environ), environ)
+    return validate_client(merge_client(typed, environ), environ)
 
 
-def settle_client(composed: Composed, environ: Mapping[str, str]) -> Asked[ClientSettings]:
+def validate_client(merged: Merged, environ: Mapping[str, str]) -> Resolved[ClientSettings]:
     """The settings of a client out of what was said.
 
     :param environ: where proxies may be named.
     :raises SettingsError: something cannot be had.
     """
 
-    def build(layer: Layer) -> Iterable[AttachmentSettings]:
+    def build(layer: Layer) -> Iterable[ServerConnectionSettings]:
         return _visitors(environ, layer) if "listen" in layer else _connectors(environ, layer)
 
-    return _client(composed, build)
+    return _client(merged, build)
 
 
-def compose_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:
+def merge_client(typed: Iterable[RawOption], environ: Mapping[str, str]) -> Merged:
     """What was said of a client, laid together."""
     line, around = _Source.read(typed), _Source.read(environment.typed(CLIENT, environ))
     file = _file(line, around, CLIENT_SHAPE)
@@ -199,26 +199,26 @@ def compose_client(typed: Iterable[Typed], environ: Mapping[str, str]) -> Compos
     return _attached(line, around, environ, file, CLIENT_SHAPE)
 
 
-def ask_visitor(typed: Iterable[Typed], environ: Mapping[str, str]) -> Asked[ClientSettings]:
+def load_visitor(typed: Iterable[RawOption], environ: Mapping[str, str]) -> Resolved[ClientSettings]:
     """The settings of a visitor.
 
     :param typed: the command line; it wins over the environment, and that over a configuration file.
     :param environ: the environment.
     :raises SettingsError: something cannot be had.
     """
-    return settle_visitor(compose_visitor(typed, environ), environ)
+    return validate_visitor(merge_visitor(typed, environ), environ)
 
 
-def settle_visitor(composed: Composed, environ: Mapping[str, str]) -> Asked[ClientSettings]:
+def validate_visitor(merged: Merged, environ: Mapping[str, str]) -> Resolved[ClientSettings]:
     """The settings of a visitor out of what was said.
 
     :param environ: where proxies may be named.
     :raises SettingsError: something cannot be had.
     """
-    return _client(composed, partial(_visitors, environ))
+    return _client(merged, partial(_visitors, environ))
 
 
-def compose_visitor(typed: Iterable[Typed], environ: Mapping[str, str]) -> Composed:
+def merge_visitor(typed: Iterable[RawOption], environ: Mapping[str, str]) -> Merged:
     """What was said of a visitor, laid together."""
     line, around = _Source.read(typed), _Source.read(environment.typed(VISITOR, environ))
     file = _file(line, around, VISITOR_SHAPE)
@@ -227,15 +227,15 @@ def compose_visitor(typed: Iterable[Typed], environ: Mapping[str, str]) -> Compo
     return _attached(line, around, environ, file, VISITOR_SHAPE)
 
 
-def _attached(line: _Source, around: _Source, environ: Mapping[str, str], file: FileReading | None, shape: Shape) -> Composed:
+def _attached(line: _Source, around: _Source, environ: Mapping[str, str], file: FileReading | None, layout: FileLayout) -> Merged:
     """What was said of a process that has a server: what it joins, or visits, there."""
     line, around = _one_form(line, around, "server", "F")
     servers = _urls(line, around, "F", file, "server")
     server = _server_behind_proxies(servers, line)
-    visits = shape is VISITOR_SHAPE
+    visits = layout is VISITOR_SHAPE
     local = [_read_local(visits, *url) for url in _urls(line, around, "L", file, "listen" if visits else "target")]
-    composed = _composed(file, around, line, local, environ, shape, server)
-    return attrs.evolve(composed, warnings=(*composed.warnings, *_passwords_of_proxies(line)))
+    merged = _composed(file, around, line, local, environ, layout, server)
+    return attrs.evolve(merged, warnings=(*merged.warnings, *_passwords_of_proxies(line)))
 
 
 def _server_behind_proxies(servers: Sequence[tuple[str, str]], line: _Source) -> list[urls.Reading]:
@@ -254,15 +254,15 @@ def _passwords_of_proxies(line: _Source) -> Iterator[str]:
         yield "--proxy holds a password that everybody can read in the process list; use --proxy-file or RTUNNEL_PROXY"
 
 
-def _client(composed: Composed, build: Callable[[Layer], Iterable[AttachmentSettings]]) -> Asked[ClientSettings]:
+def _client(merged: Merged, build: Callable[[Layer], Iterable[ServerConnectionSettings]]) -> Resolved[ClientSettings]:
     """The settings of a process that has a server."""
-    attachments = composed.each(build)
-    settings = composed.construct(
+    labelled = merged.each(build)
+    settings = merged.construct(
         ClientSettings,
-        connectors=tuple(one for one in attachments if isinstance(one, ConnectorSettings)),
-        visitors=tuple(one for one in attachments if isinstance(one, VisitorSettings)),
+        connectors=tuple(one for one in labelled if isinstance(one, ConnectorSettings)),
+        visitors=tuple(one for one in labelled if isinstance(one, VisitorSettings)),
     )
-    return Asked(settings, composed.warnings)
+    return Resolved(settings, merged.warnings)
 
 
 def _read_local(visits_only: bool, origin: str, text: str) -> urls.Reading:
@@ -280,10 +280,10 @@ def _visitors(environ: Mapping[str, str], layer: Layer) -> Iterable[VisitorSetti
     around = () if "proxies" in layer else _usual_proxies(environ, layer)
     listens, destinations = layer["listen"], layer["to"]
     if len(listens.value) != len(destinations.value):
-        mend = f"is given {len(destinations.value)} times, and {listens.key} {len(listens.value)} times; give each port its own"
-        raise SettingsError(destinations.key, None, mend)
+        hint = f"is given {len(destinations.value)} times, and {listens.key} {len(listens.value)} times; give each port its own"
+        raise SettingsError(destinations.key, None, hint)
     for listen, to in zip(listens.value, destinations.value, strict=True):
-        one = overlay(layer, {"listen": Given(listens.key, None, listen), "to": Given(destinations.key, None, to)})
+        one = overlay(layer, {"listen": OptionValue(listens.key, None, listen), "to": OptionValue(destinations.key, None, to)})
         yield construct(
             VisitorSettings,
             one,
@@ -302,7 +302,7 @@ def _connectors(environ: Mapping[str, str], layer: Layer) -> Iterable[ConnectorS
     around = () if "proxies" in layer else _usual_proxies(environ, layer)
     targets = layer["target"]
     for target in targets.value:
-        one = overlay(layer, {"target": Given(targets.key, None, target)})
+        one = overlay(layer, {"target": OptionValue(targets.key, None, target)})
         yield construct(
             ConnectorSettings,
             one,
@@ -324,10 +324,10 @@ def _usual_proxies(environ: Mapping[str, str], layer: Layer) -> tuple[ProxySetti
 
 
 @attrs.frozen
-class Composed:
+class Merged:
     """What was said of a command, laid together and not yet checked.
 
-    :ivar shape: of the command.
+    :ivar layout: of the command.
     :ivar file: the configuration file, if there is one.
     :ivar base: for the whole process.
     :ivar items: for each listener or connector.
@@ -335,7 +335,7 @@ class Composed:
     :ivar places: where each of the items stands in a file, for errors about what is not there.
     """
 
-    shape: Shape
+    layout: FileLayout
     file: FileReading | None
     base: Layer
     items: tuple[Layer, ...]
@@ -376,9 +376,9 @@ class Composed:
         place = place or (f"{self.file.path}: " if self.file is not None else None)
         if place is None or not error.key.startswith("-"):
             return error
-        paths = {leaf.option.flag: path for path, leaf in self.shape.top.leaves() if not leaf.plural}
-        mend = _GOST_TOO.sub("", _FLAG.sub(r"\1: ", error.mend))
-        return SettingsError(place + paths.get(error.key, error.key), error.value, mend)
+        paths = {leaf.option.flag: path for path, leaf in self.layout.top.leaves() if not leaf.plural}
+        hint = _GOST_TOO.sub("", _FLAG.sub(r"\1: ", error.hint))
+        return SettingsError(place + paths.get(error.key, error.key), error.value, hint)
 
 
 _FLAG = re.compile(r"--([a-z][a-z-]*) ")
@@ -391,9 +391,9 @@ def _composed(
     line: _Source,
     readings: Sequence[urls.Reading],
     environ: Mapping[str, str],
-    shape: Shape,
+    layout: FileLayout,
     server: Sequence[urls.Reading] = (),
-) -> Composed:
+) -> Merged:
     """Lay one over the other: the file's top, an item of it, the environment, the command line, URLs.
 
     :param readings: URLs, each for an item of its own.
@@ -410,12 +410,12 @@ def _composed(
     if file is not None:
         warnings += file.warnings
     places = tuple(f"{item.where}." for item in file.items) if file is not None else ()
-    return Composed(shape, file, base, tuple(items), (*warnings, *environment.misspelt(environ)), places)
+    return Merged(layout, file, base, tuple(items), (*warnings, *environment.misspelt(environ)), places)
 
 
-def _file(line: _Source, around: _Source, shape: Shape) -> FileReading | None:
+def _file(line: _Source, around: _Source, layout: FileLayout) -> FileReading | None:
     given = line.layer.get(CONFIG) or around.layer.get(CONFIG)
-    return read_file(given.value, shape) if given is not None else None
+    return read_file(given.value, layout) if given is not None else None
 
 
 def _one_form(line: _Source, around: _Source, field: str, url: str) -> tuple[_Source, _Source]:

@@ -10,19 +10,19 @@ import attrs
 
 from rtunnel.arguments import Parser
 from rtunnel.cli import (
-    Asked,
-    Composed,
-    Typed,
-    compose_client,
-    compose_server,
-    compose_visitor,
-    settle_client,
-    settle_server,
-    settle_visitor,
+    Merged,
+    RawOption,
+    Resolved,
+    merge_client,
+    merge_server,
+    merge_visitor,
+    validate_client,
+    validate_server,
+    validate_visitor,
 )
 from rtunnel.config.gost import is_gost, read_gost
+from rtunnel.config.layout import CLIENT_SHAPE, SERVER_SHAPE, VISITOR_SHAPE, FileLayout
 from rtunnel.config.reading import read_text
-from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, VISITOR_SHAPE, Shape
 from rtunnel.config.writing import holds_secret, relative_files, write
 from rtunnel.options.layers import Layer, overlay
 from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
@@ -50,16 +50,16 @@ class _Command:
     :ivar settle: checks them.
     """
 
-    shape: Shape
+    layout: FileLayout
     options: type[ServerOptions] | type[ClientOptions] | type[VisitorOptions]
-    compose: Callable[[Iterable[Typed], Mapping[str, str]], Composed]
-    settle: Callable[[Composed], Asked[ServerSettings] | Asked[ClientSettings]]
+    compose: Callable[[Iterable[RawOption], Mapping[str, str]], Merged]
+    settle: Callable[[Merged], Resolved[ServerSettings] | Resolved[ClientSettings]]
 
 
 _COMMANDS = {
-    "server": _Command(SERVER_SHAPE, ServerOptions, compose_server, settle_server),
-    "client": _Command(CLIENT_SHAPE, ClientOptions, compose_client, partial(settle_client, environ={})),
-    "visitor": _Command(VISITOR_SHAPE, VisitorOptions, compose_visitor, partial(settle_visitor, environ={})),
+    "server": _Command(SERVER_SHAPE, ServerOptions, merge_server, validate_server),
+    "client": _Command(CLIENT_SHAPE, ClientOptions, merge_client, partial(validate_client, environ={})),
+    "visitor": _Command(VISITOR_SHAPE, VisitorOptions, merge_visitor, partial(validate_visitor, environ={})),
 }
 
 
@@ -78,14 +78,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("file", metavar="FILE", help="a configuration file of gost v3, in YAML or JSON")
     arguments = parser.parse_args(argv)
     try:
-        command, composed = _of_gost(arguments.file, arguments.command)
+        command, merged = _of_gost(arguments.file, arguments.command)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
-    return _print(command, lambda: composed)
+    return _print(command, lambda: merged)
 
 
-def _typed(command: _Command, words: Sequence[str]) -> list[Typed]:
+def _typed(command: _Command, words: Sequence[str]) -> list[RawOption]:
     """The options of a command line, and nothing of the environment."""
     options = command.options()
     options.postOptions = lambda: None  # type: ignore[method-assign]
@@ -93,7 +93,7 @@ def _typed(command: _Command, words: Sequence[str]) -> list[Typed]:
     return options.typed
 
 
-def _of_gost(file: str, wanted: str | None) -> tuple[_Command, Composed]:
+def _of_gost(file: str, wanted: str | None) -> tuple[_Command, Merged]:
     if not is_gost(file):
         raise SettingsError(file, None, "is no file of gost: it has no services:")
     found = read_gost(file)
@@ -109,47 +109,47 @@ def _of_gost(file: str, wanted: str | None) -> tuple[_Command, Composed]:
     command = _COMMANDS[name]
     place = "target" if name == "client" else "listen"
     places = tuple(f"{layer[place if place in layer else 'entrypoints'].key}: " for layer in parts[name])
-    return command, Composed(command.shape, None, {}, parts[name], found.warnings, places)
+    return command, Merged(command.layout, None, {}, parts[name], found.warnings, places)
 
 
-def _print(command: _Command, compose: Callable[[], Composed]) -> int:
+def _print(command: _Command, compose: Callable[[], Merged]) -> int:
     try:
-        composed = compose()
-        command.settle(composed)
-        if command.shape is CLIENT_SHAPE and any("listen" in layer for layer in composed.items):
+        merged = compose()
+        command.settle(merged)
+        if command.layout is CLIENT_SHAPE and any("listen" in layer for layer in merged.items):
             raise SettingsError("-L", None, "opens a port of a visitor, which has a file of its own: rtunnel convert visitor ...")
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 1
-    for warning in composed.warnings:
+    for warning in merged.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    for name in dict.fromkeys(relative_files(command.shape, (composed.base, *composed.items))):
+    for name in dict.fromkeys(relative_files(command.layout, (merged.base, *merged.items))):
         print(
             f'warning: "{name}" counts from the folder of the file now; put the file there, or write the whole path',
             file=sys.stderr,
         )
-    if any(holds_secret(command.shape, layer) for layer in composed.items):
+    if any(holds_secret(command.layout, layer) for layer in merged.items):
         print("warning: the file holds a password; keep it to yourself (chmod 600)", file=sys.stderr)
-    text = write(command.shape, composed.base, composed.items)
+    text = write(command.layout, merged.base, merged.items)
     try:
-        lost_settings = _lost(command.shape, composed, text)
+        lost_settings = _lost(command.layout, merged, text)
     except SettingsError as error:
         print(f"what was said cannot be written into a file: {error}", file=sys.stderr)
         return 1
     for lost in lost_settings:
         print(f"warning: {lost} cannot be written as it is; look at it in the file", file=sys.stderr)
-    print(f"# rtunnel {command.shape.command} -c FILE; docs/configuration.md explains it")
+    print(f"# rtunnel {command.layout.command} -c FILE; docs/configuration.md explains it")
     print(text, end="")
     return 0
 
 
-def _lost(shape: Shape, composed: Composed, text: str) -> list[str]:
+def _lost(layout: FileLayout, merged: Merged, text: str) -> list[str]:
     """What the text does not say as it was said: names of settings."""
-    reading = read_text("the new file", text, shape)
+    reading = read_text("the new file", text, layout)
     found = [overlay(reading.base, item.layer) for item in reading.items] or [reading.base]
-    kinds = {leaf.option.field: leaf.kind for _, leaf in shape.items.leaves()}
+    kinds = {leaf.option.field: leaf.kind for _, leaf in layout.items.leaves()}
     lost: list[str] = []
-    for before, after in zip(composed.items, found, strict=True):
+    for before, after in zip(merged.items, found, strict=True):
         for field, given in before.items():
             # what is shown as nothing is the default
             unsaid = field not in after and field in kinds and kinds[field].show(given.value)

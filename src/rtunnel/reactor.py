@@ -24,14 +24,14 @@ __all__ = ["TurnReactor", "install"]
 
 _log = Logger()
 
-MOST_EVENTS = 40
+MAX_EVENTS = 40
 """Events of one turn; what is left over comes with the next.
 
 A turn ends with what it wrote leaving in one piece. With a hundred visitors at once, all of them would come in one turn, and while
 this process works on it the other end of the tunnel waits, and then the other way round; with turns of this size each has something
 to do. Smaller ones cost more in pieces than they gain.
 """
-LONGEST = 2147483.0
+MAX_TIMEOUT = 2147483.0
 """Seconds that epoll can wait at most (its milliseconds are an int)."""
 
 
@@ -81,7 +81,7 @@ class TurnReactor(EPollReactor):
             self._end_turn()
             timeout = 0
         try:
-            ready = self._poller.poll(-1 if timeout is None else min(timeout, LONGEST), MOST_EVENTS)
+            ready = self._poller.poll(-1 if timeout is None else min(timeout, MAX_TIMEOUT), MAX_EVENTS)
         except OSError as error:
             if error.errno == errno.EINTR:
                 return

@@ -8,13 +8,13 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from rtunnel.cli import Asked
-from rtunnel.ops.plan import changed_fields
+from rtunnel.cli import Resolved
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.start import StartError
 from rtunnel.ops.systemd import Notifier
 from rtunnel.options.table import name_of
 from rtunnel.settings import SettingsError
+from rtunnel.settings.diff import changed_fields
 
 __all__ = ["Reloader"]
 
@@ -32,7 +32,7 @@ class Reloader:
     :param notifier: the service manager, if it wants to know.
     """
 
-    def __init__(self, ask: Callable[[], Asked[Any]], service: Any, process: ProcessService, notifier: Notifier | None) -> None:
+    def __init__(self, ask: Callable[[], Resolved[Any]], service: Any, process: ProcessService, notifier: Notifier | None) -> None:
         self._ask = ask
         self._service = service
         self._process = process

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 
 from rtunnel.arguments import Parser
+from rtunnel.config.layout import LAYOUTS
 from rtunnel.config.schema import schema
-from rtunnel.config.shape import SHAPES
 
 __all__ = ["main"]
 
@@ -21,7 +21,7 @@ from the first line of a file:
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(prog="rtunnel schema", description="Prints the JSON Schema of a configuration file.", epilog=_EPILOG)
-    shapes = {shape.command: shape for shape in SHAPES}
-    parser.add_argument("command", choices=shapes, help="whose file")
-    print(json.dumps(schema(shapes[parser.parse_args(argv).command]), indent=2, ensure_ascii=False))
+    layouts = {layout.command: layout for layout in LAYOUTS}
+    parser.add_argument("command", choices=layouts, help="whose file")
+    print(json.dumps(schema(layouts[parser.parse_args(argv).command]), indent=2, ensure_ascii=False))
     return 0

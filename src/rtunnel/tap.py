@@ -16,10 +16,11 @@ from typing import Any, ClassVar, NoReturn
 from twisted.python import usage
 
 import rtunnel
-from rtunnel.cli import Asked, Typed, ask_client, ask_server, ask_visitor
+from rtunnel.cli import RawOption, Resolved, load_client, load_server, load_visitor
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
-from rtunnel.options import kinds, teaching
+from rtunnel.options import help as option_help
+from rtunnel.options import kinds
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 from rtunnel.reload import Reloader
 from rtunnel.settings import Address, ClientSettings, ServerSettings, SettingsError
@@ -96,8 +97,8 @@ def _taking(option: Option) -> Callable[..., None]:
         self.typed.append((option, option.flag, "true"))
 
     def refuse(self: _CommandOptions, text: str) -> None:
-        mend = f"everybody can read a command line; use {option.flag}-file or the variable {option.variable}"
-        raise SettingsError(option.flag, None, mend)
+        hint = f"everybody can read a command line; use {option.flag}-file or the variable {option.variable}"
+        raise SettingsError(option.flag, None, hint)
 
     method: Callable[..., None] = refuse if option.secret else take if option.kind.metavar else switch
     method.__doc__ = option.help
@@ -114,7 +115,7 @@ class _CommandOptions(_Options):
     rows: ClassVar[tuple[Option, ...]] = ()
     other: ClassVar[tuple[str, tuple[Option, ...]]]
 
-    asked: Asked[Any]
+    asked: Resolved[Any]
 
     def __init_subclass__(cls) -> None:
         for option in cls.rows:
@@ -125,7 +126,7 @@ class _CommandOptions(_Options):
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.typed: list[Typed] = []
+        self.typed: list[RawOption] = []
 
     def postOptions(self) -> None:
         self.asked = self.ask(self.typed, os.environ)
@@ -134,11 +135,11 @@ class _CommandOptions(_Options):
             (option, key, os.path.abspath(text) if option.kind is kinds.FILE else text) for option, key, text in self.typed
         ]
 
-    def ask_again(self) -> Asked[Any]:
+    def ask_again(self) -> Resolved[Any]:
         """The settings as the same words ask for them now: out of the files as they are."""
         return self.ask(self.typed, os.environ)
 
-    def ask(self, typed: Sequence[Typed], environ: Mapping[str, str]) -> Asked[Any]:
+    def ask(self, typed: Sequence[RawOption], environ: Mapping[str, str]) -> Resolved[Any]:
         """The settings that were asked for."""
         raise NotImplementedError
 
@@ -156,11 +157,11 @@ class ServerOptions(_CommandOptions):
     rows = SERVER
     other = ("rtunnel client", CLIENT)
 
-    def ask(self, typed: Sequence[Typed], environ: Mapping[str, str]) -> Asked[ServerSettings]:
-        return ask_server(typed, environ)
+    def ask(self, typed: Sequence[RawOption], environ: Mapping[str, str]) -> Resolved[ServerSettings]:
+        return load_server(typed, environ)
 
     def __str__(self) -> str:
-        return teaching.server_help()
+        return option_help.server_help()
 
 
 class ClientOptions(_CommandOptions):
@@ -170,11 +171,11 @@ class ClientOptions(_CommandOptions):
     rows = CLIENT
     other = ("rtunnel server", SERVER)
 
-    def ask(self, typed: Sequence[Typed], environ: Mapping[str, str]) -> Asked[ClientSettings]:
-        return ask_client(typed, environ)
+    def ask(self, typed: Sequence[RawOption], environ: Mapping[str, str]) -> Resolved[ClientSettings]:
+        return load_client(typed, environ)
 
     def __str__(self) -> str:
-        return teaching.client_help()
+        return option_help.client_help()
 
 
 class VisitorOptions(_CommandOptions):
@@ -184,11 +185,11 @@ class VisitorOptions(_CommandOptions):
     rows = VISITOR
     other = ("rtunnel client", CLIENT)
 
-    def ask(self, typed: Sequence[Typed], environ: Mapping[str, str]) -> Asked[ClientSettings]:
-        return ask_visitor(typed, environ)
+    def ask(self, typed: Sequence[RawOption], environ: Mapping[str, str]) -> Resolved[ClientSettings]:
+        return load_visitor(typed, environ)
 
     def __str__(self) -> str:
-        return teaching.visitor_help()
+        return option_help.visitor_help()
 
 
 class Options(_Options):
@@ -211,14 +212,14 @@ class Options(_Options):
             raise SettingsError("command", None, 'is missing; write "rtunnel server", or see "rtunnel --help"')
 
     def __str__(self) -> str:
-        return teaching.command_help()
+        return option_help.command_help()
 
 
 def makeService(options: Options) -> ProcessService:
     """The service of the command that was parsed; nothing is opened before it starts."""
     from twisted.internet import reactor
 
-    asked: Asked[Any] = options.subOptions.asked
+    asked: Resolved[Any] = options.subOptions.asked
     settings: ServerSettings | ClientSettings = asked.settings
     parent = ProcessService(reactor, settings.drain, asked.warnings)
     service = _service(settings, reactor)

@@ -13,8 +13,8 @@ from urllib.parse import unquote_plus
 
 import attrs
 
-from rtunnel.options import foreign, kinds
-from rtunnel.options.layers import Given, Layer, construct, parts, put
+from rtunnel.options import ignored_gost_keys, kinds
+from rtunnel.options.layers import Layer, OptionValue, construct, parts, put
 from rtunnel.options.proxies import proxy_of
 from rtunnel.options.table import CLIENT, CLIENT_TLS, FORWARD, SERVER, UDP, VISITOR, Key, Option, find
 from rtunnel.options.targets import udp_targets, unix_targets
@@ -128,7 +128,7 @@ def read_listener(origin: str, text: str) -> Reading:
     layer = _placed(url, "listen", kinds.ADDRESS, transport)
     _no_path(url)
     _take_user(url, layer)
-    warnings = _read_query(url, layer, SERVER, foreign.OF_SERVER, ("handler.", "listener.", "service."), closed=True)
+    warnings = _read_query(url, layer, SERVER, ignored_gost_keys.OF_SERVER, ("handler.", "listener.", "service."), closed=True)
     return Reading(layer, warnings + _seen_by_all(layer, origin, "--users, --auth-file or RTUNNEL_AUTH"))
 
 
@@ -144,7 +144,7 @@ def read_server(origin: str, text: str) -> Reading:
     _take_user(url, layer)
     prefixes = ("connector.", "dialer.", "node.", "hop.")
     rows = tuple(option for option in CLIENT if option not in (*FORWARD, *UDP))
-    warnings = _read_query(url, layer, rows, foreign.OF_CLIENT, prefixes, closed=False)
+    warnings = _read_query(url, layer, rows, ignored_gost_keys.OF_CLIENT, prefixes, closed=False)
     return Reading(layer, warnings + _seen_by_all(layer, origin, "--auth-file or RTUNNEL_AUTH"))
 
 
@@ -163,20 +163,20 @@ def read_proxies(urls: Iterable[tuple[str, str]]) -> Reading:
         warnings += more
         if proxy.credentials is not None and origin.startswith("-"):
             warnings += (f"{origin} holds a password that everybody can read in the process list; use RTUNNEL_F",)
-    return Reading({"proxies": Given(origin, None, tuple(proxies))}, warnings)
+    return Reading({"proxies": OptionValue(origin, None, tuple(proxies))}, warnings)
 
 
 def _read_proxy(url: Url) -> tuple[ProxySettings, tuple[str, ...]]:
     if url.scheme in _TUNNEL_SCHEMES:
-        mend = "is a server, and only the last -F is one; those before it are proxies: http://, https:// or socks5://"
-        raise SettingsError(f"{url.origin} scheme", url.scheme, mend)
+        hint = "is a server, and only the last -F is one; those before it are proxies: http://, https:// or socks5://"
+        raise SettingsError(f"{url.origin} scheme", url.scheme, hint)
     try:
         proxy = proxy_of(url.scheme, url.user, url.place)
     except ValueError as error:
         raise SettingsError(url.origin, None if url.user else f"{url.scheme}://{url.place}", str(error)) from None
     layer: Layer = {}
     rows = CLIENT_TLS if proxy.scheme == "https" else ()
-    warnings = _read_query(url, layer, rows, foreign.OF_CLIENT, ("connector.", "dialer.", "node.", "hop."), closed=False)
+    warnings = _read_query(url, layer, rows, ignored_gost_keys.OF_CLIENT, ("connector.", "dialer.", "node.", "hop."), closed=False)
     return attrs.evolve(proxy, tls=construct(ClientTls, layer, "tls")), warnings
 
 
@@ -190,8 +190,8 @@ def read_target(origin: str, text: str) -> Reading:
     """
     url = split(origin, text)
     if url.scheme not in ("rtcp", "rudp", "runix"):
-        mend = "is not supported; a client takes rtcp://:0/HOST:PORT, rudp://:0/HOST:PORT and runix:///PATH"
-        raise SettingsError(f"{origin} scheme", url.scheme, mend)
+        hint = "is not supported; a client takes rtcp://:0/HOST:PORT, rudp://:0/HOST:PORT and runix:///PATH"
+        raise SettingsError(f"{origin} scheme", url.scheme, hint)
     if url.user is not None:
         raise SettingsError(origin, None, "holds a user and password, but they belong to the server; write them in -F")
     layer: Layer = {}
@@ -203,7 +203,7 @@ def read_target(origin: str, text: str) -> Reading:
     written = {"rudp": udp_targets, "runix": unix_targets}.get(url.scheme, str)
     put(layer, find(CLIENT, "target"), origin, written(target))
     rows = (*FORWARD, *UDP) if url.scheme == "rudp" else FORWARD
-    warnings = _read_query(url, layer, rows, foreign.OF_TARGET, ("handler.", "listener.", "service."), closed=True)
+    warnings = _read_query(url, layer, rows, ignored_gost_keys.OF_TARGET, ("handler.", "listener.", "service."), closed=True)
     return Reading(layer, warnings)
 
 
@@ -214,8 +214,8 @@ def read_visitor(origin: str, text: str) -> Reading:
     """
     url = split(origin, text)
     if url.scheme not in VISITOR_SCHEMES:
-        mend = 'belongs to "rtunnel client"; a visitor' if url.scheme in ("rtcp", "rudp") else "is not supported; a visitor"
-        raise SettingsError(f"{origin} scheme", url.scheme, f"{mend} takes tcp://:2222/HOST and udp://:5353/HOST")
+        hint = 'belongs to "rtunnel client"; a visitor' if url.scheme in ("rtcp", "rudp") else "is not supported; a visitor"
+        raise SettingsError(f"{origin} scheme", url.scheme, f"{hint} takes tcp://:2222/HOST and udp://:5353/HOST")
     if url.user is not None:
         raise SettingsError(origin, None, "holds a user and password, but they belong to the server; write them in -F")
     layer: Layer = {}
@@ -227,7 +227,7 @@ def read_visitor(origin: str, text: str) -> Reading:
         raise SettingsError(origin, text, f"has several destinations; give one {origin} for each")
     put(layer, find(VISITOR, "to"), origin, to)
     rows = UDP if url.scheme == "udp" else ()
-    warnings = _read_query(url, layer, rows, foreign.OF_VISITOR, ("handler.", "listener.", "service."), closed=True)
+    warnings = _read_query(url, layer, rows, ignored_gost_keys.OF_VISITOR, ("handler.", "listener.", "service."), closed=True)
     return Reading(layer, warnings)
 
 
@@ -236,17 +236,17 @@ def _transport(url: Url, other: str) -> str:
     if transport is not None:
         return transport
     if url.scheme == "rtcp" and other == "client":
-        mend = 'belongs to "rtunnel client"; a server takes tunnel+ws://, tunnel+wss://, tunnel+tcp:// or tunnel+tls://'
+        hint = 'belongs to "rtunnel client"; a server takes tunnel+ws://, tunnel+wss://, tunnel+tcp:// or tunnel+tls://'
     elif other == "server" and url.scheme in PROXY_PORTS:
-        mend = "is a proxy; the server comes behind it, in a -F of its own: -F tunnel+wss://HOST:PORT"
+        hint = "is a proxy; the server comes behind it, in a -F of its own: -F tunnel+wss://HOST:PORT"
     else:
-        mend = "is not supported; tunnel+ws://, tunnel+wss://, tunnel+tcp:// and tunnel+tls:// are"
-    raise SettingsError(f"{url.origin} scheme", url.scheme, mend)
+        hint = "is not supported; tunnel+ws://, tunnel+wss://, tunnel+tcp:// and tunnel+tls:// are"
+    raise SettingsError(f"{url.origin} scheme", url.scheme, hint)
 
 
 def _take_user(url: Url, layer: Layer) -> None:
     if url.user is not None:
-        layer["credentials"] = Given(url.origin, None, _credentials(url.origin, url.user))
+        layer["credentials"] = OptionValue(url.origin, None, _credentials(url.origin, url.user))
 
 
 def _seen_by_all(layer: Layer, origin: str, instead: str) -> tuple[str, ...]:
@@ -274,8 +274,8 @@ def _placed(url: Url, field: str, kind: kinds.Kind, transport: str) -> Layer:
     except ValueError as error:
         raise SettingsError(url.origin, url.place, str(error)) from None
     return {
-        field: Given(url.origin, url.place, address),
-        "transport": Given(url.origin, url.scheme, transport),
+        field: OptionValue(url.origin, url.place, address),
+        "transport": OptionValue(url.origin, url.scheme, transport),
     }
 
 
@@ -285,7 +285,7 @@ def _no_path(url: Url) -> None:
 
 
 _NO_ACCESS_RULE = (
-    "names an access rule of gost's configuration, which does not exist here; --users, --owners and user:pass@ do"
+    "names an access rule of gost's configuration, which does not exist here; --users, --permissions and user:pass@ do"
     " (docs/users.md), so leave it out only if they are enough"
 )
 
@@ -315,9 +315,9 @@ def _read_query(
                 raise SettingsError(typed, _shown(typed, text), "is given twice; give it once")
             _, before = asked.get(key.names, ("", ""))
             asked[key.names] = (typed, f"{before},{text}" if before else text)
-        elif name in foreign.ACCESS and closed:
+        elif name in ignored_gost_keys.ACCESS and closed:
             raise SettingsError(typed, None, _NO_ACCESS_RULE)
-        elif name in unsupported or name in foreign.ACCESS:
+        elif name in unsupported or name in ignored_gost_keys.ACCESS:
             warnings.append(f'{url.origin}: "{typed}" is a key of gost that does not exist here; it is left out')
         else:
             raise SettingsError(typed, _shown(typed, text), f"is no known key{_nearest(name, known, others)}")

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.http_forward import LookingForwarder, looks
+from rtunnel.client.http_forward import HttpForwarder, needs_http
 from rtunnel.client.targets import Forwarder
 from rtunnel.ops.metrics import ClientStats, StreamOutcome
 from rtunnel.options.targets import TARGETS
@@ -66,7 +66,7 @@ class ForwarderCase(SynchronousTestCase):
         targets: TargetList = TARGETS.parse(self.targets)
         self.all_targets = {str(target.address): self.target_class() for target in targets.targets}
         self.target = next(iter(self.all_targets.values()))
-        forwarder = LookingForwarder if looks(targets, self.settings) else Forwarder
+        forwarder = HttpForwarder if needs_http(targets, self.settings) else Forwarder
         self.forwarder: Forwarder = forwarder(
             targets=targets,
             settings=self.settings,

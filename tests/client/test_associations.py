@@ -12,8 +12,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.associations import RESPITE, AssociationPort
-from rtunnel.ops.metrics import ClientStats, DatagramLoss, VisitorOutcome
+from rtunnel.client.associations import RETRY_COOLDOWN, AssociationPort
+from rtunnel.ops.metrics import ClientStats, DatagramLoss, LocalPortOutcome
 from rtunnel.settings import Address, UdpAddress, UdpSettings, VisitorSettings
 from rtunnel.transport.datagrams import LINGER
 from rtunnel.wire.datagram import frame_datagram
@@ -99,10 +99,10 @@ class AssociationPortTests(SynchronousTestCase):
     def dropped(self) -> dict[DatagramLoss, int]:
         return {reason: count for reason, count in self.stats.datagrams_dropped.items() if count}
 
-    def outcomes(self) -> dict[VisitorOutcome, int]:
+    def outcomes(self) -> dict[LocalPortOutcome, int]:
         return {outcome: count for outcome, count in self.stats.visitors.items() if count}
 
-    def ended(self, outcome: VisitorOutcome) -> None:
+    def ended(self, outcome: LocalPortOutcome) -> None:
         """All ended in one way, and nothing is left."""
         self.clock.advance(0)
         self.assertEqual(self.outcomes(), {outcome: 1})
@@ -148,7 +148,7 @@ class AssociationPortTests(SynchronousTestCase):
         connection.transport.protocol.readConnectionLost()
         connection.lose()
         self.clock.advance(0)
-        self.assertEqual(self.outcomes(), {VisitorOutcome.DONE: 1})
+        self.assertEqual(self.outcomes(), {LocalPortOutcome.DONE: 1})
         self.send(b"two")
         self.assertEqual(self.admit().take(), frame_datagram(b"two"))
 
@@ -173,12 +173,12 @@ class AssociationPortTests(SynchronousTestCase):
         connection.transport.protocol.readConnectionLost()
         self.assertTrue(connection.transport.disconnecting)
         connection.lose()
-        self.ended(VisitorOutcome.DONE)
+        self.ended(LocalPortOutcome.DONE)
 
     def test_server_is_lost(self) -> None:
         self.send(b"one")
         self.admit().lose(ConnectionLost)
-        self.ended(VisitorOutcome.REMOTE_GONE)
+        self.ended(LocalPortOutcome.REMOTE_GONE)
 
     def test_turned_away(self) -> None:
         """The datagrams are counted, and the server is left alone for a moment."""
@@ -190,11 +190,11 @@ class AssociationPortTests(SynchronousTestCase):
         self.send(b"two")
         self.send(b"three", YOU)
         self.assertEqual(self.server.waiting, [])
-        self.assertEqual(self.dropped(), {DatagramLoss.LATE: 1, DatagramLoss.TURNED_AWAY: 2})
-        self.clock.advance(RESPITE)
+        self.assertEqual(self.dropped(), {DatagramLoss.EXPIRED: 1, DatagramLoss.COOLDOWN: 2})
+        self.clock.advance(RETRY_COOLDOWN)
         self.send(b"four")
         self.assertEqual(self.admit().take(), frame_datagram(b"four"))
-        self.assertEqual(self.outcomes(), {VisitorOutcome.REFUSED: 1})
+        self.assertEqual(self.outcomes(), {LocalPortOutcome.REFUSED: 1})
 
     def test_too_many(self) -> None:
         """The one that was silent longest makes room, whoever spoke: its visitor, or the other end."""
@@ -209,7 +209,7 @@ class AssociationPortTests(SynchronousTestCase):
         self.assertFalse(mine.transport.aborted)
         yours.lose(ConnectionLost)
         self.clock.advance(0)
-        self.assertEqual(self.outcomes(), {VisitorOutcome.DISPLACED: 1})
+        self.assertEqual(self.outcomes(), {LocalPortOutcome.EVICTED: 1})
         self.assertEqual(self.admit().take(), frame_datagram(b"hers"))
 
     def test_too_many_while_asking(self) -> None:
@@ -218,7 +218,7 @@ class AssociationPortTests(SynchronousTestCase):
         self.send(b"hers", HER)
         self.clock.advance(0)
         self.assertEqual(set(self.port.associations), {YOU, HER})
-        self.assertEqual((self.outcomes(), self.dropped()), ({VisitorOutcome.DISPLACED: 1}, {DatagramLoss.LATE: 1}))
+        self.assertEqual((self.outcomes(), self.dropped()), ({LocalPortOutcome.EVICTED: 1}, {DatagramLoss.EXPIRED: 1}))
 
     def test_server_is_behind(self) -> None:
         """What waits for the connection is bounded; the oldest are dropped and counted."""
@@ -227,7 +227,7 @@ class AssociationPortTests(SynchronousTestCase):
             self.send(b"x" * 60_000)
         connection = self.admit()
         self.assertLessEqual(len(connection.take()), 262144)
-        self.assertEqual(self.dropped(), {DatagramLoss.BEHIND: 7})
+        self.assertEqual(self.dropped(), {DatagramLoss.QUEUE_FULL: 7})
 
     def test_closed(self) -> None:
         """No new ones; those that are under way go on until they are cut, and then the port is free."""
@@ -237,7 +237,7 @@ class AssociationPortTests(SynchronousTestCase):
         self.port.close().addCallback(closed.append)
         self.send(b"yours", YOU)
         connection.say(frame_datagram(b"answer"))
-        self.assertEqual((self.socket.sent, self.dropped()), ([(b"answer", ME)], {DatagramLoss.TURNED_AWAY: 1}))
+        self.assertEqual((self.socket.sent, self.dropped()), ([(b"answer", ME)], {DatagramLoss.COOLDOWN: 1}))
         self.assertTrue(self.port.busy)
         self.assertFalse(self.port.busy)
         self.assertEqual((closed, self.socket.open), ([], True))

@@ -12,7 +12,7 @@ from twisted.logger import globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.connector import Backoff, JoiningConnector
+from rtunnel.client.connector import Backoff, ConnectorClient
 from rtunnel.ops.metrics import ClientStats
 from rtunnel.settings import Address, ConnectorSettings, Credentials
 from rtunnel.wire.relay import Command, RelayAddress, Response, Status, TunnelFeature, take_request
@@ -61,7 +61,7 @@ class ConnectorTests(SynchronousTestCase):
         self.make()
 
     def make(self, **settings: Any) -> None:
-        self.connector = JoiningConnector(
+        self.connector = ConnectorClient(
             ConnectorSettings(
                 server=Address("server", 8421),
                 transport="ws",

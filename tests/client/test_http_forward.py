@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from rtunnel.client.http_forward import looks
+from rtunnel.client.http_forward import needs_http
 from rtunnel.ops.metrics import StreamOutcome
 from rtunnel.options.targets import TARGETS
 from rtunnel.settings import ForwardSettings
@@ -75,7 +75,7 @@ class LooksTests(LookingCase):
             ("a:80", ForwardSettings(set_host="b"), True),
             ("a:80", ForwardSettings(remove_headers=("A",)), True),
         ]:
-            self.assertEqual(looks(TARGETS.parse(targets), how), looking, targets)
+            self.assertEqual(needs_http(TARGETS.parse(targets), how), looking, targets)
 
 
 class HostTests(LookingCase):
@@ -154,7 +154,7 @@ class ProtocolTests(LookingCase):
         self.send(PREFACE + b"GET")
         self.link.connectionLost(Failure(ConnectionLost()))
         self.clock.advance(0)
-        self.ends(StreamOutcome.NEAR_LOST)
+        self.ends(StreamOutcome.VISITOR_LOST)
 
     def test_none(self) -> None:
         self.targets = "web:80?protocol=http"
@@ -302,7 +302,7 @@ class PathTests(LookingCase):
             # what has no whole head is not passed on
             self.assertEqual(self.took(), said if b"\r\n\r\n" in said else b"")
             self.assertIn(FINISHED, self.signals)
-            self.ends(StreamOutcome.FAR_LOST)
+            self.ends(StreamOutcome.TARGET_LOST)
 
     def test_target_dies_between_requests(self) -> None:
         """A connection that its target closed while nothing was asked is not used again."""
@@ -374,7 +374,7 @@ class PathTests(LookingCase):
             self.reaches("web")
             self.says("web", answer)
             self.assertEqual(self.took(), b"")
-            self.ends(StreamOutcome.FAR_LOST)
+            self.ends(StreamOutcome.TARGET_LOST)
 
     def test_visitor_leaves(self) -> None:
         """In the middle of an answer: the target's connection is freed at once."""
@@ -382,14 +382,14 @@ class PathTests(LookingCase):
         self.reaches("web")
         self.says("web", b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf")
         self.server.abort(self.stream)
-        self.ends(StreamOutcome.NEAR_LOST)
+        self.ends(StreamOutcome.VISITOR_LOST)
         self.assertTrue(self.at("web").transport.disconnecting)
 
     def test_visitor_leaves_while_dialling(self) -> None:
         self.send(PREFACE + get("/"))
         _, connecting = self.at("web").waiting[0]
         self.server.abort(self.stream)
-        self.ends(StreamOutcome.NEAR_LOST)
+        self.ends(StreamOutcome.VISITOR_LOST)
         self.assertTrue(connecting.called)
 
     def test_visitor_ends_in_a_body(self) -> None:
@@ -397,7 +397,7 @@ class PathTests(LookingCase):
         self.send(PREFACE + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf")
         self.reaches("web")
         self.server.finish(self.stream)
-        self.ends(StreamOutcome.NEAR_LOST)
+        self.ends(StreamOutcome.VISITOR_LOST)
         self.assertTrue(self.at("web").transport.aborted)
 
     def test_visitor_half_closes(self) -> None:
@@ -418,7 +418,7 @@ class PathTests(LookingCase):
         self.link.connectionLost(Failure(ConnectionLost()))
         self.clock.advance(0)
         self.assertTrue(self.at("web").transport.aborted)
-        self.assertEqual(self.outcomes(), {StreamOutcome.NEAR_LOST: 1})
+        self.assertEqual(self.outcomes(), {StreamOutcome.VISITOR_LOST: 1})
 
     def test_server_does_not_read(self) -> None:
         """What the server does not take stops the target."""
@@ -461,7 +461,7 @@ class PathTests(LookingCase):
         self.clock.pump([10.0] * 4)
         self.turn()
         self.assertTrue(self.at("web").transport.disconnecting)
-        self.assertEqual(self.outcomes(), {StreamOutcome.NEAR_LOST: 1})
+        self.assertEqual(self.outcomes(), {StreamOutcome.VISITOR_LOST: 1})
 
     def test_busy(self) -> None:
         """Busy is a stream whose target has the word; not one that waits for the next request."""

@@ -70,7 +70,7 @@ class ForwarderTests(ForwarderCase):
         self.turn()
         self.assertEqual(self.received, b"part")
         self.assertIn(FINISHED, self.signals)
-        self.assertEqual(self.outcomes(), {StreamOutcome.FAR_LOST: 1})
+        self.assertEqual(self.outcomes(), {StreamOutcome.TARGET_LOST: 1})
 
     def test_target_dies_while_the_server_is_behind(self) -> None:
         """What waits for credit is delivered as well: Twisted stops the producer of a connection that is lost."""
@@ -116,7 +116,7 @@ class ForwarderTests(ForwarderCase):
         self.clock.advance(0)
         self.assertTrue(self.target.transport.aborted)
         self.target.protocol.connectionLost(Failure(ConnectionDone()))
-        self.assertEqual(self.outcomes(), {StreamOutcome.NEAR_LOST: 1})
+        self.assertEqual(self.outcomes(), {StreamOutcome.VISITOR_LOST: 1})
 
     def test_bad_preface(self) -> None:
         for preface in (b"GET / HTTP/1.1\r\n\r\n", Response(status=Status.FORBIDDEN).encode()):

@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.visitor import LINGER, VisitorPort
-from rtunnel.ops.metrics import ClientStats, VisitorOutcome
+from rtunnel.ops.metrics import ClientStats, LocalPortOutcome
 from rtunnel.settings import Address, Credentials, VisitorSettings
 from rtunnel.wire.relay import Command, RelayAddress, Response, Status, take_request
 from tests.server.harness import Transport
@@ -91,7 +91,7 @@ class VisitorTestCase(SynchronousTestCase):
     def warnings(self) -> list[str]:
         return [event["what"] for event in self.events if event.get("log_level") is LogLevel.warn and "what" in event]
 
-    def ended(self, outcome: VisitorOutcome) -> None:
+    def ended(self, outcome: LocalPortOutcome) -> None:
         """It ended in one way, and nothing is left of it."""
         self.assertEqual({outcome: count for outcome, count in self.stats.visitors.items() if count}, {outcome: 1})
         self.assertEqual((self.stats.visitors_open, self.port.visits, self.port.busy), (0, set(), False))
@@ -112,7 +112,7 @@ class AskingTests(VisitorTestCase):
         assert request.tunnel is not None
         self.assertEqual((request.tunnel.id, request.credentials), (TUNNEL, ("me", "swordfish")))
 
-    def turned_away(self, outcome: VisitorOutcome, *words: str) -> None:
+    def turned_away(self, outcome: LocalPortOutcome, *words: str) -> None:
         """The local program sees an error, and the log says why."""
         self.assertTrue(self.local.aborted)
         self.lose(self.local, ConnectionLost)
@@ -136,36 +136,36 @@ class AskingTests(VisitorTestCase):
                 self.accept()
                 self.answer(Response(status=status).encode())
                 self.assertTrue(self.server.transport.disconnecting)
-                self.turned_away(VisitorOutcome.REFUSED, word, f"status {int(status)}")
+                self.turned_away(LocalPortOutcome.REFUSED, word, f"status {int(status)}")
 
     def test_no_server(self) -> None:
         self.server.refuse()
-        self.turned_away(VisitorOutcome.UNREACHABLE, "cannot be reached")
+        self.turned_away(LocalPortOutcome.UNREACHABLE, "cannot be reached")
 
     def test_silent_server(self) -> None:
         self.accept()
         self.clock.advance(15)
-        self.turned_away(VisitorOutcome.UNREACHABLE, "did not answer in time")
+        self.turned_away(LocalPortOutcome.UNREACHABLE, "did not answer in time")
 
     def test_server_hangs_up(self) -> None:
         self.accept()
         self.lose(self.server.transport)
-        self.turned_away(VisitorOutcome.UNREACHABLE, "closed the connection")
+        self.turned_away(LocalPortOutcome.UNREACHABLE, "closed the connection")
 
     def test_no_relay_message(self) -> None:
         self.accept()
         self.answer(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        self.turned_away(VisitorOutcome.REFUSED, "malformed")
+        self.turned_away(LocalPortOutcome.REFUSED, "malformed")
 
     def test_local_leaves(self) -> None:
         self.accept()
         self.lose(self.local, ConnectionLost)
         self.assertTrue(self.server.transport.disconnecting)
-        self.ended(VisitorOutcome.LOCAL_GONE)
+        self.ended(LocalPortOutcome.LOCAL_GONE)
 
     def test_local_leaves_while_connecting(self) -> None:
         self.lose(self.local, ConnectionLost)
-        self.ended(VisitorOutcome.LOCAL_GONE)
+        self.ended(LocalPortOutcome.LOCAL_GONE)
 
     def test_stopped(self) -> None:
         self.accept()
@@ -173,7 +173,7 @@ class AskingTests(VisitorTestCase):
         self.port.cut()
         self.assertTrue(self.local.aborted)
         self.lose(self.local, ConnectionLost)
-        self.ended(VisitorOutcome.STOPPED)
+        self.ended(LocalPortOutcome.STOPPED)
 
 
 class VisitTests(VisitorTestCase):
@@ -207,21 +207,21 @@ class VisitTests(VisitorTestCase):
         self.assertEqual(self.local.value(), b"answer")
         self.lose(self.server.transport)
         self.lose(self.local)
-        self.ended(VisitorOutcome.DONE)
+        self.ended(LocalPortOutcome.DONE)
         self.assertEqual((self.stats.visitor_bytes_in, self.stats.visitor_bytes_out), (8, 6))
 
     def test_server_is_lost(self) -> None:
         self.admit()
         self.lose(self.server.transport, ConnectionLost)
         self.lose(self.local)
-        self.ended(VisitorOutcome.REMOTE_GONE)
+        self.ended(LocalPortOutcome.REMOTE_GONE)
 
     def test_local_is_lost(self) -> None:
         self.admit()
         self.lose(self.local, ConnectionLost)
         self.assertTrue(self.server.transport.aborted)
         self.lose(self.server.transport, ConnectionLost)
-        self.ended(VisitorOutcome.LOCAL_GONE)
+        self.ended(LocalPortOutcome.LOCAL_GONE)
 
     def test_busy(self) -> None:
         """A stop waits for bytes under way and for answers, not for a connection that is only open."""
@@ -243,12 +243,12 @@ class WebSocketTests(VisitorTestCase):
         self.pings = 0
         transport.ping = self.ping
         transport.paused = False
-        transport.carry_raw = self.carry_raw
+        transport.enter_half_close_mode = self.enter_half_close_mode
 
     def ping(self) -> None:
         self.pings += 1
 
-    def carry_raw(self, end_write: Any) -> None:
+    def enter_half_close_mode(self, end_write: Any) -> None:
         self.server.transport.loseWriteConnection = end_write
 
     def test_silent_server_is_given_up(self) -> None:
@@ -280,4 +280,4 @@ class WebSocketTests(VisitorTestCase):
         self.local.protocol.readConnectionLost()
         self.lose(self.server.transport)
         self.lose(self.local)
-        self.ended(VisitorOutcome.REMOTE_GONE)
+        self.ended(LocalPortOutcome.REMOTE_GONE)

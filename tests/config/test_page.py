@@ -7,9 +7,9 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import ask_client, ask_server
+from rtunnel.cli import load_client, load_server
+from rtunnel.config.layout import CLIENT_SHAPE, SERVER_SHAPE
 from rtunnel.config.reading import which
-from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE
 from rtunnel.config.summary import summary
 from rtunnel.options.table import find
 from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
@@ -29,8 +29,8 @@ class PageTests(SynchronousTestCase):
 
     def settings(self, path: str) -> ServerSettings | ClientSettings:
         if which(path) is SERVER_SHAPE:
-            return ask_server([(find(SERVER_SHAPE.rows, "config"), "-c", path)], {}).settings
-        return ask_client([(find(CLIENT_SHAPE.rows, "config"), "-c", path)], {}).settings
+            return load_server([(find(SERVER_SHAPE.rows, "config"), "-c", path)], {}).settings
+        return load_client([(find(CLIENT_SHAPE.rows, "config"), "-c", path)], {}).settings
 
     def test_files(self) -> None:
         blocks = [block for block in re.findall(r"```yaml\n(.*?)```", self.text, re.DOTALL) if not block.startswith("#")]

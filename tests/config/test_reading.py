@@ -8,9 +8,9 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import Asked, ask_client, ask_server
+from rtunnel.cli import Resolved, load_client, load_server
+from rtunnel.config.layout import CLIENT_SHAPE, LAYOUTS, SERVER_SHAPE, FileLayout, Group, Leaf
 from rtunnel.config.reading import which
-from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, SHAPES, Group, Leaf, Shape
 from rtunnel.options.table import CLIENT, SERVER, Option, find
 from rtunnel.settings import Address, ClientSettings, Credentials, ServerSettings, SettingsError
 
@@ -64,16 +64,16 @@ class FileTestCase(SynchronousTestCase):
         path.chmod(0o600)
         return str(path)
 
-    def asked(self, text: str, *typed: str, **environ: str) -> Asked[ServerSettings]:
+    def asked(self, text: str, *typed: str, **environ: str) -> Resolved[ServerSettings]:
         variables = {f"RTUNNEL_{name}": value for name, value in environ.items()}
-        return ask_server(words(SERVER, "--config", self.write(text), *typed), variables)
+        return load_server(words(SERVER, "--config", self.write(text), *typed), variables)
 
     def server(self, text: str, *typed: str, **environ: str) -> ServerSettings:
         return self.asked(text, *typed, **environ).settings
 
     def client(self, text: str, *typed: str, **environ: str) -> ClientSettings:
         variables = {f"RTUNNEL_{name}": value for name, value in environ.items()}
-        return ask_client(words(CLIENT, "--config", self.write(text), *typed), variables).settings
+        return load_client(words(CLIENT, "--config", self.write(text), *typed), variables).settings
 
     def errors(self, ask: object, text: str, *typed: str, **environ: str) -> list[str]:
         """What is wrong, without the name of the file."""
@@ -113,7 +113,7 @@ listeners:
     def test_one_listener(self) -> None:
         """Without a list the top is the only item; the same as the options."""
         typed = ("--listen", "ws://:8421/proxy", "--entrypoint", ":80", "--route", f"nginx.local={UUID}")
-        self.assertEqual(self.server(ONE_LISTENER), ask_server(words(SERVER, *typed), {}).settings)
+        self.assertEqual(self.server(ONE_LISTENER), load_server(words(SERVER, *typed), {}).settings)
 
     def test_several_listeners(self) -> None:
         first, second = self.server(TWO_LISTENERS).listeners
@@ -146,19 +146,19 @@ listeners:
         secret = Path(self.write("me:secret"))
         path = self.write(f"{ONE_CONNECTOR}auth-file: {secret.name}\n")
         Path(path).rename(secret.parent / "client.yaml")
-        settings = ask_client(words(CLIENT, "--config", str(secret.parent / "client.yaml")), {}).settings
+        settings = load_client(words(CLIENT, "--config", str(secret.parent / "client.yaml")), {}).settings
         self.assertEqual(settings.connectors[0].credentials, Credentials("me", "secret"))
 
     def test_everybody_may_read_a_secret(self) -> None:
         path = self.write(ONE_CONNECTOR + "auth: me:secret\n")
-        self.assertEqual(ask_client(words(CLIENT, "--config", path), {}).warnings, ())
+        self.assertEqual(load_client(words(CLIENT, "--config", path), {}).warnings, ())
         Path(path).chmod(0o644)
-        (warning,) = ask_client(words(CLIENT, "--config", path), {}).warnings
+        (warning,) = load_client(words(CLIENT, "--config", path), {}).warnings
         self.assertIn("everybody on this machine can read it; chmod 600", warning)
         self.assertNotIn("secret:", warning)
 
     def test_variable_that_names_the_file(self) -> None:
-        settings = ask_server([], {"RTUNNEL_CONFIG": self.write(ONE_LISTENER)}).settings
+        settings = load_server([], {"RTUNNEL_CONFIG": self.write(ONE_LISTENER)}).settings
         self.assertEqual(settings, self.server(ONE_LISTENER))
 
 
@@ -272,7 +272,7 @@ class RefusalTests(FileTestCase):
         long = Path(path).parent / ("d" * 120) / "server.yaml"
         long.parent.mkdir()
         Path(path).rename(long)
-        error = self.assertRaises(SettingsError, ask_server, words(SERVER, "--config", str(long)), {})
+        error = self.assertRaises(SettingsError, load_server, words(SERVER, "--config", str(long)), {})
         self.assertIn("server.yaml:1: x: is no known key", str(error))
 
 
@@ -298,10 +298,10 @@ class ShapeTests(SynchronousTestCase):
     """The keys follow from the table."""
 
     def test_every_option_has_its_key(self) -> None:
-        for shape in SHAPES:
-            leaves = dict(shape.top.leaves())
+        for layout in LAYOUTS:
+            leaves = dict(layout.top.leaves())
             options = {leaf.option for leaf in leaves.values()}
-            expected = {option for option in shape.rows if option.field and option.name != "config"}
+            expected = {option for option in layout.rows if option.field and option.name != "config"}
             self.assertEqual({option.name for option in options}, {option.name for option in expected})
             for option in expected:
                 self.assertEqual(sum(leaf.option is option for leaf in leaves.values()), 1 + option.many, option.name)
@@ -310,14 +310,14 @@ class ShapeTests(SynchronousTestCase):
         def count(group: Group) -> int:
             return sum(count(key) if isinstance(key, Group) else 1 for key in group.keys.values())
 
-        for shape in SHAPES:
-            fields = [option for option in shape.rows if option.field and option.name != "config"]
-            self.assertEqual(count(shape.top), sum(1 + option.many for option in fields))
+        for layout in LAYOUTS:
+            fields = [option for option in layout.rows if option.field and option.name != "config"]
+            self.assertEqual(count(layout.top), sum(1 + option.many for option in fields))
 
     def test_process_settings_stand_at_the_top_only(self) -> None:
-        for shape in SHAPES:
-            self.assertNotIn("drain", shape.items.keys)
-            self.assertIn("drain", shape.top.keys)
+        for layout in LAYOUTS:
+            self.assertNotIn("drain", layout.items.keys)
+            self.assertIn("drain", layout.top.keys)
 
     def test_names(self) -> None:
         leaves = dict(SERVER_SHAPE.top.leaves())
@@ -327,6 +327,6 @@ class ShapeTests(SynchronousTestCase):
 
     def test_a_new_option_has_a_key_at_once(self) -> None:
         option = attrs.evolve(find(SERVER, "head-timeout"), name="new-thing", field="http.more.new_thing", many=True)
-        shape = Shape("server", (option,), "listeners", "listener")
-        leaves: dict[str, Leaf] = dict(shape.items.leaves())
+        layout = FileLayout("server", (option,), "listeners", "listener")
+        leaves: dict[str, Leaf] = dict(layout.items.leaves())
         self.assertEqual(list(leaves), ["http.more.new-thing", "http.more.new-things"])

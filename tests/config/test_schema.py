@@ -10,14 +10,14 @@ import yaml
 from jsonschema import Draft202012Validator
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.config.layout import CLIENT_SHAPE, LAYOUTS, SERVER_SHAPE, FileLayout
 from rtunnel.config.schema import schema
-from rtunnel.config.shape import CLIENT_SHAPE, SERVER_SHAPE, SHAPES, Shape
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def valid(shape: Shape, text: str) -> bool:
-    validator: Any = Draft202012Validator(schema(shape))
+def valid(layout: FileLayout, text: str) -> bool:
+    validator: Any = Draft202012Validator(schema(layout))
     return bool(validator.is_valid(yaml.safe_load(text)))
 
 
@@ -26,19 +26,19 @@ class SchemaTests(SynchronousTestCase):
 
     def test_published(self) -> None:
         """``rtunnel schema server > docs/server.schema.json`` brings them up to date."""
-        for shape in SHAPES:
-            name = f"{shape.command}.schema.json"
+        for layout in LAYOUTS:
+            name = f"{layout.command}.schema.json"
             published = json.loads((ROOT / "docs" / name).read_text(encoding="utf-8"))
-            self.assertTrue(published == schema(shape), f"bring it up to date: rtunnel schema {shape.command} > docs/{name}")
+            self.assertTrue(published == schema(layout), f"bring it up to date: rtunnel schema {layout.command} > docs/{name}")
 
     def test_they_are_schemas(self) -> None:
-        for shape in SHAPES:
-            Draft202012Validator.check_schema(schema(shape))
+        for layout in LAYOUTS:
+            Draft202012Validator.check_schema(schema(layout))
 
     def test_examples(self) -> None:
-        for shape in SHAPES:
-            text = (ROOT / "examples" / f"{shape.command}.yaml").read_text(encoding="utf-8")
-            self.assertTrue(valid(shape, text), shape.command)
+        for layout in LAYOUTS:
+            text = (ROOT / "examples" / f"{layout.command}.yaml").read_text(encoding="utf-8")
+            self.assertTrue(valid(layout, text), layout.command)
 
     def test_yes(self) -> None:
         for text in (

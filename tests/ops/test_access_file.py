@@ -167,7 +167,7 @@ class TroubleTests(FileTestCase):
 
     async def test_a_disk_that_blocks(self) -> None:
         """What waits is bounded, and whoever writes never waits."""
-        self.patch(access_file, "MOST", 1000)
+        self.patch(access_file, "MAX_QUEUED", 1000)
         pipe = self.folder / "pipe"
         os.mkfifo(pipe)
         reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)

@@ -12,17 +12,17 @@ from prometheus_client.registry import Collector
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel import __version__
-from rtunnel.ops.attachments import MOST_CONNECTORS, MOST_TUNNELS, ConnectorLoad, Counts
 from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
+from rtunnel.ops.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
 from rtunnel.ops.metrics import (
     ClientStats,
     DatagramLoss,
+    LocalPortOutcome,
     Outcome,
     ServerStats,
     StreamOutcome,
     TlsOutcome,
-    TunnelLoad,
-    VisitorOutcome,
+    TunnelStats,
     VisitOutcome,
 )
 
@@ -86,17 +86,17 @@ rtunnel_server_links_open 2.0
 # TYPE rtunnel_server_link_losses_total counter
 rtunnel_server_link_losses_total{{reason="closed"}} 0.0
 rtunnel_server_link_losses_total{{reason="lost"}} 1.0
-rtunnel_server_link_losses_total{{reason="silent"}} 0.0
+rtunnel_server_link_losses_total{{reason="keepalive_timeout"}} 0.0
 rtunnel_server_link_losses_total{{reason="protocol_error"}} 0.0
 rtunnel_server_link_losses_total{{reason="server_stopped"}} 0.0
 rtunnel_server_link_losses_total{{reason="forbidden"}} 0.0
 # HELP rtunnel_server_refusals_total Clients that were not let in, by why.
 # TYPE rtunnel_server_refusals_total counter
 rtunnel_server_refusals_total{{reason="bad_request"}} 0.0
-rtunnel_server_refusals_total{{reason="late"}} 0.0
+rtunnel_server_refusals_total{{reason="timeout"}} 0.0
 rtunnel_server_refusals_total{{reason="no_password"}} 0.0
 rtunnel_server_refusals_total{{reason="wrong_password"}} 0.0
-rtunnel_server_refusals_total{{reason="too_many"}} 0.0
+rtunnel_server_refusals_total{{reason="throttled"}} 0.0
 rtunnel_server_refusals_total{{reason="unknown_tunnel"}} 0.0
 rtunnel_server_refusals_total{{reason="forbidden"}} 0.0
 rtunnel_server_refusals_total{{reason="failed"}} 0.0
@@ -173,8 +173,8 @@ rtunnel_client_losses_total 1.0
 # HELP rtunnel_client_streams_total Streams that ended, by how.
 # TYPE rtunnel_client_streams_total counter
 rtunnel_client_streams_total{{outcome="done"}} 0.0
-rtunnel_client_streams_total{{outcome="near_lost"}} 0.0
-rtunnel_client_streams_total{{outcome="far_lost"}} 0.0
+rtunnel_client_streams_total{{outcome="visitor_lost"}} 0.0
+rtunnel_client_streams_total{{outcome="target_lost"}} 0.0
 rtunnel_client_streams_total{{outcome="target_refused"}} 1.0
 rtunnel_client_streams_total{{outcome="no_target"}} 0.0
 rtunnel_client_streams_total{{outcome="bad_request"}} 0.0
@@ -193,7 +193,7 @@ rtunnel_client_visitors_total{{outcome="local_gone"}} 0.0
 rtunnel_client_visitors_total{{outcome="remote_gone"}} 0.0
 rtunnel_client_visitors_total{{outcome="refused"}} 4.0
 rtunnel_client_visitors_total{{outcome="unreachable"}} 0.0
-rtunnel_client_visitors_total{{outcome="displaced"}} 0.0
+rtunnel_client_visitors_total{{outcome="evicted"}} 0.0
 rtunnel_client_visitors_total{{outcome="stopped"}} 0.0
 # HELP rtunnel_client_visitors_open Connections to local ports open now.
 # TYPE rtunnel_client_visitors_open gauge
@@ -206,10 +206,10 @@ rtunnel_client_visitors_sent_bytes_total 6.0
 rtunnel_client_visitors_received_bytes_total 7.0
 # HELP rtunnel_client_dropped_datagrams_total Datagrams that were dropped, by why.
 # TYPE rtunnel_client_dropped_datagrams_total counter
-rtunnel_client_dropped_datagrams_total{{reason="behind"}} 3.0
-rtunnel_client_dropped_datagrams_total{{reason="late"}} 0.0
+rtunnel_client_dropped_datagrams_total{{reason="queue_full"}} 3.0
+rtunnel_client_dropped_datagrams_total{{reason="expired"}} 0.0
 rtunnel_client_dropped_datagrams_total{{reason="refused"}} 0.0
-rtunnel_client_dropped_datagrams_total{{reason="turned_away"}} 1.0
+rtunnel_client_dropped_datagrams_total{{reason="cooldown"}} 1.0
 # HELP rtunnel_client_connectors Connectors of this client that have joined, by the tunnel.
 # TYPE rtunnel_client_connectors gauge
 rtunnel_client_connectors{{tunnel="10bc451e"}} 1.0
@@ -219,10 +219,10 @@ rtunnel_client_streams_open{{tunnel="10bc451e"}} 3.0
 """
 
 
-def load(connector: UUID = CONNECTOR, tunnel: UUID = TUNNEL, *, requests: int = 8, streams: int = 4) -> ConnectorLoad:
+def load(connector: UUID = CONNECTOR, tunnel: UUID = TUNNEL, *, requests: int = 8, streams: int = 4) -> ConnectorStats:
     """Return what a connector carries."""
     counts = Counts({"answered": requests, "aborted": 2}, 1000, 2000)
-    return ConnectorLoad(connector=connector, tunnel=tunnel, weight=3, streams=streams, round_trip=0.25, counts=counts)
+    return ConnectorStats(connector=connector, tunnel=tunnel, weight=3, streams=streams, round_trip=0.25, counts=counts)
 
 
 def text(collector: Collector) -> str:
@@ -251,7 +251,7 @@ def server_stats() -> ServerStats:
     stats.record(Outcome.NO_CONNECTOR)
     stats.tls[TlsOutcome.UNKNOWN_NAME] += 1
     stats.link_lost("something broke")
-    stats.attachments.join(CONNECTOR, load)
+    stats.labelled.join(CONNECTOR, load)
     return stats
 
 
@@ -260,9 +260,9 @@ def client_stats() -> ClientStats:
     stats = ClientStats(
         attempts=4, joins=2, losses=1, bytes_in=10, bytes_out=20, visitors_open=5, visitor_bytes_in=6, visitor_bytes_out=7
     )
-    stats.visitors[VisitorOutcome.REFUSED] += 4
-    stats.datagrams_dropped[DatagramLoss.BEHIND] += 3
-    stats.drop("turned away")
+    stats.visitors[LocalPortOutcome.REFUSED] += 4
+    stats.datagrams_dropped[DatagramLoss.QUEUE_FULL] += 3
+    stats.drop("cooldown")
     stats.record(StreamOutcome.TARGET_REFUSED)
     return stats
 
@@ -271,10 +271,10 @@ class TextTests(SynchronousTestCase):
     maxDiff = None
 
     def test_server(self) -> None:
-        self.assertEqual(text(ServerCollector(server_stats(), lambda: [TunnelLoad(TUNNEL, 2, 4)])), SERVER)
+        self.assertEqual(text(ServerCollector(server_stats(), lambda: [TunnelStats(TUNNEL, 2, 4)])), SERVER)
 
     def test_client(self) -> None:
-        self.assertEqual(text(ClientCollector(client_stats(), lambda: [TunnelLoad(TUNNEL, 1, 3)])), CLIENT)
+        self.assertEqual(text(ClientCollector(client_stats(), lambda: [TunnelStats(TUNNEL, 1, 3)])), CLIENT)
 
     def test_a_scrape_reads_the_counts_of_that_moment(self) -> None:
         stats = ServerStats()
@@ -287,7 +287,7 @@ class TextTests(SynchronousTestCase):
 class LoadTests(SynchronousTestCase):
     """The labels of tunnels are few and tell no secret."""
 
-    def loads(self, *loads: TunnelLoad) -> dict[str, float]:
+    def loads(self, *loads: TunnelStats) -> dict[str, float]:
         families = text_string_to_metric_families(text(ServerCollector(ServerStats(), lambda: loads)))
         (family,) = (family for family in families if family.name == "rtunnel_server_connectors")
         return {sample.labels["tunnel"]: sample.value for sample in family.samples}
@@ -296,17 +296,17 @@ class LoadTests(SynchronousTestCase):
         self.assertEqual(self.loads(), {})
 
     def test_the_whole_id_is_not_shown(self) -> None:
-        shown = text(ServerCollector(ServerStats(), lambda: [TunnelLoad(TUNNEL, 1, 0)]))
+        shown = text(ServerCollector(ServerStats(), lambda: [TunnelStats(TUNNEL, 1, 0)]))
         self.assertNotIn(str(TUNNEL), shown)
 
     def test_parts_are_summed(self) -> None:
         other = UUID(int=TUNNEL.int + 1)
-        self.assertEqual(self.loads(TunnelLoad(TUNNEL, 1, 0), TunnelLoad(other, 2, 0)), {"10bc451e": 3.0})
+        self.assertEqual(self.loads(TunnelStats(TUNNEL, 1, 0), TunnelStats(other, 2, 0)), {"10bc451e": 3.0})
 
     def test_many_tunnels(self) -> None:
-        loads = [TunnelLoad(UUID(int=number << 96), 1, 0) for number in range(MOST_TUNNELS + 5)]
+        loads = [TunnelStats(UUID(int=number << 96), 1, 0) for number in range(MAX_TUNNELS + 5)]
         found = self.loads(*loads)
-        self.assertEqual(len(found), MOST_TUNNELS + 1)
+        self.assertEqual(len(found), MAX_TUNNELS + 1)
         self.assertEqual(found["other"], 5.0)
 
 
@@ -328,11 +328,11 @@ class ConnectorTests(SynchronousTestCase):
 
     def join(self, number: int) -> UUID:
         connector = UUID(int=number << 96)
-        self.stats.attachments.join(connector, lambda: load(connector, requests=number))
+        self.stats.labelled.join(connector, lambda: load(connector, requests=number))
         return connector
 
     def leave(self, connector: UUID) -> None:
-        self.stats.attachments.leave(connector)
+        self.stats.labelled.leave(connector)
 
     def test_gone_ones_count_for_their_tunnel(self) -> None:
         first, _ = self.join(5), self.join(7)
@@ -345,32 +345,32 @@ class ConnectorTests(SynchronousTestCase):
 
     def test_many_connectors(self) -> None:
         """The hundred first have labels; what comes later is ``other`` as long as it lives, and its counts stay there."""
-        connectors = [self.join(number) for number in range(MOST_CONNECTORS + 3)]
+        connectors = [self.join(number) for number in range(MAX_CONNECTORS + 3)]
         found = self.samples("server_connector_requests_total", "connector")
-        self.assertEqual(len(found), MOST_CONNECTORS + 1)
+        self.assertEqual(len(found), MAX_CONNECTORS + 1)
         self.assertEqual(found["other"], 100 + 101 + 102 + 3 * 2)
         self.assertEqual(self.samples("server_connector_streams_open", "connector")["other"], 12)
-        self.assertEqual(len(self.samples("server_connector_weight", "connector")), MOST_CONNECTORS)
+        self.assertEqual(len(self.samples("server_connector_weight", "connector")), MAX_CONNECTORS)
         self.leave(connectors[0])
         self.leave(connectors[101])
         after = self.samples("server_connector_requests_total", "connector")
-        self.assertEqual((len(after), after["other"]), (MOST_CONNECTORS, found["other"]))
+        self.assertEqual((len(after), after["other"]), (MAX_CONNECTORS, found["other"]))
         newcomer = self.join(500)
         self.assertIn(str(newcomer)[:8], self.samples("server_connector_requests_total", "connector"))
 
     def test_labels_of_tunnels_stay(self) -> None:
         """Whoever came after the hundredth is ``other`` for good."""
-        attachments = self.stats.attachments
-        tunnels = [UUID(int=number << 96) for number in range(MOST_TUNNELS + 2)]
-        labels = [attachments.tunnel_label(tunnel) for tunnel in tunnels]
-        self.assertEqual(labels[MOST_TUNNELS:], ["other", "other"])
-        self.assertEqual(len(set(labels)), MOST_TUNNELS + 1)
-        self.assertEqual([attachments.tunnel_label(tunnel) for tunnel in reversed(tunnels)], labels[::-1])
-        attachments.unserved(tunnels[-1], "no_connector")
-        self.assertEqual(attachments.by_tunnel()["other"].outcomes, {"no_connector": 1})
+        labelled = self.stats.labelled
+        tunnels = [UUID(int=number << 96) for number in range(MAX_TUNNELS + 2)]
+        labels = [labelled.tunnel_label(tunnel) for tunnel in tunnels]
+        self.assertEqual(labels[MAX_TUNNELS:], ["other", "other"])
+        self.assertEqual(len(set(labels)), MAX_TUNNELS + 1)
+        self.assertEqual([labelled.tunnel_label(tunnel) for tunnel in reversed(tunnels)], labels[::-1])
+        labelled.count_unrouted(tunnels[-1], "no_connector")
+        self.assertEqual(labelled.by_tunnel()["other"].outcomes, {"no_connector": 1})
 
     def test_unserved(self) -> None:
-        self.stats.attachments.unserved(TUNNEL, "no_connector")
+        self.stats.labelled.count_unrouted(TUNNEL, "no_connector")
         self.assertEqual(self.samples("server_tunnel_requests_total", "outcome"), {"answered": 0.0, "no_connector": 1.0})
 
 

@@ -59,7 +59,7 @@ class LinkLossTests(SynchronousTestCase):
         link, clock, reasons = self.lost()
         clock.pump([1.0] * 60)
         link.connectionLost()
-        self.assertEqual([LinkLoss.of(reason) for reason in reasons], [LinkLoss.SILENT], reasons)
+        self.assertEqual([LinkLoss.of(reason) for reason in reasons], [LinkLoss.KEEPALIVE_TIMEOUT], reasons)
 
     def test_protocol_error(self) -> None:
         link, _clock, reasons = self.lost()
@@ -87,7 +87,7 @@ class LinkLossTests(SynchronousTestCase):
         stats = ServerStats()
         stats.link_lost("no sign of life for 30 s")
         stats.link_lost("something new")
-        self.assertEqual((stats.losses[LinkLoss.SILENT], stats.losses[LinkLoss.LOST]), (1, 1))
+        self.assertEqual((stats.losses[LinkLoss.KEEPALIVE_TIMEOUT], stats.losses[LinkLoss.LOST]), (1, 1))
 
 
 class ClientStatsTests(SynchronousTestCase):

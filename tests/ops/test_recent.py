@@ -6,7 +6,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from rtunnel.ops.recent import KEPT, LONGEST, RecentErrors
+from rtunnel.ops.recent import KEPT, MAX_LINE, RecentErrors
 
 TUNNEL = "10bc451e-59dc-4c70-999e-91a30813ac78"
 
@@ -48,7 +48,7 @@ class RecentTests(SynchronousTestCase):
         self.log.warn("{text}", text="a\n\x1b[31mb" + "c" * 1000)
         (text,) = self.texts()
         self.assertTrue(text.startswith(r"a\n\x1b[31mbccc"), text)
-        self.assertEqual(len(text), LONGEST)
+        self.assertEqual(len(text), MAX_LINE)
 
     def test_ids_are_cut_down(self) -> None:
         self.log.warn("tunnel {tunnel} is gone", tunnel=TUNNEL)

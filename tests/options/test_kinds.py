@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.options import kinds
-from rtunnel.options.kinds import Kind, Place
+from rtunnel.options.kinds import Kind, ListenAddress
 from rtunnel.settings import Address, Credentials
 
 ALL = [kind for kind in vars(kinds).values() if isinstance(kind, Kind)]
@@ -66,20 +66,20 @@ class TakesTests(SynchronousTestCase):
         self.takes(
             kinds.PLACE,
             **{
-                ":8421": Place(Address("", 8421)),
-                "WS://:8421": Place(Address("", 8421), "ws"),
-                "ws://:8421/": Place(Address("", 8421), "ws"),
-                "ws://a:8421/b/c": Place(Address("a", 8421), "ws", "/b/c"),
-                "a:8421/b": Place(Address("a", 8421), None, "/b"),
-                "wss://a:8443/b": Place(Address("a", 8443), "wss", "/b"),
-                "tcp://[::1]:8421": Place(Address("::1", 8421), "tcp"),
-                "tls://:8443": Place(Address("", 8443), "tls"),
+                ":8421": ListenAddress(Address("", 8421)),
+                "WS://:8421": ListenAddress(Address("", 8421), "ws"),
+                "ws://:8421/": ListenAddress(Address("", 8421), "ws"),
+                "ws://a:8421/b/c": ListenAddress(Address("a", 8421), "ws", "/b/c"),
+                "a:8421/b": ListenAddress(Address("a", 8421), None, "/b"),
+                "wss://a:8443/b": ListenAddress(Address("a", 8443), "wss", "/b"),
+                "tcp://[::1]:8421": ListenAddress(Address("::1", 8421), "tcp"),
+                "tls://:8443": ListenAddress(Address("", 8443), "tls"),
             },
         )
         self.refuses(kinds.PLACE, "tls://a:1/b", "http://a:1", "ws://a", "tcp://a:1/b", "://a:1")
 
     def test_server(self) -> None:
-        self.takes(kinds.SERVER, **{"ws://:8421": Place(Address("localhost", 8421), "ws")})
+        self.takes(kinds.SERVER, **{"ws://:8421": ListenAddress(Address("localhost", 8421), "ws")})
         self.refuses(kinds.SERVER, "proxy", "proxy:0")
 
     def test_server_with_password_keeps_it_to_itself(self) -> None:

@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import PATIENCE, ROOT, free_port, rtunnel, wait_until
+from tests.support.processes import ROOT, TIMEOUT, free_port, rtunnel, wait_until
 from tests.support.services import NamedService
 
 
@@ -35,7 +35,7 @@ class AccessLogTests(TestCase):
         ]
 
     def visit(self, host: str, path: str, method: str = "GET", body: bytes | None = None) -> int:
-        visitor = HTTPConnection("127.0.0.1", self.entrypoint, timeout=PATIENCE)
+        visitor = HTTPConnection("127.0.0.1", self.entrypoint, timeout=TIMEOUT)
         visitor.request(method, path, body, headers={"Host": host, "Authorization": "Basic c2VjcmV0"})
         answer = visitor.getresponse()
         answer.read()
@@ -65,7 +65,7 @@ class AccessLogTests(TestCase):
             self.assertEqual((up["target"], up["received_bytes"], up["outcome"]), ("/up?...", 5000, "answered"))
             self.assertEqual((other["status"], other["outcome"], other["connector"]), (404, "unknown_host", None))
             self.assertEqual((down["visitor"], down["tunnel"]), ("127.0.0.1", self.tunnel[:8]))
-            self.assertTrue(0 < down["first_byte"] <= down["total"] < PATIENCE, down)
+            self.assertTrue(0 < down["first_byte"] <= down["total"] < TIMEOUT, down)
             self.assertIn(f"connector {down['connector']}", server.output)
             for secret in ("hidden", "c2VjcmV0", self.tunnel):
                 self.assertNotIn(secret, self.path.read_text())
@@ -102,6 +102,6 @@ class AccessLogTests(TestCase):
 
     def test_cannot_be_opened(self) -> None:
         words: list[Any] = [sys.executable, "-m", "rtunnel", *self.server(), "--access-log", str(self.path.parent)]
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, check=False)
         self.assertEqual(ended.returncode, 1)
         self.assertEqual(ended.stderr, f"rtunnel: the access log cannot be written to {self.path.parent}: Is a directory\n")

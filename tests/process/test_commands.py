@@ -18,7 +18,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 import rtunnel
-from tests.support.processes import PATIENCE, Process, free_port, hearing_hang_ups, listening, wait_until
+from tests.support.processes import TIMEOUT, Process, free_port, hearing_hang_ups, listening, wait_until
 from tests.support.services import NamedService
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
@@ -60,7 +60,7 @@ def run(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         env=variables(env),
         cwd=cwd or tempfile.gettempdir(),
         preexec_fn=before,
@@ -166,7 +166,7 @@ class SignalTests(TestCase):
         return process
 
     def answered(self) -> bool:
-        with socket.create_connection(("127.0.0.1", self.entrypoint), timeout=PATIENCE) as visitor:
+        with socket.create_connection(("127.0.0.1", self.entrypoint), timeout=TIMEOUT) as visitor:
             visitor.sendall(b"GET / HTTP/1.1\r\nHost: nobody\r\nConnection: close\r\n\r\n")
             return visitor.recv(9) == b"HTTP/1.1 "
 
@@ -234,7 +234,7 @@ class DrainTests(TestCase):
         return process
 
     def visit(self) -> None:
-        connection = HTTPConnection("127.0.0.1", self.entrypoint, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", self.entrypoint, timeout=TIMEOUT)
         try:
             connection.request("GET", "/wait", headers={"Host": self.host})
             self.answers.append(connection.getresponse().read())

@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import TestCase
 
 from tests.support.authority import Authority
-from tests.support.processes import PATIENCE, ROOT, Process, free_port, rtunnel, wait_until
+from tests.support.processes import ROOT, TIMEOUT, Process, free_port, rtunnel, wait_until
 from tests.support.services import NamedService
 
 
@@ -26,7 +26,7 @@ def status(port: int, *words: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "rtunnel", "status", "--admin", f"127.0.0.1:{port}", *words],
         capture_output=True,
         text=True,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         check=False,
     )
 
@@ -51,14 +51,14 @@ class StatusTests(TestCase):
         return json.loads(ended.stdout)
 
     def visit(self) -> None:
-        visitor = HTTPConnection("127.0.0.1", self.entrypoint, timeout=PATIENCE)
+        visitor = HTTPConnection("127.0.0.1", self.entrypoint, timeout=TIMEOUT)
         visitor.request("GET", "/down/100000", headers={"Host": "pod.local"})
         self.assertEqual(len(visitor.getresponse().read()), 100000)
         visitor.close()
 
     def metrics(self, connector: str) -> None:
         """Prometheus is told of the connector as well."""
-        asking = HTTPConnection("127.0.0.1", self.server_admin, timeout=PATIENCE)
+        asking = HTTPConnection("127.0.0.1", self.server_admin, timeout=TIMEOUT)
         asking.request("GET", "/metrics")
         text = asking.getresponse().read().decode()
         asking.close()
@@ -71,7 +71,7 @@ class StatusTests(TestCase):
         self.assertEqual((found["weight"], found["requests_total"]), (7, 1))
         self.assertGreater(found["received_bytes_total"], 100000)
         if sys.platform == "linux":
-            self.assertTrue(0 < found["round_trip_seconds"] < PATIENCE)
+            self.assertTrue(0 < found["round_trip_seconds"] < TIMEOUT)
 
     def both(self, transport: str, of_server: Sequence[str] = (), of_client: Sequence[str] = ()) -> None:
         """A client that waits for its server, then both joined, then a request, then the end of the server."""

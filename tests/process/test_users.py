@@ -1,4 +1,4 @@
-"""Users and owners as a user sees them: real processes, files that change, and a real gost at either end."""
+"""Users and permissions as a user sees them: real processes, files that change, and a real gost at either end."""
 
 from __future__ import annotations
 
@@ -91,9 +91,9 @@ class UsersFileTests(_Case):
         super().setUp()
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
-        self.users, self.owners = folder / "users", folder / "owners"
+        self.users, self.permissions = folder / "users", folder / "permissions"
         self.users.write_text(user_line("alice", "swordfish"))
-        self.owners.write_text("bind alice *\n")
+        self.permissions.write_text("bind alice *\n")
         self.auth_file = folder / "password"
         self.auth_file.write_text("alice:herring\n")
 
@@ -119,34 +119,34 @@ class UsersFileTests(_Case):
 
     def test_files_change(self) -> None:
         """New users come in without a restart; those that are gone, or may no longer, go; a broken file changes nothing."""
-        server = self.serve("--users", str(self.users), "--owners", str(self.owners))
+        server = self.serve("--users", str(self.users), "--permissions", str(self.permissions))
         bob = self.join("bob:herring")
         bob.wait_for("unauthorized (status 2)")
         alice = user_line("alice", "swordfish")
         self.write(self.users, alice + user_line("bob", "herring"))
         bob.wait_for("forbidden (status 3)")
-        self.write(self.owners, f"bind bob {HOST}\n")
+        self.write(self.permissions, f"bind bob {HOST}\n")
         self.wait_for(200)
-        self.write(self.owners, "bind bob\n")
-        server.wait_for(f"{self.owners}:1: has 2 words and not three")
+        self.write(self.permissions, "bind bob\n")
+        server.wait_for(f"{self.permissions}:1: has 2 words and not three")
         self.assertEqual(self.status(), 200)
         self.write(self.users, alice)
-        self.write(self.owners, "bind bob *\n")
+        self.write(self.permissions, "bind bob *\n")
         server.wait_for("no longer allowed: the user is gone")
         self.wait_for(503)
 
     def test_hang_up(self) -> None:
         """SIGHUP reads the files at once; where one is broken it says so and changes nothing."""
-        server = self.serve("--users", str(self.users), "--owners", str(self.owners))
+        server = self.serve("--users", str(self.users), "--permissions", str(self.permissions))
         self.join("alice:swordfish")
         self.wait_for(200)
-        self.write(self.owners, "bind\n")
+        self.write(self.permissions, "bind\n")
         server.send(signal.SIGHUP)
-        server.wait_for(f"{self.owners}:1: has 1 word and not three")
+        server.wait_for(f"{self.permissions}:1: has 1 word and not three")
         self.assertEqual(self.status(), 200)
-        self.write(self.owners, "bind bob *\n")
+        self.write(self.permissions, "bind bob *\n")
         server.send(signal.SIGHUP)
-        server.wait_for("no longer allowed: the owners no longer allow the user to bind it")
+        server.wait_for("no longer allowed: the permissions no longer allow the user to bind it")
         self.wait_for(503)
 
     def test_page(self) -> None:

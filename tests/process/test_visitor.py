@@ -17,7 +17,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 from tests.process.test_status import status
-from tests.support.processes import PATIENCE, ROOT, Process, free_port, listening, needed, rtunnel, wait_until
+from tests.support.processes import ROOT, TIMEOUT, Process, free_port, listening, needed, rtunnel, wait_until
 from tests.support.services import EchoService, NamedService
 
 
@@ -79,7 +79,7 @@ class VisitorTests(TestCase):
         return next(line for line in reversed(self.visitor.output.splitlines()) if says in line)
 
     def visit(self, port: int) -> socket.socket:
-        connection = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        connection = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
         self.addCleanup(connection.close)
         return connection
 
@@ -214,20 +214,20 @@ class SeenTests(VisitorTests):
 
 
 class RightsTests(VisitorTests):
-    """A server that asks who visits, and whose owners say what."""
+    """A server that asks who visits, and whose permissions say what."""
 
     environment: ClassVar[dict[str, str]] = {"RTUNNEL_AUTH": "alice:swordfish"}
 
     def guarded(self) -> tuple[str, ...]:
-        self.owners = self.folder / "owners"
+        self.permissions = self.folder / "permissions"
         self.allow("one.svc")
-        return "--owners", str(self.owners)
+        return "--permissions", str(self.permissions)
 
     def allow(self, host: str) -> None:
         """Have alice visit nothing else."""
-        new = self.folder / "owners.new"
+        new = self.folder / "permissions.new"
         new.write_text(f"bind alice {self.tunnel}\nvisit alice {host}\n")
-        new.replace(self.owners)
+        new.replace(self.permissions)
 
     def test_rights_come_and_go(self) -> None:
         """Who may not visit is told so; whoever no longer may is cut, while others go on."""
@@ -242,7 +242,7 @@ class RightsTests(VisitorTests):
         self.allow("two.svc")
         with contextlib.suppress(ConnectionResetError):
             self.assertEqual(held.recv(1), b"")
-        self.server.wait_for("the owners no longer allow the user to visit it")
+        self.server.wait_for("the permissions no longer allow the user to visit it")
         with self.visit(self.two) as connection:
             self.echoes(connection, b"hello")
         lines = self.visited("two.svc", "one.svc", "two.svc")

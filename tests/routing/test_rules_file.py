@@ -20,7 +20,7 @@ class ReadingTests(SynchronousTestCase):
 
     def faults(self, text: str, *beside: IngressRule) -> list[tuple[int, str, str]]:
         error = self.assertRaises(RulesError, read_rules, text, beside)
-        return [(fault.line, fault.text, fault.mend) for fault in error.faults]
+        return [(fault.line, fault.text, fault.hint) for fault in error.faults]
 
     def test_forms(self) -> None:
         text = f"""\

@@ -14,7 +14,7 @@ from rtunnel.ops.metrics import Outcome, ServerStats
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
-from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.http import Entrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
@@ -208,7 +208,7 @@ class World:
             IngressRule("secret.local", PRIVATE, private=True),
             IngressRule("nobody.local", PRIVATE),
         ]
-        self.entrypoint = HttpEntrypoint(
+        self.entrypoint = Entrypoint(
             settings=self.settings,
             table=IngressTable(rules),
             registry=self.registry,

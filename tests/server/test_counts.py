@@ -6,8 +6,8 @@ from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.attachments import Counts
-from rtunnel.server.loads import connector_load
+from rtunnel.ops.labelled_counts import Counts
+from rtunnel.server.tunnel_stats import connector_stats
 from tests.server.harness import FarConnector, World
 from tests.support.hellos import hello, record, server_name
 
@@ -22,19 +22,19 @@ class CountTests(SynchronousTestCase):
 
     def outcomes(self) -> dict[str, int]:
         """Of all that went to the tunnel."""
-        (counts,) = self.world.stats.attachments.by_tunnel().values() or (Counts(),)
+        (counts,) = self.world.stats.labelled.by_tunnel().values() or (Counts(),)
         return counts.outcomes
 
     def attach(self) -> FarConnector:
         """A link comes up; the listener, which is not here, tells the counts of it."""
         far = self.world.attach()
-        self.world.stats.attachments.join(far.connector.id, partial(connector_load, far.connector))
+        self.world.stats.labelled.join(far.connector.id, partial(connector_stats, far.connector))
         return far
 
     def lose(self, far: FarConnector) -> None:
         """The link breaks."""
         far.lose()
-        self.world.stats.attachments.leave(far.connector.id)
+        self.world.stats.labelled.leave(far.connector.id)
 
     def test_answered(self) -> None:
         for _ in range(3):
@@ -86,6 +86,6 @@ class CountTests(SynchronousTestCase):
     def test_bytes(self) -> None:
         self.world.visit(GET)
         self.pod.stream.answer(OK)
-        counts = connector_load(self.pod.connector).counts
+        counts = connector_stats(self.pod.connector).counts
         self.assertGreater(counts.sent_bytes, len(GET))
         self.assertGreater(counts.received_bytes, len(OK))

@@ -14,8 +14,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.guard.guard import Guard, Rights
-from rtunnel.ops.metrics import LinkLoss, Refusal, ServerStats, VisitOutcome
+from rtunnel.auth.access_control import AccessControl, Rights
+from rtunnel.ops.metrics import LinkLoss, RefusalReason, ServerStats, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
@@ -43,7 +43,7 @@ class Case(SynchronousTestCase):
     """A listener and one connection to it."""
 
     credentials: Credentials | None = None
-    owners: str | None = None
+    permissions: str | None = None
 
     def in_thread(self, function: Callable[[], bool]) -> Deferred[bool]:
         """Verify a password at once."""
@@ -59,7 +59,7 @@ class Case(SynchronousTestCase):
             entrypoints=(Address("", 80),),
             rules=(IngressRule("pod.local", TUNNEL), IngressRule("*.dev.local", TUNNEL), IngressRule("other.local", OTHER)),
             credentials=self.credentials,
-            owners=self.owners,
+            permissions=self.permissions,
         )
         self.relay = RelayEntrypoint(
             settings=settings,
@@ -71,7 +71,7 @@ class Case(SynchronousTestCase):
             settings=settings,
             known={TUNNEL, OTHER}.__contains__,
             table=IngressTable(settings.rules),
-            guard=Guard(settings, Rights.read(settings), self.clock, in_thread=self.in_thread),
+            access_control=AccessControl(settings, Rights.read(settings), self.clock, in_thread=self.in_thread),
             registry=self.registry,
             relay=self.relay,
             stats=self.stats,
@@ -101,12 +101,12 @@ class Case(SynchronousTestCase):
         self.protocol.connectionLost(Failure(ConnectionDone()))
         self.clock.advance(0)
 
-    def refused(self, status: Status, reason: Refusal) -> None:
+    def refused(self, status: Status, reason: RefusalReason) -> None:
         self.assertIs(self.answer().status, status)
         self.assertTrue(self.transport.disconnecting)
         self.lose()
         self.assertIsNone(self.registry.choose(TUNNEL))
-        self.listener.guard.stop()
+        self.listener.access_control.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual({kind: count for kind, count in self.stats.refusals.items() if count}, {reason: 1})
 
@@ -147,11 +147,11 @@ class ListenerTests(Case):
     def test_tunnel_without_rule(self) -> None:
         """Nobody attaches to a tunnel that no ingress rule names."""
         self.protocol.dataReceived(self.request(tunnel=uuid4()))
-        self.refused(Status.FORBIDDEN, Refusal.UNKNOWN_TUNNEL)
+        self.refused(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL)
 
     def test_other_command(self) -> None:
         self.protocol.dataReceived(self.request(Command.ASSOCIATE))
-        self.refused(Status.BAD_REQUEST, Refusal.BAD_REQUEST)
+        self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
 
     def test_connect(self) -> None:
         """Visitors are let in by the relay entrypoint; no rule names the host of this one."""
@@ -162,17 +162,17 @@ class ListenerTests(Case):
 
     def test_malformed(self) -> None:
         self.protocol.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
-        self.refused(Status.BAD_REQUEST, Refusal.BAD_REQUEST)
+        self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
 
     def test_nothing_after_a_refusal(self) -> None:
         self.protocol.dataReceived(self.request(tunnel=uuid4()) + self.request())
         self.protocol.dataReceived(self.request())
-        self.refused(Status.FORBIDDEN, Refusal.UNKNOWN_TUNNEL)
+        self.refused(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL)
 
     def test_silent_client(self) -> None:
         self.clock.advance(15)
         self.assertTrue(self.transport.aborted)
-        self.assertEqual(self.stats.refusals[Refusal.LATE], 1)
+        self.assertEqual(self.stats.refusals[RefusalReason.TIMEOUT], 1)
 
     def test_broken_session(self) -> None:
         """What is not smux ends the link, and nothing else."""
@@ -234,13 +234,13 @@ class OwnerTests(Case):
     credentials = Credentials("user", "secret")
 
     def setUp(self) -> None:
-        self.owners = self.mktemp()
+        self.permissions = self.mktemp()
         self.write("bind user pod.local,*.dev.local")
         super().setUp()
 
     def write(self, text: str) -> None:
-        assert self.owners is not None
-        Path(self.owners).write_text(text)
+        assert self.permissions is not None
+        Path(self.permissions).write_text(text)
 
     def bind(self, tunnel: UUID) -> None:
         feature = TunnelFeature(tunnel)
@@ -254,23 +254,25 @@ class OwnerTests(Case):
     def test_not_allowed(self) -> None:
         with logged() as lines:
             self.bind(OTHER)
-        self.assertTrue(any(f"(user user): the owners do not allow it to bind the tunnel {OTHER}" in line for line in lines), lines)
-        self.refused(Status.FORBIDDEN, Refusal.FORBIDDEN)
+        self.assertTrue(
+            any(f"(user user): the permissions do not allow it to bind the tunnel {OTHER}" in line for line in lines), lines
+        )
+        self.refused(Status.FORBIDDEN, RefusalReason.FORBIDDEN)
 
     def test_no_longer_allowed(self) -> None:
-        """When the owners change the link is closed."""
+        """When the permissions change the link is closed."""
         self.bind(TUNNEL)
         self.write("bind user other.local")
-        self.listener.guard.reload()
+        self.listener.access_control.reload()
         self.assertTrue(self.transport.disconnecting)
         self.lose()
         self.assertEqual(self.stats.losses[LinkLoss.FORBIDDEN], 1)
-        self.listener.guard.reload()
+        self.listener.access_control.reload()
 
     def test_still_allowed(self) -> None:
         self.bind(TUNNEL)
         self.write("bind * *")
-        self.listener.guard.reload()
+        self.listener.access_control.reload()
         self.assertFalse(self.transport.disconnecting)
         self.lose()
 
@@ -323,11 +325,11 @@ class UserTests(Case):
         (line,) = lines
         self.assertIn("(user user): wrong user or password", line)
         self.assertNotIn("wrong1", line)
-        self.refused(Status.UNAUTHORIZED, Refusal.WRONG_PASSWORD)
+        self.refused(Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD)
 
     def test_no_password(self) -> None:
         self.protocol.dataReceived(self.request())
-        self.refused(Status.UNAUTHORIZED, Refusal.NO_PASSWORD)
+        self.refused(Status.UNAUTHORIZED, RefusalReason.NO_PASSWORD)
 
     def test_names_are_logged_on_one_line(self) -> None:
         with logged() as lines:
@@ -338,7 +340,7 @@ class UserTests(Case):
             self.clock.advance(1)
         self.assertEqual([line for line in lines if "\n" in line], [])
         self.assertTrue(any("(user a\\nb)" in line for line in lines), lines)
-        self.refused(Status.UNAUTHORIZED, Refusal.WRONG_PASSWORD)
+        self.refused(Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD)
 
     def test_no_time_limit_while_it_is_verified(self) -> None:
         self.protocol.dataReceived(self.said("auth-ok"))
@@ -360,7 +362,7 @@ class UserTests(Case):
         self.run_threads()
         self.clock.advance(1)
         self.assertEqual(self.transport.value(), b"")
-        self.assertEqual(self.stats.refusals[Refusal.WRONG_PASSWORD], 1)
+        self.assertEqual(self.stats.refusals[RefusalReason.WRONG_PASSWORD], 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_flood_before_the_answer(self) -> None:
@@ -369,7 +371,7 @@ class UserTests(Case):
         for _ in range(3):
             self.protocol.dataReceived(bytes(40000))
         self.run_threads()
-        self.refused(Status.BAD_REQUEST, Refusal.BAD_REQUEST)
+        self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
 
     def test_stop_meanwhile(self) -> None:
         self.protocol.dataReceived(self.said("auth-ok"))

@@ -7,10 +7,10 @@ from uuid import UUID
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.plan import Spot
 from rtunnel.routing.ingress import IngressRule
-from rtunnel.server.plan import ServerPlan, placed
+from rtunnel.server.plan import ServerPlan, planned_listeners
 from rtunnel.settings import Address, HttpSettings, ListenerSettings, ServerSettings
+from rtunnel.settings.diff import BindKey
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 
@@ -24,13 +24,13 @@ def listener(port: int, *entrypoints: int, hosts: tuple[str, ...] = ("a.local",)
     )
 
 
-def spots(*ports: int) -> tuple[Spot, ...]:
-    return tuple(Spot(Address("", port)) for port in ports)
+def spots(*ports: int) -> tuple[BindKey, ...]:
+    return tuple(BindKey(Address("", port)) for port in ports)
 
 
 def plan(running: tuple[ListenerSettings, ...], *wanted: ListenerSettings) -> ServerPlan:
-    before = placed(ServerSettings(running)) if running else ()
-    return ServerPlan.between(before, placed(ServerSettings(wanted)))
+    before = planned_listeners(ServerSettings(running)) if running else ()
+    return ServerPlan.between(before, planned_listeners(ServerSettings(wanted)))
 
 
 class PlanTests(SynchronousTestCase):
@@ -38,12 +38,12 @@ class PlanTests(SynchronousTestCase):
         """A start is the way from nothing."""
         made = plan((), listener(1, 80, 81), listener(2))
         self.assertEqual((made.ports.start, made.ports.stop), (spots(1, 80, 81, 2), ()))
-        self.assertEqual((made.sites.start, made.moved), (spots(1, 2), spots(1, 2)))
+        self.assertEqual((made.groups.start, made.moved), (spots(1, 2), spots(1, 2)))
         self.assertEqual(made.roles[spots(80)[0]], "entrypoint")
 
     def test_the_same(self) -> None:
         made = plan((listener(1, 80), listener(2)), listener(1, 80), listener(2))
-        self.assertTrue(made.ports.nothing and made.sites.nothing)
+        self.assertTrue(made.ports.nothing and made.groups.nothing)
         self.assertEqual((list(made.lines()), made.moved), ([], ()))
 
     def test_entrypoints_apart(self) -> None:
@@ -60,7 +60,7 @@ class PlanTests(SynchronousTestCase):
         """No port is touched, and clients attach as before."""
         made = plan((listener(1, 80),), listener(1, 80, hosts=("b.local", "c.local")))
         self.assertTrue(made.ports.nothing)
-        self.assertEqual((made.sites.change, made.moved), (spots(1), ()))
+        self.assertEqual((made.groups.change, made.moved), (spots(1), ()))
         self.assertEqual(list(made.lines()), ["listener *:1 changed (rules +2 -1)"])
 
     def test_transport(self) -> None:
@@ -76,16 +76,16 @@ class PlanTests(SynchronousTestCase):
     def test_ports_come_and_go(self) -> None:
         made = plan((listener(1, 80), listener(2, 81)), listener(1, 82), listener(3, 81))
         self.assertEqual((made.ports.start, made.ports.stop), (spots(82, 3), spots(80, 2)))
-        self.assertEqual((made.sites.start, made.sites.stop, made.sites.change), (spots(3), spots(2), spots(1)))
+        self.assertEqual((made.groups.start, made.groups.stop, made.groups.change), (spots(3), spots(2), spots(1)))
         lines = ["listener *:3 started", "listener *:1 changed (entrypoints +1 -1)", "listener *:2 stopped"]
         self.assertEqual(list(made.lines()), lines)
 
     def test_an_entrypoint_that_goes_to_another_listener_stays_bound(self) -> None:
         made = plan((listener(1, 80), listener(2)), listener(1), listener(2, 80))
         self.assertTrue(made.ports.nothing)
-        self.assertEqual(made.sites.change, spots(1, 2))
+        self.assertEqual(made.groups.change, spots(1, 2))
 
     def test_a_port_that_changes_its_role_stays_bound(self) -> None:
         made = plan((listener(1, 80),), listener(80, 1))
         self.assertTrue(made.ports.nothing)
-        self.assertEqual((made.sites.start, made.sites.stop), (spots(80), spots(1)))
+        self.assertEqual((made.groups.start, made.groups.stop), (spots(80), spots(1)))

@@ -17,15 +17,15 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.guard.guard import Guard, Rights
+from rtunnel.auth.access_control import AccessControl, Rights
 from rtunnel.ops.access import FORMATS, AccessLog
-from rtunnel.ops.metrics import Refusal, VisitOutcome
+from rtunnel.ops.metrics import RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.arrival import Peer
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.listener import TunnelListener
-from rtunnel.server.loads import connector_load
+from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
@@ -49,7 +49,7 @@ def connect(
 class RelayTestCase(SynchronousTestCase):
     direct = False
     credentials: Credentials | None = None
-    owners: str | None = None
+    permissions: str | None = None
 
     def in_thread(self, function: Callable[[], bool]) -> Deferred[bool]:
         """Verify a password at once."""
@@ -64,7 +64,7 @@ class RelayTestCase(SynchronousTestCase):
             entrypoint_id=FRONT,
             direct=self.direct,
             credentials=self.credentials,
-            owners=self.owners,
+            permissions=self.permissions,
         )
         self.relay = RelayEntrypoint(
             settings=settings,
@@ -76,7 +76,7 @@ class RelayTestCase(SynchronousTestCase):
             settings=settings,
             known=lambda tunnel: True,
             table=self.relay.table,
-            guard=Guard(settings, Rights.read(settings), self.world.clock, in_thread=self.in_thread),
+            access_control=AccessControl(settings, Rights.read(settings), self.world.clock, in_thread=self.in_thread),
             registry=self.world.registry,
             relay=self.relay,
             stats=self.stats,
@@ -93,7 +93,7 @@ class RelayTestCase(SynchronousTestCase):
     def send(self, data: bytes) -> None:
         if self.fresh:
             self.fresh = False
-            self.listener.beside_http.take(self.world.entrypoint, self.transport, Peer("198.51.100.9", 4712), data)
+            self.listener.as_sniffed_protocol.take(self.world.entrypoint, self.transport, Peer("198.51.100.9", 4712), data)
             self.world.turn()
             return
         self.transport.protocol.dataReceived(data)
@@ -191,7 +191,7 @@ class AdmissionTests(RelayTestCase):
     def test_no_id(self) -> None:
         self.refused(Request(Command.CONNECT).encode(), Status.BAD_REQUEST, VisitOutcome.BAD_REQUEST)
 
-    def turned_away(self, request: bytes, kind: Refusal) -> None:
+    def turned_away(self, request: bytes, kind: RefusalReason) -> None:
         """No visit at all: counted with all whom the listener refuses."""
         self.world.attach()
         self.send(request)
@@ -201,18 +201,18 @@ class AdmissionTests(RelayTestCase):
 
     def test_bind(self) -> None:
         """Nobody joins a tunnel at an entrypoint."""
-        self.turned_away(connect(command=Command.BIND), Refusal.BAD_REQUEST)
+        self.turned_away(connect(command=Command.BIND), RefusalReason.BAD_REQUEST)
 
     def test_other_networks(self) -> None:
         """Rather than joined with a target that takes something else for a stream."""
         request = Request(Command.CONNECT, Network.IP, addresses=(RelayAddress("pod.local", 0),), tunnel=TunnelFeature(TUNNEL))
-        self.turned_away(request.encode(), Refusal.BAD_REQUEST)
+        self.turned_away(request.encode(), RefusalReason.BAD_REQUEST)
 
     def test_malformed(self) -> None:
-        self.turned_away(b"\x01\x09\0\0", Refusal.BAD_REQUEST)
+        self.turned_away(b"\x01\x09\0\0", RefusalReason.BAD_REQUEST)
 
     def test_silent(self) -> None:
-        self.turned_away(connect()[:5], Refusal.LATE)
+        self.turned_away(connect()[:5], RefusalReason.TIMEOUT)
 
 
 class ProxiedTests(RelayTestCase):
@@ -220,7 +220,7 @@ class ProxiedTests(RelayTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.entrypoint.others = {**self.world.entrypoint.others, FIRST_BYTE: self.listener.beside_http}
+        self.world.entrypoint.others = {**self.world.entrypoint.others, FIRST_BYTE: self.listener.as_sniffed_protocol}
         self.pod = self.world.attach()
 
     def visit(self, data: bytes, host: str = "10.0.0.5") -> None:
@@ -323,7 +323,7 @@ class DirectTests(RelayTestCase):
         """A visitor that makes up IDs cannot use up the labels of the metrics."""
         self.send(connect(tunnel=uuid4()))
         self.assertIs(self.status(), Status.SERVICE_UNAVAILABLE)
-        self.assertEqual(self.stats.attachments.by_tunnel(), {})
+        self.assertEqual(self.stats.labelled.by_tunnel(), {})
 
 
 class UserTests(RelayTestCase):
@@ -336,7 +336,7 @@ class UserTests(RelayTestCase):
         self.send(connect(credentials=("user", "secret")))
         self.assertIs(self.status(), Status.OK)
 
-    def refused(self, credentials: tuple[str, str] | None, kind: Refusal, who: str) -> None:
+    def refused(self, credentials: tuple[str, str] | None, kind: RefusalReason, who: str) -> None:
         """Status 2, a line that names who it was, and nothing of the tunnel was touched."""
         self.world.attach()
         with logged() as lines:
@@ -350,30 +350,30 @@ class UserTests(RelayTestCase):
         self.assertEqual(self.world.connectors[0].streams, [])
 
     def test_wrong_password(self) -> None:
-        self.refused(("user", "herring"), Refusal.WRONG_PASSWORD, "refused 198.51.100.9:4712 (user user): ")
+        self.refused(("user", "herring"), RefusalReason.WRONG_PASSWORD, "refused 198.51.100.9:4712 (user user): ")
 
     def test_unknown_user(self) -> None:
-        self.refused(("mallory", "herring"), Refusal.WRONG_PASSWORD, "refused 198.51.100.9:4712 (user mallory): ")
+        self.refused(("mallory", "herring"), RefusalReason.WRONG_PASSWORD, "refused 198.51.100.9:4712 (user mallory): ")
 
     def test_no_password(self) -> None:
-        self.refused(None, Refusal.NO_PASSWORD, "refused 198.51.100.9:4712: ")
+        self.refused(None, RefusalReason.NO_PASSWORD, "refused 198.51.100.9:4712: ")
 
 
 class OwnersTestCase(RelayTestCase):
-    """Owners say which user may visit what."""
+    """Permissions say which user may visit what."""
 
     credentials = Credentials("user", "secret")
     allowed = "visit user pod.local"
 
     def setUp(self) -> None:
-        self.owners = self.mktemp()
+        self.permissions = self.mktemp()
         self.write(self.allowed)
         super().setUp()
         self.connector = self.world.attach()
 
     def write(self, text: str) -> None:
-        assert self.owners is not None
-        Path(self.owners).write_text(text)
+        assert self.permissions is not None
+        Path(self.permissions).write_text(text)
 
     def visit(self, host: str, tunnel: UUID) -> Status:
         """How the visitor is answered."""
@@ -387,28 +387,28 @@ class OwnerTests(OwnersTestCase):
     def test_allowed(self) -> None:
         for text in ("visit user pod.local", f"visit user {TUNNEL}", "bind,visit u* *.local"):
             self.write(text)
-            self.listener.guard.reload()
+            self.listener.access_control.reload()
             self.assertIs(self.visit("pod.local", TUNNEL), Status.OK, text)
 
     def test_not_allowed(self) -> None:
         """Status 3; the log names user, address, host and the beginning of the tunnel's ID."""
         for text in ("bind user pod.local", "visit other pod.local", "visit user secret.local", f"visit user {PRIVATE}"):
             self.write(text)
-            self.listener.guard.reload()
+            self.listener.access_control.reload()
             with logged() as lines:
                 self.assertIs(self.visit("pod.local", TUNNEL), Status.FORBIDDEN, text)
             (line,) = lines
             self.assertEqual(
                 line,
                 "refused the visitor 198.51.100.9:4712 (user user): "
-                'the owners do not allow it to visit "pod.local" in the tunnel 10bc451e',
+                'the permissions do not allow it to visit "pod.local" in the tunnel 10bc451e',
             )
             self.assertTrue(self.transport.disconnecting)
         self.assertEqual(self.outcomes(), {VisitOutcome.FORBIDDEN: 4})
         self.assertEqual(self.connector.streams, [])
 
     def test_front(self) -> None:
-        """Whoever stands for the public rules may visit the hosts that the owners allow, and no others."""
+        """Whoever stands for the public rules may visit the hosts that the permissions allow, and no others."""
         self.assertIs(self.visit("pod.local", FRONT), Status.OK)
         self.assertIs(self.visit("nobody.local", FRONT), Status.FORBIDDEN)
 
@@ -427,24 +427,24 @@ class OwnerTests(OwnersTestCase):
             self.send(data)
             self.write("visit user other.local")
             with logged() as lines:
-                self.listener.guard.reload()
+                self.listener.access_control.reload()
             self.assertTrue(
                 any("does with tunnel" in line and "no longer allow the user to visit" in line for line in lines), lines
             )
             self.end()
             # nothing is held that has ended
-            self.listener.guard.reload()
+            self.listener.access_control.reload()
 
     def test_user_has_another_password(self) -> None:
         self.visit("pod.local", TUNNEL)
         settings = attrs.evolve(self.relay.settings, credentials=Credentials("user", "another"))
-        self.listener.guard.take(settings, Rights.read(settings))
+        self.listener.access_control.apply(settings, Rights.read(settings))
         self.end()
 
     def test_still_allowed(self) -> None:
         self.visit("pod.local", TUNNEL)
         self.write(f"visit user {TUNNEL}")
-        self.listener.guard.reload()
+        self.listener.access_control.reload()
         self.assertFalse(self.transport.aborted)
         self.connector.stream.answer(b"still here")
         self.assertEqual(self.received, b"still here")
@@ -454,7 +454,7 @@ class OwnerTests(OwnersTestCase):
         self.visit("pod.local", TUNNEL)
         self.send(b"ping")
         self.relay.table = IngressTable([IngressRule("pod.local", PRIVATE)])
-        self.listener.guard.review()
+        self.listener.access_control.review()
         self.end()
 
 
@@ -466,14 +466,14 @@ class DirectOwnerTests(OwnersTestCase):
     def test_own_host_and_foreign_tunnel(self) -> None:
         """The host that a user may visit does not open the tunnel of somebody else."""
         self.write("visit user secret.local")
-        self.listener.guard.reload()
+        self.listener.access_control.reload()
         self.assertIs(self.visit("secret.local", TUNNEL), Status.FORBIDDEN)
         self.assertEqual(self.connector.streams, [])
 
     def test_any_host_and_foreign_tunnel(self) -> None:
         """Nor does a pattern of hosts, with hosts that have no rule."""
         self.write("visit user *.local")
-        self.listener.guard.reload()
+        self.listener.access_control.reload()
         self.assertIs(self.visit("elsewhere.local", TUNNEL), Status.FORBIDDEN)
         self.assertIs(self.visit("", TUNNEL), Status.FORBIDDEN)
         self.assertEqual(self.connector.streams, [])
@@ -485,7 +485,7 @@ class DirectOwnerTests(OwnersTestCase):
     def test_own_tunnel(self) -> None:
         """By its ID, under any name."""
         self.write(f"visit user {TUNNEL}")
-        self.listener.guard.reload()
+        self.listener.access_control.reload()
         self.assertIs(self.visit("whatever.you.like", TUNNEL), Status.OK)
 
 
@@ -718,7 +718,7 @@ class AccessLogTests(RelayTestCase):
         self.assertNotIn("secret", self.lines[0])
 
     def test_datagrams(self) -> None:
-        """Refused or let in, a visit of datagrams is called what it is."""
+        """AuthenticationFailed or let in, a visit of datagrams is called what it is."""
         for attached in (False, True):
             self.setUp()
             if attached:
@@ -780,7 +780,7 @@ class AccessLogTests(RelayTestCase):
     def test_wrong_password_is_no_visit(self) -> None:
         self.send(connect(credentials=("user", "herring")))
         self.world.clock.advance(1)
-        self.assertEqual((self.lines, self.stats.refusals[Refusal.WRONG_PASSWORD]), ([], 1))
+        self.assertEqual((self.lines, self.stats.refusals[RefusalReason.WRONG_PASSWORD]), ([], 1))
 
 
 class CountTests(RelayTestCase):
@@ -788,11 +788,11 @@ class CountTests(RelayTestCase):
 
     def attach(self) -> FarConnector:
         pod = self.world.attach()
-        self.stats.attachments.join(pod.connector.id, partial(connector_load, pod.connector))
+        self.stats.labelled.join(pod.connector.id, partial(connector_stats, pod.connector))
         return pod
 
     def counted(self) -> dict[str, int]:
-        return self.stats.attachments.by_tunnel()[str(TUNNEL)[:8]].outcomes
+        return self.stats.labelled.by_tunnel()[str(TUNNEL)[:8]].outcomes
 
     def test_done(self) -> None:
         pod = self.attach()

@@ -127,7 +127,7 @@ class RefusalTests(CommandTestCase):
             self.assert_refused("speaks version 2 of the status, this rtunnel version 1", "--admin", address)
 
     def test_silence(self) -> None:
-        self.patch(asking, "PATIENCE", 0.05)
+        self.patch(asking, "TIMEOUT", 0.05)
         with socket.create_server(("127.0.0.1", 0)) as server:
             self.assert_refused("did not answer within 0.05 s", "--admin", f"127.0.0.1:{server.getsockname()[1]}")
 

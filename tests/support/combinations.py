@@ -45,10 +45,10 @@ def combinations(
     """
     classes: dict[str, type] = {}
     for transport, version, ours in product(transports, versions, product((True, False), repeat=len(tests.roles))):
-        owners = list(zip(tests.roles, ours, strict=True))
-        who = "".join(f"{'Our' if own else 'Gost'}{role.capitalize()}" for role, own in owners)
+        permissions = list(zip(tests.roles, ours, strict=True))
+        who = "".join(f"{'Our' if own else 'Gost'}{role.capitalize()}" for role, own in permissions)
         name = f"{tests.__name__}{transport.capitalize()}Smux{version}{who}"
-        gosts = frozenset(role for role, own in owners if not own)
+        gosts = frozenset(role for role, own in permissions if not own)
         body = {"transport": transport, "mux_version": version, "gosts": gosts, "__module__": tests.__module__}
         classes[name] = type(name, (tests, TestCase), body)
     return classes

@@ -18,7 +18,7 @@ from unittest import SkipTest
 __all__ = ["Nginx", "Process", "free_port", "gost", "gost_binary", "hearing_hang_ups", "needed", "rtunnel", "wait_until"]
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 20.0
+TIMEOUT = 20.0
 """Seconds that a condition may take on a busy machine; waiting ends as soon as it is true."""
 
 
@@ -30,7 +30,7 @@ def free_port() -> int:
         return port
 
 
-def wait_until(condition: Callable[[], object], what: str, patience: float = PATIENCE) -> None:
+def wait_until(condition: Callable[[], object], what: str, patience: float = TIMEOUT) -> None:
     """Wait for a condition; fail with ``what`` when it does not come true in time."""
     end = time.monotonic() + patience
     while not condition():
@@ -115,7 +115,7 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
-    def wait(self, patience: float = PATIENCE) -> int:
+    def wait(self, patience: float = TIMEOUT) -> int:
         """Wait for its end and return the exit status."""
         return self._process.wait(patience)
 

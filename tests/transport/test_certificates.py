@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.transport.certificates import (
     CHECK_INTERVAL,
     CertificateFileError,
-    Renewed,
+    ReloadingContext,
     client_context,
     self_signed_context,
     server_context,
@@ -82,7 +82,7 @@ class RenewedTests(SynchronousTestCase):
         self.authority = Authority(self.directory)
         self.made = 0
         self.files = self.authority.issue("a.local", file="cert")
-        self.renewed = Renewed(self.make, self.files, what="the certificate", seconds=self.clock.seconds)
+        self.renewed = ReloadingContext(self.make, self.files, what="the certificate", seconds=self.clock.seconds)
         self.renewed.load()
 
     def make(self) -> Any:
@@ -142,7 +142,7 @@ class RenewedTests(SynchronousTestCase):
             Authority(Path(self.directory) / version).issue("a.local", file="tls")
         link.symlink_to("1")
         files = [str(link / name) for name in ("tls.pem", "tls.key")]
-        renewed = Renewed(lambda: server_context(*files), files, what="the certificate", seconds=self.clock.seconds)
+        renewed = ReloadingContext(lambda: server_context(*files), files, what="the certificate", seconds=self.clock.seconds)
         first = renewed.load()
         other = Path(self.directory) / "other"
         other.symlink_to("2")
@@ -152,5 +152,5 @@ class RenewedTests(SynchronousTestCase):
 
     def test_never_usable(self) -> None:
         Path(self.files[1]).unlink()
-        renewed = Renewed(self.make, self.files, what="the certificate", seconds=self.clock.seconds)
+        renewed = ReloadingContext(self.make, self.files, what="the certificate", seconds=self.clock.seconds)
         self.assertRaises(CertificateFileError, renewed.current)

@@ -17,11 +17,11 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from rtunnel.transport.datagrams import (
-    BEHIND,
-    LATE,
+    QUEUE_FULL,
+    EXPIRED,
     LINGER,
-    MOST_BYTES,
-    MOST_DATAGRAMS,
+    MAX_BYTES,
+    MAX_DATAGRAMS,
     REFUSED,
     Association,
     UdpClientEndpoint,
@@ -121,11 +121,11 @@ class AssociationTests(SynchronousTestCase):
     def test_too_many_wait(self) -> None:
         """The oldest are dropped, and each is counted."""
         self.association.pauseProducing()
-        for number in range(MOST_DATAGRAMS + 3):
+        for number in range(MAX_DATAGRAMS + 3):
             self.association.received(b"%d" % number)
         self.association.resumeProducing()
-        self.assertEqual(self.dropped, [BEHIND] * 3)
-        self.assertEqual(self.protocol.datagrams, [b"%d" % number for number in range(3, MOST_DATAGRAMS + 3)])
+        self.assertEqual(self.dropped, [QUEUE_FULL] * 3)
+        self.assertEqual(self.protocol.datagrams, [b"%d" % number for number in range(3, MAX_DATAGRAMS + 3)])
 
     def test_too_much_waits(self) -> None:
         self.association.pauseProducing()
@@ -134,8 +134,8 @@ class AssociationTests(SynchronousTestCase):
         self.association.resumeProducing()
         kept = [datagram[0] for datagram in self.protocol.datagrams]
         self.assertEqual(kept, list(range(8))[-len(kept) :])
-        self.assertLessEqual(len(kept) * MAX_DATAGRAM, MOST_BYTES)
-        self.assertEqual(self.dropped, [BEHIND] * (8 - len(kept)))
+        self.assertLessEqual(len(kept) * MAX_DATAGRAM, MAX_BYTES)
+        self.assertEqual(self.dropped, [QUEUE_FULL] * (8 - len(kept)))
 
     def test_not_taken_by_the_system(self) -> None:
         """A datagram that cannot be sent is counted; the next one is sent."""
@@ -158,7 +158,7 @@ class AssociationTests(SynchronousTestCase):
         self.assertEqual((self.protocol.read_ended, self.association.over), (1, True))
         self.association.received(b"three")
         self.association.write(frame_datagram(b"four"))
-        self.assertEqual((self.dropped, self.sent), ([LATE], [b"two", b"four"]))
+        self.assertEqual((self.dropped, self.sent), ([EXPIRED], [b"two", b"four"]))
         self.clock.advance(LINGER)
         self.over(ConnectionDone)
         self.assertEqual(self.protocol.read_ended, 1)
@@ -188,7 +188,7 @@ class AssociationTests(SynchronousTestCase):
         self.association.write(frame_datagram(b"two"))
         self.association.received(b"three")
         self.over(ConnectionAborted)
-        self.assertEqual((self.sent, self.dropped), ([], [LATE, LATE]))
+        self.assertEqual((self.sent, self.dropped), ([], [EXPIRED, EXPIRED]))
 
     def test_producer_is_told_to_stop(self) -> None:
         self.association.stopProducing()

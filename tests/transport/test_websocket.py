@@ -102,7 +102,7 @@ class Upper(Protocol):
         if self.lose_at:
             getattr(self.stream, self.lose_at)()
 
-    def heard(self) -> None:
+    def pong_received(self) -> None:
         self.signs += 1
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -726,7 +726,7 @@ class FastStreamTests(SynchronousTestCase):
         ends = self.both()
         for end in ends:
             end.stream.protocol = HalfUpper(end)
-            end.stream.carry_raw()
+            end.stream.enter_half_close_mode()
         client, server = (end.stream.protocol for end in ends)
         return client, server
 
@@ -774,7 +774,7 @@ class FastStreamTests(SynchronousTestCase):
         raw: Any = self.world.open_client()
         upper = self.world.servers.one
         half = upper.stream.protocol = HalfUpper(upper)
-        upper.stream.carry_raw()
+        upper.stream.enter_half_close_mode()
         raw.send(frame(0x82, b"", KEY) + frame(0x82, b"all I had", KEY))
         self.pump()
         self.assertEqual((bytes(half.received), half.ends), (b"all I had", 0))
@@ -788,11 +788,11 @@ class FastStreamTests(SynchronousTestCase):
         ends: list[str] = []
         raw: Any = self.world.open_server()
         stream = self.world.clients.one.stream
-        stream.carry_raw(lambda: ends.append("end"))
+        stream.enter_half_close_mode(lambda: ends.append("end"))
         stream.loseWriteConnection()
         self.pump()
         self.assertEqual((ends, raw.take()), (["end"], b""))
-        stream.carry_raw()
+        stream.enter_half_close_mode()
         stream.loseWriteConnection()
         self.pump()
         self.assertEqual(close_code(frames(raw.take())), 1000)

@@ -416,14 +416,14 @@ class KeepaliveTests(SynchronousTestCase):
         link.makeConnection(Pinging())
         self.assertIsNone(link.round_trip)
         clock.advance(0.25)
-        link.heard()
+        link.pong_received()
         self.assertEqual(link.round_trip, 0.25)
         clock.advance(1)
-        link.heard()
+        link.pong_received()
         self.assertEqual(link.round_trip, 0.25)
         clock.advance(8.75)
         clock.advance(10)
-        link.heard()
+        link.pong_received()
         self.assertEqual(link.round_trip, 10)
 
     def test_dead_peer(self) -> None:
@@ -457,7 +457,7 @@ class KeepaliveTests(SynchronousTestCase):
         link, transport, clock, _ = alone(keepalive=Keepalive(10, 30))
         for _ in range(20):
             clock.advance(10)
-            link.heard()
+            link.pong_received()
         self.assertFalse(transport.aborted)
         clock.pump([10] * 4)
         self.assertTrue(transport.aborted)

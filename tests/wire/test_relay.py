@@ -353,7 +353,7 @@ class EncodeTests(SynchronousTestCase):
         self.assertNotIn("user", repr(request))
 
     def test_words(self) -> None:
-        self.assertEqual(Status.SERVICE_UNAVAILABLE.words, "service unavailable")
+        self.assertEqual(Status.SERVICE_UNAVAILABLE.description, "service unavailable")
 
 
 def texts(most: int) -> st.SearchStrategy[str]:

@@ -19,7 +19,7 @@ from rtunnel.transport.datagrams import Association, listen_udp
 
 __all__ = ["AssociationPort"]
 
-RESPITE = 1.0
+RETRY_COOLDOWN = 1.0
 """Seconds after a visit was turned away in which no address gets another: each of its datagrams would ask the server anew."""
 
 
@@ -65,7 +65,7 @@ class AssociationPort(VisitorPort):
     def turned_away(self, peer: str, what: str) -> None:
         """Log why, and leave the server alone for a moment."""
         super().turned_away(peer, what)
-        self._respite_until = self.reactor.seconds() + RESPITE
+        self._respite_until = self.reactor.seconds() + RETRY_COOLDOWN
 
     def datagram(self, datagram: bytes, address: Any, socket: Any) -> None:
         """A visitor sent a datagram.
@@ -75,7 +75,7 @@ class AssociationPort(VisitorPort):
         known = self.associations.pop(address, None)
         if known is None or known[0].over:
             if self._closed is not None or self.reactor.seconds() < self._respite_until:
-                self.stats.drop(DatagramLoss.TURNED_AWAY)
+                self.stats.drop(DatagramLoss.COOLDOWN)
                 return
             known = self._associate(address, socket)
         self.associations[address] = known

@@ -14,9 +14,9 @@ from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rtunnel.client.http_forward import LookingForwarder, looks
+from rtunnel.client.http_forward import HttpForwarder, needs_http
+from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.client.targets import Forwarder
-from rtunnel.client.way import Way
 from rtunnel.ops.metrics import ClientStats
 from rtunnel.settings import ConnectorSettings
 from rtunnel.tunnel.handshake import Handshake
@@ -33,9 +33,9 @@ from rtunnel.wire.relay import (
 )
 from rtunnel.wire.smux import Session
 
-__all__ = ["Backoff", "JoiningConnector", "reason_of"]
+__all__ = ["Backoff", "ConnectorClient", "reason_of"]
 
-LIVED = 10.0
+STABLE_AFTER = 10.0
 """Seconds that a link must have lived for the next wait to be the shortest again."""
 
 
@@ -63,7 +63,7 @@ class Backoff:
         return step * (0.75 + 0.25 * self._random())
 
 
-class JoiningConnector:
+class ConnectorClient:
     """Keeps one client attached to its tunnel; owned by the client's service.
 
     :param settings: which server, tunnel and target.
@@ -86,7 +86,7 @@ class JoiningConnector:
         """What the server called us when we joined last."""
         self.since = 0.0
         """When we joined last, in seconds of the epoch."""
-        forwarder = LookingForwarder if looks(settings.target, settings.forward) else Forwarder
+        forwarder = HttpForwarder if needs_http(settings.target, settings.forward) else Forwarder
         self.forwarder: Forwarder = forwarder(
             targets=settings.target,
             settings=settings.forward,
@@ -99,11 +99,11 @@ class JoiningConnector:
         self._reactor = reactor
         self._on_joined = on_joined
         self._backoff = Backoff(settings.backoff_min, settings.backoff_max)
-        self._way = Way(settings, reactor)
-        self._endpoint = endpoint or self._way.endpoint
+        self._dialer = ServerDialer(settings, reactor)
+        self._endpoint = endpoint or self._dialer.endpoint
         self._attempt: Deferred[Any] | None = None
         self._timer: Any = None
-        self._joining: Joining | None = None
+        self._joining: BindHandshake | None = None
         self._joined_at = 0.0
         self._stopping = False
         self._gone: Deferred[None] | None = None
@@ -116,7 +116,7 @@ class JoiningConnector:
 
         :raises StartError: a file of the settings cannot be used.
         """
-        self._way.check()
+        self._dialer.check()
         self.forwarder.start()
         self._try()
 
@@ -157,10 +157,10 @@ class JoiningConnector:
     def _try(self) -> None:
         self._timer = None
         self._stats.attempts += 1
-        self._attempt = attempt = self._endpoint.connect(_JoinFactory(self, self._reactor))
+        self._attempt = attempt = self._endpoint.connect(_BindFactory(self, self._reactor))
         attempt.addCallbacks(self._connected, self._connect_failed)
 
-    def _connected(self, joining: Joining) -> None:
+    def _connected(self, joining: BindHandshake) -> None:
         self._attempt = None
         self._joining = joining
 
@@ -218,7 +218,7 @@ class JoiningConnector:
         was_joined, self.joined = self.joined, False
         if was_joined:
             self._stats.losses += 1
-            if self._reactor.seconds() - self._joined_at >= LIVED:
+            if self._reactor.seconds() - self._joined_at >= STABLE_AFTER:
                 self._backoff.reset()
         if self._stopping:
             self._settle()
@@ -226,23 +226,23 @@ class JoiningConnector:
         self._again(f"lost the link: {reason}" if was_joined else f"cannot join: {reason}")
 
 
-class _JoinFactory(Factory):
+class _BindFactory(Factory):
     """Builds the protocol of one attempt."""
 
     noisy = False
 
-    def __init__(self, connector: JoiningConnector, reactor: Any) -> None:
+    def __init__(self, connector: ConnectorClient, reactor: Any) -> None:
         self._connector = connector
         self._reactor = reactor
 
-    def buildProtocol(self, addr: Any) -> Joining:
-        return Joining(self._connector, self._reactor)
+    def buildProtocol(self, addr: Any) -> BindHandshake:
+        return BindHandshake(self._connector, self._reactor)
 
 
-class Joining(Handshake[Response]):
+class BindHandshake(Handshake[Response]):
     """One attempt: asks to BIND, reads the answer, then is the link."""
 
-    def __init__(self, connector: JoiningConnector, reactor: Any) -> None:
+    def __init__(self, connector: ConnectorClient, reactor: Any) -> None:
         super().__init__(take_response, seconds=connector.settings.handshake_timeout, reactor=reactor)
         self._connector = connector
         self._settings = connector.settings
@@ -268,8 +268,8 @@ class Joining(Handshake[Response]):
         if message.status is Status.OK:
             self._join(message)
         else:
-            words = f"the server refused: {message.status.words} (status {int(message.status)})"
-            self._fail(words + _mend(message.status, self._settings))
+            words = f"the server refused: {message.status.description} (status {int(message.status)})"
+            self._fail(words + _hint(message.status, self._settings))
 
     def malformed(self, reason: str) -> None:
         if self._buffer[:2] == b"\x15\x03":
@@ -297,7 +297,7 @@ class Joining(Handshake[Response]):
             on_lost=self._link_lost,
             peer=self._connector.server,
         )
-        self.become(link)
+        self.switch_to_link(link)
         endpoint = response.addresses[0].host if response.addresses else ""
         self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
 
@@ -318,7 +318,7 @@ class Joining(Handshake[Response]):
         self.transport.abortConnection()
 
     def _fail(self, reason: str) -> None:
-        self.settle()
+        self.finish()
         self._reason = self._reason or reason
         self.transport.loseConnection()
 
@@ -330,7 +330,7 @@ class Joining(Handshake[Response]):
         self._connector.link_down(self._reason or reason_of(reason))
 
 
-def _mend(status: Status, settings: ConnectorSettings) -> str:
+def _hint(status: Status, settings: ConnectorSettings) -> str:
     """What a user can do about a refusal."""
     user = settings.credentials.user if settings.credentials else None
     if status is Status.UNAUTHORIZED:
@@ -339,7 +339,7 @@ def _mend(status: Status, settings: ConnectorSettings) -> str:
         return f"; it does not know the user {user} with this password, check --auth-file or RTUNNEL_AUTH"
     if status is Status.FORBIDDEN:
         who = f"the user {user}" if user else "a client without a user"
-        return f"; no ingress rule of it names this tunnel, or its owners do not allow it to {who}"
+        return f"; no ingress rule of it names this tunnel, or its permissions do not allow it to {who}"
     return ""
 
 

@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rtunnel.routing.rota import Place, Rota
+from rtunnel.routing.round_robin import Member, RoundRobin
 from rtunnel.settings import Address, ForwardSettings, UdpAddress, UnixSocket
 from rtunnel.transport.datagrams import UdpClientEndpoint
 from rtunnel.transport.sockets import SocketClientEndpoint, plain_address
@@ -117,7 +117,7 @@ class Dialler:
         reactor: Any,
     ) -> None:
         targets = [_Target(address, endpoint_for(address)) for address in addresses]
-        self._rota = Rota(targets, max_fails=settings.max_fails, fail_timeout=settings.fail_timeout)
+        self._rota = RoundRobin(targets, max_fails=settings.max_fails, fail_timeout=settings.fail_timeout)
         self._alone = targets[0] if len(targets) == 1 else None
         self._fail_timeout = settings.fail_timeout
         self._reactor = reactor
@@ -139,18 +139,18 @@ class Dialler:
             self._log.warn("target {target} cannot be reached: {reason}", target=str(target.address), reason=_reason(failure))
         return failure
 
-    def _try(self, order: list[Place[_Target]], protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
+    def _try(self, order: list[Member[_Target]], protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
         place = order.pop(0)
         connecting: Deferred[Any] = place.thing.endpoint.connect(_Once(protocol))
         connecting.addCallbacks(self._worked, self._failed, callbackArgs=(place,), errbackArgs=(place, order, protocol, wanted))
         return connecting
 
-    def _worked(self, protocol: Any, place: Place[_Target]) -> Any:
+    def _worked(self, protocol: Any, place: Member[_Target]) -> Any:
         place.worked()
         return protocol
 
     def _failed(
-        self, failure: Failure, place: Place[_Target], order: list[Place[_Target]], protocol: Any, wanted: Callable[[], bool]
+        self, failure: Failure, place: Member[_Target], order: list[Member[_Target]], protocol: Any, wanted: Callable[[], bool]
     ) -> Failure | Deferred[Any]:
         if failure.check(CancelledError, ConnectingCancelledError):
             return failure

@@ -1,4 +1,4 @@
-"""Streams that a client looks into: to choose a target by what a visitor speaks or asks for, or to change requests on their way.
+"""Streams that a client reads as HTTP: to choose a target by what a visitor speaks or asks for, or to change requests on their way.
 
 A client whose targets have no filter of protocol or path, and which changes no header, comes nowhere near this module.
 """
@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialling import Dialler, no_delay, proxy_header
-from rtunnel.client.targets import Forwarded, Forwarder, OpenStream
+from rtunnel.client.targets import ForwardedStream, Forwarder, OpenStream
 from rtunnel.ops.metrics import StreamOutcome
 from rtunnel.routing.filters import plain_path, protocol_of
 from rtunnel.routing.ingress import normalise_host
@@ -40,19 +40,19 @@ from rtunnel.wire.http1 import (
 )
 from rtunnel.wire.relay import Response
 
-__all__ = ["LookingForwarder", "looks"]
+__all__ = ["HttpForwarder", "needs_http"]
 
 LIMITS = HeadLimits()
 
 _log = Logger()
 
 
-def looks(targets: TargetList, settings: ForwardSettings) -> bool:
+def needs_http(targets: TargetList, settings: ForwardSettings) -> bool:
     """Whether streams have to be looked into."""
     return settings.rewrites or any(target.filter.path or target.filter.protocol for target in targets.targets)
 
 
-class LookingForwarder(Forwarder):
+class HttpForwarder(Forwarder):
     """Takes each stream to a target that is for what comes on it.
 
     What a stream carries is told by its first bytes. HTTP is followed request by request where the path of a request matters or
@@ -67,17 +67,17 @@ class LookingForwarder(Forwarder):
 
     def take(self, stream: TunnelStream) -> None:
         """Forward a stream that the server opened."""
-        stream.protocol = Sniffed(self, stream)
+        stream.protocol = SniffingStream(self, stream)
 
 
-class Sniffed(Forwarded):
+class SniffingStream(ForwardedStream):
     """One stream: its preface is read, then its first bytes until they tell a protocol; and on to a target."""
 
     __slots__ = ("_read_ended",)
 
-    _forwarder: LookingForwarder
+    _forwarder: HttpForwarder
 
-    def __init__(self, forwarder: LookingForwarder, stream: TunnelStream) -> None:
+    def __init__(self, forwarder: HttpForwarder, stream: TunnelStream) -> None:
         super().__init__(forwarder, stream)
         self._read_ended = False
 
@@ -110,7 +110,7 @@ class Sniffed(Forwarded):
             return
         if protocol == "http" and forwarder.follows:
             forwarder.open.discard(self)
-            followed = FollowedStream(forwarder, self._stream, preface)
+            followed = HttpStream(forwarder, self._stream, preface)
             followed.dataReceived(early)
             if self._read_ended:
                 followed.readConnectionLost()
@@ -128,15 +128,15 @@ class Sniffed(Forwarded):
             self._tell("")
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._give_up("bad preface" if self._preface is None else "near lost")
+        self._give_up(StreamOutcome.BAD_PREFACE if self._preface is None else StreamOutcome.VISITOR_LOST)
 
 
 class TargetConnection(Protocol):
-    """A connection to a target, which carries exchanges one after another; owned by a :class:`FollowedStream`."""
+    """A connection to a target, which carries exchanges one after another; owned by a :class:`HttpStream`."""
 
     transport: Any
 
-    def __init__(self, stream: FollowedStream, dialler: Dialler) -> None:
+    def __init__(self, stream: HttpStream, dialler: Dialler) -> None:
         self.stream = stream
         self.dialler = dialler
 
@@ -191,7 +191,7 @@ class _Exchange:
 
 
 @implementer(IHalfCloseableProtocol)
-class FollowedStream(OpenStream):
+class HttpStream(OpenStream):
     """A stream that carries HTTP, one exchange after another, each to the target that it is for; ends with one recorded outcome.
 
     An upgrade makes it a splice with the target that agreed to it. A target that fails before it answered ends the stream without a
@@ -199,7 +199,7 @@ class FollowedStream(OpenStream):
     carries a single exchange.
     """
 
-    def __init__(self, forwarder: LookingForwarder, stream: TunnelStream, preface: Response) -> None:
+    def __init__(self, forwarder: HttpForwarder, stream: TunnelStream, preface: Response) -> None:
         super().__init__(stream)
         self._forwarder = forwarder
         self._preface = preface
@@ -238,7 +238,7 @@ class FollowedStream(OpenStream):
         if self._splice is not None:
             self._splice.abort()
         else:
-            self._close(StreamOutcome.NEAR_LOST, at_once=True)
+            self._close(StreamOutcome.VISITOR_LOST, at_once=True)
 
     # -- the visitor's side
 
@@ -260,7 +260,7 @@ class FollowedStream(OpenStream):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._lost = True
         whole = self._exchange is None and not self._buffer
-        self._closing = self._closing or (StreamOutcome.DONE if whole else StreamOutcome.NEAR_LOST)
+        self._closing = self._closing or (StreamOutcome.DONE if whole else StreamOutcome.VISITOR_LOST)
         for connection in list(self._connections.values()):
             if whole:
                 connection.transport.loseConnection()
@@ -331,9 +331,9 @@ class FollowedStream(OpenStream):
     def _end_with(self, exchange: _Exchange | None) -> None:
         """The visitor sends no more: end what it left unfinished, or the stream when all is answered."""
         if exchange is None:
-            self._close(StreamOutcome.NEAR_LOST if self._buffer else StreamOutcome.DONE)
+            self._close(StreamOutcome.VISITOR_LOST if self._buffer else StreamOutcome.DONE)
         elif exchange.connection is not None and exchange.wants_body and not self._buffer:
-            self._close(StreamOutcome.NEAR_LOST, at_once=True)
+            self._close(StreamOutcome.VISITOR_LOST, at_once=True)
 
     def _malformed(self, error: HeadError) -> None:
         exchange = self._exchange
@@ -443,7 +443,7 @@ class FollowedStream(OpenStream):
                     raise HeadError(502, "a 101 that nobody asked for")
             except HeadError as error:
                 _log.info("the target's answer is malformed: {reason}", reason=error.reason)
-                self._close(StreamOutcome.FAR_LOST)
+                self._close(StreamOutcome.TARGET_LOST)
                 return
             if response is None:
                 exchange.held = data
@@ -487,7 +487,7 @@ class FollowedStream(OpenStream):
                     part, end = exchange.answer_chunks.decode(data)
             except HeadError as error:
                 _log.info("the target's answer is malformed: {reason}", reason=error.reason)
-                self._close(StreamOutcome.FAR_LOST)
+                self._close(StreamOutcome.TARGET_LOST)
                 return
             whole = exchange.answer_chunks.done
         if part:
@@ -549,7 +549,7 @@ class FollowedStream(OpenStream):
             self._complete(exchange, exchange.response, clean=False)
         else:
             # behind what it sent; without a byte when it had not answered yet
-            self._close(StreamOutcome.FAR_LOST)
+            self._close(StreamOutcome.TARGET_LOST)
 
     def _drop(self, connection: TargetConnection) -> None:
         if self._connections.get(connection.dialler) is connection:

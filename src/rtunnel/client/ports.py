@@ -10,9 +10,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from rtunnel.client.associations import AssociationPort
 from rtunnel.client.visitor import VisitorPort
 from rtunnel.ops.metrics import ClientStats
-from rtunnel.ops.plan import Spot, compare
 from rtunnel.ops.start import StartError
 from rtunnel.settings import VisitorSettings
+from rtunnel.settings.diff import BindKey, compare
 
 __all__ = ["VisitorPorts"]
 
@@ -66,7 +66,7 @@ class VisitorPorts:
         difference = compare({spot: port.settings for spot, port in self._ports.items()}, spots)
         started = {spot: self._port(spots[spot]) for spot in difference.start}
         # files are read here, before anything is touched
-        ways = {spot: self._ports[spot].way_of(spots[spot]) for spot in difference.change}
+        ways = {spot: self._ports[spot].dialer_for(spots[spot]) for spot in difference.change}
         _listen(started.values())
         for port in started.values():
             port.start()
@@ -100,8 +100,8 @@ class VisitorPorts:
         done.callback(None)
 
 
-def _spots(wanted: Iterable[VisitorSettings]) -> dict[Spot, VisitorSettings]:
-    spot = Spot.counter()
+def _spots(wanted: Iterable[VisitorSettings]) -> dict[BindKey, VisitorSettings]:
+    spot = BindKey.counter()
     return {spot(settings.listen): settings for settings in wanted}
 
 

@@ -9,15 +9,15 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
-from rtunnel.client.connector import JoiningConnector
-from rtunnel.client.departure import Departure, Handover
+from rtunnel.client.connector import ConnectorClient
+from rtunnel.client.drain import Drain, Handover
 from rtunnel.client.ports import VisitorPorts
 from rtunnel.client.status import client_status
-from rtunnel.ops.metrics import ClientStats, TunnelLoad
-from rtunnel.ops.plan import compare, numbered
+from rtunnel.ops.metrics import ClientStats, TunnelStats
 from rtunnel.ops.start import StartError
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.settings import ClientSettings, ConnectorSettings
+from rtunnel.settings.diff import compare, numbered
 
 __all__ = ["ClientService"]
 
@@ -43,7 +43,7 @@ class ClientService(Service):
         self.connectors = list(map(self._connector, settings.connectors))
         self.visitors = VisitorPorts(settings.visitors, stats=self.stats, reactor=reactor)
         self._handovers: list[Handover] = []
-        self._departing: list[JoiningConnector] = []
+        self._departing: list[ConnectorClient] = []
 
     @property
     def ready(self) -> bool:
@@ -58,14 +58,14 @@ class ClientService(Service):
         self._waiting.append(deferred)
         return deferred
 
-    def loads(self) -> Iterator[TunnelLoad]:
+    def tunnel_stats(self) -> Iterator[TunnelStats]:
         """What this process carries of each tunnel now."""
         for connector in self.connectors:
-            yield TunnelLoad(connector.settings.tunnel, int(connector.joined), len(connector.forwarder.open))
+            yield TunnelStats(connector.settings.tunnel, int(connector.joined), len(connector.forwarder.open))
 
     def status(self) -> ServiceStatus:
         """What the client says of itself."""
-        return client_status(self.connectors, self.visitors.ports, self.loads())
+        return client_status(self.connectors, self.visitors.ports, self.tunnel_stats())
 
     def _joined(self) -> None:
         for handover in list(self._handovers):
@@ -130,9 +130,9 @@ class ClientService(Service):
             *visitors,
         ]
 
-    def _start(self, connectors: Iterable[JoiningConnector]) -> None:
+    def _start(self, connectors: Iterable[ConnectorClient]) -> None:
         """Start all or none."""
-        started: list[JoiningConnector] = []
+        started: list[ConnectorClient] = []
         for connector in connectors:
             try:
                 connector.start()
@@ -142,17 +142,17 @@ class ClientService(Service):
                 raise
             started.append(connector)
 
-    def _connector(self, settings: ConnectorSettings) -> JoiningConnector:
-        return JoiningConnector(settings, stats=self.stats, reactor=self._reactor, on_joined=self._joined)
+    def _connector(self, settings: ConnectorSettings) -> ConnectorClient:
+        return ConnectorClient(settings, stats=self.stats, reactor=self._reactor, on_joined=self._joined)
 
     def _leave(self, handover: Handover) -> None:
         """The old ones of a handover go."""
         self._handovers.remove(handover)
         self._departing += handover.old
-        departure = Departure(handover.old, self.settings.drain, self._reactor)
+        departure = Drain(handover.old, self.settings.drain, self._reactor)
         departure.gone.addCallback(lambda _: self._departed(handover.old))
 
-    def _departed(self, connectors: Sequence[JoiningConnector]) -> None:
+    def _departed(self, connectors: Sequence[ConnectorClient]) -> None:
         self._departing = [connector for connector in self._departing if connector not in connectors]
 
     # -- end
@@ -163,7 +163,7 @@ class ClientService(Service):
         for handover in list(self._handovers):
             handover.finish()
         gone = [
-            Departure([*self.connectors, *self._departing], self.settings.drain, self._reactor).gone,
+            Drain([*self.connectors, *self._departing], self.settings.drain, self._reactor).gone,
             self.visitors.leave(self.settings.drain),
         ]
         return DeferredList(gone, consumeErrors=True).addCallback(self._left)

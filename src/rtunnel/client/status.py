@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rtunnel.client.connector import JoiningConnector
+from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.visitor import VisitorPort
-from rtunnel.ops.metrics import TunnelLoad
+from rtunnel.ops.metrics import TunnelStats
 from rtunnel.ops.names import short_id
 from rtunnel.ops.status import ConnectorStatus, PortStatus, RoundTrip, ServiceStatus, TunnelStatus
 from rtunnel.transport.tcp_info import tcp_round_trip
@@ -15,7 +15,7 @@ __all__ = ["client_status"]
 
 
 def client_status(
-    connectors: Iterable[JoiningConnector], ports: Iterable[VisitorPort], loads: Iterable[TunnelLoad]
+    connectors: Iterable[ConnectorClient], ports: Iterable[VisitorPort], loads: Iterable[TunnelStats]
 ) -> ServiceStatus:
     """The status of a client out of its parts; with local ports alone it is a visitor.
 
@@ -46,7 +46,7 @@ def _port(port: VisitorPort) -> PortStatus:
     )
 
 
-def _connector(connector: JoiningConnector) -> ConnectorStatus:
+def _connector(connector: ConnectorClient) -> ConnectorStatus:
     settings, link = connector.settings, connector.link
     return ConnectorStatus(
         id=short_id(connector.id) if connector.id is not None else None,

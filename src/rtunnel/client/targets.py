@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialling import Dialler, EndpointFor, no_delay, proxy_header, target_endpoint
-from rtunnel.ops.metrics import ClientStats
+from rtunnel.ops.metrics import ClientStats, StreamOutcome
 from rtunnel.routing.filters import ANY, TargetFilter, ranked
 from rtunnel.routing.ingress import normalise_host
 from rtunnel.settings import Address, ForwardSettings, TargetList, UdpSettings, UnixSocket
@@ -20,7 +20,7 @@ from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.relay import RelayError, Response, Status, take_preface
 
-__all__ = ["Forwarded", "Forwarder", "OpenStream"]
+__all__ = ["ForwardedStream", "Forwarder", "OpenStream"]
 
 STALL_SWEEP = 10.0
 """Seconds between two looks for streams that stand still."""
@@ -84,7 +84,7 @@ class Forwarder:
 
     def take(self, stream: TunnelStream) -> None:
         """Forward a stream that the server opened."""
-        stream.protocol = Forwarded(self, stream)
+        stream.protocol = ForwardedStream(self, stream)
 
     def choose(self, preface: Response, protocol: str = "") -> Dialler | None:
         """Whom to dial for a stream; None when no target is for it.
@@ -160,7 +160,7 @@ class OpenStream:
 
 
 @implementer(IHalfCloseableProtocol)
-class Forwarded(OpenStream):
+class ForwardedStream(OpenStream):
     """One stream: its preface is read, its target dialled, then the two are spliced; ends with one recorded outcome."""
 
     __slots__ = ("_buffer", "_dialling", "_forwarder", "_preface", "_timer")
@@ -181,13 +181,13 @@ class Forwarded(OpenStream):
         try:
             taken = take_preface(self._buffer)
         except RelayError:
-            self._give_up("bad preface")
+            self._give_up(StreamOutcome.BAD_PREFACE)
             return
         if taken is None:
             return
         preface, used = taken
         if preface.status is not Status.OK:
-            self._give_up("bad preface")
+            self._give_up(StreamOutcome.BAD_PREFACE)
             return
         self._timer.cancel()
         early, self._buffer = self._buffer[used:], b""
@@ -203,7 +203,7 @@ class Forwarded(OpenStream):
 
     def _pass_on(self, dialler: Dialler | None, early: bytes) -> None:
         if dialler is None:
-            self._give_up("no target")
+            self._give_up(StreamOutcome.NO_TARGET)
             return
         splice = self._splice = Splice(self._ended)
         splice.near.attach(self._stream)
@@ -216,18 +216,18 @@ class Forwarded(OpenStream):
 
     def readConnectionLost(self) -> None:
         """The server ended the stream before it said what it wants."""
-        self._give_up("bad preface")
+        self._give_up(StreamOutcome.BAD_PREFACE)
 
     def writeConnectionLost(self) -> None:
         """Never asked for."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._give_up("bad preface")
+        self._give_up(StreamOutcome.BAD_PREFACE)
 
     def _preface_expired(self) -> None:
-        self._give_up("bad preface")
+        self._give_up(StreamOutcome.BAD_PREFACE)
 
-    def _give_up(self, outcome: str) -> None:
+    def _give_up(self, outcome: StreamOutcome) -> None:
         if self not in self._forwarder.open:
             return
         self._forwarder.open.discard(self)
@@ -257,18 +257,18 @@ class Forwarded(OpenStream):
     def _failed(self, failure: Failure) -> None:
         self._dialling = None
         if self in self._forwarder.open:
-            self._give_up("target refused")
+            self._give_up(StreamOutcome.TARGET_REFUSED)
 
     def _ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:
         stats = self._forwarder.stats
         self._forwarder.open.discard(self)
         stats.bytes_in += up
         stats.bytes_out += down
-        stats.record(outcome.value)
+        stats.record(StreamOutcome(outcome.value))
 
     def abort(self) -> None:
         """Give the stream up (the client stops)."""
         if self._splice is not None and self._dialling is None:
             self._splice.abort()
         else:
-            self._give_up("stopped")
+            self._give_up(StreamOutcome.STOPPED)

@@ -19,19 +19,19 @@ from zope.interface import implementer
 
 from rtunnel.client.connector import reason_of
 from rtunnel.client.dialling import no_delay
-from rtunnel.client.way import Way
-from rtunnel.ops.metrics import ClientStats, VisitorOutcome
+from rtunnel.client.server_dialer import ServerDialer
+from rtunnel.ops.metrics import ClientStats, LocalPortOutcome
 from rtunnel.ops.names import short_id
 from rtunnel.ops.start import StartError
 from rtunnel.settings import Address, VisitorSettings
 from rtunnel.transport.sockets import listen_tcp, plain_address
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive
-from rtunnel.tunnel.pulse import Pulse
+from rtunnel.tunnel.liveness import LivenessMonitor
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
 
-__all__ = ["LocalVisit", "VisitorPort", "connect_request", "mend"]
+__all__ = ["LocalVisit", "VisitorPort", "connect_request", "hint"]
 
 LINGER = 5.0
 """Seconds of silence after which a WebSocket to a server without half-close is closed, once the local program has sent all; a gost
@@ -59,7 +59,7 @@ class VisitorPort(Factory):
         self.settings = settings
         self.stats = stats
         self.reactor = reactor
-        self._way = Way(settings, reactor)
+        self._dialer = ServerDialer(settings, reactor)
         self._endpoint = endpoint
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
         self.visits: set[LocalVisit] = set()
@@ -76,7 +76,7 @@ class VisitorPort(Factory):
 
         :raises StartError: when it cannot be opened, or a file that the settings name cannot be used.
         """
-        self._way.check()
+        self._dialer.check()
         listen = self.settings.listen
         try:
             self.port = self._bind(listen)
@@ -96,25 +96,25 @@ class VisitorPort(Factory):
     @property
     def endpoint(self) -> IStreamClientEndpoint:
         """How to reach the server."""
-        return self._endpoint or self._way.endpoint
+        return self._endpoint or self._dialer.endpoint
 
-    def way_of(self, settings: VisitorSettings) -> Way:
+    def dialer_for(self, settings: VisitorSettings) -> ServerDialer:
         """The way to the server of other settings.
 
         :raises StartError: a file that they name cannot be used.
         """
-        way = Way(settings, self.reactor)
+        way = ServerDialer(settings, self.reactor)
         way.check()
         return way
 
-    def change(self, settings: VisitorSettings, way: Way) -> None:
+    def change(self, settings: VisitorSettings, way: ServerDialer) -> None:
         """Do from the next connection on what other settings say; those that are open go on.
 
         :param settings: for the same port.
         :param way: theirs.
         """
         self.settings = settings
-        self._way = way
+        self._dialer = way
 
     def start(self) -> None:
         """Begin to look after the connections."""
@@ -131,7 +131,7 @@ class VisitorPort(Factory):
         if self._looking.running:
             self._looking.stop()
         for visit in list(self.visits):
-            visit.abort(VisitorOutcome.STOPPED)
+            visit.abort(LocalPortOutcome.STOPPED)
 
     @property
     def busy(self) -> bool:
@@ -175,12 +175,12 @@ class VisitorPort(Factory):
             what=what,
         )
 
-    def buildProtocol(self, addr: Any) -> _Local:
-        return _Local(self)
+    def buildProtocol(self, addr: Any) -> _LocalConnection:
+        return _LocalConnection(self)
 
 
 @implementer(IHalfCloseableProtocol)
-class _Local(Protocol):
+class _LocalConnection(Protocol):
     """The connection of a local program, or its association, until the server has answered; nothing is read in the meantime."""
 
     transport: Any
@@ -205,7 +205,7 @@ class _Local(Protocol):
         """Never asked for."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.visit.abort(VisitorOutcome.LOCAL_GONE)
+        self.visit.abort(LocalPortOutcome.LOCAL_GONE)
 
 
 class _AskFactory(Factory):
@@ -217,8 +217,8 @@ class _AskFactory(Factory):
         self._visit = visit
         self._port = port
 
-    def buildProtocol(self, addr: Any) -> _Asking:
-        return _Asking(self._visit, self._port)
+    def buildProtocol(self, addr: Any) -> _ConnectHandshake:
+        return _ConnectHandshake(self._visit, self._port)
 
 
 class LocalVisit:
@@ -231,12 +231,12 @@ class LocalVisit:
     def __init__(self, port: VisitorPort, transport: Any) -> None:
         self._port = port
         self._local = transport
-        self._asking: _Asking | None = None
+        self._asking: _ConnectHandshake | None = None
         self._attempt: Deferred[Any] | None = None
         self._splice: Splice | None = None
-        self._pulse: Pulse | None = None
+        self._liveness: LivenessMonitor | None = None
         self._lingering: Any = None
-        self._why: VisitorOutcome | None = None
+        self._why: LocalPortOutcome | None = None
         address = transport.getPeer()
         self.source = RelayAddress(plain_address(getattr(address, "host", "") or ""), getattr(address, "port", 0) or 0)
         self.peer = f"{self.source.host}:{self.source.port}"
@@ -260,36 +260,36 @@ class LocalVisit:
         self._attempt = attempt = self._port.endpoint.connect(_AskFactory(self, self._port))
         attempt.addCallbacks(self._connected, self._not_connected)
 
-    def _connected(self, asking: _Asking) -> None:
+    def _connected(self, asking: _ConnectHandshake) -> None:
         self._attempt = None
 
     def _not_connected(self, failure: Failure) -> None:
         self._attempt = None
-        self.turn_away(VisitorOutcome.UNREACHABLE, f"the server cannot be reached: {reason_of(failure)}")
+        self.turn_away(LocalPortOutcome.UNREACHABLE, f"the server cannot be reached: {reason_of(failure)}")
 
-    def asked(self, asking: _Asking) -> None:
+    def asked(self, asking: _ConnectHandshake) -> None:
         """The server is asked."""
         self._asking = asking
 
-    def turn_away(self, outcome: VisitorOutcome, what: str) -> None:
+    def turn_away(self, outcome: LocalPortOutcome, what: str) -> None:
         """Close the local connection at once, so that its program sees an error rather than an empty answer."""
         if self in self._port.visits and self._splice is None:
             self._port.turned_away(self.peer, what)
             self._end(outcome)
             self._local.abortConnection()
 
-    def join(self, asking: _Asking) -> None:
+    def join(self, asking: _ConnectHandshake) -> None:
         """The server let us in: splice the two connections."""
         port = self._port
         far = asking.transport
         splice = self._splice = Splice(self._ended)
         splice.near.attach(self._local)
         splice.far.attach(far)
-        carry_raw = getattr(far, "carry_raw", None)
-        if carry_raw is not None:
-            carry_raw(self._linger)
-        self._pulse = Pulse(splice.far, port.keepalive)
-        asking.hand_over(splice.far)
+        enter_half_close_mode = getattr(far, "enter_half_close_mode", None)
+        if enter_half_close_mode is not None:
+            enter_half_close_mode(self._linger)
+        self._liveness = LivenessMonitor(splice.far, port.keepalive)
+        asking.switch_to(splice.far)
         splice.join()
         self._local.resumeProducing()
 
@@ -307,15 +307,15 @@ class LocalVisit:
 
     def displace(self) -> None:
         """End it in favour of another one."""
-        self._why = VisitorOutcome.DISPLACED
-        self.abort(VisitorOutcome.DISPLACED)
+        self._why = LocalPortOutcome.EVICTED
+        self.abort(LocalPortOutcome.EVICTED)
 
     def look(self) -> None:
         """Cut the visit when the server gives no sign of life."""
-        if self._pulse is not None and not self._pulse.look():
-            self.abort(VisitorOutcome.REMOTE_GONE)
+        if self._liveness is not None and not self._liveness.look():
+            self.abort(LocalPortOutcome.REMOTE_GONE)
 
-    def abort(self, outcome: VisitorOutcome) -> None:
+    def abort(self, outcome: LocalPortOutcome) -> None:
         """Cut both connections.
 
         :param outcome: how it ended, if the server had not answered yet.
@@ -338,20 +338,20 @@ class LocalVisit:
         stats.visitor_bytes_out += down
         self._end(self._why or _OUTCOMES[outcome])
 
-    def _end(self, outcome: VisitorOutcome) -> None:
+    def _end(self, outcome: LocalPortOutcome) -> None:
         self._port.visits.discard(self)
         self._port.stats.visitors_open -= 1
         self._port.stats.visitors[outcome] += 1
 
 
 _OUTCOMES = {
-    SpliceOutcome.DONE: VisitorOutcome.DONE,
-    SpliceOutcome.NEAR_LOST: VisitorOutcome.LOCAL_GONE,
-    SpliceOutcome.FAR_LOST: VisitorOutcome.REMOTE_GONE,
+    SpliceOutcome.DONE: LocalPortOutcome.DONE,
+    SpliceOutcome.NEAR_LOST: LocalPortOutcome.LOCAL_GONE,
+    SpliceOutcome.FAR_LOST: LocalPortOutcome.REMOTE_GONE,
 }
 
 
-class _Asking(Handshake[Response]):
+class _ConnectHandshake(Handshake[Response]):
     """The connection to the server: CONNECT, then the answer, then the bytes."""
 
     def __init__(self, visit: LocalVisit, port: VisitorPort) -> None:
@@ -370,28 +370,28 @@ class _Asking(Handshake[Response]):
         if message.status is Status.OK:
             self._visit.join(self)
         else:
-            self._over(VisitorOutcome.REFUSED, mend(message.status, self._settings))
+            self._over(LocalPortOutcome.REFUSED, hint(message.status, self._settings))
 
     def malformed(self, reason: str) -> None:
-        self._over(VisitorOutcome.REFUSED, f"the server's answer is malformed ({reason})")
+        self._over(LocalPortOutcome.REFUSED, f"the server's answer is malformed ({reason})")
 
     def expired(self) -> None:
-        self._over(VisitorOutcome.UNREACHABLE, "the server did not answer in time")
+        self._over(LocalPortOutcome.UNREACHABLE, "the server did not answer in time")
 
-    def _over(self, outcome: VisitorOutcome, what: str) -> None:
+    def _over(self, outcome: LocalPortOutcome, what: str) -> None:
         self._visit.turn_away(outcome, what)
         self.give_up()
 
     def give_up(self) -> None:
         """Ask no more."""
         self._answered = True
-        self.settle()
+        self.finish()
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.settle()
+        self.finish()
         if not self._answered:
-            self._visit.turn_away(VisitorOutcome.UNREACHABLE, f"the server closed the connection: {reason_of(reason)}")
+            self._visit.turn_away(LocalPortOutcome.UNREACHABLE, f"the server closed the connection: {reason_of(reason)}")
 
 
 def connect_request(settings: VisitorSettings, source: RelayAddress) -> Request:
@@ -408,9 +408,9 @@ def connect_request(settings: VisitorSettings, source: RelayAddress) -> Request:
     )
 
 
-def mend(status: Status, settings: VisitorSettings) -> str:
+def hint(status: Status, settings: VisitorSettings) -> str:
     """What a refusal means, and what to do about it."""
-    words = f"the server refused: {status.words} (status {int(status)})"
+    words = f"the server refused: {status.description} (status {int(status)})"
     what = _MENDS.get(status, "").format(host=settings.to.host)
     return f"{words}; {what}" if what else words
 

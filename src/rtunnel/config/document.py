@@ -157,8 +157,8 @@ class _Builder:
             entries[key.text] = (key, self._node(next(self._events)))
         return tuple(entries.values())
 
-    def _error(self, event: yaml.Event, mend: str) -> SettingsError:
-        return SettingsError(f"{self._name}:{_line(event)}", None, mend)
+    def _error(self, event: yaml.Event, hint: str) -> SettingsError:
+        return SettingsError(f"{self._name}:{_line(event)}", None, hint)
 
 
 def _line(event: yaml.Event) -> int:

@@ -16,7 +16,7 @@ import attrs
 from rtunnel import urls
 from rtunnel.config import document
 from rtunnel.config.document import Items, Keys, Node, Text
-from rtunnel.options import foreign
+from rtunnel.options import ignored_gost_keys
 from rtunnel.options.layers import Layer, overlay, parts, put
 from rtunnel.options.table import CLIENT, FORWARD, SERVER, UDP, Option, find
 from rtunnel.settings import SettingsError
@@ -75,18 +75,18 @@ def _text(node: Node | None) -> str:
 
 def _known(rows: Iterable[Option], others: frozenset[str]) -> frozenset[str]:
     ours = (name for option in rows for key in option.keys for name in key.names)
-    return frozenset(name.lower() for name in (*ours, *others, *foreign.ACCESS))
+    return frozenset(name.lower() for name in (*ours, *others, *ignored_gost_keys.ACCESS))
 
 
 # what is said in a key of its own in a file, and in the query of a URL
 _TLS_KEYS = {"certfile": "certFile", "keyfile": "keyFile", "cafile": "caFile", "secure": "secure", "servername": "serverName"}
 _PROXY_SCHEMES = {("http", "tcp"): "http", ("http", "tls"): "https", ("socks5", "tcp"): "socks5"}
-_SERVER_KEYS = _known(SERVER, foreign.OF_SERVER)
-_CLIENT_KEYS = _known((option for option in CLIENT if option not in (*FORWARD, *UDP)), foreign.OF_CLIENT)
-_TARGET_KEYS = _known(FORWARD, foreign.OF_TARGET)
-_UDP_TARGET_KEYS = _known((*FORWARD, *UDP), foreign.OF_TARGET)
-_VISITOR_KEYS = _known((), foreign.OF_VISITOR)
-_UDP_VISITOR_KEYS = _known(UDP, foreign.OF_VISITOR)
+_SERVER_KEYS = _known(SERVER, ignored_gost_keys.OF_SERVER)
+_CLIENT_KEYS = _known((option for option in CLIENT if option not in (*FORWARD, *UDP)), ignored_gost_keys.OF_CLIENT)
+_TARGET_KEYS = _known(FORWARD, ignored_gost_keys.OF_TARGET)
+_UDP_TARGET_KEYS = _known((*FORWARD, *UDP), ignored_gost_keys.OF_TARGET)
+_VISITOR_KEYS = _known((), ignored_gost_keys.OF_VISITOR)
+_UDP_VISITOR_KEYS = _known(UDP, ignored_gost_keys.OF_VISITOR)
 _PARTS = frozenset(("name", "addr", "handler", "listener", "forwarder", "metadata", "connector", "dialer", "filter"))
 
 

@@ -14,7 +14,7 @@ import attrs
 
 from rtunnel.config import document
 from rtunnel.config.document import Items, Keys, Node, Text
-from rtunnel.config.shape import SHAPES, Group, Leaf, Shape
+from rtunnel.config.layout import LAYOUTS, FileLayout, Group, Leaf
 from rtunnel.options.layers import Layer, put
 from rtunnel.settings import SettingsError, SettingsErrors
 from rtunnel.settings.access_log import STDOUT
@@ -49,35 +49,37 @@ class FileReading:
     warnings: tuple[str, ...] = ()
 
 
-def read_file(path: str, shape: Shape) -> FileReading:
+def read_file(path: str, layout: FileLayout) -> FileReading:
     """Read the file of a command.
 
     :raises SettingsError: it cannot be read, or something in it cannot be had.
     """
-    return _Reader(path, shape).read(_top(path, document.read(path)))
+    return _Reader(path, layout).read(_top(path, document.read(path)))
 
 
-def read_text(name: str, text: str, shape: Shape) -> FileReading:
+def read_text(name: str, text: str, layout: FileLayout) -> FileReading:
     """Read the text of a file that is not there yet.
 
     :param name: what errors call it.
     :raises SettingsError: something in it cannot be had.
     """
-    return _Reader(name, shape).read(_top(name, document.load(name, text)))
+    return _Reader(name, layout).read(_top(name, document.load(name, text)))
 
 
-def which(path: str) -> Shape:
+def which(path: str) -> FileLayout:
     """Whose file it is: the command that knows the most of its keys.
 
     :raises SettingsError: it cannot be read, or the keys do not tell.
     """
     names = {key.text for key, _ in _top(path, document.read(path)).entries}
-    counts = [len(names & {*shape.top.keys, shape.list_key}) for shape in SHAPES]
+    counts = [len(names & {*layout.top.keys, layout.list_key}) for layout in LAYOUTS]
     best = max(counts)
     if counts.count(best) > 1:
-        mend = "does not tell whose file it is; " + " or ".join(f'a {shape.command} has "{shape.list_key}:"' for shape in SHAPES)
-        raise SettingsError(path, None, mend)
-    return SHAPES[counts.index(best)]
+        hint = "does not tell whose file it is; " + " or ".join(
+            f'a {layout.command} has "{layout.list_key}:"' for layout in LAYOUTS
+        )
+        raise SettingsError(path, None, hint)
+    return LAYOUTS[counts.index(best)]
 
 
 def _top(path: str, tree: Node | None) -> Keys:
@@ -91,40 +93,40 @@ def _top(path: str, tree: Node | None) -> Keys:
 class _Reader:
     """One reading; collects what is wrong."""
 
-    def __init__(self, path: str, shape: Shape) -> None:
+    def __init__(self, path: str, layout: FileLayout) -> None:
         self._path = path
         self._folder = os.path.dirname(path)
-        self._shape = shape
+        self._shape = layout
         self._errors: list[tuple[int, SettingsError]] = []
         self._secret = False
 
     def read(self, top: Keys) -> FileReading:
-        shape = self._shape
+        layout = self._shape
         items: tuple[Item, ...] = ()
         base: Layer = {}
         rest = []
         for key, node in top.entries:
-            if key.text == shape.list_key:
+            if key.text == layout.list_key:
                 items = tuple(self._list(key, node))
             else:
                 rest.append((key, node))
-        self._map(Keys(top.line, tuple(rest)), shape.top, base, "")
+        self._map(Keys(top.line, tuple(rest)), layout.top, base, "")
         if self._errors:
             raise SettingsErrors([error for _, error in sorted(self._errors, key=lambda found: found[0])])
         return FileReading(self._path, base, items, tuple(self._warnings()))
 
     def _list(self, key: Text, node: Node) -> Iterator[Item]:
-        shape = self._shape
+        layout = self._shape
         if not isinstance(node, Items) or not node.items:
-            self._wrong(key.line, shape.list_key, f'must be a list: each {shape.item} begins with "- " on a line of its own')
+            self._wrong(key.line, layout.list_key, f'must be a list: each {layout.item} begins with "- " on a line of its own')
             return
         for number, one in enumerate(node.items, 1):
-            path = f"{shape.list_key}[{number}]"
+            path = f"{layout.list_key}[{number}]"
             layer: Layer = {}
             if isinstance(one, Keys):
-                self._map(one, shape.items, layer, f"{path}.")
+                self._map(one, layout.items, layer, f"{path}.")
             else:
-                self._wrong(one.line, path, f"must be a map with the settings of one {shape.item}")
+                self._wrong(one.line, path, f"must be a map with the settings of one {layout.item}")
             yield Item(f"{self._path}:{one.line}: {path}", layer)
 
     def _map(self, node: Keys, group: Group, layer: Layer, path: str) -> None:
@@ -188,20 +190,20 @@ class _Reader:
     def _where(self, line: int, name: str) -> str:
         return f"{self._path}:{line}: {name}"
 
-    def _wrong(self, line: int, name: str, mend: str) -> None:
-        self._errors.append((line, SettingsError(self._where(line, name), None, mend)))
+    def _wrong(self, line: int, name: str, hint: str) -> None:
+        self._errors.append((line, SettingsError(self._where(line, name), None, hint)))
 
     def _unknown(self, name: str, group: Group, path: str) -> str:
-        shape = self._shape
-        if path and name in shape.process.keys:
+        layout = self._shape
+        if path and name in layout.process.keys:
             return "is for the whole process; it belongs to the top of the file"
-        there = [found for found, _ in shape.top.leaves() if _folded(found.rpartition(".")[2]) == _folded(name)]
+        there = [found for found, _ in layout.top.leaves() if _folded(found.rpartition(".")[2]) == _folded(name)]
         if there and there[0].rpartition(".")[2] not in group.keys:
             return f"belongs elsewhere; write it as {there[0].replace('.', ': ')}: ..."
-        for other in SHAPES:
-            if other is not shape and name in {*other.top.keys, other.list_key}:
-                return f"belongs to the file of a {other.command}; a {shape.command} has no such thing"
-        names = [*group.keys, *(() if path else (shape.list_key,))]
+        for other in LAYOUTS:
+            if other is not layout and name in {*other.top.keys, other.list_key}:
+                return f"belongs to the file of a {other.command}; a {layout.command} has no such thing"
+        names = [*group.keys, *(() if path else (layout.list_key,))]
         close = get_close_matches(_folded(name), map(_folded, names), 1)
         nearest = next((known for known in names if close and _folded(known) == close[0]), None)
         return "is no known key; " + (f"did you mean {nearest}?" if nearest else "docs/configuration.md lists them all")

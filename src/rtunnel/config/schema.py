@@ -10,28 +10,28 @@ from typing import Any
 
 import attrs
 
-from rtunnel.config.shape import Group, Leaf, Shape
+from rtunnel.config.layout import FileLayout, Group, Leaf
 from rtunnel.options.table import default
 
 __all__ = ["schema"]
 
 
-def schema(shape: Shape) -> dict[str, Any]:
+def schema(layout: FileLayout) -> dict[str, Any]:
     """The schema of a command's file, ready for :func:`json.dumps`."""
-    top = _group(shape.top)
+    top = _group(layout.top)
     listed = {
-        "description": f"each with settings of its own; what stands beside this list is the default of every {shape.item}",
+        "description": f"each with settings of its own; what stands beside this list is the default of every {layout.item}",
         "type": "array",
         "minItems": 1,
-        "items": {"$ref": f"#/$defs/{shape.item}"},
+        "items": {"$ref": f"#/$defs/{layout.item}"},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"rtunnel {shape.command}",
-        "description": f"The configuration file of rtunnel {shape.command}: rtunnel {shape.command} -c FILE",
+        "title": f"rtunnel {layout.command}",
+        "description": f"The configuration file of rtunnel {layout.command}: rtunnel {layout.command} -c FILE",
         **top,
-        "properties": {**top["properties"], shape.list_key: listed},
-        "$defs": {shape.item: _group(shape.items)},
+        "properties": {**top["properties"], layout.list_key: listed},
+        "$defs": {layout.item: _group(layout.items)},
     }
 
 

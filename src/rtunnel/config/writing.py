@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from rtunnel.config.shape import Group, Leaf, Shape
+from rtunnel.config.layout import FileLayout, Group, Leaf
 from rtunnel.options.layers import Layer
 from rtunnel.settings.access_log import STDOUT
 
@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9:/.$_][A-Za-z0-9:/.$_@=,+~?%-]*(?<!:)")
 _NULLS = ("null", "~")
 
 
-def write(shape: Shape, base: Layer, items: Sequence[Layer]) -> str:
+def write(layout: FileLayout, base: Layer, items: Sequence[Layer]) -> str:
     """The text of a file.
 
     :param base: what is for the whole process.
@@ -31,22 +31,22 @@ def write(shape: Shape, base: Layer, items: Sequence[Layer]) -> str:
     if not all(layer.keys() - common.keys() for layer in items):
         # an item has to say something to be one
         common = {}
-    top = _tree(shape.process, base) | _tree(shape.items, common)
+    top = _tree(layout.process, base) | _tree(layout.items, common)
     rest = [{field: given for field, given in layer.items() if field not in common} for layer in items]
     if any(rest):
-        top[shape.list_key] = [_tree(shape.items, layer) for layer in rest]
+        top[layout.list_key] = [_tree(layout.items, layer) for layer in rest]
     return "\n".join(_lines(top)) + "\n"
 
 
-def holds_secret(shape: Shape, layer: Layer) -> bool:
+def holds_secret(layout: FileLayout, layer: Layer) -> bool:
     """Whether what is written for a layer may hold a secret."""
-    secret = {leaf.option.field for _, leaf in shape.top.leaves() if leaf.kind.secret}
+    secret = {leaf.option.field for _, leaf in layout.top.leaves() if leaf.kind.secret}
     return any(field in secret and given.text is None for field, given in layer.items())
 
 
-def relative_files(shape: Shape, items: Sequence[Layer]) -> Iterator[str]:
+def relative_files(layout: FileLayout, items: Sequence[Layer]) -> Iterator[str]:
     """The names of files that would mean another file when they stand in a configuration file, since they count from its folder."""
-    fields = {leaf.option.field for _, leaf in shape.top.leaves() if leaf.is_file}
+    fields = {leaf.option.field for _, leaf in layout.top.leaves() if leaf.is_file}
     for layer in items:
         for field, given in layer.items():
             if field in fields and given.text not in (None, STDOUT) and not os.path.isabs(given.text or ""):

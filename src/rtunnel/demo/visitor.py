@@ -9,7 +9,7 @@ from rtunnel.demo.shares import Side
 
 __all__ = ["Visitor", "answers"]
 
-PATIENCE = 10.0
+TIMEOUT = 10.0
 """Seconds until a request without an answer has failed."""
 PROBE_PATIENCE = 1.0
 """Seconds that a probe of a process may take."""
@@ -25,7 +25,7 @@ class Visitor:
     def __init__(self, port: int, host: str) -> None:
         self.connections = 0
         self._headers = {"Host": host}
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)
         self._next = 0.0
 
     def pace(self, interval: float) -> None:

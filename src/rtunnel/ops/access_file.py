@@ -16,13 +16,13 @@ from twisted.logger import Logger
 from rtunnel.ops.start import StartError
 from rtunnel.settings.access_log import STDOUT
 
-__all__ = ["MOST", "AccessFile"]
+__all__ = ["MAX_QUEUED", "AccessFile"]
 
 FLUSH = 0.5
 """Seconds between two batches: how late a line may stand in the file."""
-MOST = 16 * 2**20
+MAX_QUEUED = 16 * 2**20
 """Characters that may wait for the disk; lines beyond are dropped and counted."""
-PATIENCE = 2.0
+TIMEOUT = 2.0
 """Seconds that the last lines may take when the process ends."""
 MODE = 0o640
 """Of a new file: it tells who visited what, which is nobody else's business."""
@@ -79,11 +79,11 @@ class AccessFile(Service):
         self._flushing.stop()
         self.flush()
         self._batches.put(None)
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
 
     def write(self, line: str) -> None:
         """Take a line, with its end."""
-        if self._waiting > MOST:
+        if self._waiting > MAX_QUEUED:
             self._lose(1)
             return
         self._waiting += len(line)

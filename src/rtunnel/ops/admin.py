@@ -126,7 +126,7 @@ _Answer = Callable[[bytes], tuple[int, bytes, bytes]]
 
 
 class _Probe(Request):
-    """One request. twisted.web's Site would add a Server header, a log line and the search for a resource."""
+    """One request. twisted.web's ListenerGroup would add a Server header, a log line and the search for a resource."""
 
     def __init__(self, answer: _Answer, *channel: Any) -> None:
         super().__init__(*channel)

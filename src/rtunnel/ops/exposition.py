@@ -13,25 +13,25 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from rtunnel import __version__
-from rtunnel.ops.attachments import OTHER, Attachments, Counts
-from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, TunnelLoad
+from rtunnel.ops.labelled_counts import OTHER, Counts, LabelledCounts
+from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, TunnelStats
 from rtunnel.ops.names import short_id
 
 __all__ = ["ClientCollector", "ServerCollector", "make_registry"]
 
-Loads = Callable[[], Iterable[TunnelLoad]]
+TunnelStatsSource = Callable[[], Iterable[TunnelStats]]
 
 
 class ServerCollector(Collector):
     """Gives Prometheus the counts of a server.
 
     :param stats: the counts.
-    :param loads: gives the tunnels that have a rule or a connector, each once or in parts.
+    :param tunnels: gives the tunnels that have a rule or a connector, each once or in parts.
     """
 
-    def __init__(self, stats: ServerStats, loads: Loads) -> None:
+    def __init__(self, stats: ServerStats, tunnels: TunnelStatsSource) -> None:
         self._stats = stats
-        self._loads = loads
+        self._tunnels = tunnels
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, in the order of docs/metrics.md."""
@@ -57,24 +57,24 @@ class ServerCollector(Collector):
         yield _counter(
             "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped
         )
-        label = stats.attachments.tunnel_label
-        yield from _load("server", "Connectors attached now, by the tunnel.", self._loads(), label)
-        yield from _by_tunnel(stats.attachments)
-        yield from _by_connector(stats.attachments)
+        label = stats.labelled.tunnel_label
+        yield from _load("server", "Connectors attached now, by the tunnel.", self._tunnels(), label)
+        yield from _by_tunnel(stats.labelled)
+        yield from _by_connector(stats.labelled)
 
 
 class ClientCollector(Collector):
     """Gives Prometheus the counts of a client.
 
     :param stats: the counts.
-    :param loads: gives the tunnels that the process joins, each once or in parts.
+    :param tunnels: gives the tunnels that the process joins, each once or in parts.
     """
 
-    def __init__(self, stats: ClientStats, loads: Loads) -> None:
+    def __init__(self, stats: ClientStats, tunnels: TunnelStatsSource) -> None:
         self._stats = stats
-        self._loads = loads
+        self._tunnels = tunnels
         # only for its labels
-        self._attachments = Attachments()
+        self._attachments = LabelledCounts()
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, in the order of docs/metrics.md."""
@@ -94,7 +94,7 @@ class ClientCollector(Collector):
             "client_dropped_datagrams", "Datagrams that were dropped, by why.", "reason", stats.datagrams_dropped.items()
         )
         label = self._attachments.tunnel_label
-        yield from _load("client", "Connectors of this client that have joined, by the tunnel.", self._loads(), label)
+        yield from _load("client", "Connectors of this client that have joined, by the tunnel.", self._tunnels(), label)
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:
@@ -122,21 +122,21 @@ def _gauge(name: str, text: str, value: int) -> Metric:
 def _counters(name: str, text: str, label: str, values: Iterable[tuple[str, int]]) -> Metric:
     metric = CounterMetricFamily(f"rtunnel_{name}", text, labels=[label])
     for key, value in values:
-        metric.add_metric([key.replace(" ", "_")], value)
+        metric.add_metric([key], value)
     return metric
 
 
 Label = Callable[[UUID], str]
 
 
-def _load(end: str, connectors_text: str, loads: Iterable[TunnelLoad], label: Label) -> Iterator[Metric]:
+def _load(end: str, connectors_text: str, tunnels: Iterable[TunnelStats], label: Label) -> Iterator[Metric]:
     """What tunnels carry now.
 
     :param label: the label of a tunnel: the beginning of its ID, since whoever knows a whole ID can join the tunnel, and
         ``/metrics`` asks nobody who he is.
     """
     sums: dict[str, tuple[int, int]] = {}
-    for load in loads:
+    for load in tunnels:
         connectors, streams = sums.get(label(load.tunnel), (0, 0))
         sums[label(load.tunnel)] = (connectors + load.connectors, streams + load.streams)
     joined = GaugeMetricFamily(f"rtunnel_{end}_connectors", connectors_text, labels=["tunnel"])
@@ -148,7 +148,7 @@ def _load(end: str, connectors_text: str, loads: Iterable[TunnelLoad], label: La
     yield opened
 
 
-def _by_tunnel(attachments: Attachments) -> Iterator[Metric]:
+def _by_tunnel(labelled: LabelledCounts) -> Iterator[Metric]:
     """What went through tunnels, also through connectors that are gone."""
     requests = CounterMetricFamily(
         "rtunnel_server_tunnel_requests",
@@ -159,7 +159,7 @@ def _by_tunnel(attachments: Attachments) -> Iterator[Metric]:
         "rtunnel_server_tunnel_received_bytes", "Bytes received over links, by the tunnel.", labels=["tunnel"]
     )
     sent = CounterMetricFamily("rtunnel_server_tunnel_sent_bytes", "Bytes sent over links, by the tunnel.", labels=["tunnel"])
-    for tunnel, counts in attachments.by_tunnel().items():
+    for tunnel, counts in labelled.by_tunnel().items():
         for outcome, count in ({Outcome.ANSWERED: 0} | counts.outcomes).items():
             requests.add_metric([tunnel, outcome], count)
         received.add_metric([tunnel], counts.received_bytes)
@@ -167,7 +167,7 @@ def _by_tunnel(attachments: Attachments) -> Iterator[Metric]:
     yield from (requests, received, sent)
 
 
-def _by_connector(attachments: Attachments) -> Iterator[Metric]:
+def _by_connector(labelled: LabelledCounts) -> Iterator[Metric]:
     """What those are and carry that are attached, each by itself as long as they are few."""
     labels = ["tunnel", "connector"]
 
@@ -191,13 +191,13 @@ def _by_connector(attachments: Attachments) -> Iterator[Metric]:
         sent.add_metric(names, counts.sent_bytes)
 
     others, other_streams = Counts(), 0
-    others.add(attachments.others)
-    for load in attachments.loads():
-        if not attachments.has_label(load.connector):
+    others.add(labelled.others)
+    for load in labelled.tunnel_stats():
+        if not labelled.has_label(load.connector):
             others.add(load.counts)
             other_streams += load.streams
             continue
-        names = [attachments.tunnel_label(load.tunnel), short_id(load.connector)]
+        names = [labelled.tunnel_label(load.tunnel), short_id(load.connector)]
         weight.add_metric(names, load.weight)
         if load.round_trip is not None:
             round_trip.add_metric(names, load.round_trip)

@@ -11,20 +11,20 @@ from uuid import UUID
 
 import attrs
 
-from rtunnel.ops.attachments import Attachments
+from rtunnel.ops.labelled_counts import LabelledCounts
 
 __all__ = [
     "ClientStats",
     "DatagramLoss",
     "LinkLoss",
+    "LocalPortOutcome",
     "Outcome",
-    "Refusal",
+    "RefusalReason",
     "ServerStats",
     "StreamOutcome",
     "TlsOutcome",
-    "TunnelLoad",
+    "TunnelStats",
     "VisitOutcome",
-    "VisitorOutcome",
 ]
 
 # The members are strings because these are looked up once per request: an Enum's hash is Python code, a str's is not.
@@ -98,14 +98,14 @@ class VisitOutcome(StrEnum):
     UNKNOWN_HOST = "unknown_host"
     """Refused, status 7: no rule names the host."""
     FORBIDDEN = "forbidden"
-    """Refused, status 3: the owners do not allow the user to visit the host; or cut: they, or the users, no longer do."""
+    """Refused, status 3: the permissions do not allow the user to visit the host; or cut: they, or the users, no longer do."""
     BAD_REQUEST = "bad_request"
     """Refused, status 1: no tunnel was named."""
     STOPPED = "stopped"
     """The server, or its listener, stopped before both sides had finished."""
 
 
-class VisitorOutcome(StrEnum):
+class LocalPortOutcome(StrEnum):
     """How a connection to a local port of a visitor process ended; each ends in exactly one way."""
 
     DONE = "done"
@@ -118,7 +118,7 @@ class VisitorOutcome(StrEnum):
     """The server did not let us in."""
     UNREACHABLE = "unreachable"
     """The server could not be reached, or did not answer in time."""
-    DISPLACED = "displaced"
+    EVICTED = "evicted"
     """An association of UDP that had to make room for another one."""
     STOPPED = "stopped"
     """The process stopped before the server had answered."""
@@ -127,13 +127,13 @@ class VisitorOutcome(StrEnum):
 class DatagramLoss(StrEnum):
     """Why a client or visitor dropped a datagram."""
 
-    BEHIND = "behind"
+    QUEUE_FULL = "queue_full"
     """The tunnel did not take them fast enough, and it was the oldest that waited."""
-    LATE = "late"
+    EXPIRED = "expired"
     """Its association was over."""
     REFUSED = "refused"
     """The system did not take it, or said that nobody is there."""
-    TURNED_AWAY = "turned away"
+    COOLDOWN = "cooldown"
     """The server could not be reached, or did not let a visitor in, just before."""
 
 
@@ -142,17 +142,17 @@ class StreamOutcome(StrEnum):
 
     DONE = "done"
     """Both sides sent all they had."""
-    NEAR_LOST = "near lost"
+    VISITOR_LOST = "visitor_lost"
     """The stream went away first: the visitor left, or the link was lost."""
-    FAR_LOST = "far lost"
+    TARGET_LOST = "target_lost"
     """The target went away before it had finished."""
-    TARGET_REFUSED = "target refused"
+    TARGET_REFUSED = "target_refused"
     """The target could not be reached."""
-    NO_TARGET = "no target"
+    NO_TARGET = "no_target"
     """No target is for what came."""
-    BAD_REQUEST = "bad request"
+    BAD_REQUEST = "bad_request"
     """What came looked like HTTP and was malformed."""
-    BAD_PREFACE = "bad preface"
+    BAD_PREFACE = "bad_preface"
     """The server did not say, or not in time, what the stream is for."""
     STOPPED = "stopped"
     """The client stopped before the target was reached."""
@@ -165,14 +165,14 @@ class LinkLoss(StrEnum):
     """The client closed it in good order."""
     LOST = "lost"
     """The connection broke."""
-    SILENT = "silent"
+    KEEPALIVE_TIMEOUT = "keepalive_timeout"
     """Nothing was heard for the keepalive timeout."""
     PROTOCOL_ERROR = "protocol_error"
     """The client sent something that is not the protocol."""
     SERVER_STOPPED = "server_stopped"
     """The server closed it because it stops."""
     FORBIDDEN = "forbidden"
-    """The server closed it because the users or owners no longer allow it."""
+    """The server closed it because the users or permissions no longer allow it."""
 
     @classmethod
     def of(cls, reason: str) -> LinkLoss:
@@ -185,30 +185,30 @@ class LinkLoss(StrEnum):
 
 _LOSSES = (
     ("Connection was closed cleanly", LinkLoss.CLOSED),  # str(twisted.internet.error.ConnectionDone())
-    ("no sign of life", LinkLoss.SILENT),
+    ("no sign of life", LinkLoss.KEEPALIVE_TIMEOUT),
     ("protocol error", LinkLoss.PROTOCOL_ERROR),
     ("the server stops", LinkLoss.SERVER_STOPPED),
     ("no longer allowed", LinkLoss.FORBIDDEN),
 )
 
 
-class Refusal(StrEnum):
+class RefusalReason(StrEnum):
     """Why the server did not let in whoever connected to its tunnel listener."""
 
     BAD_REQUEST = "bad_request"
     """What came is no request, or one that is not served."""
-    LATE = "late"
+    TIMEOUT = "timeout"
     """No request came in time."""
     NO_PASSWORD = "no_password"
     """It gave no user and password where they are asked for."""
     WRONG_PASSWORD = "wrong_password"
     """There is no such user, or it has another password."""
-    TOO_MANY = "too_many"
+    THROTTLED = "throttled"
     """Too many wrong passwords were under way from its address or for its user; the password was not looked at."""
     UNKNOWN_TUNNEL = "unknown_tunnel"
     """No ingress rule names the tunnel."""
     FORBIDDEN = "forbidden"
-    """The owners do not allow the user what it asked for."""
+    """The permissions do not allow the user what it asked for."""
     FAILED = "failed"
     """The password could not be verified."""
 
@@ -231,7 +231,7 @@ class ServerStats:
     :ivar visits_open: those that are under way.
     :ivar tls: TLS connections by how they ended.
     :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
-    :ivar attachments: what is counted per tunnel and per connector.
+    :ivar labelled: what is counted per tunnel and per connector.
     :ivar access_lines_dropped: lines of the access log that could not be written.
     :ivar refusals: connections to the tunnel listener that were not let in, by why.
     """
@@ -246,12 +246,12 @@ class ServerStats:
     links_open: int = 0
     losses: dict[LinkLoss, int] = attrs.field(factory=lambda: dict.fromkeys(LinkLoss, 0))
     streams_total: int = 0
-    refusals: dict[Refusal, int] = attrs.field(factory=lambda: dict.fromkeys(Refusal, 0))
+    refusals: dict[RefusalReason, int] = attrs.field(factory=lambda: dict.fromkeys(RefusalReason, 0))
     visits: dict[VisitOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(VisitOutcome, 0))
     visits_open: int = 0
     tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
     proxies_refused: int = 0
-    attachments: Attachments = attrs.field(factory=Attachments)
+    labelled: LabelledCounts = attrs.field(factory=LabelledCounts)
     access_lines_dropped: int = 0
 
     def drop_access_lines(self, lines: int) -> None:
@@ -293,7 +293,7 @@ class ClientStats:
     streams: dict[StreamOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(StreamOutcome, 0))
     bytes_in: int = 0
     bytes_out: int = 0
-    visitors: dict[VisitorOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(VisitorOutcome, 0))
+    visitors: dict[LocalPortOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(LocalPortOutcome, 0))
     visitors_open: int = 0
     visitor_bytes_in: int = 0
     visitor_bytes_out: int = 0
@@ -317,7 +317,7 @@ class ClientStats:
 
 
 @attrs.frozen
-class TunnelLoad:
+class TunnelStats:
     """What one tunnel carries at this moment.
 
     :ivar tunnel: its ID.

@@ -17,7 +17,7 @@ __all__ = ["KEPT", "RecentError", "RecentErrors"]
 
 KEPT = 50
 """How many are kept; the oldest goes first."""
-LONGEST = 300
+MAX_LINE = 300
 """Characters of a text that are kept."""
 
 
@@ -81,4 +81,4 @@ def _words(event: LogEvent) -> str:
     failure = event.get("log_failure")
     if failure is not None:
         text += f" ({failure.type.__name__})"
-    return one_line(hide_ids(text))[:LONGEST]
+    return one_line(hide_ids(text))[:MAX_LINE]

@@ -53,7 +53,7 @@ __all__ = [
     "WATCHED_FILE",
     "WEIGHT",
     "Kind",
-    "Place",
+    "ListenAddress",
     "udp",
 ]
 
@@ -190,7 +190,7 @@ def _address(text: str) -> Address:
     try:
         return Address(host.removeprefix("[").removesuffix("]"), _port(port))
     except SettingsError as error:
-        raise ValueError(error.mend) from None
+        raise ValueError(error.hint) from None
 
 
 def _connectable(text: str) -> Address:
@@ -251,7 +251,7 @@ def _proxy_protocol(text: str) -> Any:
 
 
 @attrs.frozen
-class Place:
+class ListenAddress:
     """A host and port with, perhaps, the transport and the path: what ``--listen`` and ``--server`` take."""
 
     address: Address
@@ -259,8 +259,8 @@ class Place:
     path: str | None = None
 
 
-def _place(parse: Callable[[str], Address]) -> Callable[[str], Place]:
-    def place(text: str) -> Place:
+def _listen_address(parse: Callable[[str], Address]) -> Callable[[str], ListenAddress]:
+    def place(text: str) -> ListenAddress:
         scheme, slashes, rest = text.rpartition("://")
         transport = None
         if slashes:
@@ -272,7 +272,7 @@ def _place(parse: Callable[[str], Address]) -> Callable[[str], Place]:
             raise ValueError("must not hold a password; give it with --auth-file or RTUNNEL_AUTH")
         if slash and transport is not None and transport not in WEBSOCKETS:
             raise ValueError(f"has a path, but {transport} has none")
-        return Place(parse(authority), transport, f"/{path}" if path else None)
+        return ListenAddress(parse(authority), transport, f"/{path}" if path else None)
 
     return place
 
@@ -283,8 +283,8 @@ LOCAL_PORT = Kind("[udp://][HOST]:PORT", udp(_address))
 TARGET = Kind("[HOST]:PORT", _connectable)
 BIND = Kind("HOST[:PORT]", _bind, lambda address: "" if address == Address("", 0) else str(address))
 DESTINATION = Kind("HOST[:PORT]", _destination, lambda address: address.host if not address.port else str(address))
-PLACE = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _place(_address))
-SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST:PORT[/PATH]", _place(_connectable))
+PLACE = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _listen_address(_address))
+SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST:PORT[/PATH]", _listen_address(_connectable))
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 CIDR = Kind("CIDR", _cidr)
@@ -309,7 +309,7 @@ def _auth(text: str) -> Credentials:
     try:
         return Credentials(user, password)
     except SettingsError as error:
-        raise ValueError(f"holds a {error.key} that {error.mend}") from None
+        raise ValueError(f"holds a {error.key} that {error.hint}") from None
 
 
 def _auth_base64(text: str) -> Credentials:

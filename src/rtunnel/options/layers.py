@@ -1,6 +1,6 @@
 """What was given in one place (a command line, the environment, a URL), by setting; and how it becomes settings.
 
-A layer maps the path of a setting to what was :class:`Given` for it. Layers are laid over each other: the environment lies below
+A layer maps the path of a setting to its :class:`OptionValue`. Layers are laid over each other: the environment lies below
 the command line, and that below a URL, which speaks for its own listener or connector only.
 """
 
@@ -11,17 +11,17 @@ from typing import Any, TypeVar
 
 import attrs
 
-from rtunnel.options.kinds import UNSET, Kind, Place
+from rtunnel.options.kinds import UNSET, Kind, ListenAddress
 from rtunnel.options.table import Option, name_of
 from rtunnel.settings import SettingsError
 
-__all__ = ["Given", "Layer", "construct", "overlay", "parts", "put", "require"]
+__all__ = ["Layer", "OptionValue", "construct", "overlay", "parts", "put", "require"]
 
 _Model = TypeVar("_Model")
 
 
 @attrs.frozen
-class Given:
+class OptionValue:
     """A value with the name and the text under which the user gave it.
 
     :ivar key: the name as the user typed it.
@@ -34,7 +34,7 @@ class Given:
     value: Any
 
 
-Layer = dict[str, Given]
+Layer = dict[str, OptionValue]
 
 
 def put(layer: Layer, option: Option, key: str, text: str, kind: Kind | None = None) -> None:
@@ -52,20 +52,20 @@ def put(layer: Layer, option: Option, key: str, text: str, kind: Kind | None = N
         raise SettingsError(key, shown, str(error)) from None
     if value is UNSET:
         return
-    if isinstance(value, Place):
-        _put_place(layer, option, key, text, value)
+    if isinstance(value, ListenAddress):
+        _put_listen_address(layer, option, key, text, value)
     elif option.many:
         before = layer[option.field].value if option.field in layer else ()
-        layer[option.field] = Given(key, None, (*before, value))
+        layer[option.field] = OptionValue(key, None, (*before, value))
     else:
-        layer[option.field] = Given(key, shown, value)
+        layer[option.field] = OptionValue(key, shown, value)
 
 
-def _put_place(layer: Layer, option: Option, key: str, text: str, place: Place) -> None:
-    layer[option.field] = Given(key, text, place.address)
+def _put_listen_address(layer: Layer, option: Option, key: str, text: str, place: ListenAddress) -> None:
+    layer[option.field] = OptionValue(key, text, place.address)
     for field, value in (("transport", place.transport), ("path", place.path)):
         if value is not None:
-            layer[field] = Given(key, text, value)
+            layer[field] = OptionValue(key, text, value)
 
 
 def parts(text: str) -> list[str]:
@@ -73,18 +73,18 @@ def parts(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()] or [text]
 
 
-def overlay(*layers: Mapping[str, Given]) -> Layer:
+def overlay(*layers: Mapping[str, OptionValue]) -> Layer:
     """One layer out of several; the later ones win."""
     return {field: given for layer in layers for field, given in layer.items()}
 
 
-def require(layer: Layer, field: str, name: str, mend: str) -> None:
+def require(layer: Layer, field: str, name: str, hint: str) -> None:
     """Insist on a setting that has no default.
 
     :raises SettingsError: nobody gave it.
     """
     if field not in layer:
-        raise SettingsError(name, None, f"is missing; {mend}")
+        raise SettingsError(name, None, f"is missing; {hint}")
 
 
 def construct(model: type[_Model], layer: Layer, group: str = "", **more: Any) -> _Model:

@@ -31,7 +31,7 @@ def proxy_of(scheme: str, user: str | None, place: str) -> ProxySettings:
     try:
         return ProxySettings(scheme=known, address=address, credentials=_credentials(user) if user else None)
     except SettingsError as error:
-        raise ValueError(f"holds a {error.key} that {error.mend}") from None
+        raise ValueError(f"holds a {error.key} that {error.hint}") from None
 
 
 def _has_port(place: str) -> bool:

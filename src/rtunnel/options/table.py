@@ -392,11 +392,11 @@ SERVER = (
         (_key("users"),),
     ),
     Option(
-        "owners",
+        "permissions",
         kinds.FILE,
-        "owners",
+        "permissions",
         "a file that says which user may bind and visit which tunnel; without it each may everything",
-        (_key("owners"),),
+        (_key("permissions"),),
     ),
     Option(
         "auth-file",
@@ -465,11 +465,11 @@ SERVER = (
         (_key("maxHeaders"),),
     ),
     Option(
-        "replay-buffer",
+        "retry-buffer",
         kinds.SIZE,
-        "http.replay_bytes",
+        "http.retry_buffer_bytes",
         "how much of a body is kept so that another connector can be tried",
-        (_key("replayBuffer"),),
+        (_key("retryBuffer"),),
     ),
     Option(
         "no-pool",

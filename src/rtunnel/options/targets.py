@@ -17,7 +17,7 @@ def _targets(text: str) -> TargetList:
     try:
         return TargetList(tuple(target for part in text.split(",") for target in _target(part.strip())))
     except SettingsError as error:
-        raise ValueError(error.mend) from None
+        raise ValueError(error.hint) from None
 
 
 def _target(text: str) -> list[Target]:
@@ -48,7 +48,7 @@ def _unix(path: str) -> UnixSocket:
     try:
         return UnixSocket(unquote(path))
     except SettingsError as error:
-        raise ValueError(error.mend) from None
+        raise ValueError(error.hint) from None
 
 
 def _filter(query: str) -> TargetFilter:

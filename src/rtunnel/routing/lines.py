@@ -1,4 +1,4 @@
-"""Files of lines, such as users and owners: one thing a line, empty lines and those that begin with ``#`` say nothing."""
+"""Files of lines, such as users and permissions: one thing a line, empty lines and those that begin with ``#`` say nothing."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ class LineError(ValueError):
     """A line cannot be had.
 
     :param line: its number, counted from 1.
-    :param mend: what is wrong and what to write instead; nothing of the line is repeated that could be a secret.
+    :param hint: what is wrong and what to write instead; nothing of the line is repeated that could be a secret.
     """
 
-    def __init__(self, line: int, mend: str) -> None:
-        super().__init__(line, mend)
+    def __init__(self, line: int, hint: str) -> None:
+        super().__init__(line, hint)
         self.line = line
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"line {self.line}: {self.mend}"
+        return f"line {self.line}: {self.hint}"
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:

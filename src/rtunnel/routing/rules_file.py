@@ -21,12 +21,12 @@ class RuleFault:
 
     :ivar line: its number, from 1.
     :ivar text: the rule as it was written.
-    :ivar mend: the words that finish the sentence *TEXT ...*.
+    :ivar hint: the words that finish the sentence *TEXT ...*.
     """
 
     line: int
     text: str
-    mend: str
+    hint: str
 
 
 class RulesError(Exception):

@@ -12,15 +12,15 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rtunnel.guard.gate import ANYBODY, Grant, Refused
-from rtunnel.guard.guard import Guard, Lease
-from rtunnel.ops.metrics import Refusal, ServerStats
+from rtunnel.auth.access_control import AccessControl, ActiveGrant
+from rtunnel.auth.authenticator import ANYBODY, AuthenticationFailed, Grant
+from rtunnel.ops.metrics import RefusalReason, ServerStats
 from rtunnel.routing.ingress import IngressTable, normalise_host
-from rtunnel.routing.owners import Action
+from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
-from rtunnel.server.entrypoint.arrival import OtherProtocol, Peer
+from rtunnel.server.entrypoint.arrival import Peer, SniffedProtocol
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
-from rtunnel.server.loads import connector_load
+from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
@@ -45,7 +45,7 @@ __all__ = ["TunnelListener"]
 _NO_HOST = ("", "0.0.0.0", "::")
 """What a client says that asks for no host."""
 
-_STATUSES = {Refusal.NO_PASSWORD: Status.UNAUTHORIZED, Refusal.WRONG_PASSWORD: Status.UNAUTHORIZED}
+_STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD: Status.UNAUTHORIZED}
 """How it is said why somebody was not let in; for the rest, that he may come again."""
 
 
@@ -55,7 +55,7 @@ class TunnelListener(Factory):
     :param settings: of the listener.
     :param known: says whether a tunnel id may be bound: whether an ingress rule names it.
     :param table: the ingress rules.
-    :param guard: who is let in.
+    :param access_control: who is let in.
     :param registry: where connectors are entered as long as their link lives.
     :param relay: who lets visitors in, that is connections that say CONNECT.
     """
@@ -68,7 +68,7 @@ class TunnelListener(Factory):
         settings: ListenerSettings,
         known: Callable[[UUID], bool],
         table: IngressTable,
-        guard: Guard,
+        access_control: AccessControl,
         registry: TunnelRegistry[UpstreamPool],
         relay: RelayEntrypoint,
         stats: ServerStats,
@@ -77,7 +77,7 @@ class TunnelListener(Factory):
         self.settings = settings
         self.known = known
         self.table = table
-        self.guard = guard
+        self.access_control = access_control
         self.registry = registry
         self.relay = relay
         self.stats = stats
@@ -93,9 +93,9 @@ class TunnelListener(Factory):
         return Admission(self)
 
     @property
-    def beside_http(self) -> OtherProtocol:
+    def as_sniffed_protocol(self) -> SniffedProtocol:
         """What an HTTP entrypoint has us for: connections that speak the relay protocol; they may visit, but not join."""
-        return OtherProtocol("relay", self._take_over)
+        return SniffedProtocol("relay", self._take_over)
 
     def _take_over(self, entrypoint: Any, transport: Any, peer: Peer, data: bytes) -> None:
         admission = Admission(self, peer, visits_only=True)
@@ -119,34 +119,34 @@ class Admission(Handshake[Request]):
     """
 
     _connector: Connector[UpstreamPool]
-    _lease: Lease
+    _active_grant: ActiveGrant
 
     def __init__(self, listener: TunnelListener, whose: Peer | None = None, *, visits_only: bool = False) -> None:
         super().__init__(take_request, seconds=listener.settings.handshake_timeout, reactor=listener.reactor)
         self._listener = listener
         self._visits_only = visits_only
-        self._given = whose
-        self._whose = whose or Peer("", 0)
-        self._peer = ""
-        self._who = ""
+        self._announced_peer = whose
+        self._peer = whose or Peer("", 0)
+        self._peer_name = ""
+        self._log_name = ""
         self._grant = ANYBODY
         self._counted = False
         self._log = Logger()
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._whose = self._given or Peer.of(self.transport)
-        self._peer = f"{self._whose.host or '?'}:{self._whose.port or '?'}"
-        self._who = self._peer
+        self._peer = self._announced_peer or Peer.of(self.transport)
+        self._peer_name = f"{self._peer.host or '?'}:{self._peer.port or '?'}"
+        self._log_name = self._peer_name
         self._listener.admissions.add(self)
 
     def received(self, message: Request) -> None:
         """Find out who it is, which may take a while, then decide."""
-        self.hold()
+        self.pause()
         user = message.credentials[0] if message.credentials else None
-        self._who = f"{self._peer} (user {plain(user)})" if user else self._peer
-        host = self._peer.rpartition(":")[0]
-        self._listener.guard.admit(message.credentials, host).addCallbacks(
+        self._log_name = f"{self._peer_name} (user {plain(user)})" if user else self._peer_name
+        host = self._peer_name.rpartition(":")[0]
+        self._listener.access_control.admit(message.credentials, host).addCallbacks(
             self._known, self._unknown, callbackArgs=(message,)
         ).addErrback(self._broken)
 
@@ -154,11 +154,11 @@ class Admission(Handshake[Request]):
         if self in self._listener.admissions:
             self._grant = grant
             self._admit(request)
-            self.release()
+            self.resume()
 
     def _unknown(self, failure: Failure) -> None:
         refused = failure.value
-        if not isinstance(refused, Refused):
+        if not isinstance(refused, AuthenticationFailed):
             failure.raiseException()
         if self in self._listener.admissions:
             self._refuse(_STATUSES.get(refused.kind, Status.SERVICE_UNAVAILABLE), refused.kind, refused.reason)
@@ -167,42 +167,44 @@ class Admission(Handshake[Request]):
 
     def _broken(self, failure: Failure) -> None:
         """An exception of ours hurts this client only."""
-        self._log.failure("error while admitting {peer}", failure=failure, peer=self._peer)
-        self.settle()
+        self._log.failure("error while admitting {peer}", failure=failure, peer=self._peer_name)
+        self.finish()
         self.transport.abortConnection()
 
     def malformed(self, reason: str) -> None:
-        self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, reason)
+        self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, reason)
 
     def expired(self) -> None:
-        self._count(Refusal.LATE, "no request came in time")
-        self.settle()
+        self._count(RefusalReason.TIMEOUT, "no request came in time")
+        self.finish()
         self.transport.abortConnection()
 
-    def settle(self) -> None:
-        super().settle()
+    def finish(self) -> None:
+        super().finish()
         self._listener.admissions.discard(self)
 
     def _admit(self, request: Request) -> None:
         if request.network not in (Network.TCP, Network.UDP):
             reason = f"tunnels carry TCP and UDP here, and not {request.network.name}"
-            self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, reason)
+            self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, reason)
         elif request.command is Command.CONNECT:
-            self._listener.relay.admit(request, self, self._whose, self._grant, self._listener.guard)
+            self._listener.relay.admit(request, self, self._peer, self._grant, self._listener.access_control)
         elif request.command is not Command.BIND or self._visits_only:
-            self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, f"the request {request.command.name} is not served here")
+            self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, f"the request {request.command.name} is not served here")
         elif request.tunnel is None or not request.tunnel.id.int:
-            self._refuse(Status.BAD_REQUEST, Refusal.BAD_REQUEST, "the request names no tunnel")
+            self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, "the request names no tunnel")
         elif not self._listener.known(request.tunnel.id):
-            self._refuse(Status.FORBIDDEN, Refusal.UNKNOWN_TUNNEL, f"no ingress rule names the tunnel {request.tunnel.id}")
+            self._refuse(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL, f"no ingress rule names the tunnel {request.tunnel.id}")
         elif not self._may_bind(request.tunnel.id):
-            self._refuse(Status.FORBIDDEN, Refusal.FORBIDDEN, f"the owners do not allow it to bind the tunnel {request.tunnel.id}")
+            self._refuse(
+                Status.FORBIDDEN, RefusalReason.FORBIDDEN, f"the permissions do not allow it to bind the tunnel {request.tunnel.id}"
+            )
         else:
             self._bind(request, request.tunnel)
 
     def _may_bind(self, tunnel: UUID) -> bool:
         listener = self._listener
-        return listener.guard.may(self._grant, Action.BIND, tunnel, listener.table.patterns(tunnel))
+        return listener.access_control.may(self._grant, Action.BIND, tunnel, listener.table.patterns(tunnel))
 
     def _endpoint(self, tunnel: UUID, asked: str) -> str:
         """The host under which the tunnel is reached, for its client: the one that it asked for, if a rule leads that host there.
@@ -214,11 +216,15 @@ class Admission(Handshake[Request]):
             return endpoint_host(tunnel)
         host = normalise_host(asked)
         rule = self._listener.table.lookup(host)
-        if rule is not None and rule.tunnel == tunnel and self._listener.guard.may(self._grant, Action.BIND, tunnel, (host,)):
+        if (
+            rule is not None
+            and rule.tunnel == tunnel
+            and self._listener.access_control.may(self._grant, Action.BIND, tunnel, (host,))
+        ):
             return asked
         self._log.info(
             "{who} asked for the host {host}, to which no ingress rule of tunnel {tunnel} leads; it gets the usual one",
-            who=self._who,
+            who=self._log_name,
             host=plain(asked),
             tunnel=str(tunnel),
         )
@@ -250,7 +256,7 @@ class Admission(Handshake[Request]):
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
             on_leaving=self._leaving,
             on_lost=self._link_lost,
-            peer=self._peer,
+            peer=self._peer_name,
         )
         http = listener.settings.http
         pool = UpstreamPool(
@@ -263,26 +269,28 @@ class Admission(Handshake[Request]):
             tunnel=tunnel.id,
             weight=weight,
             link=pool,
-            peer=self._peer,
+            peer=self._peer_name,
             user=self._grant.user,
             since=time(),
             datagrams=datagrams,
         )
-        self._lease = Lease(self._grant, Action.BIND, tunnel.id, lambda: listener.table.patterns(tunnel.id), link.close, self._peer)
-        listener.guard.hold(self._lease)
+        self._active_grant = ActiveGrant(
+            self._grant, Action.BIND, tunnel.id, lambda: listener.table.patterns(tunnel.id), link.close, self._peer_name
+        )
+        listener.access_control.register(self._active_grant)
         listener.links.add(link)
         listener.connectors.add(self._connector)
-        listener.stats.attachments.join(connector_id, partial(connector_load, self._connector))
+        listener.stats.labelled.join(connector_id, partial(connector_stats, self._connector))
         listener.stats.links_total += 1
         listener.stats.links_open += 1
-        self.become(link)
+        self.switch_to_link(link)
         listener.registry.add(self._connector)
         self._log.info(
             "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{kind}",
             connector=str(connector_id),
             tunnel=str(tunnel.id),
             weight=weight,
-            who=self._who if self._grant.user else self._peer,
+            who=self._log_name if self._grant.user else self._peer_name,
             kind=" for datagrams" if datagrams else "",
         )
 
@@ -294,10 +302,10 @@ class Admission(Handshake[Request]):
         listener = self._listener
         connector = self._connector
         listener.registry.remove(connector)
-        listener.guard.release(self._lease)
+        listener.access_control.unregister(self._active_grant)
         listener.links.discard(link)
         listener.connectors.discard(connector)
-        listener.stats.attachments.leave(connector.id)
+        listener.stats.labelled.leave(connector.id)
         listener.stats.links_open -= 1
         listener.stats.link_lost(reason)
         self._log.info(
@@ -308,21 +316,21 @@ class Admission(Handshake[Request]):
             reason=reason,
         )
 
-    def _refuse(self, status: Status, kind: Refusal, reason: str) -> None:
+    def _refuse(self, status: Status, kind: RefusalReason, reason: str) -> None:
         """Say no, with the status that gost's clients know, and close."""
         self._count(kind, reason)
-        self.settle()
+        self.finish()
         self.transport.write(Response(status=status).encode())
         self.transport.loseConnection()
 
-    def _count(self, kind: Refusal, reason: str) -> None:
+    def _count(self, kind: RefusalReason, reason: str) -> None:
         if self._counted:
             return
         self._counted = True
         self._listener.stats.refusals[kind] += 1
-        self._log.info("refused {who}: {reason}", who=self._who, reason=reason)
+        self._log.info("refused {who}: {reason}", who=self._log_name, reason=reason)
 
     def refuse_quietly(self) -> None:
         """Close before anything was asked (the server stops)."""
-        self.settle()
+        self.finish()
         self.transport.loseConnection()

@@ -6,26 +6,26 @@ from collections.abc import Iterator
 
 import attrs
 
-from rtunnel.ops.plan import Difference, Spot, changed_fields, compare
 from rtunnel.settings import ListenerSettings, ServerSettings
+from rtunnel.settings.diff import BindKey, Difference, changed_fields, compare
 
-__all__ = ["Placed", "ServerPlan", "placed"]
+__all__ = ["PlannedListener", "ServerPlan", "planned_listeners"]
 
 TRANSPORT = frozenset(("transport", "tls", "path", "handshake_timeout"))
 """The settings of a listener that its transport is made of."""
 
 
 @attrs.frozen
-class Placed:
-    """A listener with the spots that it takes.
+class PlannedListener:
+    """A listener with the keys that it takes.
 
     :ivar listen: where clients attach; by it a listener is known to be the same one in other settings. Where nobody attaches, the
-        first entrypoint with the number 0, a spot that nothing is bound to.
+        first entrypoint with the number 0, a key that nothing is bound to.
     :ivar entrypoints: where visitors arrive.
     """
 
-    listen: Spot
-    entrypoints: tuple[Spot, ...]
+    listen: BindKey
+    entrypoints: tuple[BindKey, ...]
     settings: ListenerSettings
 
     @property
@@ -34,19 +34,19 @@ class Placed:
         return self.settings.listen is not None
 
 
-def placed(settings: ServerSettings) -> tuple[Placed, ...]:
-    """Give every address of the settings its spot."""
-    spot = Spot.counter()
+def planned_listeners(settings: ServerSettings) -> tuple[PlannedListener, ...]:
+    """Give every address of the settings its key."""
+    key = BindKey.counter()
 
-    def place(listener: ListenerSettings) -> Placed:
-        listen = spot(listener.listen) if listener.listen is not None else Spot(listener.entrypoints[0], number=0)
-        return Placed(listen, tuple(map(spot, listener.entrypoints)), listener)
+    def place(listener: ListenerSettings) -> PlannedListener:
+        listen = key(listener.listen) if listener.listen is not None else BindKey(listener.entrypoints[0], number=0)
+        return PlannedListener(listen, tuple(map(key, listener.entrypoints)), listener)
 
     return tuple(map(place, settings.listeners))
 
 
-def _spots(listeners: tuple[Placed, ...]) -> dict[Spot, str]:
-    """Every spot, with what is there."""
+def _spots(listeners: tuple[PlannedListener, ...]) -> dict[BindKey, str]:
+    """Every key, with what is there."""
     found = {}
     for listener in listeners:
         if listener.attaching:
@@ -61,17 +61,17 @@ class ServerPlan:
 
     :ivar wanted: how it is to be, in the order of the settings.
     :ivar ports: ports to bind and to free, with what is there.
-    :ivar sites: listeners to start, stop and change, by their spots.
+    :ivar groups: listeners to start, stop and change, by their keys.
     """
 
-    running: dict[Spot, Placed]
-    wanted: dict[Spot, Placed]
-    ports: Difference[Spot]
-    sites: Difference[Spot]
-    roles: dict[Spot, str]
+    running: dict[BindKey, PlannedListener]
+    wanted: dict[BindKey, PlannedListener]
+    ports: Difference[BindKey]
+    groups: Difference[BindKey]
+    roles: dict[BindKey, str]
 
     @classmethod
-    def between(cls, running: tuple[Placed, ...], wanted: tuple[Placed, ...]) -> ServerPlan:
+    def between(cls, running: tuple[PlannedListener, ...], wanted: tuple[PlannedListener, ...]) -> ServerPlan:
         """Compare; nothing is touched."""
         before, after = ({listener.listen: listener for listener in listeners} for listeners in (running, wanted))
         roles = _spots(wanted)
@@ -80,29 +80,29 @@ class ServerPlan:
             wanted=after,
             # a port that changes its role stays bound: it has nothing to do for that
             ports=attrs.evolve(compare(_spots(running), roles), change=()),
-            sites=compare(before, after),
+            groups=compare(before, after),
             roles=roles,
         )
 
     @property
-    def moved(self) -> tuple[Spot, ...]:
+    def moved(self) -> tuple[BindKey, ...]:
         """The listeners with a transport that is new: started, or with other settings of it."""
         changed = (
-            spot
-            for spot in self.sites.change
-            if not TRANSPORT.isdisjoint(changed_fields(self.running[spot].settings, self.wanted[spot].settings))
+            key
+            for key in self.groups.change
+            if not TRANSPORT.isdisjoint(changed_fields(self.running[key].settings, self.wanted[key].settings))
         )
-        return tuple(spot for spot in (*self.sites.start, *changed) if self.wanted[spot].attaching)
+        return tuple(key for key in (*self.groups.start, *changed) if self.wanted[key].attaching)
 
     def lines(self) -> Iterator[str]:
         """What changes, for people."""
-        for spot in self.sites.start:
-            yield f"listener {spot} started"
-        for spot in self.sites.change:
-            before, after = self.running[spot].settings, self.wanted[spot].settings
-            yield f"listener {spot} changed ({', '.join(_words(before, after))})"
-        for spot in self.sites.stop:
-            yield f"listener {spot} stopped"
+        for key in self.groups.start:
+            yield f"listener {key} started"
+        for key in self.groups.change:
+            before, after = self.running[key].settings, self.wanted[key].settings
+            yield f"listener {key} changed ({', '.join(_words(before, after))})"
+        for key in self.groups.stop:
+            yield f"listener {key} stopped"
 
 
 def _words(before: ListenerSettings, after: ListenerSettings) -> Iterator[str]:

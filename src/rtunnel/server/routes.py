@@ -120,7 +120,7 @@ class Routes:
             line = data.count(b"\n", 0, error.start) + 1
             raise _Unreadable([f"{plain(file, None)}:{line}: is not UTF-8 text; write host names in their xn-- form"]) from None
         except RulesError as error:
-            lines = [f'{plain(file, None)}:{fault.line}: "{plain(fault.text)}": {fault.mend}' for fault in error.faults[:SHOWN]]
+            lines = [f'{plain(file, None)}:{fault.line}: "{plain(fault.text)}": {fault.hint}' for fault in error.faults[:SHOWN]]
             more = len(error.faults) - SHOWN
             raise _Unreadable([*lines, f"{plain(file, None)}: and {more} more"] if more > 0 else lines) from None
 

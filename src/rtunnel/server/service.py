@@ -13,23 +13,23 @@ from twisted.logger import Logger
 
 from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.ops.access_file import AccessFile
-from rtunnel.ops.metrics import ServerStats, TunnelLoad
-from rtunnel.ops.plan import Spot
+from rtunnel.ops.metrics import ServerStats, TunnelStats
 from rtunnel.ops.start import StartError
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
-from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.drain_queue import DrainQueue
+from rtunnel.server.entrypoint.http import Entrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
-from rtunnel.server.leaving import LeavingParts
 from rtunnel.server.listener import TunnelListener
-from rtunnel.server.plan import ServerPlan, placed
+from rtunnel.server.listener_group import ListenerGroup, Shared, endpoint_of, rights_of
+from rtunnel.server.plan import ServerPlan, planned_listeners
 from rtunnel.server.routes import Routes
-from rtunnel.server.site import Shared, Site, place_of, rights_of
 from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings, ServerSettings
-from rtunnel.transport.door import Door
+from rtunnel.settings.diff import BindKey
+from rtunnel.transport.rebindable_port import RebindablePort
 
 __all__ = ["ServerService"]
 
@@ -64,19 +64,19 @@ class ServerService(Service):
         self.ready = False
         self._reactor = reactor
         self._deadlines = Deadlines(reactor)
-        self._leaving = LeavingParts(reactor.seconds)
+        self._leaving = DrainQueue(reactor.seconds)
         self._shared = Shared(
             registry=self.registry,
             deadlines=self._deadlines,
             stats=self.stats,
             leaving=self._leaving,
             access=self.access,
-            apart=self._named_apart,
-            rules_changed=lambda: self._part_with_strangers(self.settings.drain),
+            routed_elsewhere=self._routed_elsewhere,
+            rules_changed=lambda: self._drop_unrouted_connectors(self.settings.drain),
             reactor=reactor,
         )
-        self._doors: dict[Spot, Door] = {}
-        self._sites: dict[Spot, Site] = {}
+        self._ports: dict[BindKey, RebindablePort] = {}
+        self._groups: dict[BindKey, ListenerGroup] = {}
         self._bound = False
         self._waiting: list[Deferred[None]] = []
         self._log = Logger()
@@ -85,24 +85,24 @@ class ServerService(Service):
     def ports(self) -> list[Any]:
         """The listening ports, in the order of the settings: each tunnel listener followed by its entrypoints."""
         return [
-            self._doors[spot].port
-            for site in self._sites.values()
-            for spot in (site.placed.listen, *site.placed.entrypoints)
-            if spot in self._doors
+            self._ports[key].port
+            for group in self._groups.values()
+            for key in (group.planned.listen, *group.planned.entrypoints)
+            if key in self._ports
         ]
 
     @property
     def _listeners(self) -> list[TunnelListener]:
-        return [site.listener for site in self._sites.values()]
+        return [group.listener for group in self._groups.values()]
 
     @property
-    def _visited(self) -> list[HttpEntrypoint | RelayEntrypoint]:
+    def _visited(self) -> list[Entrypoint | RelayEntrypoint]:
         """All that takes visitors."""
-        return [*self._entrypoints, *(site.relay for site in self._sites.values())]
+        return [*self._entrypoints, *(group.relay for group in self._groups.values())]
 
     @property
-    def _entrypoints(self) -> list[HttpEntrypoint]:
-        return [entrypoint for site in self._sites.values() for entrypoint in site.entrypoints]
+    def _entrypoints(self) -> list[Entrypoint]:
+        return [entrypoint for group in self._groups.values() for entrypoint in group.entrypoints]
 
     # -- start
 
@@ -133,7 +133,7 @@ class ServerService(Service):
     def _bind(self) -> None:
         if self._bound:
             return
-        self._apply(ServerPlan.between((), placed(self.settings)))
+        self._apply(ServerPlan.between((), planned_listeners(self.settings)))
         self._bound = True
 
     def when_ready(self) -> Deferred[None]:
@@ -147,8 +147,8 @@ class ServerService(Service):
     def _sweep(self, now: float) -> None:
         for connector in self.registry:
             connector.link.sweep(now)
-        for site in self._sites.values():
-            site.relay.sweep(now)
+        for group in self._groups.values():
+            group.relay.sweep(now)
         self._leaving.sweep(now)
 
     # -- what is wanted changes
@@ -162,58 +162,58 @@ class ServerService(Service):
         :returns: what changed, for people, one line each.
         :raises StartError: a port cannot be bound, or a file not be used; then nothing has changed.
         """
-        plan = ServerPlan.between(tuple(site.placed for site in self._sites.values()), placed(settings))
+        plan = ServerPlan.between(tuple(group.planned for group in self._groups.values()), planned_listeners(settings))
         self._apply(plan, settings.drain)
         self.settings = settings
         return list(plan.lines())
 
     def _apply(self, plan: ServerPlan, patience: float = 0) -> None:
         opened = self._open(plan)
-        doors = self._doors | opened
+        ports = self._ports | opened
         try:
             # all files are read here, before anything is touched
-            routes = {spot: self._make_routes(plan.wanted[spot].settings) for spot in (*plan.sites.start, *plan.sites.change)}
-            places = {spot: place_of(plan.wanted[spot], doors, self._reactor) for spot in plan.moved}
-            rights = {spot: rights_of(wanted) for spot, wanted in plan.wanted.items()}
+            routes = {key: self._make_routes(plan.wanted[key].settings) for key in (*plan.groups.start, *plan.groups.change)}
+            places = {key: endpoint_of(plan.wanted[key], ports, self._reactor) for key in plan.moved}
+            rights = {key: rights_of(wanted) for key, wanted in plan.wanted.items()}
         except StartError:
-            for door in opened.values():
-                door.close()
+            for port in opened.values():
+                port.close()
             raise
-        self._doors = doors
-        for spot in plan.sites.stop:
-            self._sites.pop(spot).stop(patience)
-        for spot in plan.sites.start:
-            self._sites[spot] = Site(plan.wanted[spot], routes[spot], rights[spot], self._shared)
-        for spot in plan.sites.change:
-            self._sites[spot].change(plan.wanted[spot], routes[spot], patience)
-        self._sites = {spot: self._sites[spot] for spot in plan.wanted}
-        self._part_with_strangers(patience)
-        for spot, site in self._sites.items():
-            site.listener.guard.take(site.placed.settings, rights[spot])
-            site.answer(doors, places.get(spot))
-        for spot in plan.ports.stop:
-            self._doors.pop(spot).close()
+        self._ports = ports
+        for key in plan.groups.stop:
+            self._groups.pop(key).stop(patience)
+        for key in plan.groups.start:
+            self._groups[key] = ListenerGroup(plan.wanted[key], routes[key], rights[key], self._shared)
+        for key in plan.groups.change:
+            self._groups[key].change(plan.wanted[key], routes[key], patience)
+        self._groups = {key: self._groups[key] for key in plan.wanted}
+        self._drop_unrouted_connectors(patience)
+        for key, group in self._groups.items():
+            group.listener.access_control.apply(group.planned.settings, rights[key])
+            group.answer(ports, places.get(key))
+        for key in plan.ports.stop:
+            self._ports.pop(key).close()
 
-    def _named_apart(self, tunnel: UUID) -> bool:
-        return any(tunnel in site.routes.tunnels for site in self._sites.values() if not site.placed.attaching)
+    def _routed_elsewhere(self, tunnel: UUID) -> bool:
+        return any(tunnel in group.routes.tunnels for group in self._groups.values() if not group.planned.attaching)
 
-    def _part_with_strangers(self, patience: float) -> None:
-        for site in self._sites.values():
-            site.part_with_strangers(patience)
+    def _drop_unrouted_connectors(self, patience: float) -> None:
+        for group in self._groups.values():
+            group.drop_unrouted_connectors(patience)
 
     def _make_routes(self, settings: ListenerSettings) -> Routes:
         return Routes(settings.rules, settings.routes_file, reactor=self._reactor)
 
-    def _open(self, plan: ServerPlan) -> dict[Spot, Door]:
+    def _open(self, plan: ServerPlan) -> dict[BindKey, RebindablePort]:
         """Bind the new ports, all or none."""
-        opened: dict[Spot, Door] = {}
-        for spot in plan.ports.start:
+        opened: dict[BindKey, RebindablePort] = {}
+        for key in plan.ports.start:
             try:
-                opened[spot] = Door(self._reactor, spot.address.host, spot.address.port)
+                opened[key] = RebindablePort(self._reactor, key.address.host, key.address.port)
             except (CannotListenError, OSError) as error:
-                for door in opened.values():
-                    door.close()
-                raise _start_error(plan.roles[spot], spot, error) from error
+                for port in opened.values():
+                    port.close()
+                raise _start_error(plan.roles[key], key, error) from error
         return opened
 
     # -- end
@@ -222,10 +222,10 @@ class ServerService(Service):
         """Drain, then close; fires when nothing is left and the ports are free."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
-        for site in self._sites.values():
-            site.routes.stop()
-        doors, self._doors = self._doors, {}
-        closing = [door.close() for door in doors.values()]
+        for group in self._groups.values():
+            group.routes.stop()
+        ports, self._ports = self._ports, {}
+        closing = [port.close() for port in ports.values()]
         for entrypoint in self._visited:
             entrypoint.drain()
         drained: Deferred[None] = Deferred()
@@ -246,7 +246,7 @@ class ServerService(Service):
         for entrypoint in self._visited:
             entrypoint.cut()
         for listener in self._listeners:
-            listener.guard.stop()
+            listener.access_control.stop()
             listener.close("the server stops")
         self._await_links(self._reactor.seconds() + 1.0, done)
 
@@ -260,25 +260,27 @@ class ServerService(Service):
                 link.drop("the server stops")
         done.callback(None)
 
-    def loads(self) -> Iterator[TunnelLoad]:
+    def tunnel_stats(self) -> Iterator[TunnelStats]:
         """What each tunnel carries now: those that a rule names, and those that have connectors."""
-        connectors: dict[UUID, list[UpstreamPool]] = {tunnel: [] for site in self._sites.values() for tunnel in site.routes.tunnels}
+        connectors: dict[UUID, list[UpstreamPool]] = {
+            tunnel: [] for group in self._groups.values() for tunnel in group.routes.tunnels
+        }
         for connector in self.registry:
             connectors.setdefault(connector.tunnel, []).append(connector.link)
         for tunnel, pools in connectors.items():
-            yield TunnelLoad(tunnel, len(pools), sum(len(pool.link.streams) for pool in pools))
+            yield TunnelStats(tunnel, len(pools), sum(len(pool.link.streams) for pool in pools))
 
     def status(self) -> ServiceStatus:
         """What the server says of itself."""
         return server_status(
             listeners=self._listeners,
             entrypoints=self._entrypoints,
-            rules=[rule for site in self._sites.values() for rule in site.routes.table.rules],
-            loads=self.loads(),
+            rules=[rule for group in self._groups.values() for rule in group.routes.table.rules],
+            tunnels=self.tunnel_stats(),
         )
 
 
-def _start_error(what: str, spot: Spot, error: Exception) -> StartError:
+def _start_error(what: str, key: BindKey, error: Exception) -> StartError:
     cause = getattr(error, "socketError", error)
     reason = getattr(cause, "strerror", None) or str(cause)
-    return StartError(f"the {what} cannot listen on {spot}: {reason}")
+    return StartError(f"the {what} cannot listen on {key}: {reason}")

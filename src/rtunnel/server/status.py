@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rtunnel.ops.metrics import TunnelLoad
+from rtunnel.ops.metrics import TunnelStats
 from rtunnel.ops.names import short_id
 from rtunnel.ops.status import (
     ConnectorStatus,
@@ -16,9 +16,9 @@ from rtunnel.ops.status import (
 )
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.tunnels import Connector
-from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.http import Entrypoint
 from rtunnel.server.listener import TunnelListener
-from rtunnel.server.loads import round_trip
+from rtunnel.server.tunnel_stats import round_trip
 from rtunnel.server.upstream import UpstreamPool
 
 __all__ = ["server_status"]
@@ -27,14 +27,14 @@ __all__ = ["server_status"]
 def server_status(
     *,
     listeners: Iterable[TunnelListener],
-    entrypoints: Iterable[HttpEntrypoint],
+    entrypoints: Iterable[Entrypoint],
     rules: Iterable[IngressRule],
-    loads: Iterable[TunnelLoad],
+    tunnels: Iterable[TunnelStats],
 ) -> ServiceStatus:
     """The status of a server out of its parts.
 
     :param rules: all that are in force.
-    :param loads: the tunnels that have a rule or a connector.
+    :param tunnels: the tunnels that have a rule or a connector.
     """
     listeners = tuple(listeners)
     return ServiceStatus(
@@ -50,7 +50,7 @@ def server_status(
         ),
         rules=tuple(RuleStatus(host=rule.pattern, tunnel=short_id(rule.tunnel), private=rule.private) for rule in rules),
         tunnels=tuple(
-            TunnelStatus(tunnel=short_id(load.tunnel), connectors=load.connectors, streams=load.streams) for load in loads
+            TunnelStatus(tunnel=short_id(load.tunnel), connectors=load.connectors, streams=load.streams) for load in tunnels
         ),
         connectors=tuple(status for listener in listeners for status in _connectors(listener)),
     )

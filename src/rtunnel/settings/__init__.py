@@ -12,7 +12,7 @@ from __future__ import annotations
 from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address, UdpAddress
 from rtunnel.settings.checks import SettingsError, SettingsErrors
-from rtunnel.settings.client import AttachmentSettings, ClientSettings, ConnectorSettings, VisitorSettings
+from rtunnel.settings.client import ClientSettings, ConnectorSettings, ServerConnectionSettings, VisitorSettings
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.http import HttpSettings
@@ -31,7 +31,6 @@ __all__ = [
     "WEBSOCKETS",
     "AccessLogSettings",
     "Address",
-    "AttachmentSettings",
     "ClientSettings",
     "ClientTls",
     "ConnectorSettings",
@@ -42,6 +41,7 @@ __all__ = [
     "ListenerSettings",
     "MuxSettings",
     "ProxySettings",
+    "ServerConnectionSettings",
     "ServerSettings",
     "ServerTls",
     "SettingsError",

@@ -20,24 +20,24 @@ class SettingsError(Exception):
 
     :param key: the name of the setting as the user knows it.
     :param value: what was given, or ``None`` when nothing was given or it is a secret.
-    :param mend: what is wrong and what to write instead.
+    :param hint: what is wrong and what to write instead.
     """
 
-    def __init__(self, key: str, value: str | None, mend: str) -> None:
-        super().__init__(key, value, mend)
+    def __init__(self, key: str, value: str | None, hint: str) -> None:
+        super().__init__(key, value, hint)
         self.key = key
         self.value = value
-        self.mend = mend
+        self.hint = hint
 
     def about(self, key: str, value: str | None) -> SettingsError:
         """The same complaint with the name and the text that the user typed."""
-        return SettingsError(key, value, self.mend)
+        return SettingsError(key, value, self.hint)
 
     def __str__(self) -> str:
         subject = plain(self.key, _NAMED)
         if self.value is not None:
             subject += f' "{plain(self.value)}"'
-        return f"{subject}: {plain(self.mend, None)}"
+        return f"{subject}: {plain(self.hint, None)}"
 
 
 class SettingsErrors(SettingsError):
@@ -47,7 +47,7 @@ class SettingsErrors(SettingsError):
     """
 
     def __init__(self, errors: Sequence[SettingsError]) -> None:
-        super().__init__(errors[0].key, errors[0].value, errors[0].mend)
+        super().__init__(errors[0].key, errors[0].value, errors[0].hint)
         self.errors = tuple(errors)
 
     def __str__(self) -> str:
@@ -61,15 +61,15 @@ def plain(text: str, limit: int | None = _SHOWN) -> str:
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
-def check(test: Callable[[Any], bool], mend: str) -> Validator:
+def check(test: Callable[[Any], bool], hint: str) -> Validator:
     """A validator for what passes a test.
 
-    :param mend: what is wrong with anything else, and what to write instead.
+    :param hint: what is wrong with anything else, and what to write instead.
     """
 
     def validate(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not test(value):
-            raise SettingsError(attribute.name, str(value), mend)
+            raise SettingsError(attribute.name, str(value), hint)
 
     return validate
 

@@ -17,7 +17,7 @@ from rtunnel.settings.tls import ClientTls
 from rtunnel.settings.transports import TRANSPORT, no_tls_in_vain
 from rtunnel.settings.udp import UdpSettings
 
-__all__ = ["AttachmentSettings", "ClientSettings", "ConnectorSettings", "VisitorSettings"]
+__all__ = ["ClientSettings", "ConnectorSettings", "ServerConnectionSettings", "VisitorSettings"]
 
 
 def _without_direct(proxies: Iterable[ProxySettings | None]) -> tuple[ProxySettings, ...]:
@@ -26,7 +26,7 @@ def _without_direct(proxies: Iterable[ProxySettings | None]) -> tuple[ProxySetti
 
 
 @attrs.frozen(kw_only=True)
-class AttachmentSettings:
+class ServerConnectionSettings:
     """How a server is reached, and the tunnel that is wanted there: what connectors and visitors have in common.
 
     :ivar server: where the server listens for clients.
@@ -66,7 +66,7 @@ class AttachmentSettings:
 
 
 @attrs.frozen(kw_only=True)
-class ConnectorSettings(AttachmentSettings):
+class ConnectorSettings(ServerConnectionSettings):
     """One attachment of a client to a tunnel.
 
     :ivar target: where streams are passed to.
@@ -87,14 +87,14 @@ class ConnectorSettings(AttachmentSettings):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.target.udp and (self.forward.proxy_protocol or self.forward.rewrites):
-            mend = "takes datagrams, which have neither a PROXY header nor header fields of HTTP to change"
-            raise SettingsError("target", str(self.target), mend)
+            hint = "takes datagrams, which have neither a PROXY header nor header fields of HTTP to change"
+            raise SettingsError("target", str(self.target), hint)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the first wait, {self.backoff_min:g}s")
 
 
 @attrs.frozen(kw_only=True)
-class VisitorSettings(AttachmentSettings):
+class VisitorSettings(ServerConnectionSettings):
     """One local port that leads to a private tunnel.
 
     :ivar listen: where local programs connect, or a :class:`UdpAddress` to which they send; port 0 takes any free one.
@@ -132,6 +132,6 @@ class ClientSettings:
         for visitor in self.visitors:
             for other, used in taken:
                 if visitor.listen.meets(used):
-                    mend = f'the port is taken by {other} "{used}"; give each its own port'
-                    raise SettingsError("listen", str(visitor.listen), mend)
+                    hint = f'the port is taken by {other} "{used}"; give each its own port'
+                    raise SettingsError("listen", str(visitor.listen), hint)
             taken.append(("listen", visitor.listen))

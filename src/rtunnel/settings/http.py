@@ -21,7 +21,7 @@ class HttpSettings:
     :ivar head_timeout: seconds that a request head may take to arrive, then 408.
     :ivar idle_timeout: seconds that a kept-alive visitor connection may wait for its next request.
     :ivar response_timeout: seconds until the answer of the target must begin, then 504; 0 waits for ever.
-    :ivar replay_bytes: how much of a request body is kept so that another connector can be tried.
+    :ivar retry_buffer_bytes: how much of a request body is kept so that another connector can be tried.
     :ivar pool: whether a stream is kept for the next request to the same connector and host.
     :ivar pool_idle: seconds that a free stream is kept.
     :ivar trusted_proxies: from whom ``X-Forwarded-*`` and ``X-Request-Id`` are believed.
@@ -33,7 +33,7 @@ class HttpSettings:
     head_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
     idle_timeout: float = attrs.field(default=75.0, validator=seconds(0.1, DAY))
     response_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY, "no limit"))
-    replay_bytes: int = attrs.field(default=65536, validator=whole(0, 64 * 2**20))
+    retry_buffer_bytes: int = attrs.field(default=65536, validator=whole(0, 64 * 2**20))
     pool: bool = True
     pool_idle: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()

@@ -36,7 +36,7 @@ class ListenerSettings(EntrypointSettings):
     :ivar path: where the WebSocket is (not used by ``tcp`` and ``tls``).
     :ivar credentials: the one user beside those of the file, ``None`` for none.
     :ivar users: the file of users; without any user everybody may connect.
-    :ivar owners: the file that says who may bind and visit what; without it every user may everything.
+    :ivar permissions: the file that says who may bind and visit what; without it every user may everything.
     :ivar entrypoint_id: the ID by which public entrypoints outside visit every public rule, ``None`` for nobody.
     :ivar direct: whether the ID of a tunnel is enough to join and to visit it, without an ingress rule.
     :ivar mux: see :class:`MuxSettings`.
@@ -49,7 +49,7 @@ class ListenerSettings(EntrypointSettings):
     path: str = attrs.field(default="/ws", validator=PATH)
     credentials: Credentials | None = None
     users: str | None = attrs.field(default=None, converter=_where)
-    owners: str | None = attrs.field(default=None, converter=_where)
+    permissions: str | None = attrs.field(default=None, converter=_where)
     entrypoint_id: UUID | None = attrs.field(
         default=None, validator=check(lambda value: value is None or value.int != 0, "must not be the nil UUID")
     )
@@ -71,8 +71,10 @@ class ListenerSettings(EntrypointSettings):
                 f"is missing; {self.transport} needs a certificate: --cert-file FILE --key-file FILE (certFile, keyFile in a URL), "
                 "or for a trial --self-signed (selfSigned=true), which clients cannot verify",
             )
-        if self.owners is not None and self.users is None and self.credentials is None:
-            raise SettingsError("owners", self.owners, "speaks of users, but there are none; add --users FILE (users=FILE in -L)")
+        if self.permissions is not None and self.users is None and self.credentials is None:
+            raise SettingsError(
+                "permissions", self.permissions, "speaks of users, but there are none; add --users FILE (users=FILE in -L)"
+            )
 
 
 @attrs.frozen

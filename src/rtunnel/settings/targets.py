@@ -12,9 +12,9 @@ from rtunnel.routing.filters import ANY, TargetFilter
 from rtunnel.settings.address import Address, UdpAddress
 from rtunnel.settings.checks import DAY, SettingsError, check, header_value, seconds, whole
 
-__all__ = ["MOST_TARGETS", "ForwardSettings", "Target", "TargetList", "UnixSocket"]
+__all__ = ["MAX_TARGETS", "ForwardSettings", "Target", "TargetList", "UnixSocket"]
 
-MOST_TARGETS = 256
+MAX_TARGETS = 256
 """Targets of one list: more is a mistake in writing it, and each stream may have to try them all."""
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)  # RFC 9110 section 5.6.2
 UNIX_PATH_BYTES = 107
@@ -65,7 +65,7 @@ class TargetList:
     """
 
     targets: tuple[Target, ...] = attrs.field(
-        validator=check(lambda targets: 0 < len(targets) <= MOST_TARGETS, f"must have 1 to {MOST_TARGETS} targets")
+        validator=check(lambda targets: 0 < len(targets) <= MAX_TARGETS, f"must have 1 to {MAX_TARGETS} targets")
     )
 
     def __attrs_post_init__(self) -> None:

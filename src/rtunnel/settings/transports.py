@@ -29,5 +29,5 @@ def no_tls_in_vain(transport: str, tls: attrs.AttrsInstance) -> None:
     secure = "wss" if transport in WEBSOCKETS else "tls"
     for field in attrs.fields(type(tls)):
         if getattr(tls, field.name) != field.default:
-            mend = f"is about TLS, but {transport}:// has none; write {secure}:// (in a URL of gost tunnel+{secure}://)"
-            raise SettingsError(f"tls.{field.name}", None, mend)
+            hint = f"is about TLS, but {transport}:// has none; write {secure}:// (in a URL of gost tunnel+{secure}://)"
+            raise SettingsError(f"tls.{field.name}", None, hint)

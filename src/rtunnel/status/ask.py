@@ -10,11 +10,11 @@ from rtunnel.ops.logs import one_line
 from rtunnel.ops.status import STATUS_VERSION
 from rtunnel.settings import Address
 
-__all__ = ["LONGEST", "PATIENCE", "AskError", "ask"]
+__all__ = ["MAX_ANSWER", "TIMEOUT", "AskError", "ask"]
 
-PATIENCE = 5.0
+TIMEOUT = 5.0
 """Seconds that the process may take to accept, and between two pieces of its answer."""
-LONGEST = 64 * 2**20
+MAX_ANSWER = 64 * 2**20
 """Bytes of an answer that are read."""
 
 _EVERYWHERE = frozenset(("", "0.0.0.0", "::"))
@@ -31,17 +31,17 @@ def ask(address: Address) -> dict[str, Any]:
     :raises AskError: nobody answers, or it is not a status that this version understands.
     """
     where = f"http://{address}/status"
-    connection = HTTPConnection("localhost" if address.host in _EVERYWHERE else address.host, address.port, timeout=PATIENCE)
+    connection = HTTPConnection("localhost" if address.host in _EVERYWHERE else address.host, address.port, timeout=TIMEOUT)
     try:
         connection.request("GET", "/status", headers={"Accept": "application/json"})
         answer = connection.getresponse()
-        status, body = answer.status, answer.read(LONGEST)
+        status, body = answer.status, answer.read(MAX_ANSWER)
     except ConnectionRefusedError:
         raise AskError(
             f"nothing listens on {address}; start the server or client with --admin {address}, or say with --admin where it listens"
         ) from None
     except TimeoutError:
-        raise AskError(f"{where} did not answer within {PATIENCE:g} s") from None
+        raise AskError(f"{where} did not answer within {TIMEOUT:g} s") from None
     except (OSError, HTTPException) as error:
         raise AskError(f"{where} cannot be asked: {_reason(error)}") from None
     finally:

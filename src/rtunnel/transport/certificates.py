@@ -22,7 +22,7 @@ from twisted.logger import Logger
 __all__ = [
     "CHECK_INTERVAL",
     "CertificateFileError",
-    "Renewed",
+    "ReloadingContext",
     "client_context",
     "names_of",
     "self_signed_context",
@@ -122,7 +122,7 @@ def names_of(certificate: x509.Certificate) -> str:
     return ", ".join(names[:4]) + more if names else "nobody"
 
 
-class Renewed:
+class ReloadingContext:
     """A context made from files, and made again when one of them has changed.
 
     Whoever begins a connection asks for :meth:`current`; connections that exist keep what they began with. New files that cannot be

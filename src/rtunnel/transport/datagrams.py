@@ -23,11 +23,11 @@ from zope.interface import implementer
 
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 
-__all__ = ["BEHIND", "LATE", "MOST_BYTES", "MOST_DATAGRAMS", "REFUSED", "Association", "UdpClientEndpoint", "listen_udp"]
+__all__ = ["EXPIRED", "MAX_BYTES", "MAX_DATAGRAMS", "QUEUE_FULL", "REFUSED", "Association", "UdpClientEndpoint", "listen_udp"]
 
-MOST_DATAGRAMS = 1024
+MAX_DATAGRAMS = 1024
 """Datagrams of one association that may wait for the other side; then the oldest is dropped (gost's ``readQueueSize``)."""
-MOST_BYTES = 262144
+MAX_BYTES = 262144
 """Bytes of them; a datagram that is larger by itself does not exist."""
 READ_SIZE = 65535
 """Bytes that are read at once: more than any datagram has."""
@@ -36,9 +36,9 @@ KERNEL_BYTES = 4194304
 LINGER = 10.0
 """Seconds that the other side may take to end as well, once an association is over."""
 
-BEHIND = "behind"
+QUEUE_FULL = "queue_full"
 """Why a datagram was dropped: the other side did not take them fast enough, and it was the oldest."""
-LATE = "late"
+EXPIRED = "expired"
 """Why a datagram was dropped: its association was over."""
 REFUSED = "refused"
 """Why a datagram was dropped: the system did not take it, or said that nobody is there."""
@@ -54,7 +54,7 @@ class Association:
     :param send: sends one datagram; raises :class:`OSError` when the system does not take it.
     :param peer: the address of the other end; *host* that of the socket.
     :param idle: seconds of silence.
-    :param on_drop: called for each datagram that is dropped, with the reason (:data:`BEHIND`, :data:`LATE`, :data:`REFUSED`).
+    :param on_drop: called for each dropped datagram with the reason (:data:`QUEUE_FULL`, :data:`EXPIRED`, :data:`REFUSED`).
     :param on_end: called once when it has ended, before ``connectionLost`` of the protocol.
     """
 
@@ -102,7 +102,7 @@ class Association:
         self.active = self._reactor.seconds()
         if self.over:
             # whoever takes them has been told that there are no more
-            self._on_drop(LATE)
+            self._on_drop(EXPIRED)
         elif self.paused or self._waiting:
             self._keep(frame_datagram(datagram))
         else:
@@ -115,9 +115,9 @@ class Association:
     def _keep(self, framed: bytes) -> None:
         self._waiting.append(framed)
         self._waiting_bytes += len(framed)
-        while len(self._waiting) > MOST_DATAGRAMS or self._waiting_bytes > MOST_BYTES:
+        while len(self._waiting) > MAX_DATAGRAMS or self._waiting_bytes > MAX_BYTES:
             self._waiting_bytes -= len(self._waiting.popleft())
-            self._on_drop(BEHIND)
+            self._on_drop(QUEUE_FULL)
 
     # -- ITransport, IConsumer: towards the address
 
@@ -208,7 +208,7 @@ class Association:
 
     def _drop_waiting(self) -> None:
         for _ in self._waiting:
-            self._on_drop(LATE)
+            self._on_drop(EXPIRED)
         self._waiting.clear()
 
     def _lose(self, reason: type[Exception]) -> None:

@@ -87,7 +87,7 @@ class TlsServerEndpoint:
     """Accepts TLS over another endpoint; a protocol sees its connection when the handshake is done.
 
     :param under: where the connections come from.
-    :param context: gives the context of each connection, e.g. :meth:`~rtunnel.transport.certificates.Renewed.current`.
+    :param context: gives the context of each connection, e.g. :meth:`~rtunnel.transport.certificates.ReloadingContext.current`.
     :param reactor: for the time limit.
     :param handshake_timeout: seconds that a handshake may take.
     :param refused: called with the peer's address and the reason, when a handshake failed.

@@ -78,7 +78,7 @@ class WebSocketTransport:
         """Whether both ends take an empty message for the end of a direction."""
         return bool(self.below.half_closes)
 
-    def carry_raw(self, end_write: Callable[[], None] | None = None) -> None:
+    def enter_half_close_mode(self, end_write: Callable[[], None] | None = None) -> None:
         """From here on the bytes are those of one visitor, so that the ends of the two directions count.
 
         Closing waits without limit for a peer that is slow to read what was written.

@@ -23,8 +23,8 @@ class Handshake(Protocol, Generic[M]):
     """The Protocol of a connection until it became a link; from then on it only passes everything to the link.
 
     A subclass says what follows from the message (:meth:`received`), from none (:meth:`expired`), and from what is no message
-    (:meth:`malformed`). Each of them ends the handshake, with :meth:`become`, :meth:`hand_over` or :meth:`settle`; what comes after
-    that is for the link, for the new protocol, or dropped.
+    (:meth:`malformed`). Each of them ends the handshake, with :meth:`switch_to_link`, :meth:`switch_to` or :meth:`finish`; what comes
+    after that is for the link, for the new protocol, or dropped.
 
     :param take: takes the message off the beginning of the bytes, None while it is not whole.
     :param seconds: how long the message may take.
@@ -54,34 +54,34 @@ class Handshake(Protocol, Generic[M]):
         """The message did not come in time."""
         raise NotImplementedError
 
-    def become(self, link: Link) -> None:
+    def switch_to_link(self, link: Link) -> None:
         """The connection is a link from here on."""
-        self.settle()
+        self.finish()
         self.link = link
         # from here on each byte goes to the link without a stop
         self.dataReceived = link.dataReceived  # type: ignore[method-assign]
         link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
-    def hold(self) -> None:
-        """The message came in time, but what follows from it takes a while to know: what comes until :meth:`release` is kept."""
-        Handshake.settle(self)
+    def pause(self) -> None:
+        """The message came in time, but what follows from it takes a while to know: what comes until :meth:`resume` is kept."""
+        Handshake.finish(self)
         self._held = True
 
-    def release(self) -> None:
+    def resume(self) -> None:
         """It is known, and the handshake has ended."""
         self._held = False
         kept, self._buffer = self._buffer, b""
         if kept:
             self.dataReceived(kept)
 
-    def hand_over(self, protocol: Any) -> None:
+    def switch_to(self, protocol: Any) -> None:
         """The connection belongs to another protocol from here on, which is connected already; no byte takes the way through us."""
-        self.settle()
+        self.finish()
         self.link = protocol
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.transport.protocol = protocol
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """The handshake is over, one way or the other."""
         self._held = False
         timer, self._timer = self._timer, None
@@ -124,10 +124,10 @@ class Handshake(Protocol, Generic[M]):
         if rest:
             self.dataReceived(rest)
 
-    def heard(self) -> None:
+    def pong_received(self) -> None:
         """A pong."""
         if self.link is not None:
-            self.link.heard()
+            self.link.pong_received()
 
     def readConnectionLost(self) -> None:
         if self.link is not None:
@@ -139,6 +139,6 @@ class Handshake(Protocol, Generic[M]):
         """Never asked for."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.settle()
+        self.finish()
         if self.link is not None:
             self.link.connectionLost(reason)

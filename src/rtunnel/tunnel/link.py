@@ -88,15 +88,15 @@ class Link(Protocol):
         self._on_stream = on_stream
         self._on_leaving = on_leaving
         self._on_lost = on_lost
-        self._soon: list[Callable[[], None]] = []
+        self._turn_end_calls: list[Callable[[], None]] = []
         self._heard = True
-        self._silent = 0.0
+        self._idle_for = 0.0
         self._asked: float | None = None
         self._tick: Any = None
         self._reading_paused = False
         self._closing = False
         self._lost = False
-        self._deaf = False
+        self._ignoring_input = False
         """Whether what comes is ignored: the link is lost or was dropped."""
         self._reason = ""
 
@@ -164,7 +164,7 @@ class Link(Protocol):
         """Cut the link at once: the peer is gone or broke the protocol."""
         if self._lost:
             return
-        self._closing = self._deaf = True
+        self._closing = self._ignoring_input = True
         self._reason = self._reason or reason
         cast(Any, self.transport).abortConnection()
 
@@ -172,14 +172,14 @@ class Link(Protocol):
         """All streams end with the link."""
         if self._lost:
             return
-        self._lost = self._deaf = True
+        self._lost = self._ignoring_input = True
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None
-        self._run_soon()
+        self._run_turn_end_calls()
         for stream in list(self.streams.values()):
-            self.guard(stream, stream.link_lost, LOST)
-        self._run_soon()
+            self.run_guarded(stream, stream.link_lost, LOST)
+        self._run_turn_end_calls()
         self._on_lost(self, self._reason or reason.getErrorMessage())
 
     def readConnectionLost(self) -> None:
@@ -195,7 +195,7 @@ class Link(Protocol):
         """Run the session and pass its events to the streams."""
         self._heard = True
         self.bytes_in += len(data)
-        if self._deaf:
+        if self._ignoring_input:
             return
         try:
             events = self.session.receive(data)
@@ -230,7 +230,7 @@ class Link(Protocol):
             self._reading_paused = True
             cast(Any, self.transport).pauseProducing()
 
-    def heard(self) -> None:
+    def pong_received(self) -> None:
         """A sign of life that carries no bytes (a pong)."""
         self._heard = True
         if self._asked is not None:
@@ -243,9 +243,9 @@ class Link(Protocol):
         if self._on_stream is None:
             stream.abortConnection()
             return
-        self.guard(stream, self._on_stream, stream)
+        self.run_guarded(stream, self._on_stream, stream)
 
-    def guard(self, stream: TunnelStream, call: Callable[..., None], *arguments: Any) -> None:
+    def run_guarded(self, stream: TunnelStream, call: Callable[..., None], *arguments: Any) -> None:
         """Call something of a stream; an exception ends that stream and goes no further."""
         try:
             call(*arguments)
@@ -266,9 +266,9 @@ class Link(Protocol):
             self.flush_scheduled = True
             self._end_of_turn(self._turn_ended)
 
-    def call_soon(self, call: Callable[[], None]) -> None:
+    def at_turn_end(self, call: Callable[[], None]) -> None:
         """Call at the end of the turn."""
-        self._soon.append(call)
+        self._turn_end_calls.append(call)
         self.schedule_flush()
 
     def flush(self) -> None:
@@ -283,8 +283,8 @@ class Link(Protocol):
 
     def _turn_ended(self) -> None:
         self.flush_scheduled = False
-        if self._soon:
-            self._run_soon()
+        if self._turn_end_calls:
+            self._run_turn_end_calls()
         if self._lost:
             return
         self.flush()
@@ -292,8 +292,8 @@ class Link(Protocol):
             self._reading_paused = False
             cast(Any, self.transport).resumeProducing()
 
-    def _run_soon(self) -> None:
-        soon, self._soon = self._soon, []
+    def _run_turn_end_calls(self) -> None:
+        soon, self._turn_end_calls = self._turn_end_calls, []
         for call in soon:
             try:
                 call()
@@ -314,7 +314,7 @@ class Link(Protocol):
             if self.congested:
                 self.waiting.add(stream)
             else:
-                self.guard(stream, stream.writable)
+                self.run_guarded(stream, stream.writable)
 
     def stopProducing(self) -> None:
         """The transport is gone; connectionLost follows."""
@@ -325,11 +325,11 @@ class Link(Protocol):
         """Each interval: count silence, give a sign of life."""
         keepalive = self._keepalive
         # nothing is heard while reading is paused, and that is not the peer's fault
-        self._silent = 0.0 if self._heard or self._reading_paused else self._silent + keepalive.interval
+        self._idle_for = 0.0 if self._heard or self._reading_paused else self._idle_for + keepalive.interval
         self._heard = False
-        if self._silent >= keepalive.timeout:
+        if self._idle_for >= keepalive.timeout:
             self._tick = None
-            self.drop(f"no sign of life for {self._silent:g} s")
+            self.drop(f"no sign of life for {self._idle_for:g} s")
             return
         self.session.ping()
         self._ask()

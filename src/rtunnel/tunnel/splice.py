@@ -20,9 +20,9 @@ class SpliceOutcome(Enum):
 
     DONE = "done"
     """Both sides sent all they had and closed."""
-    NEAR_LOST = "near lost"
+    NEAR_LOST = "visitor_lost"
     """The near side (visitor or stream of the link) went away before it had finished."""
-    FAR_LOST = "far lost"
+    FAR_LOST = "target_lost"
     """The far side (target) went away before it had finished."""
 
 
@@ -83,7 +83,7 @@ class Side(Protocol):
 
     other: Side
     transport: Any
-    heard: Callable[[], None] | None = None
+    pong_received: Callable[[], None] | None = None
     """Called for each pong, where the transport is a WebSocket and somebody watches it."""
 
     def __init__(self, splice: Splice, if_lost: SpliceOutcome) -> None:

@@ -106,7 +106,7 @@ class TunnelStream:
             if link.congested or waiting > STREAM_BUFFER:
                 self._pause_producer()
             elif not self._streaming:
-                link.call_soon(self._pull)
+                link.at_turn_end(self._pull)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces as one."""
@@ -177,7 +177,7 @@ class TunnelStream:
         self.paused = False
         if self._held is not None and not self._delivering:
             # called by the consumer, whose fault an error in here would not be
-            self.link.guard(self, self._deliver_held)
+            self.link.run_guarded(self, self._deliver_held)
 
     def stopProducing(self) -> None:
         """The consumer is gone: nothing more is delivered, but what was written is still worth sending."""
@@ -299,7 +299,7 @@ class TunnelStream:
         self._held = None
         self._producer, producer = None, self._producer
         if producer is not None and at_once:
-            self.link.guard(self, producer.stopProducing)
+            self.link.run_guarded(self, producer.stopProducing)
         protocol, self.protocol = self.protocol, None
         self.link.forget(self)
         if protocol is None:
@@ -307,7 +307,7 @@ class TunnelStream:
         if at_once:
             protocol.connectionLost(reason)
         else:
-            self.link.call_soon(lambda: protocol.connectionLost(reason))
+            self.link.at_turn_end(lambda: protocol.connectionLost(reason))
 
 
 LOST = Failure(ConnectionLost("the link is gone"))

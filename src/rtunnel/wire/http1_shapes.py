@@ -28,15 +28,15 @@ __all__ = ["LARGEST", "LEARN_AFTER", "PassingRequest", "PassingResponse", "Reque
 
 LEARN_AFTER: Final = 16
 """Heads of one shape that are read the plain way before a pattern is made of it: making one costs as much as reading hundreds."""
-MOST_TRIED: Final = 4
+MAX_TRIED: Final = 4
 """Patterns that are tried on a head before it is read the plain way; those that fitted last come first."""
-MOST_COUNTED: Final = 512
+MAX_COUNTED: Final = 512
 """Shapes whose heads are counted; when there are more, counting begins anew."""
-MOST_KNOWN: Final = 64
+MAX_KNOWN: Final = 64
 """Patterns that are kept; when there are more, all are forgotten."""
 PAUSE: Final = 64
 """Heads that are not looked at after one of which no pattern can be made: they tend to come in numbers."""
-MOST_FIELDS: Final = 40
+MAX_FIELDS: Final = 40
 """Fields of a head that a pattern is made of."""
 LARGEST: Final = 4096
 """Bytes of the largest head that a pattern is made of."""
@@ -300,7 +300,7 @@ class Shapes(Generic[S]):
         if self._pause:
             self._pause -= 1
             return
-        if len(head) > LARGEST or head.count(b"\r\n") > MOST_FIELDS + 2:
+        if len(head) > LARGEST or head.count(b"\r\n") > MAX_FIELDS + 2:
             return
         key = _digest(*_split(head))
         shape = self._known.get(key) or self._count(key, head)
@@ -312,7 +312,7 @@ class Shapes(Generic[S]):
 
     def _count(self, key: int, head: bytes) -> S | None:
         """Count a head of a shape without a pattern; with the last one that it takes comes the pattern."""
-        if len(self._counts) >= MOST_COUNTED:
+        if len(self._counts) >= MAX_COUNTED:
             self._counts.clear()
         count = self._counts[key] = self._counts.get(key, 0) + 1
         if count != LEARN_AFTER:
@@ -321,7 +321,7 @@ class Shapes(Generic[S]):
             shape = self._make(*_split(head))
         except Unfit:
             return None
-        if len(self._known) >= MOST_KNOWN:
+        if len(self._known) >= MAX_KNOWN:
             self._known.clear()
             self.tried.clear()
         self._known[key] = shape
@@ -332,7 +332,7 @@ class Shapes(Generic[S]):
         if shape in self.tried:
             self.tried.remove(shape)
         self.tried.insert(0, shape)
-        del self.tried[MOST_TRIED:]
+        del self.tried[MAX_TRIED:]
 
 
 def _digest(start_line: bytes, fields: list[Field]) -> int:

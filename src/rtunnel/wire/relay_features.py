@@ -83,7 +83,7 @@ class Status(IntEnum):
     INTERNAL_SERVER_ERROR = 8
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         """The status for humans: ``service unavailable``."""
         return self.name.lower().replace("_", " ")
 

@@ -10,9 +10,9 @@ from attrs import frozen
 from rtunnel.transport.sockets import plain_address
 
 if TYPE_CHECKING:
-    from rtunnel.server.entrypoint.http import HttpEntrypoint
+    from rtunnel.server.entrypoint.http import Entrypoint
 
-__all__ = ["Arrival", "OtherProtocol", "Peer"]
+__all__ = ["Peer", "SniffedProtocol", "VisitorConnection"]
 
 
 class Peer:
@@ -31,7 +31,7 @@ class Peer:
         return cls(plain_address(getattr(address, "host", "") or ""), getattr(address, "port", 0) or 0)
 
 
-class Arrival(Protocol):
+class VisitorConnection(Protocol):
     """A visitor's connection as its entrypoint sees it, whatever it speaks."""
 
     @property
@@ -46,7 +46,7 @@ class Arrival(Protocol):
 
 
 @frozen
-class OtherProtocol:
+class SniffedProtocol:
     """What an entrypoint carries beside HTTP.
 
     :param name: for the status.
@@ -54,4 +54,4 @@ class OtherProtocol:
     """
 
     name: str
-    take: Callable[[HttpEntrypoint, Any, Peer, bytes], None]
+    take: Callable[[Entrypoint, Any, Peer, bytes], None]

@@ -29,7 +29,7 @@ from rtunnel.wire.http1 import (
 from rtunnel.wire.relay import RelayAddress, stream_preface
 
 if TYPE_CHECKING:
-    from rtunnel.server.entrypoint.http import HttpEntrypoint, HttpVisitor
+    from rtunnel.server.entrypoint.http import Entrypoint, HttpVisitor
 
 __all__ = ["Exchange"]
 
@@ -77,7 +77,7 @@ class Exchange:
     _request_id = b""
     _sent = b""
 
-    def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, authority: bytes, host: str) -> None:
+    def __init__(self, visitor: HttpVisitor, entrypoint: Entrypoint, authority: bytes, host: str) -> None:
         self.authority = authority
         self.host = host
         self._visitor = visitor
@@ -152,7 +152,7 @@ class Exchange:
                 if self._failed:
                     self.refuse(502, Outcome.TARGET_FAILED)
                 else:
-                    entrypoint.stats.attachments.unserved(tunnel, Outcome.NO_CONNECTOR)
+                    entrypoint.stats.labelled.count_unrouted(tunnel, Outcome.NO_CONNECTOR)
                     self.refuse(503, Outcome.NO_CONNECTOR)
                 return
         self._connector = connector
@@ -233,7 +233,7 @@ class Exchange:
 
     def _keep_for_resend(self, part: bytes) -> None:
         self._body_sent_size += len(part)
-        if self._answer_begun or self._body_sent_size > self._entrypoint.settings.replay_bytes:
+        if self._answer_begun or self._body_sent_size > self._entrypoint.settings.retry_buffer_bytes:
             self._send_no_more()
         elif self._body_sent is None:
             self._body_sent = [part]

@@ -17,7 +17,7 @@ from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import NEVER, Deadlines
 from rtunnel.server.entrypoint.answers import own_answer
-from rtunnel.server.entrypoint.arrival import Arrival, OtherProtocol, Peer
+from rtunnel.server.entrypoint.arrival import Peer, SniffedProtocol, VisitorConnection
 from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, new_request_id
 from rtunnel.server.upstream import UpstreamPool
@@ -25,7 +25,7 @@ from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.splice import Splice
 from rtunnel.wire.http1 import HeadError, HeadLimits, RequestReader, skip_empty_lines
 
-__all__ = ["HttpEntrypoint", "HttpVisitor"]
+__all__ = ["Entrypoint", "HttpVisitor"]
 
 READ_AHEAD = 32768
 """Bytes of later requests (pipelining) that are read while one is under way."""
@@ -40,7 +40,7 @@ LINGERING = 2
 CLOSED = 3
 
 
-class HttpEntrypoint(Factory):
+class Entrypoint(Factory):
     """What all visitors of one entrypoint share; owned by the service.
 
     :param table: ingress rules of this entrypoint.
@@ -60,7 +60,7 @@ class HttpEntrypoint(Factory):
         registry: TunnelRegistry[UpstreamPool],
         deadlines: Deadlines,
         stats: ServerStats,
-        others: Mapping[int, OtherProtocol] = MappingProxyType({}),
+        others: Mapping[int, SniffedProtocol] = MappingProxyType({}),
     ) -> None:
         self.change(settings, table)
         self.registry = registry
@@ -70,11 +70,11 @@ class HttpEntrypoint(Factory):
         self.protocols = ("http", *(other.name for other in others.values()))
         """What visitors may speak here."""
         self.draining = False
-        self.visitors: set[Arrival] = set()
+        self.visitors: set[VisitorConnection] = set()
         self.splices: set[Splice] = set()
         self.access: AccessLog | None = None
         """Where connections leave a line, if that was asked for."""
-        self.visitor: Callable[[HttpEntrypoint], HttpVisitor] = HttpVisitor
+        self.visitor: Callable[[Entrypoint], HttpVisitor] = HttpVisitor
         """What a connection becomes; :mod:`rtunnel.server.entrypoint.logged` has another class for this and the next."""
         self.exchange: type[Exchange] = Exchange
         """What a request becomes."""
@@ -154,7 +154,7 @@ class HttpVisitor(Protocol):
     _processing = False
     _head_counting = True
 
-    def __init__(self, entrypoint: HttpEntrypoint) -> None:
+    def __init__(self, entrypoint: Entrypoint) -> None:
         self._entrypoint = entrypoint
 
     @property

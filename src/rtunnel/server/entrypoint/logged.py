@@ -12,13 +12,13 @@ from rtunnel.ops.access import Access, AccessLog
 from rtunnel.ops.metrics import Outcome
 from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, client_address
-from rtunnel.server.entrypoint.http import HttpEntrypoint, HttpVisitor
+from rtunnel.server.entrypoint.http import Entrypoint, HttpVisitor
 from rtunnel.wire.http1 import HeadError
 
 __all__ = ["log_requests"]
 
 
-def log_requests(entrypoint: HttpEntrypoint, log: AccessLog) -> None:
+def log_requests(entrypoint: Entrypoint, log: AccessLog) -> None:
     """Have each request of an entrypoint leave a line."""
     entrypoint.access = log
     entrypoint.visitor = partial(_LoggedVisitor, log)
@@ -30,7 +30,7 @@ class _LoggedVisitor(HttpVisitor):
 
     _refused: Access | None = None
 
-    def __init__(self, log: AccessLog, entrypoint: HttpEntrypoint) -> None:
+    def __init__(self, log: AccessLog, entrypoint: Entrypoint) -> None:
         super().__init__(entrypoint)
         self.access_log = log
 
@@ -77,7 +77,7 @@ class _LoggedExchange(Exchange):
     observed = True
     _attempts = 0
 
-    def __init__(self, visitor: HttpVisitor, entrypoint: HttpEntrypoint, authority: bytes, host: str) -> None:
+    def __init__(self, visitor: HttpVisitor, entrypoint: Entrypoint, authority: bytes, host: str) -> None:
         super().__init__(visitor, entrypoint, authority, host)
         logged = cast(_LoggedVisitor, visitor)
         self._forwarding = logged.forwarding

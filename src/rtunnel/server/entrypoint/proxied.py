@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.arrival import Peer
 from rtunnel.server.entrypoint.forwarding import within
-from rtunnel.server.entrypoint.http import HttpEntrypoint
+from rtunnel.server.entrypoint.http import Entrypoint
 from rtunnel.transport.sockets import plain_address
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader, ProxyProtocolError, take_proxy_header
 
@@ -34,7 +34,7 @@ class ProxiedEntrypoint(Factory):
 
     noisy = False
 
-    def __init__(self, entrypoint: HttpEntrypoint, proxies: tuple[Network, ...]) -> None:
+    def __init__(self, entrypoint: Entrypoint, proxies: tuple[Network, ...]) -> None:
         self.entrypoint = entrypoint
         self.proxies = proxies
 
@@ -51,7 +51,7 @@ class ProxiedVisitor(Protocol):
     busy = False
     deadline = NEVER
 
-    def __init__(self, entrypoint: HttpEntrypoint) -> None:
+    def __init__(self, entrypoint: Entrypoint) -> None:
         self._entrypoint = entrypoint
         self._buffer = b""
         self._log = Logger()

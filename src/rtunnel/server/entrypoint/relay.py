@@ -19,13 +19,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.guard.gate import Grant
-from rtunnel.guard.guard import Guard, Lease
+from rtunnel.auth.access_control import AccessControl, ActiveGrant
+from rtunnel.auth.authenticator import Grant
 from rtunnel.ops.access import Access, AccessLog
 from rtunnel.ops.metrics import ServerStats, VisitOutcome
 from rtunnel.ops.names import short_id
 from rtunnel.routing.ingress import IngressRule, IngressTable, normalise_host
-from rtunnel.routing.owners import Action
+from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.entrypoint.arrival import Peer
 from rtunnel.server.upstream import UpstreamPool
@@ -33,7 +33,7 @@ from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, LinkClosed
-from rtunnel.tunnel.pulse import Pulse
+from rtunnel.tunnel.liveness import LivenessMonitor
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.relay import Network, RelayAddress, Request, Response, Status, stream_preface
@@ -47,7 +47,7 @@ _log = Logger()
 
 
 @frozen
-class Refusal:
+class VisitDenied:
     """Why a visitor is not let in.
 
     :ivar status: what the visitor is told.
@@ -98,44 +98,46 @@ class RelayEntrypoint:
 
     # -- who is let in
 
-    def route(self, request: Request) -> UUID | Refusal:
+    def route(self, request: Request) -> UUID | VisitDenied:
         """Find the tunnel of a CONNECT."""
         if request.tunnel is None or not request.tunnel.id.int:
-            return Refusal(Status.BAD_REQUEST, VisitOutcome.BAD_REQUEST, "the request names no tunnel")
+            return VisitDenied(Status.BAD_REQUEST, VisitOutcome.BAD_REQUEST, "the request names no tunnel")
         asked = request.tunnel.id
         host = _host(request)
         rule = self._rule(host)
         if asked == self.settings.entrypoint_id:
             if rule is None:
                 reason = f'no ingress rule names the host "{plain(host)}"'
-                return Refusal(Status.NETWORK_UNREACHABLE, VisitOutcome.UNKNOWN_HOST, reason)
+                return VisitDenied(Status.NETWORK_UNREACHABLE, VisitOutcome.UNKNOWN_HOST, reason)
             if rule.private:
                 reason = f'the host "{plain(host)}" belongs to a private tunnel'
-                return Refusal(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
+                return VisitDenied(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
             return rule.tunnel
         if self.settings.direct or (rule is not None and rule.tunnel == asked):
             return asked
         reason = f'no ingress rule leads the host "{plain(host)}" to the tunnel that the visitor names'
-        return Refusal(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
+        return VisitDenied(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
 
     def _rule(self, host: str) -> IngressRule | None:
         """The rule for a host; no host, no rule, also where there is one for every host."""
         return self.table.lookup(host) if host else None
 
     def _hosts(self, tunnel: UUID, host: str) -> tuple[str, ...]:
-        """What of a visitor's word the owners may go by: the host, if its rule leads to the tunnel.
+        """What of a visitor's word the permissions may go by: the host, if its rule leads to the tunnel.
 
         With ``direct`` the ID alone decides which tunnel is visited, and any host can be written beside it.
         """
         rule = self._rule(host)
         return (host,) if rule is not None and rule.tunnel == tunnel else ()
 
-    def admit(self, request: Request, handshake: Handshake[Request], peer: Peer, grant: Grant, guard: Guard) -> None:
+    def admit(
+        self, request: Request, handshake: Handshake[Request], peer: Peer, grant: Grant, access_control: AccessControl
+    ) -> None:
         """Answer a CONNECT; the connection of the handshake is a visit from here on, or closes after a refusal.
 
         :param peer: whose connection it is.
         :param grant: who that is.
-        :param guard: says what he may.
+        :param access_control: says what he may.
         """
         where = f"{peer.host}:{peer.port}"
         who = f"{where} (user {plain(grant.user)})" if grant.user else where
@@ -143,23 +145,23 @@ class RelayEntrypoint:
         datagrams = request.network is Network.UDP
         access = self._begin("udp" if datagrams else "relay", source, host, grant)
         tunnel = self.route(request)
-        if isinstance(tunnel, Refusal):
+        if isinstance(tunnel, VisitDenied):
             self._refuse(tunnel, handshake, who, access)
             return
-        if not guard.may(grant, Action.VISIT, tunnel, self._hosts(tunnel, host)):
-            reason = f'the owners do not allow it to visit "{plain(host)}" in the tunnel {short_id(tunnel)}'
-            self._refuse(Refusal(Status.FORBIDDEN, VisitOutcome.FORBIDDEN, reason, tunnel), handshake, who, access)
+        if not access_control.may(grant, Action.VISIT, tunnel, self._hosts(tunnel, host)):
+            reason = f'the permissions do not allow it to visit "{plain(host)}" in the tunnel {short_id(tunnel)}'
+            self._refuse(VisitDenied(Status.FORBIDDEN, VisitOutcome.FORBIDDEN, reason, tunnel), handshake, who, access)
             return
         visit = Visit(self, tunnel, handshake.transport, source, request.addresses, access, datagrams=datagrams)
         if visit.open():
             handshake.transport.write(Response(status=Status.OK).encode())
-            handshake.hand_over(visit)
-            lease = Lease(grant, Action.VISIT, tunnel, lambda: self._hosts(tunnel, host), visit.forbid, where)
-            guard.hold(lease)
-            visit.begin(lambda: guard.release(lease))
+            handshake.switch_to(visit)
+            active_grant = ActiveGrant(grant, Action.VISIT, tunnel, lambda: self._hosts(tunnel, host), visit.forbid, where)
+            access_control.register(active_grant)
+            visit.begin(lambda: access_control.unregister(active_grant))
         else:
             reason = f"no connector {'for datagrams ' if datagrams else ''}is attached to the tunnel {short_id(tunnel)}"
-            refusal = Refusal(Status.SERVICE_UNAVAILABLE, VisitOutcome.NO_CONNECTOR, reason, tunnel)
+            refusal = VisitDenied(Status.SERVICE_UNAVAILABLE, VisitOutcome.NO_CONNECTOR, reason, tunnel)
             self._refuse(refusal, handshake, who, access)
 
     def _begin(self, kind: str, source: RelayAddress, host: str, grant: Grant) -> Access | None:
@@ -176,17 +178,17 @@ class RelayEntrypoint:
             return request.addresses[0]
         return RelayAddress(peer.host, peer.port)
 
-    def _refuse(self, refusal: Refusal, handshake: Handshake[Request], who: str, access: Access | None) -> None:
+    def _refuse(self, refusal: VisitDenied, handshake: Handshake[Request], who: str, access: Access | None) -> None:
         """Answer with a status, log why, and close."""
         _log.info("refused the visitor {who}: {reason}", who=who, reason=refusal.reason)
         self.stats.visits[refusal.outcome] += 1
         # with ``direct`` a visitor may think of any ID, which gets no label of its own in the metrics
         if refusal.tunnel is not None and self.table.patterns(refusal.tunnel):
-            self.stats.attachments.unserved(refusal.tunnel, refusal.outcome)
+            self.stats.labelled.count_unrouted(refusal.tunnel, refusal.outcome)
         if access is not None:
             access.tunnel = refusal.tunnel
             access.end(refusal.outcome)
-        handshake.settle()
+        handshake.finish()
         handshake.transport.write(Response(status=refusal.status).encode())
         handshake.transport.loseConnection()
 
@@ -238,9 +240,9 @@ class Visit:
         "_cut",
         "_failed",
         "_far_silent",
+        "_liveness",
         "_on_end",
         "_preface",
-        "_pulse",
         "_relay",
         "_splice",
         "_transport",
@@ -275,7 +277,7 @@ class Visit:
         self._far_silent = False
         self._on_end: Callable[[], None] = lambda: None
         self._splice: Splice | None = None
-        self._pulse: Pulse | None = None
+        self._liveness: LivenessMonitor | None = None
 
     # -- before the first byte
 
@@ -307,7 +309,7 @@ class Visit:
         self._on_end = on_end
         self._relay.visits.add(self)
         self._relay.stats.visits_open += 1
-        for name, arguments in (("setTcpNoDelay", (True,)), ("carry_raw", ())):
+        for name, arguments in (("setTcpNoDelay", (True,)), ("enter_half_close_mode", ())):
             call = getattr(self._transport, name, None)
             if call is not None:
                 call(*arguments)
@@ -342,7 +344,7 @@ class Visit:
         splice = self._splice = Splice(self._ended)
         splice.near.attach(self._transport)
         splice.far.attach(self._unproven.stream)
-        self._pulse = Pulse(splice.near, self._relay.keepalive)
+        self._liveness = LivenessMonitor(splice.near, self._relay.keepalive)
         splice.join()
         if self._far_silent:
             splice.far.readConnectionLost()
@@ -352,7 +354,7 @@ class Visit:
         """The target has nothing to say, or the connector gave the stream up: which of the two shows at the end of the turn."""
         if unproven is self._unproven:
             self._far_silent = True
-            unproven.stream.link.call_soon(lambda: self._heard_nothing(unproven))
+            unproven.stream.link.at_turn_end(lambda: self._heard_nothing(unproven))
 
     def _heard_nothing(self, unproven: _Unproven) -> None:
         if unproven is self._unproven and not unproven.stream.ended:
@@ -381,10 +383,10 @@ class Visit:
 
     def look(self) -> None:
         """Cut the visit when its visitor gives no sign of life."""
-        if self._pulse is None:
+        if self._liveness is None:
             # a target that cannot be reached would have shown by now
             self.join()
-        elif not self._pulse.look():
+        elif not self._liveness.look():
             self._abort(VisitOutcome.VISITOR_GONE)
 
     def forbid(self, reason: str) -> None:

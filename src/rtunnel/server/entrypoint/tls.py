@@ -18,8 +18,8 @@ from zope.interface import implementer
 from rtunnel.ops.metrics import TlsOutcome
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.deadlines import NEVER
-from rtunnel.server.entrypoint.arrival import OtherProtocol, Peer
-from rtunnel.server.entrypoint.http import LINGER, HttpEntrypoint
+from rtunnel.server.entrypoint.arrival import Peer, SniffedProtocol
+from rtunnel.server.entrypoint.http import LINGER, Entrypoint
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
@@ -62,7 +62,7 @@ class TlsVisitor(Protocol):
     transport: Any
     deadline = NEVER
 
-    def __init__(self, entrypoint: HttpEntrypoint, peer: Peer) -> None:
+    def __init__(self, entrypoint: Entrypoint, peer: Peer) -> None:
         self._entrypoint = entrypoint
         self._peer = peer
         self._state = HELLO
@@ -296,7 +296,7 @@ class TlsVisitor(Protocol):
             if connector is not None:
                 connector.count(outcome)
             elif self._tunnel is not None:
-                stats.attachments.unserved(self._tunnel, outcome)
+                stats.labelled.count_unrouted(self._tunnel, outcome)
 
     def _describe(self, up: int, down: int) -> None:
         """Leave a line in the access log."""
@@ -337,11 +337,11 @@ class _Asked:
         self.visitor.failed(self)
 
 
-def _take(entrypoint: HttpEntrypoint, transport: Any, peer: Peer, data: bytes) -> None:
+def _take(entrypoint: Entrypoint, transport: Any, peer: Peer, data: bytes) -> None:
     visitor = TlsVisitor(entrypoint, peer)
     transport.protocol = visitor
     visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
     visitor.first(data)
 
 
-TLS = OtherProtocol("tls", _take)
+TLS = SniffedProtocol("tls", _take)

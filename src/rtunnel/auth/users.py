@@ -1,0 +1,80 @@
+"""The users of a tunnel listener and the hashes of their passwords."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rtunnel.auth.passwords import PasswordHash
+from rtunnel.routing.lines import LineError, lines_of
+
+__all__ = ["Users", "check_name"]
+
+MAX_BYTES = 255  # a length byte goes before the name on the wire
+_SEPARATORS = frozenset(",*?[]!\"'\\")
+
+
+def check_name(name: str) -> None:
+    """Insist on a name that a users file and an permissions file can hold.
+
+    :raises ValueError: with what is wrong, and the hint.
+    """
+    if not 0 < len(name.encode()) <= MAX_BYTES:
+        raise ValueError(f"must have a name of 1 to {MAX_BYTES} bytes")
+    if not name.isprintable() or " " in name or ":" in name or name.startswith("#") or _SEPARATORS & set(name):
+        raise ValueError("has a name with a space, a colon, a comma, a quote or a wildcard; use letters, digits and . _ @ + -")
+
+
+class Users:
+    """Names and hashes; never changes (a reload makes a new one).
+
+    :param hashes: by name.
+    """
+
+    __slots__ = ("_hashes", "_names")
+
+    def __init__(self, hashes: Mapping[str, PasswordHash]) -> None:
+        self._hashes = dict(hashes)
+        self._names = tuple(hashes)
+
+    @classmethod
+    def parse(cls, text: str) -> Users:
+        """Read the text of a users file: ``name:hash`` lines.
+
+        :raises LineError: what is wrong with the first bad line.
+        """
+        hashes: dict[str, PasswordHash] = {}
+        for number, line in lines_of(text):
+            name, colon, hashed = line.partition(":")
+            try:
+                if not colon:
+                    raise ValueError('is not NAME:HASH; make the line with "rtunnel user NAME"')
+                check_name(name)
+                if name in hashes:
+                    raise ValueError(f'names the user "{name}" again; keep one of the lines')
+                hashes[name] = PasswordHash(hashed)
+            except ValueError as error:
+                raise LineError(number, str(error)) from None
+        if not hashes:
+            # most likely the file is being written
+            raise LineError(1, 'there is no user in the file; make a line with "rtunnel user NAME"')
+        return cls(hashes)
+
+    def with_user(self, name: str, hashed: PasswordHash) -> Users:
+        """The same with one user more, or with another password for one."""
+        return Users({**self._hashes, name: hashed})
+
+    def get(self, name: str) -> PasswordHash | None:
+        """The hash of a user, None when there is no such user."""
+        return self._hashes.get(name)
+
+    def decoy(self, number: int) -> PasswordHash:
+        """Some user's hash, to check the password of an unknown user against, so that it takes as long as a known one's."""
+        return self._hashes[self._names[number % len(self._names)]]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Users) and self._hashes == other._hashes
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        return len(self._names)

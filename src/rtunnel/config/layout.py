@@ -1,0 +1,134 @@
+"""Which key of a configuration file stands where, and what it means; all of it follows from the table of options.
+
+- A key is the long name of its option: ``--head-timeout`` is ``head-timeout``. ``--no-pool`` is ``pool: false``.
+- The group of its setting is the map around it: ``http.head_timeout`` stands under ``http:``. A name does not repeat its group:
+  ``mux-version`` under ``mux:`` is ``version``. An option named like its group, ``--access-log``, is the last word of its setting,
+  ``file`` under ``access-log:``.
+- What can be given several times has a plural for a list (``entrypoints:``), beside the singular for one (``entrypoint:``).
+  Rules, ``HOST=UUID`` on the command line, can be a map as well.
+- Everything but the settings of the whole process can stand in each item of one list, ``listeners:``, ``connectors:`` or
+  ``visitors:``. What stands beside the list is the default of every item; without the list it is the only item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from rtunnel.options import kinds
+from rtunnel.options.kinds import Kind
+from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
+
+__all__ = ["CLIENT_SHAPE", "CONFIG", "LAYOUTS", "SERVER_SHAPE", "VISITOR_SHAPE", "FileLayout", "Group", "Leaf"]
+
+CONFIG = "config"
+"""The option that names the file; not in the file itself."""
+
+
+@attrs.frozen
+class Leaf:
+    """A key with a value.
+
+    :ivar option: what it asks for.
+    :ivar kind: the form of its value.
+    :ivar plural: whether it is the key for several values.
+    """
+
+    option: Option
+    kind: Kind
+    plural: bool = False
+
+    @property
+    def pairs(self) -> bool:
+        """Whether its values are pairs, so that a map can hold them."""
+        return self.plural and "=" in self.kind.metavar
+
+    @property
+    def is_file(self) -> bool:
+        """Whether its value is the name of a file, which counts from the folder of the configuration file."""
+        return self.kind.metavar == "FILE"
+
+
+@attrs.frozen
+class Group:
+    """A map with known keys."""
+
+    keys: Mapping[str, Leaf | Group]
+
+    def leaves(self, path: str = "") -> Iterator[tuple[str, Leaf]]:
+        """All keys with a value in it, each with its path."""
+        for name, key in self.keys.items():
+            if isinstance(key, Group):
+                yield from key.leaves(f"{path}{name}.")
+            else:
+                yield path + name, key
+
+
+@attrs.frozen
+class FileLayout:
+    """What the file of a command can say.
+
+    :ivar command: ``server``, ``client`` or ``visitor``.
+    :ivar rows: the options of that command.
+    :ivar list_key: the key of the list.
+    :ivar item: what one of the list is called.
+    """
+
+    command: str
+    rows: tuple[Option, ...]
+    list_key: str
+    item: str
+
+    @property
+    def process(self) -> Group:
+        """The keys for the whole process."""
+        return _group(option for option in self.rows if option.process)
+
+    @property
+    def items(self) -> Group:
+        """The keys of each item; they can stand at the top as well."""
+        return _group(option for option in self.rows if not option.process)
+
+    @property
+    def top(self) -> Group:
+        """The keys at the top, the list apart."""
+        return _group(self.rows)
+
+
+def _group(rows: Iterable[Option]) -> Group:
+    top: dict[str, Leaf | Group] = {}
+    for option in rows:
+        if not option.field or option.name == CONFIG:
+            continue
+        *groups, _ = option.field.replace("_", "-").split(".")
+        keys = top
+        for name in groups:
+            inside = keys.setdefault(name, Group({}))
+            assert isinstance(inside, Group) and isinstance(inside.keys, dict)
+            keys = inside.keys
+        keys.update(_leaves(option, groups))
+    return Group(top)
+
+
+def _leaves(option: Option, groups: list[str]) -> Iterator[tuple[str, Leaf]]:
+    name, kind = option.name, option.kind
+    if kind is kinds.NOT:
+        name, kind = name.removeprefix("no-"), kinds.SWITCH
+    if groups and name == groups[-1]:
+        name = option.field.rpartition(".")[2].replace("_", "-")
+    elif groups:
+        name = name.removeprefix(f"{groups[-1]}-")
+    yield name, Leaf(option, kind)
+    if option.many:
+        yield _plural(name), Leaf(option, kind, plural=True)
+
+
+def _plural(name: str) -> str:
+    return name[:-1] + "ies" if name.endswith("y") else name + "s"
+
+
+SERVER_SHAPE = FileLayout("server", SERVER, "listeners", "listener")
+CLIENT_SHAPE = FileLayout("client", CLIENT, "connectors", "connector")
+VISITOR_SHAPE = FileLayout("visitor", VISITOR, "visitors", "visitor")
+LAYOUTS = (SERVER_SHAPE, CLIENT_SHAPE, VISITOR_SHAPE)

@@ -1,0 +1,163 @@
+"""Permissions: which user may bind and which may visit which tunnel.
+
+One rule a line, of three words: what, who, which. Each word may be a list with commas, in the last two ``*`` stands for any
+characters. What no rule allows is forbidden::
+
+    # what       who            which
+    bind         alice,team-*   nginx.local
+    visit        bob            10bc451e-59dc-4c70-999e-91a30813ac78
+    bind,visit   carol          *.dev.example.org,ssh.svc
+
+*Which* is the ID of a tunnel or a host. A client serves all hosts of its tunnel, so it may bind a tunnel by hosts only when every
+host that an ingress rule leads there is allowed. ``*.example.org`` is also ``example.org``, as in an ingress rule.
+
+``*`` is the only wildcard, on purpose: then a pattern that matches the text of an ingress rule ``*.example.org`` matches every host
+of that rule as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from enum import StrEnum
+from uuid import UUID
+
+from attrs import frozen
+
+from rtunnel.routing.ingress import normalise_host
+from rtunnel.routing.lines import LineError, lines_of
+
+__all__ = ["Action", "OwnerRule", "Permissions"]
+
+_FORM = "write it like: bind,visit  alice,team-*  nginx.local"
+# what could stand for something else elsewhere: other wildcards, exclusion, quotes
+_NO_NAME = re.compile(r"[?\[\]!\"'\\]")
+
+
+class Action(StrEnum):
+    """What a user does with a tunnel."""
+
+    BIND = "bind"
+    """Join it: serve its visitors."""
+    VISIT = "visit"
+    """Open a connection through it, knowing its ID."""
+
+
+_Pattern = re.Pattern[str]
+
+
+def _glob(text: str) -> _Pattern:
+    return re.compile(".*".join(map(re.escape, text.split("*"))), re.DOTALL)
+
+
+@frozen
+class OwnerRule:
+    """One line of permissions.
+
+    :ivar actions: what is allowed.
+    :ivar users: to whom; patterns.
+    :ivar things: with which tunnels or hosts; patterns.
+    """
+
+    actions: frozenset[Action]
+    users: tuple[_Pattern, ...]
+    things: tuple[_Pattern, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> OwnerRule:
+        """Read a line.
+
+        :raises ValueError: with what is wrong, and the hint.
+        """
+        words = text.split()
+        if len(words) != 3:
+            raise ValueError(f"has {len(words)} word{'' if len(words) == 1 else 's'} and not three; {_FORM}")
+        actions, users, things = words
+        return cls(
+            frozenset(_action(name) for name in _listed(actions)),
+            tuple(_glob(_name(name)) for name in _listed(users)),
+            tuple(pattern for name in _listed(things) for pattern in _things(_name(name))),
+        )
+
+    def of(self, user: str, action: Action) -> bool:
+        """Whether the rule speaks of a user who does this."""
+        return action in self.actions and any(pattern.fullmatch(user) for pattern in self.users)
+
+    def names(self, thing: str) -> bool:
+        """Whether the rule names a host, or the ID of a tunnel."""
+        return any(pattern.fullmatch(thing) for pattern in self.things)
+
+
+def _listed(word: str) -> list[str]:
+    names = word.split(",")
+    if not all(names):
+        raise ValueError(f'has a comma without a name beside it in "{word}"; {_FORM}')
+    return names
+
+
+def _action(name: str) -> Action:
+    try:
+        return Action(name)
+    except ValueError:
+        raise ValueError(f'begins with "{name}", which is neither bind nor visit; {_FORM}') from None
+
+
+def _name(name: str) -> str:
+    if _NO_NAME.search(name):
+        raise ValueError(f'has "{name}", but * is the only wildcard and nothing is quoted; {_FORM}')
+    return name
+
+
+def _things(name: str) -> Iterable[_Pattern]:
+    if ":" in name and not name.startswith("[") and name.count(":") == 1:
+        raise ValueError(f'names a port in "{name}"; a rule is for a host on every port, leave it out')
+    name = normalise_host(name)
+    yield _glob(name)
+    if name.startswith("*."):
+        yield _glob(name[2:])
+
+
+class Permissions:
+    """All rules of an permissions file, ready to be asked; never changes (a reload makes a new one).
+
+    :param rules: in any order: each only allows.
+    """
+
+    __slots__ = ("rules",)
+
+    def __init__(self, rules: Iterable[OwnerRule]) -> None:
+        self.rules = tuple(rules)
+
+    @classmethod
+    def parse(cls, text: str) -> Permissions:
+        """Read the text of an permissions file.
+
+        :raises LineError: what is wrong with the first bad line.
+        """
+        rules = []
+        for number, line in lines_of(text):
+            try:
+                rules.append(OwnerRule.parse(line))
+            except ValueError as error:
+                raise LineError(number, str(error)) from None
+        return cls(rules)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Permissions) and self.rules == other.rules
+
+    def __hash__(self) -> int:
+        return hash(self.rules)
+
+    def may(self, user: str, action: Action, tunnel: UUID, hosts: Collection[str] = ()) -> bool:
+        """Whether a user may do something with a tunnel.
+
+        :param hosts: of the tunnel: for BIND the patterns of all ingress rules that lead to it, for VISIT the host that the
+            visitor asks for; as :class:`~rtunnel.routing.ingress.IngressRule` and
+            :func:`~rtunnel.routing.ingress.normalise_host` write them.
+        :returns: true when the rules for this user name the tunnel, or every one of the hosts.
+        """
+        rules = [rule for rule in self.rules if rule.of(user, action)]
+        named = str(tunnel)
+        if any(rule.names(named) for rule in rules):
+            return True
+        return bool(hosts) and all(any(rule.names(host) for rule in rules) for host in hosts)

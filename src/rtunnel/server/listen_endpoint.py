@@ -1,0 +1,78 @@
+"""The place where clients attach: sockets, TLS and WebSocket, one upon the other, as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from ssl import SSLContext
+from typing import Any
+
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
+
+from rtunnel.ops.start import StartError
+from rtunnel.settings import SECURE, WEBSOCKETS, Address, ListenerSettings
+from rtunnel.transport.certificates import CertificateFileError, ReloadingContext, self_signed_context, server_context
+from rtunnel.transport.sockets import SocketServerEndpoint, plain_address
+from rtunnel.transport.tls_endpoints import TlsServerEndpoint
+from rtunnel.transport.websocket_endpoints import WebSocketServerEndpoint
+
+__all__ = ["listen_endpoint"]
+
+_log = Logger()
+
+
+def listen_endpoint(settings: ListenerSettings, reactor: Any, under: IStreamServerEndpoint | None = None) -> IStreamServerEndpoint:
+    """The endpoint of a tunnel listener.
+
+    :param under: where the connections come from; None for a socket at ``settings.listen``.
+    :raises StartError: a certificate, key or CA cannot be used.
+    """
+    listen = settings.listen or Address("", 0)
+    endpoint = under or SocketServerEndpoint(reactor, listen.host, listen.port)
+    if settings.transport in SECURE:
+        endpoint = TlsServerEndpoint(
+            endpoint,
+            _contexts(settings, reactor),
+            reactor=reactor,
+            handshake_timeout=settings.handshake_timeout,
+            refused=_refused,
+        )
+    if settings.transport in WEBSOCKETS:
+        endpoint = WebSocketServerEndpoint(
+            endpoint, reactor=reactor, path=settings.path, handshake_timeout=settings.handshake_timeout
+        )
+    return endpoint
+
+
+def _contexts(settings: ListenerSettings, reactor: Any) -> Callable[[], SSLContext]:
+    tls = settings.tls
+    try:
+        if tls.cert_file is None:
+            context, fingerprint = self_signed_context(tls.ca_file)
+            _log.warn(
+                "the certificate of {address} is signed by itself, for this start only: clients cannot verify it "
+                "(SHA-256 {fingerprint}); give --cert-file and --key-file (certFile, keyFile)",
+                address=str(settings.listen),
+                fingerprint=fingerprint,
+            )
+            return lambda: context
+        make = partial(server_context, tls.cert_file, tls.key_file, tls.ca_file)
+        renewed = ReloadingContext(
+            make,
+            (tls.cert_file, tls.key_file, tls.ca_file),
+            what=f"the certificate, key or CA of {settings.listen}",
+            seconds=reactor.seconds,
+        )
+        renewed.load()
+    except CertificateFileError as error:
+        raise StartError(str(error)) from error
+    return renewed.current
+
+
+def _refused(peer: Any, reason: str) -> None:
+    _log.info(
+        "refused {peer}: {reason}",
+        peer=f"{plain_address(getattr(peer, 'host', '?'))}:{getattr(peer, 'port', '?')}",
+        reason=reason,
+    )

@@ -1,0 +1,233 @@
+"""One listener of the settings as it runs: where clients attach, and the entrypoints for the rules that it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from uuid import UUID
+
+import attrs
+from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.logger import Logger
+
+from rtunnel.auth.access_control import AccessControl, Rights
+from rtunnel.ops.access import AccessLog
+from rtunnel.ops.metrics import ServerStats
+from rtunnel.ops.start import StartError
+from rtunnel.routing.ingress import IngressTable
+from rtunnel.routing.tunnels import TunnelRegistry
+from rtunnel.server.deadlines import Deadlines
+from rtunnel.server.drain_queue import DrainingConnector, DrainQueue
+from rtunnel.server.entrypoint.http import Entrypoint
+from rtunnel.server.entrypoint.logged import log_requests
+from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
+from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
+from rtunnel.server.entrypoint.tls import TLS
+from rtunnel.server.listen_endpoint import listen_endpoint
+from rtunnel.server.listener import TunnelListener
+from rtunnel.server.plan import PlannedListener
+from rtunnel.server.routes import Routes
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.settings import WEBSOCKETS, ListenerSettings, SettingsError
+from rtunnel.settings.diff import BindKey, compare
+from rtunnel.transport.rebindable_port import RebindablePort
+from rtunnel.wire.clienthello import HANDSHAKE
+
+__all__ = ["ListenerGroup", "Shared", "endpoint_of", "rights_of"]
+
+
+@attrs.frozen
+class Shared:
+    """What all sites of a server have in common; owned by the service."""
+
+    registry: TunnelRegistry[UpstreamPool]
+    deadlines: Deadlines
+    stats: ServerStats
+    leaving: DrainQueue
+    access: AccessLog | None
+    routed_elsewhere: Callable[[UUID], bool]
+    """Whether the rules of an entrypoint routed_elsewhere name a tunnel: then it may be joined at every listener."""
+    rules_changed: Callable[[], None]
+    """Told when the rules of a group are others than before."""
+    reactor: Any
+
+
+class ListenerGroup:
+    """One listener with its entrypoints; owned by the service from its start until the settings want it no more.
+
+    It answers nobody before :meth:`answer` is called.
+
+    :param planned: the settings and the keys.
+    :param routes: the rules that they ask for.
+    :param rights: who may do what here.
+    """
+
+    def __init__(self, planned: PlannedListener, routes: Routes, rights: Rights, shared: Shared) -> None:
+        self.planned = planned
+        self.routes = routes
+        """The rules in force."""
+        self._shared = shared
+        self._direct = False
+        self._entrypoints: dict[BindKey, Entrypoint] = {}
+        self._log = Logger()
+        self.relay = RelayEntrypoint(
+            settings=planned.settings,
+            table=routes.table,
+            registry=shared.registry,
+            stats=shared.stats,
+            access=shared.access,
+        )
+        self.listener = TunnelListener(
+            settings=planned.settings,
+            known=self.knows,
+            table=routes.table,
+            access_control=AccessControl(planned.settings, rights, shared.reactor),
+            registry=shared.registry,
+            relay=self.relay,
+            stats=shared.stats,
+            reactor=shared.reactor,
+        )
+        self._apply(planned, routes)
+
+    @property
+    def entrypoints(self) -> Iterator[Entrypoint]:
+        """In the order of the settings."""
+        return (self._entrypoints[key] for key in self.planned.entrypoints)
+
+    def knows(self, tunnel: UUID) -> bool:
+        """Whether a tunnel may be joined here: whether a rule names it, here or at a standalone entrypoint, or none has to."""
+        named = tunnel in self.routes.tunnels or self._shared.routed_elsewhere(tunnel)
+        return named or (self._direct and tunnel != self.planned.settings.entrypoint_id)
+
+    # -- what is wanted changes
+
+    def change(self, planned: PlannedListener, routes: Routes, patience: float) -> None:
+        """Do from now on what other settings say; what is under way goes on.
+
+        New rules and limits hold from the next request on, also on connections that exist; what a connection or link got at its
+        start (a WebSocket's path, the windows of streams) for new ones. A connector whose tunnel no rule names any more takes no
+        more requests.
+
+        :param patience: seconds for what has to go.
+        """
+        self._apply(planned, routes, patience)
+
+    def _rules_changed(self) -> None:
+        """The file of rules holds others; the same as other settings."""
+        for entrypoint in self._entrypoints.values():
+            entrypoint.table = self.routes.table
+        self.listener.table = self.routes.table
+        self.relay.table = self.routes.table
+        self._shared.rules_changed()
+        self.listener.access_control.review()
+
+    def drop_unrouted_connectors(self, patience: float) -> None:
+        """Let connectors go whose tunnel may not be joined here any more."""
+        for connector in list(self.listener.connectors):
+            if not self.knows(connector.tunnel):
+                self._drop_connector(connector, "no ingress rule names its tunnel any more", patience)
+
+    def stop(self, patience: float) -> None:
+        """Admit nobody any more, and let all that is here leave within a time."""
+        self.routes.stop()
+        self._direct = False
+        for key in list(self._entrypoints):
+            self._retire(key, patience)
+        self.listener.access_control.stop()
+        self._shared.leaving.add(self.relay, patience)
+        for admission in list(self.listener.admissions):
+            admission.refuse_quietly()
+        for connector in list(self.listener.connectors):
+            self._drop_connector(connector, "the listener is stopped", patience)
+
+    def _apply(self, planned: PlannedListener, routes: Routes, patience: float = 0) -> None:
+        settings, table = planned.settings, routes.table
+        difference = compare(self._entrypoints, dict.fromkeys(planned.entrypoints))
+        for key in difference.stop:
+            self._retire(key, patience)
+        for key in difference.change:
+            self._entrypoints[key].change(settings.http, table)
+        for key in difference.start:
+            self._entrypoints[key] = self._entrypoint(settings, table)
+        self.planned = planned
+        self.listener.settings = settings
+        self.routes.stop()
+        self.routes = routes
+        routes.start(self._rules_changed)
+        self.listener.table = table
+        self.relay.change(settings, routes.table)
+        self._direct = settings.direct
+
+    def _entrypoint(self, settings: ListenerSettings, table: IngressTable) -> Entrypoint:
+        entrypoint = Entrypoint(
+            settings=settings.http,
+            table=table,
+            registry=self._shared.registry,
+            deadlines=self._shared.deadlines,
+            stats=self._shared.stats,
+            others={HANDSHAKE: TLS, FIRST_BYTE: self.listener.as_sniffed_protocol},
+        )
+        if self._shared.access is not None:
+            log_requests(entrypoint, self._shared.access)
+        return entrypoint
+
+    def _retire(self, key: BindKey, patience: float) -> None:
+        entrypoint = self._entrypoints.pop(key)
+        entrypoint.drain()
+        self._shared.leaving.add(entrypoint, patience)
+
+    def _drop_connector(self, connector: Any, reason: str, patience: float) -> None:
+        if self._shared.registry.remove(connector):
+            self._shared.leaving.add(DrainingConnector(connector.link, reason), patience)
+
+    # -- at the ports
+
+    def answer(self, ports: Mapping[BindKey, RebindablePort], place: IStreamServerEndpoint | None) -> None:
+        """Answer at the ports, with what the settings say now.
+
+        :param ports: the bound ports, by key.
+        :param place: where clients attach, ``None`` when they go on to attach as before.
+        """
+        if place is not None:
+            self._listen(ports[self.planned.listen], place)
+        proxies = self.planned.settings.proxy_protocol
+        for key, entrypoint in self._entrypoints.items():
+            ports[key].listen(ProxiedEntrypoint(entrypoint, proxies) if proxies else entrypoint)
+            if not entrypoint.address:
+                entrypoint.address = _shown(key, ports[key])
+                self._log.info("entrypoint on {address}", address=entrypoint.address)
+
+    def _listen(self, port: RebindablePort, place: IStreamServerEndpoint) -> None:
+        settings = self.planned.settings
+        place.listen(self.listener)
+        self.listener.address = _shown(self.planned.listen, port)
+        where = f" at path {settings.path}" if settings.transport in WEBSOCKETS else ""
+        self._log.info(
+            "tunnel listener ({transport}) on {address}{where}",
+            transport=settings.transport,
+            address=self.listener.address,
+            where=where,
+        )
+
+
+def endpoint_of(planned: PlannedListener, ports: Mapping[BindKey, RebindablePort], reactor: Any) -> IStreamServerEndpoint:
+    """The endpoint of a listener at its port.
+
+    :raises StartError: a certificate, key or CA cannot be used.
+    """
+    return listen_endpoint(planned.settings, reactor, ports[planned.listen])
+
+
+def rights_of(planned: PlannedListener) -> Rights:
+    """Who may do what at a listener, out of its files.
+
+    :raises StartError: a file, or a line of it, cannot be had.
+    """
+    try:
+        return Rights.read(planned.settings)
+    except SettingsError as error:
+        raise StartError(str(error)) from error
+
+
+def _shown(key: BindKey, port: RebindablePort) -> str:
+    return f"{key.address.host or '*'}:{port.port.getHost().port}"

@@ -1,0 +1,36 @@
+"""What the connectors of a server carry, for the metrics."""
+
+from __future__ import annotations
+
+from rtunnel.ops.labelled_counts import ConnectorStats, Counts
+from rtunnel.ops.metrics import Outcome
+from rtunnel.ops.status import RoundTrip
+from rtunnel.routing.tunnels import Connector
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.transport.tcp_info import tcp_round_trip
+
+__all__ = ["connector_stats", "round_trip"]
+
+
+def connector_stats(connector: Connector[UpstreamPool]) -> ConnectorStats:
+    """What a connector carries now, and has carried."""
+    link = connector.link.link
+    far = round_trip(connector)
+    outcomes = dict(connector.outcomes)
+    answered = connector.requests - sum(outcomes.values())
+    if answered:
+        outcomes[Outcome.ANSWERED] = answered
+    return ConnectorStats(
+        connector=connector.id,
+        tunnel=connector.tunnel,
+        weight=connector.weight,
+        streams=len(link.streams),
+        round_trip=None if far is None else far.seconds,
+        counts=Counts(outcomes, link.bytes_in, link.bytes_out),
+    )
+
+
+def round_trip(connector: Connector[UpstreamPool]) -> RoundTrip | None:
+    """How far away a client is."""
+    link = connector.link.link
+    return RoundTrip.of(ping=link.round_trip, tcp=lambda: tcp_round_trip(link.transport))

@@ -1,0 +1,51 @@
+"""A port that stays bound while what answers at it is exchanged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
+from zope.interface import implementer
+
+from rtunnel.transport.sockets import listen_tcp
+
+__all__ = ["RebindablePort"]
+
+
+class _CurrentFactory(Factory):
+    """What the port knows of: passes each connection to the factory of the moment."""
+
+    noisy = False
+    within: Any = None
+
+    def buildProtocol(self, addr: Any) -> Any:
+        return None if self.within is None else self.within.buildProtocol(addr)
+
+
+@implementer(IStreamServerEndpoint)
+class RebindablePort:
+    """A bound port as an endpoint: to listen again puts another factory in the place of the one before, for new connections.
+
+    A reload changes everything above the port in this way, also whether it speaks WebSocket, and no visitor finds it closed.
+
+    :param reactor: the reactor.
+    :param host: address to bind; empty for every address.
+    :param port: 0 for any free one.
+    :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
+    """
+
+    def __init__(self, reactor: Any, host: str, port: int) -> None:
+        self._authenticator = _CurrentFactory()
+        self.port: Any = listen_tcp(reactor, host, port, self._authenticator)
+        """The listening port."""
+
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
+        """Let a factory answer from now on; the Deferred has fired already."""
+        self._authenticator.within = protocolFactory
+        return succeed(self.port)
+
+    def close(self) -> Deferred[None]:
+        """Free the port; fires when it is free. Connections that it took live on."""
+        return maybeDeferred(self.port.stopListening).addCallback(lambda _: None)
