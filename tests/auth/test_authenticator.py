@@ -13,7 +13,7 @@ from rtunnel.auth.authenticator import AuthenticationFailed, Authenticator, Gran
 from rtunnel.auth.passwords import hash_password
 from rtunnel.auth.throttle import MAX_DELAY, MIN_DELAY, ROOM
 from rtunnel.auth.users import Users
-from rtunnel.ops.metrics import RefusalReason
+from rtunnel.outcomes import RefusalReason
 
 ALICE = hash_password("swordfish")
 BOB = hash_password("herring")

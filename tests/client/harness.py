@@ -12,8 +12,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.http_forward import HttpForwarder, needs_http
 from rtunnel.client.targets import Forwarder
-from rtunnel.ops.metrics import ClientStats, StreamOutcome
+from rtunnel.ops.stats import ClientStats
 from rtunnel.options.targets import TARGETS
+from rtunnel.outcomes import StreamOutcome
 from rtunnel.settings import ForwardSettings, TargetList
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import RelayAddress, stream_preface

@@ -13,7 +13,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.associations import RETRY_COOLDOWN, AssociationPort
-from rtunnel.ops.metrics import ClientStats, DatagramLoss, LocalPortOutcome
+from rtunnel.ops.stats import ClientStats
+from rtunnel.outcomes import DatagramLoss, LocalPortOutcome
 from rtunnel.settings import Address, UdpAddress, UdpSettings, VisitorSettings
 from rtunnel.transport.datagrams import LINGER
 from rtunnel.wire.datagram import frame_datagram

@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 
-from rtunnel.ops.metrics import DatagramLoss, StreamOutcome
+from rtunnel.outcomes import DatagramLoss, StreamOutcome
 from rtunnel.transport.datagrams import Association
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 from rtunnel.wire.smux import FINISHED, STOPPED

@@ -10,8 +10,8 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
 from rtunnel.client.http_forward import needs_http
-from rtunnel.ops.metrics import StreamOutcome
 from rtunnel.options.targets import TARGETS
+from rtunnel.outcomes import StreamOutcome
 from rtunnel.settings import ForwardSettings
 from rtunnel.wire.relay import RelayAddress, stream_preface
 from rtunnel.wire.smux import FINISHED, STOPPED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.python.failure import Failure
 
-from rtunnel.ops.metrics import StreamOutcome
+from rtunnel.outcomes import StreamOutcome
 from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
 from rtunnel.wire.smux import FINISHED, STOPPED
 from tests.client.harness import PREFACE, ForwarderCase

@@ -16,8 +16,8 @@ from twisted.trial.unittest import TestCase
 
 from rtunnel.ops.admin import AdminService
 from rtunnel.ops.exposition import ServerCollector
-from rtunnel.ops.metrics import ServerStats
 from rtunnel.ops.start import StartError
+from rtunnel.ops.stats import ServerStats
 from rtunnel.settings import Address
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ops.access import FORMATS, AccessLog
-from rtunnel.ops.metrics import Outcome, TlsOutcome
+from rtunnel.outcomes import Outcome, TlsOutcome
 from rtunnel.server.entrypoint.logged import log_requests
 from rtunnel.settings import HttpSettings
 from tests.server.harness import TUNNEL, World

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.metrics import Outcome
+from rtunnel.outcomes import Outcome
 from rtunnel.settings import HttpSettings
 from tests.server.harness import FarConnector, Visitor, World
 

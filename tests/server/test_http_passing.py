@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.metrics import Outcome
+from rtunnel.outcomes import Outcome
 from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.wire.http1_shapes import LEARN_AFTER
 from tests.server.harness import FarConnector, Visitor, World

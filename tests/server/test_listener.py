@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, Rights
-from rtunnel.ops.metrics import LinkLoss, RefusalReason, ServerStats, VisitOutcome
+from rtunnel.ops.stats import ServerStats
+from rtunnel.outcomes import LinkEnd, RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
@@ -266,7 +267,7 @@ class OwnerTests(Case):
         self.listener.access_control.reload()
         self.assertTrue(self.transport.disconnecting)
         self.lose()
-        self.assertEqual(self.stats.losses[LinkLoss.FORBIDDEN], 1)
+        self.assertEqual(self.stats.losses[LinkEnd.FORBIDDEN], 1)
         self.listener.access_control.reload()
 
     def test_still_allowed(self) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.metrics import Outcome, TlsOutcome
+from rtunnel.outcomes import Outcome, TlsOutcome
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.settings import HttpSettings
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader

@@ -19,7 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, Rights
 from rtunnel.ops.access import FORMATS, AccessLog
-from rtunnel.ops.metrics import RefusalReason, VisitOutcome
+from rtunnel.outcomes import RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.arrival import Peer
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ops.access import Access, AccessLog
-from rtunnel.ops.metrics import Outcome, TlsOutcome
+from rtunnel.outcomes import Outcome, TlsOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.settings import HttpSettings
 from rtunnel.wire.clienthello import Alert, alert_record

@@ -17,11 +17,11 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from rtunnel.transport.datagrams import (
-    QUEUE_FULL,
     EXPIRED,
     LINGER,
     MAX_BYTES,
     MAX_DATAGRAMS,
+    QUEUE_FULL,
     REFUSED,
     Association,
     UdpClientEndpoint,

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from rtunnel.auth.passwords import PasswordHash
 from rtunnel.auth.throttle import GuessThrottle, LoginAttempt
 from rtunnel.auth.users import Users
-from rtunnel.ops.metrics import RefusalReason
+from rtunnel.outcomes import RefusalReason
 
 __all__ = ["ANYBODY", "AuthenticationFailed", "Authenticator", "Grant", "InThread"]
 

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 
 from rtunnel.client.visitor import LocalVisit, VisitorPort
-from rtunnel.ops.metrics import DatagramLoss
+from rtunnel.outcomes import DatagramLoss
 from rtunnel.settings import Address, VisitorSettings
 from rtunnel.transport.datagrams import Association, listen_udp
 

@@ -17,7 +17,7 @@ from zope.interface import implementer
 
 from rtunnel.client.dialling import Dialler, no_delay, proxy_header
 from rtunnel.client.targets import ForwardedStream, Forwarder, OpenStream
-from rtunnel.ops.metrics import StreamOutcome
+from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import plain_path, protocol_of
 from rtunnel.routing.ingress import normalise_host
 from rtunnel.settings import ForwardSettings, TargetList

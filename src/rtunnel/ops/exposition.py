@@ -14,8 +14,9 @@ from prometheus_client.registry import Collector
 
 from rtunnel import __version__
 from rtunnel.ops.labelled_counts import OTHER, Counts, LabelledCounts
-from rtunnel.ops.metrics import ClientStats, Outcome, ServerStats, TunnelStats
 from rtunnel.ops.names import short_id
+from rtunnel.ops.stats import ClientStats, ServerStats, TunnelStats
+from rtunnel.outcomes import Outcome
 
 __all__ = ["ClientCollector", "ServerCollector", "make_registry"]
 

@@ -13,8 +13,8 @@ from twisted.logger import Logger
 
 from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.ops.access_file import AccessFile
-from rtunnel.ops.metrics import ServerStats, TunnelStats
 from rtunnel.ops.start import StartError
+from rtunnel.ops.stats import ServerStats, TunnelStats
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines

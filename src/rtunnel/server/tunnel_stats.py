@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rtunnel.ops.labelled_counts import ConnectorStats, Counts
-from rtunnel.ops.metrics import Outcome
 from rtunnel.ops.status import RoundTrip
+from rtunnel.outcomes import Outcome
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.transport.tcp_info import tcp_round_trip

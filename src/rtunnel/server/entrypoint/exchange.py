@@ -7,7 +7,7 @@ from uuid import UUID
 
 from twisted.logger import Logger
 
-from rtunnel.ops.metrics import Outcome
+from rtunnel.outcomes import Outcome
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.answers import own_answer

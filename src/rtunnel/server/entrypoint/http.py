@@ -12,7 +12,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.ops.access import AccessLog
-from rtunnel.ops.metrics import Outcome, ServerStats
+from rtunnel.ops.stats import ServerStats
+from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import NEVER, Deadlines

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 from rtunnel.ops.access import Access, AccessLog
-from rtunnel.ops.metrics import Outcome
+from rtunnel.outcomes import Outcome
 from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, client_address
 from rtunnel.server.entrypoint.http import Entrypoint, HttpVisitor

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.ops.metrics import TlsOutcome
+from rtunnel.outcomes import TlsOutcome
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.arrival import Peer, SniffedProtocol

@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.metrics import ClientStats, LinkLoss, Outcome, ServerStats, StreamOutcome
+from rtunnel.ops.stats import ClientStats, ServerStats
+from rtunnel.outcomes import LinkEnd, Outcome, StreamOutcome
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.tunnel.splice import SpliceOutcome
 from rtunnel.wire.smux import Session
@@ -17,7 +18,7 @@ class ServerStatsTests(SynchronousTestCase):
     def test_every_outcome_is_there_from_the_start(self) -> None:
         """A rate over a label that appears late would miss its first event."""
         self.assertEqual(ServerStats().requests, dict.fromkeys(Outcome, 0))
-        self.assertEqual(ServerStats().losses, dict.fromkeys(LinkLoss, 0))
+        self.assertEqual(ServerStats().losses, dict.fromkeys(LinkEnd, 0))
 
     def test_record(self) -> None:
         stats = ServerStats()
@@ -39,7 +40,7 @@ class ServerStatsTests(SynchronousTestCase):
             ServerStats().visitor_total = 1  # type: ignore[attr-defined]
 
 
-class LinkLossTests(SynchronousTestCase):
+class LinkEndTests(SynchronousTestCase):
     """The words are those of the link and of Twisted: taken from there, so that a change of theirs shows here."""
 
     def lost(self) -> tuple[Link, Clock, list[str]]:
@@ -59,35 +60,35 @@ class LinkLossTests(SynchronousTestCase):
         link, clock, reasons = self.lost()
         clock.pump([1.0] * 60)
         link.connectionLost()
-        self.assertEqual([LinkLoss.of(reason) for reason in reasons], [LinkLoss.KEEPALIVE_TIMEOUT], reasons)
+        self.assertEqual([LinkEnd.of(reason) for reason in reasons], [LinkEnd.KEEPALIVE_TIMEOUT], reasons)
 
     def test_protocol_error(self) -> None:
         link, _clock, reasons = self.lost()
         link.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
         link.connectionLost()
-        self.assertEqual([LinkLoss.of(reason) for reason in reasons], [LinkLoss.PROTOCOL_ERROR], reasons)
+        self.assertEqual([LinkEnd.of(reason) for reason in reasons], [LinkEnd.PROTOCOL_ERROR], reasons)
 
     def test_server_stopped(self) -> None:
         link, _clock, reasons = self.lost()
         link.close("the server stops")
         link.connectionLost()
-        self.assertEqual([LinkLoss.of(reason) for reason in reasons], [LinkLoss.SERVER_STOPPED], reasons)
+        self.assertEqual([LinkEnd.of(reason) for reason in reasons], [LinkEnd.SERVER_STOPPED], reasons)
 
     def test_closed_in_good_order(self) -> None:
         link, _clock, reasons = self.lost()
         link.connectionLost()
-        self.assertEqual([LinkLoss.of(reason) for reason in reasons], [LinkLoss.CLOSED], reasons)
-        self.assertIs(LinkLoss.of(str(ConnectionDone())), LinkLoss.CLOSED)
+        self.assertEqual([LinkEnd.of(reason) for reason in reasons], [LinkEnd.CLOSED], reasons)
+        self.assertIs(LinkEnd.of(str(ConnectionDone())), LinkEnd.CLOSED)
 
     def test_broken(self) -> None:
         for error in (ConnectionLost(), ConnectionAborted(), OSError("no route to host")):
-            self.assertIs(LinkLoss.of(str(error)), LinkLoss.LOST, str(error))
+            self.assertIs(LinkEnd.of(str(error)), LinkEnd.LOST, str(error))
 
     def test_counted(self) -> None:
         stats = ServerStats()
         stats.link_lost("no sign of life for 30 s")
         stats.link_lost("something new")
-        self.assertEqual((stats.losses[LinkLoss.KEEPALIVE_TIMEOUT], stats.losses[LinkLoss.LOST]), (1, 1))
+        self.assertEqual((stats.losses[LinkEnd.KEEPALIVE_TIMEOUT], stats.losses[LinkEnd.LOST]), (1, 1))
 
 
 class ClientStatsTests(SynchronousTestCase):

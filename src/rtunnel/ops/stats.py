@@ -1,0 +1,142 @@
+"""What is counted: plain integers in slots, so that counting costs an addition on the hot path and no lock.
+
+Nothing here knows Prometheus; :mod:`rtunnel.ops.exposition` reads these objects when somebody asks for ``/metrics``. All
+names and meanings: docs/metrics.md.
+"""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import attrs
+
+from rtunnel.ops.labelled_counts import LabelledCounts
+from rtunnel.outcomes import (
+    DatagramLoss,
+    LinkEnd,
+    LocalPortOutcome,
+    Outcome,
+    RefusalReason,
+    StreamOutcome,
+    TlsOutcome,
+    VisitOutcome,
+)
+
+__all__ = ["ClientStats", "ServerStats", "TunnelStats"]
+
+
+@attrs.define
+class ServerStats:
+    """The counts of one server process, from its start; owned by the service, written by all its parts.
+
+    :ivar visitors_total: visitor connections accepted.
+    :ivar visitors_open: those that are open now.
+    :ivar requests: requests by how they ended.
+    :ivar retries_total: requests sent again through another stream or connector.
+    :ivar bytes_in: bytes received from visitors.
+    :ivar bytes_out: bytes sent to visitors.
+    :ivar links_total: links admitted.
+    :ivar links_open: those that are up now.
+    :ivar losses: ended links by why they ended.
+    :ivar streams_total: streams opened to connectors.
+    :ivar visits: ended visits by how they ended.
+    :ivar visits_open: those that are under way.
+    :ivar tls: TLS connections by how they ended.
+    :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
+    :ivar labelled: what is counted per tunnel and per connector.
+    :ivar access_lines_dropped: lines of the access log that could not be written.
+    :ivar refusals: connections to the tunnel listener that were not let in, by why.
+    """
+
+    visitors_total: int = 0
+    visitors_open: int = 0
+    requests: dict[Outcome, int] = attrs.field(factory=lambda: dict.fromkeys(Outcome, 0))
+    retries_total: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    links_total: int = 0
+    links_open: int = 0
+    losses: dict[LinkEnd, int] = attrs.field(factory=lambda: dict.fromkeys(LinkEnd, 0))
+    streams_total: int = 0
+    refusals: dict[RefusalReason, int] = attrs.field(factory=lambda: dict.fromkeys(RefusalReason, 0))
+    visits: dict[VisitOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(VisitOutcome, 0))
+    visits_open: int = 0
+    tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
+    proxies_refused: int = 0
+    labelled: LabelledCounts = attrs.field(factory=LabelledCounts)
+    access_lines_dropped: int = 0
+
+    def drop_access_lines(self, lines: int) -> None:
+        """Count lines of the access log that could not be written."""
+        self.access_lines_dropped += lines
+
+    def record(self, outcome: Outcome) -> None:
+        """Count the end of a request."""
+        self.requests[outcome] += 1
+
+    def link_lost(self, reason: str) -> None:
+        """Count the end of a link.
+
+        :param reason: why, in the words of the link.
+        """
+        self.losses[LinkEnd.of(reason)] += 1
+
+
+@attrs.define
+class ClientStats:
+    """The counts of one client process, from its start; owned by the service, written by all its parts.
+
+    :ivar attempts: attempts to join a tunnel.
+    :ivar joins: those that succeeded.
+    :ivar losses: links lost after they had joined.
+    :ivar streams: ended streams by how they ended.
+    :ivar bytes_in: bytes passed to targets by ended streams.
+    :ivar bytes_out: bytes passed from targets by ended streams.
+    :ivar visitors: ended connections to local ports by how they ended.
+    :ivar visitors_open: those that are open now.
+    :ivar visitor_bytes_in: bytes passed to the server by ended connections.
+    :ivar visitor_bytes_out: bytes passed from the server by ended connections.
+    :ivar datagrams_dropped: datagrams that were dropped, by why.
+    """
+
+    attempts: int = 0
+    joins: int = 0
+    losses: int = 0
+    streams: dict[StreamOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(StreamOutcome, 0))
+    bytes_in: int = 0
+    bytes_out: int = 0
+    visitors: dict[LocalPortOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(LocalPortOutcome, 0))
+    visitors_open: int = 0
+    visitor_bytes_in: int = 0
+    visitor_bytes_out: int = 0
+    datagrams_dropped: dict[DatagramLoss, int] = attrs.field(factory=lambda: dict.fromkeys(DatagramLoss, 0))
+
+    def record(self, outcome: str) -> None:
+        """Count the end of a stream.
+
+        :param outcome: the value of a :class:`StreamOutcome`.
+        :raises ValueError: for any other text: no label of a metric is made up on the way.
+        """
+        self.streams[StreamOutcome(outcome)] += 1
+
+    def drop(self, reason: str) -> None:
+        """Count a datagram that is dropped.
+
+        :param reason: the value of a :class:`DatagramLoss`.
+        :raises ValueError: for any other text.
+        """
+        self.datagrams_dropped[DatagramLoss(reason)] += 1
+
+
+@attrs.frozen
+class TunnelStats:
+    """What one tunnel carries at this moment.
+
+    :ivar tunnel: its ID.
+    :ivar connectors: how many are attached (server), or how many of this process have joined (client).
+    :ivar streams: how many are open.
+    """
+
+    tunnel: UUID
+    connectors: int
+    streams: int
