@@ -17,7 +17,9 @@ from rtunnel.ops.stats import ServerStats
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
-from rtunnel.server.entrypoint.http import Entrypoint
+from rtunnel.server.entrypoint.entrypoint import Entrypoint
+from rtunnel.server.entrypoint.first_bytes import VisitorFactory
+from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.link import Keepalive, Link
@@ -40,6 +42,7 @@ class _Transport:
     """Keeps what is written; everything else that is asked of a transport does nothing."""
 
     disconnecting = False
+    protocol: Any = None
 
     def __init__(self) -> None:
         self.written: list[bytes] = []
@@ -89,7 +92,7 @@ class Exchanges:
         registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         link = self._link = Link(Session(opens=True), reactor=turns, keepalive=Keepalive(0), on_lost=lambda *_: None, peer="bench")
         pool = UpstreamPool(link, limits=HeadLimits(), idle=30.0)
-        registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, link=pool))
+        registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool))
         self._below = _Transport()
         link.makeConnection(self._below)  # type: ignore[no-untyped-call]
         self._far = Session(opens=False)
@@ -99,12 +102,14 @@ class Exchanges:
             registry=registry,
             deadlines=Deadlines(turns),
             stats=ServerStats(),
+            speakers=(HTTP1,),
         )
         self._visitors = []
         for _ in range(VISITORS):
-            visitor, transport = entrypoint.buildProtocol(None), _Transport()
+            visitor, transport = VisitorFactory(entrypoint).buildProtocol(None), _Transport()
+            transport.protocol = visitor
             visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
-            self._visitors.append((visitor, transport))
+            self._visitors.append(transport)
         self._number = 0
 
     def turn(self) -> float:
@@ -115,8 +120,8 @@ class Exchanges:
         self._number += VISITORS
         requests = [_REQUEST % (number, number) for number in range(self._number, self._number + VISITORS)]
         start = perf_counter()
-        for (visitor, _), request in zip(self._visitors, requests, strict=True):
-            visitor.dataReceived(request)
+        for transport, request in zip(self._visitors, requests, strict=True):
+            transport.protocol.dataReceived(request)
         self._turns.end()
         taken = perf_counter() - start
         for stream in {stream for kind, stream, _ in self._far.receive(self._below.take()) if kind == DATA}:
@@ -126,7 +131,7 @@ class Exchanges:
         self._link.dataReceived(answers)
         self._turns.end()
         taken += perf_counter() - start
-        for _, transport in self._visitors:
+        for transport in self._visitors:
             if not transport.take().endswith(b"hello, visitor\n"):
                 raise RuntimeError("a visitor got no answer")
         return taken

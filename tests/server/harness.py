@@ -15,12 +15,13 @@ from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
-from rtunnel.server.entrypoint.http import Entrypoint
+from rtunnel.server.entrypoint.entrypoint import Entrypoint
+from rtunnel.server.entrypoint.first_bytes import VisitorFactory
+from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.link import Keepalive, Link
-from rtunnel.wire.clienthello import HANDSHAKE
 from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import take_preface
 from rtunnel.wire.smux import DATA, FINISHED, OPENED, STOPPED, Session
@@ -147,7 +148,7 @@ class FarConnector:
         idle = world.settings.pool_idle if world.settings.pool else 0
         pool = UpstreamPool(self.link, limits=HeadLimits(), idle=idle)
         self.connector: Any = Connector(
-            id=uuid4(), tunnel=TUNNEL, weight=weight, link=pool, peer="192.0.2.7:1", datagrams=datagrams
+            id=uuid4(), tunnel=TUNNEL, weight=weight, pool=pool, peer="192.0.2.7:1", datagrams=datagrams
         )
         self.link.makeConnection(self.transport)
         world.registry.add(self.connector)
@@ -215,7 +216,7 @@ class World:
             registry=self.registry,
             deadlines=self.deadlines,
             stats=self.stats,
-            others={HANDSHAKE: TLS},
+            speakers=(TLS, HTTP1),
         )
 
     def attach(self, weight: int = 1, *, consume: bool = True, datagrams: bool = False) -> FarConnector:
@@ -224,7 +225,7 @@ class World:
         return connector
 
     def visit(self, data: bytes = b"") -> Visitor:
-        visitor = Visitor(self.entrypoint, self)
+        visitor = Visitor(VisitorFactory(self.entrypoint), self)
         return visitor.send(data) if data else visitor
 
     def turn(self) -> None:

@@ -25,6 +25,7 @@ from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.http1 import (
     CHUNKED,
+    PASS_ALL,
     UNTIL_CLOSE,
     ChunkedBody,
     HeadError,
@@ -351,7 +352,7 @@ class HttpStream(OpenStream):
         end = head_end(self._buffer, start, LIMITS) if start < len(self._buffer) else -1
         if end < 0:
             return False
-        head = parse_request(self._buffer[start:end])
+        head = parse_request(self._buffer[start:end], PASS_ALL)
         self._buffer = self._buffer[end:]
         dialler = self._forwarder.choose_for(normalise_host(head.host), "http", plain_path(head.target))
         if dialler is None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator
+from enum import IntEnum
 from itertools import accumulate
 from random import random as random_number
 from typing import Any, Final, Generic, TypeVar
@@ -20,12 +21,19 @@ from uuid import UUID
 
 import attrs
 
-__all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Tunnel", "TunnelRegistry"]
+__all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Rank", "Tunnel", "TunnelRegistry"]
 
 EXCLUSIVE_WEIGHT: Final = 255
 """Connectors of this weight leave nothing to smaller ones."""
 
-L = TypeVar("L")
+P = TypeVar("P")
+
+
+class Rank(IntEnum):
+    """Which connectors are asked first: those of a later rank are drawn only when all of the earlier ones are excluded."""
+
+    EXCLUSIVE = 0
+    SHARING = 1
 
 
 def _check_weight(_connector: object, _attribute: attrs.Attribute[int], weight: int) -> None:
@@ -35,7 +43,7 @@ def _check_weight(_connector: object, _attribute: attrs.Attribute[int], weight: 
 
 # without hooks on assignment: the counters are counted up with each request
 @attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
-class Connector(Generic[L]):
+class Connector(Generic[P]):
     """One live attachment of a client to a tunnel; made when its link is up, removed from the registry when it is lost.
 
     Only the counters change. Two connectors are never equal, whatever they say.
@@ -43,7 +51,7 @@ class Connector(Generic[L]):
     :param id: the connector's own id, which its client was told.
     :param tunnel: the tunnel that it belongs to.
     :param weight: its share, 1 to 255.
-    :param link: what streams are opened on; nothing here looks at it.
+    :param pool: what streams are opened on; nothing here looks at it.
     :param peer: where the client comes from, for logs.
     :param user: who the client is, if it was asked.
     :param datagrams: whether it takes streams of datagrams, and only those.
@@ -57,7 +65,7 @@ class Connector(Generic[L]):
     id: UUID
     tunnel: UUID
     weight: int = attrs.field(validator=_check_weight)
-    link: L
+    pool: P
     peer: str = ""
     user: str = ""
     since: float = 0.0
@@ -66,13 +74,18 @@ class Connector(Generic[L]):
     requests: int = attrs.field(default=0, init=False)
     outcomes: dict[str, int] = attrs.field(factory=dict, init=False)
 
+    @property
+    def rank(self) -> Rank:
+        """When it is asked, compared with the others of its tunnel."""
+        return Rank.EXCLUSIVE if self.weight == EXCLUSIVE_WEIGHT else Rank.SHARING
+
     def count(self, outcome: str) -> None:
         """Count the end of a request or connection that was not simply answered."""
         self.requests += 1
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
 
-class _Group(Generic[L]):
+class _Group(Generic[P]):
     """Connectors that are drawn from by weight.
 
     The running sums of their weights are kept, so that a draw is a binary search; connector number ``i`` owns the numbers from
@@ -82,31 +95,32 @@ class _Group(Generic[L]):
     __slots__ = ("index", "members", "sums")
 
     def __init__(self) -> None:
-        self.members: list[Connector[L]] = []
+        self.members: list[Connector[P]] = []
         self.sums: list[int] = []
-        self.index: dict[Connector[L], int] = {}
+        self.index: dict[Connector[P], int] = {}
 
-    def add(self, connector: Connector[L]) -> None:
+    def add(self, connector: Connector[P]) -> None:
         self.index[connector] = len(self.members)
         self.members.append(connector)
         self.sums.append((self.sums[-1] if self.sums else 0) + connector.weight)
 
-    def remove(self, connector: Connector[L]) -> None:
+    def remove(self, connector: Connector[P]) -> None:
         del self.members[self.index[connector]]
         self.index = {member: position for position, member in enumerate(self.members)}
         self.sums = list(accumulate(member.weight for member in self.members))
 
-    def draw(self, random: Callable[[], float]) -> Connector[L] | None:
+    def draw(self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float]) -> Connector[P] | None:
+        """Draw one that is not excluded, None when there is none."""
         members = self.members
+        if exclude:
+            return self._draw_without(exclude, random)
         if len(members) == 1:
             return members[0]
-        if not members:
-            return None
         sums = self.sums
         return members[bisect_right(sums, int(random() * sums[-1]))]
 
-    def draw_without(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[L] | None:
-        """Draw from those that are not excluded: the numbers of the excluded ones are stepped over."""
+    def _draw_without(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[P] | None:
+        """The numbers of the excluded ones are stepped over."""
         index, members, sums = self.index, self.members, self.sums
         holes = sorted({index[connector] for connector in exclude if connector in index})
         if len(holes) == len(members):
@@ -120,69 +134,70 @@ class _Group(Generic[L]):
         return members[bisect_right(sums, number)]
 
 
-class Tunnel(Generic[L]):
+class Tunnel(Generic[P]):
     """The connectors of one tunnel; owned by the registry from the first one attached until the last one left.
 
     :param tunnel_id: the tunnel's id.
     """
 
-    __slots__ = ("_exclusive", "_exclusive_udp", "_sharing", "_sharing_udp", "id", "only")
+    __slots__ = ("_groups", "_tiers", "id", "only")
 
     def __init__(self, tunnel_id: UUID) -> None:
         self.id = tunnel_id
-        self._exclusive: _Group[L] = _Group()
-        self._sharing: _Group[L] = _Group()
-        self._exclusive_udp: _Group[L] = _Group()
-        self._sharing_udp: _Group[L] = _Group()
-        self.only: Connector[L] | None = None
+        self._groups: dict[tuple[bool, Rank], _Group[P]] = {}
+        self._tiers: dict[bool, tuple[_Group[P], ...]] = {False: (), True: ()}
+        """For streams of bytes (False) and of datagrams (True), the groups in the order of their ranks; none of them is empty."""
+        self.only: Connector[P] | None = None
         """The one that gets every stream of bytes, when there is but one to draw."""
 
     @property
-    def connectors(self) -> tuple[Connector[L], ...]:
-        """Those attached now, the exclusive ones first, and those for datagrams last."""
-        return tuple(member for group in self._groups for member in group.members)
-
-    @property
-    def _groups(self) -> tuple[_Group[L], ...]:
-        return (self._exclusive, self._sharing, self._exclusive_udp, self._sharing_udp)
+    def connectors(self) -> tuple[Connector[P], ...]:
+        """Those attached now: those for datagrams last, the others by their rank."""
+        return tuple(member for tier in self._tiers.values() for group in tier for member in group.members)
 
     def __len__(self) -> int:
-        return sum(len(group.members) for group in self._groups)
+        return sum(len(group.members) for group in self._groups.values())
 
     def __contains__(self, connector: Connector[Any]) -> bool:
-        return connector in self._group(connector).index
+        group = self._groups.get((connector.datagrams, connector.rank))
+        return group is not None and connector in group.index
 
-    def add(self, connector: Connector[L]) -> None:
+    def add(self, connector: Connector[P]) -> None:
         """Attach a connector that is not attached yet."""
-        self._group(connector).add(connector)
-        self._find_only()
+        key = (connector.datagrams, connector.rank)
+        if key not in self._groups:
+            self._groups[key] = _Group()
+        self._groups[key].add(connector)
+        self._arrange()
 
-    def remove(self, connector: Connector[L]) -> None:
+    def remove(self, connector: Connector[P]) -> None:
         """Detach a connector that is attached."""
-        self._group(connector).remove(connector)
-        self._find_only()
+        key = (connector.datagrams, connector.rank)
+        group = self._groups[key]
+        group.remove(connector)
+        if not group.members:
+            del self._groups[key]
+        self._arrange()
 
-    def _find_only(self) -> None:
-        drawn = self._exclusive.members or self._sharing.members
-        self.only = drawn[0] if len(drawn) == 1 else None
+    def _arrange(self) -> None:
+        for datagrams in self._tiers:
+            keys = sorted(key for key in self._groups if key[0] == datagrams)
+            self._tiers[datagrams] = tuple(self._groups[key] for key in keys)
+        first = self._tiers[False][:1]
+        self.only = first[0].members[0] if first and len(first[0].members) == 1 else None
 
-    def choose(self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float]) -> Connector[L] | None:
-        """Draw a connector for a stream of bytes by weight, None when there is none to draw."""
-        if not exclude:
-            return self._exclusive.draw(random) or self._sharing.draw(random)
-        return self._exclusive.draw_without(exclude, random) or self._sharing.draw_without(exclude, random)
-
-    def choose_for_datagrams(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[L] | None:
-        """Draw a connector for a stream of datagrams by weight, None when there is none to draw."""
-        return self._exclusive_udp.draw_without(exclude, random) or self._sharing_udp.draw_without(exclude, random)
-
-    def _group(self, connector: Connector[Any]) -> _Group[L]:
-        if connector.datagrams:
-            return self._exclusive_udp if connector.weight == EXCLUSIVE_WEIGHT else self._sharing_udp
-        return self._exclusive if connector.weight == EXCLUSIVE_WEIGHT else self._sharing
+    def choose(
+        self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float], *, datagrams: bool = False
+    ) -> Connector[P] | None:
+        """Draw a connector by weight: of the first rank that has one which is not excluded; None when there is none."""
+        for group in self._tiers[datagrams]:
+            drawn = group.draw(exclude, random)
+            if drawn is not None:
+                return drawn
+        return None
 
 
-class TunnelRegistry(Generic[L]):
+class TunnelRegistry(Generic[P]):
     """All tunnels that have a connector; the place where links and visitors meet. Iterating gives every connector.
 
     :param random: gives numbers from 0 up to, but without, 1.
@@ -193,9 +208,9 @@ class TunnelRegistry(Generic[L]):
     def __init__(self, random: Callable[[], float] = random_number) -> None:
         self._random = random
         # by number: the hash of a UUID is Python code, that of an int is not
-        self._tunnels: dict[int, Tunnel[L]] = {}
+        self._tunnels: dict[int, Tunnel[P]] = {}
 
-    def add(self, connector: Connector[L]) -> None:
+    def add(self, connector: Connector[P]) -> None:
         """Attach a connector to its tunnel.
 
         :raises ValueError: when it is attached already.
@@ -207,7 +222,7 @@ class TunnelRegistry(Generic[L]):
             raise ValueError(f"the connector {connector.id} is attached already")
         tunnel.add(connector)
 
-    def remove(self, connector: Connector[L]) -> bool:
+    def remove(self, connector: Connector[P]) -> bool:
         """Detach a connector; with its last one a tunnel goes as well.
 
         :returns: whether it was attached.
@@ -220,44 +235,35 @@ class TunnelRegistry(Generic[L]):
             del self._tunnels[connector.tunnel.int]
         return True
 
-    def choose(self, tunnel_id: UUID, exclude: Collection[Connector[Any]] | None = None) -> Connector[L] | None:
-        """Draw a connector of a tunnel for a stream of bytes by weight; takes the same time for two connectors and for thousands.
+    def choose(
+        self,
+        tunnel_id: UUID,
+        exclude: Collection[Connector[Any]] | None = None,
+        datagrams: bool = False,
+    ) -> Connector[P] | None:
+        """Draw a connector of a tunnel by weight; takes the same time for two connectors and for thousands.
 
         :param exclude: connectors not to be chosen, such as those that failed for this request.
+        :param datagrams: whether the stream is to carry datagrams.
         :returns: None when none is attached or all are excluded.
         """
         tunnel = self._tunnels.get(tunnel_id.int)
         if tunnel is None:
             return None
-        if tunnel.only is not None and not exclude:
+        if tunnel.only is not None and not exclude and not datagrams:
             return tunnel.only
-        return tunnel.choose(exclude, self._random)
+        return tunnel.choose(exclude, self._random, datagrams=datagrams)
 
-    def choose_for_datagrams(self, tunnel_id: UUID, exclude: Collection[Connector[Any]] = ()) -> Connector[L] | None:
-        """Draw a connector of a tunnel for a stream of datagrams, as :meth:`choose` does for bytes."""
-        tunnel = self._tunnels.get(tunnel_id.int)
-        return tunnel.choose_for_datagrams(exclude, self._random) if tunnel is not None else None
-
-    def get(self, tunnel_id: UUID) -> Tunnel[L] | None:
+    def get(self, tunnel_id: UUID) -> Tunnel[P] | None:
         """A tunnel, None when nobody is attached to it."""
         return self._tunnels.get(tunnel_id.int)
 
     @property
-    def tunnels(self) -> tuple[Tunnel[L], ...]:
+    def tunnels(self) -> tuple[Tunnel[P], ...]:
         """The tunnels that have a connector now."""
         return tuple(self._tunnels.values())
 
-    @property
-    def tunnel_count(self) -> int:
-        """How many tunnels have a connector now."""
-        return len(self._tunnels)
-
-    @property
-    def connector_count(self) -> int:
-        """How many connectors are attached now."""
-        return sum(map(len, self._tunnels.values()))
-
-    def __iter__(self) -> Iterator[Connector[L]]:
+    def __iter__(self) -> Iterator[Connector[P]]:
         # out of copies: connectors may come and go on the way
         for tunnel in self.tunnels:
             yield from tunnel.connectors

@@ -19,8 +19,8 @@ from rtunnel.outcomes import RefusalReason
 from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
-from rtunnel.server.entrypoint.arrival import Peer, SniffedProtocol
-from rtunnel.server.entrypoint.relay import RelayEntrypoint
+from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
+from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
@@ -51,7 +51,7 @@ _STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG
 
 
 class TunnelListener(Factory):
-    """What all links of one tunnel listener share; owned by the service.
+    """What all links of one tunnel listener share; owned by its listener group. At the entrypoints of the group it speaks relay.
 
     :param settings: of the listener.
     :param known: says whether a tunnel id may be bound: whether an ingress rule names it.
@@ -62,6 +62,8 @@ class TunnelListener(Factory):
     """
 
     noisy = False
+    name = "relay"
+    prefixes = (bytes([FIRST_BYTE]),)
 
     def __init__(
         self,
@@ -93,12 +95,8 @@ class TunnelListener(Factory):
     def buildProtocol(self, addr: Any) -> Admission:
         return Admission(self)
 
-    @property
-    def as_sniffed_protocol(self) -> SniffedProtocol:
-        """What an HTTP entrypoint has us for: connections that speak the relay protocol; they may visit, but not join."""
-        return SniffedProtocol("relay", self._take_over)
-
-    def _take_over(self, entrypoint: Any, transport: Any, peer: Peer, data: bytes) -> None:
+    def accept(self, entrypoint: Entrypoint, transport: Any, peer: Peer, data: bytes) -> None:
+        """Take over a connection of an entrypoint that speaks the relay protocol; it may visit, but not join."""
         admission = Admission(self, peer, visits_only=True)
         transport.protocol = admission
         admission.makeConnection(transport)  # type: ignore[no-untyped-call]
@@ -269,7 +267,7 @@ class Admission(Handshake[Request]):
             id=connector_id,
             tunnel=tunnel.id,
             weight=weight,
-            link=pool,
+            pool=pool,
             peer=self._peer_name,
             user=self._grant.user,
             since=time(),

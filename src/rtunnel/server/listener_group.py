@@ -18,27 +18,28 @@ from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainingConnector, DrainQueue
-from rtunnel.server.entrypoint.http import Entrypoint
-from rtunnel.server.entrypoint.logged import log_requests
+from rtunnel.server.entrypoint.entrypoint import Entrypoint
+from rtunnel.server.entrypoint.first_bytes import VisitorFactory
+from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
-from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
+from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.listen_endpoint import listen_endpoint
 from rtunnel.server.listener import TunnelListener
+from rtunnel.server.observers.access_log import AccessLogObserver
 from rtunnel.server.plan import PlannedListener
 from rtunnel.server.routes import Routes
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import WEBSOCKETS, ListenerSettings, SettingsError
 from rtunnel.settings.diff import BindKey, compare
 from rtunnel.transport.rebindable_port import RebindablePort
-from rtunnel.wire.clienthello import HANDSHAKE
 
 __all__ = ["ListenerGroup", "Shared", "endpoint_of", "rights_of"]
 
 
 @attrs.frozen
 class Shared:
-    """What all sites of a server have in common; owned by the service."""
+    """What all listener groups of a server have in common; owned by the service."""
 
     registry: TunnelRegistry[UpstreamPool]
     deadlines: Deadlines
@@ -46,7 +47,7 @@ class Shared:
     leaving: DrainQueue
     access: AccessLog | None
     routed_elsewhere: Callable[[UUID], bool]
-    """Whether the rules of an entrypoint routed_elsewhere name a tunnel: then it may be joined at every listener."""
+    """Whether the rules of a standalone entrypoint name a tunnel: then it may be joined at every listener."""
     rules_changed: Callable[[], None]
     """Told when the rules of a group are others than before."""
     reactor: Any
@@ -115,9 +116,9 @@ class ListenerGroup:
     def _rules_changed(self) -> None:
         """The file of rules holds others; the same as other settings."""
         for entrypoint in self._entrypoints.values():
-            entrypoint.table = self.routes.table
+            entrypoint.selector.table = self.routes.table
         self.listener.table = self.routes.table
-        self.relay.table = self.routes.table
+        self.relay.selector.table = self.routes.table
         self._shared.rules_changed()
         self.listener.access_control.review()
 
@@ -159,17 +160,17 @@ class ListenerGroup:
         self._direct = settings.direct
 
     def _entrypoint(self, settings: ListenerSettings, table: IngressTable) -> Entrypoint:
-        entrypoint = Entrypoint(
+        access = self._shared.access
+        return Entrypoint(
             settings=settings.http,
             table=table,
             registry=self._shared.registry,
             deadlines=self._shared.deadlines,
             stats=self._shared.stats,
-            others={HANDSHAKE: TLS, FIRST_BYTE: self.listener.as_sniffed_protocol},
+            speakers=(TLS, self.listener, HTTP1),
+            observers=() if access is None else (AccessLogObserver(access),),
+            access=access,
         )
-        if self._shared.access is not None:
-            log_requests(entrypoint, self._shared.access)
-        return entrypoint
 
     def _retire(self, key: BindKey, patience: float) -> None:
         entrypoint = self._entrypoints.pop(key)
@@ -178,7 +179,7 @@ class ListenerGroup:
 
     def _drop_connector(self, connector: Any, reason: str, patience: float) -> None:
         if self._shared.registry.remove(connector):
-            self._shared.leaving.add(DrainingConnector(connector.link, reason), patience)
+            self._shared.leaving.add(DrainingConnector(connector.pool, reason), patience)
 
     # -- at the ports
 
@@ -192,7 +193,7 @@ class ListenerGroup:
             self._listen(ports[self.planned.listen], place)
         proxies = self.planned.settings.proxy_protocol
         for key, entrypoint in self._entrypoints.items():
-            ports[key].listen(ProxiedEntrypoint(entrypoint, proxies) if proxies else entrypoint)
+            ports[key].listen(ProxiedEntrypoint(entrypoint, proxies) if proxies else VisitorFactory(entrypoint))
             if not entrypoint.address:
                 entrypoint.address = _shown(key, ports[key])
                 self._log.info("entrypoint on {address}", address=entrypoint.address)

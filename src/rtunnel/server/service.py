@@ -19,7 +19,7 @@ from rtunnel.ops.status import ServiceStatus
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
-from rtunnel.server.entrypoint.http import Entrypoint
+from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.listener_group import ListenerGroup, Shared, endpoint_of, rights_of
@@ -146,7 +146,7 @@ class ServerService(Service):
 
     def _sweep(self, now: float) -> None:
         for connector in self.registry:
-            connector.link.sweep(now)
+            connector.pool.sweep(now)
         for group in self._groups.values():
             group.relay.sweep(now)
         self._leaving.sweep(now)
@@ -266,7 +266,7 @@ class ServerService(Service):
             tunnel: [] for group in self._groups.values() for tunnel in group.routes.tunnels
         }
         for connector in self.registry:
-            connectors.setdefault(connector.tunnel, []).append(connector.link)
+            connectors.setdefault(connector.tunnel, []).append(connector.pool)
         for tunnel, pools in connectors.items():
             yield TunnelStats(tunnel, len(pools), sum(len(pool.link.streams) for pool in pools))
 

@@ -16,7 +16,7 @@ from rtunnel.ops.status import (
 )
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.tunnels import Connector
-from rtunnel.server.entrypoint.http import Entrypoint
+from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.tunnel_stats import round_trip
 from rtunnel.server.upstream import UpstreamPool
@@ -63,7 +63,7 @@ def _connectors(listener: TunnelListener) -> Iterator[ConnectorStatus]:
 
 
 def _connector(connector: Connector[UpstreamPool], state: str) -> ConnectorStatus:
-    link = connector.link.link
+    link = connector.pool.link
     return ConnectorStatus(
         id=short_id(connector.id),
         tunnel=short_id(connector.tunnel),

@@ -14,7 +14,7 @@ __all__ = ["connector_stats", "round_trip"]
 
 def connector_stats(connector: Connector[UpstreamPool]) -> ConnectorStats:
     """What a connector carries now, and has carried."""
-    link = connector.link.link
+    link = connector.pool.link
     far = round_trip(connector)
     outcomes = dict(connector.outcomes)
     answered = connector.requests - sum(outcomes.values())
@@ -32,5 +32,5 @@ def connector_stats(connector: Connector[UpstreamPool]) -> ConnectorStats:
 
 def round_trip(connector: Connector[UpstreamPool]) -> RoundTrip | None:
     """How far away a client is."""
-    link = connector.link.link
+    link = connector.pool.link
     return RoundTrip.of(ping=link.round_trip, tcp=lambda: tcp_round_trip(link.transport))

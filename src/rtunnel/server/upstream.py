@@ -5,7 +5,7 @@ A pooled stream is connected to its target already: a request on it costs no SYN
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
@@ -15,34 +15,47 @@ from zope.interface import implementer
 from rtunnel.tunnel.link import Link
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.http1 import HeadLimits, ResponseReader
+from rtunnel.wire.http1_exchange import AnswerSide, Event
 
-__all__ = ["Upstream", "UpstreamPool"]
+__all__ = ["AnswerOwner", "Upstream", "UpstreamPool"]
 
 MAX_IDLE = 1024
 """Free streams that a pool keeps for one host."""
+
+
+class AnswerOwner(Protocol):
+    """Who waits for the answer that comes on an upstream."""
+
+    def answer(self, events: list[Event]) -> None:
+        """Something of the answer came."""
+
+    def upstream_ended(self) -> None:
+        """The stream ended, or its other end says nothing more."""
 
 
 @implementer(IHalfCloseableProtocol)
 class Upstream:
     """The protocol of one stream for all its life; owned by an exchange while :attr:`exchange` is set, else by its pool."""
 
-    __slots__ = ("exchange", "host", "idle_since", "pool", "stream", "used")
+    __slots__ = ("answers", "exchange", "host", "idle_since", "pool", "stream", "used")
 
     def __init__(self, pool: UpstreamPool, host: str) -> None:
         self.pool = pool
         self.host = host
         self.stream: TunnelStream = pool.link.open_stream(self)
-        self.exchange: Any = None
+        self.answers = AnswerSide(pool.reader)
+        self.exchange: AnswerOwner | None = None
         self.used = False
         """Whether an exchange was completed on it: then the target may have closed it in the meantime."""
         self.idle_since = 0.0
 
     def dataReceived(self, data: bytes) -> None:
-        if self.exchange is None:
+        exchange = self.exchange
+        if exchange is None:
             # a target that speaks without being asked cannot be trusted with the next request
             self.discard()
         else:
-            self.exchange.upstream_data(data)
+            exchange.answer(self.answers.receive(data))
 
     def readConnectionLost(self) -> None:
         if self.exchange is None:
@@ -66,7 +79,11 @@ class Upstream:
         self.stream.abortConnection()
 
     def release(self) -> None:
-        """The exchange is complete and the stream clean: it may carry another one."""
+        """The exchange is complete: the stream carries another one if it can."""
+        if not self.answers.reusable:
+            self.stream.unregisterProducer()
+            self.discard()
+            return
         self.exchange = None
         self.used = True
         stream = self.stream
@@ -99,12 +116,12 @@ class UpstreamPool:
         """Whether a stream of the link is in use, by an exchange or otherwise."""
         return len(self.link.streams) > sum(map(len, self._free.values()))
 
-    def take(self, host: str) -> Upstream | None:
+    def acquire(self, host: str) -> Upstream | None:
         """Take the free stream of a host that was used last."""
         free = self._free.get(host)
         return free.pop() if free else None
 
-    def take_warm(self, host: str) -> Upstream | None:
+    def acquire_recent(self, host: str) -> Upstream | None:
         """The same, if no sweep has seen it free: its target answered less than half a second ago, so it hardly has closed it."""
         free = self._free.get(host)
         return free.pop() if free and not free[-1].idle_since else None
@@ -115,6 +132,13 @@ class UpstreamPool:
         :raises rtunnel.tunnel.link.LinkClosed: when the link takes no more streams.
         """
         return Upstream(self, host)
+
+    def open_raw(self, protocol: Any) -> TunnelStream:
+        """Open a stream for one connection, whatever it speaks.
+
+        :raises rtunnel.tunnel.link.LinkClosed: when the link takes no more streams.
+        """
+        return self.link.open_stream(protocol)
 
     def put(self, upstream: Upstream) -> None:
         """Keep a free stream."""

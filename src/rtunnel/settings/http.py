@@ -24,7 +24,8 @@ class HttpSettings:
     :ivar retry_buffer_bytes: how much of a request body is kept so that another connector can be tried.
     :ivar pool: whether a stream is kept for the next request to the same connector and host.
     :ivar pool_idle: seconds that a free stream is kept.
-    :ivar trusted_proxies: from whom ``X-Forwarded-*`` and ``X-Request-Id`` are believed.
+    :ivar trusted_proxies: whose ``X-Forwarded-*``, ``Forwarded`` and ``X-Request-Id`` are trusted.
+    :ivar write_forwarded: whether requests get a ``Forwarded`` field (RFC 7239) beside ``X-Forwarded-*``.
     """
 
     head_bytes: int = attrs.field(default=65536, validator=whole(1024, 16 * 2**20))
@@ -37,3 +38,4 @@ class HttpSettings:
     pool: bool = True
     pool_idle: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    write_forwarded: bool = False

@@ -14,16 +14,21 @@ from __future__ import annotations
 from rtunnel.wire.http1_body import LAST_CHUNK, ChunkedBody, write_chunk
 from rtunnel.wire.http1_fields import CHUNKED, UNTIL_CLOSE
 from rtunnel.wire.http1_head import HeadError, HeadLimits, head_end, skip_empty_lines
+from rtunnel.wire.http1_policy import PASS_ALL, TRUSTED, UNTRUSTED, FieldPolicy
 from rtunnel.wire.http1_reader import RequestReader, ResponseReader
-from rtunnel.wire.http1_request import RequestHead, accepted, parse_request, write_request
+from rtunnel.wire.http1_request import RequestHead, parse_request, write_request
 from rtunnel.wire.http1_response import ResponseHead, parse_response, write_response
 from rtunnel.wire.http1_rewrite import RequestRewrite
 
 __all__ = [
     "CHUNKED",
     "LAST_CHUNK",
+    "PASS_ALL",
+    "TRUSTED",
     "UNTIL_CLOSE",
+    "UNTRUSTED",
     "ChunkedBody",
+    "FieldPolicy",
     "HeadError",
     "HeadLimits",
     "RequestHead",
@@ -31,7 +36,6 @@ __all__ = [
     "RequestRewrite",
     "ResponseHead",
     "ResponseReader",
-    "accepted",
     "head_end",
     "parse_request",
     "parse_response",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from rtunnel.wire.http1_fields import FORWARDING, HOP_BY_HOP
+from rtunnel.wire.http1_fields import HOP_BY_HOP
 from rtunnel.wire.http1_head import HeadError
+from rtunnel.wire.http1_policy import is_forwarding
 
 __all__ = ["LAST_CHUNK", "ChunkedBody", "write_chunk"]
 
@@ -25,7 +26,7 @@ TRAILER_COUNT: Final = 64
 _SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,%d}+)(?:;[\t\x20-\x7e\x80-\xff]{0,%d}+)?\r\n" % (SIZE_DIGITS, EXTENSION_BYTES - 1))
 _SIZE_LINE: Final = SIZE_DIGITS + EXTENSION_BYTES + 2
 _TRAILER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t\x20-\x7e\x80-\xff]*+\r\n")
-_NO_TRAILERS: Final = HOP_BY_HOP | FORWARDING | {b"host", b"content-length"}
+_NO_TRAILERS: Final = HOP_BY_HOP | {b"host", b"content-length", b"via", b"x-request-id"}
 """Fields that a trailer must not be (RFC 9110 section 6.5.1), for a target could take it for one of the head."""
 
 
@@ -149,7 +150,8 @@ class ChunkedBody:
         trailer = _TRAILER.fullmatch(line)
         if trailer is None:
             raise HeadError(400, "malformed trailer")
-        if trailer[1].lower() in _NO_TRAILERS:
+        name = trailer[1].lower()
+        if name in _NO_TRAILERS or is_forwarding(name):
             raise HeadError(400, "a trailer that only a head can have")
         self._trailer_bytes += len(line)
         self._trailer_count += 1

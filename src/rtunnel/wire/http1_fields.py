@@ -8,15 +8,15 @@ relies on it for names, for values without control characters, and for lines tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from string import ascii_letters
+from types import MappingProxyType
 from typing import Any, Final
 
 from rtunnel.wire.http1_head import HeadError
 
 __all__ = [
     "CHUNKED",
-    "FORWARDING",
     "HOP_BY_HOP",
     "UNTIL_CLOSE",
     "Pieces",
@@ -34,9 +34,6 @@ CHUNKED: Final = -1
 """Framing of a body that comes in chunks."""
 UNTIL_CLOSE: Final = -2
 """Framing of a response's body that ends with its connection."""
-
-FORWARDING: Final = frozenset({b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id", b"via"})
-"""Fields of a request that a proxy writes itself, with or without what it was told."""
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -79,27 +76,33 @@ Pieces = list[bytes | Any]
 """What :func:`special_pattern` splits a head in."""
 
 
-def special_pattern(names: Iterable[bytes]) -> re.Pattern[bytes]:
-    """The pattern to split a judged head with: a line end with a special field behind it, or with the empty line.
+def special_pattern(names: Iterable[bytes], patterns: Mapping[bytes, bytes] = MappingProxyType({})) -> re.Pattern[bytes]:
+    """The pattern to split a judged head with: a line end followed by a special field, or by the empty line.
 
     The pieces are, in turn, lines that pass as they came, each with its CRLF *before* it, the name and the value of a special
     field, lines again, and so on. The empty line gives None for name and value, so that a head shows that it is whole and
     only one: the last pieces are ``None, None, b""``.
 
     Most lines are dismissed by their first letter; that is what the lookahead is for, and why the names stand in groups.
+
+    :param names: of special fields, in lower case.
+    :param patterns: further special fields: by their first letter, what matches the rest of their names.
     """
     groups: dict[bytes, list[bytes]] = {}
     for name in sorted(names):
         groups.setdefault(name[:1], []).append(re.escape(name[1:]))
+    for initial, rest in patterns.items():
+        groups.setdefault(initial, []).append(rest)
     initials = b"".join(groups)
     others = bytes(letter for letter in ascii_letters.encode() if bytes([letter]).lower() not in initials)
     grouped = b"|".join(b"[%b%b](?i:%b)" % (initial, initial.upper(), b"|".join(ends)) for initial, ends in groups.items())
     return re.compile(rb"\r\n(?![%b])(?:\r\n|(%b):[ \t]*+([^\r]*+))" % (others, grouped))
 
 
-def pick_special(pieces: Pieces) -> tuple[bytes, Special]:
+def pick_special(pieces: Pieces, noted: Collection[bytes] = ()) -> tuple[bytes, Special]:
     """Sort the pieces that :func:`special_pattern` split a head in.
 
+    :param noted: special fields whose lines stay among the others.
     :returns: the other lines, and the special fields.
     :raises HeadError: 400 when the empty line is missing, or not only at the end, or when a field is there twice that may be
         there once.
@@ -109,8 +112,10 @@ def pick_special(pieces: Pieces) -> tuple[bytes, Special]:
     others: bytes = pieces[0]
     special: Special = {}
     for index in range(1, len(pieces) - 3, 3):
-        name = pieces[index]
-        name = name.lower()
+        written = pieces[index]
+        name = written.lower()
+        if name in noted:
+            others += b"\r\n%b: %b" % (written, pieces[index + 1])
         if name in special:
             special[name] = _combined(name, special[name], pieces[index + 1])
         else:

@@ -1,81 +1,64 @@
 """Heads of HTTP/1 out of a connection's bytes: found, judged and taken apart in one call.
 
-Heads of a shape that came often are read with a pattern (:mod:`rtunnel.wire.http1_shapes`), all others by httptools; the result is
-the same. Those that may pass as they came need not even be taken apart (``passing``); whoever gets no answer there has them read.
-With :data:`FAST` off the patterns are neither made nor used.
+Heads of a kind that came often are read with a template (:mod:`rtunnel.wire.http1_templates`), all others by httptools; the result
+means the same. With :data:`FAST` off no template is made or used.
 """
 
 from __future__ import annotations
 
-from rtunnel.wire.http1_authority import host_of
-from rtunnel.wire.http1_head import HeadError, HeadLimits, head_end
+from functools import partial
+
+from rtunnel.wire.http1_head import HeadLimits, head_end
+from rtunnel.wire.http1_policy import UNTRUSTED, FieldPolicy
 from rtunnel.wire.http1_request import RequestHead, parse_request
 from rtunnel.wire.http1_response import ResponseHead, parse_response
-from rtunnel.wire.http1_shapes import PassingRequest, PassingResponse, RequestShape, ResponseShape, Shapes
+from rtunnel.wire.http1_templates import RequestTemplate, ResponseTemplate, Templates
 
 __all__ = ["FAST", "RequestReader", "ResponseReader"]
 
 FAST = True
-"""Whether heads of known shapes are read with patterns."""
+"""Whether heads of known kinds are read with templates."""
 
 
 class RequestReader:
     """Reads the requests that come to one place.
 
     :param limits: how large a head may be there.
+    :param policy: which fields are taken out, dropped and noted.
+    :ivar parsed: heads that no template took.
     """
 
-    __slots__ = ("_limits", "_passing", "_room", "_shapes")
+    __slots__ = ("_limits", "_max_template", "_templates", "parsed", "policy")
 
-    def __init__(self, limits: HeadLimits) -> None:
+    def __init__(self, limits: HeadLimits, policy: FieldPolicy = UNTRUSTED) -> None:
+        self.policy = policy
+        self.parsed = 0
         self._limits = limits
-        # a head within one line's limit breaks no other one; its number of fields was in order when its shape was learned
-        self._room = min(limits.line_bytes, limits.head_bytes)
-        self._shapes = Shapes(RequestShape)
-        self._passing = Shapes(PassingRequest)
-
-    def passing(self, data: bytes) -> tuple[bytes, str, int] | None:
-        """Find a GET request at the beginning of ``data`` that may pass to its target as it came, but for the empty line.
-
-        :returns: authority and host as in :class:`~rtunnel.wire.http1_request.RequestHead`, and the index behind the head; None
-            when there is none, or none yet: :meth:`read` says which.
-        """
-        for shape in self._passing.tried:
-            match = shape.match(data)
-            if match is None:
-                continue
-            end = match.end()
-            if end > self._room:
-                return None
-            try:
-                authority, host = host_of(match[1])
-            except HeadError:
-                return None
-            if shape is not self._passing.tried[0]:
-                self._passing.prefer(shape)
-            return authority, host, end
-        return None
+        # a head within one line's limit breaks no other one; its number of fields was in order when its template was made
+        self._max_template = min(limits.line_bytes, limits.head_bytes)
+        self._templates = Templates(partial(RequestTemplate, policy=policy))
 
     def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read the head that begins at ``start``.
 
-        :returns: the head and the index behind it; None when it is not whole yet.
+        :returns: the head and the index after it; None when it is not whole yet.
         :raises rtunnel.wire.http1_head.HeadError: when it is not what HTTP/1 allows, or too large.
         """
-        for shape in self._shapes.tried:
-            found = shape.read(data, start)
-            if found is not None and found[1] - start <= self._room:
-                if shape is not self._shapes.tried[0]:
-                    self._shapes.prefer(shape)
+        templates = self._templates
+        for template in templates.tried:
+            found = template.read(data, start)
+            if found is not None and found[1] - start <= self._max_template:
+                if template is not templates.tried[0]:
+                    templates.prefer(template)
                 return found
         end = head_end(data, start, self._limits)
         if end < 0:
             return None
         raw = data[start:end]
-        head = parse_request(raw)
+        head = parse_request(raw, self.policy)
+        self.parsed += 1
         if FAST:
-            self._passing.learn(raw)
-            self._shapes.learn(raw)
+            templates.learn(raw)
         return head, end
 
 
@@ -83,54 +66,36 @@ class ResponseReader:
     """Reads the responses of one connector's target.
 
     :param limits: how large a head may be.
+    :ivar parsed: heads that no template took.
     """
 
-    __slots__ = ("_limits", "_passing", "_room", "_shapes")
+    __slots__ = ("_limits", "_max_template", "_templates", "parsed")
 
     def __init__(self, limits: HeadLimits) -> None:
+        self.parsed = 0
         self._limits = limits
-        self._room = min(limits.line_bytes, limits.head_bytes)
-        self._shapes = Shapes(ResponseShape)
-        self._passing = Shapes(PassingResponse)
-
-    def passing(self, data: bytes) -> tuple[int, int] | None:
-        """Find a response at the beginning of ``data`` that may pass to a visitor of HTTP/1.1 as it came.
-
-        Not for the answer to a HEAD request, and not when the visitor's connection is to close behind it.
-
-        :returns: the index behind the head, and the bytes of the body; None when there is none, or none yet: :meth:`read` says
-            which.
-        """
-        for shape in self._passing.tried:
-            match = shape.match(data)
-            if match is None:
-                continue
-            end = match.end()
-            if end > self._room:
-                return None
-            if shape is not self._passing.tried[0]:
-                self._passing.prefer(shape)
-            return end, int(match[1])
-        return None
+        self._max_template = min(limits.line_bytes, limits.head_bytes)
+        self._templates = Templates(ResponseTemplate)
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
         """Read the head at the beginning of ``data``, the answer to a request with a method.
 
-        :returns: the head and the index behind it; None when it is not whole yet.
+        :returns: the head and the index after it; None when it is not whole yet.
         :raises rtunnel.wire.http1_head.HeadError: when it is not what HTTP/1 allows, or too large.
         """
-        for shape in self._shapes.tried:
-            found = shape.read(data, method)
-            if found is not None and found[1] <= self._room:
-                if shape is not self._shapes.tried[0]:
-                    self._shapes.prefer(shape)
+        templates = self._templates
+        for template in templates.tried:
+            found = template.read(data, method)
+            if found is not None and found[1] <= self._max_template:
+                if template is not templates.tried[0]:
+                    templates.prefer(template)
                 return found
         end = head_end(data, 0, self._limits)
         if end < 0:
             return None
         raw = data[:end]
         head = parse_response(raw, method)
+        self.parsed += 1
         if FAST:
-            self._passing.learn(raw)
-            self._shapes.learn(raw)
+            templates.learn(raw)
         return head, end

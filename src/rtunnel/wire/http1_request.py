@@ -7,36 +7,35 @@ Python for each field would cost more than all the rest. What the proxy needs is
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Final, NoReturn
 
-import attrs
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
 from rtunnel.wire.http1_authority import absolute_form, host_of
 from rtunnel.wire.http1_faults import request_fault
 from rtunnel.wire.http1_fields import (
     CHUNKED,
-    FORWARDING,
-    HOP_BY_HOP,
     Pieces,
     Special,
     framing,
     members,
     obey_connection,
     pick_special,
-    special_pattern,
     stays_open,
 )
 from rtunnel.wire.http1_head import HeadError
+from rtunnel.wire.http1_policy import UNTRUSTED, FieldPolicy, request_pattern
 
-__all__ = ["RequestHead", "accepted", "parse_request", "write_request"]
+__all__ = ["RequestHead", "parse_request", "write_request"]
 
 _IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+_NOTHING: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 _BEGINNING: Final = re.compile(rb"(?!CONNECT )([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
 """The request line, Host when it comes first (it does nearly always, as RFC 9110 section 7.2 would have it), and the rest."""
-_SPECIAL: Final = special_pattern(HOP_BY_HOP | FORWARDING | {b"host", b"content-length", b"expect"})
-_ACCEPT: Final = re.compile(rb"^accept:[ \t]*+([^\r]*+)", re.IGNORECASE | re.MULTILINE)
 
 _ENDS: Final = {
     (False, False): b"\r\n",
@@ -47,38 +46,43 @@ _ENDS: Final = {
 """How a head ends, by whether it asks for an upgrade and for trailers."""
 
 
-@attrs.define
 class RequestHead:
-    """A request between its visitor and its target.
+    """A request between its visitor and its target. What few requests have stands in the class and not in each of them.
 
-    :param method: as sent.
-    :param target: in origin-form, or ``*``: of an absolute-form what follows the authority.
-    :param minor: minor version of the visitor's HTTP/1: 0 or 1.
-    :param authority: what the visitor named, port and all: the value of Host, or the authority of an absolute-form.
-    :param host: the same for routing: lower case, without port, final dot and the brackets of IPv6.
-    :param fields: the end-to-end fields ready to be written, each line with its CRLF, as they came and in their order;
-        Host before, Content-Length and Expect behind all others. The hop-by-hop fields and those of ``forwarded`` are out.
-    :param forwarded: what the visitor sent of ``X-Forwarded-For``, ``-Proto``, ``-Host``, ``X-Request-Id`` and ``Via``, by the
-        name in lower case; None when nothing, as is usual.
-    :param body: bytes of the body, or :data:`CHUNKED`.
-    :param keep_alive: the visitor would go on after this exchange.
-    :param upgrade: the protocols that the visitor would like to change to; empty when none.
-    :param expects_continue: the visitor waits for a 100 before it sends the body.
-    :param te_trailers: the visitor takes trailers.
+    :ivar method: as sent.
+    :ivar target: in origin-form, or ``*``: of an absolute-form what follows the authority.
+    :ivar authority: what the visitor named, port and all: the value of Host, or the authority of an absolute-form.
+    :ivar host: the same for routing: lower case, without port, final dot and the brackets of IPv6.
+    :ivar lines: the request line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in their
+        order and, of most heads, verbatim; Host first. The fields that the policy takes or drops are out, and so are the
+        hop-by-hop fields, but for a ``Connection: keep-alive``, which is as true of the connection to the target.
+    :ivar named: the values of fields that the policy takes or notes, by their names in lower case.
+    :ivar minor: minor version of the visitor's HTTP/1: 0 or 1.
+    :ivar body: bytes of the body, or :data:`CHUNKED`.
+    :ivar keep_alive: the visitor would go on after this exchange.
+    :ivar upgrade: the protocols that the visitor would like to change to; empty when none.
+    :ivar expects_continue: the visitor waits for a 100 before it sends the body.
+    :ivar te_trailers: the visitor takes trailers.
     """
 
-    method: bytes
-    target: bytes = attrs.field(repr=False)
-    minor: int
-    authority: bytes
-    host: str
-    fields: bytes = attrs.field(repr=False)
-    forwarded: dict[bytes, bytes] | None = None
+    named: Mapping[bytes, bytes] = _NOTHING
+    minor: int = 1
     body: int = 0
     keep_alive: bool = True
     upgrade: bytes = b""
     expects_continue: bool = False
     te_trailers: bool = False
+
+    def __init__(self, method: bytes, target: bytes, authority: bytes, host: str, lines: bytes) -> None:
+        self.method = method
+        self.target = target
+        self.authority = authority
+        self.host = host
+        self.lines = lines
+
+    def __repr__(self) -> str:
+        # neither target nor fields: they may hold secrets
+        return f"<RequestHead {self.method!r} for {self.host!r}, body {self.body}>"
 
     @property
     def idempotent(self) -> bool:
@@ -86,17 +90,31 @@ class RequestHead:
         return self.method in _IDEMPOTENT
 
     @property
-    def accept(self) -> bytes:
-        """The media types that the visitor takes; empty when it did not say. Looked up when asked for."""
-        return accepted(self.fields)
+    def fields(self) -> bytes:
+        """The lines without the request line."""
+        return self.lines.partition(b"\r\n")[2]
+
+    def field(self, name: bytes) -> bytes | None:
+        """Look up an end-to-end field; the lines of one name are combined (RFC 9110 section 5.2).
+
+        Cheap for those that the policy names; any other is searched for.
+
+        :param name: in lower case.
+        :returns: None when there is none.
+        """
+        value = self.named.get(name)
+        if value is not None:
+            return value
+        values = _line_of(name).findall(self.lines)
+        return b", ".join(value.rstrip(b" \t") for value in values) if values else None
 
 
-def accepted(fields: bytes) -> bytes:
-    """The media types that a request takes, out of its lines; empty when it does not say."""
-    return b", ".join(_ACCEPT.findall(fields))
+@lru_cache(maxsize=256)
+def _line_of(name: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"^%b:[ \t]*+([^\r]*+)" % re.escape(name), re.IGNORECASE | re.MULTILINE)
 
 
-def parse_request(head: bytes) -> RequestHead:
+def parse_request(head: bytes, policy: FieldPolicy = UNTRUSTED) -> RequestHead:
     """Parse the whole head of a request, from the first byte of its request line to its empty line.
 
     Refused with 400: what llhttp refuses (obs-fold, bare CR or LF, control characters, white space before a colon, two lengths,
@@ -105,6 +123,7 @@ def parse_request(head: bytes) -> RequestHead:
     chunked not at its end, no Host, two, or a malformed one. With 501: CONNECT, methods that llhttp does not know, transfer
     codings other than chunked. With 505: versions other than HTTP/1.0 and 1.1.
 
+    :param policy: which fields are taken out, dropped and noted.
     :raises HeadError: with one of these.
     """
     try:
@@ -112,32 +131,36 @@ def parse_request(head: bytes) -> RequestHead:
     except HttpParserUpgrade:
         pass
     except HttpParserError as error:
-        _refuse(head, error)
-    return _read(head)
+        _refuse(head, error, policy)
+    return _read(head, policy)
 
 
-def _read(head: bytes) -> RequestHead:
+def _read(head: bytes, policy: FieldPolicy) -> RequestHead:
     """Read most heads, which have no special field but Host and perhaps ``Connection: keep-alive``; leave the others."""
     beginning = _BEGINNING.match(head)
     if beginning is None:
         raise request_fault(head) or HeadError(501, "a method that is not for an entrypoint")
     method, target, version, host_field, lines = beginning.groups()
-    pieces = _SPECIAL.split(lines)
+    pieces = request_pattern(policy).split(lines)
     if len(pieces) == 4:
         others = pieces[0]
     elif len(pieces) == 7 and pieces[1] == b"Connection" and pieces[2] == b"keep-alive":
         others = pieces[0] + pieces[3]
     else:
-        return _read_unusual(method, target, version, host_field, pieces)
+        return _read_unusual(method, target, version, host_field, pieces, policy)
     if version != b"1" or host_field is None or target[:1] != b"/" or pieces[-1] or pieces[-3] is not None:
-        return _read_unusual(method, target, version, host_field, pieces)
+        return _read_unusual(method, target, version, host_field, pieces, policy)
     authority, host = host_of(host_field)
-    return RequestHead(method, target, 1, authority, host, b"".join((b"Host: ", authority, others, b"\r\n")))
+    return RequestHead(
+        method, target, authority, host, b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", authority, others, b"\r\n"))
+    )
 
 
-def _read_unusual(method: bytes, target: bytes, version: bytes, host_field: bytes | None, pieces: Pieces) -> RequestHead:
+def _read_unusual(
+    method: bytes, target: bytes, version: bytes, host_field: bytes | None, pieces: Pieces, policy: FieldPolicy
+) -> RequestHead:
     minor = int(version)
-    others, special = pick_special(pieces)
+    others, special = pick_special(pieces, policy.noted)
     authority, host = _host(host_field, special)
     if target[:1] != b"/":
         absolute, target = absolute_form(method, target)
@@ -145,7 +168,7 @@ def _read_unusual(method: bytes, target: bytes, version: bytes, host_field: byte
             authority, host = host_of(absolute)
     others, options = obey_connection(others, special)
     body = framing(special, minor, 0)
-    parts = [b"Host: ", authority, others]
+    parts = [method, b" ", target, b" HTTP/1.1\r\nHost: ", authority, others]
     if b"content-length" in special:
         parts += (b"\r\nContent-Length: ", special[b"content-length"])
     expects_continue = False
@@ -153,20 +176,15 @@ def _read_unusual(method: bytes, target: bytes, version: bytes, host_field: byte
         parts += (b"\r\nExpect: ", special[b"expect"])
         expects_continue = body != 0 and b"100-continue" in members(special[b"expect"])
     parts.append(b"\r\n")
-    return RequestHead(
-        method,
-        target,
-        minor,
-        authority,
-        host,
-        b"".join(parts),
-        _forwarded(special),
-        body,
-        stays_open(minor, options),
-        special.get(b"upgrade", b"") if minor and b"upgrade" in options else b"",
-        expects_continue,
-        b"te" in special and b"trailers" in members(special[b"te"]),
-    )
+    request = RequestHead(method, target, authority, host, b"".join(parts))
+    request.named = _named(special, policy, options)
+    request.minor = minor
+    request.body = body
+    request.keep_alive = stays_open(minor, options)
+    request.upgrade = special.get(b"upgrade", b"") if minor and b"upgrade" in options else b""
+    request.expects_continue = expects_continue
+    request.te_trailers = b"te" in special and b"trailers" in members(special[b"te"])
+    return request
 
 
 def _host(first: bytes | None, special: Special) -> tuple[bytes, str]:
@@ -179,30 +197,32 @@ def _host(first: bytes | None, special: Special) -> tuple[bytes, str]:
     return host_of(first)
 
 
-def _forwarded(special: Special) -> dict[bytes, bytes] | None:
-    if FORWARDING.isdisjoint(special):
-        return None
-    return {name: value.rstrip(b" \t") for name, value in special.items() if name in FORWARDING}
+def _named(special: Special, policy: FieldPolicy, options: frozenset[bytes]) -> Mapping[bytes, bytes]:
+    # what Connection names is not for us to look at (RFC 9110 section 7.6.1)
+    names = policy.taken | (policy.noted - options)
+    if names.isdisjoint(special):
+        return _NOTHING
+    return {name: value.rstrip(b" \t") for name, value in special.items() if name in names}
 
 
-def _refuse(head: bytes, error: HttpParserError) -> NoReturn:
+def _refuse(head: bytes, error: HttpParserError, policy: FieldPolicy) -> NoReturn:
     """Say it in our words when we find the fault as well, else in those of llhttp, which are constants."""
     fault = request_fault(head)
     if fault is None and isinstance(error, HttpParserInvalidMethodError):
         fault = HeadError(501, "an unknown method")
     if fault is None:
-        _read(head)
+        _read(head, policy)
     raise fault or HeadError(400, f"llhttp: {error}") from None
 
 
-def write_request(head: RequestHead, forwarding: bytes) -> bytes:
+def write_request(head: RequestHead, added: bytes) -> bytes:
     """Write the head for the target; always as HTTP/1.1.
 
-    :param forwarding: ready lines of the fields that this proxy sets: ``X-Forwarded-*``, ``X-Request-Id``, ``Via``.
+    :param added: ready lines of the fields that this proxy sets: ``X-Forwarded-*``, ``X-Request-Id``, ``Via``.
     """
     if head.body != CHUNKED and not head.upgrade and not head.te_trailers:
-        return b"".join((head.method, b" ", head.target, b" HTTP/1.1\r\n", head.fields, forwarding, b"\r\n"))
-    pieces = [head.method, b" ", head.target, b" HTTP/1.1\r\n", head.fields, forwarding]
+        return b"%b%b\r\n" % (head.lines, added)
+    pieces = [head.lines, added]
     if head.body == CHUNKED:
         pieces.append(b"Transfer-Encoding: chunked\r\n")
     if head.te_trailers:

@@ -6,7 +6,6 @@ import re
 from functools import lru_cache
 from typing import Final, NoReturn
 
-import attrs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from rtunnel.wire.http1_faults import response_fault
@@ -44,26 +43,37 @@ _ENDS: Final = {
 """How a head ends, by whether its body is chunked, the connection stays, and the visitor's minor version."""
 
 
-@attrs.define
 class ResponseHead:
     """A response between its target and its visitor.
 
-    :param status: status code.
-    :param reason: reason phrase; may be empty.
-    :param minor: minor version of the target's HTTP/1: 0 or 1.
-    :param fields: the end-to-end fields ready to be written, each line with its CRLF; Content-Length behind all others.
-    :param body: bytes of the body, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
-    :param keep_alive: the target goes on after this exchange.
-    :param upgrade: the protocol that a 101 changes to; empty with every other status.
+    :ivar status: status code.
+    :ivar lines: the status line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in their
+        order and, of most heads, verbatim. The hop-by-hop fields are out.
+    :ivar body: bytes of the body, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
+    :ivar keep_alive: the target goes on after this exchange.
+    :ivar upgrade: the protocol that a 101 changes to; empty with every other status.
     """
 
-    status: int
-    reason: bytes
-    minor: int
-    fields: bytes = attrs.field(repr=False)
-    body: int
-    keep_alive: bool
     upgrade: bytes = b""
+
+    def __init__(self, status: int, lines: bytes, body: int, keep_alive: bool) -> None:
+        self.status = status
+        self.lines = lines
+        self.body = body
+        self.keep_alive = keep_alive
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status}, body {self.body}>"
+
+    @property
+    def reason(self) -> bytes:
+        """The reason phrase; may be empty."""
+        return self.lines[13 : self.lines.index(b"\r\n")]
+
+    @property
+    def fields(self) -> bytes:
+        """The lines without the status line."""
+        return self.lines.partition(b"\r\n")[2]
 
 
 def parse_response(head: bytes, method: bytes) -> ResponseHead:
@@ -115,8 +125,8 @@ def _read_usual(status: int, reason: bytes, pieces: Pieces) -> ResponseHead | No
         others += pieces[index + 2]
     if not is_length(length) or pieces[-1] or pieces[-3] is not None:
         return None
-    fields = b"".join((others, b"\r\nContent-Length: ", length, b"\r\n"))
-    return ResponseHead(status, reason, 1, fields[2:], int(length), True)
+    lines = b"".join((_STARTS[status], reason, others, b"\r\nContent-Length: ", length, b"\r\n"))
+    return ResponseHead(status, lines, int(length), True)
 
 
 def _read_unusual(minor: int, status: int, reason: bytes, pieces: Pieces, method: bytes) -> ResponseHead:
@@ -129,7 +139,9 @@ def _read_unusual(minor: int, status: int, reason: bytes, pieces: Pieces, method
         body = 0
     upgrade = _upgrade(special, options) if status == 101 else b""
     keep_alive = body != UNTIL_CLOSE and not upgrade and stays_open(minor, options)
-    return ResponseHead(status, reason, minor, others[2:] + b"\r\n" if others else b"", body, keep_alive, upgrade)
+    response = ResponseHead(status, b"".join((_STARTS[status], reason, others, b"\r\n")), body, keep_alive)
+    response.upgrade = upgrade
+    return response
 
 
 @lru_cache(maxsize=128)
@@ -160,12 +172,11 @@ def _refuse(head: bytes, method: bytes, error: HttpParserError) -> NoReturn:
     raise HeadError(502, fault.reason if fault else f"llhttp: {error}") from None
 
 
-def write_response(head: ResponseHead, *, minor: int, keep_alive: bool, extra: bytes = b"", chunked: bool) -> bytes:
+def write_response(head: ResponseHead, minor: int, keep_alive: bool, chunked: bool) -> bytes:
     """Write the head for the visitor; always as HTTP/1.1 (RFC 9112 section 2.3).
 
     :param minor: minor version of the visitor's HTTP/1.
     :param keep_alive: we go on with the visitor after this exchange.
-    :param extra: ready lines of fields that this proxy adds (``Via``).
     :param chunked: the body leaves in chunks.
     """
     if head.upgrade:
@@ -174,4 +185,4 @@ def write_response(head: ResponseHead, *, minor: int, keep_alive: bool, extra: b
         end = b"\r\n"
     else:
         end = _ENDS[chunked, keep_alive, minor]
-    return b"".join((_STARTS[head.status], head.reason, b"\r\n", head.fields, extra, end))
+    return head.lines + end

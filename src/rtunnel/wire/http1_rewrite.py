@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Final
+from copy import copy
 
 from rtunnel.wire.http1_request import RequestHead, write_request
 
 __all__ = ["RequestRewrite"]
 
-_FORWARDED: Final = {
-    b"x-forwarded-for": b"X-Forwarded-For",
-    b"x-forwarded-proto": b"X-Forwarded-Proto",
-    b"x-forwarded-host": b"X-Forwarded-Host",
-    b"x-request-id": b"X-Request-Id",
-    b"via": b"Via",
-}
-
 
 class RequestRewrite:
     """Changes heads of requests, always in the same way.
 
-    What an earlier proxy said of the visitor (``X-Forwarded-For`` and the like) passes as it came, like every other field.
+    Heads are to be read with :data:`~rtunnel.wire.http1_policy.PASS_ALL`: what an earlier proxy said of the visitor
+    (``X-Forwarded-For`` and the like) passes as it came, like every other field.
 
     :param host: the new Host, None for what it was.
     :param set_fields: names and values of fields; others of these names are taken out.
@@ -44,24 +37,13 @@ class RequestRewrite:
 
     def write(self, head: RequestHead) -> bytes:
         """The head as the target gets it; its body follows as it came."""
-        fields = head.fields
+        lines = head.lines
         if self._host:
             # Host stands first, see RequestHead
-            fields = self._host + fields.partition(b"\r\n")[2]
+            request_line, _, fields = lines.split(b"\r\n", 2)
+            lines = b"%b\r\n%b%b" % (request_line, self._host, fields)
         if self._unwanted is not None:
-            fields = self._unwanted.sub(b"", fields)
-        forwarded = [
-            b"%b: %b\r\n" % (_FORWARDED[name], value) for name, value in (head.forwarded or {}).items() if name not in self._names
-        ]
-        changed = RequestHead(
-            head.method,
-            head.target,
-            head.minor,
-            head.authority,
-            head.host,
-            fields,
-            body=head.body,
-            upgrade=head.upgrade,
-            te_trailers=head.te_trailers,
-        )
-        return write_request(changed, b"".join((*forwarded, self._added)))
+            lines = self._unwanted.sub(b"", lines)
+        changed = copy(head)
+        changed.lines = lines
+        return write_request(changed, self._added)

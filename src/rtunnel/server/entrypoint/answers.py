@@ -11,11 +11,11 @@ EXPLANATIONS = {
     400: "The request could not be understood.",
     404: "No service is published under this host name.",
     408: "The request did not arrive in time.",
-    431: "The head of the request is too large.",
-    500: "Something went wrong here; the log of the server has it under the request id.",
+    431: "The header of the request is too large.",
+    500: "Something went wrong here. Details are in the server log, under this request ID.",
     501: "The request asks for something that is not supported.",
-    502: "The service could not be reached or broke off.",
-    503: "Nothing is attached to this service just now. Try again in a moment.",
+    502: "The service could not be reached, or closed the connection before it answered.",
+    503: "No client is currently connected for this service. Try again in a moment.",
     504: "The service did not begin to answer in time.",
     505: "This version of HTTP is not supported.",
 }
@@ -30,13 +30,12 @@ def _reason(status: int) -> str:
         return "Error"
 
 
-def own_answer(status: int, *, request_id: bytes = b"", accept: bytes = b"", head_only: bool = False, close: bool = False) -> bytes:
-    """Build a whole response.
+def own_answer(status: int, *, request_id: bytes = b"", accept: bytes = b"", close: bool = False) -> tuple[bytes, bytes]:
+    """Build a whole response: its head and its body.
 
     :param status: HTTP status.
     :param request_id: shown to the visitor and set as X-Request-Id, to be found again in the log.
     :param accept: the visitor's Accept: HTML when it names it, else plain text.
-    :param head_only: whether to leave the body out (HEAD).
     :param close: whether the connection ends after it.
     """
     reason = _reason(status)
@@ -64,5 +63,4 @@ def own_answer(status: int, *, request_id: bytes = b"", accept: bytes = b"", hea
         lines.append(f"Retry-After: {RETRY_AFTER}")
     if close:
         lines.append("Connection: close")
-    head = "\r\n".join(lines).encode() + b"\r\n\r\n"
-    return head if head_only else head + body
+    return "\r\n".join(lines).encode() + b"\r\n\r\n", body

@@ -1,23 +1,26 @@
-"""What a target is told about the visitor: X-Forwarded-For, -Proto, -Host, X-Request-Id and Via."""
+"""What a target is told about the visitor: X-Forwarded-For, -Proto, -Host, X-Request-Id, Via and, when asked for, Forwarded."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
 from os import urandom
 
-__all__ = ["VIA", "Forwarding", "client_address", "new_request_id", "passed_id", "within"]
+from rtunnel.settings import HttpSettings
+from rtunnel.wire.http1 import RequestHead
+
+__all__ = ["VIA", "Forwarding", "client_address", "new_request_id", "within"]
 
 VIA = b"1.1 rtunnel"
 """Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a name that tells no internals."""
 
 _process = urandom(8).hex().encode()
 _serial = count(int.from_bytes(urandom(4), "big"))
-_ID = len(_process) + 16
-_ENDING = len(b"\r\nVia: 1.1 rtunnel\r\n\r\n")
 _sound_id = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
+_FOR = re.compile(rb'(?:^|[;,])[ \t]*for=(?:"([^"]*)"|([^;,"]*))', re.IGNORECASE)
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def new_request_id() -> bytes:
@@ -25,86 +28,106 @@ def new_request_id() -> bytes:
     return b"%b%016x" % (_process, next(_serial))
 
 
-def passed_id(request: bytes) -> bytes:
-    """The id of a request that :meth:`Forwarding.passing` has written."""
-    return request[-_ENDING - _ID : -_ENDING]
-
-
 class Forwarding:
     """Writes the forwarding fields for the requests of one visitor connection.
 
-    What the visitor itself says in these fields counts only when it is a trusted proxy; otherwise it is dropped.
+    What a visitor itself says in these fields counts only when it is a trusted proxy; else the reader has dropped it
+    (:mod:`rtunnel.wire.http1_policy`). What a trusted proxy says passes, and its chains are extended by its own address.
 
     :param peer: the visitor's address.
-    :param trusted: networks of trusted proxies.
+    :param settings: whom to trust, and whether ``Forwarded`` is written.
     """
 
-    __slots__ = ("_authority", "_before_host", "_before_id", "peer", "trusted")
+    __slots__ = ("_authority", "_before_host", "_before_id", "_forwarded", "peer", "trusted")
 
-    def __init__(self, peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
+    def __init__(self, peer: str, settings: HttpSettings) -> None:
+        trusted = settings.trusted_proxies
         self.peer = peer.encode("ascii", "replace")
         self.trusted = bool(trusted) and within(peer, trusted)
+        self._forwarded = _node(peer) if settings.write_forwarded else b""
         self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
         # a visitor asks for the same host again and again
         self._authority = self._before_id = b""
 
-    def fields(self, authority: bytes, said: dict[bytes, bytes] | None) -> tuple[bytes, bytes]:
-        """Write the fields, as header lines.
+    def lines(self, head: RequestHead) -> tuple[bytes, bytes]:
+        """Write the fields for a request.
 
-        :param authority: the Host of the request.
-        :param said: what the visitor said in these fields.
-        :returns: the request's id and the lines.
+        :returns: the request's id, and the header lines.
         """
-        if said is None:
-            request_id = new_request_id()
-            return request_id, b"%b%b\r\nX-Request-Id: %b\r\nVia: 1.1 rtunnel\r\n" % (self._before_host, authority, request_id)
-        request_id = self._request_id(said)
-        return request_id, self._continued(authority, said, request_id)
-
-    def passing(self, head: bytes, authority: bytes) -> bytes:
-        """Write the fields behind a head that passes as it came; its request's id is found again with :func:`passed_id`.
-
-        :param head: with its empty line.
-        """
+        if self.trusted:
+            return self._continued(head)
+        authority = head.authority
         if authority != self._authority:
             self._authority = authority
-            self._before_id = b"%b%b\r\nX-Request-Id: %b" % (self._before_host, authority, _process)
-        return b"%b%b%016x\r\nVia: 1.1 rtunnel\r\n\r\n" % (head[:-2], self._before_id, next(_serial))
+            self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
+        request_id = b"%b%016x" % (_process, next(_serial))
+        named = head.named
+        if named and b"via" in named:
+            return request_id, b"%b%b\r\nVia: %b, 1.1 rtunnel\r\n" % (self._before_id, request_id, named[b"via"])
+        return request_id, b"%b%b\r\nVia: 1.1 rtunnel\r\n" % (self._before_id, request_id)
 
-    def _continued(self, authority: bytes, said: dict[bytes, bytes], request_id: bytes) -> bytes:
-        # Via is a chain that anybody may lengthen and nobody may shorten
-        via = said.get(b"via")
-        via = via + b", " + VIA if via else VIA
-        if not self.trusted:
-            return b"%b%b\r\nX-Request-Id: %b\r\nVia: %b\r\n" % (self._before_host, authority, request_id, via)
-        before = said.get(b"x-forwarded-for")
-        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\nX-Request-Id: %b\r\nVia: %b\r\n" % (
+    def _continued(self, head: RequestHead) -> tuple[bytes, bytes]:
+        """Extend what a trusted proxy said, and add what it did not say."""
+        named = head.named
+        get = named.get
+        request_id = get(b"x-request-id") or b""
+        if not _sound_id(request_id):
+            request_id = new_request_id()
+        before = get(b"x-forwarded-for") or self._chain(named)
+        via = get(b"via")
+        lines = b"X-Forwarded-For: %b\r\nX-Request-Id: %b\r\nVia: %b\r\n" % (
             before + b", " + self.peer if before else self.peer,
-            said.get(b"x-forwarded-proto", b"http"),
-            said.get(b"x-forwarded-host", authority),
             request_id,
-            via,
+            via + b", 1.1 rtunnel" if via else VIA,
         )
+        if b"x-forwarded-proto" not in named:
+            lines += b"X-Forwarded-Proto: http\r\n"
+        if b"x-forwarded-host" not in named:
+            lines += b"X-Forwarded-Host: %b\r\n" % head.authority
+        if self._forwarded:
+            proto = get(b"x-forwarded-proto") or b"http"
+            lines += self._element(get(b"forwarded") or b"", get(b"x-forwarded-host") or head.authority, proto)
+        return request_id, lines
 
-    def _request_id(self, said: dict[bytes, bytes]) -> bytes:
-        """The id of a request: a trusted proxy's own, if it is a sound one, else a new one."""
-        if self.trusted:
-            given = said.get(b"x-request-id", b"")
-            if _sound_id(given):
-                return given
-        return new_request_id()
+    def _element(self, before: bytes, authority: bytes, proto: bytes) -> bytes:
+        """The line of Forwarded (RFC 7239 section 4) with one element more, or nothing when it is not written."""
+        if not self._forwarded:
+            return b""
+        host = authority if _TOKEN.fullmatch(authority.decode("latin-1")) else b'"%b"' % authority
+        element = b"for=%b;host=%b;proto=%b" % (self._forwarded, host, proto)
+        return b"Forwarded: %b\r\n" % (before + b", " + element if before else element)
+
+    @staticmethod
+    def _chain(named: Mapping[bytes, bytes]) -> bytes:
+        """The addresses of Forwarded, for a proxy that speaks of them there alone."""
+        return b", ".join(_addresses(named.get(b"forwarded", b"")))
 
 
-def client_address(forwarding: Forwarding, said: dict[bytes, bytes] | None, trusted: Sequence[IPv4Network | IPv6Network]) -> str:
+def _node(address: str) -> bytes:
+    """An address as Forwarded names it (RFC 7239 section 6)."""
+    return b'"[%b]"' % address.encode() if ":" in address else (address or "unknown").encode("ascii", "replace")
+
+
+def _addresses(forwarded: bytes) -> Iterator[bytes]:
+    """The addresses in a value of Forwarded, without ports and brackets."""
+    for quoted, plain in _FOR.findall(forwarded):
+        node = (quoted or plain).strip(b" \t")
+        if node.startswith(b"["):
+            yield node[1:].partition(b"]")[0]
+        else:
+            yield node.partition(b":")[0]
+
+
+def client_address(peer: str, named: Mapping[bytes, bytes], trusted: Sequence[IPv4Network | IPv6Network]) -> str:
     """Who asked, as far as it is known: the last one before the trusted proxies, or the visitor itself.
 
-    :param said: what the visitor said in the forwarding fields.
+    :param peer: the visitor's address, a trusted one.
+    :param named: what it said in the forwarding fields.
     :param trusted: networks of trusted proxies.
     """
-    address = forwarding.peer.decode()
-    if not forwarding.trusted or not said:
-        return address
-    for hop in reversed(said.get(b"x-forwarded-for", b"").decode("ascii", "replace").split(",")):
+    address = peer
+    chain = named.get(b"x-forwarded-for") or b", ".join(_addresses(named.get(b"forwarded", b"")))
+    for hop in reversed(chain.decode("ascii", "replace").split(",")):
         try:
             address = str(ip_address(hop.strip()))
         except ValueError:

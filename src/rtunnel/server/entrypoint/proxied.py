@@ -10,9 +10,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtunnel.server.deadlines import NEVER
-from rtunnel.server.entrypoint.arrival import Peer
+from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
+from rtunnel.server.entrypoint.first_bytes import FirstBytes
 from rtunnel.server.entrypoint.forwarding import within
-from rtunnel.server.entrypoint.http import Entrypoint
 from rtunnel.transport.sockets import plain_address
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader, ProxyProtocolError, take_proxy_header
 
@@ -41,7 +41,7 @@ class ProxiedEntrypoint(Factory):
     def buildProtocol(self, addr: Any) -> Protocol:
         if within(plain_address(getattr(addr, "host", "") or ""), self.proxies):
             return ProxiedVisitor(self.entrypoint)
-        return self.entrypoint.buildProtocol(addr)
+        return FirstBytes(self.entrypoint)
 
 
 class ProxiedVisitor(Protocol):
@@ -106,9 +106,8 @@ class ProxiedVisitor(Protocol):
     def _hand_over(self, header: ProxyHeader, rest: bytes) -> None:
         """From here on it is a visitor like any other, but for its address."""
         self._leave()
-        visitor = self._entrypoint.buildProtocol(None)
-        if isinstance(header.source, ProxyAddress):
-            visitor.announced = Peer(header.source.host, header.source.port)
+        source = header.source
+        visitor = FirstBytes(self._entrypoint, Peer(source.host, source.port) if isinstance(source, ProxyAddress) else None)
         self.transport.protocol = visitor
         visitor.makeConnection(self.transport)  # type: ignore[no-untyped-call]
         if rest:

@@ -8,16 +8,10 @@ and is believed about the address that its visitor comes from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
 from uuid import UUID
 
 from attrs import frozen
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from rtunnel.auth.access_control import AccessControl, ActiveGrant
 from rtunnel.auth.authenticator import Grant
@@ -27,19 +21,18 @@ from rtunnel.ops.stats import ServerStats
 from rtunnel.outcomes import VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable, normalise_host
 from rtunnel.routing.permissions import Action
-from rtunnel.routing.tunnels import Connector, TunnelRegistry
-from rtunnel.server.entrypoint.arrival import Peer
+from rtunnel.routing.selection import Selector
+from rtunnel.routing.tunnels import TunnelRegistry
+from rtunnel.server.entrypoint.entrypoint import Peer
+from rtunnel.server.entrypoint.visit import Visit
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
 from rtunnel.tunnel.handshake import Handshake
-from rtunnel.tunnel.link import Keepalive, LinkClosed
-from rtunnel.tunnel.liveness import LivenessMonitor
-from rtunnel.tunnel.splice import Splice, SpliceOutcome
-from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.relay import Network, RelayAddress, Request, Response, Status, stream_preface
+from rtunnel.tunnel.link import Keepalive
+from rtunnel.wire.relay import Network, RelayAddress, Request, Response, Status
 
-__all__ = ["FIRST_BYTE", "RelayEntrypoint", "Visit"]
+__all__ = ["FIRST_BYTE", "RelayEntrypoint", "VisitDenied"]
 
 FIRST_BYTE = 1
 """The version of the relay protocol, which tells it from HTTP and TLS (go-gost/x ``handler/tunnel/entrypoint``)."""
@@ -83,18 +76,17 @@ class RelayEntrypoint:
         access: AccessLog | None = None,
     ) -> None:
         self.settings = settings
-        self.table = table
-        self.registry = registry
+        self.selector = Selector(registry, table)
         self.stats = stats
         self.access = access
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
         self.visits: set[Visit] = set()
-        self._looked = 0.0
+        self._checked = 0.0
 
     def change(self, settings: ListenerSettings, table: IngressTable) -> None:
         """Let in from now on whom other settings and rules let in; visits under way go on."""
         self.settings = settings
-        self.table = table
+        self.selector.table = table
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
 
     # -- who is let in
@@ -121,10 +113,10 @@ class RelayEntrypoint:
 
     def _rule(self, host: str) -> IngressRule | None:
         """The rule for a host; no host, no rule, also where there is one for every host."""
-        return self.table.lookup(host) if host else None
+        return self.selector.table.lookup(host) if host else None
 
     def _hosts(self, tunnel: UUID, host: str) -> tuple[str, ...]:
-        """What of a visitor's word the permissions may go by: the host, if its rule leads to the tunnel.
+        """Hosts the permissions may match on: the one asked for, if its rule leads to the tunnel.
 
         With ``direct`` the ID alone decides which tunnel is visited, and any host can be written beside it.
         """
@@ -153,7 +145,7 @@ class RelayEntrypoint:
             reason = f'the permissions do not allow it to visit "{plain(host)}" in the tunnel {short_id(tunnel)}'
             self._refuse(VisitDenied(Status.FORBIDDEN, VisitOutcome.FORBIDDEN, reason, tunnel), handshake, who, access)
             return
-        visit = Visit(self, tunnel, handshake.transport, source, request.addresses, access, datagrams=datagrams)
+        visit = Visit(self, tunnel, handshake.transport, host, source, request.addresses, access, datagrams=datagrams)
         if visit.open():
             handshake.transport.write(Response(status=Status.OK).encode())
             handshake.switch_to(visit)
@@ -184,7 +176,7 @@ class RelayEntrypoint:
         _log.info("refused the visitor {who}: {reason}", who=who, reason=refusal.reason)
         self.stats.visits[refusal.outcome] += 1
         # with ``direct`` a visitor may think of any ID, which gets no label of its own in the metrics
-        if refusal.tunnel is not None and self.table.patterns(refusal.tunnel):
+        if refusal.tunnel is not None and self.selector.table.patterns(refusal.tunnel):
             self.stats.labelled.count_unrouted(refusal.tunnel, refusal.outcome)
         if access is not None:
             access.tunnel = refusal.tunnel
@@ -209,257 +201,15 @@ class RelayEntrypoint:
             visit.abort()
 
     def sweep(self, now: float) -> None:
-        """Look after the visits: each interval of the keepalive those whose visitor is gone are cut."""
+        """At each interval of the keepalive, cut the visits whose visitor is gone."""
         interval = self.keepalive.interval
-        if not interval or now - self._looked < interval:
+        if not interval or now - self._checked < interval:
             return
-        self._looked = now
+        self._checked = now
         for visit in list(self.visits):
-            visit.look()
-
-
-@implementer(IHalfCloseableProtocol)
-class Visit:
-    """A visitor's connection and the stream that it is joined with; ends with exactly one recorded outcome.
-
-    Opening a stream asks nobody, so whether its target can be reached shows only later. **The first byte, from either side, is the
-    point of no return**: before it, a stream that ends is replaced by one of another connector; from it on the two are spliced, and
-    we are out of the way of every byte.
-
-    :param tunnel: the tunnel that the visitor was let in to.
-    :param transport: the visitor's connection.
-    :param source: where the visitor comes from.
-    :param addresses: what the visitor said: its own address and the destination, or the destination alone.
-    :param access: the line that it leaves, if there is an access log.
-    :param datagrams: whether it sends datagrams; they pass as they are framed, so only the choice of a connector differs.
-    """
-
-    __slots__ = (
-        "_access",
-        "_choose",
-        "_connector",
-        "_cut",
-        "_failed",
-        "_far_silent",
-        "_liveness",
-        "_on_end",
-        "_preface",
-        "_relay",
-        "_splice",
-        "_transport",
-        "_tunnel",
-        "_unproven",
-    )
-
-    def __init__(
-        self,
-        relay: RelayEntrypoint,
-        tunnel: UUID,
-        transport: Any,
-        source: RelayAddress,
-        addresses: tuple[RelayAddress, ...],
-        access: Access | None = None,
-        *,
-        datagrams: bool = False,
-    ) -> None:
-        self._relay = relay
-        self._choose = relay.registry.choose_for_datagrams if datagrams else relay.registry.choose
-        self._tunnel = tunnel
-        self._transport = transport
-        self._access = access
-        if access is not None:
-            access.tunnel = tunnel
-        self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
-        self._failed: list[Connector[UpstreamPool]] = []
-        self._connector: Connector[UpstreamPool] | None = None
-        self._cut: VisitOutcome | None = None
-        """Why it was cut, if it was: this, and not what the two connections say then, is how it ended."""
-        self._unproven: _Unproven | None = None
-        self._far_silent = False
-        self._on_end: Callable[[], None] = lambda: None
-        self._splice: Splice | None = None
-        self._liveness: LivenessMonitor | None = None
-
-    # -- before the first byte
-
-    def open(self) -> bool:
-        """Open a stream to a connector that did not fail yet; False when there is none."""
-        self._far_silent = False
-        while True:
-            connector = self._choose(self._tunnel, self._failed)
-            if connector is None:
-                return False
-            self._connector = connector
-            unproven = _Unproven(self)
-            try:
-                unproven.stream = connector.link.link.open_stream(unproven)
-            except LinkClosed:
-                self._failed.append(connector)
-                continue
-            self._unproven = unproven
-            connector.streams += 1
-            self._relay.stats.streams_total += 1
-            unproven.stream.write(self._preface)
-            return True
-
-    def begin(self, on_end: Callable[[], None]) -> None:
-        """The visitor was told OK.
-
-        :param on_end: called when it has ended.
-        """
-        self._on_end = on_end
-        self._relay.visits.add(self)
-        self._relay.stats.visits_open += 1
-        for name, arguments in (("setTcpNoDelay", (True,)), ("enter_half_close_mode", ())):
-            call = getattr(self._transport, name, None)
-            if call is not None:
-                call(*arguments)
-
-    def dataReceived(self, data: bytes) -> None:
-        splice = self.join()
-        if splice is not None:
-            splice.near.dataReceived(data)
-
-    def readConnectionLost(self) -> None:
-        splice = self.join()
-        if splice is not None:
-            splice.near.readConnectionLost()
-
-    def writeConnectionLost(self) -> None:
-        """Never asked for."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._splice is None and self._unproven is not None:
-            unproven, self._unproven = self._unproven, None
-            unproven.stream.abortConnection()
-            self._end(VisitOutcome.VISITOR_GONE)
-
-    def join(self) -> Splice | None:
-        """Splice the two sides, once; None when there is no second side any more."""
-        if self._splice is not None:
-            return self._splice
-        if self._unproven is not None and self._unproven.stream.ended:
-            self._replace()
-        if self._unproven is None:
-            return None
-        splice = self._splice = Splice(self._ended)
-        splice.near.attach(self._transport)
-        splice.far.attach(self._unproven.stream)
-        self._liveness = LivenessMonitor(splice.near, self._relay.keepalive)
-        splice.join()
-        if self._far_silent:
-            splice.far.readConnectionLost()
-        return splice
-
-    def far_silent(self, unproven: _Unproven) -> None:
-        """The target has nothing to say, or the connector gave the stream up: which of the two shows at the end of the turn."""
-        if unproven is self._unproven:
-            self._far_silent = True
-            unproven.stream.link.at_turn_end(lambda: self._heard_nothing(unproven))
-
-    def _heard_nothing(self, unproven: _Unproven) -> None:
-        if unproven is self._unproven and not unproven.stream.ended:
-            self.join()
-
-    def stream_ended(self, unproven: _Unproven) -> None:
-        """The stream ended before the first byte: its target cannot be reached, or its link is gone."""
-        if unproven is self._unproven and self._splice is None:
-            self._replace()
-
-    def _replace(self) -> None:
-        """Go on with a stream of another connector, or turn the visitor away."""
-        self._unproven = None
-        if self._connector is not None:
-            self._failed.append(self._connector)
-        if self.open():
-            self._relay.stats.retries_total += 1
-            if self._access is not None:
-                self._access.retries += 1
-            return
-        _log.warn("no connector of tunnel {tunnel} reaches its target; a visitor is turned away", tunnel=short_id(self._tunnel))
-        self._end(VisitOutcome.TARGET_FAILED)
-        self._transport.abortConnection()
-
-    # -- from the first byte on
-
-    def look(self) -> None:
-        """Cut the visit when its visitor gives no sign of life."""
-        if self._liveness is None:
-            # a target that cannot be reached would have shown by now
-            self.join()
-        elif not self._liveness.look():
-            self._abort(VisitOutcome.VISITOR_GONE)
-
-    def forbid(self, reason: str) -> None:
-        """It is no longer allowed: cut both sides."""
-        self._abort(VisitOutcome.FORBIDDEN)
-
-    def abort(self) -> None:
-        """The server stops, and its time is over: cut both sides."""
-        self._abort(VisitOutcome.STOPPED)
-
-    def _abort(self, outcome: VisitOutcome) -> None:
-        self._cut = outcome
-        if self._splice is not None:
-            self._splice.abort()
-        else:
-            self._transport.abortConnection()
-
-    def _ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:
-        stats = self._relay.stats
-        stats.bytes_in += up
-        stats.bytes_out += down
-        if self._access is not None:
-            self._access.received, self._access.sent = up, down
-        self._end(_OUTCOMES[outcome])
-
-    def _end(self, outcome: VisitOutcome) -> None:
-        outcome = self._cut or outcome
-        self._relay.visits.discard(self)
-        self._relay.stats.visits_open -= 1
-        self._relay.stats.visits[outcome] += 1
-        connector, access = self._connector, self._access
-        if connector is not None:
-            connector.count(outcome)
-        if access is not None:
-            access.connector = connector.id if connector is not None else None
-            access.end(outcome)
-        self._on_end()
+            visit.check_liveness()
 
 
 def _host(request: Request) -> str:
     """The host that a visitor asks for, ``""`` when it names none."""
     return normalise_host(request.addresses[-1].host) if request.addresses else ""
-
-
-_OUTCOMES = {
-    SpliceOutcome.DONE: VisitOutcome.DONE,
-    SpliceOutcome.NEAR_LOST: VisitOutcome.VISITOR_GONE,
-    SpliceOutcome.FAR_LOST: VisitOutcome.TARGET_GONE,
-}
-
-
-@implementer(IHalfCloseableProtocol)
-class _Unproven:
-    """The protocol of a visit's stream until its first byte."""
-
-    __slots__ = ("_visit", "stream")
-
-    stream: TunnelStream
-
-    def __init__(self, visit: Visit) -> None:
-        self._visit = visit
-
-    def dataReceived(self, data: bytes) -> None:
-        splice = self._visit.join()
-        if splice is not None:
-            splice.far.dataReceived(data)
-
-    def readConnectionLost(self) -> None:
-        self._visit.far_silent(self)
-
-    def writeConnectionLost(self) -> None:
-        """Never asked for."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._visit.stream_ended(self)

@@ -6,8 +6,7 @@ anything else). The name stands in the clear at the head of the connection.
 
 from __future__ import annotations
 
-from typing import Any
-from uuid import UUID
+from typing import Any, Final
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
@@ -16,18 +15,16 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.outcomes import TlsOutcome
-from rtunnel.routing.tunnels import Connector
+from rtunnel.routing.selection import VisitorProtocol
+from rtunnel.server.attempt import Attempt, PendingStream
 from rtunnel.server.deadlines import NEVER
-from rtunnel.server.entrypoint.arrival import Peer, SniffedProtocol
-from rtunnel.server.entrypoint.http import LINGER, Entrypoint
+from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.tunnel.link import LinkClosed
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
-from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.clienthello import Alert, ClientHelloError, ClientHelloReader, alert_record
+from rtunnel.wire.clienthello import HANDSHAKE, Alert, ClientHelloError, ClientHelloReader, alert_record
 from rtunnel.wire.relay import RelayAddress, stream_preface
 
-__all__ = ["TLS", "TlsVisitor"]
+__all__ = ["TLS", "Tls", "TlsVisitor"]
 
 PORT = 443
 """The port that a client is told beside the name (go-gost/x ``handler/tunnel/entrypoint``): TLS says none."""
@@ -36,7 +33,7 @@ READ_AHEAD = 65536
 
 # what a connection is doing
 HELLO = 0
-ASKING = 1
+TRYING = 1
 JOINED = 2
 LINGERING = 3
 CLOSED = 4
@@ -54,11 +51,11 @@ _log = Logger()
 class TlsVisitor(Protocol):
     """One TLS connection; owned by its entrypoint, ends with one recorded outcome.
 
-    The ClientHello is collected, then sent on a stream of a connector chosen by weight. **The first byte of an answer is the
-    point of no return**: before it, a connector that fails is replaced by another one, since the hello, and what came after it, are
-    still here; after it, the two sides are joined (:class:`~rtunnel.tunnel.splice.Splice`) and speak for themselves.
+    The ClientHello is collected, then sent on a stream of a connector (:class:`~rtunnel.server.attempt.Attempt`). With the first
+    byte of an answer the two sides are joined (:class:`~rtunnel.tunnel.splice.Splice`) and speak for themselves.
     """
 
+    protocol: Final = VisitorProtocol.TLS
     transport: Any
     deadline = NEVER
 
@@ -67,28 +64,48 @@ class TlsVisitor(Protocol):
         self._peer = peer
         self._state = HELLO
         self._reader = ClientHelloReader()
-        self._name = ""
-        self._tunnel: UUID | None = None
+        self.host = ""
+        """The server name."""
         self._sent: list[bytes] = []
         """What the visitor said, as long as it may have to be sent again."""
         self._ahead = 0
         self._paused = False
         self._read_ended = False
-        self._asked: _Asked | None = None
-        self._failed: list[Connector[UpstreamPool]] = []
+        self._attempt: Attempt[PendingStream] | None = None
         self._splice: Splice | None = None
         self._outcome: TlsOutcome | None = None
         self._access = entrypoint.access.begin("tls", peer.host) if entrypoint.access is not None else None
+
+    # -- what the routing may ask (RouteQuery)
+
+    @property
+    def visitor_address(self) -> str:
+        """The address of the visitor."""
+        return self._peer.host
+
+    def method(self) -> bytes:
+        """TLS has none."""
+        return b""
+
+    def path(self) -> bytes:
+        """TLS has none."""
+        return b""
+
+    def field(self, name: bytes) -> bytes | None:
+        """TLS has none."""
+
+    def cookie(self, name: bytes) -> bytes | None:
+        """TLS has none."""
 
     # -- the connection, as its entrypoint sees it
 
     @property
     def busy(self) -> bool:
-        """Whether a target is spoken with."""
-        return self._state in (ASKING, JOINED)
+        """Whether it talks to a target."""
+        return self._state in (TRYING, JOINED)
 
     def drain(self) -> None:
-        """Close unless a target is spoken with."""
+        """Close unless it talks to a target."""
         if self._state == HELLO:
             self._close(TlsOutcome.STOPPED)
 
@@ -98,7 +115,7 @@ class TlsVisitor(Protocol):
             self._record(TlsOutcome.STOPPED)
             self._splice.abort()
             return
-        if self._state in (HELLO, ASKING):
+        if self._state in (HELLO, TRYING):
             self._close(TlsOutcome.STOPPED)
         self.transport.abortConnection()
 
@@ -106,19 +123,15 @@ class TlsVisitor(Protocol):
         """A time limit is over (called by the sweep)."""
         if self._state == HELLO:
             self._close(TlsOutcome.HELLO_TIMEOUT)
-        elif self._state == ASKING:
+        elif self._state == TRYING:
             self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.RESPONSE_TIMEOUT)
         else:
             self.transport.abortConnection()
 
     def connectionMade(self) -> None:
-        entrypoint = self._entrypoint
         # nothing tells us of a visitor that vanished while both sides are silent, as they may be for hours
         self.transport.setTcpKeepAlive(True)
-        entrypoint.visitors.add(self)
-        entrypoint.stats.visitors_open += 1
-        self.deadline = entrypoint.deadlines.now + entrypoint.settings.head_timeout
-        entrypoint.deadlines.add(self)
+        self._entrypoint.enter(self, self._entrypoint.settings.head_timeout)
 
     def readConnectionLost(self) -> None:
         self._read_ended = True
@@ -131,36 +144,28 @@ class TlsVisitor(Protocol):
         """Our own half-close went through."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._state in (HELLO, ASKING):
+        if self._state in (HELLO, TRYING):
             self._end(TlsOutcome.VISITOR_GONE)
         self._leave()
 
     def _leave(self) -> None:
-        """Belong to the entrypoint no more."""
-        entrypoint = self._entrypoint
         self._state = CLOSED
-        if self in entrypoint.visitors:
-            entrypoint.visitors.discard(self)
-            entrypoint.deadlines.discard(self)
-            entrypoint.stats.visitors_open -= 1
+        self._entrypoint.leave(self)
 
     # -- bytes in
 
-    def first(self, data: bytes) -> None:
-        """Take what came before the connection was ours, and was counted then."""
-        self._take(data)
-
     def dataReceived(self, data: bytes) -> None:
         self._entrypoint.stats.bytes_in += len(data)
-        self._take(data)
+        self.accept(data)
 
-    def _take(self, data: bytes) -> None:
+    def accept(self, data: bytes) -> None:
+        """Take bytes of the visitor, which were counted."""
         if self._state == HELLO:
             self._sent.append(data)
             self._read_hello(data)
-        elif self._state == ASKING and self._asked is not None:
+        elif self._state == TRYING and self._attempt is not None and self._attempt.stream is not None:
             self._sent.append(data)
-            self._asked.stream.write(data)
+            self._attempt.stream.stream.write(data)
             self._ahead += len(data)
             if self._ahead > READ_AHEAD and not self._paused:
                 self._paused = True
@@ -175,58 +180,52 @@ class TlsVisitor(Protocol):
             return
         if hello is None:
             return
-        name = self._name = hello.server_name or ""
-        rule = self._entrypoint.table.lookup(name) if name else None
-        if rule is None or rule.private:
-            _log.debug('TLS from {host}: no rule for "{name}"', host=self._peer.host, name=name)
+        self.host = hello.server_name or ""
+        entrypoint = self._entrypoint
+        rule = entrypoint.selector.rule(self) if self.host else None
+        if rule is None:
+            _log.debug('TLS from {host}: no rule for "{name}"', host=self._peer.host, name=self.host)
             self._refuse(Alert.UNRECOGNIZED_NAME, TlsOutcome.UNKNOWN_NAME)
             return
-        self._tunnel = rule.tunnel
-        self._state = ASKING
-        self._ask(rule.tunnel)
+        self._state = TRYING
+        self._attempt = Attempt(entrypoint.selector, entrypoint.stats, rule.tunnel)
+        self._attempt.start(self)
 
-    # -- a stream
+    # -- a connector
 
-    def _ask(self, tunnel: UUID) -> None:
-        """Send what the visitor said to a connector that did not fail yet."""
+    def open_stream(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
+        """Each connection has a stream of its own.
+
+        :raises LinkClosed: when the link takes no more streams.
+        """
+        return PendingStream(self, pool)
+
+    def send(self, stream: PendingStream) -> None:
+        """Send what the visitor said so far."""
         entrypoint = self._entrypoint
-        asked = self._asked = self._next_stream(tunnel)
-        if asked is None:
-            self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.TARGET_FAILED if self._failed else TlsOutcome.NO_CONNECTOR)
-            return
-        if self._access is not None:
-            self._access.connector = asked.connector.id
-        asked.connector.streams += 1
-        entrypoint.stats.streams_total += 1
-        preface = stream_preface(RelayAddress(self._peer.host, self._peer.port), RelayAddress(self._name, PORT))
-        asked.stream.write(preface + b"".join(self._sent))
-        self.deadline = entrypoint.deadlines.now + (entrypoint.settings.response_timeout or NEVER)
+        preface = stream_preface(RelayAddress(self._peer.host, self._peer.port), RelayAddress(self.host, PORT))
+        stream.stream.write(preface + b"".join(self._sent))
+        self.deadline = entrypoint.deadlines.now + entrypoint.response_limit
 
-    def _next_stream(self, tunnel: UUID) -> _Asked | None:
-        """Open a stream at a chosen connector, None when there is none left."""
-        while True:
-            connector = self._entrypoint.registry.choose(tunnel, self._failed)
-            if connector is None:
-                return None
-            try:
-                return _Asked(self, connector)
-            except LinkClosed:
-                self._failed.append(connector)
+    def exhausted(self) -> None:
+        """No connector is left."""
+        failed = self._attempt is not None and self._attempt.failed
+        self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.TARGET_FAILED if failed else TlsOutcome.NO_CONNECTOR)
 
-    def failed(self, asked: _Asked) -> None:
-        """A stream ended before its first byte."""
-        if asked is not self._asked or self._tunnel is None:
-            return
-        self._drop_stream()
-        self._failed.append(asked.connector)
-        self._entrypoint.stats.retries_total += 1
-        if self._access is not None:
-            self._access.retries += 1
-        self._ask(self._tunnel)
+    def answer_ended(self, pending: PendingStream) -> None:
+        """A target of TLS that has nothing to say is none."""
+        self.stream_lost(pending)
 
-    def answered(self, asked: _Asked, data: bytes) -> None:
-        """The first bytes of an answer: nothing is sent again, both sides speak for themselves from here on."""
-        if asked is not self._asked:
+    def stream_lost(self, pending: PendingStream) -> None:
+        """The stream ended before its first byte."""
+        if self._attempt is not None and pending is self._attempt.stream:
+            if not pending.stream.ended:
+                pending.stream.abortConnection()
+            self._attempt.lost(self)
+
+    def answered(self, pending: PendingStream, data: bytes) -> None:
+        """The first bytes of an answer: both sides speak for themselves from here on."""
+        if self._attempt is None or pending is not self._attempt.stream:
             return
         self._state = JOINED
         if self._access is not None:
@@ -236,7 +235,7 @@ class TlsVisitor(Protocol):
         self._sent = []
         splice = self._splice = Splice(self._parted)
         splice.near.attach(self.transport)
-        splice.far.attach(asked.stream)
+        splice.far.attach(pending.stream)
         splice.near.read_ended = self._read_ended
         splice.far.dataReceived(data)
         if self._paused:
@@ -250,11 +249,6 @@ class TlsVisitor(Protocol):
         self._record(_ENDS[outcome])
         self._describe(up, down)
         self._leave()
-
-    def _drop_stream(self) -> None:
-        asked, self._asked = self._asked, None
-        if asked is not None:
-            asked.stream.abortConnection()
 
     # -- ends
 
@@ -281,67 +275,54 @@ class TlsVisitor(Protocol):
         self.transport.loseConnection()
 
     def _end(self, outcome: TlsOutcome) -> None:
-        """It came to nothing."""
+        """Record a connection that never reached a target."""
         self._record(outcome)
-        self._drop_stream()
+        if self._attempt is not None:
+            self._attempt.drop()
         said, self._sent = sum(map(len, self._sent)), []
         self._describe(said, 0)
 
     def _record(self, outcome: TlsOutcome) -> None:
-        if self._outcome is None:
-            self._outcome = outcome
-            stats = self._entrypoint.stats
-            stats.tls[outcome] += 1
-            connector = self._asked.connector if self._asked is not None else self._failed[-1] if self._failed else None
-            if connector is not None:
-                connector.count(outcome)
-            elif self._tunnel is not None:
-                stats.labelled.count_unrouted(self._tunnel, outcome)
+        if self._outcome is not None:
+            return
+        self._outcome = outcome
+        stats, attempt = self._entrypoint.stats, self._attempt
+        stats.tls[outcome] += 1
+        if attempt is None:
+            return
+        if attempt.connector is not None:
+            attempt.connector.count(outcome)
+        else:
+            stats.labelled.count_unrouted(attempt.tunnel, outcome)
 
     def _describe(self, up: int, down: int) -> None:
         """Leave a line in the access log."""
         access, self._access = self._access, None
         if access is None or self._outcome is None:
             return
-        access.host = self._name
-        access.tunnel = self._tunnel
+        access.host = self.host
+        attempt = self._attempt
+        if attempt is not None:
+            access.tunnel = attempt.tunnel
+            access.retries = attempt.retries
+            access.connector = attempt.connector.id if attempt.connector is not None else None
         access.received += up
         access.sent += down
         access.end(self._outcome)
 
 
-@implementer(IHalfCloseableProtocol)
-class _Asked:
-    """The protocol of a stream until its first byte.
+class Tls:
+    """TLS among what visitors may speak."""
 
-    :raises LinkClosed: when the connector's link takes no more streams.
-    """
+    name = "tls"
+    prefixes = (bytes([HANDSHAKE]),)
 
-    __slots__ = ("connector", "stream", "visitor")
-
-    def __init__(self, visitor: TlsVisitor, connector: Connector[UpstreamPool]) -> None:
-        self.visitor = visitor
-        self.connector = connector
-        self.stream: TunnelStream = connector.link.link.open_stream(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        self.visitor.answered(self, data)
-
-    def readConnectionLost(self) -> None:
-        self.visitor.failed(self)
-
-    def writeConnectionLost(self) -> None:
-        """Our own half-close went through."""
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self.visitor.failed(self)
+    def accept(self, entrypoint: Entrypoint, transport: Any, peer: Peer, data: bytes) -> None:
+        """Take a connection over."""
+        visitor = TlsVisitor(entrypoint, peer)
+        transport.protocol = visitor
+        visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
+        visitor.accept(data)
 
 
-def _take(entrypoint: Entrypoint, transport: Any, peer: Peer, data: bytes) -> None:
-    visitor = TlsVisitor(entrypoint, peer)
-    transport.protocol = visitor
-    visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
-    visitor.first(data)
-
-
-TLS = SniffedProtocol("tls", _take)
+TLS = Tls()

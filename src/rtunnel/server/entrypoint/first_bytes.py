@@ -1,0 +1,90 @@
+"""The first bytes of a connection tell what the visitor speaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+
+from rtunnel.server.deadlines import NEVER
+from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer, Speaker
+
+__all__ = ["FirstBytes", "VisitorFactory", "speaker_of"]
+
+
+def speaker_of(data: bytes, speakers: tuple[Speaker, ...]) -> Speaker | None:
+    """Who a connection is for.
+
+    :param data: what it began with; not empty.
+    :param speakers: the last one gets what no prefix tells.
+    :returns: None while the bytes could become a prefix that is not whole yet.
+    """
+    for speaker in speakers:
+        for prefix in speaker.prefixes:
+            if data.startswith(prefix):
+                return speaker
+            if prefix.startswith(data):
+                return None
+    return speakers[-1]
+
+
+class VisitorFactory(Factory):
+    """Makes the connections of an entrypoint's port.
+
+    :param entrypoint: whose visitors they are.
+    """
+
+    noisy = False
+
+    def __init__(self, entrypoint: Entrypoint) -> None:
+        self.entrypoint = entrypoint
+
+    def buildProtocol(self, addr: Any) -> Protocol:
+        return FirstBytes(self.entrypoint)
+
+
+class FirstBytes(Protocol):
+    """A visitor's connection until its first bytes have come; owned by the entrypoint, which then gives it to a speaker.
+
+    :param peer: whose connection it is, where a proxy said so; by default who is at the other end.
+    """
+
+    transport: Any
+    busy = False
+    deadline = NEVER
+
+    def __init__(self, entrypoint: Entrypoint, peer: Peer | None = None) -> None:
+        self._entrypoint = entrypoint
+        self._peer = peer
+        self._data = b""
+
+    def connectionMade(self) -> None:
+        entrypoint = self._entrypoint
+        entrypoint.stats.visitors_total += 1
+        entrypoint.enter(self, entrypoint.settings.head_timeout)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._entrypoint.leave(self)
+
+    def dataReceived(self, data: bytes) -> None:
+        entrypoint = self._entrypoint
+        data = self._data + data if self._data else data
+        speaker = speaker_of(data, entrypoint.speakers)
+        if speaker is None:
+            self._data = data
+        elif entrypoint.leave(self):
+            entrypoint.stats.bytes_in += len(data)
+            speaker.accept(entrypoint, self.transport, self._peer or Peer.of(self.transport), data)
+
+    def drain(self) -> None:
+        """Close: nothing was asked yet."""
+        self.transport.loseConnection()
+
+    def break_off(self) -> None:
+        """Cut the connection."""
+        self.transport.abortConnection()
+
+    def expired(self) -> None:
+        """Nothing came in time."""
+        self.transport.loseConnection()

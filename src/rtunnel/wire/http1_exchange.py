@@ -1,0 +1,333 @@
+"""The exchange engine: one request and its answer, as events.
+
+A proxy follows HTTP/1 on two connections at once, and each of the two has a side here. :class:`RequestSide` takes the bytes of
+whoever asks: requests, one after another. :class:`AnswerSide` takes the bytes of whoever answers. The server has the first at a
+visitor's connection and the second at a stream; the client, where it looks into streams, has the first at a stream and the second
+at a target's connection. Neither side does I/O, calls its owner, or knows the other: the owner tells the answer side what was
+asked (:meth:`AnswerSide.expect`) and the request side that it was answered (:meth:`RequestSide.next`).
+
+Events are tuples of a kind, a head or None, and bytes:
+
+- (:data:`HEAD`, head, data): a request, or the answer that is not interim, with the first bytes of its body, which may be none. A
+  request whose ``body`` is 0 is whole.
+- (:data:`DATA`, None, data): more of the body, never empty.
+- (:data:`END`, None, b""): the body, or the answer, is whole. A request without a body has none.
+- (:data:`INTERIM`, head, b""): 1xx, the answer is still to come.
+- (:data:`UPGRADE`, head, data): 101, and what came after it: this connection speaks HTTP no more.
+- (:data:`MALFORMED`, error, b""): a :class:`~rtunnel.wire.http1_head.HeadError`; the side takes nothing more.
+
+The bytes of a body in chunks pass as they came, chunks and all, unless the owner asked for them decoded.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from rtunnel.wire.http1_body import ChunkedBody
+from rtunnel.wire.http1_fields import CHUNKED, UNTIL_CLOSE
+from rtunnel.wire.http1_head import HeadError, skip_empty_lines
+from rtunnel.wire.http1_reader import RequestReader, ResponseReader
+
+__all__ = ["DATA", "END", "HEAD", "INTERIM", "MALFORMED", "UPGRADE", "AnswerSide", "Event", "RequestSide"]
+
+HEAD: Final = 1
+DATA: Final = 2
+END: Final = 3
+INTERIM: Final = 4
+UPGRADE: Final = 5
+MALFORMED: Final = 6
+
+Event = tuple[int, Any, bytes]
+
+MAX_INTERIM: Final = 100
+"""Interim answers before the final one; a target that sends more is taken for broken."""
+
+_END: Final[Event] = (END, None, b"")
+_NOTHING: Final[list[Event]] = []
+
+# what a side waits for
+_FOR_HEAD: Final = 0
+_FOR_BODY: Final = 1
+_FOR_OWNER: Final = 2
+_CLOSED: Final = 3
+
+
+class RequestSide:
+    """The requests of one connection, one at a time: the next one is read when its owner says that the last one was answered.
+
+    :param reader: reads the heads; may be exchanged between two requests.
+    """
+
+    __slots__ = ("_buffer", "_chunks", "_left", "_waits", "reader")
+
+    def __init__(self, reader: RequestReader) -> None:
+        self.reader = reader
+        self._waits = _FOR_HEAD
+        self._buffer = b""
+        self._left = 0
+        self._chunks: ChunkedBody | None = None
+
+    @property
+    def wants_body(self) -> bool:
+        """Whether bytes of the present request's body are to come."""
+        return self._waits == _FOR_BODY
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request has come."""
+        return self._waits == _FOR_HEAD and not self._buffer
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that wait: of an unfinished head, or sent ahead of the answer (pipelining)."""
+        return len(self._buffer)
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take bytes of the connection."""
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        if not self._waits:
+            return self._read_head(data)
+        if self._waits == _FOR_BODY:
+            return self._read_body(data, [])
+        if self._waits == _FOR_OWNER:
+            self._buffer = data
+        return _NOTHING
+
+    def next(self) -> list[Event]:
+        """The present request was answered: go on with what has come already."""
+        self._waits = _FOR_HEAD
+        if not self._buffer:
+            return _NOTHING
+        data, self._buffer = self._buffer, b""
+        return self._read_head(data)
+
+    def detach(self) -> bytes:
+        """The connection speaks HTTP no more, or is gone: returns what has come and was not read."""
+        self._waits = _CLOSED
+        data, self._buffer = self._buffer, b""
+        return data
+
+    def _read_head(self, data: bytes) -> list[Event]:
+        try:
+            found = self.reader.read(data, skip_empty_lines(data, 0) if data[0] <= 32 else 0)
+        except HeadError as error:
+            return [self._malformed(error)]
+        if found is None:
+            self._buffer = data
+            return _NOTHING
+        head, end = found
+        if head.body:
+            self._waits = _FOR_BODY
+            if head.body == CHUNKED:
+                self._chunks = ChunkedBody()
+            else:
+                self._left = head.body
+            events: list[Event] = [(HEAD, head, b"")]
+            return self._read_body(data[end:], events) if end < len(data) else events
+        self._waits = _FOR_OWNER
+        if end < len(data):
+            self._buffer = data[end:]
+        return [(HEAD, head, b"")]
+
+    def _read_body(self, data: bytes, events: list[Event]) -> list[Event]:
+        chunks = self._chunks
+        if chunks is None:
+            end = min(self._left, len(data))
+            self._left -= end
+            whole = not self._left
+        else:
+            try:
+                end = chunks.feed(data)
+            except HeadError as error:
+                events.append(self._malformed(error))
+                return events
+            whole = chunks.done
+        if end < len(data):
+            data, self._buffer = data[:end], data[end:]
+        events.append((DATA, None, data))
+        if whole:
+            self._chunks = None
+            self._waits = _FOR_OWNER
+            events.append(_END)
+        return events
+
+    def _malformed(self, error: HeadError) -> Event:
+        self._waits = _CLOSED
+        return (MALFORMED, error, b"")
+
+
+class AnswerSide:
+    """The answers of one connection, each to a request that was announced with :meth:`expect`.
+
+    :param reader: reads the heads; shared by the connections of one target.
+    :ivar begun: whether a byte of the present answer came: the point of no return.
+    :ivar head: of the present answer, when it came.
+    :ivar reusable: whether the last answer left the connection fit for another request: it was framed, the target keeps the
+        connection, and sent not a byte too many.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_decode",
+        "_held",
+        "_interim",
+        "_left",
+        "_method",
+        "_reader",
+        "_upgrade",
+        "_waits",
+        "begun",
+        "head",
+        "reusable",
+    )
+
+    def __init__(self, reader: ResponseReader) -> None:
+        self._reader = reader
+        self._waits = _FOR_OWNER
+        self._method = b""
+        self._upgrade = False
+        self._decode = False
+        self._interim = 0
+        self._left = 0
+        self._chunks: ChunkedBody | None = None
+        self.begun = False
+        self._held = b""
+        self.head: Any = None
+        self.reusable = False
+
+    def expect(self, method: bytes, upgrade: bool = False, decode: bool = False) -> None:
+        """A request was sent; its answer is to come.
+
+        :param method: of the request: the framing of the answer depends on it.
+        :param upgrade: whether the request asked for another protocol.
+        :param decode: whether the payload is wanted without its chunks.
+        """
+        self._waits = _FOR_HEAD
+        self._method = method
+        self._upgrade = upgrade
+        self._decode = decode
+        self.begun = False
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Take bytes of the connection. Without a request there is nothing to answer: such bytes are malformed."""
+        waits = self._waits
+        if waits == _FOR_HEAD:
+            self.begun = True
+            if self._held:
+                data = self._held + data
+                self._held = b""
+            return self._read_head(data)
+        if waits == _FOR_BODY:
+            return self._read_body(data, [])
+        if waits == _FOR_OWNER:
+            return [self._malformed(HeadError(502, "an answer without a request"))]
+        return _NOTHING
+
+    def ended(self) -> bool:
+        """The connection ended.
+
+        :returns: whether the answer is whole with that: its body had no other end.
+        """
+        whole = self._waits == _FOR_BODY and self.head.body == UNTIL_CLOSE
+        self._waits = _CLOSED
+        return whole
+
+    def _read_head(self, data: bytes) -> list[Event]:
+        events: list[Event] = []
+        while data:
+            try:
+                found = self._reader.read(data, self._method)
+                if found is None:
+                    break
+                head, end = found
+                rest = data[end:]
+                if head.status >= 200:
+                    self.head = head
+                    if len(rest) == head.body:
+                        # nearly always the whole answer comes in one piece
+                        self._waits = _FOR_OWNER
+                        self._interim = 0
+                        self.reusable = head.keep_alive
+                        events += ((HEAD, head, rest), _END)
+                    else:
+                        self._begin(head, rest, events)
+                    return events
+                if head.status == 101:
+                    self._switch(head, rest, events)
+                    return events
+                self._interim += 1
+                if self._interim > MAX_INTERIM:
+                    raise HeadError(502, "too many interim answers")
+            except HeadError as error:
+                events.append(self._malformed(error))
+                return events
+            events.append((INTERIM, head, b""))
+            data = rest
+        self._held = data
+        return events
+
+    def _begin(self, head: Any, rest: bytes, events: list[Event]) -> None:
+        body = head.body
+        self._interim = 0
+        self.reusable = False
+        if body >= 0:
+            self._left = body
+        elif body == CHUNKED:
+            self._chunks = ChunkedBody()
+        self._waits = _FOR_BODY
+        at = len(events)
+        if rest or not body:
+            self._read_body(rest, events)
+        kind, _, data = events[at] if len(events) > at else _END
+        if kind == DATA:
+            events[at] = (HEAD, head, data)
+        elif kind == END:
+            # a body that is malformed from its first chunk on leaves the head unsaid: somebody can still answer instead
+            events.insert(at, (HEAD, head, b""))
+
+    def _switch(self, head: Any, rest: bytes, events: list[Event]) -> None:
+        if not self._upgrade:
+            raise HeadError(502, "a 101 to a request that did not ask for an upgrade")
+        self._waits = _CLOSED
+        self.head = head
+        events.append((UPGRADE, head, rest))
+
+    def _read_body(self, data: bytes, events: list[Event]) -> list[Event]:
+        chunks = self._chunks
+        size = len(data)
+        if chunks is not None:
+            try:
+                if self._decode:
+                    data, end = chunks.decode(data, 0)
+                else:
+                    end = chunks.feed(data)
+                    if end < size:
+                        data = data[:end]
+            except HeadError as error:
+                events.append(self._malformed(error))
+                return events
+            whole = chunks.done
+        elif self.head.body == UNTIL_CLOSE:
+            events.append((DATA, None, data))
+            return events
+        else:
+            end = min(self._left, size)
+            self._left -= end
+            if end < size:
+                data = data[:end]
+            whole = not self._left
+        if data:
+            events.append((DATA, None, data))
+        if whole:
+            self._chunks = None
+            self._waits = _FOR_OWNER
+            self.reusable = end == size and self.head.keep_alive
+            events.append(_END)
+        return events
+
+    def _malformed(self, error: HeadError) -> Event:
+        self._waits = _CLOSED
+        self.reusable = False
+        return (MALFORMED, error, b"")

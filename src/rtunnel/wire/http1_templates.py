@@ -1,0 +1,308 @@
+"""Templates: heads that look like heads seen before, read with one regular expression made for their kind.
+
+A client sends the same fields in the same order again and again, and so does a target; only values change. Once such a sequence was
+seen often enough, a template is made of it: the names are literal, the values of end-to-end fields may be any text, those that
+framing, routing or the connection depend on are literal or captured in their strict form. One match then does what
+finding the end of the head, judging it and taking it apart did. The lines between two that do not pass are one group; so of most
+heads everything that passes is a single piece of the bytes that came: the head is *verbatim*.
+
+This is a fast path and no second opinion: what a template takes, :func:`~rtunnel.wire.http1_request.parse_request` and
+:func:`~rtunnel.wire.http1_response.parse_response` take with the same meaning (a test compares them on heads damaged in all
+ways), and whatever no template takes goes to them (:mod:`rtunnel.wire.http1_reader`).
+
+What strangers can put in is bounded: a kind of head is remembered by a digest of its names, a template is made after
+:data:`LEARN_AFTER` heads of a kind, of heads of moderate size only, and all is forgotten when there are too many.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, Generic, TypeVar
+
+from rtunnel.wire.http1_authority import host_of
+from rtunnel.wire.http1_fields import CHUNKED, HOP_BY_HOP
+from rtunnel.wire.http1_policy import FieldPolicy
+from rtunnel.wire.http1_request import RequestHead
+from rtunnel.wire.http1_response import ResponseHead
+
+__all__ = ["LEARN_AFTER", "MAX_HEAD", "RequestTemplate", "ResponseTemplate", "Templates"]
+
+LEARN_AFTER: Final = 16
+"""Heads of one kind that are parsed before a template is made of it: making one costs as much as parsing hundreds."""
+MAX_TRIED: Final = 4
+"""Templates that are tried on a head before it is parsed; those that matched last come first."""
+MAX_COUNTED: Final = 512
+"""Kinds whose heads are counted; when there are more, counting begins anew."""
+MAX_TEMPLATES: Final = 64
+"""Templates that are kept; when there are more, all are forgotten."""
+PAUSE: Final = 64
+"""Heads that are not looked at after one of which no template can be made: they tend to come in numbers."""
+MAX_FIELDS: Final = 40
+"""Fields of a head that a template is made of."""
+MAX_HEAD: Final = 4096
+"""Bytes of the largest head that a template is made of."""
+
+_TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
+_STRIPPED: Final = rb"[ \t]*+((?:[\t\x20-\x7e\x80-\xff]*[!-~\x80-\xff])?)"
+"""A value without white space around it. A head with some behind a value that is captured matches no template."""
+_LENGTH: Final = rb"[ \t]*+(0|[1-9][0-9]{0,17}+)"
+_KEEP_ALIVE: Final = (b"keep-alive", b"Keep-Alive")
+_BODILESS: Final = (204, 304)
+
+Field = tuple[bytes, bytes, bytes]
+"""Name, the same in lower case, and value without the white space around it."""
+
+
+class Unsuitable(Exception):
+    """No template is made of heads like this."""
+
+
+class _Builder:
+    """Puts a template's pattern together, line by line, and remembers which group holds what."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._groups = 0
+        self._open = False
+        self.kept: list[int] = []
+        self.captured: dict[bytes, int] = {}
+
+    def keep(self, line: bytes, *captures: bytes) -> None:
+        """A line that passes; neighbours share a group.
+
+        :param captures: the names of the groups inside the line.
+        """
+        if not self._open:
+            self._groups += 1
+            self.kept.append(self._groups)
+            self._parts.append(b"(")
+            self._open = True
+        self._parts.append(line)
+        self._capture(captures)
+
+    def drop(self, line: bytes, *captures: bytes) -> None:
+        """A line that does not pass."""
+        if self._open:
+            self._parts.append(b")")
+            self._open = False
+        self._parts.append(line)
+        self._capture(captures)
+
+    def _capture(self, names: tuple[bytes, ...]) -> None:
+        for name in names:
+            if name in self.captured:
+                raise Unsuitable
+            self._groups += 1
+            self.captured[name] = self._groups
+
+    def match(self) -> Callable[[bytes, int], re.Match[bytes] | None]:
+        """The pattern's way to match at a position."""
+        self.drop(rb"\r\n")
+        return re.compile(b"".join(self._parts)).match
+
+
+def _split(head: bytes) -> tuple[bytes, list[Field]]:
+    """The start line and the fields of a head that was parsed already."""
+    start_line, *lines = head[:-4].split(b"\r\n")
+    fields = []
+    for line in lines:
+        name, _, value = line.partition(b":")
+        fields.append((name, name.lower(), value.strip(b" \t")))
+    return start_line, fields
+
+
+def _line(name: bytes, value: bytes) -> bytes:
+    """A field with a value that matches a pattern."""
+    return re.escape(name) + b":" + value + rb"\r\n"
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    return _line(name, rb"[ \t]*+" + re.escape(value))
+
+
+class RequestTemplate:
+    """Requests with one method and one sequence of fields, Host first.
+
+    :param policy: which fields do not pass, and which are named.
+    """
+
+    __slots__ = ("_host", "_keep_alive", "_kept", "_length", "_match", "_method", "_named", "_target")
+
+    def __init__(self, start_line: bytes, fields: list[Field], policy: FieldPolicy) -> None:
+        method, target, version = start_line.split(b" ")
+        if version != b"HTTP/1.1" or target[:1] != b"/" or not method.isalpha() or not fields or fields[0][1] != b"host":
+            raise Unsuitable
+        builder = _Builder()
+        builder.keep(re.escape(method) + rb" (/[!\"$-~]*+) HTTP/1\.1\r\n", b":target")
+        self._keep_alive = True
+        connections = 0
+        for name, lower, value in fields:
+            if lower == b"host":
+                builder.keep(_line(name, rb"[ \t]*+([!-~]++)"), lower)
+            elif lower == b"content-length":
+                builder.keep(_line(name, _LENGTH), lower)
+            elif lower == b"connection" and not connections and value in _KEEP_ALIVE:
+                connections += 1
+                builder.keep(_literal(name, value))
+            elif lower == b"connection" and not connections and value == b"close":
+                connections += 1
+                self._keep_alive = False
+                builder.drop(_literal(name, value))
+            elif lower in HOP_BY_HOP or lower == b"expect":
+                raise Unsuitable
+            elif lower in policy.taken:
+                builder.drop(_line(name, _STRIPPED), lower)
+            elif lower in policy.noted:
+                builder.keep(_line(name, _STRIPPED), lower)
+            elif policy.drops(lower):
+                builder.drop(_line(name, _TEXT))
+            else:
+                builder.keep(_line(name, _TEXT))
+        captured = builder.captured
+        self._method = method
+        self._match = builder.match()
+        self._kept = builder.kept
+        self._target = captured.pop(b":target")
+        self._host = captured.pop(b"host")
+        self._length = captured.pop(b"content-length", 0)
+        self._named = tuple(captured.items())
+
+    def read(self, data: bytes, start: int) -> tuple[RequestHead, int] | None:
+        """Read a head of this kind.
+
+        :returns: the head and the index after it.
+        """
+        match = self._match(data, start)
+        if match is None:
+            return None
+        group = match.group
+        authority, host = host_of(group(self._host))
+        kept = self._kept
+        lines = group(1) if len(kept) == 1 else b"".join(group(*kept))
+        head = RequestHead(self._method, group(self._target), authority, host, lines)
+        if self._named:
+            head.named = {name: group(number) for name, number in self._named}
+        if self._length:
+            head.body = int(group(self._length))
+        if not self._keep_alive:
+            head.keep_alive = False
+        return head, match.end()
+
+
+class ResponseTemplate:
+    """Responses with one status line and one sequence of fields."""
+
+    __slots__ = ("_body", "_keep_alive", "_kept", "_length", "_match", "_status")
+
+    def __init__(self, start_line: bytes, fields: list[Field]) -> None:
+        version, status = start_line.split(b" ", 2)[:2]
+        self._status = int(status)
+        if version != b"HTTP/1.1" or self._status < 200 or self._status == 204 or start_line.count(b" ") < 2:
+            raise Unsuitable
+        self._keep_alive = True
+        self._body: int | None = None
+        builder = _Builder()
+        builder.keep(re.escape(start_line) + rb"\r\n")
+        seen = set()
+        for name, lower, value in fields:
+            if lower == b"content-length":
+                builder.keep(_line(name, _LENGTH), lower)
+            elif lower == b"connection" and lower not in seen and (value in _KEEP_ALIVE or value == b"close"):
+                self._keep_alive = value != b"close"
+                builder.drop(_literal(name, value))
+            elif lower == b"keep-alive":
+                builder.drop(_line(name, _TEXT))
+            elif lower == b"transfer-encoding" and lower not in seen and value == b"chunked":
+                self._body = CHUNKED
+                builder.drop(_literal(name, value))
+            elif lower in HOP_BY_HOP:
+                raise Unsuitable
+            else:
+                builder.keep(_line(name, _TEXT))
+            seen.add(lower)
+        self._length = builder.captured.get(b"content-length", 0)
+        if (self._body is None) != bool(self._length) or (self._status in _BODILESS and not self._length):
+            raise Unsuitable
+        self._match = builder.match()
+        self._kept = builder.kept
+
+    def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
+        """Read a head of this kind, the answer to a request with a method.
+
+        :returns: the head and the index after it.
+        """
+        match = self._match(data, 0)
+        if match is None:
+            return None
+        group = match.group
+        kept = self._kept
+        lines = group(1) if len(kept) == 1 else b"".join(group(*kept))
+        body = int(group(self._length)) if self._length else CHUNKED
+        if method == b"HEAD" or self._status in _BODILESS:
+            body = 0
+        return ResponseHead(self._status, lines, body, self._keep_alive), match.end()
+
+
+T = TypeVar("T", bound=RequestTemplate | ResponseTemplate)
+
+
+class Templates(Generic[T]):
+    """The templates of the heads that come to one place; those that matched last come first in :attr:`tried`.
+
+    :param make: makes a template of a start line and fields.
+    """
+
+    __slots__ = ("_counts", "_known", "_make", "_pause", "tried")
+
+    def __init__(self, make: Callable[[bytes, list[Field]], T]) -> None:
+        self._make = make
+        self._counts: dict[int, int] = {}
+        self._pause = 0
+        self._known: dict[int, T] = {}
+        self.tried: list[T] = []
+
+    def learn(self, head: bytes) -> None:
+        """Count a head that was parsed; make a template of its kind when it has come often."""
+        if self._pause:
+            self._pause -= 1
+            return
+        if len(head) > MAX_HEAD or head.count(b"\r\n") > MAX_FIELDS + 2:
+            return
+        key = _digest(*_split(head))
+        template = self._known.get(key) or self._count(key, head)
+        if template is not None and template not in self.tried:
+            self.prefer(template)
+        elif template is not None or self._counts[key] > LEARN_AFTER:
+            # no template is made of such heads, and many more may come
+            self._pause = PAUSE
+
+    def _count(self, key: int, head: bytes) -> T | None:
+        """Count a head of a kind without a template; the last one that it takes brings the template."""
+        if len(self._counts) >= MAX_COUNTED:
+            self._counts.clear()
+        count = self._counts[key] = self._counts.get(key, 0) + 1
+        if count != LEARN_AFTER:
+            return None
+        try:
+            template = self._make(*_split(head))
+        except Unsuitable:
+            return None
+        if len(self._known) >= MAX_TEMPLATES:
+            self._known.clear()
+            self.tried.clear()
+        self._known[key] = template
+        return template
+
+    def prefer(self, template: T) -> None:
+        """Try this template first from now on: it matched, or it is new."""
+        if template in self.tried:
+            self.tried.remove(template)
+        self.tried.insert(0, template)
+        del self.tried[MAX_TRIED:]
+
+
+def _digest(start_line: bytes, fields: list[Field]) -> int:
+    """What tells one kind from another: method or status line, the names, and the values that are literal in a template."""
+    start = start_line if start_line.startswith(b"HTTP/") else start_line.split(b" ", 1)[0]
+    return hash((start, *((name, value if lower in HOP_BY_HOP else b"") for name, lower, value in fields)))
