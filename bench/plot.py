@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.record import Record, SystemRecord
+from bench.systems import BEFORE, DIRECT, HOP
 from bench.table import summarise
 
 if TYPE_CHECKING:
@@ -13,12 +14,13 @@ if TYPE_CHECKING:
 
 #: Panels: title, case, metric.
 _PANELS = (
+    ("requests/s as from an Ingress, 64 connections", "ingress-k64", "rps"),
+    ("the same, p99 ms (less is better)", "ingress-k64", "p99"),
     ("requests/s, 64 connections", "k64", "rps"),
-    ("p99 ms, 64 connections (less is better)", "k64", "p99"),
     ("new connections/s", "churn", "rps"),
     ("download, MB/s", "down", "mbps"),
 )
-_OURS, _BASELINE, _PEER = "#2f6fde", "#9aa3ad", "#d98b3a"
+_OURS, _BEFORE, _BASELINE, _PEER = "#2f6fde", "#a9c3f2", "#9aa3ad", "#d98b3a"
 
 
 def plot(record: Record, path: Path) -> bool:
@@ -72,6 +74,8 @@ def _title(system: SystemRecord) -> str:
 
 
 def _colour(system: str) -> str:
+    if system == BEFORE:
+        return _BEFORE
     if "rtunnel" in system:
         return _OURS
-    return _BASELINE if system in ("direct", "hop") else _PEER
+    return _BASELINE if system in (DIRECT, HOP) else _PEER
