@@ -126,6 +126,9 @@ class RtunnelBefore(Rtunnel):
             reason = f"the Python that {_BEFORE} names has no package rtunnel"
         return reason
 
+    def version(self) -> str:
+        return f"{super().version()}, {first_line([self.python(), '--version'])}"
+
     def python(self) -> str:
         return program(_BEFORE)
 
