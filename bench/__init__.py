@@ -1,7 +1,8 @@
 """The benchmark: one command, real nginx, wrk and curl, every system in turn.
 
 ``python -m bench`` measures how much a tunnel costs a request, beside nginx without any tunnel, one hop of nginx's
-``proxy_pass`` and whatever peers the environment names, and writes a table that can be committed with a change.
+``proxy_pass``, whatever peers the environment names and another version of rtunnel, and writes a table that can be committed
+with a change.
 
 From the machine up:
 
@@ -10,7 +11,7 @@ From the machine up:
 - :mod:`bench.systems` knows how each system is started; :mod:`bench.load` and its neighbours are the visitors;
 - :mod:`bench.cases` and :mod:`bench.growth` say what is measured; :mod:`bench.run` takes the turns;
 - :mod:`bench.table` does the arithmetic, :mod:`bench.goals` names the figures to reach,
-  :mod:`bench.report` and :mod:`bench.plot` write it down.
+  :mod:`bench.report`, :mod:`bench.split` and :mod:`bench.plot` write it down.
 
 :mod:`bench.micro` is apart from all this: it times the engines alone.
 """

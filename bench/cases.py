@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from bench import load
+from bench import load, nginx
 from bench.chat import chat
 from bench.datagrams import flood
 from bench.idle import IdleVisitors, affordable, settled_rss
-from bench.load import Visit, Visited, visit
-from bench.proc import BenchError, cpu_seconds
+from bench.load import Head, Visit, Visited, visit
+from bench.proc import BenchError, CpuTime, cpu_time
 from bench.service import BULK_BYTES, Service
-from bench.stage import SIDES, Stage
-from bench.systems.base import Ability, Setup
+from bench.stage import HOST, INGRESS, SIDES, Stage
+from bench.systems.base import ACCESS_LOG, Ability, Setup
 
 #: The values of one measurement, by keys of :data:`bench.metrics.METRICS`.
 Values = dict[str, float]
@@ -38,9 +39,9 @@ class Site:
     service: Service
     seconds: float
 
-    def cpu(self) -> dict[str, float]:
-        """Processor seconds used so far by each side that exists."""
-        return {side: cpu_seconds(self.stage.pids(side)) for side in self.sides()}
+    def cpu(self) -> dict[str, CpuTime]:
+        """Processor time used so far by each side that exists."""
+        return {side: cpu_time(self.stage.pids(side)) for side in self.sides()}
 
     def sides(self) -> list[str]:
         """The sides that this system has."""
@@ -77,9 +78,18 @@ class Case(ABC):
         """
 
 
-def per_unit(site: Site, before: dict[str, float], count: float, scale: float, suffix: str) -> Values:
-    """Processor time since ``before`` of each side that exists, divided by ``count`` and scaled."""
-    return {f"{side}_{suffix}": (seconds - before[side]) / count * scale for side, seconds in site.cpu().items()}
+def per_unit(site: Site, before: dict[str, CpuTime], count: float) -> Values:
+    """Processor time since ``before`` of each side that exists, in microseconds for each of ``count``; the kernel's part too."""
+    values: Values = {}
+    for side, now in site.cpu().items():
+        values[f"{side}_us"] = (now.total - before[side].total) / count * 1e6
+        values[f"{side}_kernel_us"] = (now.kernel - before[side].kernel) / count * 1e6
+    return values
+
+
+def per_gigabyte(site: Site, before: dict[str, CpuTime], moved: int) -> Values:
+    """Processor seconds since ``before`` of each side that exists, for each 10^9 bytes."""
+    return {f"{side}_s_per_gb": (now.total - before[side].total) / moved * 1e9 for side, now in site.cpu().items()}
 
 
 def measured_visit(site: Site, what: Visit) -> tuple[Visited, Values]:
@@ -91,7 +101,7 @@ def measured_visit(site: Site, what: Visit) -> tuple[Visited, Values]:
     before = site.cpu()
     seen = visit(site.port, what, site.seconds)
     values = {"rps": seen.requests / seen.seconds, "p50": seen.p50, "p99": seen.p99}
-    values |= per_unit(site, before, seen.requests, 1e6, "us")
+    values |= per_unit(site, before, seen.requests)
     errors = seen.failed + seen.refused
     if errors > seen.requests / 100:
         raise BenchError(f"{errors} errors in {seen.requests} requests")
@@ -99,15 +109,67 @@ def measured_visit(site: Site, what: Visit) -> tuple[Visited, Values]:
 
 
 class Requests(Case):
-    """Requests per second of one kind of visit."""
+    """Requests per second of one kind of visit.
 
-    def __init__(self, name: str, title: str, what: Visit, quick: bool = False) -> None:
-        super().__init__(name, title)
+    :param trusted: whether the visitors are an Ingress, which the system believes.
+    """
+
+    def __init__(
+        self, name: str, title: str, what: Visit, needs: Iterable[Ability] = (), quick: bool = False, trusted: bool = False
+    ) -> None:
+        super().__init__(name, title, needs)
         self.visit = what
         self.quick = quick
+        self.trusted = trusted
+
+    def setup(self, service: Service) -> Setup:
+        return Setup(targets=service.ports[:1], trusted=self.trusted)
 
     def measure(self, site: Site) -> Values:
         return measured_visit(site, self.visit)[1]
+
+
+class Ingress(Requests):
+    """The visitors ask a real nginx, which is the Ingress before the system."""
+
+    def measure(self, site: Site) -> Values:
+        port = site.stage.port()
+        config = site.stage.write("ingress.conf", nginx.ingress_config(port, site.port, HOST))
+        site.stage.start(INGRESS, nginx.command(config))
+        site.stage.wait_listening(port)
+        site.stage.wait_answer(port)
+        return super().measure(replace(site, port=port))
+
+
+class Logged(Requests):
+    """Requests per second while each leaves a line in an access log: a text or an object of JSON.
+
+    A log that drops lines costs less than one that does not, so it is counted.
+    """
+
+    #: The share of the requests that must have their line, in percent.
+    LEAST = 99.0
+
+    def __init__(self, name: str, title: str, what: Visit, log: str, trusted: bool = False) -> None:
+        super().__init__(name, title, what, {Ability.ACCESS_LOG}, trusted=trusted)
+        self._log = log
+
+    def setup(self, service: Service) -> Setup:
+        return replace(super().setup(service), access_log=self._log)
+
+    def measure(self, site: Site) -> Values:
+        lines, requests = self._lines(site), sum(site.service.requests())
+        values = super().measure(site)
+        # Lines may stand in the file a little later than the answers.
+        time.sleep(1.0)
+        logged = 100 * (self._lines(site) - lines) / (sum(site.service.requests()) - requests)
+        if logged < self.LEAST:
+            raise BenchError(f"only {logged:.1f} % of the requests are in the access log")
+        return {**values, "logged": logged}
+
+    def _lines(self, site: Site) -> int:
+        with (site.stage.directory / ACCESS_LOG).open("rb") as log:
+            return sum(piece.count(b"\n") for piece in iter(lambda: log.read(1 << 20), b""))
 
 
 class Pair(Case):
@@ -131,7 +193,7 @@ class Down(Case):
     def measure(self, site: Site) -> Values:
         before = site.cpu()
         rates = [load.download(site.port, f"/bulk/{number}", BULK_BYTES) for number in range(2)]
-        return {"mbps": sum(rates) / 2} | per_unit(site, before, 2 * BULK_BYTES, 1e9, "s_per_gb")
+        return {"mbps": sum(rates) / 2} | per_gigabyte(site, before, 2 * BULK_BYTES)
 
 
 class Up(Case):
@@ -142,7 +204,7 @@ class Up(Case):
     def measure(self, site: Site) -> Values:
         before = site.cpu()
         rates = [load.upload(site.port, f"/sink/{number}", site.service.bulk_file) for number in range(2)]
-        return {"mbps": sum(rates) / 2} | per_unit(site, before, 2 * BULK_BYTES, 1e9, "s_per_gb")
+        return {"mbps": sum(rates) / 2} | per_gigabyte(site, before, 2 * BULK_BYTES)
 
 
 class Chat(Case):
@@ -156,7 +218,7 @@ class Chat(Case):
         before = site.cpu()
         seen = chat(site.port, 64, site.seconds)
         values = {"messages": seen.messages / seen.seconds, "p50": seen.p50, "p99": seen.p99}
-        return values | per_unit(site, before, seen.messages, 1e6, "us")
+        return values | per_unit(site, before, seen.messages)
 
 
 class Datagrams(Case):
@@ -173,7 +235,7 @@ class Datagrams(Case):
         before = site.cpu()
         seen = flood(site.port, self.VISITORS, self.WINDOW, site.seconds)
         values = {"datagrams": seen.datagrams / seen.seconds, "lost": 100 * seen.lost / (seen.datagrams + seen.lost)}
-        return values | {"p50": seen.p50, "p99": seen.p99} | per_unit(site, before, seen.datagrams, 1e6, "us")
+        return values | {"p50": seen.p50, "p99": seen.p99} | per_unit(site, before, seen.datagrams)
 
 
 class Idle(Case):
@@ -200,10 +262,22 @@ class Idle(Case):
 
 def standard_cases() -> list[Case]:
     """The cases for every system, in the order of the report."""
+    ingress = Visit(64, head=Head.INGRESS)
     return [
+        Requests(
+            "ingress-k64", "Requests as they come from an Ingress, 64 keep-alive connections", ingress, quick=True, trusted=True
+        ),
+        Requests("k64", "64 keep-alive connections", Visit(64), quick=True),
+        Requests("ingress-untrusted-k64", "Requests as from an Ingress, which is not believed", ingress, {Ability.TRUST}),
+        Logged("ingress-access-text-k64", "Requests as from an Ingress, and an access log as text", ingress, "text", trusted=True),
+        Logged("access-text-k64", "64 keep-alive connections, and an access log as text", Visit(64), "text"),
+        Logged("access-json-k64", "64 keep-alive connections, and an access log as JSON", Visit(64), "json"),
+        Ingress(
+            "nginx-ingress-k64", "A browser's requests through an nginx as Ingress", Visit(64, head=Head.BROWSER), trusted=True
+        ),
+        Requests("ingress-k1", "Requests as they come from an Ingress, 1 connection", Visit(1, head=Head.INGRESS), trusted=True),
         Requests("k1", "1 keep-alive connection", Visit(1), quick=True),
         Requests("k16", "16 keep-alive connections", Visit(16)),
-        Requests("k64", "64 keep-alive connections", Visit(64), quick=True),
         Requests("k256", "256 keep-alive connections", Visit(256)),
         Requests("churn", "A new connection for each request, 64 at once", Visit(64, close=True), quick=True),
         Requests("10k", "Responses of 10 KiB, 64 connections", Visit(64, "/10k/")),

@@ -17,6 +17,7 @@ from bench.proc import BenchError, raise_file_limit
 from bench.record import Record, load_record
 from bench.report import render
 from bench.run import Runner
+from bench.split import split
 from bench.systems import choose, every_system
 
 _RESULTS = Path(__file__).with_name("results")
@@ -25,11 +26,13 @@ _EPILOG = """\
 examples:
   python -m bench --quick                                    one round of the main cases
   python -m bench --systems rtunnel,rathole --cases k1,k64   two systems beside nginx
+  python -m bench --split --cases ingress-k64,k64            where a request's processor time goes; no files
   python -m bench --cases growth                             rules, connectors, idle visitors, slow readers
   RTUNNEL_BENCH_RATHOLE=/opt/rathole python -m bench         with a peer; a system without its program is skipped
 
 peers: RTUNNEL_BENCH_GOST, RTUNNEL_BENCH_FRPS and RTUNNEL_BENCH_FRPC, RTUNNEL_BENCH_RATHOLE, RTUNNEL_BENCH_CHISEL,
-RTUNNEL_BENCH_PIKO, each the path of a program.
+RTUNNEL_BENCH_PIKO, each the path of a program. RTUNNEL_BENCH_BEFORE is the Python of an environment that has another
+rtunnel, which is measured beside this one.
 """
 
 
@@ -45,7 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             _list()
             return 0
         if options.render is not None:
-            _write(load_record(options.render), options.render.parent)
+            record = load_record(options.render)
+            if options.split:
+                print("\n".join(split(record)))
+            else:
+                _write(record, options.render.parent)
             return 0
         return _run(options)
     except BenchError as error:
@@ -67,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="a short run: k1, k64, churn, down, up")
     parser.add_argument("--label", metavar="TEXT", help="names the run and its files (full, quick)")
     parser.add_argument("--output", type=Path, default=_RESULTS, metavar="DIR", help="for the files (bench/results)")
+    parser.add_argument("--split", action="store_true", help="print each process's microseconds of a request, and only that")
     parser.add_argument("--list", action="store_true", help="show cases and systems")
     parser.add_argument("--render", type=Path, metavar="JSON", help="write a run's report and plot anew, and end")
     return parser
@@ -87,15 +95,16 @@ def _run(options: argparse.Namespace) -> int:
     total = runner.measurements() * rounds
     minutes = total * (seconds + WARM_UP + 1.5) / 60
     print(f"{total} measurements, about {minutes:.0f} minutes", file=sys.stderr)
-    options.output.mkdir(parents=True, exist_ok=True)
     try:
         for done in runner.run(rounds, seconds):
             record.options["rounds"] = done
-            _write(record, options.output)
+            if not options.split:
+                options.output.mkdir(parents=True, exist_ok=True)
+                _write(record, options.output)
     except KeyboardInterrupt:
         print("interrupted: the files hold the rounds that were finished", file=sys.stderr)
         return 1
-    print(render(record))
+    print("\n".join(split(record)) if options.split else render(record))
     return 1 if record.failures else 0
 
 

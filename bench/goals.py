@@ -45,6 +45,10 @@ class Goal:
 
 
 GOALS = (
+    Goal("ingress-k64", "rps", "rathole", 0.92),
+    Goal("ingress-k64", "rps", "rtunnel", 0.92, against_case="k64"),
+    Goal("access-text-k64", "rps", "rtunnel", 0.88, against_case="k64"),
+    Goal("access-json-k64", "rps", "rtunnel", 0.85, against_case="k64"),
     Goal("k64", "rps", "rathole", 1.0),
     Goal("k64", "rps", HOP, 0.65),
     Goal("k64", "rps", "gost", 13),
@@ -61,9 +65,11 @@ GOALS = (
     Goal("idle", "client_kib", None, 1, at_most=True),
     Goal("k64", "rps", "rtunnel", 0.7, system="rtunnel-epoll"),
     Goal("k64", "rps", "gost", 2, system="gost-on-rtunnel"),
-    Goal("k64", "rps", "rtunnel", 0.6, system="rtunnel-wss"),
-    Goal("down", "mbps", "rtunnel", 0.6, system="rtunnel-wss"),
-    Goal("up", "mbps", "rtunnel", 0.6, system="rtunnel-wss"),
+    Goal("k64", "rps", "rtunnel", 0.85, system="rtunnel-wss"),
+    Goal("down", "mbps", "rtunnel", 0.5, system="rtunnel-wss"),
+    Goal("up", "mbps", "rtunnel", 0.5, system="rtunnel-wss"),
+    Goal("down", "mbps", "gost-wss", 1.0, system="rtunnel-wss"),
+    Goal("up", "mbps", "gost-wss", 1.0, system="rtunnel-wss"),
     Goal("down", "mbps", "rathole", 0.9, system="rtunnel-private"),
     Goal("up", "mbps", "rathole", 0.9, system="rtunnel-private"),
     Goal(_FULL, "rps", "rtunnel", 0.9, against_case="rules-1"),

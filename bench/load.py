@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 import subprocess
 from dataclasses import dataclass
@@ -13,6 +14,17 @@ from bench.stage import HOST
 _SCRIPT = Path(__file__).with_name("vary.lua")
 
 
+class Head(enum.Enum):
+    """The fields of a request, as ``vary.lua`` names them."""
+
+    #: Four of them: Host, User-Agent, Accept and one that varies.
+    PLAIN = "plain"
+    #: A browser's, as it reaches an Ingress.
+    BROWSER = "browser"
+    #: A browser's with what ingress-nginx adds, as it reaches what stands behind an Ingress.
+    INGRESS = "ingress"
+
+
 @dataclass(frozen=True, slots=True)
 class Visit:
     """What a wrk visitor does.
@@ -22,6 +34,7 @@ class Visit:
     :param method: GET, or POST with a body.
     :param body: bytes of body.
     :param close: a new connection for each request (``Connection: close``).
+    :param head: which fields its requests have.
     """
 
     connections: int
@@ -29,6 +42,7 @@ class Visit:
     method: str = "GET"
     body: int = 0
     close: bool = False
+    head: Head = Head.PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +65,7 @@ def visit(port: int, visit: Visit, seconds: float) -> Visited:
     """
     argv = ["wrk", "-t1", f"-c{visit.connections}", f"-d{max(round(seconds), 1)}s", "--timeout", "10s"]
     argv += ["-s", str(_SCRIPT), f"http://{LOOPBACK}:{port}/", "--"]
-    argv += [visit.method, visit.path, HOST, str(visit.body), str(int(visit.close))]
+    argv += [visit.method, visit.path, HOST, str(visit.body), str(int(visit.close)), visit.head.value]
     output = _run(argv, seconds + 30)
     line = next((line for line in output.splitlines() if line.startswith("{")), None)
     if line is None:

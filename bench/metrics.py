@@ -12,11 +12,13 @@ class Metric:
     :param label: head of its column, with the unit.
     :param digits: behind the decimal point.
     :param more_is_better: which way is up.
+    :param quiet: whether it has no column among a case's figures: it is shown elsewhere, or only when it is not zero.
     """
 
     label: str
     digits: int = 0
     more_is_better: bool = True
+    quiet: bool = False
 
 
 #: By key. The first one of a case's metrics is its headline.
@@ -31,6 +33,11 @@ METRICS = {
     "server_us": Metric("CPU us each, server", 1, more_is_better=False),
     "client_us": Metric("CPU us each, client", 1, more_is_better=False),
     "visitor_us": Metric("CPU us each, visitor", 1, more_is_better=False),
+    "ingress_us": Metric("CPU us each, Ingress", 1, more_is_better=False),
+    "server_kernel_us": Metric("kernel us each, server", 1, more_is_better=False, quiet=True),
+    "client_kernel_us": Metric("kernel us each, client", 1, more_is_better=False, quiet=True),
+    "visitor_kernel_us": Metric("kernel us each, visitor", 1, more_is_better=False, quiet=True),
+    "ingress_kernel_us": Metric("kernel us each, Ingress", 1, more_is_better=False, quiet=True),
     "server_s_per_gb": Metric("CPU s per GB, server", 2, more_is_better=False),
     "client_s_per_gb": Metric("CPU s per GB, client", 2, more_is_better=False),
     "visitor_s_per_gb": Metric("CPU s per GB, visitor", 2, more_is_better=False),
@@ -43,5 +50,6 @@ METRICS = {
     "visitors": Metric("still connected"),
     "share": Metric("share of the first connector, %", 1),
     "slow": Metric("slow reader got MB/s", 1),
-    "errors": Metric("errors", more_is_better=False),
+    "logged": Metric("requests in the log, %", 1),
+    "errors": Metric("errors", more_is_better=False, quiet=True),
 }

@@ -15,7 +15,7 @@ from typing import Any
 
 import pyperf
 
-from bench.exchange import VISITORS, Exchanges
+from bench.exchange import KINDS, VISITORS, Exchanges, Kind
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.transport.websocket_mask import mask
@@ -119,12 +119,13 @@ def passing_heads(runner: Any) -> None:
 
 def whole_exchanges(runner: Any) -> None:
     """A request and its answer through all of the server's code; sockets and reactor left out."""
-    exchanges = Exchanges()
+    for name, kind in KINDS.items():
 
-    def timed(loops: int) -> float:
-        return sum(exchanges.turn() for _ in range(loops)) / VISITORS
+        def timed(loops: int, kind: Kind = kind) -> float:
+            exchanges = Exchanges(kind)
+            return sum(exchanges.turn() for _ in range(loops)) / VISITORS
 
-    runner.bench_time_func(f"server: an exchange, {VISITORS} in a turn", timed)
+        runner.bench_time_func(f"server: an exchange, {VISITORS} in a turn, {name}", timed)
 
 
 def conversation() -> tuple[smux.Session, smux.Session]:

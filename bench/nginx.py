@@ -1,4 +1,4 @@
-"""nginx in its two parts: the local service behind every tunnel, and one hop of ``proxy_pass``."""
+"""nginx in its three parts: the local service behind every tunnel, one hop of ``proxy_pass``, and an Ingress before a system."""
 
 from __future__ import annotations
 
@@ -63,6 +63,16 @@ _SERVICE = """  open_file_cache max=100 inactive=3600s;
   }}
 """
 
+# The same facts as rtunnel's line of JSON has.
+_JSON_LOG = """  log_format json escape=json '{{"time":"$time_iso8601","visitor":"$remote_addr","user":"$remote_user",'
+    '"method":"$request_method","host":"$host","target":"$request_uri","protocol":"$server_protocol","status":$status,'
+    '"first_byte":"$upstream_header_time","total":$request_time,"received_bytes":$request_length,'
+    '"sent_bytes":$body_bytes_sent,"request_id":"$request_id"}}';
+"""
+
+#: The formats of an access log that :func:`hop_config` takes, as nginx names them.
+_LOG_FORMATS = {"text": "combined", "json": "json"}
+
 _HOP = """  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
   upstream targets {{
 {servers}    keepalive 512;
@@ -71,6 +81,7 @@ _HOP = """  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
   }}
   server {{
     listen 127.0.0.1:{port} backlog=4096;
+    access_log {log};
     client_max_body_size 0;
     location / {{
       proxy_pass http://targets;
@@ -81,6 +92,49 @@ _HOP = """  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
       proxy_request_buffering off;
       proxy_max_temp_file_size 0;
+    }}
+  }}
+"""
+
+# What ingress-nginx makes of an Ingress by default, with one worker: the fields that it sets, in its order, kept connections to
+# the service behind it, and answers that are not buffered.
+_INGRESS = """  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+  map $http_x_request_id $req_id {{ default $http_x_request_id; '' $request_id; }}
+  server_tokens off;
+  tcp_nodelay on;
+  upstream service {{
+    server 127.0.0.1:{service};
+    keepalive 320;
+    keepalive_time 1h;
+    keepalive_timeout 60s;
+    keepalive_requests 10000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    server_name {host};
+    location / {{
+      client_max_body_size 1m;
+      proxy_set_header Host $http_host;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection $connection_upgrade;
+      proxy_set_header X-Request-ID $req_id;
+      proxy_set_header X-Real-IP $remote_addr;
+      proxy_set_header X-Forwarded-For $remote_addr;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_set_header X-Forwarded-Port $server_port;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Scheme $scheme;
+      proxy_set_header X-Scheme $scheme;
+      proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for;
+      proxy_set_header Proxy "";
+      proxy_http_version 1.1;
+      proxy_buffering off;
+      proxy_buffer_size 4k;
+      proxy_buffers 4 4k;
+      proxy_request_buffering on;
+      proxy_next_upstream error timeout;
+      proxy_next_upstream_tries 3;
+      proxy_pass http://service;
     }}
   }}
 """
@@ -107,10 +161,20 @@ def service_config(port: int, bulk_bytes: int) -> str:
     return _frame(_SERVICE.format(port=port, bulk=bulk_bytes + 4096))
 
 
-def hop_config(port: int, targets: Sequence[int]) -> str:
-    """One hop of ``proxy_pass`` with kept upstream connections, one upstream server for each target."""
+def hop_config(port: int, targets: Sequence[int], log_file: str = "", log_format: str | None = None) -> str:
+    """One hop of ``proxy_pass`` with kept upstream connections, one upstream server for each target.
+
+    :param log_format: ``text`` or ``json`` for an access log, in ``log_file``.
+    """
     servers = "".join(f"    server 127.0.0.1:{target};\n" for target in targets)
-    return _frame(_HOP.format(port=port, servers=servers))
+    formats = _JSON_LOG.format() if log_format == "json" else ""
+    log = "off" if log_format is None else f"{log_file} {_LOG_FORMATS[log_format]}"
+    return _frame(formats + _HOP.format(port=port, servers=servers, log=log))
+
+
+def ingress_config(port: int, service: int, host: str) -> str:
+    """An nginx set up as ingress-nginx would be for an Ingress of one host, whose service is at a port."""
+    return _frame(_INGRESS.format(port=port, service=service, host=host))
 
 
 def write_files(directory: Path, bulk_bytes: int) -> None:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 LOOPBACK = "127.0.0.1"
@@ -118,13 +119,27 @@ def process_tree(pid: int) -> list[int]:
     return pids
 
 
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """Processor time used so far, user and system together (``/proc/PID/stat``, resolution 10 ms)."""
-    ticks = 0
+@dataclass(frozen=True, slots=True)
+class CpuTime:
+    """Processor seconds: in the programs, and in the kernel on their behalf."""
+
+    user: float
+    kernel: float
+
+    @property
+    def total(self) -> float:
+        """Both together."""
+        return self.user + self.kernel
+
+
+def cpu_time(pids: Iterable[int]) -> CpuTime:
+    """Processor time used so far (``/proc/PID/stat``, resolution 10 ms)."""
+    user = kernel = 0
     for pid in pids:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / _TICKS
+        user += int(fields[11])
+        kernel += int(fields[12])
+    return CpuTime(user / _TICKS, kernel / _TICKS)
 
 
 def rss_bytes(pids: Iterable[int]) -> int:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from bench.goals import GOALS, Goal
 from bench.metrics import METRICS
 from bench.record import CaseRecord, Record, SystemRecord
-from bench.systems import DIRECT, HOP
+from bench.split import split
+from bench.systems import BEFORE, DIRECT, HOP
 from bench.table import markdown, number, ratios, spread, summarise
 
 #: Columns of the summary: head, case, metric.
 _SUMMARY = (
+    ("Ingress k64 r/s", "ingress-k64", "rps"),
+    ("Ingress k64 p99 ms", "ingress-k64", "p99"),
     ("k1 r/s", "k1", "rps"),
     ("k64 r/s", "k64", "rps"),
     ("k64 p99 ms", "k64", "p99"),
@@ -20,14 +23,25 @@ _SUMMARY = (
     ("WebSocket msg/s", "websocket", "messages"),
 )
 
+#: What is compared with the version before.
+_COMPARED = ("rps", "messages", "datagrams", "mbps", "p99", "server_kib", "client_kib")
+
 #: Columns with a figure for each side, likewise.
 _SUMMARY_SIDES = (
     ("KiB per idle visitor, server / client", "idle", "kib"),
+    ("CPU us per request as from an Ingress, server / client", "ingress-k64", "us"),
     ("CPU us per request at k64, server / client", "k64", "us"),
 )
 
-#: Those that are not printed for every case: they have a place of their own or say nothing when they are zero.
-_QUIET = ("errors",)
+#: What an Ingress before a system and an access log cost: head of a column, case. All beside k64.
+_BURDENS = (
+    ("as from an Ingress", "ingress-k64"),
+    ("as from an Ingress, not believed", "ingress-untrusted-k64"),
+    ("as from an Ingress, text log", "ingress-access-text-k64"),
+    ("text log", "access-text-k64"),
+    ("JSON log", "access-json-k64"),
+    ("through nginx as Ingress", "nginx-ingress-k64"),
+)
 
 
 def render(record: Record) -> str:
@@ -35,12 +49,17 @@ def render(record: Record) -> str:
     lines = [f"# Benchmark of {record.date}: {record.label}", ""]
     lines += _machine(record)
     lines += _summary(record)
+    lines += _burdens(record)
     lines += _goals(record)
+    lines += _beside_before(record)
     lines += ["## Case by case", ""]
     for name, case in record.cases.items():
         if not case.growth:
             lines += _case(record, name, case)
     lines += _growth(record)
+    table = split(record)
+    if table:
+        lines += ["## Processor time of a request, in microseconds", "", *table]
     lines += _notes(record)
     lines += _systems(record)
     return "\n".join(lines).rstrip() + "\n"
@@ -71,6 +90,40 @@ def _summary(record: Record) -> list[str]:
         rows.append([system.title, system.routes, *cells])
     head = ["system", "routes", *(head for head, _, _ in (*columns, *sided))]
     return ["## Summary", "", *markdown(head, rows)]
+
+
+def _burdens(record: Record) -> list[str]:
+    """What stands before the tunnel in a cluster, and what is written down, as ratios to plain requests."""
+    columns = [(head, case) for head, case in _BURDENS if case in record.cases]
+    rows = []
+    for name, system in record.systems.items():
+        plain = record.series("k64", name, "rps")
+        found = [ratios(record.series(case, name, "rps"), plain) for _, case in columns]
+        if any(found):
+            rows.append([system.title, *(spread(summary, 2) for summary in found)])
+    if not rows:
+        return []
+    lines = ["## Behind an Ingress, and with an access log", ""]
+    lines += ["Requests per second with 64 keep-alive connections, beside plain requests without a log (`k64`).", ""]
+    return [*lines, *markdown(["system", *(head for head, _ in columns)], rows)]
+
+
+def _beside_before(record: Record) -> list[str]:
+    """What a change did: each figure that counts, of both."""
+    rows = []
+    for name in record.cases:
+        for metric in record.metrics(name):
+            if metric not in _COMPARED:
+                continue
+            now, then = (record.series(name, system, metric) for system in ("rtunnel", BEFORE))
+            ratio = ratios(now, then)
+            if ratio is not None:
+                digits = METRICS[metric].digits
+                figures = [spread(summarise(series), digits) for series in (then, now)]
+                rows.append([f"{name}, {METRICS[metric].label}", *figures, spread(ratio, 2)])
+    if not rows:
+        return []
+    return ["## Beside the version before", "", *markdown(["figure", "before", "now", "ratio"], rows)]
 
 
 def _median(record: Record, case: str, system: str, metric: str) -> str:
@@ -106,7 +159,7 @@ def _goal(record: Record, goal: Goal) -> list[str] | None:
 
 
 def _case(record: Record, name: str, case: CaseRecord) -> list[str]:
-    metrics = [metric for metric in record.metrics(name) if metric not in _QUIET]
+    metrics = [metric for metric in record.metrics(name) if not METRICS[metric].quiet]
     if not metrics:
         return []
     compared = metrics[0] if metrics[0] in ("rps", "messages", "datagrams", "mbps") else None

@@ -102,7 +102,7 @@ class Runner:
 
 
 def _headline(values: Values) -> str:
-    shown = [key for key in values if key != "errors" or values[key]]
+    shown = [key for key in values if not METRICS[key].quiet or (key == "errors" and values[key])]
     return "  ".join(f"{METRICS[key].label} {values[key]:.{METRICS[key].digits}f}" for key in shown[:5])
 
 

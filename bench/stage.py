@@ -21,11 +21,13 @@ from bench.proc import LOOPBACK, BenchError, Process, free_port, is_listening, w
 _FAST_DIRECTORY = Path("/dev/shm")
 _ROOM = 1 << 29
 
-#: The sides of a system. A system of one process has only a server. Bystanders take part but are not measured.
+#: The sides of a system, and the Ingress before it where a case has one. A system of one process has only a server.
+#: Bystanders take part but are not measured.
 SERVER = "server"
 CLIENT = "client"
 VISITOR = "visitor"
-SIDES = (SERVER, CLIENT, VISITOR)
+INGRESS = "ingress"
+SIDES = (SERVER, CLIENT, VISITOR, INGRESS)
 BYSTANDER = "bystander"
 
 #: The Host that every visitor asks for.

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from bench.proc import BenchError
 from bench.systems.base import Ability, Setup, System
-from bench.systems.gost import Gost
+from bench.systems.gost import Gost, GostWss
 from bench.systems.nginx import Direct, Hop
 from bench.systems.peers import Chisel, Frp, Piko, Rathole
-from bench.systems.rtunnel import Rtunnel, RtunnelWss
+from bench.systems.rtunnel import Rtunnel, RtunnelBefore, RtunnelEpoll, RtunnelWss
 from bench.systems.tunnel import Visited
 
-__all__ = ["DIRECT", "HOP", "Ability", "Setup", "System", "choose", "every_system"]
+__all__ = ["BEFORE", "DIRECT", "HOP", "Ability", "Setup", "System", "choose", "every_system"]
 
 #: The two that all others are compared with.
 DIRECT = "direct"
 HOP = "hop"
 
+#: Another rtunnel, for what a change did.
+BEFORE = "before"
+
 
 def every_system() -> list[System]:
     """All systems, ours first after the two baselines."""
-    ours, ours_epoll, gost, gost_kept = (
+    ours, gost, gost_kept = (
         Rtunnel("rtunnel", "rtunnel"),
-        Rtunnel("rtunnel-epoll", "rtunnel, stock epoll reactor", reactor="epoll"),
         Gost("gost", "gost, default"),
         Gost("gost-keepalive", "gost, entrypoint.keepalive", keepalive=True),
     )
@@ -29,13 +31,15 @@ def every_system() -> list[System]:
         Direct(DIRECT, "nginx direct, no hop"),
         Hop(HOP, "nginx proxy_pass, one hop"),
         ours,
-        ours_epoll,
+        RtunnelBefore(BEFORE, "rtunnel before"),
+        RtunnelEpoll("rtunnel-epoll", "rtunnel, stock epoll reactor"),
         RtunnelWss("rtunnel-wss", "rtunnel, wss"),
         Visited("rtunnel-private", "rtunnel, private TCP through a visitor", ours),
         gost.on_server_of(ours, "gost-on-rtunnel", "gost's client on rtunnel's server"),
         ours.on_server_of(gost_kept, "rtunnel-on-gost", "rtunnel's client on gost's server, keepalive"),
         gost,
         gost_kept,
+        GostWss("gost-wss", "gost, wss"),
         Visited("gost-private", "gost, private TCP through a visitor", gost),
         Rathole("rathole", "rathole"),
         Chisel("chisel", "chisel"),

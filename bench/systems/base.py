@@ -15,6 +15,9 @@ from bench.stage import Stage
 #: The tunnel that visitors reach.
 TUNNEL = uuid.UUID("5f3a9f60-6d2c-4b8e-9a51-0c7c2f6f0001")
 
+#: Name of the access log.
+ACCESS_LOG = "access.log"
+
 
 class Ability(enum.Enum):
     """What not every system can do, or can be asked to do here."""
@@ -24,6 +27,8 @@ class Ability(enum.Enum):
     TUNNELS = "many tunnels, a connector each"
     POOL = "many connectors of one tunnel"
     DATAGRAMS = "UDP"
+    TRUST = "visitors' X-Forwarded-* believed or not"
+    ACCESS_LOG = "a line for each request in a file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class Setup:
     :param tunnels: how many tunnels exist, each with one connector; one of them is visited.
     :param connectors: how many connectors the visited tunnel has for each target.
     :param datagrams: whether visitors come with UDP, and the target is one of UDP.
+    :param trusted: whether visitors are an Ingress, whose X-Forwarded-* are believed by a system that asks.
+    :param access_log: ``text`` or ``json`` for an access log, which is the file :data:`ACCESS_LOG` on the stage.
     """
 
     targets: tuple[int, ...]
@@ -42,6 +49,8 @@ class Setup:
     tunnels: int = 1
     connectors: int = 1
     datagrams: bool = False
+    trusted: bool = False
+    access_log: str | None = None
 
 
 class System(ABC):

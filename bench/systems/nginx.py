@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench import nginx
 from bench.stage import SERVER, Stage
-from bench.systems.base import Ability, Setup, System, first_line
+from bench.systems.base import ACCESS_LOG, Ability, Setup, System, first_line
 
 
 class Direct(System):
@@ -23,14 +23,15 @@ class Hop(System):
     """One nginx with kept connections to the service: what a hop costs that is made for nothing else."""
 
     routes = "HTTP"
-    can = frozenset({Ability.PAIR})
+    can = frozenset({Ability.PAIR, Ability.ACCESS_LOG})
 
     def version(self) -> str:
         return _version()
 
     def start(self, setup: Setup, stage: Stage) -> int:
         port = stage.port()
-        stage.start(SERVER, nginx.command(stage.write("hop.conf", nginx.hop_config(port, setup.targets))))
+        config = nginx.hop_config(port, setup.targets, ACCESS_LOG, setup.access_log)
+        stage.start(SERVER, nginx.command(stage.write("hop.conf", config)))
         stage.wait_listening(port)
         stage.wait_answer(port)
         return port

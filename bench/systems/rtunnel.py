@@ -1,21 +1,27 @@
-"""rtunnel itself, of this work tree or as installed."""
+"""rtunnel itself: of this work tree or as installed, and another one beside it (``RTUNNEL_BENCH_BEFORE``)."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
 import sys
+from pathlib import Path
 
+from bench.proc import LOOPBACK
 from bench.service import project_environment
 from bench.stage import BYSTANDER, CLIENT, HOST, SERVER, VISITOR, Stage
-from bench.systems.base import TUNNEL, Ability, Setup, first_line, other_rules
-from bench.systems.tunnel import PATH, TunnelSystem
+from bench.systems.base import ACCESS_LOG, TUNNEL, Ability, Setup, first_line, other_rules, program, variable_missing
+from bench.systems.tunnel import PATH, VARIANT_CASES, TunnelSystem
+
+_BEFORE = "RTUNNEL_BENCH_BEFORE"
+
+#: Prints where the package is.
+_WHERE = "import rtunnel; print(rtunnel.__file__)"
 
 
 class Rtunnel(TunnelSystem):
-    """Both ends with default settings.
-
-    :param reactor: name of a reactor; None leaves the choice to the program.
-    """
+    """Both ends with default settings."""
 
     # datagrams have no entrypoint, they need a visitor
     can = frozenset(Ability) - {Ability.DATAGRAMS}
@@ -24,16 +30,25 @@ class Rtunnel(TunnelSystem):
     server_keys = ""
     server_options: tuple[str, ...] = ()
     client_keys = ""
-
-    def __init__(self, name: str, title: str, reactor: str | None = None) -> None:
-        super().__init__(name, title)
-        self._reactor = ["--reactor", reactor] if reactor else []
+    #: Options before the role.
+    options: tuple[str, ...] = ()
 
     def absent(self) -> str | None:
         return None if importlib.util.find_spec("rtunnel") else "the package rtunnel is not installed"
 
     def version(self) -> str:
-        return first_line([sys.executable, "-m", "rtunnel", "--version"], env=project_environment())
+        python, environment = self.python(), self.environment()
+        version = first_line([python, "-m", "rtunnel", "--version"], env=environment)
+        commit = commit_of(Path(first_line([python, "-c", _WHERE], "__init__", environment)).parent)
+        return f"{version} ({commit})" if commit else version
+
+    def python(self) -> str:
+        """The interpreter."""
+        return sys.executable
+
+    def environment(self) -> dict[str, str]:
+        """Variables with which the interpreter finds the package."""
+        return project_environment()
 
     def start_server(self, setup: Setup, stage: Stage, tunnel_port: int, entry_port: int) -> None:
         rules = other_rules(max(setup.rules, setup.tunnels))
@@ -43,16 +58,22 @@ class Rtunnel(TunnelSystem):
             argv += ["--entrypoint", f"127.0.0.1:{entry_port}"]
             for host, tunnel in [("bench.local", TUNNEL), *rules]:
                 argv += ["--route", f"{host}={tunnel}"]
+            if setup.trusted:
+                argv += ["--trusted-proxy", LOOPBACK]
         else:
             query = f"entrypoint=127.0.0.1:{entry_port}&tunnel=bench.local:{TUNNEL}&path={PATH}{self.server_keys}"
+            if setup.trusted:
+                query += f"&trustedProxy={LOOPBACK}"
             argv = ["-L", f"tunnel+{self.transport}://127.0.0.1:{tunnel_port}?{query}"]
-        stage.start(SERVER, self._command("server", *argv), project_environment())
+        if setup.access_log is not None:
+            argv += ["--access-log", ACCESS_LOG, "--access-log-format", setup.access_log]
+        stage.start(SERVER, self._command("server", *argv), self.environment())
 
     def start_clients(self, setup: Setup, stage: Stage, tunnel_port: int) -> None:
         server = f"{self._server(tunnel_port)}&tunnel.weight=1"
         for target in setup.targets:
             connectors = ["-L", f"{'rudp' if setup.datagrams else 'rtcp'}://:0/127.0.0.1:{target}"] * setup.connectors
-            stage.start(CLIENT, self._command("client", *connectors, "-F", server), project_environment())
+            stage.start(CLIENT, self._command("client", *connectors, "-F", server), self.environment())
         if setup.tunnels > 1:
             argv = [sys.executable, "-m", "bench.fleet", str(tunnel_port), str(setup.tunnels - 1)]
             stage.wait_words(stage.start(BYSTANDER, argv, project_environment()), "fleet ready")
@@ -61,14 +82,14 @@ class Rtunnel(TunnelSystem):
         argv = self._command(
             "visitor", "-L", f"{'udp' if setup.datagrams else 'tcp'}://127.0.0.1:{port}/{HOST}", "-F", self._server(tunnel_port)
         )
-        stage.start(VISITOR, argv, project_environment())
+        stage.start(VISITOR, argv, self.environment())
 
     def _server(self, tunnel_port: int) -> str:
         query = f"path={PATH}&tunnel.id={TUNNEL}{self.client_keys}"
         return f"tunnel+{self.transport}://127.0.0.1:{tunnel_port}?{query}"
 
     def _command(self, role: str, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "rtunnel", *self._reactor, role, *arguments]
+        return [self.python(), "-m", "rtunnel", *self.options, role, *arguments]
 
 
 class RtunnelWss(Rtunnel):
@@ -84,3 +105,45 @@ class RtunnelWss(Rtunnel):
     server_keys = "&selfSigned=true"
     server_options = ("--self-signed",)
     client_keys = "&secure=false"
+
+
+class RtunnelEpoll(Rtunnel):
+    """The same on Twisted's own epoll reactor."""
+
+    cases = VARIANT_CASES
+    options = ("--reactor", "epoll")
+
+
+class RtunnelBefore(Rtunnel):
+    """Another rtunnel: the one that the Python of an environment has, which ``RTUNNEL_BENCH_BEFORE`` names.
+
+    It is told what it has to do by gost's URLs, whose keys change least from one version to the next.
+    """
+
+    def absent(self) -> str | None:
+        reason = variable_missing(_BEFORE)
+        if reason is None and first_line([self.python(), "-c", _WHERE], "__init__", self.environment()) == "unknown":
+            reason = f"the Python that {_BEFORE} names has no package rtunnel"
+        return reason
+
+    def version(self) -> str:
+        return f"{super().version()}, {first_line([self.python(), '--version'])}"
+
+    def python(self) -> str:
+        return program(_BEFORE)
+
+    def environment(self) -> dict[str, str]:
+        # nothing of this tree
+        return {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def commit_of(package: Path) -> str | None:
+    """The commit of the work tree that a package is in, ``-dirty`` behind it when files have changed; None outside of any."""
+    argv = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude", "*"]
+    if not os.path.isdir(package):
+        return None
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

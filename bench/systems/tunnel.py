@@ -11,6 +11,9 @@ from bench.systems.base import Ability, Setup, System
 #: Path of the WebSocket.
 PATH = "/proxy"
 
+#: Where a system is measured that differs from others by one part: what a summary shows, and no more for want of time.
+VARIANT_CASES = frozenset({"ingress-k64", "k1", "k64", "k256", "churn", "down", "up", "websocket", "pair", "idle"})
+
 
 class TunnelSystem(System):
     """A system with a server and clients that speak ``tunnel+ws``."""
@@ -62,6 +65,7 @@ class Mixed(TunnelSystem):
     """The server of one system, the client of another."""
 
     can = frozenset({Ability.PAIR})
+    cases = VARIANT_CASES
 
     def __init__(self, name: str, title: str, server: TunnelSystem, client: TunnelSystem) -> None:
         super().__init__(name, title)

@@ -78,6 +78,41 @@ class RenderTests(SynchronousTestCase):
         self.assertIn("- Skipped: gost: RTUNNEL_BENCH_GOST is not set.", text)
 
 
+class BesideTests(SynchronousTestCase):
+    """The tables that lay one case, or one version, beside another."""
+
+    def test_burdens_beside_plain_requests_of_the_same_round(self) -> None:
+        record = example()
+        record.cases["ingress-k64"] = CaseRecord("as from an Ingress", growth=False)
+        for rate in (90, 45):
+            record.add("ingress-k64", "rtunnel", {"rps": float(rate)})
+        text = render(record)
+        self.assertIn("| system | as from an Ingress |", text)
+        self.assertIn("| the rtunnel | 0.82 (0.75 to 0.90) |", text)
+        self.assertNotIn("| the rathole | - |", text)
+
+    def test_no_burdens_without_their_cases(self) -> None:
+        self.assertNotIn("Behind an Ingress", render(example()))
+
+    def test_version_before(self) -> None:
+        record = example()
+        self.assertNotIn("Beside the version before", render(record))
+        record.systems["before"] = SystemRecord("rtunnel before", "HTTP", "0.9")
+        for rate in (80, 40):
+            record.add("k64", "before", {"rps": float(rate), "p99": 3.0, "errors": 1.0})
+        text = render(record)
+        self.assertIn("| k64, requests/s | 60 (40 to 80) | 80 (60 to 100) | 1.38 (1.25 to 1.50) |", text)
+        self.assertIn("| k64, p99 ms | 3.00 (3.00 to 3.00) | 1.50 (1.50 to 1.50) | 0.50 (0.50 to 0.50) |", text)
+        self.assertNotIn("| k64, errors", text)
+
+    def test_ingress_comes_first(self) -> None:
+        record = example()
+        record.cases["ingress-k64"] = CaseRecord("as from an Ingress", growth=False)
+        record.add("ingress-k64", "rtunnel", {"rps": 90.0})
+        head = next(line for line in render(record).splitlines() if line.startswith("| system | routes |"))
+        self.assertLess(head.index("Ingress k64 r/s"), head.index("| k64 r/s"))
+
+
 class PublishableTests(SynchronousTestCase):
     def test_base_name_only(self) -> None:
         self.assertEqual(publishable(["/opt/some where/gost.bin", "-L", "a://:1?b=c"]), 'gost -L "a://:1?b=c"')

@@ -35,6 +35,9 @@ class OrderTests(SynchronousTestCase):
     def cases(self) -> list[Case]:
         return [*standard_cases(), *growth_cases()]
 
+    def is_growth(self, name: str) -> bool:
+        return next(case.growth for case in self.cases() if case.name == name)
+
     def taking_part(self, system: str, named: bool = False) -> set[str]:
         runner = self.runner(named)
         return {case.name for case in self.cases() if system in {each.name for each in runner.order(case, 0)}}
@@ -44,6 +47,20 @@ class OrderTests(SynchronousTestCase):
 
     def test_variant_that_is_named_is_measured_everywhere(self) -> None:
         self.assertLess({"churn", "websocket", "pair"}, self.taking_part("rtunnel-wss", named=True))
+
+    def test_version_before_is_measured_wherever_ours_is(self) -> None:
+        ours = {name for name in self.taking_part("rtunnel") if not self.is_growth(name)}
+        self.assertEqual(self.taking_part("before"), ours)
+        self.assertEqual(self.taking_part("before", named=True), self.taking_part("rtunnel", named=True))
+
+    def test_peers_get_the_requests_of_an_ingress_too(self) -> None:
+        for peer in ("direct", "hop", "gost", "gost-keepalive", "rathole", "chisel", "frp", "piko"):
+            self.assertLess({"ingress-k64", "ingress-k1", "nginx-ingress-k64", "k64", "k1"}, self.taking_part(peer), peer)
+
+    def test_only_who_can_write_an_access_log_is_asked_for_one(self) -> None:
+        writing = {"hop", "rtunnel", "before"}
+        for system in every_system():
+            self.assertIs("access-json-k64" in self.taking_part(system.name), system.name in writing, system.name)
 
     def test_every_goal_is_measured(self) -> None:
         """A goal that no default run measures would be missed by nobody."""
