@@ -89,9 +89,7 @@ class Upstream:
         stream = self.stream
         if stream.paused:
             stream.resumeProducing()
-        if stream.open:
-            self.pool.put(self)
-        else:
+        if not (stream.open and self.pool.put(self)):
             self.discard()
 
 
@@ -140,17 +138,19 @@ class UpstreamPool:
         """
         return self.link.open_stream(protocol)
 
-    def put(self, upstream: Upstream) -> None:
-        """Keep a free stream."""
-        try:
-            free = self._free[upstream.host]
-        except KeyError:
+    def put(self, upstream: Upstream) -> bool:
+        """Keep a free stream.
+
+        :returns: whether it is kept.
+        """
+        free = self._free.get(upstream.host)
+        if free is None:
             free = self._free[upstream.host] = []
-        if self._idle and len(free) < MAX_IDLE:
-            upstream.idle_since = 0.0
-            free.append(upstream)
-        else:
-            upstream.discard()
+        if not self._idle or len(free) >= MAX_IDLE:
+            return False
+        upstream.idle_since = 0.0
+        free.append(upstream)
+        return True
 
     def forget(self, upstream: Upstream) -> None:
         """A stream ended."""

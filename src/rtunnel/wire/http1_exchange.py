@@ -8,10 +8,11 @@ asked (:meth:`AnswerSide.expect`) and the request side that it was answered (:me
 
 Events are tuples of a kind, a head or None, and bytes:
 
-- (:data:`HEAD`, head, data): a request, or the answer that is not interim, with the first bytes of its body, which may be none. A
+- (:data:`WHOLE`, head, data): a whole answer, as nearly all of them come: its head and all of its body.
+- (:data:`HEAD`, head, data): a request, or the beginning of an answer, with the first bytes of its body, which may be none. A
   request whose ``body`` is 0 is whole.
 - (:data:`DATA`, None, data): more of the body, never empty.
-- (:data:`END`, None, b""): the body, or the answer, is whole. A request without a body has none.
+- (:data:`END`, None, b""): the body, and with it the request or the answer, is whole.
 - (:data:`INTERIM`, head, b""): 1xx, the answer is still to come.
 - (:data:`UPGRADE`, head, data): 101, and what came after it: this connection speaks HTTP no more.
 - (:data:`MALFORMED`, error, b""): a :class:`~rtunnel.wire.http1_head.HeadError`; the side takes nothing more.
@@ -28,8 +29,9 @@ from rtunnel.wire.http1_fields import CHUNKED, UNTIL_CLOSE
 from rtunnel.wire.http1_head import HeadError, skip_empty_lines
 from rtunnel.wire.http1_reader import RequestReader, ResponseReader
 
-__all__ = ["DATA", "END", "HEAD", "INTERIM", "MALFORMED", "UPGRADE", "AnswerSide", "Event", "RequestSide"]
+__all__ = ["DATA", "END", "HEAD", "INTERIM", "MALFORMED", "UPGRADE", "WHOLE", "AnswerSide", "Event", "RequestSide"]
 
+WHOLE: Final = 0
 HEAD: Final = 1
 DATA: Final = 2
 END: Final = 3
@@ -56,80 +58,77 @@ class RequestSide:
     """The requests of one connection, one at a time: the next one is read when its owner says that the last one was answered.
 
     :param reader: reads the heads; may be exchanged between two requests.
+    :ivar buffered: bytes that wait: of an unfinished head, or sent ahead of the answer (pipelining).
+    :ivar whole: whether all of the present request is here; False while bytes of its body are to come.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_left", "_waits", "reader")
+    __slots__ = ("_chunks", "_left", "_waits", "buffered", "reader", "whole")
 
     def __init__(self, reader: RequestReader) -> None:
         self.reader = reader
         self._waits = _FOR_HEAD
-        self._buffer = b""
+        self.buffered = b""
         self._left = 0
         self._chunks: ChunkedBody | None = None
-
-    @property
-    def wants_body(self) -> bool:
-        """Whether bytes of the present request's body are to come."""
-        return self._waits == _FOR_BODY
+        self.whole = True
 
     @property
     def idle(self) -> bool:
         """Whether nothing of a request has come."""
-        return self._waits == _FOR_HEAD and not self._buffer
-
-    @property
-    def buffered(self) -> int:
-        """Bytes that wait: of an unfinished head, or sent ahead of the answer (pipelining)."""
-        return len(self._buffer)
+        return self._waits == _FOR_HEAD and not self.buffered
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes of the connection."""
-        if self._buffer:
-            data = self._buffer + data
-            self._buffer = b""
-        if not self._waits:
-            return self._read_head(data)
+        if self.buffered:
+            data = self.buffered + data
+            self.buffered = b""
+        if self._waits != _FOR_HEAD:
+            return self._receive_more(data)
+        try:
+            found = self.reader.read(data, skip_empty_lines(data) if data[0] <= 32 else 0)
+        except HeadError as error:
+            return [self._malformed(error)]
+        if found is None:
+            self.buffered = data
+            return _NOTHING
+        head, end = found
+        if head.body:
+            return self._begin_body(head, data[end:])
+        self._waits = _FOR_OWNER
+        if end != len(data):
+            self.buffered = data[end:]
+        return [(HEAD, head, b"")]
+
+    def _receive_more(self, data: bytes) -> list[Event]:
         if self._waits == _FOR_BODY:
             return self._read_body(data, [])
         if self._waits == _FOR_OWNER:
-            self._buffer = data
+            self.buffered = data
         return _NOTHING
 
     def next(self) -> list[Event]:
         """The present request was answered: go on with what has come already."""
         self._waits = _FOR_HEAD
-        if not self._buffer:
+        if not self.buffered:
             return _NOTHING
-        data, self._buffer = self._buffer, b""
-        return self._read_head(data)
+        data, self.buffered = self.buffered, b""
+        return self.receive(data)
 
     def detach(self) -> bytes:
         """The connection speaks HTTP no more, or is gone: returns what has come and was not read."""
         self._waits = _CLOSED
-        data, self._buffer = self._buffer, b""
+        data, self.buffered = self.buffered, b""
         return data
 
-    def _read_head(self, data: bytes) -> list[Event]:
-        try:
-            found = self.reader.read(data, skip_empty_lines(data, 0) if data[0] <= 32 else 0)
-        except HeadError as error:
-            return [self._malformed(error)]
-        if found is None:
-            self._buffer = data
-            return _NOTHING
-        head, end = found
-        if head.body:
-            self._waits = _FOR_BODY
-            if head.body == CHUNKED:
-                self._chunks = ChunkedBody()
-            else:
-                self._left = head.body
-            events: list[Event] = [(HEAD, head, b"")]
-            return self._read_body(data[end:], events) if end < len(data) else events
-        self._waits = _FOR_OWNER
-        if end < len(data):
-            self._buffer = data[end:]
-        return [(HEAD, head, b"")]
+    def _begin_body(self, head: Any, data: bytes) -> list[Event]:
+        self._waits = _FOR_BODY
+        self.whole = False
+        if head.body == CHUNKED:
+            self._chunks = ChunkedBody()
+        else:
+            self._left = head.body
+        events: list[Event] = [(HEAD, head, b"")]
+        return self._read_body(data, events) if data else events
 
     def _read_body(self, data: bytes, events: list[Event]) -> list[Event]:
         chunks = self._chunks
@@ -145,11 +144,12 @@ class RequestSide:
                 return events
             whole = chunks.done
         if end < len(data):
-            data, self._buffer = data[:end], data[end:]
+            data, self.buffered = data[:end], data[end:]
         events.append((DATA, None, data))
         if whole:
             self._chunks = None
             self._waits = _FOR_OWNER
+            self.whole = True
             events.append(_END)
         return events
 
@@ -212,16 +212,21 @@ class AnswerSide:
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes of the connection. Without a request there is nothing to answer: such bytes are malformed."""
-        waits = self._waits
-        if waits == _FOR_HEAD:
+        if self._waits == _FOR_HEAD:
             self.begun = True
-            if self._held:
-                data = self._held + data
-                self._held = b""
-            return self._read_head(data)
-        if waits == _FOR_BODY:
+            if not self._held:
+                found = self._reader.read_known(data, self._method)
+                if found is not None:
+                    head, end = found
+                    if len(data) - end == head.body:
+                        self._waits = _FOR_OWNER
+                        self.head = head
+                        self.reusable = head.keep_alive
+                        return [(WHOLE, head, data[end:])]
+            return self._read_heads(data)
+        if self._waits == _FOR_BODY:
             return self._read_body(data, [])
-        if waits == _FOR_OWNER:
+        if self._waits == _FOR_OWNER:
             return [self._malformed(HeadError(502, "an answer without a request"))]
         return _NOTHING
 
@@ -234,8 +239,10 @@ class AnswerSide:
         self._waits = _CLOSED
         return whole
 
-    def _read_head(self, data: bytes) -> list[Event]:
+    def _read_heads(self, data: bytes) -> list[Event]:
+        """Read interim answers, and the final one, as far as they are here."""
         events: list[Event] = []
+        data, self._held = self._held + data, b""
         while data:
             try:
                 found = self._reader.read(data, self._method)
@@ -244,15 +251,7 @@ class AnswerSide:
                 head, end = found
                 rest = data[end:]
                 if head.status >= 200:
-                    self.head = head
-                    if len(rest) == head.body:
-                        # nearly always the whole answer comes in one piece
-                        self._waits = _FOR_OWNER
-                        self._interim = 0
-                        self.reusable = head.keep_alive
-                        events += ((HEAD, head, rest), _END)
-                    else:
-                        self._begin(head, rest, events)
+                    self._begin(head, rest, events)
                     return events
                 if head.status == 101:
                     self._switch(head, rest, events)
@@ -269,6 +268,7 @@ class AnswerSide:
         return events
 
     def _begin(self, head: Any, rest: bytes, events: list[Event]) -> None:
+        self.head = head
         body = head.body
         self._interim = 0
         self.reusable = False

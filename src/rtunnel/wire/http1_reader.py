@@ -44,12 +44,19 @@ class RequestReader:
         :returns: the head and the index after it; None when it is not whole yet.
         :raises rtunnel.wire.http1_head.HeadError: when it is not what HTTP/1 allows, or too large.
         """
-        templates = self._templates
-        for template in templates.tried:
+        template = self._templates.first
+        if template is not None:
             found = template.read(data, start)
             if found is not None and found[1] - start <= self._max_template:
-                if template is not templates.tried[0]:
-                    templates.prefer(template)
+                return found
+        return self._read_other(data, start)
+
+    def _read_other(self, data: bytes, start: int) -> tuple[RequestHead, int] | None:
+        templates = self._templates
+        for template in templates.others:
+            found = template.read(data, start)
+            if found is not None and found[1] - start <= self._max_template:
+                templates.prefer(template)
                 return found
         end = head_end(data, start, self._limits)
         if end < 0:
@@ -77,6 +84,17 @@ class ResponseReader:
         self._max_template = min(limits.line_bytes, limits.head_bytes)
         self._templates = Templates(ResponseTemplate)
 
+    def read_known(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
+        """Read the head at the beginning of ``data`` if it is like the last ones; not an interim one.
+
+        :param method: of the request that it answers.
+        :returns: the head and the index after it; None when :meth:`read` is to say what there is.
+        """
+        template = self._templates.first
+        if template is None or len(data) > self._max_template:
+            return None
+        return template.read(data, method)
+
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
         """Read the head at the beginning of ``data``, the answer to a request with a method.
 
@@ -84,11 +102,10 @@ class ResponseReader:
         :raises rtunnel.wire.http1_head.HeadError: when it is not what HTTP/1 allows, or too large.
         """
         templates = self._templates
-        for template in templates.tried:
+        for template in (templates.first, *templates.others) if templates.first is not None else ():
             found = template.read(data, method)
             if found is not None and found[1] <= self._max_template:
-                if template is not templates.tried[0]:
-                    templates.prefer(template)
+                templates.prefer(template)
                 return found
         end = head_end(data, 0, self._limits)
         if end < 0:

@@ -31,7 +31,7 @@ from rtunnel.wire.http1_policy import UNTRUSTED, FieldPolicy, request_pattern
 
 __all__ = ["RequestHead", "parse_request", "write_request"]
 
-_IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
+IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 _NOTHING: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 _BEGINNING: Final = re.compile(rb"(?!CONNECT )([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
@@ -63,6 +63,7 @@ class RequestHead:
     :ivar upgrade: the protocols that the visitor would like to change to; empty when none.
     :ivar expects_continue: the visitor waits for a 100 before it sends the body.
     :ivar te_trailers: the visitor takes trailers.
+    :ivar idempotent: sent twice it means the same as sent once (RFC 9110 section 9.2.2).
     """
 
     named: Mapping[bytes, bytes] = _NOTHING
@@ -72,6 +73,7 @@ class RequestHead:
     upgrade: bytes = b""
     expects_continue: bool = False
     te_trailers: bool = False
+    idempotent: bool = True
 
     def __init__(self, method: bytes, target: bytes, authority: bytes, host: str, lines: bytes) -> None:
         self.method = method
@@ -83,11 +85,6 @@ class RequestHead:
     def __repr__(self) -> str:
         # neither target nor fields: they may hold secrets
         return f"<RequestHead {self.method!r} for {self.host!r}, body {self.body}>"
-
-    @property
-    def idempotent(self) -> bool:
-        """Sent twice it means the same as sent once (RFC 9110 section 9.2.2)."""
-        return self.method in _IDEMPOTENT
 
     @property
     def fields(self) -> bytes:
@@ -151,9 +148,10 @@ def _read(head: bytes, policy: FieldPolicy) -> RequestHead:
     if version != b"1" or host_field is None or target[:1] != b"/" or pieces[-1] or pieces[-3] is not None:
         return _read_unusual(method, target, version, host_field, pieces, policy)
     authority, host = host_of(host_field)
-    return RequestHead(
-        method, target, authority, host, b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", authority, others, b"\r\n"))
-    )
+    lines = b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", authority, others, b"\r\n"))
+    request = RequestHead(method, target, authority, host, lines)
+    request.idempotent = method in IDEMPOTENT
+    return request
 
 
 def _read_unusual(
@@ -177,6 +175,7 @@ def _read_unusual(
         expects_continue = body != 0 and b"100-continue" in members(special[b"expect"])
     parts.append(b"\r\n")
     request = RequestHead(method, target, authority, host, b"".join(parts))
+    request.idempotent = method in IDEMPOTENT
     request.named = _named(special, policy, options)
     request.minor = minor
     request.body = body

@@ -28,6 +28,7 @@ __all__ = ["ResponseHead", "parse_response", "write_response"]
 _SPECIAL: Final = special_pattern(HOP_BY_HOP | {b"content-length"})
 _STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: ([\t\x20-\x7e\x80-\xff]*+))?")
 _STARTS: Final = [b"HTTP/1.1 %d " % status for status in range(1000)]
+_KEEP_ALIVE: Final = re.compile(rb"^connection:[ \t]*+keep-alive\r\n", re.IGNORECASE | re.MULTILINE)
 _BODILESS: Final = frozenset({204, 304})
 
 _ENDS: Final = {
@@ -48,13 +49,16 @@ class ResponseHead:
 
     :ivar status: status code.
     :ivar lines: the status line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in their
-        order and, of most heads, verbatim. The hop-by-hop fields are out.
+        order and, of most heads, verbatim. The hop-by-hop fields are out, but for a ``Connection: keep-alive``, which is as true
+        of the connection to the visitor as long as that is kept.
     :ivar body: bytes of the body, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
     :ivar keep_alive: the target goes on after this exchange.
+    :ivar says_keep_alive: whether the lines have a ``Connection: keep-alive``.
     :ivar upgrade: the protocol that a 101 changes to; empty with every other status.
     """
 
     upgrade: bytes = b""
+    says_keep_alive: bool = False
 
     def __init__(self, status: int, lines: bytes, body: int, keep_alive: bool) -> None:
         self.status = status
@@ -179,10 +183,11 @@ def write_response(head: ResponseHead, minor: int, keep_alive: bool, chunked: bo
     :param keep_alive: we go on with the visitor after this exchange.
     :param chunked: the body leaves in chunks.
     """
-    if head.upgrade:
-        end = b"Upgrade: %b\r\nConnection: upgrade\r\n\r\n" % head.upgrade
-    elif head.status < 200:
-        end = b"\r\n"
-    else:
-        end = _ENDS[chunked, keep_alive, minor]
-    return head.lines + end
+    lines = head.lines
+    if head.status < 200:
+        return b"%bUpgrade: %b\r\nConnection: upgrade\r\n\r\n" % (lines, head.upgrade) if head.upgrade else lines + b"\r\n"
+    if keep_alive and minor and not chunked:
+        return lines + b"\r\n"
+    if head.says_keep_alive and not (keep_alive and minor):
+        lines = _KEEP_ALIVE.sub(b"", lines, 1)
+    return lines + _ENDS[chunked, keep_alive, minor]

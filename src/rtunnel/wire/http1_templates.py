@@ -23,7 +23,7 @@ from typing import Final, Generic, TypeVar
 from rtunnel.wire.http1_authority import host_of
 from rtunnel.wire.http1_fields import CHUNKED, HOP_BY_HOP
 from rtunnel.wire.http1_policy import FieldPolicy
-from rtunnel.wire.http1_request import RequestHead
+from rtunnel.wire.http1_request import IDEMPOTENT, RequestHead
 from rtunnel.wire.http1_response import ResponseHead
 
 __all__ = ["LEARN_AFTER", "MAX_HEAD", "RequestTemplate", "ResponseTemplate", "Templates"]
@@ -121,13 +121,18 @@ def _literal(name: bytes, value: bytes) -> bytes:
     return _line(name, rb"[ \t]*+" + re.escape(value))
 
 
+def _joined(match: re.Match[bytes], groups: list[int]) -> bytes:
+    """What stands in some groups."""
+    return match[groups[0]] if len(groups) == 1 else b"".join(match.group(*groups))
+
+
 class RequestTemplate:
     """Requests with one method and one sequence of fields, Host first.
 
     :param policy: which fields do not pass, and which are named.
     """
 
-    __slots__ = ("_host", "_keep_alive", "_kept", "_length", "_match", "_method", "_named", "_target")
+    __slots__ = ("_host", "_idempotent", "_keep_alive", "_kept", "_length", "_match", "_method", "_named", "_target", "_unusual")
 
     def __init__(self, start_line: bytes, fields: list[Field], policy: FieldPolicy) -> None:
         method, target, version = start_line.split(b" ")
@@ -162,10 +167,12 @@ class RequestTemplate:
         captured = builder.captured
         self._method = method
         self._match = builder.match()
-        self._kept = builder.kept
+        self._kept = builder.kept[1:]
         self._target = captured.pop(b":target")
         self._host = captured.pop(b"host")
         self._length = captured.pop(b"content-length", 0)
+        self._idempotent = method in IDEMPOTENT
+        self._unusual = self._length or not self._keep_alive or not self._idempotent
         self._named = tuple(captured.items())
 
     def read(self, data: bytes, start: int) -> tuple[RequestHead, int] | None:
@@ -176,45 +183,49 @@ class RequestTemplate:
         match = self._match(data, start)
         if match is None:
             return None
-        group = match.group
-        authority, host = host_of(group(self._host))
-        kept = self._kept
-        lines = group(1) if len(kept) == 1 else b"".join(group(*kept))
-        head = RequestHead(self._method, group(self._target), authority, host, lines)
+        lines = match[1]
+        if self._kept:
+            lines += _joined(match, self._kept)
+        authority, host = host_of(match[self._host])
+        head = RequestHead(self._method, match[self._target], authority, host, lines)
         if self._named:
-            head.named = {name: group(number) for name, number in self._named}
-        if self._length:
-            head.body = int(group(self._length))
-        if not self._keep_alive:
-            head.keep_alive = False
+            head.named = {name: match[number] for name, number in self._named}
+        if self._unusual:
+            head.body = int(match[self._length]) if self._length else 0
+            head.keep_alive = self._keep_alive
+            head.idempotent = self._idempotent
         return head, match.end()
 
 
 class ResponseTemplate:
     """Responses with one status line and one sequence of fields."""
 
-    __slots__ = ("_body", "_keep_alive", "_kept", "_length", "_match", "_status")
+    __slots__ = ("_bodiless", "_chunked", "_keep_alive", "_kept", "_length", "_match", "_says_keep_alive", "_status")
 
     def __init__(self, start_line: bytes, fields: list[Field]) -> None:
         version, status = start_line.split(b" ", 2)[:2]
         self._status = int(status)
+        self._bodiless = self._status in _BODILESS
         if version != b"HTTP/1.1" or self._status < 200 or self._status == 204 or start_line.count(b" ") < 2:
             raise Unsuitable
         self._keep_alive = True
-        self._body: int | None = None
+        self._chunked = self._says_keep_alive = False
         builder = _Builder()
         builder.keep(re.escape(start_line) + rb"\r\n")
         seen = set()
         for name, lower, value in fields:
             if lower == b"content-length":
                 builder.keep(_line(name, _LENGTH), lower)
-            elif lower == b"connection" and lower not in seen and (value in _KEEP_ALIVE or value == b"close"):
-                self._keep_alive = value != b"close"
+            elif lower == b"connection" and lower not in seen and value in _KEEP_ALIVE:
+                self._says_keep_alive = True
+                builder.keep(_literal(name, value))
+            elif lower == b"connection" and lower not in seen and value == b"close":
+                self._keep_alive = False
                 builder.drop(_literal(name, value))
             elif lower == b"keep-alive":
                 builder.drop(_line(name, _TEXT))
             elif lower == b"transfer-encoding" and lower not in seen and value == b"chunked":
-                self._body = CHUNKED
+                self._chunked = True
                 builder.drop(_literal(name, value))
             elif lower in HOP_BY_HOP:
                 raise Unsuitable
@@ -222,10 +233,10 @@ class ResponseTemplate:
                 builder.keep(_line(name, _TEXT))
             seen.add(lower)
         self._length = builder.captured.get(b"content-length", 0)
-        if (self._body is None) != bool(self._length) or (self._status in _BODILESS and not self._length):
+        if self._chunked == bool(self._length) or (self._bodiless and not self._length):
             raise Unsuitable
         self._match = builder.match()
-        self._kept = builder.kept
+        self._kept = builder.kept[1:]
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
         """Read a head of this kind, the answer to a request with a method.
@@ -235,32 +246,37 @@ class ResponseTemplate:
         match = self._match(data, 0)
         if match is None:
             return None
-        group = match.group
-        kept = self._kept
-        lines = group(1) if len(kept) == 1 else b"".join(group(*kept))
-        body = int(group(self._length)) if self._length else CHUNKED
-        if method == b"HEAD" or self._status in _BODILESS:
+        lines = match[1]
+        if self._kept:
+            lines += _joined(match, self._kept)
+        body = int(match[self._length]) if self._length else CHUNKED
+        if self._bodiless or method == b"HEAD":
             body = 0
-        return ResponseHead(self._status, lines, body, self._keep_alive), match.end()
+        head = ResponseHead(self._status, lines, body, self._keep_alive)
+        head.says_keep_alive = self._says_keep_alive
+        return head, match.end()
 
 
 T = TypeVar("T", bound=RequestTemplate | ResponseTemplate)
 
 
 class Templates(Generic[T]):
-    """The templates of the heads that come to one place; those that matched last come first in :attr:`tried`.
+    """The templates of the heads that come to one place.
 
     :param make: makes a template of a start line and fields.
+    :ivar first: the one that matched last, to be tried first.
+    :ivar others: those to be tried after it.
     """
 
-    __slots__ = ("_counts", "_known", "_make", "_pause", "tried")
+    __slots__ = ("_counts", "_known", "_make", "_pause", "first", "others")
 
     def __init__(self, make: Callable[[bytes, list[Field]], T]) -> None:
         self._make = make
         self._counts: dict[int, int] = {}
         self._pause = 0
         self._known: dict[int, T] = {}
-        self.tried: list[T] = []
+        self.first: T | None = None
+        self.others: list[T] = []
 
     def learn(self, head: bytes) -> None:
         """Count a head that was parsed; make a template of its kind when it has come often."""
@@ -271,7 +287,7 @@ class Templates(Generic[T]):
             return
         key = _digest(*_split(head))
         template = self._known.get(key) or self._count(key, head)
-        if template is not None and template not in self.tried:
+        if template is not None and template is not self.first and template not in self.others:
             self.prefer(template)
         elif template is not None or self._counts[key] > LEARN_AFTER:
             # no template is made of such heads, and many more may come
@@ -290,16 +306,22 @@ class Templates(Generic[T]):
             return None
         if len(self._known) >= MAX_TEMPLATES:
             self._known.clear()
-            self.tried.clear()
+            self.others.clear()
+            self.first = None
         self._known[key] = template
         return template
 
     def prefer(self, template: T) -> None:
         """Try this template first from now on: it matched, or it is new."""
-        if template in self.tried:
-            self.tried.remove(template)
-        self.tried.insert(0, template)
-        del self.tried[MAX_TRIED:]
+        first = self.first
+        if template is first:
+            return
+        if template in self.others:
+            self.others.remove(template)
+        if first is not None:
+            self.others.insert(0, first)
+        self.first = template
+        del self.others[MAX_TRIED - 1 :]
 
 
 def _digest(start_line: bytes, fields: list[Field]) -> int:

@@ -118,6 +118,7 @@ class Entrypoint:
         self.settings = settings
         self.selector.table = table
         self.response_limit = settings.response_timeout or NEVER
+        self.idle_limit = settings.idle_timeout
         limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
         taken = {b"forwarded"} if settings.write_forwarded else set()
         self._readers = {

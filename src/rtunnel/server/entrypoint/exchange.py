@@ -16,7 +16,7 @@ from rtunnel.server.observers import ExchangeObserver
 from rtunnel.server.upstream import Upstream, UpstreamPool
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.wire.http1 import HeadError, RequestHead, ResponseHead, write_request
-from rtunnel.wire.http1_exchange import DATA, END, HEAD, INTERIM, UPGRADE, Event
+from rtunnel.wire.http1_exchange import DATA, END, HEAD, INTERIM, UPGRADE, WHOLE, Event
 from rtunnel.wire.relay import RelayAddress, stream_preface
 
 __all__ = ["Downstream", "Exchange"]
@@ -192,7 +192,11 @@ class Exchange:
         if not self.body_whole:
             transport.registerProducer(downstream.body_source, True)
         transport.write(data)
-        self._await()
+        if self.body_whole and not head.upgrade:
+            entrypoint = self._entrypoint
+            downstream.deadline = entrypoint.deadlines.now + entrypoint.response_limit
+        else:
+            self._await()
 
     def exhausted(self) -> None:
         """No connector is left."""
@@ -259,9 +263,14 @@ class Exchange:
         """Take what a target answers."""
         downstream = self.downstream
         for kind, head, data in events:
-            if self.ended:
+            if kind == WHOLE:
+                for observer in self._observers:
+                    observer.answer_begun(head.status, data)
+                downstream.respond(head, data)
+                self._complete()
+            elif self.ended:
                 return
-            if kind == HEAD:
+            elif kind == HEAD:
                 self._begun = True
                 self._kept = None
                 downstream.deadline = NEVER
@@ -395,13 +404,11 @@ class Exchange:
     def _complete(self) -> None:
         """The answer is whole."""
         attempt = self.attempt
-        if attempt is not None and attempt.stream is not None:
-            upstream, attempt.stream = attempt.stream, None
-            if self.body_whole:
-                upstream.release()
-            else:
-                upstream.stream.unregisterProducer()
-                upstream.discard()
+        if attempt is not None and attempt.stream is not None and self.body_whole:
+            attempt.stream.release()
+            attempt.stream = None
+        else:
+            self._drop()
         self._end(_ANSWERED)
         self.downstream.finish()
 
@@ -414,12 +421,12 @@ class Exchange:
 
     def _end(self, outcome: Outcome) -> None:
         self.ended = True
-        connector = self.attempt.connector if self.attempt is not None else None
-        if connector is not None:
+        attempt = self.attempt
+        if attempt is not None and attempt.connector is not None:
             if outcome is _ANSWERED:
-                connector.requests += 1
+                attempt.connector.requests += 1
             else:
-                connector.count(outcome)
+                attempt.connector.count(outcome)
         self._entrypoint.stats.requests[outcome] += 1
         for observer in self._observers:
             observer.ended(outcome)

@@ -177,10 +177,13 @@ class HttpVisitor(Protocol):
                 events = self.requests.next() if self._state == WAITING and not self.write_paused else []
         finally:
             self._processing = False
-        if self._state == BUSY:
-            if self.requests.buffered > READ_AHEAD:
-                self.pause_reading()
-        elif self._state == WAITING and not self._head_counting and not self.requests.idle:
+        if self.requests.buffered:
+            self._note_buffered()
+
+    def _note_buffered(self) -> None:
+        if self._state == BUSY and len(self.requests.buffered) > READ_AHEAD:
+            self.pause_reading()
+        elif self._state == WAITING and not self._head_counting:
             # the limit of a head counts from its first byte, not anew with each
             self._head_counting = True
             self.deadline = self._entrypoint.deadlines.now + self._entrypoint.settings.head_timeout
@@ -241,7 +244,7 @@ class HttpVisitor(Protocol):
 
     def refuse(self, status: int, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
         """Answer ourselves."""
-        if not read_on or self.requests.wants_body or self._entrypoint.draining:
+        if not read_on or not self.requests.whole or self._entrypoint.draining:
             self._keep = False
         start, body = own_answer(status, request_id=request_id, accept=head.field(b"accept") or b"", close=not self._keep)
         if head.method == b"HEAD":
@@ -254,17 +257,18 @@ class HttpVisitor(Protocol):
         self._exchange = None
         if self._state != BUSY:
             return
-        if self.requests.wants_body:
+        requests, entrypoint = self.requests, self._entrypoint
+        if not requests.whole:
             self._linger()
-        elif not self._keep or self._entrypoint.draining:
+        elif not self._keep or entrypoint.draining:
             self._close()
         else:
             self._state = WAITING
             self._head_counting = False
-            self.deadline = self._entrypoint.deadlines.now + self._entrypoint.settings.idle_timeout
+            self.deadline = entrypoint.deadlines.now + entrypoint.idle_limit
             if self.read_paused:
                 self.resume_reading()
-            if not self._processing and (events := self.requests.next()):
+            if not self._processing and (events := requests.next()):
                 self._process(events)
 
     def switch(self, head: ResponseHead) -> tuple[Any, bytes]:
