@@ -17,7 +17,8 @@ Events are tuples of a kind, a head or None, and bytes:
 - (:data:`UPGRADE`, head, data): 101, and what came after it: this connection speaks HTTP no more.
 - (:data:`MALFORMED`, error, b""): a :class:`~rtunnel.wire.http1_head.HeadError`; the side takes nothing more.
 
-The bytes of a body in chunks pass as they came, chunks and all, unless the owner asked for them decoded.
+The bytes of a body in chunks pass as they came, chunks and all, unless the request does not take chunks
+(:attr:`~rtunnel.wire.http1_request.RequestHead.takes_chunks`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from rtunnel.wire.http1_body import ChunkedBody
 from rtunnel.wire.http1_fields import CHUNKED, UNTIL_CLOSE
 from rtunnel.wire.http1_head import HeadError, skip_empty_lines
 from rtunnel.wire.http1_reader import RequestReader, ResponseReader
+from rtunnel.wire.http1_request import RequestHead
 
 __all__ = ["DATA", "END", "HEAD", "INTERIM", "MALFORMED", "UPGRADE", "WHOLE", "AnswerSide", "Event", "RequestSide"]
 
@@ -168,27 +170,13 @@ class AnswerSide:
         connection, and sent not a byte too many.
     """
 
-    __slots__ = (
-        "_chunks",
-        "_decode",
-        "_held",
-        "_interim",
-        "_left",
-        "_method",
-        "_reader",
-        "_upgrade",
-        "_waits",
-        "begun",
-        "head",
-        "reusable",
-    )
+    __slots__ = ("_chunks", "_held", "_interim", "_left", "_reader", "_request", "_waits", "begun", "head", "reusable")
+
+    _request: RequestHead
 
     def __init__(self, reader: ResponseReader) -> None:
         self._reader = reader
         self._waits = _FOR_OWNER
-        self._method = b""
-        self._upgrade = False
-        self._decode = False
         self._interim = 0
         self._left = 0
         self._chunks: ChunkedBody | None = None
@@ -197,17 +185,14 @@ class AnswerSide:
         self.head: Any = None
         self.reusable = False
 
-    def expect(self, method: bytes, upgrade: bool = False, decode: bool = False) -> None:
+    def expect(self, request: RequestHead) -> None:
         """A request was sent; its answer is to come.
 
-        :param method: of the request: the framing of the answer depends on it.
-        :param upgrade: whether the request asked for another protocol.
-        :param decode: whether the payload is wanted without its chunks.
+        The framing of the answer depends on the method; a 101 is an answer to those alone that asked for an upgrade; and chunks are
+        taken off where the asker does not take them.
         """
         self._waits = _FOR_HEAD
-        self._method = method
-        self._upgrade = upgrade
-        self._decode = decode
+        self._request = request
         self.begun = False
 
     def receive(self, data: bytes) -> list[Event]:
@@ -215,7 +200,7 @@ class AnswerSide:
         if self._waits == _FOR_HEAD:
             self.begun = True
             if not self._held:
-                found = self._reader.read_known(data, self._method)
+                found = self._reader.read_known(data, self._request.method)
                 if found is not None:
                     head, end = found
                     if len(data) - end == head.body:
@@ -245,7 +230,7 @@ class AnswerSide:
         data, self._held = self._held + data, b""
         while data:
             try:
-                found = self._reader.read(data, self._method)
+                found = self._reader.read(data, self._request.method)
                 if found is None:
                     break
                 head, end = found
@@ -288,7 +273,7 @@ class AnswerSide:
             events.insert(at, (HEAD, head, b""))
 
     def _switch(self, head: Any, rest: bytes, events: list[Event]) -> None:
-        if not self._upgrade:
+        if not self._request.upgrade:
             raise HeadError(502, "a 101 to a request that did not ask for an upgrade")
         self._waits = _CLOSED
         self.head = head
@@ -299,12 +284,12 @@ class AnswerSide:
         size = len(data)
         if chunks is not None:
             try:
-                if self._decode:
-                    data, end = chunks.decode(data, 0)
-                else:
+                if self._request.takes_chunks:
                     end = chunks.feed(data)
                     if end < size:
                         data = data[:end]
+                else:
+                    data, end = chunks.decode(data, 0)
             except HeadError as error:
                 events.append(self._malformed(error))
                 return events

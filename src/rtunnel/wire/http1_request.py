@@ -63,6 +63,7 @@ class RequestHead:
     :ivar upgrade: the protocols that the visitor would like to change to; empty when none.
     :ivar expects_continue: the visitor waits for a 100 before it sends the body.
     :ivar te_trailers: the visitor takes trailers.
+    :ivar takes_chunks: an answer may come in chunks, which HTTP/1.0 does not have.
     :ivar idempotent: sent twice it means the same as sent once (RFC 9110 section 9.2.2).
     """
 
@@ -74,6 +75,7 @@ class RequestHead:
     expects_continue: bool = False
     te_trailers: bool = False
     idempotent: bool = True
+    takes_chunks: bool = True
 
     def __init__(self, method: bytes, target: bytes, authority: bytes, host: str, lines: bytes) -> None:
         self.method = method
@@ -178,6 +180,7 @@ def _read_unusual(
     request.idempotent = method in IDEMPOTENT
     request.named = _named(special, policy, options)
     request.minor = minor
+    request.takes_chunks = minor > 0
     request.body = body
     request.keep_alive = stays_open(minor, options)
     request.upgrade = special.get(b"upgrade", b"") if minor and b"upgrade" in options else b""

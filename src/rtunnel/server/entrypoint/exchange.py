@@ -40,10 +40,6 @@ class Downstream(Protocol):
     write_paused: bool
     read_paused: bool
 
-    @property
-    def decodes_chunks(self) -> bool:
-        """HTTP/1.0 has no chunks, and other versions have frames of their own."""
-
     def visitor_address(self, head: RequestHead) -> str:
         """The address of whoever sent a request, as far as trusted proxies tell it."""
 
@@ -180,7 +176,7 @@ class Exchange:
         """Send what there is of the request on a stream."""
         head, downstream = self.head, self.downstream
         stream.exchange = self
-        stream.answers.expect(head.method, head.upgrade != b"", downstream.decodes_chunks)
+        stream.answers.expect(head)
         data = self._request
         if self._kept is not None:
             data = b"".join((data, *self._kept))
@@ -193,8 +189,7 @@ class Exchange:
             transport.registerProducer(downstream.body_source, True)
         transport.write(data)
         if self.body_whole and not head.upgrade:
-            entrypoint = self._entrypoint
-            downstream.deadline = entrypoint.deadlines.now + entrypoint.response_limit
+            downstream.deadline = self._entrypoint.deadlines.now + self._entrypoint.response_limit
         else:
             self._await()
 
@@ -404,9 +399,8 @@ class Exchange:
     def _complete(self) -> None:
         """The answer is whole."""
         attempt = self.attempt
-        if attempt is not None and attempt.stream is not None and self.body_whole:
+        if self.body_whole and attempt is not None and attempt.stream is not None:
             attempt.stream.release()
-            attempt.stream = None
         else:
             self._drop()
         self._end(_ANSWERED)

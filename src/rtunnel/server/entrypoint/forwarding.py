@@ -54,14 +54,14 @@ class Forwarding:
 
         :returns: the request's id, and the header lines.
         """
-        if self.trusted:
+        named = head.named
+        if named and self.trusted:
             return self._continued(head)
         authority = head.authority
         if authority != self._authority:
             self._authority = authority
             self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
         request_id = b"%b%016x" % (_process, next(_serial))
-        named = head.named
         if named and b"via" in named:
             return request_id, b"%b%b\r\nVia: %b, 1.1 rtunnel\r\n" % (self._before_id, request_id, named[b"via"])
         return request_id, b"%b%b\r\nVia: 1.1 rtunnel\r\n" % (self._before_id, request_id)
@@ -70,15 +70,16 @@ class Forwarding:
         """Extend what a trusted proxy said, and add what it did not say."""
         named = head.named
         get = named.get
-        request_id = get(b"x-request-id") or b""
+        request_id = get(b"x-request-id", b"")
         if not _sound_id(request_id):
             request_id = new_request_id()
-        before = get(b"x-forwarded-for") or self._chain(named)
+        before = get(b"x-forwarded-for") or _chain(named)
         via = get(b"via")
-        lines = b"X-Forwarded-For: %b\r\nX-Request-Id: %b\r\nVia: %b\r\n" % (
-            before + b", " + self.peer if before else self.peer,
+        lines = b"X-Forwarded-For: %b%b\r\nX-Request-Id: %b\r\nVia: %b1.1 rtunnel\r\n" % (
+            before + b", " if before else b"",
+            self.peer,
             request_id,
-            via + b", 1.1 rtunnel" if via else VIA,
+            via + b", " if via else b"",
         )
         if b"x-forwarded-proto" not in named:
             lines += b"X-Forwarded-Proto: http\r\n"
@@ -97,10 +98,10 @@ class Forwarding:
         element = b"for=%b;host=%b;proto=%b" % (self._forwarded, host, proto)
         return b"Forwarded: %b\r\n" % (before + b", " + element if before else element)
 
-    @staticmethod
-    def _chain(named: Mapping[bytes, bytes]) -> bytes:
-        """The addresses of Forwarded, for a proxy that speaks of them there alone."""
-        return b", ".join(_addresses(named.get(b"forwarded", b"")))
+
+def _chain(named: Mapping[bytes, bytes]) -> bytes:
+    """The addresses of Forwarded, for a proxy that tells of them there alone."""
+    return b", ".join(_addresses(named.get(b"forwarded", b"")))
 
 
 def _node(address: str) -> bytes:
@@ -126,7 +127,7 @@ def client_address(peer: str, named: Mapping[bytes, bytes], trusted: Sequence[IP
     :param trusted: networks of trusted proxies.
     """
     address = peer
-    chain = named.get(b"x-forwarded-for") or b", ".join(_addresses(named.get(b"forwarded", b"")))
+    chain = named.get(b"x-forwarded-for") or _chain(named)
     for hop in reversed(chain.decode("ascii", "replace").split(",")):
         try:
             address = str(ip_address(hop.strip()))

@@ -15,7 +15,7 @@ from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
 from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, client_address, new_request_id
-from rtunnel.wire.http1 import CHUNKED, UNTIL_CLOSE, HeadError, RequestHead, ResponseHead, write_response
+from rtunnel.wire.http1 import CHUNKED, HeadError, RequestHead, ResponseHead, write_response
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, MALFORMED, Event, RequestSide
 
 __all__ = ["HTTP1", "Http1", "HttpVisitor"]
@@ -164,7 +164,11 @@ class HttpVisitor(Protocol):
             while events:
                 for kind, head, data in events:
                     if kind == HEAD:
-                        self._begin(head)
+                        self._state = BUSY
+                        self._request = head
+                        self._keep = head.keep_alive
+                        exchange = self._exchange = Exchange(self._entrypoint, self, head, *self.forwarding.lines(head))
+                        exchange.start()
                     elif kind == MALFORMED:
                         self._malformed(head)
                     elif self._exchange is None:
@@ -187,14 +191,6 @@ class HttpVisitor(Protocol):
             # the limit of a head counts from its first byte, not anew with each
             self._head_counting = True
             self.deadline = self._entrypoint.deadlines.now + self._entrypoint.settings.head_timeout
-
-    def _begin(self, head: RequestHead) -> None:
-        self._state = BUSY
-        self._request = head
-        self._keep = head.keep_alive
-        request_id, lines = self.forwarding.lines(head)
-        exchange = self._exchange = Exchange(self._entrypoint, self, head, request_id, lines)
-        exchange.start()
 
     def _malformed(self, error: HeadError) -> None:
         if self._exchange is not None:
@@ -219,11 +215,6 @@ class HttpVisitor(Protocol):
             return self.peer.host
         return client_address(self.peer.host, head.named, self._entrypoint.settings.trusted_proxies)
 
-    @property
-    def decodes_chunks(self) -> bool:
-        """HTTP/1.0 has no chunks."""
-        return not self._request.minor
-
     def interim(self, head: ResponseHead) -> None:
         """Pass an interim answer on; HTTP/1.0 has none."""
         if self._request.minor:
@@ -231,14 +222,20 @@ class HttpVisitor(Protocol):
 
     def respond(self, head: ResponseHead, data: bytes) -> None:
         """Begin the answer."""
+        entrypoint = self._entrypoint
         minor = self._request.minor
-        chunked = head.body == CHUNKED
-        if head.body == UNTIL_CLOSE or (chunked and not minor) or self._entrypoint.draining:
+        chunked = False
+        if head.body < 0:
+            chunked = head.body == CHUNKED and minor > 0
+            self._keep = self._keep and chunked
+        if entrypoint.draining:
             self._keep = False
-        self.send(write_response(head, minor, self._keep, chunked and minor > 0) + data)
+        data = write_response(head, minor, self._keep, chunked) + data
+        entrypoint.stats.bytes_out += len(data)
+        self.transport.write(data)
 
     def send(self, data: bytes) -> None:
-        """Send bytes of an answer."""
+        """Send more of an answer."""
         self._entrypoint.stats.bytes_out += len(data)
         self.transport.write(data)
 
