@@ -6,14 +6,12 @@ users what they mean.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime
-from time import localtime, perf_counter, strftime, time
+from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
+from time import gmtime, localtime, perf_counter, strftime, time
 from uuid import UUID
-
-import attrs
 
 from rtunnel.ops.names import short_id
 
@@ -21,8 +19,10 @@ __all__ = ["FORMATS", "Access", "AccessLog"]
 
 Write = Callable[[str], None]
 
+MAX_SHORT_IDS = 4096
+"""Shortened IDs that are remembered."""
 
-@attrs.define(kw_only=True, eq=False)
+
 class Access:
     """A request or connection under way, and the line that will tell of it; owned by whoever serves it, who ends it once.
 
@@ -48,26 +48,29 @@ class Access:
     :ivar request_id: as in X-Request-Id.
     """
 
-    log: AccessLog
-    kind: str
-    visitor: str
-    began: float
-    clock: float
-    user: str = ""
-    method: str = ""
-    host: str = ""
-    target: str = ""
-    protocol: str = ""
+    # what is not always known stands here and not in each of them
+    user = ""
+    method = ""
+    host = ""
+    target = ""
+    protocol = ""
     status: int | None = None
-    outcome: str = ""
+    outcome = ""
     tunnel: UUID | None = None
     connector: UUID | None = None
     first_byte: float | None = None
-    total: float = 0.0
-    received: int = 0
-    sent: int = 0
-    retries: int = 0
-    request_id: str = ""
+    total = 0.0
+    received = 0
+    sent = 0
+    retries = 0
+    request_id = ""
+
+    def __init__(self, log: AccessLog, kind: str, visitor: str, began: float, clock: float) -> None:
+        self.log = log
+        self.kind = kind
+        self.visitor = visitor
+        self.began = began
+        self.clock = clock
 
     def answered(self) -> None:
         """The first byte of the answer came; the later ones do not count."""
@@ -110,7 +113,7 @@ class AccessLog:
 
     def begin(self, kind: str, visitor: str) -> Access:
         """A request or connection begins."""
-        return Access(log=self, kind=kind, visitor=visitor, began=self._wall(), clock=self.clock())
+        return Access(self, kind, visitor, self._wall(), self.clock())
 
     def record(self, access: Access) -> None:
         """Write the line of what is over."""
@@ -132,17 +135,25 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\{character}" if character in '"\\' else character.encode("unicode_escape").decode() if character != " " else "\\x20"
 
 
+_is_safe = re.compile(r"[!#-\[\]-~]+").fullmatch
+
+
 def _safe(text: str) -> str:
     """A text that cannot end its place in a line, or the line."""
-    return _UNSAFE.sub(_escaped, text) or "-"
+    return text if _is_safe(text) else _UNSAFE.sub(_escaped, text) or "-"
 
 
-class _Moment:
-    """The time as the Common Log Format writes it, made once a second."""
+_known_safe = lru_cache(maxsize=1024)(_safe)
+"""The same for texts that come again and again: hosts, addresses, methods."""
 
-    __slots__ = ("_second", "_text")
 
-    def __init__(self) -> None:
+class _Second:
+    """A text for a time, made once a second."""
+
+    __slots__ = ("_make", "_second", "_text")
+
+    def __init__(self, make: Callable[[int], str]) -> None:
+        self._make = make
         self._second = -1
         self._text = ""
 
@@ -150,63 +161,74 @@ class _Moment:
         second = int(seconds)
         if second != self._second:
             self._second = second
-            moment = localtime(second)
-            self._text = f"{moment.tm_mday:02}/{_MONTHS[moment.tm_mon - 1]}/{strftime('%Y:%H:%M:%S %z', moment)}"
+            self._text = self._make(second)
         return self._text
+
+
+def _clf(second: int) -> str:
+    moment = localtime(second)
+    return f"{moment.tm_mday:02}/{_MONTHS[moment.tm_mon - 1]}/{strftime('%Y:%H:%M:%S %z', moment)}"
 
 
 # not strftime's, which follow the locale
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
-_moment = _Moment()
+_clf_time = _Second(_clf)
+_iso_time = _Second(lambda second: strftime("%Y-%m-%dT%H:%M:%S", gmtime(second)))
+_short_ids: dict[int, str] = {}
+"""By number: the hash of a UUID is Python code, that of an int is not."""
+
+
+def _short(whole: UUID) -> str:
+    text = _short_ids.get(whole.int)
+    if text is None:
+        if len(_short_ids) >= MAX_SHORT_IDS:
+            _short_ids.clear()
+        text = _short_ids[whole.int] = short_id(whole)
+    return text
 
 
 def _text(access: Access) -> str:
     """The Common Log Format, which every tool reads, then ``key=value`` for the rest."""
-    asked = " ".join(map(_safe, (access.method, access.target, access.protocol))) if access.method else access.kind.upper()
-    first = "-" if access.first_byte is None else f"{access.first_byte:.6f}"
+    asked = f"{_known_safe(access.method)} {_safe(access.target)} {access.protocol}" if access.method else access.kind.upper()
     return (
-        f'{_safe(access.visitor)} - {_safe(access.user)} [{_moment(access.began)}] "{asked}" {access.status or "-"} {access.sent}'
-        f" host={_safe(access.host)} outcome={access.outcome} tunnel={_short(access.tunnel) or '-'}"
-        f" connector={_short(access.connector) or '-'} first={first} total={access.total:.6f} received={access.received}"
-        f" retries={access.retries} id={_safe(access.request_id)}\n"
+        f"{_known_safe(access.visitor)} - {_known_safe(access.user)} [{_clf_time(access.began)}]"
+        f' "{asked}" {access.status or "-"} {access.sent}'
+        f" host={_known_safe(access.host)} outcome={access.outcome} tunnel={_short(access.tunnel) if access.tunnel else '-'}"
+        f" connector={_short(access.connector) if access.connector else '-'}"
+        f" first={'-' if access.first_byte is None else f'{access.first_byte:.6f}'} total={access.total:.6f}"
+        f" received={access.received} retries={access.retries} id={_safe(access.request_id)}\n"
     )
 
 
 # -- JSON
 
 
+def _or_null(text: str) -> str:
+    return quoted(text) if text else "null"
+
+
+_known = lru_cache(maxsize=1024)(_or_null)
+"""The same for texts that come again and again."""
+
+
 def _json(access: Access) -> str:
+    """An object in one line. Only the strings need a library: a dictionary made for each line would cost more than all the rest."""
     first = access.first_byte
+    began = access.began
     return (
-        json.dumps(
-            {
-                "time": datetime.fromtimestamp(access.began, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-                "kind": access.kind,
-                "visitor": access.visitor,
-                "user": access.user or None,
-                "method": access.method or None,
-                "host": access.host or None,
-                "target": access.target or None,
-                "protocol": access.protocol or None,
-                "status": access.status,
-                "outcome": access.outcome,
-                "tunnel": _short(access.tunnel),
-                "connector": _short(access.connector),
-                "first_byte": None if first is None else round(first, 6),
-                "total": round(access.total, 6),
-                "received_bytes": access.received,
-                "sent_bytes": access.sent,
-                "retries": access.retries,
-                "request_id": access.request_id or None,
-            },
-            separators=(",", ":"),
-        )
-        + "\n"
+        f'{{"time":"{_iso_time(began)}.{int(began % 1 * 1000):03}Z","kind":"{access.kind}","visitor":{quoted(access.visitor)}'
+        f',"user":{_known(access.user)},"method":{_known(access.method)},"host":{_known(access.host)}'
+        f',"target":{_or_null(access.target)},"protocol":{_known(access.protocol)}'
+        f',"status":{access.status or "null"},"outcome":"{access.outcome}"'
+        f',"tunnel":{_quoted_id(access.tunnel)},"connector":{_quoted_id(access.connector)}'
+        f',"first_byte":{"null" if first is None else round(first, 6)},"total":{round(access.total, 6)}'
+        f',"received_bytes":{access.received},"sent_bytes":{access.sent},"retries":{access.retries}'
+        f',"request_id":{_or_null(access.request_id)}}}\n'
     )
 
 
-def _short(whole: UUID | None) -> str | None:
-    return None if whole is None else short_id(whole)
+def _quoted_id(whole: UUID | None) -> str:
+    return "null" if whole is None else f'"{_short(whole)}"'
 
 
 FORMATS: dict[str, Callable[[Access], str]] = {"text": _text, "json": _json}

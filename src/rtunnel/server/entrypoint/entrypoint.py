@@ -13,6 +13,7 @@ from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.selection import Selector
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import NEVER, Deadlines
+from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.observers import Observer
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
@@ -49,6 +50,9 @@ class VisitorConnection(Protocol):
     @property
     def busy(self) -> bool:
         """Whether it is worth waiting for when the server stops."""
+
+    def settings_changed(self) -> None:
+        """The entrypoint serves by other settings from now on."""
 
     def drain(self) -> None:
         """Close unless it is busy."""
@@ -120,11 +124,14 @@ class Entrypoint:
         self.response_limit = settings.response_timeout or NEVER
         self.idle_limit = settings.idle_timeout
         limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
+        self.proxies = TrustedProxies(settings.trusted_proxies)
         taken = {b"forwarded"} if settings.write_forwarded else set()
         self._readers = {
             True: RequestReader(limits, TRUSTED.taking(taken)),
             False: RequestReader(limits, UNTRUSTED),
         }
+        for visitor in self.visitors:
+            visitor.settings_changed()
 
     def reader(self, *, trusted: bool) -> RequestReader:
         """What reads the heads of visitors, or of trusted proxies."""

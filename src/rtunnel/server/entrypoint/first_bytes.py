@@ -77,6 +77,9 @@ class FirstBytes(Protocol):
             entrypoint.stats.bytes_in += len(data)
             speaker.accept(entrypoint, self.transport, self._peer or Peer.of(self.transport), data)
 
+    def settings_changed(self) -> None:
+        """Its speaker will ask for them."""
+
     def drain(self) -> None:
         """Close: nothing was asked yet."""
         self.transport.loseConnection()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
 from os import urandom
 
-from rtunnel.settings import HttpSettings
 from rtunnel.wire.http1 import RequestHead
 
-__all__ = ["VIA", "Forwarding", "client_address", "new_request_id", "within"]
+__all__ = ["VIA", "Forwarding", "TrustedProxies", "new_request_id", "within"]
 
 VIA = b"1.1 rtunnel"
 """Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a name that tells no internals."""
@@ -35,16 +35,16 @@ class Forwarding:
     (:mod:`rtunnel.wire.http1_policy`). What a trusted proxy says passes, and its chains are extended by its own address.
 
     :param peer: the visitor's address.
-    :param settings: whom to trust, and whether ``Forwarded`` is written.
+    :param trusted: whether it is a trusted proxy.
+    :param write_forwarded: whether ``Forwarded`` is written.
     """
 
     __slots__ = ("_authority", "_before_host", "_before_id", "_forwarded", "peer", "trusted")
 
-    def __init__(self, peer: str, settings: HttpSettings) -> None:
-        trusted = settings.trusted_proxies
+    def __init__(self, peer: str, *, trusted: bool, write_forwarded: bool) -> None:
         self.peer = peer.encode("ascii", "replace")
-        self.trusted = bool(trusted) and within(peer, trusted)
-        self._forwarded = _node(peer) if settings.write_forwarded else b""
+        self.trusted = trusted
+        self._forwarded = _node(peer) if write_forwarded else b""
         self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
         # a visitor asks for the same host again and again
         self._authority = self._before_id = b""
@@ -119,23 +119,39 @@ def _addresses(forwarded: bytes) -> Iterator[bytes]:
             yield node.partition(b":")[0]
 
 
-def client_address(peer: str, named: Mapping[bytes, bytes], trusted: Sequence[IPv4Network | IPv6Network]) -> str:
-    """Who asked, as far as it is known: the last one before the trusted proxies, or the visitor itself.
+class TrustedProxies:
+    """The networks of the proxies whose word about their visitors counts.
 
-    :param peer: the visitor's address, a trusted one.
-    :param named: what it said in the forwarding fields.
-    :param trusted: networks of trusted proxies.
+    Answers are remembered, a bounded number of them: the same few proxies speak of the same visitors again and again.
+
+    :param networks: of the trusted proxies.
     """
-    address = peer
-    chain = named.get(b"x-forwarded-for") or _chain(named)
-    for hop in reversed(chain.decode("ascii", "replace").split(",")):
-        try:
-            address = str(ip_address(hop.strip()))
-        except ValueError:
-            break
-        if not within(address, trusted):
-            break
-    return address
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._networks = networks
+        self._origin = lru_cache(maxsize=4096)(self._find_origin)
+
+    def __contains__(self, address: str) -> bool:
+        return within(address, self._networks)
+
+    def origin(self, peer: str, named: Mapping[bytes, bytes]) -> str:
+        """Who asked, as far as it is known: the last one before the trusted proxies, or the visitor itself.
+
+        :param peer: the visitor's address, a trusted one.
+        :param named: what it said in the forwarding fields.
+        """
+        return self._origin(peer, named.get(b"x-forwarded-for") or _chain(named))
+
+    def _find_origin(self, peer: str, chain: bytes) -> str:
+        address = peer
+        for hop in reversed(chain.decode("ascii", "replace").split(",")):
+            try:
+                address = str(ip_address(hop.strip()))
+            except ValueError:
+                break
+            if address not in self:
+                break
+        return address
 
 
 def within(peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:

@@ -14,7 +14,7 @@ from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
 from rtunnel.server.entrypoint.exchange import Exchange
-from rtunnel.server.entrypoint.forwarding import Forwarding, client_address, new_request_id
+from rtunnel.server.entrypoint.forwarding import Forwarding, new_request_id
 from rtunnel.wire.http1 import CHUNKED, HeadError, RequestHead, ResponseHead, write_response
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, MALFORMED, Event, RequestSide
 
@@ -23,11 +23,10 @@ __all__ = ["HTTP1", "Http1", "HttpVisitor"]
 READ_AHEAD = 32768
 """Bytes of later requests (pipelining) that are read while one is in progress."""
 
-# what a visitor's connection is doing
-WAITING = 0
-BUSY = 1
-LINGERING = 2
-CLOSED = 3
+# what becomes of a visitor's connection
+OPEN = 0
+LINGERING = 1
+CLOSED = 2
 
 
 @implementer(IPushProducer)
@@ -67,20 +66,27 @@ class HttpVisitor(Protocol):
     _exchange: Exchange | None = None
     _request: RequestHead
     _keep = True
-    _state = WAITING
+    _state = OPEN
     _processing = False
+    _advancing = False
     _head_counting = True
 
     def __init__(self, entrypoint: Entrypoint, peer: Peer) -> None:
         self._entrypoint = entrypoint
         self.peer = peer
-        self.forwarding = Forwarding(peer.host, entrypoint.settings)
-        self.requests = RequestSide(entrypoint.reader(trusted=self.forwarding.trusted))
+        self.requests = RequestSide(entrypoint.reader(trusted=False))
+        self._apply_settings()
+
+    def _apply_settings(self) -> None:
+        entrypoint, host = self._entrypoint, self.peer.host
+        trusted = host in entrypoint.proxies
+        self.forwarding = Forwarding(host, trusted=trusted, write_forwarded=entrypoint.settings.write_forwarded)
+        self.requests.reader = entrypoint.reader(trusted=trusted)
 
     @property
     def busy(self) -> bool:
         """Whether a request is in progress."""
-        return self._state == BUSY
+        return self._exchange is not None
 
     @property
     def body_source(self) -> _BodySource:
@@ -109,9 +115,13 @@ class HttpVisitor(Protocol):
         self._entrypoint.leave(self)
         self._state = CLOSED
 
+    def settings_changed(self) -> None:
+        """Go on by other settings from the next request on."""
+        self._apply_settings()
+
     def drain(self) -> None:
         """Close unless a request is in progress."""
-        if self._state == WAITING:
+        if self._exchange is None and self._state == OPEN:
             self._close()
 
     def break_off(self) -> None:
@@ -138,56 +148,72 @@ class HttpVisitor(Protocol):
 
     def expired(self) -> None:
         """A time limit is over (called by the sweep)."""
-        if self._state == BUSY and self._exchange is not None:
+        if self._exchange is not None:
             self._exchange.timed_out()
-        elif self._state == WAITING and not self.requests.idle:
-            self._reject(HeadError(408, "the head did not arrive in time"), Outcome.REQUEST_TIMEOUT)
-        elif self._state == WAITING:
-            self._close()
-        else:
+        elif self._state != OPEN:
             self.transport.abortConnection()
+        elif self.requests.buffered:
+            self._reject(HeadError(408, "the head did not arrive in time"), Outcome.REQUEST_TIMEOUT)
+        else:
+            self._close()
 
     # -- bytes in
 
     def dataReceived(self, data: bytes) -> None:
         self._entrypoint.stats.bytes_in += len(data)
-        self._process(self.requests.receive(data))
+        events = self.requests.receive(data)
+        if events:
+            self._process(events)
+        else:
+            self._wait()
 
     def accept(self, data: bytes) -> None:
-        """Take bytes of the visitor, which were counted."""
+        """Take the first bytes of the visitor, which were counted."""
         self._process(self.requests.receive(data))
 
     def _process(self, events: list[Event]) -> None:
-        """Take requests, one after another, as far as the bytes go, the one before is answered, and the visitor reads."""
+        """Take requests and their bodies."""
         self._processing = True
-        try:
-            while events:
-                for kind, head, data in events:
-                    if kind == HEAD:
-                        self._state = BUSY
-                        self._request = head
-                        self._keep = head.keep_alive
-                        exchange = self._exchange = Exchange(self._entrypoint, self, head, *self.forwarding.lines(head))
-                        exchange.start()
-                    elif kind == MALFORMED:
-                        self._malformed(head)
-                    elif self._exchange is None:
-                        # the rest of a request that was answered before it was whole
-                        continue
-                    elif kind == DATA:
-                        self._exchange.request_data(data)
-                    elif kind == END:
-                        self._exchange.request_ended()
-                events = self.requests.next() if self._state == WAITING and not self.write_paused else []
-        finally:
-            self._processing = False
-        if self.requests.buffered:
-            self._note_buffered()
+        for kind, head, data in events:
+            if kind == HEAD:
+                self._request = head
+                request_id, lines = self.forwarding.lines(head)
+                exchange = self._exchange = Exchange(self._entrypoint, self, head, request_id, lines)
+                exchange.start()
+            elif kind == MALFORMED:
+                self._malformed(head)
+            elif self._exchange is None:
+                # the rest of a request that was answered before it was whole
+                continue
+            elif kind == DATA:
+                self._exchange.request_data(data)
+            elif kind == END:
+                self._exchange.request_ended()
+        self._processing = False
+        if self._exchange is None:
+            self._next()
+        elif self.requests.buffered:
+            self._wait()
 
-    def _note_buffered(self) -> None:
-        if self._state == BUSY and len(self.requests.buffered) > READ_AHEAD:
-            self.pause_reading()
-        elif self._state == WAITING and not self._head_counting:
+    def _next(self) -> None:
+        """Take what was sent ahead, as far as it is answered at once and the visitor reads: in a loop, for it may be a lot."""
+        if self._advancing:
+            return
+        self._advancing = True
+        while self._exchange is None and self._state == OPEN and not self.write_paused:
+            events = self.requests.next()
+            if not events:
+                self._wait()
+                break
+            self._process(events)
+        self._advancing = False
+
+    def _wait(self) -> None:
+        """What is here makes no request yet, or its turn has not come."""
+        if self._exchange is not None:
+            if len(self.requests.buffered) > READ_AHEAD:
+                self.pause_reading()
+        elif self._state == OPEN and self.requests.buffered and not self._head_counting:
             # the limit of a head counts from its first byte, not anew with each
             self._head_counting = True
             self.deadline = self._entrypoint.deadlines.now + self._entrypoint.settings.head_timeout
@@ -195,7 +221,7 @@ class HttpVisitor(Protocol):
     def _malformed(self, error: HeadError) -> None:
         if self._exchange is not None:
             self._exchange.bad_body(error)
-        elif self._state == WAITING:
+        elif self._state == OPEN:
             self._reject(error, Outcome.BAD_REQUEST)
 
     def _reject(self, error: HeadError, outcome: Outcome) -> None:
@@ -213,7 +239,7 @@ class HttpVisitor(Protocol):
         """The last address before the trusted proxies."""
         if not self.forwarding.trusted:
             return self.peer.host
-        return client_address(self.peer.host, head.named, self._entrypoint.settings.trusted_proxies)
+        return self._entrypoint.proxies.origin(self.peer.host, head.named)
 
     def interim(self, head: ResponseHead) -> None:
         """Pass an interim answer on; HTTP/1.0 has none."""
@@ -222,15 +248,15 @@ class HttpVisitor(Protocol):
 
     def respond(self, head: ResponseHead, data: bytes) -> None:
         """Begin the answer."""
-        entrypoint = self._entrypoint
-        minor = self._request.minor
-        chunked = False
+        entrypoint, request = self._entrypoint, self._request
+        keep, chunked = request.keep_alive, False
         if head.body < 0:
-            chunked = head.body == CHUNKED and minor > 0
-            self._keep = self._keep and chunked
+            chunked = head.body == CHUNKED and request.takes_chunks
+            keep = keep and chunked
         if entrypoint.draining:
-            self._keep = False
-        data = write_response(head, minor, self._keep, chunked) + data
+            keep = False
+        self._keep = keep
+        data = write_response(head, request.minor, keep, chunked) + data
         entrypoint.stats.bytes_out += len(data)
         self.transport.write(data)
 
@@ -241,8 +267,7 @@ class HttpVisitor(Protocol):
 
     def refuse(self, status: int, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
         """Answer ourselves."""
-        if not read_on or not self.requests.whole or self._entrypoint.draining:
-            self._keep = False
+        self._keep = head.keep_alive and read_on and self.requests.whole and not self._entrypoint.draining
         start, body = own_answer(status, request_id=request_id, accept=head.field(b"accept") or b"", close=not self._keep)
         if head.method == b"HEAD":
             body = b""
@@ -252,21 +277,22 @@ class HttpVisitor(Protocol):
     def finish(self) -> None:
         """The answer is written: on to the next request, or close."""
         self._exchange = None
-        if self._state != BUSY:
+        if self._state != OPEN:
             return
-        requests, entrypoint = self.requests, self._entrypoint
-        if not requests.whole:
+        if not self.requests.whole:
             self._linger()
-        elif not self._keep or entrypoint.draining:
+        elif not self._keep or self._entrypoint.draining:
             self._close()
         else:
-            self._state = WAITING
-            self._head_counting = False
+            entrypoint = self._entrypoint
             self.deadline = entrypoint.deadlines.now + entrypoint.idle_limit
+            self._head_counting = False
             if self.read_paused:
                 self.resume_reading()
-            if not self._processing and (events := requests.next()):
-                self._process(events)
+            if not self._processing:
+                events = self.requests.next()
+                if events:
+                    self._process(events)
 
     def switch(self, head: ResponseHead) -> tuple[Any, bytes]:
         """Pass a 101 on and give the connection up."""
@@ -305,8 +331,8 @@ class HttpVisitor(Protocol):
         self.write_paused = False
         if self._exchange is not None:
             self._exchange.resume()
-        elif self._state == WAITING and not self._processing:
-            self._process(self.requests.next())
+        else:
+            self._next()
 
     def stopProducing(self) -> None:
         """The connection is gone; connectionLost follows."""

@@ -76,6 +76,9 @@ class ProxiedVisitor(Protocol):
         entrypoint.deadlines.discard(self)
         return True
 
+    def settings_changed(self) -> None:
+        """Its speaker will ask for them."""
+
     def drain(self) -> None:
         """Close: nothing was asked yet."""
         self._leave()

@@ -104,6 +104,9 @@ class TlsVisitor(Protocol):
         """Whether it talks to a target."""
         return self._state in (TRYING, JOINED)
 
+    def settings_changed(self) -> None:
+        """Time limits are read when they begin."""
+
     def drain(self) -> None:
         """Close unless it talks to a target."""
         if self._state == HELLO:
