@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import Enum
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from rtunnel.routing.ingress import IngressRule, IngressTable
@@ -29,6 +29,9 @@ class VisitorProtocol(Enum):
     TLS = "tls"
     RELAY = "relay"
     DATAGRAMS = "udp"
+
+
+_DATAGRAMS: Final = VisitorProtocol.DATAGRAMS  # a member of an Enum costs a call each time it is named, before Python 3.12
 
 
 class RouteQuery(Protocol):
@@ -89,4 +92,10 @@ class Selector(Generic[P]):
         :param failed: those that were asked and failed.
         :returns: None when none is attached, or all have failed.
         """
-        return self.registry.choose(tunnel, failed, query.protocol is VisitorProtocol.DATAGRAMS)
+        found = self.registry.by_number.get(tunnel.int)
+        if found is None:
+            return None
+        datagrams = query.protocol is _DATAGRAMS
+        if found.only is not None and not failed and not datagrams:
+            return found.only
+        return self.registry.choose(tunnel, failed, datagrams=datagrams)

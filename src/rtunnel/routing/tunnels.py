@@ -203,21 +203,21 @@ class TunnelRegistry(Generic[P]):
     :param random: gives numbers from 0 up to, but without, 1.
     """
 
-    __slots__ = ("_random", "_tunnels")
+    __slots__ = ("_random", "by_number")
 
     def __init__(self, random: Callable[[], float] = random_number) -> None:
         self._random = random
-        # by number: the hash of a UUID is Python code, that of an int is not
-        self._tunnels: dict[int, Tunnel[P]] = {}
+        self.by_number: dict[int, Tunnel[P]] = {}
+        """The tunnels by the number of their id: the hash of a UUID is Python code, that of an int is not."""
 
     def add(self, connector: Connector[P]) -> None:
         """Attach a connector to its tunnel.
 
         :raises ValueError: when it is attached already.
         """
-        tunnel = self._tunnels.get(connector.tunnel.int)
+        tunnel = self.by_number.get(connector.tunnel.int)
         if tunnel is None:
-            tunnel = self._tunnels[connector.tunnel.int] = Tunnel(connector.tunnel)
+            tunnel = self.by_number[connector.tunnel.int] = Tunnel(connector.tunnel)
         elif connector in tunnel:
             raise ValueError(f"the connector {connector.id} is attached already")
         tunnel.add(connector)
@@ -227,19 +227,16 @@ class TunnelRegistry(Generic[P]):
 
         :returns: whether it was attached.
         """
-        tunnel = self._tunnels.get(connector.tunnel.int)
+        tunnel = self.by_number.get(connector.tunnel.int)
         if tunnel is None or connector not in tunnel:
             return False
         tunnel.remove(connector)
         if not len(tunnel):
-            del self._tunnels[connector.tunnel.int]
+            del self.by_number[connector.tunnel.int]
         return True
 
     def choose(
-        self,
-        tunnel_id: UUID,
-        exclude: Collection[Connector[Any]] | None = None,
-        datagrams: bool = False,
+        self, tunnel_id: UUID, exclude: Collection[Connector[Any]] | None = None, *, datagrams: bool = False
     ) -> Connector[P] | None:
         """Draw a connector of a tunnel by weight; takes the same time for two connectors and for thousands.
 
@@ -247,21 +244,17 @@ class TunnelRegistry(Generic[P]):
         :param datagrams: whether the stream is to carry datagrams.
         :returns: None when none is attached or all are excluded.
         """
-        tunnel = self._tunnels.get(tunnel_id.int)
-        if tunnel is None:
-            return None
-        if tunnel.only is not None and not exclude and not datagrams:
-            return tunnel.only
-        return tunnel.choose(exclude, self._random, datagrams=datagrams)
+        tunnel = self.by_number.get(tunnel_id.int)
+        return None if tunnel is None else tunnel.choose(exclude, self._random, datagrams=datagrams)
 
     def get(self, tunnel_id: UUID) -> Tunnel[P] | None:
         """A tunnel, None when nobody is attached to it."""
-        return self._tunnels.get(tunnel_id.int)
+        return self.by_number.get(tunnel_id.int)
 
     @property
     def tunnels(self) -> tuple[Tunnel[P], ...]:
         """The tunnels that have a connector now."""
-        return tuple(self._tunnels.values())
+        return tuple(self.by_number.values())
 
     def __iter__(self) -> Iterator[Connector[P]]:
         # out of copies: connectors may come and go on the way

@@ -89,8 +89,16 @@ class Upstream:
         stream = self.stream
         if stream.paused:
             stream.resumeProducing()
-        if not (stream.open and self.pool.put(self)):
-            self.discard()
+        pool = self.pool
+        if stream.open and pool.keeps:
+            free = pool.free.get(self.host)
+            if free is None:
+                free = pool.free[self.host] = []
+            if len(free) < MAX_IDLE:
+                self.idle_since = 0.0
+                free.append(self)
+                return
+        self.discard()
 
 
 class UpstreamPool:
@@ -101,27 +109,30 @@ class UpstreamPool:
     :param idle: seconds that a free stream is kept; 0 to keep none.
     """
 
-    __slots__ = ("_free", "_idle", "link", "reader")
+    __slots__ = ("_idle", "free", "keeps", "link", "reader")
 
     def __init__(self, link: Link, *, limits: HeadLimits, idle: float) -> None:
         self.reader = ResponseReader(limits)
         self.link = link
+        self.keeps = idle > 0
+        """Whether a stream is kept when its exchange is complete."""
         self._idle = idle
-        self._free: dict[str, list[Upstream]] = {}
+        self.free: dict[str, list[Upstream]] = {}
+        """The free streams by host, those that were used last at the end."""
 
     @property
     def busy(self) -> bool:
         """Whether a stream of the link is in use, by an exchange or otherwise."""
-        return len(self.link.streams) > sum(map(len, self._free.values()))
+        return len(self.link.streams) > sum(map(len, self.free.values()))
 
     def acquire(self, host: str) -> Upstream | None:
         """Take the free stream of a host that was used last."""
-        free = self._free.get(host)
+        free = self.free.get(host)
         return free.pop() if free else None
 
     def acquire_recent(self, host: str) -> Upstream | None:
         """The same, if no sweep has seen it free: its target answered less than half a second ago, so it hardly has closed it."""
-        free = self._free.get(host)
+        free = self.free.get(host)
         return free.pop() if free and not free[-1].idle_since else None
 
     def open(self, host: str) -> Upstream:
@@ -138,31 +149,17 @@ class UpstreamPool:
         """
         return self.link.open_stream(protocol)
 
-    def put(self, upstream: Upstream) -> bool:
-        """Keep a free stream.
-
-        :returns: whether it is kept.
-        """
-        free = self._free.get(upstream.host)
-        if free is None:
-            free = self._free[upstream.host] = []
-        if not self._idle or len(free) >= MAX_IDLE:
-            return False
-        upstream.idle_since = 0.0
-        free.append(upstream)
-        return True
-
     def forget(self, upstream: Upstream) -> None:
         """A stream ended."""
-        free = self._free.get(upstream.host)
+        free = self.free.get(upstream.host)
         if free and upstream in free:
             free.remove(upstream)
 
     def sweep(self, now: float) -> None:
         """Close what was free for too long, counted from the first sweep that saw it free."""
-        for host, free in list(self._free.items()):
+        for host, free in list(self.free.items()):
             if not free:
-                del self._free[host]
+                del self.free[host]
             for upstream in list(free):
                 if not upstream.idle_since:
                     upstream.idle_since = now

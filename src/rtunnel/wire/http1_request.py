@@ -47,7 +47,10 @@ _ENDS: Final = {
 
 
 class RequestHead:
-    """A request between its visitor and its target. What few requests have stands in the class and not in each of them.
+    """A request between its visitor and its target.
+
+    What few requests have stands in the class and not in each of them; what is the same for all heads of a kind may stand in a class
+    of its own.
 
     :ivar method: as sent.
     :ivar target: in origin-form, or ``*``: of an absolute-form what follows the authority.
@@ -64,9 +67,11 @@ class RequestHead:
     :ivar expects_continue: the visitor waits for a 100 before it sends the body.
     :ivar te_trailers: the visitor takes trailers.
     :ivar takes_chunks: an answer may come in chunks, which HTTP/1.0 does not have.
+    :ivar plain: nothing but the fields that this proxy adds is written after the lines.
     :ivar idempotent: sent twice it means the same as sent once (RFC 9110 section 9.2.2).
     """
 
+    method: bytes
     named: Mapping[bytes, bytes] = _NOTHING
     minor: int = 1
     body: int = 0
@@ -76,9 +81,9 @@ class RequestHead:
     te_trailers: bool = False
     idempotent: bool = True
     takes_chunks: bool = True
+    plain: bool = True
 
-    def __init__(self, method: bytes, target: bytes, authority: bytes, host: str, lines: bytes) -> None:
-        self.method = method
+    def __init__(self, target: bytes, authority: bytes, host: str, lines: bytes) -> None:
         self.target = target
         self.authority = authority
         self.host = host
@@ -151,7 +156,8 @@ def _read(head: bytes, policy: FieldPolicy) -> RequestHead:
         return _read_unusual(method, target, version, host_field, pieces, policy)
     authority, host = host_of(host_field)
     lines = b"".join((method, b" ", target, b" HTTP/1.1\r\nHost: ", authority, others, b"\r\n"))
-    request = RequestHead(method, target, authority, host, lines)
+    request = RequestHead(target, authority, host, lines)
+    request.method = method
     request.idempotent = method in IDEMPOTENT
     return request
 
@@ -176,7 +182,8 @@ def _read_unusual(
         parts += (b"\r\nExpect: ", special[b"expect"])
         expects_continue = body != 0 and b"100-continue" in members(special[b"expect"])
     parts.append(b"\r\n")
-    request = RequestHead(method, target, authority, host, b"".join(parts))
+    request = RequestHead(target, authority, host, b"".join(parts))
+    request.method = method
     request.idempotent = method in IDEMPOTENT
     request.named = _named(special, policy, options)
     request.minor = minor
@@ -186,6 +193,7 @@ def _read_unusual(
     request.upgrade = special.get(b"upgrade", b"") if minor and b"upgrade" in options else b""
     request.expects_continue = expects_continue
     request.te_trailers = b"te" in special and b"trailers" in members(special[b"te"])
+    request.plain = body != CHUNKED and not request.upgrade and not request.te_trailers
     return request
 
 
@@ -222,7 +230,7 @@ def write_request(head: RequestHead, added: bytes) -> bytes:
 
     :param added: ready lines of the fields that this proxy sets: ``X-Forwarded-*``, ``X-Request-Id``, ``Via``.
     """
-    if head.body != CHUNKED and not head.upgrade and not head.te_trailers:
+    if head.plain:
         return b"%b%b\r\n" % (head.lines, added)
     pieces = [head.lines, added]
     if head.body == CHUNKED:

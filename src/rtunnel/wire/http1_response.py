@@ -45,7 +45,7 @@ _ENDS: Final = {
 
 
 class ResponseHead:
-    """A response between its target and its visitor.
+    """A response between its target and its visitor. What is the same for all heads of a kind may stand in a class of its own.
 
     :ivar status: status code.
     :ivar lines: the status line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in their
@@ -57,14 +57,14 @@ class ResponseHead:
     :ivar upgrade: the protocol that a 101 changes to; empty with every other status.
     """
 
+    status: int
+    keep_alive: bool
     upgrade: bytes = b""
     says_keep_alive: bool = False
 
-    def __init__(self, status: int, lines: bytes, body: int, keep_alive: bool) -> None:
-        self.status = status
+    def __init__(self, lines: bytes, body: int) -> None:
         self.lines = lines
         self.body = body
-        self.keep_alive = keep_alive
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status}, body {self.body}>"
@@ -130,7 +130,7 @@ def _read_usual(status: int, reason: bytes, pieces: Pieces) -> ResponseHead | No
     if not is_length(length) or pieces[-1] or pieces[-3] is not None:
         return None
     lines = b"".join((_STARTS[status], reason, others, b"\r\nContent-Length: ", length, b"\r\n"))
-    return ResponseHead(status, lines, int(length), True)
+    return _head(status, lines, int(length), keep_alive=True)
 
 
 def _read_unusual(minor: int, status: int, reason: bytes, pieces: Pieces, method: bytes) -> ResponseHead:
@@ -143,9 +143,16 @@ def _read_unusual(minor: int, status: int, reason: bytes, pieces: Pieces, method
         body = 0
     upgrade = _upgrade(special, options) if status == 101 else b""
     keep_alive = body != UNTIL_CLOSE and not upgrade and stays_open(minor, options)
-    response = ResponseHead(status, b"".join((_STARTS[status], reason, others, b"\r\n")), body, keep_alive)
+    response = _head(status, b"".join((_STARTS[status], reason, others, b"\r\n")), body, keep_alive=keep_alive)
     response.upgrade = upgrade
     return response
+
+
+def _head(status: int, lines: bytes, body: int, *, keep_alive: bool) -> ResponseHead:
+    head = ResponseHead(lines, body)
+    head.status = status
+    head.keep_alive = keep_alive
+    return head
 
 
 @lru_cache(maxsize=128)

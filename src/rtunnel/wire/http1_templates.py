@@ -132,7 +132,7 @@ class RequestTemplate:
     :param policy: which fields do not pass, and which are named.
     """
 
-    __slots__ = ("_host", "_idempotent", "_keep_alive", "_kept", "_length", "_match", "_method", "_named", "_target", "_unusual")
+    __slots__ = ("_head", "_host", "_keep_alive", "_kept", "_length", "_match", "_named", "_target")
 
     def __init__(self, start_line: bytes, fields: list[Field], policy: FieldPolicy) -> None:
         method, target, version = start_line.split(b" ")
@@ -165,14 +165,16 @@ class RequestTemplate:
             else:
                 builder.keep(_line(name, _TEXT))
         captured = builder.captured
-        self._method = method
         self._match = builder.match()
         self._kept = builder.kept[1:]
         self._target = captured.pop(b":target")
         self._host = captured.pop(b"host")
         self._length = captured.pop(b"content-length", 0)
-        self._idempotent = method in IDEMPOTENT
-        self._unusual = self._length or not self._keep_alive or not self._idempotent
+        self._head: type[RequestHead] = type(
+            "KnownRequestHead",
+            (RequestHead,),
+            {"method": method, "keep_alive": self._keep_alive, "idempotent": method in IDEMPOTENT},
+        )
         self._named = tuple(captured.items())
 
     def read(self, data: bytes, start: int) -> tuple[RequestHead, int] | None:
@@ -187,20 +189,18 @@ class RequestTemplate:
         if self._kept:
             lines += _joined(match, self._kept)
         authority, host = host_of(match[self._host])
-        head = RequestHead(self._method, match[self._target], authority, host, lines)
+        head = self._head(match[self._target], authority, host, lines)
         if self._named:
             head.named = {name: match[number] for name, number in self._named}
-        if self._unusual:
-            head.body = int(match[self._length]) if self._length else 0
-            head.keep_alive = self._keep_alive
-            head.idempotent = self._idempotent
+        if self._length:
+            head.body = int(match[self._length])
         return head, match.end()
 
 
 class ResponseTemplate:
     """Responses with one status line and one sequence of fields."""
 
-    __slots__ = ("_bodiless", "_chunked", "_keep_alive", "_kept", "_length", "_match", "_says_keep_alive", "_status")
+    __slots__ = ("_bodiless", "_chunked", "_head", "_keep_alive", "_kept", "_length", "_match", "_says_keep_alive", "_status")
 
     def __init__(self, start_line: bytes, fields: list[Field]) -> None:
         version, status = start_line.split(b" ", 2)[:2]
@@ -237,6 +237,11 @@ class ResponseTemplate:
             raise Unsuitable
         self._match = builder.match()
         self._kept = builder.kept[1:]
+        self._head: type[ResponseHead] = type(
+            "KnownResponseHead",
+            (ResponseHead,),
+            {"status": self._status, "keep_alive": self._keep_alive, "says_keep_alive": self._says_keep_alive},
+        )
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
         """Read a head of this kind, the answer to a request with a method.
@@ -252,9 +257,7 @@ class ResponseTemplate:
         body = int(match[self._length]) if self._length else CHUNKED
         if self._bodiless or method == b"HEAD":
             body = 0
-        head = ResponseHead(self._status, lines, body, self._keep_alive)
-        head.says_keep_alive = self._says_keep_alive
-        return head, match.end()
+        return self._head(lines, body), match.end()
 
 
 T = TypeVar("T", bound=RequestTemplate | ResponseTemplate)

@@ -15,7 +15,7 @@ from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.observers import ExchangeObserver
 from rtunnel.server.upstream import Upstream, UpstreamPool
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
-from rtunnel.wire.http1 import HeadError, RequestHead, ResponseHead, write_request
+from rtunnel.wire.http1 import HeadError, RequestHead, ResponseHead
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, INTERIM, UPGRADE, WHOLE, Event
 from rtunnel.wire.relay import RelayAddress, stream_preface
 
@@ -86,7 +86,7 @@ class Exchange:
     back. It knows neither how its downstream writes nor how a head was read.
 
     :param head: the request.
-    :param forwarding: header lines for the target that tell of the visitor.
+    :param request: its head as the target gets it.
     :param request_id: what the request is called in X-Request-Id, in logs and in our own answers.
     :ivar attempt: where it is served, once it was routed.
     """
@@ -106,14 +106,14 @@ class Exchange:
     _observers: tuple[ExchangeObserver, ...] = ()
 
     def __init__(
-        self, entrypoint: Entrypoint, downstream: Downstream, head: RequestHead, request_id: bytes, forwarding: bytes
+        self, entrypoint: Entrypoint, downstream: Downstream, head: RequestHead, request_id: bytes, request: bytes
     ) -> None:
         self._entrypoint = entrypoint
         self.downstream = downstream
         self.head = head
         self.host = head.host
         self.request_id = request_id
-        self._request = write_request(head, forwarding)
+        self._request = request
         self._resendable = head.idempotent
         if head.body:
             self.body_whole = False

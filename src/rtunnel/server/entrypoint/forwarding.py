@@ -9,7 +9,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
 from os import urandom
 
-from rtunnel.wire.http1 import RequestHead
+from rtunnel.wire.http1 import RequestHead, write_request
 
 __all__ = ["VIA", "Forwarding", "TrustedProxies", "new_request_id", "within"]
 
@@ -49,20 +49,34 @@ class Forwarding:
         # a visitor asks for the same host again and again
         self._authority = self._before_id = b""
 
-    def lines(self, head: RequestHead) -> tuple[bytes, bytes]:
-        """Write the fields for a request.
+    def write(self, head: RequestHead) -> tuple[bytes, bytes]:
+        """Write the head of a request for its target.
 
-        :returns: the request's id, and the header lines.
+        :returns: the request's id, and the head.
         """
+        if head.named or not head.plain:
+            request_id, lines = self._lines(head)
+            return request_id, write_request(head, lines)
+        request_id = b"%b%016x" % (_process, next(_serial))
+        authority = head.authority
+        if authority != self._authority:
+            self._meet(authority)
+        return request_id, b"%b%b%b\r\nVia: 1.1 rtunnel\r\n\r\n" % (head.lines, self._before_id, request_id)
+
+    def _meet(self, authority: bytes) -> None:
+        self._authority = authority
+        self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
+
+    def _lines(self, head: RequestHead) -> tuple[bytes, bytes]:
+        """The fields for a request that says something of its way, or is not plain."""
         named = head.named
-        if named and self.trusted:
+        if self.trusted:
             return self._continued(head)
         authority = head.authority
         if authority != self._authority:
-            self._authority = authority
-            self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
-        request_id = b"%b%016x" % (_process, next(_serial))
-        if named and b"via" in named:
+            self._meet(authority)
+        request_id = new_request_id()
+        if b"via" in named:
             return request_id, b"%b%b\r\nVia: %b, 1.1 rtunnel\r\n" % (self._before_id, request_id, named[b"via"])
         return request_id, b"%b%b\r\nVia: 1.1 rtunnel\r\n" % (self._before_id, request_id)
 

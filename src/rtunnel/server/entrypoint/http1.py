@@ -177,8 +177,8 @@ class HttpVisitor(Protocol):
         for kind, head, data in events:
             if kind == HEAD:
                 self._request = head
-                request_id, lines = self.forwarding.lines(head)
-                exchange = self._exchange = Exchange(self._entrypoint, self, head, request_id, lines)
+                request_id, request = self.forwarding.write(head)
+                exchange = self._exchange = Exchange(self._entrypoint, self, head, request_id, request)
                 exchange.start()
             elif kind == MALFORMED:
                 self._malformed(head)
