@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 
-from rtunnel.ops.stats import ServerStats
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines

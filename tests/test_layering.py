@@ -17,16 +17,18 @@ BELOW: dict[str, set[str]] = {
     "routing": set(),
     "reactor": set(),
     "outcomes": set(),
+    "ids": set(),
     "settings": {"routing"},
     "options": {"routing", "settings", "urls"},
     "urls": {"routing", "settings", "options"},
     "config": {"settings", "options", "urls"},
-    "ops": {"outcomes", "settings"},
-    "auth": {"outcomes", "routing", "settings", "ops"},
+    "metrics": {"outcomes", "ids"},
+    "ops": {"outcomes", "ids", "settings"},
+    "auth": {"outcomes", "ids", "routing", "settings"},
     "transport": {"wire", "routing"},
     "tunnel": {"outcomes", "wire", "routing"},
-    "server": {"outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops", "auth"},
-    "client": {"outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops"},
+    "server": {"outcomes", "ids", "wire", "routing", "transport", "tunnel", "settings", "metrics", "ops", "auth"},
+    "client": {"outcomes", "ids", "wire", "routing", "transport", "tunnel", "settings", "metrics", "ops"},
 }
 
 # Rooms without I/O and without a clock of their own, and what would bring one in.
@@ -146,7 +148,7 @@ class ComplaintTests(SynchronousTestCase):
         self.refused("rtunnel.client.service", "from rtunnel import server", "wrong way")
 
     def test_down_is_fine(self) -> None:
-        self.allowed("rtunnel.server.entrypoint.http", "from rtunnel.tunnel.link import Link\nimport rtunnel.ops.stats")
+        self.allowed("rtunnel.server.entrypoint.http", "from rtunnel.tunnel.link import Link\nimport rtunnel.metrics.stats")
         self.allowed("rtunnel.tap", "from rtunnel.server.service import ServerService\nimport rtunnel.client.service")
         self.allowed("rtunnel.server.entrypoint.answers", "from rtunnel import __version__")
 

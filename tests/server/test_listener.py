@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, Rights
-from rtunnel.ops.stats import ServerStats
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import LinkEnd, RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry

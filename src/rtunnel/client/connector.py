@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from rtunnel.client.http_forward import HttpForwarder, needs_http
 from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.client.targets import Forwarder
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.settings import ConnectorSettings
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from rtunnel.auth.access_control import AccessControl, ActiveGrant
 from rtunnel.auth.authenticator import ANYBODY, AuthenticationFailed, Grant
-from rtunnel.ops.stats import ServerStats
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import RefusalReason
 from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.permissions import Action

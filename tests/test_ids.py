@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.names import SHOWN, hide_ids, short_id
+from rtunnel.ids import SHOWN, hide_ids, short_id
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 
