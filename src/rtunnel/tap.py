@@ -259,7 +259,7 @@ def _admin(address: Address, service: Any, reactor: Any, parent: ProcessService)
     admin = AdminService(
         address,
         ready=lambda: bool(service.ready),
-        registry=make_registry(collector(service.stats, service.loads)),
+        registry=make_registry(collector(service.stats, service.tunnel_stats)),
         status=ProcessStatus(service, recent).json,
         reactor=reactor,
     )
