@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-__all__ = ["SHOWN", "hide_ids", "short_id"]
+__all__ = ["SHOWN", "hide_ids", "mask_ids", "short_id"]
 
 SHOWN = 8
 """Characters of an ID that are shown: enough to tell tunnels apart and to search the log."""
 
-_ID = re.compile(r"([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+# also what is almost an ID: errors repeat what was mistyped
+_WITH_HYPHENS = re.compile(r"(?<![0-9a-z])([0-9a-f]{8})[0-9a-f]*(?:-[0-9a-f]+){2,}", re.ASCII | re.IGNORECASE)
+_BARE = re.compile(r"(?<![0-9a-z])([0-9a-f]{8})[0-9a-f]{20,}", re.ASCII | re.IGNORECASE)
 
 
 def short_id(whole: UUID) -> str:
@@ -23,5 +25,10 @@ def short_id(whole: UUID) -> str:
 
 
 def hide_ids(text: str) -> str:
-    """Return a text with every ID in it cut to its first characters."""
-    return _ID.sub(r"\1", text)
+    """Return a line of the log with every ID in it cut to its first characters; request IDs, which have no hyphens, stay."""
+    return _WITH_HYPHENS.sub(r"\1", text)
+
+
+def mask_ids(text: str) -> str:
+    """Return what a user typed with every ID in it, mistyped ones included, cut to its first characters and an ellipsis."""
+    return _BARE.sub(r"\1...", _WITH_HYPHENS.sub(r"\1...", text))
