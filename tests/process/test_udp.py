@@ -87,7 +87,7 @@ class UdpVisits(UdpTunnel):
         if not cls.gosts & {"client", "visitor"}:
             return ""
         return (
-            "a gost's client and visitor have one answer for each address, so neither full speed nor the largest datagram is asked"
+            "gost's client and visitor have one response for each address, so neither full speed nor the largest datagram is tested"
         )
 
     def test_datagrams(self) -> None:
