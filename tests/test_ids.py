@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ids import SHOWN, hide_ids, mask_ids, short_id
-
-TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
+from tests.support.ids import TUNNEL
 
 
 class NamesTests(SynchronousTestCase):

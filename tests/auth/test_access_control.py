@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from uuid import UUID
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,9 +14,8 @@ from rtunnel.auth.passwords import PasswordHash
 from rtunnel.routing.permissions import Action
 from rtunnel.settings import Address, Credentials, ListenerSettings, SettingsError
 from tests.auth.test_passwords import text
+from tests.support.ids import TUNNEL
 from tests.support.logs import logged
-
-TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 
 
 class AccessControlTests(SynchronousTestCase):

@@ -18,10 +18,11 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 import rtunnel
+from tests.support.ids import TUNNEL
 from tests.support.processes import TIMEOUT, Process, free_port, hearing_hang_ups, listening, wait_until
 from tests.support.services import NamedService
 
-UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
+UUID = str(TUNNEL)
 PYTHON = (sys.executable, "-m")
 DAEMON = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 TWISTD = (*DAEMON, "--nodaemon", "--pidfile=", "rtunnel")
