@@ -19,8 +19,8 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.task import Clock
 
 from bench.table import markdown, ratios, spread, summarise
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import FORMATS, AccessLog
-from rtunnel.ops.stats import ServerStats
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from uuid import UUID
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -15,9 +14,8 @@ from rtunnel.auth.passwords import PasswordHash
 from rtunnel.routing.permissions import Action
 from rtunnel.settings import Address, Credentials, ListenerSettings, SettingsError
 from tests.auth.test_passwords import text
+from tests.support.ids import TUNNEL
 from tests.support.logs import logged
-
-TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 
 
 class AccessControlTests(SynchronousTestCase):
@@ -93,7 +91,7 @@ class AccessControlTests(SynchronousTestCase):
             access_control.reload()
         self.assertEqual(self.closed, ["bob: no longer allowed: the user is gone"])
         self.assertIn("1 user and 1 permission rule may connect to :8421", lines)
-        self.assertTrue(any("closing what bob" in line and str(TUNNEL) in line for line in lines), lines)
+        self.assertTrue(any("closing what bob" in line and "tunnel 10bc451e:" in line for line in lines), lines)
 
     def test_password_changed(self) -> None:
         access_control = self.access_control()

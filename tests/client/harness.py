@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.http_forward import HttpForwarder, needs_http
 from rtunnel.client.targets import Forwarder
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.options.targets import TARGETS
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.settings import ForwardSettings, TargetList

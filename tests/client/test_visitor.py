@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.visitor import LINGER, VisitorPort
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LocalPortOutcome
 from rtunnel.settings import Address, Credentials, VisitorSettings
 from rtunnel.wire.relay import Command, RelayAddress, Response, Status, take_request

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from rtunnel.ops.stats import ServerStats
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry

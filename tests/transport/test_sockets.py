@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
@@ -26,19 +25,12 @@ from rtunnel.transport.sockets import (
     listen_tcp,
     plain_address,
 )
+from tests.support.processes import free_port
 
 # trial's reactor, whose type depends on the platform
 reactor: Any = installed_reactor
 
 MIB = 1 << 20
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port on which nobody listens."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def turn() -> Deferred[None]:
@@ -299,7 +291,7 @@ class AtOnceTests(TestCase):
 
     async def test_ipv6(self) -> None:
         try:
-            free_port("::1")
+            free_port(host="::1")
         except OSError:
             self.skipTest("this system has no IPv6 on loopback")
         _, server = await self.connected("::1")

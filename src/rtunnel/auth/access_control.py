@@ -14,6 +14,7 @@ from rtunnel.auth.authenticator import ANYBODY, Authenticator, Grant, InThread
 from rtunnel.auth.files import FileWatcher, read
 from rtunnel.auth.passwords import PasswordHash, hash_password
 from rtunnel.auth.users import Users
+from rtunnel.ids import short_id
 from rtunnel.routing.permissions import Action, Permissions
 from rtunnel.settings import Credentials, ListenerSettings
 
@@ -147,7 +148,7 @@ class AccessControl:
                     "closing what {user} at {peer} does with tunnel {tunnel}: {reason}",
                     user=active_grant.grant.user,
                     peer=active_grant.peer,
-                    tunnel=str(active_grant.tunnel),
+                    tunnel=short_id(active_grant.tunnel),
                     reason=reason,
                 )
                 active_grant.close(f"no longer allowed: {reason}")

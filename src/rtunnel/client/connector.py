@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from rtunnel.client.http_forward import HttpForwarder, needs_http
 from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.client.targets import Forwarder
-from rtunnel.ops.stats import ClientStats
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.settings import ConnectorSettings
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
@@ -175,7 +176,7 @@ class ConnectorClient:
         wait = self._backoff.wait()
         self._log.warn(
             "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
-            tunnel=str(self.settings.tunnel),
+            tunnel=short_id(self.settings.tunnel),
             server=self.server,
             what=what,
             wait=f"{wait:.1f}",
@@ -203,9 +204,9 @@ class ConnectorClient:
         self._log.info(
             "joined tunnel {tunnel} at {server} as connector {connector} with weight {weight}, "
             "endpoint {endpoint}, target {target}",
-            tunnel=str(self.settings.tunnel),
+            tunnel=short_id(self.settings.tunnel),
             server=self.server,
-            connector=str(connector),
+            connector=short_id(connector) if connector is not None else "-",
             weight=self.settings.weight,
             endpoint=endpoint,
             target=str(self.settings.target),

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.visitor import VisitorPort
-from rtunnel.ops.names import short_id
-from rtunnel.ops.stats import TunnelStats
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import TunnelStats
 from rtunnel.ops.status import ConnectorStatus, PortStatus, RoundTrip, ServiceStatus, TunnelStatus
 from rtunnel.transport.tcp_info import tcp_round_trip
 

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialling import Dialler, EndpointFor, no_delay, proxy_header, target_endpoint
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import ANY, TargetFilter, ranked
 from rtunnel.routing.ingress import normalise_host

@@ -20,9 +20,9 @@ from zope.interface import implementer
 from rtunnel.client.connector import reason_of
 from rtunnel.client.dialling import no_delay
 from rtunnel.client.server_dialer import ServerDialer
-from rtunnel.ops.names import short_id
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ClientStats
 from rtunnel.outcomes import LocalPortOutcome
 from rtunnel.settings import Address, VisitorSettings
 from rtunnel.transport.sockets import listen_tcp, plain_address

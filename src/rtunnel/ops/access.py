@@ -15,7 +15,7 @@ from uuid import UUID
 
 import attrs
 
-from rtunnel.ops.names import short_id
+from rtunnel.ids import short_id
 
 __all__ = ["FORMATS", "Access", "AccessLog"]
 

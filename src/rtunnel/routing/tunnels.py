@@ -20,6 +20,8 @@ from uuid import UUID
 
 import attrs
 
+from rtunnel.ids import short_id
+
 __all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Tunnel", "TunnelRegistry"]
 
 EXCLUSIVE_WEIGHT: Final = 255
@@ -204,7 +206,7 @@ class TunnelRegistry(Generic[L]):
         if tunnel is None:
             tunnel = self._tunnels[connector.tunnel.int] = Tunnel(connector.tunnel)
         elif connector in tunnel:
-            raise ValueError(f"the connector {connector.id} is attached already")
+            raise ValueError(f"the connector {short_id(connector.id)} is attached already")
         tunnel.add(connector)
 
     def remove(self, connector: Connector[L]) -> bool:

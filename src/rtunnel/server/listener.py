@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 
 from rtunnel.auth.access_control import AccessControl, ActiveGrant
 from rtunnel.auth.authenticator import ANYBODY, AuthenticationFailed, Grant
-from rtunnel.ops.stats import ServerStats
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import RefusalReason
 from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.permissions import Action
@@ -195,11 +196,11 @@ class Admission(Handshake[Request]):
         elif request.tunnel is None or not request.tunnel.id.int:
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, "the request names no tunnel")
         elif not self._listener.known(request.tunnel.id):
-            self._refuse(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL, f"no ingress rule names the tunnel {request.tunnel.id}")
+            reason = f"no ingress rule names the tunnel {short_id(request.tunnel.id)}"
+            self._refuse(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL, reason)
         elif not self._may_bind(request.tunnel.id):
-            self._refuse(
-                Status.FORBIDDEN, RefusalReason.FORBIDDEN, f"the permissions do not allow it to bind the tunnel {request.tunnel.id}"
-            )
+            reason = f"the permissions do not allow it to bind the tunnel {short_id(request.tunnel.id)}"
+            self._refuse(Status.FORBIDDEN, RefusalReason.FORBIDDEN, reason)
         else:
             self._bind(request, request.tunnel)
 
@@ -227,7 +228,7 @@ class Admission(Handshake[Request]):
             "{who} asked for the host {host}, to which no ingress rule of tunnel {tunnel} leads; it gets the usual one",
             who=self._log_name,
             host=plain(asked),
-            tunnel=str(tunnel),
+            tunnel=short_id(tunnel),
         )
         return endpoint_host(tunnel)
 
@@ -288,8 +289,8 @@ class Admission(Handshake[Request]):
         listener.registry.add(self._connector)
         self._log.info(
             "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{kind}",
-            connector=str(connector_id),
-            tunnel=str(tunnel.id),
+            connector=short_id(connector_id),
+            tunnel=short_id(tunnel.id),
             weight=weight,
             who=self._log_name if self._grant.user else self._peer_name,
             kind=" for datagrams" if datagrams else "",
@@ -311,8 +312,8 @@ class Admission(Handshake[Request]):
         listener.stats.link_lost(reason)
         self._log.info(
             "connector {connector} left tunnel {tunnel} after {requests} requests: {reason}",
-            connector=str(connector.id),
-            tunnel=str(connector.tunnel),
+            connector=short_id(connector.id),
+            tunnel=short_id(connector.tunnel),
             requests=connector.requests,
             reason=reason,
         )

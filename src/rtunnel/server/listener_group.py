@@ -11,9 +11,9 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from rtunnel.auth.access_control import AccessControl, Rights
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ServerStats
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines

@@ -11,10 +11,10 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from rtunnel.metrics.stats import ServerStats, TunnelStats
 from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.ops.access_file import AccessFile
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ServerStats, TunnelStats
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtunnel.ops.labelled_counts import ConnectorStats, Counts
+from rtunnel.metrics.labelled_counts import ConnectorStats, Counts
 from rtunnel.ops.status import RoundTrip
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.tunnels import Connector

@@ -11,8 +11,8 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
-from rtunnel.ops.stats import ServerStats
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry

@@ -1,6 +1,6 @@
 """What is counted: plain integers in slots, so that counting costs an addition on the hot path and no lock.
 
-Nothing here knows Prometheus; :mod:`rtunnel.ops.exposition` reads these objects when somebody asks for ``/metrics``. All
+Nothing here knows Prometheus; :mod:`rtunnel.metrics.exposition` reads these objects when somebody asks for ``/metrics``. All
 names and meanings: docs/metrics.md.
 """
 
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import attrs
 
-from rtunnel.ops.labelled_counts import LabelledCounts
+from rtunnel.metrics.labelled_counts import LabelledCounts
 from rtunnel.outcomes import (
     DatagramLoss,
     LinkEnd,

@@ -12,12 +12,12 @@ from prometheus_client.registry import Collector
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel import __version__
-from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
-from rtunnel.ops.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
-from rtunnel.ops.stats import ClientStats, ServerStats, TunnelStats
+from rtunnel.metrics.exposition import ClientCollector, ServerCollector, make_registry
+from rtunnel.metrics.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
+from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
 from rtunnel.outcomes import DatagramLoss, LocalPortOutcome, Outcome, StreamOutcome, TlsOutcome, VisitOutcome
+from tests.support.ids import TUNNEL
 
-TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 CONNECTOR = UUID("216d6bcf-59dc-4c70-999e-91a30813ac78")
 PAGE = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
 

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.stats import ClientStats, ServerStats
+from rtunnel.metrics.stats import ClientStats, ServerStats
 from rtunnel.outcomes import LinkEnd, Outcome, StreamOutcome
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.tunnel.splice import SpliceOutcome
