@@ -127,7 +127,7 @@ class WebSocketTransport:
         return self._next_key()
 
     def ping(self) -> None:
-        """Ask for a sign of life; the pong calls ``heard`` of the upper protocol, if it has one."""
+        """Ask for a sign of life; the pong calls ``pong_received`` of the upper protocol, if it has one."""
         if not self.disconnecting:
             self.below.sendPing()
 

@@ -124,9 +124,9 @@ class ByteStream:
 
     def onPong(self, payload: bytes) -> None:
         """A sign of life."""
-        heard = getattr(self._stream.upper, "heard", None) if self._stream is not None else None
-        if heard is not None:
-            heard()
+        pong_received = getattr(self._stream.upper, "pong_received", None) if self._stream is not None else None
+        if pong_received is not None:
+            pong_received()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The connection is gone."""
