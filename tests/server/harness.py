@@ -11,7 +11,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from rtunnel.ops.stats import ServerStats
-from rtunnel.outcomes import Outcome
+from rtunnel.outcomes import LinkEnd, Outcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
@@ -160,7 +160,7 @@ class FarConnector:
     def leaving(self) -> None:
         self.world.registry.remove(self.connector)
 
-    def lost(self, link: Link, reason: str) -> None:
+    def lost(self, link: Link, end: LinkEnd, text: str) -> None:
         self.world.registry.remove(self.connector)
 
     def lose(self) -> None:

@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from rtunnel.outcomes import LinkEnd
 from rtunnel.tunnel.link import FLUSH_SIZE, Keepalive, Link, LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.smux import Session
@@ -21,7 +22,7 @@ def alone(*, opens: bool = True, keepalive: Keepalive = QUIET, **options: Any) -
     clock = Clock()
     lost: list[str] = []
     link = Link(
-        Session(opens=opens, **options), reactor=clock, keepalive=keepalive, on_lost=lambda link, reason: lost.append(reason)
+        Session(opens=opens, **options), reactor=clock, keepalive=keepalive, on_lost=lambda link, end, reason: lost.append(reason)
     )
     transport = CountedTransport()
     link.makeConnection(transport)
@@ -256,7 +257,7 @@ class EndTests(SynchronousTestCase):
         links = Links()
         ours = links.joined()
         seen: list[int] = []
-        links.server._on_lost = lambda link, reason: seen.append(len(ours[1].lost))
+        links.server._on_lost = lambda link, end, reason: seen.append(len(ours[1].lost))
         links.pipe.break_link()
         self.assertEqual(seen, [1])
 
@@ -293,12 +294,14 @@ class EndTests(SynchronousTestCase):
         links = Links()
         ours = links.joined()
         ours[0].write(b"last words")
-        links.server.close("time to go")
-        links.server.close("too late")
+        links.server.close(LinkEnd.SERVER_STOPPED, "time to go")
+        links.server.close(LinkEnd.CLOSED, "too late")
         self.assertFalse(links.server.usable)
         links.settle()
         self.assertEqual(ours[3].received, b"last words")
-        self.assertEqual(links.lost, {"server": ["time to go"], "client": ["the peer closed the connection"]})
+        self.assertEqual(
+            links.lost, {"server": ["server stopped: time to go"], "client": ["closed: the peer closed the connection"]}
+        )
         self.assertEnded(links, ours[1], ours[3])
 
     def test_close_while_the_transport_is_behind(self) -> None:
@@ -308,7 +311,7 @@ class EndTests(SynchronousTestCase):
         source = Source(ours[0], bytes(200_000))
         links.settle(source)
         self.assertTrue(links.server.congested)
-        links.server.close("time to go")
+        links.server.close(LinkEnd.SERVER_STOPPED, "time to go")
         ours[0].write(b"too late")
         links.settle(source)
         self.assertEqual(links.lost["server"], [])
@@ -321,16 +324,16 @@ class EndTests(SynchronousTestCase):
         links = Links()
         ours = links.joined()
         ours[0].write(b"never sent")
-        links.server.drop("enough")
-        links.server.drop("too late")
+        links.server.drop(LinkEnd.PROTOCOL_ERROR, "enough")
+        links.server.drop(LinkEnd.CLOSED, "too late")
         links.settle()
         self.assertEqual(ours[3].received, b"")
-        self.assertEqual(links.lost["server"], ["enough"])
+        self.assertEqual(links.lost["server"], ["protocol error: enough"])
         self.assertEnded(links, ours[1], ours[3])
-        links.server.drop("long gone")
-        links.server.close("long gone")
+        links.server.drop(LinkEnd.CLOSED)
+        links.server.close(LinkEnd.CLOSED)
         links.server.connectionLost()
-        self.assertEqual(links.lost["server"], ["enough"])
+        self.assertEqual(links.lost["server"], ["protocol error: enough"])
 
     def test_protocol_error(self) -> None:
         links = Links()
@@ -359,7 +362,7 @@ class EndTests(SynchronousTestCase):
         ours = links.joined()
         links.pipe.client.loseWriteConnection()
         links.settle()
-        self.assertEqual(links.lost["server"], ["the peer closed the connection"])
+        self.assertEqual(links.lost["server"], ["closed: the peer closed the connection"])
         self.assertEnded(links, ours[1], ours[3])
 
 
@@ -387,7 +390,7 @@ class KeepaliveTests(SynchronousTestCase):
                 pings.append(1)
 
         clock = Clock()
-        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 30), on_lost=lambda link, reason: None)
+        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 30), on_lost=lambda link, end, reason: None)
         link.makeConnection(Pinging())
         self.assertEqual(pings, [1])
         clock.advance(10)
@@ -400,7 +403,7 @@ class KeepaliveTests(SynchronousTestCase):
             def ping(self) -> None:
                 pings.append(1)
 
-        link = Link(Session(opens=True), reactor=Clock(), keepalive=QUIET, on_lost=lambda link, reason: None)
+        link = Link(Session(opens=True), reactor=Clock(), keepalive=QUIET, on_lost=lambda link, end, reason: None)
         link.makeConnection(Pinging())
         self.assertEqual(pings, [])
 
@@ -412,7 +415,7 @@ class KeepaliveTests(SynchronousTestCase):
                 pass
 
         clock = Clock()
-        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 60), on_lost=lambda link, reason: None)
+        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 60), on_lost=lambda link, end, reason: None)
         link.makeConnection(Pinging())
         self.assertIsNone(link.round_trip)
         clock.advance(0.25)
@@ -436,7 +439,7 @@ class KeepaliveTests(SynchronousTestCase):
         self.assertEqual(links.lost["server"], [])
         links.clock.advance(10)
         links.pipe.pump()
-        self.assertEqual(links.lost["server"], ["no sign of life for 30 s"])
+        self.assertEqual(links.lost["server"], ["keepalive timeout: nothing received for 30 s"])
         self.assertEqual(len(ours[1].lost), 1)
         self.assertEqual(links.clock.getDelayedCalls(), [])
 

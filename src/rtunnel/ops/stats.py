@@ -74,12 +74,9 @@ class ServerStats:
         """Count the end of a request."""
         self.requests[outcome] += 1
 
-    def link_lost(self, reason: str) -> None:
-        """Count the end of a link.
-
-        :param reason: why, in the words of the link.
-        """
-        self.losses[LinkEnd.of(reason)] += 1
+    def link_lost(self, end: LinkEnd) -> None:
+        """Count the end of a link."""
+        self.losses[end] += 1
 
 
 @attrs.define

@@ -23,8 +23,8 @@ class Handshake(Protocol, Generic[M]):
     """The Protocol of a connection until it became a link; from then on it only passes everything to the link.
 
     A subclass says what follows from the message (:meth:`received`), from none (:meth:`expired`), and from what is no message
-    (:meth:`malformed`). Each ends the handshake with :meth:`switch_to_link`, :meth:`switch_to` or :meth:`finish`; what comes after that
-    is for the link, for the new protocol, or dropped.
+    (:meth:`malformed`). Each ends the handshake with :meth:`switch_to_link`, :meth:`switch_to` or :meth:`finish`; what comes after
+    that is for the link, for the new protocol, or dropped.
 
     :param take: takes the message off the beginning of the bytes, None while it is not whole.
     :param seconds: how long the message may take.

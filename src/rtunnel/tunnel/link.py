@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from attrs import frozen
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.outcomes import LinkEnd
 from rtunnel.tunnel.stream import LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
 from rtunnel.wire.smux import DATA, FINISHED, LEAVING, OPENED, STOPPED, WRITABLE, Session, SmuxError
@@ -20,6 +22,7 @@ __all__ = ["FLUSH_SIZE", "Keepalive", "Link", "LinkClosed"]
 
 FLUSH_SIZE = 1 << 20
 """Bytes that a turn may collect before they are sent without waiting for its end."""
+PEER_CLOSED = "the peer closed the connection"
 
 
 class LinkClosed(Exception):
@@ -49,7 +52,7 @@ class Link(Protocol):
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
         alone opens streams (one that the peer opens is then given up).
     :param on_leaving: called when the peer wants no more streams; those under way go on.
-    :param on_lost: called once when the link is gone, with the reason in words, after all its streams have ended.
+    :param on_lost: called once when the link is gone, after all its streams have ended, with why it ended, and the same as text.
     :param peer: the other end, for logs.
     """
 
@@ -63,7 +66,7 @@ class Link(Protocol):
         keepalive: Keepalive,
         on_stream: Callable[[TunnelStream], None] | None = None,
         on_leaving: Callable[[], None] | None = None,
-        on_lost: Callable[[Link, str], None],
+        on_lost: Callable[[Link, LinkEnd, str], None],
         peer: str = "",
     ) -> None:
         self.session = session
@@ -98,7 +101,8 @@ class Link(Protocol):
         self._lost = False
         self._ignoring_input = False
         """Whether what comes is ignored: the link is lost or was dropped."""
-        self._reason = ""
+        self._why: tuple[LinkEnd, str] | None = None
+        """Why this end closed it, with details."""
 
     @property
     def usable(self) -> bool:
@@ -117,7 +121,7 @@ class Link(Protocol):
         try:
             stream_id = self.session.open()
         except SmuxError as error:
-            self.close(str(error))
+            self.close(LinkEnd.CLOSED, str(error))
             raise LinkClosed(str(error)) from error
         stream = TunnelStream(self, stream_id, protocol)
         self.streams[stream_id] = stream
@@ -145,27 +149,28 @@ class Link(Protocol):
             self.session.leave()
             self.flush()
 
-    def close(self, reason: str) -> None:
-        """Close the link in good order: what was written is sent, then the transport closes; streams still open are lost.
+    def close(self, end: LinkEnd, detail: str = "") -> None:
+        """Close the link cleanly: what was written is sent, then the transport closes; streams still open are lost.
 
-        :param reason: why, in words; the first reason given counts.
+        :param end: why; the first reason given counts.
+        :param detail: more about it, for the log.
         """
         if self._closing or self._lost:
             return
         self.flush()
         self._closing = True
-        self._reason = self._reason or reason
+        self._why = self._why or (end, detail)
         if self.transport is not None:
             # a transport whose producer is paused would wait for it before it closes
             cast(Any, self.transport).unregisterProducer()
             self.transport.loseConnection()
 
-    def drop(self, reason: str) -> None:
-        """Cut the link at once: the peer is gone or broke the protocol."""
+    def drop(self, end: LinkEnd, detail: str = "") -> None:
+        """Cut the link at once; see :meth:`close`."""
         if self._lost:
             return
         self._closing = self._ignoring_input = True
-        self._reason = self._reason or reason
+        self._why = self._why or (end, detail)
         cast(Any, self.transport).abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -180,11 +185,12 @@ class Link(Protocol):
         for stream in list(self.streams.values()):
             self.run_guarded(stream, stream.link_lost, LOST)
         self._run_turn_end_calls()
-        self._on_lost(self, self._reason or reason.getErrorMessage())
+        end, detail = self._why or _end_of(reason)
+        self._on_lost(self, end, end.describe(detail))
 
     def readConnectionLost(self) -> None:
         """The peer ended its direction: a smux session has no use for the other one."""
-        self.close("the peer closed the connection")
+        self.close(LinkEnd.CLOSED, PEER_CLOSED)
 
     def writeConnectionLost(self) -> None:
         """Never asked for."""
@@ -200,7 +206,7 @@ class Link(Protocol):
         try:
             events = self.session.receive(data)
         except SmuxError as error:
-            self.drop(f"protocol error: {error}")
+            self.drop(LinkEnd.PROTOCOL_ERROR, str(error))
             return
         streams = self.streams
         for kind, stream_id, payload in events:
@@ -329,7 +335,7 @@ class Link(Protocol):
         self._heard = False
         if self._idle_for >= keepalive.timeout:
             self._tick = None
-            self.drop(f"no sign of life for {self._idle_for:g} s")
+            self.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"nothing received for {self._idle_for:g} s")
             return
         self.session.ping()
         self._ask()
@@ -343,3 +349,10 @@ class Link(Protocol):
             if self._asked is None:
                 self._asked = self._reactor.seconds()
             ping()
+
+
+def _end_of(reason: Failure) -> tuple[LinkEnd, str]:
+    """Why a link ended that this end had not closed, from what its transport says."""
+    if reason.check(ConnectionDone):
+        return LinkEnd.CLOSED, PEER_CLOSED
+    return LinkEnd.LOST, reason.getErrorMessage()
