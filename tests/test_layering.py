@@ -23,7 +23,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"settings", "options", "urls"},
     "ops": {"outcomes", "settings"},
     "auth": {"outcomes", "routing", "settings", "ops"},
-    "transport": {"wire", "routing"},
+    "transport": {"outcomes", "wire", "routing"},
     "tunnel": {"outcomes", "wire", "routing"},
     "server": {"outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops", "auth"},
     "client": {"outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops"},

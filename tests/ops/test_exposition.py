@@ -254,7 +254,7 @@ def client_stats() -> ClientStats:
     )
     stats.visitors[LocalPortOutcome.REFUSED] += 4
     stats.datagrams_dropped[DatagramLoss.QUEUE_FULL] += 3
-    stats.drop("cooldown")
+    stats.drop(DatagramLoss.COOLDOWN)
     stats.record(StreamOutcome.TARGET_REFUSED)
     return stats
 

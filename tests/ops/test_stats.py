@@ -5,8 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ops.stats import ClientStats, ServerStats
-from rtunnel.outcomes import LinkEnd, Outcome, StreamOutcome
-from rtunnel.tunnel.splice import SpliceOutcome
+from rtunnel.outcomes import DatagramLoss, LinkEnd, Outcome, StreamOutcome
 
 
 class ServerStatsTests(SynchronousTestCase):
@@ -50,13 +49,10 @@ class LinkEndTests(SynchronousTestCase):
 
 
 class ClientStatsTests(SynchronousTestCase):
-    def test_every_end_of_a_splice_has_a_count(self) -> None:
+    def test_counted(self) -> None:
         stats = ClientStats()
-        for outcome in SpliceOutcome:
-            stats.record(outcome.value)
-        self.assertEqual(sum(stats.streams.values()), len(SpliceOutcome))
-        self.assertEqual(stats.streams[StreamOutcome.DONE], 1)
-
-    def test_no_other_labels(self) -> None:
-        with self.assertRaises(ValueError):
-            ClientStats().record("10.0.0.1 refused")
+        for outcome in (StreamOutcome.DONE, StreamOutcome.TARGET_LOST, StreamOutcome.DONE):
+            stats.record(outcome)
+        stats.drop(DatagramLoss.EXPIRED)
+        self.assertEqual((stats.streams[StreamOutcome.DONE], stats.streams[StreamOutcome.TARGET_LOST]), (2, 1))
+        self.assertEqual((sum(stats.streams.values()), sum(stats.datagrams_dropped.values())), (3, 1))

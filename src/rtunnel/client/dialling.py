@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rtunnel.outcomes import DatagramLoss
 from rtunnel.routing.round_robin import Member, RoundRobin
 from rtunnel.settings import Address, ForwardSettings, UdpAddress, UnixSocket
 from rtunnel.transport.datagrams import UdpClientEndpoint
@@ -27,7 +28,7 @@ EndpointFor = Callable[[Address | UnixSocket], IStreamClientEndpoint]
 """How to reach an address."""
 
 
-def target_endpoint(reactor: Any, timeout: float, idle: float, on_drop: Callable[[str], None]) -> EndpointFor:
+def target_endpoint(reactor: Any, timeout: float, idle: float, on_drop: Callable[[DatagramLoss], None]) -> EndpointFor:
     """How to reach a target by its socket.
 
     :param timeout: seconds that a connect may take.

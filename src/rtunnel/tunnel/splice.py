@@ -20,9 +20,9 @@ class SpliceOutcome(Enum):
 
     DONE = "done"
     """Both sides sent all they had and closed."""
-    NEAR_LOST = "visitor_lost"
+    NEAR_LOST = "near_lost"
     """The near side (visitor or stream of the link) went away before it had finished."""
-    FAR_LOST = "target_lost"
+    FAR_LOST = "far_lost"
     """The far side (target) went away before it had finished."""
 
 
