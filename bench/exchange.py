@@ -11,9 +11,12 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import ITransport
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from rtunnel.ops.stats import ServerStats
+from rtunnel.reactor_types import IReactorTurns
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
@@ -36,6 +39,7 @@ _ANSWER = (
 )
 
 
+@implementer(ITransport)
 class _Transport:
     """Keeps what is written; everything else that is asked of a transport does nothing."""
 
@@ -57,10 +61,13 @@ class _Transport:
     def getPeer(self) -> IPv4Address:
         return IPv4Address("TCP", "127.0.0.1", 1)
 
+    getHost = getPeer
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
+@implementer(IReactorTurns)
 class _Turns:
     """A reactor whose turn ends when it is told to."""
 
@@ -85,7 +92,8 @@ class Exchanges:
     """:data:`VISITORS` kept-alive visitors of a server with one connector, whose client and target are played here."""
 
     def __init__(self) -> None:
-        self._turns = turns = _Turns()
+        turns: Any = _Turns()
+        self._turns = turns
         registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         link = self._link = Link(Session(opens=True), reactor=turns, keepalive=Keepalive(0), on_lost=lambda *_: None, peer="bench")
         pool = UpstreamPool(link, limits=HeadLimits(), idle=30.0)

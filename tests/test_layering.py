@@ -15,7 +15,8 @@ SOURCES = Path(__file__).parent.parent / "src"
 BELOW: dict[str, set[str]] = {
     "wire": set(),
     "routing": set(),
-    "reactor": set(),
+    "reactor_types": set(),
+    "reactor": {"reactor_types"},
     "outcomes": set(),
     "settings": {"routing"},
     "options": {"routing", "settings", "urls"},
@@ -23,10 +24,10 @@ BELOW: dict[str, set[str]] = {
     "config": {"settings", "options", "urls"},
     "ops": {"outcomes", "settings"},
     "auth": {"outcomes", "routing", "settings", "ops"},
-    "transport": {"outcomes", "wire", "routing"},
-    "tunnel": {"outcomes", "wire", "routing"},
-    "server": {"outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops", "auth"},
-    "client": {"outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops"},
+    "transport": {"reactor_types", "outcomes", "wire", "routing"},
+    "tunnel": {"reactor_types", "outcomes", "wire", "routing", "transport"},
+    "server": {"reactor_types", "outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops", "auth"},
+    "client": {"reactor_types", "outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops"},
 }
 
 # Rooms without I/O and without a clock of their own, and what would bring one in.

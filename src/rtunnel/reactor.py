@@ -19,6 +19,9 @@ from typing import Any
 
 from twisted.internet.epollreactor import EPOLLIN, EPollReactor
 from twisted.logger import Logger
+from zope.interface import implementer
+
+from rtunnel.reactor_types import IReactorTurns
 
 __all__ = ["TurnReactor", "install"]
 
@@ -35,6 +38,7 @@ MAX_TIMEOUT = 2147483.0
 """Seconds that epoll can wait at most (its milliseconds are an int)."""
 
 
+@implementer(IReactorTurns)
 class TurnReactor(EPollReactor):
     """An epoll reactor that knows when a turn ends."""
 

@@ -84,7 +84,7 @@ class Upper(Protocol):
     def __init__(self) -> None:
         self.received = bytearray()
         self.pieces = 0
-        self.signs = 0
+        self.pongs = 0
         self.lost: list[Failure] = []
         self.producing: list[str] = []
 
@@ -102,8 +102,12 @@ class Upper(Protocol):
         if self.lose_at:
             getattr(self.stream, self.lose_at)()
 
+    def ping(self) -> bool:
+        """Whether a pong can be expected."""
+        return bool(self.stream.ping(self.pong_received))
+
     def pong_received(self) -> None:
-        self.signs += 1
+        self.pongs += 1
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.append(reason)
@@ -489,12 +493,12 @@ class FastStreamTests(SynchronousTestCase):
             expected += data
             client.stream.write(data)
             server.stream.write(data)
-            client.stream.ping()
-            server.stream.ping()
+            client.ping()
+            server.ping()
         self.pump(chunk=1)
         self.assertEqual(bytes(server.received), expected)
         self.assertEqual(bytes(client.received), expected)
-        self.assertEqual((client.signs, server.signs), (7, 7))
+        self.assertEqual((client.pongs, server.pongs), (7, 7))
 
     def test_heads_byte_by_byte(self) -> None:
         """Long frames whose heads come apart, with pieces that are no multiple of the masking key."""
@@ -592,18 +596,43 @@ class FastStreamTests(SynchronousTestCase):
     def test_ping(self) -> None:
         """Pings are answered and pongs are heard, between data."""
         raw = self.world.open_client()
+        server = self.world.servers.one
+        server.ping()
+        self.pump()
+        self.assertEqual(frames(raw.take()), [(0x89, b"")])
         raw.send(frame(0x82, b"a", KEY) + frame(0x89, b"are you there", KEY) + frame(0x82, b"b", KEY) + frame(0x8A, b"", KEY))
         self.pump()
-        server = self.world.servers.one
         self.assertEqual(bytes(server.received), b"ab")
-        self.assertEqual(server.signs, 1)
+        self.assertEqual(server.pongs, 1)
         self.assertEqual(frames(raw.take()), [(0x8A, b"are you there")])
 
     def test_ping_of_ours(self) -> None:
         client, server = self.both()
-        client.stream.ping()
+        self.assertTrue(client.ping())
         self.pump()
-        self.assertEqual((client.signs, server.signs), (1, 0))
+        self.assertEqual((client.pongs, server.pongs), (1, 0))
+
+    def test_ping_while_paused(self) -> None:
+        """It is sent, which keeps others from closing the connection as idle, and no pong can be expected."""
+        client, _ = self.both()
+        client.stream.pauseProducing()
+        self.assertFalse(client.ping())
+        self.pump()
+        self.assertEqual(client.pongs, 0)
+        client.stream.resumeProducing()
+        self.pump()
+        self.assertEqual(client.pongs, 1)
+
+    def test_ping_at_the_end(self) -> None:
+        client, _ = self.both()
+        client.stream.loseConnection()
+        self.assertFalse(client.ping())
+
+    def test_pong_that_nobody_asked_for(self) -> None:
+        raw = self.world.open_client()
+        raw.send(frame(0x8A, b"", KEY) + frame(0x82, b"a", KEY))
+        self.pump()
+        self.assertEqual(bytes(self.world.servers.one.received), b"a")
 
     # -- what is wrong
 
@@ -837,7 +866,7 @@ class FastStreamTests(SynchronousTestCase):
         raw.send(frame(0x88, struct.pack(">H", 1000)) + frame(0x82, b"ghost"))
         self.pump()
         client.stream.write(b"ghost")
-        client.stream.ping()
+        client.ping()
         self.pump()
         self.assertEqual(bytes(client.received), b"")
         self.assertEqual([first for first, _ in frames(raw.take())], [0x88])
@@ -895,7 +924,7 @@ class FastStreamTests(SynchronousTestCase):
         self.ended(server, ConnectionClosed)
         client.stream.write(b"nobody listens")
         client.stream.loseConnection()
-        client.stream.ping()
+        client.ping()
 
     def test_end_without_close(self) -> None:
         """A peer that closes the connection but not the WebSocket was not in order."""

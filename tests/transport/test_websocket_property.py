@@ -33,6 +33,9 @@ class AnyFramesTests(SynchronousTestCase):
         world = World()
         raw = world.open_client() if to_server else world.open_server()
         upper = world.servers.one if to_server else world.clients.one
+        upper.ping()
+        world.pipe.pump()
+        self.assertEqual(frames(raw.take()), [(FIN | PING, b"")])
         wire = expected = b""
         pings: list[bytes] = []
         pongs = 0
@@ -55,4 +58,4 @@ class AnyFramesTests(SynchronousTestCase):
             wire, turn = wire[cut:], turn + 1
         self.assertEqual(bytes(upper.received), expected)
         self.assertEqual(frames(raw.take()), [(FIN | PONG, payload) for payload in pings])
-        self.assertEqual((upper.signs, raw.lost, world.clock.getDelayedCalls()), (pongs, [], []))
+        self.assertEqual((upper.pongs, raw.lost, world.clock.getDelayedCalls()), (pongs, [], []))

@@ -14,6 +14,7 @@ from rtunnel.outcomes import LinkEnd
 from rtunnel.tunnel.link import FLUSH_SIZE, Keepalive, Link, LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.smux import Session
+from tests.server.harness import PingingTransport
 from tests.tunnel.common import QUIET, CountedTransport, HalfCloser, Links, Recorder, Source
 
 
@@ -382,52 +383,53 @@ class KeepaliveTests(SynchronousTestCase):
         clock.advance(0.1)
         self.assertEqual(transport.writes, [self.NOP])
 
+    def pinging(self, keepalive: Keepalive) -> tuple[Link, PingingTransport, Clock]:
+        """A link over a transport that has pings."""
+        clock, transport = Clock(), PingingTransport()
+        link = Link(Session(opens=True), reactor=clock, keepalive=keepalive, on_lost=lambda link, end, reason: None)
+        link.makeConnection(transport)
+        return link, transport, clock
+
     def test_websocket_ping_where_there_is_one(self) -> None:
-        pings = []
-
-        class Pinging(CountedTransport):
-            def ping(self) -> None:
-                pings.append(1)
-
-        clock = Clock()
-        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 30), on_lost=lambda link, end, reason: None)
-        link.makeConnection(Pinging())
-        self.assertEqual(pings, [1])
+        _, transport, clock = self.pinging(Keepalive(10, 30))
+        self.assertEqual(transport.pings, 1)
         clock.advance(10)
-        self.assertEqual(pings, [1, 1])
+        self.assertEqual(transport.pings, 2)
 
     def test_no_ping_without_keepalive(self) -> None:
-        pings = []
-
-        class Pinging(CountedTransport):
-            def ping(self) -> None:
-                pings.append(1)
-
-        link = Link(Session(opens=True), reactor=Clock(), keepalive=QUIET, on_lost=lambda link, end, reason: None)
-        link.makeConnection(Pinging())
-        self.assertEqual(pings, [])
+        self.assertEqual(self.pinging(QUIET)[1].pings, 0)
 
     def test_round_trip(self) -> None:
-        """The time from a ping to its pong; a pong that nobody asked for says nothing, and a late one belongs to the first ping."""
-
-        class Pinging(CountedTransport):
-            def ping(self) -> None:
-                pass
-
-        clock = Clock()
-        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 60), on_lost=lambda link, end, reason: None)
-        link.makeConnection(Pinging())
+        """The time from a ping to its pong; an unsolicited pong says nothing, and a late one belongs to the first ping."""
+        link, transport, clock = self.pinging(Keepalive(10, 60))
         self.assertIsNone(link.round_trip)
         clock.advance(0.25)
-        link.pong_received()
+        transport.pong()
         self.assertEqual(link.round_trip, 0.25)
         clock.advance(1)
-        link.pong_received()
+        transport.pong()
         self.assertEqual(link.round_trip, 0.25)
         clock.advance(8.75)
         clock.advance(10)
-        link.pong_received()
+        transport.pong()
         self.assertEqual(link.round_trip, 10)
+
+    def test_no_round_trip_while_paused(self) -> None:
+        """A pong that cannot be read yet would be timed wrongly."""
+        link, transport, clock = self.pinging(Keepalive(10, 60))
+        transport.pong()
+        transport.pauseProducing()
+        clock.advance(10)
+        clock.advance(5)
+        transport.pong()
+        self.assertEqual((link.round_trip, transport.pings), (0, 2))
+
+    def test_pongs_are_signs_of_life(self) -> None:
+        _, transport, clock = self.pinging(Keepalive(10, 30))
+        for _ in range(6):
+            clock.advance(10)
+            transport.pong()
+        self.assertFalse(transport.aborted)
 
     def test_dead_peer(self) -> None:
         links = Links(keepalive=Keepalive(10, 30))

@@ -10,18 +10,27 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError, ConnectionAborted, ConnectionDone, MessageLengthError
-from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, IStreamClientEndpoint, ITransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IListeningPort,
+    IPushProducer,
+    IReactorTime,
+    IReactorUDP,
+    IStreamClientEndpoint,
+    ITransport,
+)
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.outcomes import DatagramLoss
+from rtunnel.reactor_types import INetworkReactor
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 
 __all__ = ["MAX_BYTES", "MAX_DATAGRAMS", "Association", "UdpClientEndpoint", "listen_udp"]
@@ -61,9 +70,9 @@ class Association:
         peer: Any,
         host: Any,
         idle: float,
-        reactor: Any,
+        reactor: IReactorTime,
         on_drop: Callable[[DatagramLoss], None],
-        on_end: Callable[[], None],
+        on_end: Callable[[], object],
     ) -> None:
         self.protocol: Any = None
         """Who gets what is received; may be exchanged at any time."""
@@ -240,7 +249,9 @@ class UdpClientEndpoint:
     :param idle: see :class:`Association`, as for *on_drop*.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int, *, idle: float, on_drop: Callable[[DatagramLoss], None]) -> None:
+    def __init__(
+        self, reactor: INetworkReactor, host: str, port: int, *, idle: float, on_drop: Callable[[DatagramLoss], None]
+    ) -> None:
         self._reactor = reactor
         self._host = host
         self._port = port
@@ -266,7 +277,7 @@ class UdpClientEndpoint:
 
     def _open(self, host: str, factory: Any) -> Any:
         connected = _Connected()
-        port = self._reactor.listenUDP(0, connected, "::" if isIPv6Address(host) else "", READ_SIZE)
+        port: Any = self._reactor.listenUDP(0, connected, "::" if isIPv6Address(host) else "", READ_SIZE)
         try:
             port.connect(host, self._port)
         except OSError:
@@ -292,7 +303,7 @@ def _preferred(found: list[Any]) -> str:
     return str(min(found, key=lambda one: one[0] is not socket.AF_INET)[4][0])
 
 
-def listen_udp(reactor: Any, host: str, port: int, protocol: DatagramProtocol) -> IListeningPort:
+def listen_udp(reactor: IReactorUDP, host: str, port: int, protocol: DatagramProtocol) -> IListeningPort:
     """Take datagrams of whoever sends them.
 
     :param host: address to bind; empty for every address of both families where the system has IPv6.
@@ -305,7 +316,7 @@ def listen_udp(reactor: Any, host: str, port: int, protocol: DatagramProtocol) -
             raise
         listening = reactor.listenUDP(port, protocol, "", READ_SIZE)
     _widen(listening)
-    return cast(IListeningPort, listening)
+    return listening
 
 
 def _widen(port: Any) -> None:

@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from twisted.internet import defer
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -25,6 +26,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IReactorFDSet,
+    IReactorTCP,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -33,7 +35,9 @@ from twisted.internet.tcp import Client, Connector, Server
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
-__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "listen_tcp", "plain_address"]
+from rtunnel.reactor_types import INetworkReactor
+
+__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "listen_tcp", "plain_address"]
 
 AT_ONCE = True
 """Whether sockets write at once."""
@@ -155,7 +159,7 @@ class AtOnceConnector(Connector):
 class _AtOnceReactor:
     """A reactor whose ``connectTCP`` makes connections that write at once; the rest is the reactor beneath."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: INetworkReactor) -> None:
         self._reactor = reactor
         directlyProvides(self, providedBy(reactor))
 
@@ -168,7 +172,7 @@ class _AtOnceReactor:
         return connector
 
 
-def _connecting_reactor(reactor: Any) -> Any:
+def _connecting_reactor(reactor: INetworkReactor) -> Any:
     return _AtOnceReactor(reactor) if AT_ONCE and IReactorFDSet.providedBy(reactor) else reactor
 
 
@@ -177,14 +181,21 @@ def plain_address(host: str) -> str:
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
-def listen_tcp(reactor: Any, host: str, port: int, factory: Any, backlog: int = 1024) -> IListeningPort:
+def host_and_port(address: object) -> tuple[str, int]:
+    """The host, see :func:`plain_address`, and the port of a peer; empty and 0 where it has none (a unix socket, a stream)."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return plain_address(address.host), address.port
+    return "", 0
+
+
+def listen_tcp(reactor: IReactorTCP, host: str, port: int, factory: Any, backlog: int = 1024) -> IListeningPort:
     """Listen, synchronously.
 
     :param host: address to bind; empty for every address of both families where the system has IPv6.
     :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
     """
     try:
-        listening = reactor.listenTCP(port, factory, backlog, host or "::")
+        listening: Any = reactor.listenTCP(port, factory, backlog, host or "::")
     except (CannotListenError, OSError) as error:
         if host or not _no_ipv6(error):
             raise
@@ -206,7 +217,7 @@ class SocketServerEndpoint:
     :param host: address to bind; empty for every address.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int) -> None:
+    def __init__(self, reactor: IReactorTCP, host: str, port: int) -> None:
         self._reactor = reactor
         self._host = host
         self._port = port
@@ -223,7 +234,7 @@ class SocketClientEndpoint:
     :param timeout: seconds that one address may take.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int, timeout: float = 10.0) -> None:
+    def __init__(self, reactor: INetworkReactor, host: str, port: int, timeout: float = 10.0) -> None:
         self._reactor = reactor
         self._host = host
         self._port = port

@@ -13,6 +13,7 @@ A WebSocket has no half-close, and the bytes of a visitor need one. Two ends of 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from os import urandom
 from struct import Struct
@@ -21,6 +22,7 @@ from typing import Any
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITransport
 from zope.interface import implementer
 
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.websocket_mask import mask
 
 __all__ = ["BINARY", "EMPTY_MESSAGE", "FAST", "HALF_CLOSE", "MAX_MESSAGE", "WebSocketTransport"]
@@ -43,22 +45,35 @@ _length64 = Struct(">BBQ")
 _keys = Struct("4s")
 
 
-@implementer(ITransport, IConsumer, IPushProducer)
+@implementer(ITransport, IConsumer, IPushProducer, ITunnelTransport)
 class WebSocketTransport:
     """One end of an open WebSocket as the transport of ``upper``; owned by the autobahn protocol beneath.
 
     It ends with ``connectionLost`` of ``upper``: ConnectionDone after a proper close handshake, else the reason.
     """
 
-    __slots__ = ("_end_write", "_keys", "_masked", "_read_ended", "_socket", "below", "disconnecting", "paused", "raw", "upper")
+    __slots__ = (
+        "_end_write",
+        "_keys",
+        "_masked",
+        "_on_pong",
+        "_read_ended",
+        "_socket",
+        "below",
+        "disconnecting",
+        "half_close_mode",
+        "paused",
+        "upper",
+    )
 
     def __init__(self, below: Any, *, masked: bool) -> None:
         self.below = below
         self.upper: Any = None
         self.disconnecting = False
         self.paused = False
-        self.raw = False
+        self.half_close_mode = False
         self._end_write: Callable[[], None] | None = None
+        self._on_pong: Callable[[], None] | None = None
         self._socket = below.transport
         self._masked = masked
         self._read_ended = False
@@ -79,13 +94,7 @@ class WebSocketTransport:
         return bool(self.below.half_closes)
 
     def enter_half_close_mode(self, end_write: Callable[[], None] | None = None) -> None:
-        """From here on the bytes are those of one visitor, so that the ends of the two directions count.
-
-        Closing waits without limit for a peer that is slow to read what was written.
-
-        :param end_write: what to do when our direction ends and the peer does not know half-close; by default the WebSocket closes.
-        """
-        self.raw = True
+        self.half_close_mode = True
         self._end_write = end_write
 
     def write(self, data: bytes) -> None:
@@ -126,10 +135,23 @@ class WebSocketTransport:
         self._keys = _keys.iter_unpack(urandom(4096))
         return self._next_key()
 
-    def ping(self) -> None:
-        """Ask for a sign of life; the pong calls ``pong_received`` of the upper protocol, if it has one."""
-        if not self.disconnecting:
-            self.below.sendPing()
+    def ping(self, on_pong: Callable[[], None]) -> bool:
+        if self.disconnecting:
+            return False
+        self._on_pong = on_pong
+        self.below.sendPing()
+        return not self.paused
+
+    def pong_received(self) -> None:
+        """The peer answered a ping."""
+        if self._on_pong is not None:
+            self._on_pong()
+
+    def set_no_delay(self) -> None:
+        """Done already, when the WebSocket opened."""
+
+    def tcp_socket(self) -> socket.socket | None:
+        return ITunnelTransport(self._socket).tcp_socket()
 
     def loseConnection(self) -> None:
         """Send what was written, then close with a close frame, then the connection; a peer that does not answer is cut off."""
@@ -144,10 +166,10 @@ class WebSocketTransport:
         self._socket.abortConnection()
 
     def loseWriteConnection(self) -> None:
-        """End our direction, where the bytes are raw and the peer knows half-close; else the same as :meth:`loseConnection`."""
+        """End our direction, in half-close mode and where the peer knows it; else the same as :meth:`loseConnection`."""
         if self.disconnecting:
             return
-        if self.raw and self.half_closes:
+        if self.half_close_mode and self.half_closes:
             self._send_end()
         elif self._end_write is not None:
             self._end_write()
@@ -164,7 +186,7 @@ class WebSocketTransport:
 
     def read_ended(self) -> None:
         """The peer ended its direction; told to the upper protocol once."""
-        if self.raw and not self._read_ended and IHalfCloseableProtocol.providedBy(self.upper):
+        if self.half_close_mode and not self._read_ended and IHalfCloseableProtocol.providedBy(self.upper):
             self._read_ended = True
             self.upper.readConnectionLost()
 

@@ -14,7 +14,7 @@ from autobahn.twisted.websocket import (
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest, ConnectionResponse
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -155,7 +155,9 @@ class WebSocketServerEndpoint:
     :param handshake_timeout: seconds that the upgrade may take.
     """
 
-    def __init__(self, under: IStreamServerEndpoint, *, reactor: Any, path: str = "/ws", handshake_timeout: float = 15.0) -> None:
+    def __init__(
+        self, under: IStreamServerEndpoint, *, reactor: IReactorTime, path: str = "/ws", handshake_timeout: float = 15.0
+    ) -> None:
         self._under = under
         self._reactor = reactor
         self._path = path
@@ -190,7 +192,7 @@ class WebSocketClientEndpoint:
         self,
         under: IStreamClientEndpoint,
         *,
-        reactor: Any,
+        reactor: IReactorTime,
         host: str,
         port: int,
         path: str = "/ws",

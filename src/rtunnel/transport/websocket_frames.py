@@ -70,11 +70,11 @@ class ByteStream:
         It has no limit where a visitor's last bytes are still on their way.
         """
         self._ours = False
-        raw = False
+        unlimited = False
         if self._stream is not None:
             self._stream.disconnecting = True
-            raw = self._stream.raw
-        if self._close_timer is None and not raw:
+            unlimited = self._stream.half_close_mode
+        if self._close_timer is None and not unlimited:
             self._close_timer = self.factory.reactor.callLater(  # type: ignore[attr-defined]
                 CLOSE_TIMEOUT, self._close_expired
             )
@@ -124,9 +124,8 @@ class ByteStream:
 
     def onPong(self, payload: bytes) -> None:
         """A sign of life."""
-        pong_received = getattr(self._stream.upper, "pong_received", None) if self._stream is not None else None
-        if pong_received is not None:
-            pong_received()
+        if self._stream is not None:
+            self._stream.pong_received()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The connection is gone."""
@@ -136,7 +135,7 @@ class ByteStream:
             return
         stream.disconnecting = True
         # a gost closes without a close frame: what it sent was all it had
-        clean = wasClean or (self._fin and stream.raw and not self.half_closes)
+        clean = wasClean or (self._fin and stream.half_close_mode and not self.half_closes)
         if clean:
             stream.read_ended()
         upper, stream.upper = stream.upper, None

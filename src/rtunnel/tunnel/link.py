@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from attrs import frozen
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.outcomes import LinkEnd
+from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.tcp_info import tcp_round_trip
 from rtunnel.tunnel.stream import LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
 from rtunnel.wire.smux import DATA, FINISHED, LEAVING, OPENED, STOPPED, WRITABLE, Session, SmuxError
@@ -57,12 +59,13 @@ class Link(Protocol):
     """
 
     flush_size = FLUSH_SIZE
+    transport: Any = None
 
     def __init__(
         self,
         session: Session,
         *,
-        reactor: Any,
+        reactor: IReactorTime,
         keepalive: Keepalive,
         on_stream: Callable[[TunnelStream], None] | None = None,
         on_leaving: Callable[[], None] | None = None,
@@ -109,6 +112,13 @@ class Link(Protocol):
         """Whether streams can be opened."""
         return not (self._closing or self._lost)
 
+    def tcp_round_trip(self) -> float | None:
+        """The kernel's estimate, see :func:`~rtunnel.transport.tcp_info.tcp_round_trip`; None where the link is not over TCP."""
+        if self.transport is None or self._lost:
+            return None
+        connection = ITunnelTransport(self.transport).tcp_socket()
+        return None if connection is None else tcp_round_trip(connection)
+
     # -- streams
 
     def open_stream(self, protocol: Any) -> TunnelStream:
@@ -136,8 +146,7 @@ class Link(Protocol):
 
     def connectionMade(self) -> None:
         """Begin to watch and to send."""
-        transport = cast(Any, self.transport)
-        transport.registerProducer(self, True)
+        self.transport.registerProducer(self, True)
         if self._keepalive.interval:
             self._ask()
             self._tick = self._reactor.callLater(self._keepalive.interval, self._watch)
@@ -162,7 +171,7 @@ class Link(Protocol):
         self._why = self._why or (end, detail)
         if self.transport is not None:
             # a transport whose producer is paused would wait for it before it closes
-            cast(Any, self.transport).unregisterProducer()
+            self.transport.unregisterProducer()
             self.transport.loseConnection()
 
     def drop(self, end: LinkEnd, detail: str = "") -> None:
@@ -171,7 +180,7 @@ class Link(Protocol):
             return
         self._closing = self._ignoring_input = True
         self._why = self._why or (end, detail)
-        cast(Any, self.transport).abortConnection()
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """All streams end with the link."""
@@ -234,7 +243,7 @@ class Link(Protocol):
         if self.session.congested and not self._reading_paused:
             # a session of version 1 has no windows: when its consumers are behind, the whole connection waits
             self._reading_paused = True
-            cast(Any, self.transport).pauseProducing()
+            self.transport.pauseProducing()
 
     def pong_received(self) -> None:
         """A sign of life that carries no bytes (a pong)."""
@@ -296,7 +305,7 @@ class Link(Protocol):
         self.flush()
         if self._reading_paused and not self.session.congested:
             self._reading_paused = False
-            cast(Any, self.transport).resumeProducing()
+            self.transport.resumeProducing()
 
     def _run_turn_end_calls(self) -> None:
         soon, self._turn_end_calls = self._turn_end_calls, []
@@ -344,11 +353,8 @@ class Link(Protocol):
 
     def _ask(self) -> None:
         """Send a ping where the transport has one; its pong is timed."""
-        ping = getattr(self.transport, "ping", None)
-        if ping is not None:
-            if self._asked is None:
-                self._asked = self._reactor.seconds()
-            ping()
+        if ITunnelTransport(self.transport).ping(self.pong_received) and self._asked is None:
+            self._asked = self._reactor.seconds()
 
 
 def _end_of(reason: Failure) -> tuple[LinkEnd, str]:

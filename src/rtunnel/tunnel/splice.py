@@ -83,8 +83,6 @@ class Side(Protocol):
 
     other: Side
     transport: Any
-    pong_received: Callable[[], None] | None = None
-    """Called for each pong, where the transport is a WebSocket and somebody watches it."""
 
     def __init__(self, splice: Splice, if_lost: SpliceOutcome) -> None:
         self.splice = splice
