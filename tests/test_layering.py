@@ -16,7 +16,8 @@ BELOW: dict[str, set[str]] = {
     "wire": set(),
     "routing": set(),
     "reactor_types": set(),
-    "reactor": {"reactor_types"},
+    "private_details": set(),
+    "reactor": {"reactor_types", "private_details"},
     "outcomes": set(),
     "settings": {"routing"},
     "options": {"routing", "settings", "urls"},
@@ -24,7 +25,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"settings", "options", "urls"},
     "ops": {"outcomes", "settings"},
     "auth": {"outcomes", "routing", "settings", "ops"},
-    "transport": {"reactor_types", "outcomes", "wire", "routing"},
+    "transport": {"reactor_types", "private_details", "outcomes", "wire", "routing"},
     "tunnel": {"reactor_types", "outcomes", "wire", "routing", "transport"},
     "server": {"reactor_types", "outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops", "auth"},
     "client": {"reactor_types", "outcomes", "wire", "routing", "transport", "tunnel", "settings", "ops"},
@@ -52,7 +53,7 @@ IMPURE = {
 }
 
 AUTOBAHN = {"autobahn", "txaio"}
-AUTOBAHN_HOMES = ("rtunnel.transport.websocket_endpoints", "rtunnel.transport.websocket_mask")
+AUTOBAHN_HOMES = ("rtunnel.transport.websocket_autobahn", "rtunnel.transport.websocket_mask")
 
 REACTOR = "twisted.internet.reactor"
 REACTOR_HOMES = {"rtunnel.tap", "rtunnel.__main__"}
@@ -165,7 +166,7 @@ class ComplaintTests(SynchronousTestCase):
 
     def test_autobahn(self) -> None:
         self.refused("rtunnel.client.connector", "import autobahn.twisted.websocket", "belongs into")
-        self.allowed("rtunnel.transport.websocket_endpoints", "from autobahn.twisted.websocket import WebSocketServerFactory")
+        self.allowed("rtunnel.transport.websocket_autobahn", "from autobahn.twisted.websocket import WebSocketServerFactory")
 
     def test_global_reactor(self) -> None:
         self.refused("rtunnel.client.connector", "from twisted.internet import reactor", "global reactor")

@@ -21,6 +21,7 @@ from twisted.internet.epollreactor import EPOLLIN, EPollReactor
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from rtunnel.private_details import EPOLL, available
 from rtunnel.reactor_types import IReactorTurns
 
 __all__ = ["TurnReactor", "install"]
@@ -114,10 +115,13 @@ class TurnReactor(EPollReactor):
     doIteration = doPoll
 
 
-def install() -> TurnReactor:
-    """Install the reactor as the process's one (what a Reactor plugin's module must offer)."""
+def install() -> EPollReactor:
+    """Install the reactor as the process's one (what a Reactor plugin's module must offer).
+
+    Without the details of Twisted that it relies on (:data:`rtunnel.private_details.EPOLL`) it is Twisted's epoll reactor.
+    """
     from twisted.internet.main import installReactor
 
-    reactor = TurnReactor()
+    reactor = TurnReactor() if available(EPOLL, "the reactor is Twisted's") else EPollReactor()
     installReactor(reactor)
     return reactor

@@ -20,37 +20,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rtunnel.transport import websocket, websocket_mask
-from rtunnel.transport.websocket import MAX_MESSAGE
+from rtunnel.transport.websocket import CLOSE_TIMEOUT, MAX_HEAD
 from rtunnel.transport.websocket_endpoints import UpgradeRefused, WebSocketClientEndpoint, WebSocketServerEndpoint
-from rtunnel.transport.websocket_frames import CLOSE_TIMEOUT, MAX_HEAD
+from rtunnel.wire.websocket import MAX_MESSAGE
 from tests.support.pipe import HIGH_WATER, Pipe, connect
+from tests.wire.test_websocket import KEY, frame, xor
 
 MIB = 1 << 20
-KEY = b"\x12\x34\x56\x78"
 REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: tunnel.local:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
 Frame = tuple[int, bytes]
-
-
-def xor(data: bytes, key: bytes) -> bytes:
-    """RFC 6455 5.3, word for word."""
-    return bytes(byte ^ key[index % 4] for index, byte in enumerate(data))
-
-
-def frame(first: int, payload: bytes = b"", key: bytes = b"") -> bytes:
-    """A frame with the shortest length, masked when there is a key."""
-    flag = 0x80 if key else 0
-    size = len(payload)
-    if size < 126:
-        head = bytes((first, flag | size))
-    elif size < 65536:
-        head = struct.pack(">BBH", first, flag | 126, size)
-    else:
-        head = struct.pack(">BBQ", first, flag | 127, size)
-    return head + key + (xor(payload, key) if key else payload)
 
 
 def frames(data: bytes) -> list[Frame]:
@@ -444,6 +426,8 @@ class FastStreamTests(SynchronousTestCase):
     """The open WebSocket, with frames taken apart by ourselves."""
 
     fast = True
+    unsupported = 1003
+    """The close code for text."""
 
     def setUp(self) -> None:
         self.patch(websocket, "FAST", self.fast)
@@ -657,13 +641,13 @@ class FastStreamTests(SynchronousTestCase):
             self.assertEqual(world.clock.getDelayedCalls(), [])
 
     def test_text(self) -> None:
-        self.failed(frame(0x81, b"text", KEY), 3003)
+        self.failed(frame(0x81, b"text", KEY), self.unsupported)
 
     def test_empty_text(self) -> None:
-        self.failed(frame(0x81, b"", KEY), 3003)
+        self.failed(frame(0x81, b"", KEY), self.unsupported)
 
     def test_fragmented_text(self) -> None:
-        self.failed(frame(0x01, b"te", KEY) + frame(0x80, b"xt", KEY), 3003)
+        self.failed(frame(0x01, b"te", KEY) + frame(0x80, b"xt", KEY), self.unsupported)
 
     def test_not_masked(self) -> None:
         self.failed(frame(0x82, b"open"), 1002)
@@ -793,7 +777,7 @@ class FastStreamTests(SynchronousTestCase):
     def test_empty_message_means_nothing_to_a_link(self) -> None:
         client, server = self.both()
         server.stream.protocol = HalfUpper(server)
-        client.stream._send_end()
+        client.stream._send_empty()
         client.stream.write(b"x")
         self.pump()
         self.assertEqual((bytes(server.stream.protocol.received), server.stream.protocol.ends), (b"x", 0))
@@ -987,6 +971,7 @@ class PlainStreamTests(FastStreamTests):
     """The same with autobahn's own way of reading and writing messages."""
 
     fast = False
+    unsupported = 3003
 
 
 class FastDetailTests(SynchronousTestCase):

@@ -4,9 +4,9 @@ Twisted's ``transport.write`` puts bytes into a buffer and asks the reactor for 
 a turn of latency for each small message. Here ``write`` tries the socket first and leaves to Twisted only what the kernel did
 not take; order, backpressure and errors stay as they are.
 
-The listening port and the client connector are Twisted's own with another transport class. The details relied on
-(``dataBuffer``, ``_tempDataLen``, ``streamingProducer``, ``Port.transport``, ``Connector._makeTransport``) are named in a test;
-with :data:`AT_ONCE` off, or on a reactor that is not made of sockets, everything is stock Twisted.
+The listening port and the client connector are Twisted's own with another transport class. The details relied on are
+:data:`rtunnel.private_details.SOCKETS`; without them (:data:`AT_ONCE`), or on a reactor that is not made of sockets, everything is
+stock Twisted.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ from twisted.internet.tcp import Client, Connector, Server
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
+from rtunnel.private_details import SOCKETS, available
 from rtunnel.reactor_types import INetworkReactor
 
 __all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "listen_tcp", "plain_address"]
 
-AT_ONCE = True
+AT_ONCE = available(SOCKETS, "sockets write when the reactor says so")
 """Whether sockets write at once."""
 
 READ_SIZE = 65536
