@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
-from twisted.internet.interfaces import ISystemHandle, ITCPTransport, ITransport
+from twisted.internet.interfaces import ISystemHandle, ITCPTransport, ITransport, IUNIXTransport
 from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
@@ -58,7 +58,8 @@ class PlainTransport:
         """The directions end separately as it is."""
 
     def set_no_delay(self) -> None:
-        if ITCPTransport.providedBy(self._transport):
+        # a unix socket of Twisted is both, and some versions raise there
+        if ITCPTransport.providedBy(self._transport) and not IUNIXTransport.providedBy(self._transport):
             self._transport.setTcpNoDelay(True)
 
     def tcp_socket(self) -> socket.socket | None:
