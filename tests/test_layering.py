@@ -15,7 +15,9 @@ SOURCES = Path(__file__).parent.parent / "src"
 BELOW: dict[str, set[str]] = {
     "wire": {"ids"},
     "routing": {"ids"},
-    "reactor": set(),
+    "reactor_types": set(),
+    "private_details": set(),
+    "reactor": {"reactor_types", "private_details"},
     "outcomes": set(),
     "ids": set(),
     "settings": {"ids", "routing"},
@@ -25,10 +27,10 @@ BELOW: dict[str, set[str]] = {
     "metrics": {"outcomes", "ids"},
     "ops": {"outcomes", "ids", "settings"},
     "auth": {"outcomes", "ids", "routing", "settings"},
-    "transport": {"ids", "wire", "routing"},
-    "tunnel": {"outcomes", "ids", "wire", "routing"},
-    "server": {"outcomes", "ids", "wire", "routing", "transport", "tunnel", "settings", "metrics", "ops", "auth"},
-    "client": {"outcomes", "ids", "wire", "routing", "transport", "tunnel", "settings", "metrics", "ops"},
+    "transport": {"reactor_types", "private_details", "outcomes", "ids", "wire", "routing"},
+    "tunnel": {"reactor_types", "outcomes", "ids", "wire", "routing", "transport"},
+    "server": {"reactor_types", "outcomes", "ids", "wire", "routing", "transport", "tunnel", "settings", "metrics", "ops", "auth"},
+    "client": {"reactor_types", "outcomes", "ids", "wire", "routing", "transport", "tunnel", "settings", "metrics", "ops"},
 }
 
 # Rooms without I/O and without a clock of their own, and what would bring one in.
@@ -53,7 +55,7 @@ IMPURE = {
 }
 
 AUTOBAHN = {"autobahn", "txaio"}
-AUTOBAHN_HOMES = ("rtunnel.transport.websocket_endpoints", "rtunnel.transport.websocket_mask")
+AUTOBAHN_HOMES = ("rtunnel.transport.websocket_autobahn", "rtunnel.transport.websocket_mask")
 
 REACTOR = "twisted.internet.reactor"
 REACTOR_HOMES = {"rtunnel.tap", "rtunnel.__main__"}
@@ -166,7 +168,7 @@ class ComplaintTests(SynchronousTestCase):
 
     def test_autobahn(self) -> None:
         self.refused("rtunnel.client.connector", "import autobahn.twisted.websocket", "belongs into")
-        self.allowed("rtunnel.transport.websocket_endpoints", "from autobahn.twisted.websocket import WebSocketServerFactory")
+        self.allowed("rtunnel.transport.websocket_autobahn", "from autobahn.twisted.websocket import WebSocketServerFactory")
 
     def test_global_reactor(self) -> None:
         self.refused("rtunnel.client.connector", "from twisted.internet import reactor", "global reactor")

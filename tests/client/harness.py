@@ -83,7 +83,7 @@ class ForwarderCase(SynchronousTestCase):
             reactor=self.clock,
             keepalive=Keepalive(0),
             on_stream=self.forwarder.take,
-            on_lost=lambda link, reason: None,
+            on_lost=lambda link, end, reason: None,
         )
         self.wire: Any = Transport()
         self.link.makeConnection(self.wire)

@@ -190,7 +190,7 @@ class ListenerTests(Case):
         other: Any = self.listener.buildProtocol(None)
         transport = Transport()
         other.makeConnection(transport)
-        self.listener.close("test")
+        self.listener.close()
         self.assertTrue(self.transport.disconnecting)
         self.assertTrue(transport.disconnecting)
 
@@ -380,7 +380,7 @@ class UserTests(Case):
 
     def test_stop_meanwhile(self) -> None:
         self.protocol.dataReceived(self.said("auth-ok"))
-        self.listener.close("test")
+        self.listener.close()
         self.assertTrue(self.transport.disconnecting)
         self.run_threads()
         self.assertEqual(self.transport.value(), b"")

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -22,6 +23,7 @@ from rtunnel.transport.sockets import (
     AtOnceServer,
     SocketClientEndpoint,
     SocketServerEndpoint,
+    host_and_port,
     listen_tcp,
     plain_address,
 )
@@ -330,7 +332,7 @@ class StockTests(AtOnceTests):
 class OtherReactorTests(SynchronousTestCase):
     def test_clock(self) -> None:
         """A reactor that is not made of sockets is left alone."""
-        clock = Clock()
+        clock: Any = Clock()
         self.assertIs(sockets._connecting_reactor(clock), clock)
 
 
@@ -345,3 +347,13 @@ class PlainAddressTests(SynchronousTestCase):
             ("", ""),
         ):
             self.assertEqual(plain_address(shown), plain)
+
+    def test_host_and_port(self) -> None:
+        for address, found in (
+            (IPv4Address("TCP", "192.0.2.1", 80), ("192.0.2.1", 80)),
+            (IPv6Address("TCP", "::ffff:192.0.2.1", 80), ("192.0.2.1", 80)),
+            (IPv6Address("UDP", "2001:db8::1", 53), ("2001:db8::1", 53)),
+            (UNIXAddress(b"/run/socket"), ("", 0)),
+            (None, ("", 0)),
+        ):
+            self.assertEqual(host_and_port(address), found)

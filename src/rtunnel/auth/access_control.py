@@ -29,7 +29,7 @@ class ActiveGrant:
     :param action: what he does.
     :param tunnel: with which tunnel.
     :param hosts: gives the hosts that the decision depends on, at each reload anew.
-    :param close: ends it; takes the reason in words.
+    :param close: ends it; takes why it is no longer allowed, for the log.
     :param peer: where it comes from, for the log.
     """
 
@@ -151,7 +151,7 @@ class AccessControl:
                     tunnel=short_id(active_grant.tunnel),
                     reason=reason,
                 )
-                active_grant.close(f"no longer allowed: {reason}")
+                active_grant.close(reason)
 
     @property
     def summary(self) -> str:

@@ -19,6 +19,7 @@ from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.client.targets import Forwarder
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
+from rtunnel.outcomes import LinkEnd
 from rtunnel.settings import ConnectorSettings
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
@@ -310,7 +311,7 @@ class BindHandshake(Handshake[Response]):
     def leave(self) -> None:
         """Close in good order."""
         if self.link is not None:
-            self.link.close("the client stops")
+            self.link.close(LinkEnd.CLOSED, "the client stops")
         else:
             self._fail("the client stops")
 
@@ -323,8 +324,8 @@ class BindHandshake(Handshake[Response]):
         self._reason = self._reason or reason
         self.transport.loseConnection()
 
-    def _link_lost(self, link: Link, reason: str) -> None:
-        self._reason = self._reason or reason
+    def _link_lost(self, link: Link, end: LinkEnd, text: str) -> None:
+        self._reason = self._reason or text
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)

@@ -16,7 +16,7 @@ from rtunnel.auth.access_control import AccessControl, ActiveGrant
 from rtunnel.auth.authenticator import ANYBODY, AuthenticationFailed, Grant
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
-from rtunnel.outcomes import RefusalReason
+from rtunnel.outcomes import LinkEnd, RefusalReason
 from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
@@ -105,12 +105,12 @@ class TunnelListener(Factory):
         admission.makeConnection(transport)  # type: ignore[no-untyped-call]
         admission.dataReceived(data)
 
-    def close(self, reason: str) -> None:
-        """Close all links in good order, and whoever has not become one."""
+    def close(self) -> None:
+        """The server stops: close all links cleanly, and the connections that have not become one."""
         for admission in list(self.admissions):
             admission.refuse_quietly()
         for link in list(self.links):
-            link.close(reason)
+            link.close(LinkEnd.SERVER_STOPPED)
 
 
 class Admission(Handshake[Request]):
@@ -277,7 +277,12 @@ class Admission(Handshake[Request]):
             datagrams=datagrams,
         )
         self._active_grant = ActiveGrant(
-            self._grant, Action.BIND, tunnel.id, lambda: listener.table.patterns(tunnel.id), link.close, self._peer_name
+            self._grant,
+            Action.BIND,
+            tunnel.id,
+            lambda: listener.table.patterns(tunnel.id),
+            partial(link.close, LinkEnd.FORBIDDEN),
+            self._peer_name,
         )
         listener.access_control.register(self._active_grant)
         listener.links.add(link)
@@ -300,7 +305,7 @@ class Admission(Handshake[Request]):
         """The client is about to stop: it gets no more requests, those under way go on."""
         self._listener.registry.remove(self._connector)
 
-    def _link_lost(self, link: Link, reason: str) -> None:
+    def _link_lost(self, link: Link, end: LinkEnd, text: str) -> None:
         listener = self._listener
         connector = self._connector
         listener.registry.remove(connector)
@@ -309,13 +314,13 @@ class Admission(Handshake[Request]):
         listener.connectors.discard(connector)
         listener.stats.labelled.leave(connector.id)
         listener.stats.links_open -= 1
-        listener.stats.link_lost(reason)
+        listener.stats.link_lost(end)
         self._log.info(
             "connector {connector} left tunnel {tunnel} after {requests} requests: {reason}",
             connector=short_id(connector.id),
             tunnel=short_id(connector.tunnel),
             requests=connector.requests,
-            reason=reason,
+            reason=text,
         )
 
     def _refuse(self, status: Status, kind: RefusalReason, reason: str) -> None:

@@ -32,6 +32,7 @@ from rtunnel.server.entrypoint.arrival import Peer
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, LinkClosed
 from rtunnel.tunnel.liveness import LivenessMonitor
@@ -310,10 +311,9 @@ class Visit:
         self._on_end = on_end
         self._relay.visits.add(self)
         self._relay.stats.visits_open += 1
-        for name, arguments in (("setTcpNoDelay", (True,)), ("enter_half_close_mode", ())):
-            call = getattr(self._transport, name, None)
-            if call is not None:
-                call(*arguments)
+        connection = ITunnelTransport(self._transport)
+        connection.set_no_delay()
+        connection.enter_half_close_mode()
 
     def dataReceived(self, data: bytes) -> None:
         splice = self.join()
@@ -387,7 +387,7 @@ class Visit:
         if self._liveness is None:
             # a target that cannot be reached would have shown by now
             self.join()
-        elif not self._liveness.look():
+        elif not self._liveness.check():
             self._abort(VisitOutcome.VISITOR_GONE)
 
     def forbid(self, reason: str) -> None:
