@@ -1,18 +1,18 @@
 # docker build --tag rtunnel:0.1.0 .
-# Any image with Python 3.11 or later and its venv module will do as the base.
+# The base can be any image with Python 3.11 or later and its venv module.
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
 WORKDIR /src
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY src src
-# The environment has no pip of its own: nothing is installed in a running container.
+# The environment has no pip: nothing can be installed in a running container.
 RUN python3 -m venv /build \
  && /build/bin/pip wheel --no-cache-dir --prefer-binary --wheel-dir /wheels . \
  && python3 -m venv --without-pip /opt/rtunnel \
  && /build/bin/pip --python /opt/rtunnel/bin/python install --no-cache-dir --no-index --find-links /wheels rtunnel
-# Twisted looks for plugins at each start and keeps what it found beside them, which it cannot when the root is read-only. The
-# cache must be younger than the plugins, and layers know whole seconds only.
+# Twisted searches for plugins at each start and caches the result next to them, which fails on a read-only root. The cache
+# must be newer than the plugins, and layers store whole seconds only.
 RUN /opt/rtunnel/bin/python -c "from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))" \
  && touch -d "1 minute" /opt/rtunnel/lib/python3*/site-packages/twisted/plugins/dropin.cache
 

@@ -16,11 +16,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.interfaces import ITransport
 from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from bench.table import markdown, ratios, spread, summarise
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import FORMATS, AccessLog
-from rtunnel.ops.stats import ServerStats
+from rtunnel.reactor_types import IReactorTurns
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
@@ -86,6 +89,7 @@ KINDS = {
 }
 
 
+@implementer(ITransport)
 class _Transport:
     """Keeps what is written; everything else that is asked of a transport does nothing."""
 
@@ -108,10 +112,13 @@ class _Transport:
     def getPeer(self) -> IPv4Address:
         return IPv4Address("TCP", "127.0.0.1", 1)
 
+    getHost = getPeer
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         return lambda *_: None
 
 
+@implementer(IReactorTurns)
 class _Turns:
     """A reactor whose turn ends when it is told to."""
 
@@ -143,7 +150,8 @@ class Exchanges:
         self._kind = kind
         self.heads: list[bytes] = []
         self.lines: list[str] = []
-        self._turns = turns = _Turns()
+        turns: Any = _Turns()
+        self._turns = turns
         registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         link = self._link = Link(Session(opens=True), reactor=turns, keepalive=Keepalive(0), on_lost=lambda *_: None, peer="bench")
         pool = UpstreamPool(link, limits=HeadLimits(), idle=30.0)

@@ -1,6 +1,6 @@
-"""A service to bring requests to: ``python3 examples/hello.py laptop 8000`` answers "laptop" and what was asked.
+"""A service to try rtunnel with: ``python3 examples/hello.py laptop 8000`` answers with "laptop" and the path.
 
-Run it twice under two names, with a client for each, and see who answers.
+Run it twice under two names, with a client for each, and see which one answers.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Hello(BaseHTTPRequestHandler):
-    """Says who it is."""
+    """Answers with its name."""
 
-    # keeps the connection, so that rtunnel can use its stream again
+    # keeps the connection open, so that rtunnel can reuse its stream
     protocol_version = "HTTP/1.1"
     name = "hello"
 
     def do_GET(self) -> None:
-        """Answer."""
-        body = f"{self.name}: {self.path} for {self.headers.get('X-Forwarded-For', 'somebody')}\n".encode()
+        """Send the answer."""
+        body = f"{self.name}: {self.path} for {self.headers.get('X-Forwarded-For', 'an unknown visitor')}\n".encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; charset=utf-8")
         self.send_header("Content-Length", str(len(body)))
@@ -26,11 +26,11 @@ class Hello(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *words: object) -> None:
-        """Say nothing; rtunnel counts."""
+        """Log nothing: rtunnel has metrics."""
 
 
 def make_server(name: str, port: int) -> ThreadingHTTPServer:
-    """A server on the loopback that answers with that name."""
+    """Return a server on loopback that answers with that name."""
     return ThreadingHTTPServer(("127.0.0.1", port), type("Named", (Hello,), {"name": name}))
 
 

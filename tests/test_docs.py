@@ -1,10 +1,12 @@
-"""Every link inside the Markdown files leads somewhere, and pages that name all of a kind name all of it."""
+"""The Markdown files: links lead somewhere, prose is wrapped, and what can be compared with the code is what the code does."""
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -13,8 +15,17 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel import outcomes
+from rtunnel.reactor import MAX_EVENTS
+from rtunnel.wire.relay import Status
+
 ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+SOURCES = ROOT / "src" / "rtunnel"
 MARKDOWN = MarkdownIt().enable("table")
+
+COLUMNS = 100
+"""Characters of a line of prose."""
 
 
 def pages(root: Path) -> list[Path]:
@@ -64,6 +75,68 @@ def broken(page: Path) -> Iterator[str]:
             yield link
 
 
+def modules(text: str) -> Iterator[str]:
+    """Yield the modules of the list in docs/architecture.md: lines of names, indented under their folders.
+
+    Names come first in a line, with commas between them.
+    """
+    start = text.index("    src/rtunnel/\n")
+    folders: list[tuple[int, str]] = []
+    for line in text[start : text.index("\n\n", start)].splitlines()[1:]:
+        indentation = len(line) - len(line.lstrip())
+        while folders and folders[-1][0] >= indentation:
+            folders.pop()
+        names = re.match(r"\s*((?:\w+(?:\.py|/)(?:, )?)+)", line)
+        for name in names[1].split(", ") if names else ():
+            if name.endswith("/"):
+                folders.append((indentation, name))
+            elif name:
+                yield "".join(folder for _, folder in folders) + name
+
+
+def long_lines(page: Path) -> Iterator[int]:
+    """Yield the numbers of lines of prose that are longer than :data:`COLUMNS`.
+
+    Code and tables may be as long as they need, and so may a line that cannot be broken: a picture, a link, a piece of code.
+    """
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for token in parse(page):
+        if token.type != "paragraph_open" or token.map is None:
+            continue
+        for number in range(*token.map):
+            words = re.sub(r"`[^`]+`", lambda code: code[0].replace(" ", "_"), lines[number]).split()
+            markers = sum(bool(re.fullmatch(r"[-*]|\d+\.", word)) for word in words[:2])
+            if len(lines[number]) > COLUMNS and len(words) > markers + 1 and not lines[number].startswith("!["):
+                yield number + 1
+
+
+def rows(page: Path, *head: str) -> list[list[str]]:
+    """Return the cells of a table, without its head; the one whose first cells are these.
+
+    :raises AssertionError: there is no such table.
+    """
+    lines = page.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        if cells(line)[: len(head)] == list(head):
+            end = next((at for at, text in enumerate(lines[number:], number) if not text.startswith("|")), len(lines))
+            return [cells(row) for row in lines[number + 2 : end]]
+    raise AssertionError(f"{page.name} has no table {head}")
+
+
+def cells(line: str) -> list[str]:
+    """Return the cells of a line of a table, an empty list for any other line."""
+    return [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+
+
+def texts() -> str:
+    """Return all string constants of the package, one below the other."""
+    found = []
+    for path in SOURCES.rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        found += [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    return "\n".join(found)
+
+
 class LinkTests(SynchronousTestCase):
     """The pages as they are."""
 
@@ -80,16 +153,104 @@ class CompleteTests(SynchronousTestCase):
     def test_pages(self) -> None:
         """The first page leads to every other one."""
         found = {link.partition("#")[0] for link in links(parse(ROOT / "README.md"))}
-        self.assertEqual({f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - found, set())
+        self.assertEqual({f"docs/{page.name}" for page in DOCS.glob("*.md")} - found, set())
 
-    def test_rooms(self) -> None:
-        """The picture of the house shows every room, and every module in front of them."""
-        picture = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-        home = ROOT / "src" / "rtunnel"
-        rooms = [f"{room.name}/" for room in home.iterdir() if (room / "__init__.py").exists()]
-        modules = [module.name for module in home.glob("*.py") if module.name != "__init__.py"]
-        self.assertGreater(len(rooms), 10)
-        self.assertEqual([name for name in (*rooms, *modules) if not re.search(f" {re.escape(name)}[ ,]", picture)], [])
+    def test_modules(self) -> None:
+        """The list in docs/architecture.md is the tree."""
+        tree = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py") if path.name != "__init__.py"}
+        listed = list(modules((DOCS / "architecture.md").read_text(encoding="utf-8")))
+        self.assertEqual(sorted(set(listed) ^ tree), [])
+        self.assertEqual(sorted(listed), sorted(set(listed)))
+
+
+class TrueTests(SynchronousTestCase):
+    """What pages say of the code."""
+
+    def test_outcomes(self) -> None:
+        """docs/metrics.md explains every value of every label, and no other."""
+        heads: dict[str, type[StrEnum]] = {
+            "outcome of a request": outcomes.Outcome,
+            "outcome of a TLS connection": outcomes.TlsOutcome,
+            "outcome of a visit": outcomes.VisitOutcome,
+            "reason why a link ended": outcomes.LinkEnd,
+            "reason why a client was rejected": outcomes.RefusalReason,
+            "outcome of a stream": outcomes.StreamOutcome,
+            "outcome of a connection to a local port": outcomes.LocalPortOutcome,
+            "reason why a datagram was dropped": outcomes.DatagramLoss,
+        }
+        for head, values in heads.items():
+            listed = [row[0].strip("`") for row in rows(DOCS / "metrics.md", head)]
+            self.assertEqual(listed, [str(value) for value in values], head)
+
+    def test_statuses(self) -> None:
+        """docs/protocol.md explains every status that the server sends, and no other."""
+        source = "\n".join(path.read_text(encoding="utf-8") for path in (SOURCES / "server").rglob("*.py"))
+        sent = {Status[name] for name in re.findall(r"\bStatus\.([A-Z_]+)", source)}
+        listed = [(int(row[0]), row[1]) for row in rows(DOCS / "protocol.md", "status", "name")]
+        self.assertEqual(listed, [(status.value, words(status)) for status in sorted(sent)])
+
+    def test_turns(self) -> None:
+        for page in ("architecture.md", "performance.md"):
+            text = (DOCS / page).read_text(encoding="utf-8")
+            self.assertEqual(re.findall(r"turns of (\d+) events", text, re.IGNORECASE), [str(MAX_EVENTS)], page)
+
+    def test_figures(self) -> None:
+        """The figures are those of the newest full run."""
+        newest = max((ROOT / "bench" / "results").glob("*-full.md"))
+        results = newest.read_text(encoding="utf-8")
+        for page in (ROOT / "README.md", DOCS / "performance.md"):
+            named = set(re.findall(r"bench/results/([\w-]+)\.\w+", page.read_text(encoding="utf-8")))
+            self.assertEqual(named, {newest.stem}, page)
+        for head in (("system", "routes"), ("figure", "against")):
+            self.assertEqual(rows(DOCS / "performance.md", *head), rows(newest, *head))
+        conditions = "64 keep-alive connections of wrk, plain heads, no access log, one machine with two cores"
+        ((_, ratios),) = rows(ROOT / "README.md", conditions)
+        for peer, ratio in zip(("gost", "rathole"), ratios.split(" and "), strict=True):
+            self.assertIn(f"| k64, requests/s | {peer} |", results)
+            self.assertRegex(results, rf"\| k64, requests/s \| {peer} \| [^|]+ \| {re.escape(ratio)} \(")
+
+    def test_what_a_change_has_to_pass(self) -> None:
+        """CONTRIBUTING.md names what .ci/run runs."""
+        script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+        run = re.findall(r"^(?:check |    )make (\w+)", script, re.MULTILINE)
+        said = dict(rows(ROOT / "CONTRIBUTING.md", "command"))["`bash .ci/run`"]
+        self.assertEqual(sorted(re.findall(r"`(\w+)`", said)), sorted(run))
+
+    def test_messages(self) -> None:
+        """Messages in tables of what can go wrong are messages of the code; what varies in them is in capitals, numbers or dots."""
+        code = texts()
+        for page in DOCS.glob("*.md"):
+            _, heading, after = page.read_text(encoding="utf-8").partition("\n## Troubleshooting\n")
+            found = [line.split("|")[1] for line in after.partition("\n## ")[0].splitlines() if line.startswith("|")]
+            self.assertEqual(bool(heading), bool(found), page)
+            for message in re.findall(r"`([^`]+)`", "\n".join(found)):
+                for part in re.split(r"\b[A-Z]+(?::[A-Z]+)?\b|\d+|\.\.\.|: |[()]", message):
+                    self.assertIn(part.strip(), code, f"{page.name}: {message}")
+
+
+def words(status: Status) -> str:
+    """Return the name of a status as users read it."""
+    return "OK" if status is Status.OK else status.name.lower().replace("_", " ")
+
+
+class WrapTests(SynchronousTestCase):
+    """Prose is wrapped."""
+
+    def test_pages(self) -> None:
+        # written by other hands now
+        others = {DOCS / name for name in ("options.md", "configuration.md", "tls.md", "dependencies.md")}
+        found = [f"{page.relative_to(ROOT)}:{line}" for page in pages(ROOT) for line in long_lines(page) if page not in others]
+        self.assertEqual([place for place in found if not place.startswith("bench/results/")], [])
+
+    def test_the_check(self) -> None:
+        folder = Path(self.mktemp())
+        folder.mkdir(parents=True)
+        page = folder / "page.md"
+        text = "x" * 60
+        code = f"`{text} {text}`"
+        lines = [f"{text} {text}", "", f"- {text} {text}", f"- {code}", "", code, "", "# Heading", "", f"    {text} {text}", ""]
+        page.write_text("\n".join([*lines, f"| {text} | {text} |", "|---|---|", ""]), encoding="utf-8")
+        self.assertEqual(list(long_lines(page)), [1, 3])
 
 
 class BrokenTests(SynchronousTestCase):

@@ -8,7 +8,8 @@ clients that serve the tunnel, by their weights. Each room of the package says i
 - :mod:`rtunnel.transport`: how the two ends meet
 - :mod:`rtunnel.tunnel`: what runs over a link, shared by both ends
 - :mod:`rtunnel.server` and :mod:`rtunnel.client`: the two roles, which never import each other
-- :mod:`rtunnel.ops`: logs, metrics, probes, systemd
+- :mod:`rtunnel.metrics`: counters, and their exposition to Prometheus
+- :mod:`rtunnel.ops`: the process, logs, status, the admin endpoint, systemd
 """
 
 from __future__ import annotations

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, NoReturn
 
+from rtunnel.ids import mask_ids
+
 __all__ = ["Parser"]
 
 
@@ -15,4 +17,4 @@ class Parser(argparse.ArgumentParser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **words)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(1, f"{self.prog}: {message.removeprefix('argument ')}; see {self.prog} --help\n")
+        self.exit(1, f"{self.prog}: {mask_ids(message.removeprefix('argument '))}; see {self.prog} --help\n")

@@ -150,37 +150,30 @@ class StreamOutcome(StrEnum):
 
 
 class LinkEnd(StrEnum):
-    """Why a link ended, as the server saw it."""
+    """Why a link ended. Each end of the link has its own view: what closes it is known there only, the other end sees it closed."""
 
     CLOSED = "closed"
-    """The client closed it in good order."""
+    """It was closed cleanly: by the client, or because the stream IDs of its session were used up."""
     LOST = "lost"
     """The connection broke."""
     KEEPALIVE_TIMEOUT = "keepalive_timeout"
-    """Nothing was heard for the keepalive timeout."""
+    """Nothing was received for the keepalive timeout."""
     PROTOCOL_ERROR = "protocol_error"
-    """The client sent something that is not the protocol."""
+    """The peer violated the protocol."""
     SERVER_STOPPED = "server_stopped"
-    """The server closed it because it stops."""
+    """The server closed it because it, or its listener, is stopping."""
+    UNROUTED = "unrouted"
+    """The server closed it because no ingress rule names its tunnel any longer."""
     FORBIDDEN = "forbidden"
     """The server closed it because the users or permissions no longer allow it."""
 
-    @classmethod
-    def of(cls, reason: str) -> LinkEnd:
-        """The kind of a reason in words, as :class:`~rtunnel.tunnel.link.Link` gives it; LOST for words that it does not know."""
-        for words, kind in _LOSSES:
-            if reason.startswith(words):
-                return kind
-        return cls.LOST
+    def describe(self, detail: str = "") -> str:
+        """The reason as text, for logs.
 
-
-_LOSSES = (
-    ("Connection was closed cleanly", LinkEnd.CLOSED),  # str(twisted.internet.error.ConnectionDone())
-    ("no sign of life", LinkEnd.KEEPALIVE_TIMEOUT),
-    ("protocol error", LinkEnd.PROTOCOL_ERROR),
-    ("the server stops", LinkEnd.SERVER_STOPPED),
-    ("no longer allowed", LinkEnd.FORBIDDEN),
-)
+        :param detail: what else is known about it.
+        """
+        name = self.value.replace("_", " ")
+        return f"{name}: {detail}" if detail else name
 
 
 class RefusalReason(StrEnum):

@@ -19,6 +19,10 @@ from typing import Any
 
 from twisted.internet.epollreactor import EPOLLIN, EPollReactor
 from twisted.logger import Logger
+from zope.interface import implementer
+
+from rtunnel.private_details import EPOLL, available
+from rtunnel.reactor_types import IReactorTurns
 
 __all__ = ["TurnReactor", "install"]
 
@@ -35,6 +39,7 @@ MAX_TIMEOUT = 2147483.0
 """Seconds that epoll can wait at most (its milliseconds are an int)."""
 
 
+@implementer(IReactorTurns)
 class TurnReactor(EPollReactor):
     """An epoll reactor that knows when a turn ends."""
 
@@ -110,10 +115,13 @@ class TurnReactor(EPollReactor):
     doIteration = doPoll
 
 
-def install() -> TurnReactor:
-    """Install the reactor as the process's one (what a Reactor plugin's module must offer)."""
+def install() -> EPollReactor:
+    """Install the reactor as the process's one (what a Reactor plugin's module must offer).
+
+    Without the details of Twisted that it relies on (:data:`rtunnel.private_details.EPOLL`) it is Twisted's epoll reactor.
+    """
     from twisted.internet.main import installReactor
 
-    reactor = TurnReactor()
+    reactor = TurnReactor() if available(EPOLL, "the reactor is Twisted's") else EPollReactor()
     installReactor(reactor)
     return reactor

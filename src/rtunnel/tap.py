@@ -248,8 +248,8 @@ def _service(settings: ServerSettings | ClientSettings, reactor: Any) -> Any:
 
 
 def _admin(address: Address, service: Any, reactor: Any, parent: ProcessService) -> None:
+    from rtunnel.metrics.exposition import ClientCollector, ServerCollector, make_registry
     from rtunnel.ops.admin import AdminService
-    from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
     from rtunnel.ops.recent import RecentErrors
     from rtunnel.ops.status import ProcessStatus
 
@@ -259,7 +259,7 @@ def _admin(address: Address, service: Any, reactor: Any, parent: ProcessService)
     admin = AdminService(
         address,
         ready=lambda: bool(service.ready),
-        registry=make_registry(collector(service.stats, service.loads)),
+        registry=make_registry(collector(service.stats, service.tunnel_stats)),
         status=ProcessStatus(service, recent).json,
         reactor=reactor,
     )

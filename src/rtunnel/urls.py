@@ -13,6 +13,7 @@ from urllib.parse import unquote_plus
 
 import attrs
 
+from rtunnel.ids import mask_ids
 from rtunnel.options import ignored_gost_keys, kinds
 from rtunnel.options.layers import Layer, OptionValue, construct, parts, put
 from rtunnel.options.proxies import proxy_of
@@ -281,7 +282,7 @@ def _placed(url: Url, field: str, kind: kinds.Kind, transport: str) -> Layer:
 
 def _no_path(url: Url) -> None:
     if url.path not in ("", "/"):
-        raise SettingsError(url.origin, url.path, f"a path stands in the query here; write ?path={url.path}")
+        raise SettingsError(url.origin, url.path, f"a path stands in the query here; write ?path={mask_ids(url.path)}")
 
 
 _NO_ACCESS_RULE = (

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.http_forward import HttpForwarder, needs_http
 from rtunnel.client.targets import Forwarder
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.options.targets import TARGETS
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.settings import ForwardSettings, TargetList
@@ -83,7 +83,7 @@ class ForwarderCase(SynchronousTestCase):
             reactor=self.clock,
             keepalive=Keepalive(0),
             on_stream=self.forwarder.take,
-            on_lost=lambda link, reason: None,
+            on_lost=lambda link, end, reason: None,
         )
         self.wire: Any = Transport()
         self.link.makeConnection(self.wire)

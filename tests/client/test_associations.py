@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.associations import RETRY_COOLDOWN, AssociationPort
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import DatagramLoss, LocalPortOutcome
 from rtunnel.settings import Address, UdpAddress, UdpSettings, VisitorSettings
 from rtunnel.transport.datagrams import LINGER

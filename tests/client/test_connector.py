@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.connector import Backoff, ConnectorClient
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.settings import Address, ConnectorSettings, Credentials
 from rtunnel.wire.relay import Command, RelayAddress, Response, Status, TunnelFeature, take_request
 from tests.server.harness import Transport

@@ -13,11 +13,11 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.visitor import LINGER, VisitorPort
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LocalPortOutcome
 from rtunnel.settings import Address, Credentials, VisitorSettings
 from rtunnel.wire.relay import Command, RelayAddress, Response, Status, take_request
-from tests.server.harness import Transport
+from tests.server.harness import PingingTransport, Transport
 
 TUNNEL = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
 OK = Response(status=Status.OK).encode()
@@ -25,6 +25,8 @@ OK = Response(status=Status.OK).encode()
 
 class Server:
     """An endpoint whose other end is the test."""
+
+    kind: type[Transport] = Transport
 
     def __init__(self) -> None:
         self.waiting: list[tuple[Any, Deferred[Any]]] = []
@@ -39,7 +41,7 @@ class Server:
     def accept(self) -> None:
         factory, deferred = self.waiting.pop()
         self.protocol = factory.buildProtocol(None)
-        self.transport = Transport()
+        self.transport = self.kind()
         self.protocol.makeConnection(self.transport)
         deferred.callback(self.protocol)
 
@@ -236,33 +238,23 @@ class VisitTests(VisitorTestCase):
 
 
 class WebSocketTests(VisitorTestCase):
-    """What only a WebSocket has: signs of life, and servers without half-close."""
+    """What only a WebSocket has: pings, and servers without half-close."""
 
-    def accept(self) -> None:
-        super().accept()
-        transport = self.server.transport
-        self.pings = 0
-        transport.ping = self.ping
-        transport.paused = False
-        transport.enter_half_close_mode = self.enter_half_close_mode
-
-    def ping(self) -> None:
-        self.pings += 1
-
-    def enter_half_close_mode(self, end_write: Any) -> None:
-        self.server.transport.loseWriteConnection = end_write
+    def setUp(self) -> None:
+        super().setUp()
+        self.server.kind = PingingTransport
 
     def test_silent_server_is_given_up(self) -> None:
         self.admit()
         self.clock.pump([10] * 5)
-        self.assertGreaterEqual(self.pings, 2)
+        self.assertGreaterEqual(self.server.transport.pings, 2)
         self.assertTrue(self.server.transport.aborted)
 
     def test_pongs(self) -> None:
         self.admit()
         for _ in range(12):
             self.clock.advance(10)
-            self.server.transport.protocol.heard()
+            self.server.transport.pong()
         self.assertFalse(self.server.transport.aborted)
 
     def test_end_without_half_close(self) -> None:

@@ -1,72 +1,176 @@
-"""The Dockerfile, read and not built: small, not root, nothing fetched but packages."""
+"""The Dockerfile, tried without Docker: what it copies builds the wheel, and what it starts is a command of ours."""
 
 from __future__ import annotations
 
 import fnmatch
+import json
 import re
+import shlex
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
+import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.__main__ import main
 from tests.deploy.test_kubernetes import OURS, container, pod, ports
 
 ROOT = Path(__file__).parent.parent.parent
 
 
-def instructions() -> list[tuple[str, str]]:
-    """Return the instructions of the Dockerfile, each with its words on one line."""
+@attrs.frozen
+class Instruction:
+    """One instruction, with its flags (``--from=build``) apart from its arguments, on one line."""
+
+    name: str
+    flags: tuple[str, ...]
+    text: str
+
+    @property
+    def words(self) -> list[str]:
+        """The arguments, as a JSON list or as the shell would split them."""
+        return json.loads(self.text) if self.text.startswith("[") else shlex.split(self.text)
+
+
+def instructions() -> Iterator[Instruction]:
+    """Yield the instructions of the Dockerfile."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    lines = re.sub(r"\\\n\s*", "", text).splitlines()
-    return [(name, words) for name, _, words in (line.partition(" ") for line in lines if line)]
+    for line in filter(None, re.sub(r"\\\n\s*", " ", text).splitlines()):
+        name, _, rest = line.partition(" ")
+        words = rest.split(" ")
+        flags = tuple(word for word in words if name == "COPY" and word.startswith("--"))
+        yield Instruction(name, flags, " ".join(words[len(flags) :]))
 
 
-def words(name: str) -> list[str]:
-    """Return what follows each instruction of that name."""
-    return [words for each, words in instructions() if each == name]
+def stages() -> tuple[list[Instruction], list[Instruction]]:
+    """Return the instructions of the two stages, each from its FROM on."""
+    found: list[list[Instruction]] = []
+    for instruction in instructions():
+        if instruction.name == "FROM":
+            found.append([])
+        if found:
+            found[-1].append(instruction)
+    build, image = found
+    return build, image
 
 
-class DockerfileTests(SynchronousTestCase):
+def only(stage: list[Instruction], name: str) -> Instruction:
+    """Return the one instruction of that name."""
+    (found,) = (instruction for instruction in stage if instruction.name == name)
+    return found
+
+
+def ignore_file() -> tuple[list[str], list[str]]:
+    """Return the patterns of .dockerignore: those that keep something out, and those that let it in again."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return [line for line in lines if not line.startswith("!")], [line[1:] for line in lines if line.startswith("!")]
+
+
+class BuildTests(SynchronousTestCase):
+    """The first stage."""
+
+    def setUp(self) -> None:
+        self.build, self.image = stages()
+
     def test_the_base_can_be_chosen(self) -> None:
-        """One base for both stages: an environment works with the Python that it was made with."""
-        name, default = instructions()[0][1].split("=")
-        self.assertEqual((instructions()[0][0], name), ("ARG", "BASE"))
-        self.assertRegex(default, re.compile(r"^python:3\.\d+-slim-\w+$"))
-        self.assertEqual(words("FROM"), ["${BASE} AS build", "${BASE}"])
+        """One base for both stages, since an environment works with the Python that it was made with."""
+        first = next(instructions())
+        name, _, default = first.text.partition("=")
+        self.assertEqual((first.name, [stage[0].words[0] for stage in (self.build, self.image)]), ("ARG", [f"${{{name}}}"] * 2))
+        version = re.match(r"python:3\.(\d+)-", default)
+        assert version is not None, default
+        self.assertGreaterEqual(int(version[1]), 11)
+
+    def test_what_is_copied_builds_the_wheel(self) -> None:
+        """Nothing else of the tree reaches the builder, and the wheel has the plugin, the command and all the code."""
+        folder = Path(self.mktemp()) / "src"
+        folder.mkdir(parents=True)
+        for copy in (instruction for instruction in self.build if instruction.name == "COPY"):
+            *names, target = copy.words
+            for name in names:
+                if (ROOT / name).is_dir():
+                    leftovers = shutil.ignore_patterns("__pycache__", "*.egg-info", "dropin.cache")
+                    shutil.copytree(ROOT / name, folder / target, ignore=leftovers)
+                else:
+                    shutil.copy(ROOT / name, folder / target)
+        script = "from setuptools.build_meta import build_wheel; build_wheel('.')"
+        done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        (path,) = folder.glob("*.whl")
+        with zipfile.ZipFile(path) as wheel:
+            names = wheel.namelist()
+            (commands,) = (wheel.read(name).decode() for name in names if name.endswith("/entry_points.txt"))
+        self.assertIn("twisted/plugins/rtunnel_plugin.py", names)
+        self.assertIn(f"{only(self.image, 'ENTRYPOINT').words[0]} = ", commands)
+        self.assertEqual({name for name in names if name.endswith(".py")}, sources())
+
+    def test_what_is_copied_reaches_the_builder(self) -> None:
+        """.dockerignore lets through what is copied and nothing else."""
+        kept_out, let_in = ignore_file()
+        self.assertEqual(kept_out[0], "*")
+        copied = {name for instruction in self.build if instruction.name == "COPY" for name in instruction.words[:-1]}
+        self.assertEqual(set(let_in), copied)
+        for leftover in ("src/rtunnel/__pycache__", "src/rtunnel.egg-info", "src/twisted/plugins/dropin.cache"):
+            self.assertTrue(any(fnmatch.fnmatch(leftover, pattern) for pattern in kept_out[1:]), leftover)
+
+    def test_nothing_is_fetched_by_hand(self) -> None:
+        self.assertNotIn("ADD", {instruction.name for instruction in instructions()})
+        for command in (instruction.text for instruction in instructions() if instruction.name == "RUN"):
+            self.assertNotRegex(command, re.compile(r"\b(curl|wget|git|apt|apt-get|sh)\b|https?:"))
+
+    def test_the_plugin_cache_is_made(self) -> None:
+        """The command that makes it works, and finds our plugin."""
+        (script,) = (
+            words[words.index("-c") + 1]
+            for words in (instruction.words for instruction in self.build if instruction.name == "RUN")
+            if "-c" in words
+        )
+        script += "; import twisted.plugins; from twisted.plugin import getCache; print(*getCache(twisted.plugins))"
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        self.assertIn("rtunnel_plugin", done.stdout.split())
+
+
+class ImageTests(SynchronousTestCase):
+    """The second stage: what runs."""
+
+    def setUp(self) -> None:
+        self.build, self.image = stages()
+
+    def test_only_the_environment_is_taken_over(self) -> None:
+        """It is one that the first stage made, at the same place, and its programs are found."""
+        copy = only(self.image, "COPY")
+        source, target = copy.words
+        self.assertEqual((copy.flags, source), ((f"--from={self.build[0].words[-1]}",), target))
+        made = [line for instruction in self.build if instruction.name == "RUN" for line in instruction.text.split("&&")]
+        self.assertTrue(any("-m venv" in line and line.split()[-1] == source for line in made))
+        self.assertIn(f"PATH={source}/bin:${{PATH}}", only(self.image, "ENV").words)
 
     def test_not_root(self) -> None:
         """The last word on the user, a number that the manifests repeat."""
-        (user,) = words("USER")
-        number, group = (int(part) for part in user.split(":"))
+        number, group = (int(part) for part in only(self.image, "USER").text.split(":"))
+        self.assertGreater(min(number, group), 0)
         for deployment, name in OURS:
             security = {**pod(deployment)["securityContext"], **container(deployment, name)["securityContext"]}
             self.assertEqual((security["runAsUser"], security["runAsGroup"]), (number, group))
 
     def test_start(self) -> None:
-        self.assertEqual(words("ENTRYPOINT"), ['["rtunnel"]'])
-        self.assertEqual(words("CMD"), ['["--help"]'])
+        """Without arguments it shows the help of the command."""
+        (program,) = only(self.image, "ENTRYPOINT").words
+        with redirect_stdout(StringIO()) as output:
+            self.assertEqual(main(only(self.image, "CMD").words), 0)
+        self.assertIn(f"{program} server", output.getvalue())
 
     def test_ports(self) -> None:
-        (exposed,) = words("EXPOSE")
-        self.assertEqual({int(port) for port in exposed.split()}, set(ports(container("proxy", "server")).values()))
+        exposed = {int(port) for port in only(self.image, "EXPOSE").words}
+        self.assertEqual(exposed, set(ports(container("proxy", "server")).values()))
 
-    def test_nothing_is_fetched_by_hand(self) -> None:
-        self.assertEqual(words("ADD"), [])
-        for command in words("RUN"):
-            self.assertNotRegex(command, re.compile(r"\b(curl|wget|git|apt|apt-get|sh)\b|https?:"))
 
-    def test_the_plugin_cache_is_made(self) -> None:
-        self.assertEqual(sum("getPlugins(IPlugin)" in command for command in words("RUN")), 1)
-
-    def test_what_is_copied_reaches_the_builder(self) -> None:
-        """Everything that is named exists, and .dockerignore lets it through and little else."""
-        named = {path for line in words("COPY") if "--from" not in line for path in line.split()[:-1]}
-        lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-        self.assertEqual(lines[1], "*")
-        self.assertEqual({line[1:] for line in lines if line.startswith("!")}, named)
-        for path in named:
-            self.assertTrue((ROOT / path).exists(), path)
-
-    def test_leftovers_stay_behind(self) -> None:
-        lines = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
-        for leftover in ("src/rtunnel/__pycache__", "src/rtunnel.egg-info", "src/twisted/plugins/dropin.cache"):
-            self.assertTrue(any(fnmatch.fnmatch(leftover, line) for line in lines[2:]), leftover)
+def sources() -> set[str]:
+    """Return the Python files of the package and its plugin, as they stand in a wheel."""
+    return {str(path.relative_to(ROOT / "src")) for path in (ROOT / "src").rglob("*.py")}

@@ -79,7 +79,7 @@ class HelloTests(SynchronousTestCase):
         thread.start()
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/x", timeout=10) as answer:
-                self.assertEqual(answer.read(), b"laptop: /x for somebody\n")
+                self.assertEqual(answer.read(), b"laptop: /x for an unknown visitor\n")
         finally:
             server.shutdown()
             thread.join()

@@ -1,3 +1,3 @@
-"""The room ops: counts, their exposition, the admin endpoint, the word to systemd."""
+"""The room ops: the process, its log, the access log, the status, the admin endpoint, systemd notification."""
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ops.access import FORMATS, AccessLog
+from tests.support.ids import TUNNEL
 
-TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 CONNECTOR = UUID("216d6bcf-59dc-4c70-999e-91a30813ac78")
 COMMON = re.compile(r'(\S+) (\S+) (\S+) \[([^\]]+)\] "((?:[^"\\]|\\.)*)" (\d{3}|-) (\d+) (.*)\n')
 """The Common Log Format as tools read it, and the rest."""

@@ -14,10 +14,10 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
+from rtunnel.metrics.exposition import ServerCollector
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.admin import AdminService
-from rtunnel.ops.exposition import ServerCollector
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ServerStats
 from rtunnel.settings import Address
 
 

@@ -7,8 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from rtunnel.ops.recent import KEPT, MAX_LINE, RecentErrors
-
-TUNNEL = "10bc451e-59dc-4c70-999e-91a30813ac78"
+from tests.support.ids import TUNNEL
 
 
 class RecentTests(SynchronousTestCase):
@@ -51,7 +50,7 @@ class RecentTests(SynchronousTestCase):
         self.assertEqual(len(text), MAX_LINE)
 
     def test_ids_are_cut_down(self) -> None:
-        self.log.warn("tunnel {tunnel} is gone", tunnel=TUNNEL)
+        self.log.warn("tunnel {tunnel} is gone", tunnel=str(TUNNEL))
         self.assertEqual(self.texts(), ["tunnel 10bc451e is gone"])
 
     def test_an_exception_shows_its_kind_only(self) -> None:

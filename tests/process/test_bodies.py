@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import socket
-import time
 from http.client import HTTPConnection
 from uuid import uuid4
 
@@ -68,8 +67,7 @@ class BodyTests(TestCase):
         before = self.server.resident, self.client.resident
         with socket.create_connection(("127.0.0.1", self.port)) as visitor:
             visitor.sendall(b"GET /down/%d HTTP/1.1\r\nHost: pod.local\r\n\r\n" % (500 * MIB))
-            # every buffer on the way is full when neither process moves a byte any more
-            self.wait_for_standstill()
+            wait_until(self.service.stalled.is_set, "every buffer on the way is full")
             self.warm_up()
             after = self.server.resident, self.client.resident
         for process, (old, new) in zip(("server", "client"), zip(before, after, strict=True), strict=True):
@@ -88,18 +86,3 @@ class BodyTests(TestCase):
         for _ in range(100):
             connection.request("GET", "/", headers={"Host": "pod.local"})
             self.assertEqual(connection.getresponse().read(), b"pod")
-
-    def wait_for_standstill(self) -> None:
-        seen: list[tuple[int, ...]] = []
-
-        def still() -> bool:
-            seen.append((self.written(self.server.pid), self.written(self.client.pid)))
-            time.sleep(0.1)
-            return len(seen) > 5 and len(set(seen[-5:])) == 1
-
-        wait_until(still, "the download stands still")
-
-    @staticmethod
-    def written(pid: int) -> int:
-        with open(f"/proc/{pid}/io") as counters:
-            return int(counters.read().split("wchar:")[1].split()[0])

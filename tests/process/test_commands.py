@@ -18,10 +18,11 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 import rtunnel
+from tests.support.ids import TUNNEL
 from tests.support.processes import TIMEOUT, Process, free_port, hearing_hang_ups, listening, wait_until
 from tests.support.services import NamedService
 
-UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
+UUID = str(TUNNEL)
 PYTHON = (sys.executable, "-m")
 DAEMON = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
 TWISTD = (*DAEMON, "--nodaemon", "--pidfile=", "rtunnel")
@@ -30,6 +31,9 @@ STARTS = {
     "twistd": TWISTD,
     "twist": (*PYTHON, "twisted", "--log-format=text", "rtunnel"),
 }
+
+NAMESPACE = ("unshare", "--user", "--net")
+"""Starts a program without privileges in a network of its own, in which the first 1024 ports are reserved."""
 
 PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE = 24, 10
 PRIVILEGED = 1
@@ -112,12 +116,23 @@ class RefusalTests(TestCase):
             ended = run((*STARTS["rtunnel"], *server(free_port(), port)))
             self.assert_line(ended, f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{port}: Address already in use")
 
+    def test_address_of_another_machine(self) -> None:
+        words = [word.replace("entrypoint=127.0.0.1", "entrypoint=192.0.2.1") for word in server(free_port(), 8080)]
+        ended = run((*STARTS["rtunnel"], *words))
+        self.assert_line(ended, "rtunnel: the entrypoint cannot listen on 192.0.2.1:8080: Cannot assign requested address")
+
     def test_permission_refused(self) -> None:
-        first = int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
-        if first <= PRIVILEGED:
-            # as in Docker's containers: there nobody can be refused a port
+        """Without privileges, where the kernel reserves low ports: here, or in a network namespace where containers do not."""
+        start = (*STARTS["rtunnel"], *server(free_port(), PRIVILEGED))
+        if int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) > PRIVILEGED:
+            ended = run(start, before=unprivileged)
+        elif run((*NAMESPACE, "true")).returncode == 0:
+            ended = run((*NAMESPACE, *start))
+        else:
+            # a container in which every port is free for all, and no namespace may be made
+            with Process(start, env=variables()) as process:
+                process.wait_for(f"entrypoint on 127.0.0.1:{PRIVILEGED}")
             return
-        ended = run((*STARTS["rtunnel"], *server(free_port(), PRIVILEGED)), before=unprivileged)
         self.assert_line(ended, f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{PRIVILEGED}: Permission denied")
 
     def test_daemon_tells_the_shell(self) -> None:

@@ -36,7 +36,9 @@ class HttpTunnel(Combination):
     def deviation(cls) -> str:
         if cls.gosts != {"server"}:
             return ""
-        return "a gost's server does not tell a visitor that left from one that sent all; our client gives it up after 30 s"
+        return (
+            "gost's server does not distinguish a visitor that left from one that sent everything; our client gives up after 30 s"
+        )
 
     def setUp(self) -> None:
         if self.gosts:

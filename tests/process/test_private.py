@@ -117,13 +117,13 @@ class TcpVisits(PrivateTunnel):
 
     @classmethod
     def deviation(cls) -> str:
-        return "a gost closes both directions of a connection as soon as one has ended, so half-close is lost" if cls.gosts else ""
+        return "gost closes both directions of a connection as soon as one has ended, so half-close is lost" if cls.gosts else ""
 
     def test_visitors_at_once(self) -> None:
         """Thirty visitors, a megabyte each way; where no gost is between, each is told after its own end that all came."""
         with ThreadPoolExecutor(VISITORS) as visitors:
             answers = list(visitors.map(self.exchange, range(VISITORS)))
-        # a gost closes both directions when one has ended (go-gost/x internal/net/pipe.go), so what comes then is a matter of luck
+        # gost closes both directions when one has ended (go-gost/x internal/net/pipe.go), so what comes then is a matter of luck
         ending = b"" if self.gosts else f"end after {MB}".encode()
         self.assertEqual(answers, [(True, ending)] * VISITORS)  # type: ignore[attr-defined]
 

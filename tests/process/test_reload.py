@@ -163,11 +163,11 @@ class ServerTests(ReloadTestCase):
         self.reload(self.client, "client.yaml", self.client_file(more=self.other_connector()))
         wait_until(lambda: self.ask("other.local") == (200, b"other"), "the other tunnel")
         self.reload(self.server, "server.yaml", self.server_file())
-        self.client.wait_for(f"tunnel {self.other} at 127.0.0.1:{self.listen}: lost the link")
+        self.client.wait_for(f"tunnel {self.other[:8]} at 127.0.0.1:{self.listen}: lost the link")
         self.assertEqual(self.ask("other.local")[0], 404)
         self.reload(self.server, "server.yaml", self.server_file(rules=rule))
         wait_until(lambda: self.ask("other.local") == (200, b"other"), "the other tunnel again")
-        self.assertEqual(self.client.output.count(f"joined tunnel {self.steady}"), 1)
+        self.assertEqual(self.client.output.count(f"joined tunnel {self.steady[:8]}"), 1)
 
     def test_path_of_the_websocket(self) -> None:
         """For new clients; the link that is there stays."""
@@ -225,7 +225,7 @@ class ClientTests(ReloadTestCase):
         wait_until(lambda: self.ask("other.local") == (200, b"other"), "the other tunnel")
         self.reload(self.client, "client.yaml", self.client_file())
         wait_until(lambda: self.ask("other.local")[0] == 503, "nobody serves the other tunnel")
-        self.assertEqual(self.client.output.count(f"joined tunnel {self.steady}"), 1)
+        self.assertEqual(self.client.output.count(f"joined tunnel {self.steady[:8]}"), 1)
 
     def test_a_changed_connector_is_replaced_without_a_gap(self) -> None:
         self.reload(self.client, "client.yaml", self.client_file(more=self.other_connector()))
@@ -243,11 +243,11 @@ class ClientTests(ReloadTestCase):
         visitor.start()
         for weight in (2, 3, 4):
             self.reload(self.client, "client.yaml", self.client_file(more=self.other_connector(weight)))
-            self.server.wait_for(f"left tunnel {self.other}", weight - 1)
+            self.server.wait_for(f"left tunnel {self.other[:8]}", weight - 1)
         over.set()
         visitor.join()
         self.assertEqual(failures, [])
-        self.assertEqual(self.client.output.count(f"joined tunnel {self.steady}"), 1)
+        self.assertEqual(self.client.output.count(f"joined tunnel {self.steady[:8]}"), 1)
 
     def test_broken_file(self) -> None:
         self.reload(self.client, "client.yaml", "connectors: 5", "not reloaded, nothing changed")
@@ -307,7 +307,7 @@ class LoadTests(ReloadTestCase):
         self.assertGreater(visitors.answered, RELOADS)
         for early, late in zip(memory[WARM], memory[RELOADS - 1], strict=True):
             self.assertLess(late - early, GROWTH, memory)
-        self.assertEqual(client.output.count(f"joined tunnel {self.steady}"), 1)
+        self.assertEqual(client.output.count(f"joined tunnel {self.steady[:8]}"), 1)
         for process in (server, client):
             self.assertNotIn("Traceback", process.output)
             self.assertNotIn("not reloaded", process.output)

@@ -71,7 +71,7 @@ class RoutesFileTests(TestCase):
         wait_until(lambda: self.ask("a.other.local") == (200, b"other"), "the new rule is in force")
         self.write(f"steady.local={self.steady}")
         wait_until(lambda: self.ask("a.other.local")[0] == 404, "the rule is gone")
-        self.server.wait_for("no ingress rule names its tunnel any more")
+        self.server.wait_for("no ingress rule names its tunnel any longer")
         self.assertEqual(self.ask("steady.local"), (200, b"steady"))
         self.assertEqual(self.client.output.count("joined"), 1)
 
@@ -131,7 +131,7 @@ listeners:
         self.assertEqual((ask(port, "second.local")[0], ask(second_port, "first.local")[0]), (404, 404))
         file.write_text(text, encoding="utf-8")
         server.send(signal.SIGHUP)
-        server.wait_for("no ingress rule names its tunnel any more")
+        server.wait_for("no ingress rule names its tunnel any longer")
         self.assertEqual(ask(port, "first.local"), (200, b"first"))
         self.assertFalse(listening(second_port))
 

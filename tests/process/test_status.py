@@ -156,6 +156,7 @@ class StatusTests(TestCase):
                 "server: ready, up ",
                 "clients attach at",
                 "visitors arrive at",
+                "http, tls, relay",
                 "ingress rules",
                 "nginx.local",
                 "tunnels",

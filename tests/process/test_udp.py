@@ -42,13 +42,6 @@ def answers(visitor: socket.socket, patience: float) -> Iterator[bytes]:
             yield visitor.recv(65535)
 
 
-def free_udp_port() -> int:
-    """A port of UDP on loopback that nobody has."""
-    with closing(wide_socket()) as probe:
-        port: int = probe.getsockname()[1]
-        return port
-
-
 class UdpTunnel(PrivateTunnel):
     """Server, client, visitor and an echo service of UDP."""
 
@@ -57,7 +50,7 @@ class UdpTunnel(PrivateTunnel):
     service_class = DatagramEchoService
 
     def local_port(self) -> int:
-        return free_udp_port()
+        return free_port(socket.SOCK_DGRAM)
 
     def reachable(self) -> bool:
         with closing(self.visitor_socket()) as visitor:
@@ -87,7 +80,7 @@ class UdpVisits(UdpTunnel):
         if not cls.gosts & {"client", "visitor"}:
             return ""
         return (
-            "a gost's client and visitor have one answer for each address, so neither full speed nor the largest datagram is asked"
+            "gost's client and visitor have one response for each address, so neither full speed nor the largest datagram is tested"
         )
 
     def test_datagrams(self) -> None:
@@ -161,7 +154,11 @@ class PageTests(TestCase):
     def blocks(self) -> list[str]:
         """The page's commands, with ports of their own each time."""
         page = (ROOT / "docs" / "udp.md").read_text(encoding="utf-8")
-        for before, port in {"8421": free_port(), "5353": free_udp_port(), "5300": free_udp_port()}.items():
+        for before, port in {
+            "8421": free_port(),
+            "5353": free_port(socket.SOCK_DGRAM),
+            "5300": free_port(socket.SOCK_DGRAM),
+        }.items():
             page = page.replace(before, str(port))
         return re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID, uuid4
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-from rtunnel.ops.stats import ServerStats
-from rtunnel.outcomes import Outcome
+from rtunnel.metrics.stats import ServerStats
+from rtunnel.outcomes import LinkEnd, Outcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
@@ -21,6 +24,7 @@ from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import take_preface
@@ -30,6 +34,7 @@ TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 PRIVATE = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
 
 
+@implementer(ITCPTransport)
 class Transport(StringTransport):
     """A string transport with what a socket has besides."""
 
@@ -39,8 +44,14 @@ class Transport(StringTransport):
     paused_reading = False
     no_delay = False
 
+    def getTcpNoDelay(self) -> bool:
+        return self.no_delay
+
     def setTcpNoDelay(self, enabled: bool) -> None:
         self.no_delay = enabled
+
+    def getTcpKeepAlive(self) -> bool:
+        return False
 
     def setTcpKeepAlive(self, enabled: bool) -> None:
         """Like a socket's."""
@@ -61,6 +72,41 @@ class Transport(StringTransport):
 
     def resumeProducing(self) -> None:
         self.paused_reading = False
+
+
+@implementer(ITunnelTransport)
+class PingingTransport(Transport):
+    """The same as the end of a WebSocket whose peer does not know half-close.
+
+    :ivar pings: how many were sent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pings = 0
+        self._on_pong: Callable[[], None] = lambda: None
+        self._end_write: Callable[[], None] | None = None
+
+    def ping(self, on_pong: Callable[[], None]) -> bool:
+        self.pings += 1
+        self._on_pong = on_pong
+        return not self.paused_reading
+
+    def pong(self) -> None:
+        """The peer answers."""
+        self._on_pong()
+
+    def enter_half_close_mode(self, end_write: Callable[[], None] | None = None) -> None:
+        self._end_write = end_write
+
+    def loseWriteConnection(self) -> None:
+        (self._end_write or self.loseConnection)()
+
+    def set_no_delay(self) -> None:
+        self.no_delay = True
+
+    def tcp_socket(self) -> None:
+        """There is none."""
 
 
 class Visitor:
@@ -161,7 +207,7 @@ class FarConnector:
     def leaving(self) -> None:
         self.world.registry.remove(self.connector)
 
-    def lost(self, link: Link, reason: str) -> None:
+    def lost(self, link: Link, end: LinkEnd, text: str) -> None:
         self.world.registry.remove(self.connector)
 
     def lose(self) -> None:

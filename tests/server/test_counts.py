@@ -6,7 +6,7 @@ from functools import partial
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.labelled_counts import Counts
+from rtunnel.metrics.labelled_counts import Counts
 from rtunnel.server.tunnel_stats import connector_stats
 from tests.server.harness import FarConnector, World
 from tests.support.hellos import hello, record, server_name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.outcomes import Outcome
+from rtunnel.outcomes import LinkEnd, Outcome
 from rtunnel.settings import HttpSettings
 from tests.server.harness import FarConnector, Visitor, World
 
@@ -445,7 +445,7 @@ class FailureTests(SynchronousTestCase):
 
     def test_post_to_a_closing_link(self) -> None:
         """Nothing of it was sent, so even a POST goes to another connector."""
-        self.laptop.link.close("test")
+        self.laptop.link.close(LinkEnd.CLOSED)
         visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 3\r\n\r\nabc")
         self.pod.stream.answer(OK)
         self.assertEqual(visitor.received, OK)

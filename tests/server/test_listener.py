@@ -15,7 +15,8 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, Rights
-from rtunnel.ops.stats import ServerStats
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import LinkEnd, RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
@@ -189,7 +190,7 @@ class ListenerTests(Case):
         other: Any = self.listener.buildProtocol(None)
         transport = Transport()
         other.makeConnection(transport)
-        self.listener.close("test")
+        self.listener.close()
         self.assertTrue(self.transport.disconnecting)
         self.assertTrue(transport.disconnecting)
 
@@ -210,7 +211,9 @@ class ListenerTests(Case):
             with logged() as lines:
                 self.protocol.dataReceived(self.request(host=host))
             self.assertEqual(self.answer().addresses[0].host, host if granted else endpoint_host(TUNNEL))
-            told = any(f"asked for the host {host}, to which no ingress rule of tunnel {TUNNEL} leads" in line for line in lines)
+            told = any(
+                f"asked for the host {host}, to which no ingress rule of tunnel {short_id(TUNNEL)} leads" in line for line in lines
+            )
             self.assertEqual(told, not granted and host not in ("", "::"), host)
             self.lose()
 
@@ -256,7 +259,8 @@ class OwnerTests(Case):
         with logged() as lines:
             self.bind(OTHER)
         self.assertTrue(
-            any(f"(user user): the permissions do not allow it to bind the tunnel {OTHER}" in line for line in lines), lines
+            any(f"(user user): the permissions do not allow it to bind the tunnel {short_id(OTHER)}" in line for line in lines),
+            lines,
         )
         self.refused(Status.FORBIDDEN, RefusalReason.FORBIDDEN)
 
@@ -376,7 +380,7 @@ class UserTests(Case):
 
     def test_stop_meanwhile(self) -> None:
         self.protocol.dataReceived(self.said("auth-ok"))
-        self.listener.close("test")
+        self.listener.close()
         self.assertTrue(self.transport.disconnecting)
         self.run_threads()
         self.assertEqual(self.transport.value(), b"")

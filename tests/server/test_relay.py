@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
 import attrs
@@ -29,7 +29,7 @@ from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
-from tests.server.harness import PRIVATE, TUNNEL, FarConnector, Transport, Visitor, World
+from tests.server.harness import PRIVATE, TUNNEL, FarConnector, PingingTransport, Transport, Visitor, World
 from tests.support.logs import logged
 
 FRONT = UUID("59dc451e-59dc-4c70-999e-91a30813ac78")
@@ -47,6 +47,7 @@ def connect(
 
 
 class RelayTestCase(SynchronousTestCase):
+    kind: ClassVar[type[Transport]] = Transport
     direct = False
     credentials: Credentials | None = None
     permissions: str | None = None
@@ -83,7 +84,7 @@ class RelayTestCase(SynchronousTestCase):
             reactor=self.world.clock,
         )
         self.world.deadlines.each_sweep(self.relay.sweep)
-        self.transport: Any = Transport()
+        self.transport: Any = self.kind()
         self.arrive()
 
     def arrive(self) -> None:
@@ -623,32 +624,28 @@ class RetryTests(RelayTestCase):
         self.assertEqual(self.second.stream.take(), b"ping")
 
 
-class PulseTests(RelayTestCase):
-    """A WebSocket's visitor is asked for signs of life."""
+class LivenessTests(RelayTestCase):
+    """A visitor on a WebSocket is pinged."""
+
+    kind = PingingTransport
 
     def setUp(self) -> None:
         super().setUp()
         self.connector = self.world.attach()
-        self.pings = 0
-        self.transport.ping = self.ping
-        self.transport.paused = False
         self.send(connect())
         self.send(b"x")
-
-    def ping(self) -> None:
-        self.pings += 1
 
     def test_silent_visitor_is_cut(self) -> None:
         self.world.pass_time(60)
         self.assertTrue(self.transport.aborted)
-        self.assertGreaterEqual(self.pings, 2)
+        self.assertGreaterEqual(self.transport.pings, 2)
         self.lose(ConnectionLost)
         self.ended(VisitOutcome.VISITOR_GONE)
 
     def test_pongs(self) -> None:
         for _ in range(12):
             self.world.pass_time(10)
-            self.transport.protocol.heard()
+            self.transport.pong()
         self.assertFalse(self.transport.aborted)
 
     def test_bytes_are_a_sign_of_life(self) -> None:
@@ -658,7 +655,7 @@ class PulseTests(RelayTestCase):
         self.assertFalse(self.transport.aborted)
 
     def test_paused(self) -> None:
-        self.transport.paused = True
+        self.transport.pauseProducing()
         self.world.pass_time(120)
         self.assertFalse(self.transport.aborted)
 

@@ -7,7 +7,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ops.access import Access, AccessLog
-from rtunnel.outcomes import Outcome, TlsOutcome
+from rtunnel.outcomes import LinkEnd, Outcome, TlsOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.settings import HttpSettings
 from rtunnel.wire.clienthello import Alert, alert_record
@@ -284,7 +284,7 @@ class RetryTests(TlsTests):
         self.assertEqual(visitor.received, ANSWER)
 
     def test_closing_link(self) -> None:
-        self.laptop.link.close("it stops")
+        self.laptop.link.close(LinkEnd.CLOSED)
         self.world.visit(HELLO)
         self.assertEqual(self.pod.stream.take(), HELLO)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import SkipTest
 
@@ -22,12 +23,25 @@ TIMEOUT = 20.0
 """Seconds that a condition may take on a busy machine; waiting ends as soon as it is true."""
 
 
-def free_port() -> int:
-    """A TCP port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+_given: set[int] = set()
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
+    """Return a free port of loopback, another one each time.
+
+    It is none of those that the kernel gives to connections: on a busy machine one of these would take it before the test does.
+
+    :param kind: SOCK_STREAM or SOCK_DGRAM.
+    """
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10000, max(first, 20000))
+        if port in _given:
+            continue
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe, suppress(OSError):
+            probe.bind((host, port))
+            _given.add(port)
+            return port
 
 
 def wait_until(condition: Callable[[], object], what: str, patience: float = TIMEOUT) -> None:

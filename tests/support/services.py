@@ -14,6 +14,7 @@ from typing import Any
 __all__ = ["DatagramEchoService", "EchoService", "NamedService", "wide_socket"]
 
 BLOCK = b"rtunnel!" * 8192
+STALL = 0.5
 
 
 class NamedService:
@@ -34,6 +35,8 @@ class NamedService:
         self.go = Event()
         self.cut_off = Event()
         """Set when a client has left in the middle of an answer."""
+        self.stalled = Event()
+        """Set when a client has taken nothing of an answer for :data:`STALL` seconds."""
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,11 +82,19 @@ class NamedService:
                 self.send_header("Content-Length", str(size))
                 self.end_headers()
                 try:
-                    while size:
-                        size -= self.wfile.write(BLOCK[: min(size, len(BLOCK))])
+                    self._send(size)
                 except OSError:
                     service.cut_off.set()
                     self.close_connection = True
+
+            def _send(self, size: int) -> None:
+                self.connection.settimeout(STALL)
+                while size:
+                    try:
+                        size -= self.connection.send(BLOCK[: min(size, len(BLOCK))])
+                    except TimeoutError:
+                        service.stalled.set()
+                self.connection.settimeout(None)
 
             def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
                 pass

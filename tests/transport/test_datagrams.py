@@ -16,13 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from rtunnel.outcomes import DatagramLoss
 from rtunnel.transport.datagrams import (
-    EXPIRED,
     LINGER,
     MAX_BYTES,
     MAX_DATAGRAMS,
-    QUEUE_FULL,
-    REFUSED,
     Association,
     UdpClientEndpoint,
     listen_udp,
@@ -64,7 +62,7 @@ class AssociationTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.sent: list[bytes] = []
-        self.dropped: list[str] = []
+        self.dropped: list[DatagramLoss] = []
         self.ends = 0
         self.association = Association(
             self.send,
@@ -124,7 +122,7 @@ class AssociationTests(SynchronousTestCase):
         for number in range(MAX_DATAGRAMS + 3):
             self.association.received(b"%d" % number)
         self.association.resumeProducing()
-        self.assertEqual(self.dropped, [QUEUE_FULL] * 3)
+        self.assertEqual(self.dropped, [DatagramLoss.QUEUE_FULL] * 3)
         self.assertEqual(self.protocol.datagrams, [b"%d" % number for number in range(3, MAX_DATAGRAMS + 3)])
 
     def test_too_much_waits(self) -> None:
@@ -135,7 +133,7 @@ class AssociationTests(SynchronousTestCase):
         kept = [datagram[0] for datagram in self.protocol.datagrams]
         self.assertEqual(kept, list(range(8))[-len(kept) :])
         self.assertLessEqual(len(kept) * MAX_DATAGRAM, MAX_BYTES)
-        self.assertEqual(self.dropped, [QUEUE_FULL] * (8 - len(kept)))
+        self.assertEqual(self.dropped, [DatagramLoss.QUEUE_FULL] * (8 - len(kept)))
 
     def test_not_taken_by_the_system(self) -> None:
         """A datagram that cannot be sent is counted; the next one is sent."""
@@ -144,7 +142,7 @@ class AssociationTests(SynchronousTestCase):
         self.failing = None
         self.association.write(frame_datagram(b"two"))
         self.association.refused()
-        self.assertEqual((self.sent, self.dropped), ([b"two"], [REFUSED, REFUSED]))
+        self.assertEqual((self.sent, self.dropped), ([b"two"], [DatagramLoss.REFUSED] * 2))
 
     def test_idle(self) -> None:
         """Silence both ways ends it for reading; what is still written leaves, what still comes is counted."""
@@ -158,7 +156,7 @@ class AssociationTests(SynchronousTestCase):
         self.assertEqual((self.protocol.read_ended, self.association.over), (1, True))
         self.association.received(b"three")
         self.association.write(frame_datagram(b"four"))
-        self.assertEqual((self.dropped, self.sent), ([EXPIRED], [b"two", b"four"]))
+        self.assertEqual((self.dropped, self.sent), ([DatagramLoss.EXPIRED], [b"two", b"four"]))
         self.clock.advance(LINGER)
         self.over(ConnectionDone)
         self.assertEqual(self.protocol.read_ended, 1)
@@ -188,7 +186,7 @@ class AssociationTests(SynchronousTestCase):
         self.association.write(frame_datagram(b"two"))
         self.association.received(b"three")
         self.over(ConnectionAborted)
-        self.assertEqual((self.sent, self.dropped), ([], [EXPIRED, EXPIRED]))
+        self.assertEqual((self.sent, self.dropped), ([], [DatagramLoss.EXPIRED] * 2))
 
     def test_producer_is_told_to_stop(self) -> None:
         self.association.stopProducing()
@@ -208,7 +206,7 @@ class SocketTests(TestCase):
     """On loopback."""
 
     def setUp(self) -> None:
-        self.dropped: list[str] = []
+        self.dropped: list[DatagramLoss] = []
 
     async def associate(self, host: str, port: int) -> Recorder:
         endpoint = UdpClientEndpoint(reactor, host, port, idle=60, on_drop=self.dropped.append)
@@ -236,7 +234,7 @@ class SocketTests(TestCase):
         protocol = await self.associate("127.0.0.1", 9)
         transport: Any = protocol.transport
         transport.write(frame_datagram(b"x" * 65535))
-        self.assertEqual(self.dropped, [REFUSED])
+        self.assertEqual(self.dropped, [DatagramLoss.REFUSED])
         transport.loseConnection()
 
     async def test_port_in_use(self) -> None:

@@ -1,20 +1,26 @@
-"""The private details of autobahn and Twisted that we rely on: each test names one, and fails when an upgrade has changed it."""
+"""The private details of autobahn and Twisted that we rely on: their list, what follows when one is gone, and what each is."""
 
 from __future__ import annotations
 
 import inspect
+import subprocess
 import sys
+from pathlib import Path
+from textwrap import dedent
 from typing import Any, ClassVar
 
-from autobahn.twisted.websocket import WebSocketClientProtocol, WebSocketServerProtocol
 from twisted.internet import abstract, endpoints, reactor, tcp
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.private_details import AUTOBAHN, EPOLL, SOCKETS, Detail, available
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
+from tests.support.logs import logged
 from tests.support.pipe import Pipe, connect
+
+ROOT = Path(__file__).parents[2]
 
 
 class _Under:
@@ -29,19 +35,171 @@ class _Under:
     connect = listen
 
 
+class ListTests(SynchronousTestCase):
+    """The list, and how it is checked."""
+
+    def test_all_there(self) -> None:
+        """A release without one of them is slower: see what replaces it."""
+        for details in (AUTOBAHN, SOCKETS, EPOLL if sys.platform.startswith("linux") else ()):
+            for detail in details:
+                self.assertIsNone(detail.missing, f"gone: {detail.name}, which {detail.reason}")
+
+    def test_missing(self) -> None:
+        here = f"{__name__}._Under"
+        for detail, missing in (
+            (Detail(here, "is there"), None),
+            (Detail(f"{here}.listen", "takes so much", ("self", "factory"), ("Deferred", "factory")), None),
+            (Detail(f"{here}.gone", "is gone"), f"{here}.gone"),
+            (Detail(f"{__name__}.gone.too", "is gone"), f"{__name__}.gone.too"),
+            (Detail("no_such_package.at_all", "is gone"), "no_such_package.at_all"),
+            (Detail(f"{here}.listen", "takes another", ("self", "other")), f"{here}.listen(self, other)"),
+            (Detail(f"{here}.factory", "cannot be called", ("self",)), f"{here}.factory"),
+            (Detail(f"{here}.listen", "uses another", uses=("Deferred", "other")), f"other in {here}.listen"),
+            (Detail(f"{here}.factory", "has no code", uses=("other",)), f"other in {here}.factory"),
+        ):
+            self.assertEqual(detail.missing, missing)
+
+    def test_available(self) -> None:
+        """What is missing is said in one line, whatever it is."""
+        with logged() as lines:
+            self.assertTrue(available([Detail("sys.path", "is there")], "it is slow"))
+            self.assertEqual(lines, [])
+            self.assertFalse(available([Detail("sys.gone", "is gone"), Detail("os.gone", "is gone")], "it is slow"))
+        self.assertEqual(lines, ["it is slow, which is slower: sys.gone, os.gone not found in this version"])
+
+
+class FallbackTests(SynchronousTestCase):
+    """A library whose details have changed: each time in a process of its own, since they are checked at import."""
+
+    def run_script(self, otherwise: str, missing: str, script: str) -> list[str]:
+        """Run a script, which logs one warning; return what it printed."""
+        finished = subprocess.run(
+            [sys.executable, "-c", _PREAMBLE + dedent(script)], capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
+        )
+        self.assertEqual(finished.returncode, 0, finished.stderr)
+        *said, warning = finished.stdout.splitlines()
+        self.assertEqual(warning, f"{otherwise}, which is slower: {missing} not found in this version")
+        return said
+
+    def test_autobahn(self) -> None:
+        """The WebSocket works, with autobahn's own frames."""
+        said = self.run_script(
+            "binary frames pass through autobahn",
+            "autobahn.websocket.protocol.WebSocketProtocol.sendCloseFrame(self, code, reasonUtf8, isReply)",
+            """
+            from autobahn.websocket.protocol import WebSocketProtocol
+            original = WebSocketProtocol.sendCloseFrame
+            WebSocketProtocol.sendCloseFrame = lambda self, *arguments, **keywords: original(self, *arguments, **keywords)
+            from rtunnel.transport import websocket
+            print(websocket.FAST)
+            from tests.transport.test_websocket import World
+            world = World().join()
+            client, server = world.clients.one, world.servers.one
+            client.stream.write(b"question")
+            client.ping()
+            world.pipe.pump()
+            server.stream.write(b"answer")
+            server.stream.loseConnection()
+            world.pipe.pump()
+            print(bytes(server.received), bytes(client.received), client.pongs)
+            print(client.lost[0].type.__name__, server.lost[0].type.__name__, world.clock.getDelayedCalls())
+            """,
+        )
+        self.assertEqual(
+            said,
+            [
+                "False",
+                "b'question' b'answer' 1",
+                "ConnectionDone ConnectionDone []",
+            ],
+        )
+
+    def test_sockets(self) -> None:
+        """Connections work, with Twisted's own transports."""
+        said = self.run_script(
+            "sockets write when the reactor says so",
+            "twisted.internet.tcp.Client.__init__(self, host, port, bindAddress, connector, reactor)",
+            """
+            from twisted.internet import tcp
+            original = tcp.Client.__init__
+            tcp.Client.__init__ = lambda self, *arguments: original(self, *arguments)
+            from rtunnel.transport import sockets
+            print(sockets.AT_ONCE)
+            from twisted.internet import reactor
+            from twisted.internet.protocol import Factory, Protocol
+            class Echo(Protocol):
+                def dataReceived(self, data):
+                    self.transport.write(data)
+            class Asking(Protocol):
+                def connectionMade(self):
+                    self.transport.write(b"question")
+                def dataReceived(self, data):
+                    print(type(self.transport).__name__, data)
+                    reactor.stop()
+            port = sockets.listen_tcp(reactor, "127.0.0.1", 0, Factory.forProtocol(Echo))
+            sockets.SocketClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(Factory.forProtocol(Asking))
+            reactor.run()
+            """,
+        )
+        self.assertEqual(
+            said,
+            [
+                "False",
+                "Client b'question'",
+            ],
+        )
+
+    def test_reactor(self) -> None:
+        """Turns end, with a timer each."""
+        if not sys.platform.startswith("linux"):
+            self.skipTest("this system has no epoll")
+        said = self.run_script(
+            "the reactor is Twisted's",
+            "twisted.internet.epollreactor.EPollReactor._doReadOrWrite(self, selectable, fd, event)",
+            """
+            from twisted.internet.epollreactor import EPollReactor
+            original = EPollReactor._doReadOrWrite
+            EPollReactor._doReadOrWrite = lambda self, *arguments: original(self, *arguments)
+            from rtunnel.reactor import install
+            from rtunnel.tunnel.turn import end_of_turn
+            reactor = install()
+            print(type(reactor).__name__)
+            reactor.callLater(0, lambda: end_of_turn(reactor)(lambda: (print("end"), reactor.stop())))
+            reactor.run()
+            """,
+        )
+        self.assertEqual(
+            said,
+            [
+                "EPollReactor",
+                "end",
+            ],
+        )
+
+
+_PREAMBLE = """
+import atexit
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+lines = []
+globalLogPublisher.addObserver(lambda event: event["log_level"] is LogLevel.warn and lines.append(formatEvent(event)))
+atexit.register(lambda: print(*lines, sep="\\n"))
+"""
+
+
 class AutobahnTests(SynchronousTestCase):
-    """What rtunnel.transport.websocket_frames takes for granted in autobahn's protocols."""
+    """What rtunnel.transport.websocket_autobahn takes for granted in autobahn's protocols."""
 
     pipe: Pipe
 
     def setUp(self) -> None:
         under: Any = _Under()
         WebSocketServerEndpoint(under, reactor=Clock()).listen(Factory.forProtocol(Protocol))
-        self.server = under.factory.buildProtocol(None)
-        endpoint = WebSocketClientEndpoint(under, reactor=Clock(), host="tunnel.local", port=80)
+        server = under.factory.buildProtocol(None)
+        endpoint = WebSocketClientEndpoint(under, reactor=Clock(), host="2001:db8::1", port=80)
         self.opened = endpoint.connect(Factory.forProtocol(Protocol))
-        self.client = under.factory.buildProtocol(None)
-        self.pipe = connect(self.client, self.server)
+        client = under.factory.buildProtocol(None)
+        self.pipe = connect(client, server)
+        self.client, self.server = client._speaker, server._speaker
 
     def open(self) -> tuple[Any, Any]:
         """Finish the upgrade; return both protocols."""
@@ -49,60 +207,8 @@ class AutobahnTests(SynchronousTestCase):
         self.successResultOf(self.opened)
         return self.client, self.server
 
-    def test_state(self) -> None:
-        """``state`` is STATE_CONNECTING, then STATE_OPEN, STATE_CLOSING after our close frame, and STATE_CLOSED at the end."""
-        for protocol in (self.client, self.server):
-            self.assertEqual(protocol.state, protocol.STATE_CONNECTING, "autobahn: state before the upgrade is another")
-        client, server = self.open()
-        for protocol in (client, server):
-            self.assertEqual(protocol.state, protocol.STATE_OPEN, "autobahn: state after the upgrade is not STATE_OPEN")
-        client.sendClose(1000)
-        self.assertEqual(client.state, client.STATE_CLOSING, "autobahn: state after sendClose is not STATE_CLOSING")
-        self.pipe.pump()
-        self.assertEqual(client.state, client.STATE_CLOSED, "autobahn: state at the end is not STATE_CLOSED")
-
-    def test_data(self) -> None:
-        """``data`` is the bytes not yet taken: the head before the upgrade, nothing between frames."""
-        self.pipe.pump(max_bytes=10)
-        self.assertEqual(len(self.server.data), 10, "autobahn: data does not hold the head that is being received")
-        for protocol in self.open():
-            self.assertEqual(protocol.data, b"", "autobahn: data is not empty when all was taken")
-
-    def test_current_frame(self) -> None:
-        """``current_frame`` is None between frames and not within."""
-        client, _ = self.open()
-        self.assertIsNone(client.current_frame, "autobahn: current_frame is not None between frames")
-        client._dataReceived(b"\x82\x05ab")
-        self.assertIsNotNone(client.current_frame, "autobahn: current_frame is None within a frame")
-        client._dataReceived(b"cde")
-        self.assertIsNone(client.current_frame, "autobahn: current_frame is not None after a frame")
-
-    def test_inside_message(self) -> None:
-        """``inside_message`` is true between the fragments of a message."""
-        client, _ = self.open()
-        self.assertIs(client.inside_message, False, "autobahn: inside_message is not False after the upgrade")
-        client._dataReceived(b"\x02\x01a")
-        self.assertIs(client.inside_message, True, "autobahn: inside_message is not True within a message")
-        client._dataReceived(b"\x80\x01b")
-        self.assertIs(client.inside_message, False, "autobahn: inside_message is not False after a message")
-
-    def test_data_received(self) -> None:
-        """``_dataReceived`` takes bytes as ``dataReceived`` does; it exists beside it, so that we can override the latter."""
-        for protocol in (WebSocketServerProtocol, WebSocketClientProtocol):
-            self.assertEqual(
-                list(inspect.signature(protocol._dataReceived).parameters),
-                ["self", "data"],
-                "autobahn: _dataReceived takes other arguments",
-            )
-
     def test_send_close_frame(self) -> None:
-        """``sendCloseFrame`` is what every close frame goes through, also autobahn's answer and after a violation."""
-        for protocol in (WebSocketServerProtocol, WebSocketClientProtocol):
-            self.assertEqual(
-                list(inspect.signature(protocol.sendCloseFrame).parameters),
-                ["self", "code", "reasonUtf8", "isReply"],
-                "autobahn: sendCloseFrame takes other arguments",
-            )
+        """Every close frame passes ``sendCloseFrame``, also autobahn's answer and after a violation."""
         client, server = self.open()
         calls: list[bool] = []
         for protocol in (client, server):
@@ -117,37 +223,29 @@ class AutobahnTests(SynchronousTestCase):
         self.pipe.pump()
         self.assertEqual(calls, [False, True], "autobahn: close frames leave by another way than sendCloseFrame")
 
-    def test_protocol_violation(self) -> None:
-        """``_protocol_violation`` says 1002 and marks the connection as failed, after which autobahn delivers nothing."""
+    def test_after_a_violation(self) -> None:
         client, _ = self.open()
-        client._protocol_violation("for a test")
-        self.assertEqual(client.localCloseCode, 1002, "autobahn: _protocol_violation does not close with 1002")
-        self.assertTrue(client.failedByMe, "autobahn: _protocol_violation does not set failedByMe")
+        calls: list[int] = []
+        client.sendCloseFrame = lambda code, **keywords: calls.append(code)
+        client.dataReceived(b"\xff\x00")
+        self.assertEqual(calls[:1], [1002], "autobahn: a violation is told by another way than sendCloseFrame")
 
-    def test_http_status_line(self) -> None:
-        """``http_status_line`` is the first line of the answer."""
-        client, _ = self.open()
-        self.assertEqual(
-            client.http_status_line, "HTTP/1.1 101 Switching Protocols", "autobahn: http_status_line is not the status line"
-        )
-
-    def test_was_not_clean_reason(self) -> None:
-        """``wasNotCleanReason`` says why an upgrade failed."""
-        self.assertIsNone(self.client.wasNotCleanReason, "autobahn: wasNotCleanReason is set from the start")
+    def test_fail_handshake(self) -> None:
+        """``failHandshake`` of a client is told why an upgrade failed; without it the text of the error says less."""
         self.client.dataReceived(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
-        self.assertIn("Upgrade", self.client.wasNotCleanReason, "autobahn: wasNotCleanReason does not say why")
+        self.assertIn("Upgrade", self.client.connection.fault, "autobahn: failHandshake is not told why")
         self.pipe.pump()
         self.failureResultOf(self.opened)
 
     def test_host(self) -> None:
-        """The client factory's ``host`` is what the Host of the upgrade shows, and nothing else."""
-        self.client.factory.host = "[2001:db8::1]"
-        self.client.startHandshake()
+        """The client factory's ``host`` is what the Host of the upgrade shows: an IPv6 address needs its brackets."""
         self.assertIn(
             b"\r\nHost: [2001:db8::1]:80\r\n",
             bytes(self.pipe.client._buffer),
             "autobahn: the factory's host is not the Host of the request",
         )
+        self.pipe.pump()
+        self.successResultOf(self.opened)
 
 
 class TwistedSocketTests(SynchronousTestCase):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 from typing import Any
 
 from twisted.internet import reactor as installed_reactor
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
@@ -23,22 +23,16 @@ from rtunnel.transport.sockets import (
     AtOnceServer,
     SocketClientEndpoint,
     SocketServerEndpoint,
+    host_and_port,
     listen_tcp,
     plain_address,
 )
+from tests.support.processes import free_port
 
 # trial's reactor, whose type depends on the platform
 reactor: Any = installed_reactor
 
 MIB = 1 << 20
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port on which nobody listens."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def turn() -> Deferred[None]:
@@ -299,7 +293,7 @@ class AtOnceTests(TestCase):
 
     async def test_ipv6(self) -> None:
         try:
-            free_port("::1")
+            free_port(host="::1")
         except OSError:
             self.skipTest("this system has no IPv6 on loopback")
         _, server = await self.connected("::1")
@@ -338,7 +332,7 @@ class StockTests(AtOnceTests):
 class OtherReactorTests(SynchronousTestCase):
     def test_clock(self) -> None:
         """A reactor that is not made of sockets is left alone."""
-        clock = Clock()
+        clock: Any = Clock()
         self.assertIs(sockets._connecting_reactor(clock), clock)
 
 
@@ -353,3 +347,13 @@ class PlainAddressTests(SynchronousTestCase):
             ("", ""),
         ):
             self.assertEqual(plain_address(shown), plain)
+
+    def test_host_and_port(self) -> None:
+        for address, found in (
+            (IPv4Address("TCP", "192.0.2.1", 80), ("192.0.2.1", 80)),
+            (IPv6Address("TCP", "::ffff:192.0.2.1", 80), ("192.0.2.1", 80)),
+            (IPv6Address("UDP", "2001:db8::1", 53), ("2001:db8::1", 53)),
+            (UNIXAddress(b"/run/socket"), ("", 0)),
+            (None, ("", 0)),
+        ):
+            self.assertEqual(host_and_port(address), found)

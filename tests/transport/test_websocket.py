@@ -20,37 +20,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rtunnel.transport import websocket, websocket_mask
-from rtunnel.transport.websocket import MAX_MESSAGE
+from rtunnel.transport.websocket import CLOSE_TIMEOUT, MAX_HEAD
 from rtunnel.transport.websocket_endpoints import UpgradeRefused, WebSocketClientEndpoint, WebSocketServerEndpoint
-from rtunnel.transport.websocket_frames import CLOSE_TIMEOUT, MAX_HEAD
+from rtunnel.wire.websocket import MAX_MESSAGE
 from tests.support.pipe import HIGH_WATER, Pipe, connect
+from tests.wire.test_websocket import KEY, frame, xor
 
 MIB = 1 << 20
-KEY = b"\x12\x34\x56\x78"
 REQUEST = (
     b"GET /ws HTTP/1.1\r\nHost: tunnel.local:80\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
 
 Frame = tuple[int, bytes]
-
-
-def xor(data: bytes, key: bytes) -> bytes:
-    """RFC 6455 5.3, word for word."""
-    return bytes(byte ^ key[index % 4] for index, byte in enumerate(data))
-
-
-def frame(first: int, payload: bytes = b"", key: bytes = b"") -> bytes:
-    """A frame with the shortest length, masked when there is a key."""
-    flag = 0x80 if key else 0
-    size = len(payload)
-    if size < 126:
-        head = bytes((first, flag | size))
-    elif size < 65536:
-        head = struct.pack(">BBH", first, flag | 126, size)
-    else:
-        head = struct.pack(">BBQ", first, flag | 127, size)
-    return head + key + (xor(payload, key) if key else payload)
 
 
 def frames(data: bytes) -> list[Frame]:
@@ -84,7 +66,7 @@ class Upper(Protocol):
     def __init__(self) -> None:
         self.received = bytearray()
         self.pieces = 0
-        self.signs = 0
+        self.pongs = 0
         self.lost: list[Failure] = []
         self.producing: list[str] = []
 
@@ -102,8 +84,12 @@ class Upper(Protocol):
         if self.lose_at:
             getattr(self.stream, self.lose_at)()
 
+    def ping(self) -> bool:
+        """Whether a pong can be expected."""
+        return bool(self.stream.ping(self.pong_received))
+
     def pong_received(self) -> None:
-        self.signs += 1
+        self.pongs += 1
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.append(reason)
@@ -440,6 +426,8 @@ class FastStreamTests(SynchronousTestCase):
     """The open WebSocket, with frames taken apart by ourselves."""
 
     fast = True
+    unsupported = 1003
+    """The close code for text."""
 
     def setUp(self) -> None:
         self.patch(websocket, "FAST", self.fast)
@@ -489,12 +477,12 @@ class FastStreamTests(SynchronousTestCase):
             expected += data
             client.stream.write(data)
             server.stream.write(data)
-            client.stream.ping()
-            server.stream.ping()
+            client.ping()
+            server.ping()
         self.pump(chunk=1)
         self.assertEqual(bytes(server.received), expected)
         self.assertEqual(bytes(client.received), expected)
-        self.assertEqual((client.signs, server.signs), (7, 7))
+        self.assertEqual((client.pongs, server.pongs), (7, 7))
 
     def test_heads_byte_by_byte(self) -> None:
         """Long frames whose heads come apart, with pieces that are no multiple of the masking key."""
@@ -592,18 +580,43 @@ class FastStreamTests(SynchronousTestCase):
     def test_ping(self) -> None:
         """Pings are answered and pongs are heard, between data."""
         raw = self.world.open_client()
+        server = self.world.servers.one
+        server.ping()
+        self.pump()
+        self.assertEqual(frames(raw.take()), [(0x89, b"")])
         raw.send(frame(0x82, b"a", KEY) + frame(0x89, b"are you there", KEY) + frame(0x82, b"b", KEY) + frame(0x8A, b"", KEY))
         self.pump()
-        server = self.world.servers.one
         self.assertEqual(bytes(server.received), b"ab")
-        self.assertEqual(server.signs, 1)
+        self.assertEqual(server.pongs, 1)
         self.assertEqual(frames(raw.take()), [(0x8A, b"are you there")])
 
     def test_ping_of_ours(self) -> None:
         client, server = self.both()
-        client.stream.ping()
+        self.assertTrue(client.ping())
         self.pump()
-        self.assertEqual((client.signs, server.signs), (1, 0))
+        self.assertEqual((client.pongs, server.pongs), (1, 0))
+
+    def test_ping_while_paused(self) -> None:
+        """It is sent, which keeps others from closing the connection as idle, and no pong can be expected."""
+        client, _ = self.both()
+        client.stream.pauseProducing()
+        self.assertFalse(client.ping())
+        self.pump()
+        self.assertEqual(client.pongs, 0)
+        client.stream.resumeProducing()
+        self.pump()
+        self.assertEqual(client.pongs, 1)
+
+    def test_ping_at_the_end(self) -> None:
+        client, _ = self.both()
+        client.stream.loseConnection()
+        self.assertFalse(client.ping())
+
+    def test_pong_that_nobody_asked_for(self) -> None:
+        raw = self.world.open_client()
+        raw.send(frame(0x8A, b"", KEY) + frame(0x82, b"a", KEY))
+        self.pump()
+        self.assertEqual(bytes(self.world.servers.one.received), b"a")
 
     # -- what is wrong
 
@@ -628,13 +641,13 @@ class FastStreamTests(SynchronousTestCase):
             self.assertEqual(world.clock.getDelayedCalls(), [])
 
     def test_text(self) -> None:
-        self.failed(frame(0x81, b"text", KEY), 3003)
+        self.failed(frame(0x81, b"text", KEY), self.unsupported)
 
     def test_empty_text(self) -> None:
-        self.failed(frame(0x81, b"", KEY), 3003)
+        self.failed(frame(0x81, b"", KEY), self.unsupported)
 
     def test_fragmented_text(self) -> None:
-        self.failed(frame(0x01, b"te", KEY) + frame(0x80, b"xt", KEY), 3003)
+        self.failed(frame(0x01, b"te", KEY) + frame(0x80, b"xt", KEY), self.unsupported)
 
     def test_not_masked(self) -> None:
         self.failed(frame(0x82, b"open"), 1002)
@@ -764,7 +777,7 @@ class FastStreamTests(SynchronousTestCase):
     def test_empty_message_means_nothing_to_a_link(self) -> None:
         client, server = self.both()
         server.stream.protocol = HalfUpper(server)
-        client.stream._send_end()
+        client.stream._send_empty()
         client.stream.write(b"x")
         self.pump()
         self.assertEqual((bytes(server.stream.protocol.received), server.stream.protocol.ends), (b"x", 0))
@@ -837,7 +850,7 @@ class FastStreamTests(SynchronousTestCase):
         raw.send(frame(0x88, struct.pack(">H", 1000)) + frame(0x82, b"ghost"))
         self.pump()
         client.stream.write(b"ghost")
-        client.stream.ping()
+        client.ping()
         self.pump()
         self.assertEqual(bytes(client.received), b"")
         self.assertEqual([first for first, _ in frames(raw.take())], [0x88])
@@ -895,7 +908,7 @@ class FastStreamTests(SynchronousTestCase):
         self.ended(server, ConnectionClosed)
         client.stream.write(b"nobody listens")
         client.stream.loseConnection()
-        client.stream.ping()
+        client.ping()
 
     def test_end_without_close(self) -> None:
         """A peer that closes the connection but not the WebSocket was not in order."""
@@ -958,6 +971,7 @@ class PlainStreamTests(FastStreamTests):
     """The same with autobahn's own way of reading and writing messages."""
 
     fast = False
+    unsupported = 3003
 
 
 class FastDetailTests(SynchronousTestCase):

@@ -131,7 +131,7 @@ class Links:
             reactor=self.clock,
             keepalive=keepalive,
             on_leaving=lambda: self.left.append("client"),
-            on_lost=lambda link, reason: self.lost["server"].append(reason),
+            on_lost=lambda link, end, reason: self.lost["server"].append(reason),
             peer="client",
         )
         self.client = Link(
@@ -139,7 +139,7 @@ class Links:
             reactor=self.clock,
             keepalive=keepalive,
             on_stream=on_stream or self.take,
-            on_lost=lambda link, reason: self.lost["client"].append(reason),
+            on_lost=lambda link, end, reason: self.lost["client"].append(reason),
             peer="server",
         )
         self.pipe = connect(self.client, self.server, high_water=high_water)

@@ -10,9 +10,11 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from rtunnel.outcomes import LinkEnd
 from rtunnel.tunnel.link import FLUSH_SIZE, Keepalive, Link, LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.smux import Session
+from tests.server.harness import PingingTransport
 from tests.tunnel.common import QUIET, CountedTransport, HalfCloser, Links, Recorder, Source
 
 
@@ -21,7 +23,7 @@ def alone(*, opens: bool = True, keepalive: Keepalive = QUIET, **options: Any) -
     clock = Clock()
     lost: list[str] = []
     link = Link(
-        Session(opens=opens, **options), reactor=clock, keepalive=keepalive, on_lost=lambda link, reason: lost.append(reason)
+        Session(opens=opens, **options), reactor=clock, keepalive=keepalive, on_lost=lambda link, end, reason: lost.append(reason)
     )
     transport = CountedTransport()
     link.makeConnection(transport)
@@ -256,7 +258,7 @@ class EndTests(SynchronousTestCase):
         links = Links()
         ours = links.joined()
         seen: list[int] = []
-        links.server._on_lost = lambda link, reason: seen.append(len(ours[1].lost))
+        links.server._on_lost = lambda link, end, reason: seen.append(len(ours[1].lost))
         links.pipe.break_link()
         self.assertEqual(seen, [1])
 
@@ -293,12 +295,14 @@ class EndTests(SynchronousTestCase):
         links = Links()
         ours = links.joined()
         ours[0].write(b"last words")
-        links.server.close("time to go")
-        links.server.close("too late")
+        links.server.close(LinkEnd.SERVER_STOPPED, "time to go")
+        links.server.close(LinkEnd.CLOSED, "too late")
         self.assertFalse(links.server.usable)
         links.settle()
         self.assertEqual(ours[3].received, b"last words")
-        self.assertEqual(links.lost, {"server": ["time to go"], "client": ["the peer closed the connection"]})
+        self.assertEqual(
+            links.lost, {"server": ["server stopped: time to go"], "client": ["closed: the peer closed the connection"]}
+        )
         self.assertEnded(links, ours[1], ours[3])
 
     def test_close_while_the_transport_is_behind(self) -> None:
@@ -308,7 +312,7 @@ class EndTests(SynchronousTestCase):
         source = Source(ours[0], bytes(200_000))
         links.settle(source)
         self.assertTrue(links.server.congested)
-        links.server.close("time to go")
+        links.server.close(LinkEnd.SERVER_STOPPED, "time to go")
         ours[0].write(b"too late")
         links.settle(source)
         self.assertEqual(links.lost["server"], [])
@@ -321,16 +325,16 @@ class EndTests(SynchronousTestCase):
         links = Links()
         ours = links.joined()
         ours[0].write(b"never sent")
-        links.server.drop("enough")
-        links.server.drop("too late")
+        links.server.drop(LinkEnd.PROTOCOL_ERROR, "enough")
+        links.server.drop(LinkEnd.CLOSED, "too late")
         links.settle()
         self.assertEqual(ours[3].received, b"")
-        self.assertEqual(links.lost["server"], ["enough"])
+        self.assertEqual(links.lost["server"], ["protocol error: enough"])
         self.assertEnded(links, ours[1], ours[3])
-        links.server.drop("long gone")
-        links.server.close("long gone")
+        links.server.drop(LinkEnd.CLOSED)
+        links.server.close(LinkEnd.CLOSED)
         links.server.connectionLost()
-        self.assertEqual(links.lost["server"], ["enough"])
+        self.assertEqual(links.lost["server"], ["protocol error: enough"])
 
     def test_protocol_error(self) -> None:
         links = Links()
@@ -359,7 +363,7 @@ class EndTests(SynchronousTestCase):
         ours = links.joined()
         links.pipe.client.loseWriteConnection()
         links.settle()
-        self.assertEqual(links.lost["server"], ["the peer closed the connection"])
+        self.assertEqual(links.lost["server"], ["closed: the peer closed the connection"])
         self.assertEnded(links, ours[1], ours[3])
 
 
@@ -379,52 +383,53 @@ class KeepaliveTests(SynchronousTestCase):
         clock.advance(0.1)
         self.assertEqual(transport.writes, [self.NOP])
 
+    def pinging(self, keepalive: Keepalive) -> tuple[Link, PingingTransport, Clock]:
+        """A link over a transport that has pings."""
+        clock, transport = Clock(), PingingTransport()
+        link = Link(Session(opens=True), reactor=clock, keepalive=keepalive, on_lost=lambda link, end, reason: None)
+        link.makeConnection(transport)
+        return link, transport, clock
+
     def test_websocket_ping_where_there_is_one(self) -> None:
-        pings = []
-
-        class Pinging(CountedTransport):
-            def ping(self) -> None:
-                pings.append(1)
-
-        clock = Clock()
-        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 30), on_lost=lambda link, reason: None)
-        link.makeConnection(Pinging())
-        self.assertEqual(pings, [1])
+        _, transport, clock = self.pinging(Keepalive(10, 30))
+        self.assertEqual(transport.pings, 1)
         clock.advance(10)
-        self.assertEqual(pings, [1, 1])
+        self.assertEqual(transport.pings, 2)
 
     def test_no_ping_without_keepalive(self) -> None:
-        pings = []
-
-        class Pinging(CountedTransport):
-            def ping(self) -> None:
-                pings.append(1)
-
-        link = Link(Session(opens=True), reactor=Clock(), keepalive=QUIET, on_lost=lambda link, reason: None)
-        link.makeConnection(Pinging())
-        self.assertEqual(pings, [])
+        self.assertEqual(self.pinging(QUIET)[1].pings, 0)
 
     def test_round_trip(self) -> None:
-        """The time from a ping to its pong; a pong that nobody asked for says nothing, and a late one belongs to the first ping."""
-
-        class Pinging(CountedTransport):
-            def ping(self) -> None:
-                pass
-
-        clock = Clock()
-        link = Link(Session(opens=True), reactor=clock, keepalive=Keepalive(10, 60), on_lost=lambda link, reason: None)
-        link.makeConnection(Pinging())
+        """The time from a ping to its pong; an unsolicited pong says nothing, and a late one belongs to the first ping."""
+        link, transport, clock = self.pinging(Keepalive(10, 60))
         self.assertIsNone(link.round_trip)
         clock.advance(0.25)
-        link.pong_received()
+        transport.pong()
         self.assertEqual(link.round_trip, 0.25)
         clock.advance(1)
-        link.pong_received()
+        transport.pong()
         self.assertEqual(link.round_trip, 0.25)
         clock.advance(8.75)
         clock.advance(10)
-        link.pong_received()
+        transport.pong()
         self.assertEqual(link.round_trip, 10)
+
+    def test_no_round_trip_while_paused(self) -> None:
+        """A pong that cannot be read yet would be timed wrongly."""
+        link, transport, clock = self.pinging(Keepalive(10, 60))
+        transport.pong()
+        transport.pauseProducing()
+        clock.advance(10)
+        clock.advance(5)
+        transport.pong()
+        self.assertEqual((link.round_trip, transport.pings), (0, 2))
+
+    def test_pongs_are_signs_of_life(self) -> None:
+        _, transport, clock = self.pinging(Keepalive(10, 30))
+        for _ in range(6):
+            clock.advance(10)
+            transport.pong()
+        self.assertFalse(transport.aborted)
 
     def test_dead_peer(self) -> None:
         links = Links(keepalive=Keepalive(10, 30))
@@ -436,7 +441,7 @@ class KeepaliveTests(SynchronousTestCase):
         self.assertEqual(links.lost["server"], [])
         links.clock.advance(10)
         links.pipe.pump()
-        self.assertEqual(links.lost["server"], ["no sign of life for 30 s"])
+        self.assertEqual(links.lost["server"], ["keepalive timeout: nothing received for 30 s"])
         self.assertEqual(len(ours[1].lost), 1)
         self.assertEqual(links.clock.getDelayedCalls(), [])
 

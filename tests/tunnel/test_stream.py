@@ -527,12 +527,12 @@ class FlowTests(SynchronousTestCase):
             elif step == "pump":
                 links.pipe.pump(max_bytes=(1, 5000, 100_000, None)[number])
             elif step in ("block", "unblock"):
-                links.client.transport.reading = step == "unblock"  # type: ignore[union-attr]
+                links.client.transport.reading = step == "unblock"
             else:
                 {"pause": far.pauseProducing, "resume": far.resumeProducing}[step]()
             if version == 2:
                 self.assertLessEqual(links.server.session.waiting(near.id), STREAM_BUFFER + 2 * 40_000)
-        links.client.transport.resumeProducing()  # type: ignore[union-attr]
+        links.client.transport.resumeProducing()
         for _, _, far, _ in streams:
             far.resumeProducing()
         links.settle(*sources)

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
 
+from rtunnel.reactor_types import IReactorTurns
 from rtunnel.tunnel.turn import end_of_turn
 
 
+@implementer(IReactorTurns)
 class Hooked(Clock):
     """A reactor with a hook."""
 

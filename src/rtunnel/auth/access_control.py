@@ -14,6 +14,7 @@ from rtunnel.auth.authenticator import ANYBODY, Authenticator, Grant, InThread
 from rtunnel.auth.files import FileWatcher, read
 from rtunnel.auth.passwords import PasswordHash, hash_password
 from rtunnel.auth.users import Users
+from rtunnel.ids import short_id
 from rtunnel.routing.permissions import Action, Permissions
 from rtunnel.settings import Credentials, ListenerSettings
 
@@ -28,7 +29,7 @@ class ActiveGrant:
     :param action: what he does.
     :param tunnel: with which tunnel.
     :param hosts: gives the hosts that the decision depends on, at each reload anew.
-    :param close: ends it; takes the reason in words.
+    :param close: ends it; takes why it is no longer allowed, for the log.
     :param peer: where it comes from, for the log.
     """
 
@@ -147,10 +148,10 @@ class AccessControl:
                     "closing what {user} at {peer} does with tunnel {tunnel}: {reason}",
                     user=active_grant.grant.user,
                     peer=active_grant.peer,
-                    tunnel=str(active_grant.tunnel),
+                    tunnel=short_id(active_grant.tunnel),
                     reason=reason,
                 )
-                active_grant.close(f"no longer allowed: {reason}")
+                active_grant.close(reason)
 
     @property
     def summary(self) -> str:

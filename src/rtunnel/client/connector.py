@@ -17,7 +17,9 @@ from twisted.python.failure import Failure
 from rtunnel.client.http_forward import HttpForwarder, needs_http
 from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.client.targets import Forwarder
-from rtunnel.ops.stats import ClientStats
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ClientStats
+from rtunnel.outcomes import LinkEnd
 from rtunnel.settings import ConnectorSettings
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
@@ -175,7 +177,7 @@ class ConnectorClient:
         wait = self._backoff.wait()
         self._log.warn(
             "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
-            tunnel=str(self.settings.tunnel),
+            tunnel=short_id(self.settings.tunnel),
             server=self.server,
             what=what,
             wait=f"{wait:.1f}",
@@ -203,9 +205,9 @@ class ConnectorClient:
         self._log.info(
             "joined tunnel {tunnel} at {server} as connector {connector} with weight {weight}, "
             "endpoint {endpoint}, target {target}",
-            tunnel=str(self.settings.tunnel),
+            tunnel=short_id(self.settings.tunnel),
             server=self.server,
-            connector=str(connector),
+            connector=short_id(connector) if connector is not None else "-",
             weight=self.settings.weight,
             endpoint=endpoint,
             target=str(self.settings.target),
@@ -309,7 +311,7 @@ class BindHandshake(Handshake[Response]):
     def leave(self) -> None:
         """Close in good order."""
         if self.link is not None:
-            self.link.close("the client stops")
+            self.link.close(LinkEnd.CLOSED, "the client stops")
         else:
             self._fail("the client stops")
 
@@ -322,8 +324,8 @@ class BindHandshake(Handshake[Response]):
         self._reason = self._reason or reason
         self.transport.loseConnection()
 
-    def _link_lost(self, link: Link, reason: str) -> None:
-        self._reason = self._reason or reason
+    def _link_lost(self, link: Link, end: LinkEnd, text: str) -> None:
+        self._reason = self._reason or text
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)

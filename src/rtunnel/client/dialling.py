@@ -14,9 +14,11 @@ from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rtunnel.outcomes import DatagramLoss
 from rtunnel.routing.round_robin import Member, RoundRobin
 from rtunnel.settings import Address, ForwardSettings, UdpAddress, UnixSocket
 from rtunnel.transport.datagrams import UdpClientEndpoint
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.sockets import SocketClientEndpoint, plain_address
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import RelayAddress, Response
@@ -27,7 +29,7 @@ EndpointFor = Callable[[Address | UnixSocket], IStreamClientEndpoint]
 """How to reach an address."""
 
 
-def target_endpoint(reactor: Any, timeout: float, idle: float, on_drop: Callable[[str], None]) -> EndpointFor:
+def target_endpoint(reactor: Any, timeout: float, idle: float, on_drop: Callable[[DatagramLoss], None]) -> EndpointFor:
     """How to reach a target by its socket.
 
     :param timeout: seconds that a connect may take.
@@ -47,8 +49,7 @@ def target_endpoint(reactor: Any, timeout: float, idle: float, on_drop: Callable
 
 def no_delay(transport: Any) -> None:
     """Have small writes to a target leave at once; a unix socket does that anyway."""
-    if hasattr(transport, "setTcpNoDelay"):
-        transport.setTcpNoDelay(True)
+    ITunnelTransport(transport).set_no_delay()
 
 
 def proxy_header(version: int, preface: Response, transport: Any) -> bytes:

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialling import Dialler, no_delay, proxy_header
-from rtunnel.client.targets import ForwardedStream, Forwarder, OpenStream
+from rtunnel.client.targets import STREAM_OUTCOMES, ForwardedStream, Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import plain_path, protocol_of
 from rtunnel.routing.ingress import normalise_host
@@ -535,7 +535,7 @@ class HttpStream(OpenStream):
         splice.join()
 
     def _splice_ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:
-        self._record(StreamOutcome(outcome.value), up, down)
+        self._record(STREAM_OUTCOMES[outcome], up, down)
 
     def target_lost(self, connection: TargetConnection, *, clean: bool) -> None:
         """The connection to a target is gone."""

@@ -9,8 +9,8 @@ from twisted.internet.defer import Deferred, DeferredList
 
 from rtunnel.client.associations import AssociationPort
 from rtunnel.client.visitor import VisitorPort
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ClientStats
 from rtunnel.settings import VisitorSettings
 from rtunnel.settings.diff import BindKey, compare
 

@@ -13,8 +13,8 @@ from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.drain import Drain, Handover
 from rtunnel.client.ports import VisitorPorts
 from rtunnel.client.status import client_status
+from rtunnel.metrics.stats import ClientStats, TunnelStats
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ClientStats, TunnelStats
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.settings import ClientSettings, ConnectorSettings
 from rtunnel.settings.diff import compare, numbered

@@ -6,10 +6,9 @@ from collections.abc import Iterable
 
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.visitor import VisitorPort
-from rtunnel.ops.names import short_id
-from rtunnel.ops.stats import TunnelStats
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import TunnelStats
 from rtunnel.ops.status import ConnectorStatus, PortStatus, RoundTrip, ServiceStatus, TunnelStatus
-from rtunnel.transport.tcp_info import tcp_round_trip
 
 __all__ = ["client_status"]
 
@@ -61,5 +60,5 @@ def _connector(connector: ConnectorClient) -> ConnectorStatus:
         streams=len(connector.forwarder.open),
         received_bytes=0 if link is None else link.bytes_in,
         sent_bytes=0 if link is None else link.bytes_out,
-        round_trip=None if link is None else RoundTrip.of(ping=link.round_trip, tcp=lambda: tcp_round_trip(link.transport)),
+        round_trip=None if link is None else RoundTrip.of(ping=link.round_trip, tcp=link.tcp_round_trip),
     )

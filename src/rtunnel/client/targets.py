@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialling import Dialler, EndpointFor, no_delay, proxy_header, target_endpoint
-from rtunnel.ops.stats import ClientStats
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import ANY, TargetFilter, ranked
 from rtunnel.routing.ingress import normalise_host
@@ -21,7 +21,7 @@ from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.relay import RelayError, Response, Status, take_preface
 
-__all__ = ["ForwardedStream", "Forwarder", "OpenStream"]
+__all__ = ["STREAM_OUTCOMES", "ForwardedStream", "Forwarder", "OpenStream"]
 
 STALL_SWEEP = 10.0
 """Seconds between two looks for streams that stand still."""
@@ -29,6 +29,13 @@ MAX_STALLS = 3
 """Looks at which a stream may stand still before it is given up: 20 to 30 seconds."""
 PREFACE_TIMEOUT = 15.0
 """Seconds that a server may take to send the preface of a stream it opened."""
+
+STREAM_OUTCOMES = {
+    SpliceOutcome.DONE: StreamOutcome.DONE,
+    SpliceOutcome.NEAR_LOST: StreamOutcome.VISITOR_LOST,
+    SpliceOutcome.FAR_LOST: StreamOutcome.TARGET_LOST,
+}
+"""How a stream ended that was spliced with its target: its near side is the stream."""
 
 
 class Forwarder:
@@ -265,7 +272,7 @@ class ForwardedStream(OpenStream):
         self._forwarder.open.discard(self)
         stats.bytes_in += up
         stats.bytes_out += down
-        stats.record(StreamOutcome(outcome.value))
+        stats.record(STREAM_OUTCOMES[outcome])
 
     def abort(self) -> None:
         """Give the stream up (the client stops)."""

@@ -20,11 +20,12 @@ from zope.interface import implementer
 from rtunnel.client.connector import reason_of
 from rtunnel.client.dialling import no_delay
 from rtunnel.client.server_dialer import ServerDialer
-from rtunnel.ops.names import short_id
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ClientStats
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ClientStats
 from rtunnel.outcomes import LocalPortOutcome
 from rtunnel.settings import Address, VisitorSettings
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.sockets import listen_tcp, plain_address
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive
@@ -286,9 +287,7 @@ class LocalVisit:
         splice = self._splice = Splice(self._ended)
         splice.near.attach(self._local)
         splice.far.attach(far)
-        enter_half_close_mode = getattr(far, "enter_half_close_mode", None)
-        if enter_half_close_mode is not None:
-            enter_half_close_mode(self._linger)
+        ITunnelTransport(far).enter_half_close_mode(self._linger)
         self._liveness = LivenessMonitor(splice.far, port.keepalive)
         asking.switch_to(splice.far)
         splice.join()
@@ -313,7 +312,7 @@ class LocalVisit:
 
     def look(self) -> None:
         """Cut the visit when the server gives no sign of life."""
-        if self._liveness is not None and not self._liveness.look():
+        if self._liveness is not None and not self._liveness.check():
             self.abort(LocalPortOutcome.REMOTE_GONE)
 
     def abort(self, outcome: LocalPortOutcome) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from rtunnel.ids import short_id
 from rtunnel.settings import (
     WEBSOCKETS,
     Address,
@@ -54,12 +55,12 @@ def _client(settings: ClientSettings) -> str:
 def _connector(settings: ConnectorSettings) -> str:
     path = settings.path if settings.transport in WEBSOCKETS else ""
     where = f"{settings.transport}://{settings.server}{path}"
-    return f"tunnel {settings.tunnel} at {where} with weight {settings.weight} for {settings.target}"
+    return f"tunnel {short_id(settings.tunnel)} at {where} with weight {settings.weight} for {settings.target}"
 
 
 def _visitor(settings: VisitorSettings) -> str:
     to = settings.to if settings.to.port else settings.to.host
-    return f"{to} of tunnel {settings.tunnel} at {settings.transport}://{settings.server} from {_place(settings.listen)}"
+    return f"{to} of tunnel {short_id(settings.tunnel)} at {settings.transport}://{settings.server} from {_place(settings.listen)}"
 
 
 def _place(address: Address) -> str:

@@ -13,7 +13,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from time import gmtime, localtime, perf_counter, strftime, time
 from uuid import UUID
 
-from rtunnel.ops.names import short_id
+from rtunnel.ids import short_id
 
 __all__ = ["FORMATS", "Access", "AccessLog"]
 

@@ -10,8 +10,8 @@ from twisted.application.service import Service
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
+from rtunnel.ids import hide_ids
 from rtunnel.ops.logs import one_line
-from rtunnel.ops.names import hide_ids
 
 __all__ = ["KEPT", "RecentError", "RecentErrors"]
 

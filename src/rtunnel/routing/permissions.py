@@ -24,6 +24,7 @@ from uuid import UUID
 
 from attrs import frozen
 
+from rtunnel.ids import mask_ids
 from rtunnel.routing.ingress import normalise_host
 from rtunnel.routing.lines import LineError, lines_of
 
@@ -91,7 +92,7 @@ class OwnerRule:
 def _listed(word: str) -> list[str]:
     names = word.split(",")
     if not all(names):
-        raise ValueError(f'has a comma without a name beside it in "{word}"; {_FORM}')
+        raise ValueError(f'has a comma without a name beside it in "{mask_ids(word)}"; {_FORM}')
     return names
 
 
@@ -99,18 +100,18 @@ def _action(name: str) -> Action:
     try:
         return Action(name)
     except ValueError:
-        raise ValueError(f'begins with "{name}", which is neither bind nor visit; {_FORM}') from None
+        raise ValueError(f'begins with "{mask_ids(name)}", which is neither bind nor visit; {_FORM}') from None
 
 
 def _name(name: str) -> str:
     if _NO_NAME.search(name):
-        raise ValueError(f'has "{name}", but * is the only wildcard and nothing is quoted; {_FORM}')
+        raise ValueError(f'has "{mask_ids(name)}", but * is the only wildcard and nothing is quoted; {_FORM}')
     return name
 
 
 def _things(name: str) -> Iterable[_Pattern]:
     if ":" in name and not name.startswith("[") and name.count(":") == 1:
-        raise ValueError(f'names a port in "{name}"; a rule is for a host on every port, leave it out')
+        raise ValueError(f'names a port in "{mask_ids(name)}"; a rule is for a host on every port, leave it out')
     name = normalise_host(name)
     yield _glob(name)
     if name.startswith("*."):

@@ -21,6 +21,8 @@ from uuid import UUID
 
 import attrs
 
+from rtunnel.ids import short_id
+
 __all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Rank", "Tunnel", "TunnelRegistry"]
 
 EXCLUSIVE_WEIGHT: Final = 255
@@ -219,7 +221,7 @@ class TunnelRegistry(Generic[P]):
         if tunnel is None:
             tunnel = self.by_number[connector.tunnel.int] = Tunnel(connector.tunnel)
         elif connector in tunnel:
-            raise ValueError(f"the connector {connector.id} is attached already")
+            raise ValueError(f"the connector {short_id(connector.id)} is attached already")
         tunnel.add(connector)
 
     def remove(self, connector: Connector[P]) -> bool:

@@ -15,7 +15,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.ops.stats import ServerStats
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.routing.selection import RouteQuery, Selector
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.upstream import UpstreamPool

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import attrs
 
+from rtunnel.outcomes import LinkEnd
 from rtunnel.server.upstream import UpstreamPool
 
 __all__ = ["DrainQueue", "Drainable", "DrainingConnector"]
@@ -26,12 +27,14 @@ class Drainable(Protocol):
 class DrainingConnector:
     """A connector that is chosen for no more requests.
 
-    :param reason: why its link is closed, for the log.
+    :param end: why its link is closed.
+    :param detail: more about it, for the log.
     """
 
-    def __init__(self, pool: UpstreamPool, reason: str) -> None:
+    def __init__(self, pool: UpstreamPool, end: LinkEnd, detail: str) -> None:
         self._pool = pool
-        self._reason = reason
+        self._end = end
+        self._detail = detail
 
     @property
     def busy(self) -> bool:
@@ -39,8 +42,8 @@ class DrainingConnector:
         return self._pool.busy
 
     def cut(self) -> None:
-        """Close the link in good order."""
-        self._pool.link.close(self._reason)
+        """Close the link cleanly."""
+        self._pool.link.close(self._end, self._detail)
 
 
 @attrs.frozen(eq=False)

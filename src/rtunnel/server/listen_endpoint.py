@@ -7,13 +7,13 @@ from functools import partial
 from ssl import SSLContext
 from typing import Any
 
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.logger import Logger
 
 from rtunnel.ops.start import StartError
 from rtunnel.settings import SECURE, WEBSOCKETS, Address, ListenerSettings
 from rtunnel.transport.certificates import CertificateFileError, ReloadingContext, self_signed_context, server_context
-from rtunnel.transport.sockets import SocketServerEndpoint, plain_address
+from rtunnel.transport.sockets import SocketServerEndpoint, host_and_port
 from rtunnel.transport.tls_endpoints import TlsServerEndpoint
 from rtunnel.transport.websocket_endpoints import WebSocketServerEndpoint
 
@@ -70,9 +70,10 @@ def _contexts(settings: ListenerSettings, reactor: Any) -> Callable[[], SSLConte
     return renewed.current
 
 
-def _refused(peer: Any, reason: str) -> None:
+def _refused(peer: IAddress, reason: str) -> None:
+    host, port = host_and_port(peer)
     _log.info(
         "refused {peer}: {reason}",
-        peer=f"{plain_address(getattr(peer, 'host', '?'))}:{getattr(peer, 'port', '?')}",
+        peer=f"{host}:{port}" if host else "?",
         reason=reason,
     )

@@ -14,8 +14,9 @@ from twisted.python.failure import Failure
 
 from rtunnel.auth.access_control import AccessControl, ActiveGrant
 from rtunnel.auth.authenticator import ANYBODY, AuthenticationFailed, Grant
-from rtunnel.ops.stats import ServerStats
-from rtunnel.outcomes import RefusalReason
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ServerStats
+from rtunnel.outcomes import LinkEnd, RefusalReason
 from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
@@ -102,12 +103,12 @@ class TunnelListener(Factory):
         admission.makeConnection(transport)  # type: ignore[no-untyped-call]
         admission.dataReceived(data)
 
-    def close(self, reason: str) -> None:
-        """Close all links in good order, and whoever has not become one."""
+    def close(self) -> None:
+        """The server stops: close all links cleanly, and the connections that have not become one."""
         for admission in list(self.admissions):
             admission.refuse_quietly()
         for link in list(self.links):
-            link.close(reason)
+            link.close(LinkEnd.SERVER_STOPPED)
 
 
 class Admission(Handshake[Request]):
@@ -193,11 +194,11 @@ class Admission(Handshake[Request]):
         elif request.tunnel is None or not request.tunnel.id.int:
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, "the request names no tunnel")
         elif not self._listener.known(request.tunnel.id):
-            self._refuse(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL, f"no ingress rule names the tunnel {request.tunnel.id}")
+            reason = f"no ingress rule names the tunnel {short_id(request.tunnel.id)}"
+            self._refuse(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL, reason)
         elif not self._may_bind(request.tunnel.id):
-            self._refuse(
-                Status.FORBIDDEN, RefusalReason.FORBIDDEN, f"the permissions do not allow it to bind the tunnel {request.tunnel.id}"
-            )
+            reason = f"the permissions do not allow it to bind the tunnel {short_id(request.tunnel.id)}"
+            self._refuse(Status.FORBIDDEN, RefusalReason.FORBIDDEN, reason)
         else:
             self._bind(request, request.tunnel)
 
@@ -225,7 +226,7 @@ class Admission(Handshake[Request]):
             "{who} asked for the host {host}, to which no ingress rule of tunnel {tunnel} leads; it gets the usual one",
             who=self._log_name,
             host=plain(asked),
-            tunnel=str(tunnel),
+            tunnel=short_id(tunnel),
         )
         return endpoint_host(tunnel)
 
@@ -274,7 +275,12 @@ class Admission(Handshake[Request]):
             datagrams=datagrams,
         )
         self._active_grant = ActiveGrant(
-            self._grant, Action.BIND, tunnel.id, lambda: listener.table.patterns(tunnel.id), link.close, self._peer_name
+            self._grant,
+            Action.BIND,
+            tunnel.id,
+            lambda: listener.table.patterns(tunnel.id),
+            partial(link.close, LinkEnd.FORBIDDEN),
+            self._peer_name,
         )
         listener.access_control.register(self._active_grant)
         listener.links.add(link)
@@ -286,8 +292,8 @@ class Admission(Handshake[Request]):
         listener.registry.add(self._connector)
         self._log.info(
             "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{kind}",
-            connector=str(connector_id),
-            tunnel=str(tunnel.id),
+            connector=short_id(connector_id),
+            tunnel=short_id(tunnel.id),
             weight=weight,
             who=self._log_name if self._grant.user else self._peer_name,
             kind=" for datagrams" if datagrams else "",
@@ -297,7 +303,7 @@ class Admission(Handshake[Request]):
         """The client is about to stop: it gets no more requests, those under way go on."""
         self._listener.registry.remove(self._connector)
 
-    def _link_lost(self, link: Link, reason: str) -> None:
+    def _link_lost(self, link: Link, end: LinkEnd, text: str) -> None:
         listener = self._listener
         connector = self._connector
         listener.registry.remove(connector)
@@ -306,13 +312,13 @@ class Admission(Handshake[Request]):
         listener.connectors.discard(connector)
         listener.stats.labelled.leave(connector.id)
         listener.stats.links_open -= 1
-        listener.stats.link_lost(reason)
+        listener.stats.link_lost(end)
         self._log.info(
             "connector {connector} left tunnel {tunnel} after {requests} requests: {reason}",
-            connector=str(connector.id),
-            tunnel=str(connector.tunnel),
+            connector=short_id(connector.id),
+            tunnel=short_id(connector.tunnel),
             requests=connector.requests,
-            reason=reason,
+            reason=text,
         )
 
     def _refuse(self, status: Status, kind: RefusalReason, reason: str) -> None:

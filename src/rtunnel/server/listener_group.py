@@ -11,9 +11,10 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from rtunnel.auth.access_control import AccessControl, Rights
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ServerStats
+from rtunnel.outcomes import LinkEnd
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
@@ -126,7 +127,7 @@ class ListenerGroup:
         """Let connectors go whose tunnel may not be joined here any more."""
         for connector in list(self.listener.connectors):
             if not self.knows(connector.tunnel):
-                self._drop_connector(connector, "no ingress rule names its tunnel any more", patience)
+                self._drop_connector(connector, LinkEnd.UNROUTED, "no ingress rule names its tunnel any longer", patience)
 
     def stop(self, patience: float) -> None:
         """Admit nobody any more, and let all that is here leave within a time."""
@@ -139,7 +140,7 @@ class ListenerGroup:
         for admission in list(self.listener.admissions):
             admission.refuse_quietly()
         for connector in list(self.listener.connectors):
-            self._drop_connector(connector, "the listener is stopped", patience)
+            self._drop_connector(connector, LinkEnd.SERVER_STOPPED, "its listener is stopping", patience)
 
     def _apply(self, planned: PlannedListener, routes: Routes, patience: float = 0) -> None:
         settings, table = planned.settings, routes.table
@@ -177,9 +178,9 @@ class ListenerGroup:
         entrypoint.drain()
         self._shared.leaving.add(entrypoint, patience)
 
-    def _drop_connector(self, connector: Any, reason: str, patience: float) -> None:
+    def _drop_connector(self, connector: Any, end: LinkEnd, detail: str, patience: float) -> None:
         if self._shared.registry.remove(connector):
-            self._shared.leaving.add(DrainingConnector(connector.pool, reason), patience)
+            self._shared.leaving.add(DrainingConnector(connector.pool, end, detail), patience)
 
     # -- at the ports
 

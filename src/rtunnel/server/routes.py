@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from rtunnel.ids import mask_ids
 from rtunnel.ops.start import StartError
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.rules_file import RulesError, read_rules
@@ -120,9 +121,11 @@ class Routes:
             line = data.count(b"\n", 0, error.start) + 1
             raise _Unreadable([f"{plain(file, None)}:{line}: is not UTF-8 text; write host names in their xn-- form"]) from None
         except RulesError as error:
-            lines = [f'{plain(file, None)}:{fault.line}: "{plain(fault.text)}": {fault.hint}' for fault in error.faults[:SHOWN]]
+            place = plain(file, None)
+            shown = [(fault.line, plain(mask_ids(fault.text)), fault.hint) for fault in error.faults[:SHOWN]]
+            lines = [f'{place}:{line}: "{text}": {hint}' for line, text, hint in shown]
             more = len(error.faults) - SHOWN
-            raise _Unreadable([*lines, f"{plain(file, None)}: and {more} more"] if more > 0 else lines) from None
+            raise _Unreadable([*lines, f"{place}: and {more} more"] if more > 0 else lines) from None
 
     def _take(self, rules: tuple[IngressRule, ...]) -> None:
         """The file says these."""

@@ -11,11 +11,12 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
+from rtunnel.metrics.stats import ServerStats, TunnelStats
 from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.ops.access_file import AccessFile
 from rtunnel.ops.start import StartError
-from rtunnel.ops.stats import ServerStats, TunnelStats
 from rtunnel.ops.status import ServiceStatus
+from rtunnel.outcomes import LinkEnd
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
@@ -247,7 +248,7 @@ class ServerService(Service):
             entrypoint.cut()
         for listener in self._listeners:
             listener.access_control.stop()
-            listener.close("the server stops")
+            listener.close()
         self._await_links(self._reactor.seconds() + 1.0, done)
 
     def _await_links(self, until: float, done: Deferred[None]) -> None:
@@ -257,7 +258,7 @@ class ServerService(Service):
             return
         for listener in self._listeners:
             for link in list(listener.links):
-                link.drop("the server stops")
+                link.drop(LinkEnd.SERVER_STOPPED)
         done.callback(None)
 
     def tunnel_stats(self) -> Iterator[TunnelStats]:

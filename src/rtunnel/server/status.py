@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from rtunnel.ops.names import short_id
-from rtunnel.ops.stats import TunnelStats
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import TunnelStats
 from rtunnel.ops.status import (
     ConnectorStatus,
     EntrypointStatus,

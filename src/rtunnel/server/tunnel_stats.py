@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from rtunnel.ops.labelled_counts import ConnectorStats, Counts
+from rtunnel.metrics.labelled_counts import ConnectorStats, Counts
 from rtunnel.ops.status import RoundTrip
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.transport.tcp_info import tcp_round_trip
 
 __all__ = ["connector_stats", "round_trip"]
 
@@ -33,4 +32,4 @@ def connector_stats(connector: Connector[UpstreamPool]) -> ConnectorStats:
 def round_trip(connector: Connector[UpstreamPool]) -> RoundTrip | None:
     """How far away a client is."""
     link = connector.pool.link
-    return RoundTrip.of(ping=link.round_trip, tcp=lambda: tcp_round_trip(link.transport))
+    return RoundTrip.of(ping=link.round_trip, tcp=link.tcp_round_trip)

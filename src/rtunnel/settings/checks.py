@@ -7,6 +7,8 @@ from typing import Any
 
 import attrs
 
+from rtunnel.ids import mask_ids
+
 __all__ = ["DAY", "PATH", "SettingsError", "SettingsErrors", "Validator", "check", "header_value", "seconds", "whole"]
 
 _SHOWN = 120  # characters of a value that an error repeats
@@ -16,7 +18,7 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 class SettingsError(Exception):
-    """Something that was asked for cannot be had.
+    """A setting that is not valid. As a text it shows of any tunnel's ID the first characters only.
 
     :param key: the name of the setting as the user knows it.
     :param value: what was given, or ``None`` when nothing was given or it is a secret.
@@ -34,9 +36,9 @@ class SettingsError(Exception):
         return SettingsError(key, value, self.hint)
 
     def __str__(self) -> str:
-        subject = plain(self.key, _NAMED)
+        subject = plain(mask_ids(self.key), _NAMED)
         if self.value is not None:
-            subject += f' "{plain(self.value)}"'
+            subject += f' "{plain(mask_ids(self.value))}"'
         return f"{subject}: {plain(self.hint, None)}"
 
 

@@ -10,20 +10,30 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError, ConnectionAborted, ConnectionDone, MessageLengthError
-from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, IStreamClientEndpoint, ITransport
+from twisted.internet.interfaces import (
+    IConsumer,
+    IListeningPort,
+    IPushProducer,
+    IReactorTime,
+    IReactorUDP,
+    IStreamClientEndpoint,
+    ITransport,
+)
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.outcomes import DatagramLoss
+from rtunnel.reactor_types import INetworkReactor
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 
-__all__ = ["EXPIRED", "MAX_BYTES", "MAX_DATAGRAMS", "QUEUE_FULL", "REFUSED", "Association", "UdpClientEndpoint", "listen_udp"]
+__all__ = ["MAX_BYTES", "MAX_DATAGRAMS", "Association", "UdpClientEndpoint", "listen_udp"]
 
 MAX_DATAGRAMS = 1024
 """Datagrams of one association that may wait for the other side; then the oldest is dropped (gost's ``readQueueSize``)."""
@@ -36,13 +46,6 @@ KERNEL_BYTES = 4194304
 LINGER = 10.0
 """Seconds that the other side may take to end as well, once an association is over."""
 
-QUEUE_FULL = "queue_full"
-"""Why a datagram was dropped: the other side did not take them fast enough, and it was the oldest."""
-EXPIRED = "expired"
-"""Why a datagram was dropped: its association was over."""
-REFUSED = "refused"
-"""Why a datagram was dropped: the system did not take it, or said that nobody is there."""
-
 
 @implementer(ITransport, IConsumer, IPushProducer)
 class Association:
@@ -54,7 +57,7 @@ class Association:
     :param send: sends one datagram; raises :class:`OSError` when the system does not take it.
     :param peer: the address of the other end; *host* that of the socket.
     :param idle: seconds of silence.
-    :param on_drop: called for each dropped datagram with the reason (:data:`QUEUE_FULL`, :data:`EXPIRED`, :data:`REFUSED`).
+    :param on_drop: called for each dropped datagram with the reason.
     :param on_end: called once when it has ended, before ``connectionLost`` of the protocol.
     """
 
@@ -67,9 +70,9 @@ class Association:
         peer: Any,
         host: Any,
         idle: float,
-        reactor: Any,
-        on_drop: Callable[[str], None],
-        on_end: Callable[[], None],
+        reactor: IReactorTime,
+        on_drop: Callable[[DatagramLoss], None],
+        on_end: Callable[[], object],
     ) -> None:
         self.protocol: Any = None
         """Who gets what is received; may be exchanged at any time."""
@@ -102,7 +105,7 @@ class Association:
         self.active = self._reactor.seconds()
         if self.over:
             # whoever takes them has been told that there are no more
-            self._on_drop(EXPIRED)
+            self._on_drop(DatagramLoss.EXPIRED)
         elif self.paused or self._waiting:
             self._keep(frame_datagram(datagram))
         else:
@@ -110,14 +113,14 @@ class Association:
 
     def refused(self) -> None:
         """The system learnt that nobody takes datagrams there."""
-        self._on_drop(REFUSED)
+        self._on_drop(DatagramLoss.REFUSED)
 
     def _keep(self, framed: bytes) -> None:
         self._waiting.append(framed)
         self._waiting_bytes += len(framed)
         while len(self._waiting) > MAX_DATAGRAMS or self._waiting_bytes > MAX_BYTES:
             self._waiting_bytes -= len(self._waiting.popleft())
-            self._on_drop(QUEUE_FULL)
+            self._on_drop(DatagramLoss.QUEUE_FULL)
 
     # -- ITransport, IConsumer: towards the address
 
@@ -130,7 +133,7 @@ class Association:
             try:
                 self._send(datagram)
             except (OSError, MessageLengthError):
-                self._on_drop(REFUSED)
+                self._on_drop(DatagramLoss.REFUSED)
 
     def writeSequence(self, data: Any) -> None:
         """Take several pieces."""
@@ -208,7 +211,7 @@ class Association:
 
     def _drop_waiting(self) -> None:
         for _ in self._waiting:
-            self._on_drop(EXPIRED)
+            self._on_drop(DatagramLoss.EXPIRED)
         self._waiting.clear()
 
     def _lose(self, reason: type[Exception]) -> None:
@@ -246,7 +249,9 @@ class UdpClientEndpoint:
     :param idle: see :class:`Association`, as for *on_drop*.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int, *, idle: float, on_drop: Callable[[str], None]) -> None:
+    def __init__(
+        self, reactor: INetworkReactor, host: str, port: int, *, idle: float, on_drop: Callable[[DatagramLoss], None]
+    ) -> None:
         self._reactor = reactor
         self._host = host
         self._port = port
@@ -272,7 +277,7 @@ class UdpClientEndpoint:
 
     def _open(self, host: str, factory: Any) -> Any:
         connected = _Connected()
-        port = self._reactor.listenUDP(0, connected, "::" if isIPv6Address(host) else "", READ_SIZE)
+        port: Any = self._reactor.listenUDP(0, connected, "::" if isIPv6Address(host) else "", READ_SIZE)
         try:
             port.connect(host, self._port)
         except OSError:
@@ -298,7 +303,7 @@ def _preferred(found: list[Any]) -> str:
     return str(min(found, key=lambda one: one[0] is not socket.AF_INET)[4][0])
 
 
-def listen_udp(reactor: Any, host: str, port: int, protocol: DatagramProtocol) -> IListeningPort:
+def listen_udp(reactor: IReactorUDP, host: str, port: int, protocol: DatagramProtocol) -> IListeningPort:
     """Take datagrams of whoever sends them.
 
     :param host: address to bind; empty for every address of both families where the system has IPv6.
@@ -311,7 +316,7 @@ def listen_udp(reactor: Any, host: str, port: int, protocol: DatagramProtocol) -
             raise
         listening = reactor.listenUDP(port, protocol, "", READ_SIZE)
     _widen(listening)
-    return cast(IListeningPort, listening)
+    return listening
 
 
 def _widen(port: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionClosed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -47,7 +47,7 @@ class ProxiedClientEndpoint:
         handshake: Callable[[], ProxyHandshake],
         *,
         name: str,
-        reactor: Any,
+        reactor: IReactorTime,
         timeout: float = 15.0,
     ) -> None:
         self._under = under

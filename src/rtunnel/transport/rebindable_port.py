@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
@@ -36,7 +36,7 @@ class RebindablePort:
     :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int) -> None:
+    def __init__(self, reactor: IReactorTCP, host: str, port: int) -> None:
         self._authenticator = _CurrentFactory()
         self.port: Any = listen_tcp(reactor, host, port, self._authenticator)
         """The listening port."""

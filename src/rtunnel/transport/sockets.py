@@ -4,9 +4,9 @@ Twisted's ``transport.write`` puts bytes into a buffer and asks the reactor for 
 a turn of latency for each small message. Here ``write`` tries the socket first and leaves to Twisted only what the kernel did
 not take; order, backpressure and errors stay as they are.
 
-The listening port and the client connector are Twisted's own with another transport class. The details relied on
-(``dataBuffer``, ``_tempDataLen``, ``streamingProducer``, ``Port.transport``, ``Connector._makeTransport``) are named in a test;
-with :data:`AT_ONCE` off, or on a reactor that is not made of sockets, everything is stock Twisted.
+The listening port and the client connector are Twisted's own with another transport class. The details relied on are
+:data:`rtunnel.private_details.SOCKETS`; without them (:data:`AT_ONCE`), or on a reactor that is not made of sockets, everything is
+stock Twisted.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import Any, cast
 
 from twisted.internet import defer
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -25,6 +26,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IReactorFDSet,
+    IReactorTCP,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -33,9 +35,12 @@ from twisted.internet.tcp import Client, Connector, Server
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
-__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "listen_tcp", "plain_address"]
+from rtunnel.private_details import SOCKETS, available
+from rtunnel.reactor_types import INetworkReactor
 
-AT_ONCE = True
+__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "listen_tcp", "plain_address"]
+
+AT_ONCE = available(SOCKETS, "sockets write when the reactor says so")
 """Whether sockets write at once."""
 
 READ_SIZE = 65536
@@ -155,7 +160,7 @@ class AtOnceConnector(Connector):
 class _AtOnceReactor:
     """A reactor whose ``connectTCP`` makes connections that write at once; the rest is the reactor beneath."""
 
-    def __init__(self, reactor: Any) -> None:
+    def __init__(self, reactor: INetworkReactor) -> None:
         self._reactor = reactor
         directlyProvides(self, providedBy(reactor))
 
@@ -168,7 +173,7 @@ class _AtOnceReactor:
         return connector
 
 
-def _connecting_reactor(reactor: Any) -> Any:
+def _connecting_reactor(reactor: INetworkReactor) -> Any:
     return _AtOnceReactor(reactor) if AT_ONCE and IReactorFDSet.providedBy(reactor) else reactor
 
 
@@ -177,14 +182,21 @@ def plain_address(host: str) -> str:
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
-def listen_tcp(reactor: Any, host: str, port: int, factory: Any, backlog: int = 1024) -> IListeningPort:
+def host_and_port(address: object) -> tuple[str, int]:
+    """The host, see :func:`plain_address`, and the port of a peer; empty and 0 where it has none (a unix socket, a stream)."""
+    if isinstance(address, (IPv4Address, IPv6Address)):
+        return plain_address(address.host), address.port
+    return "", 0
+
+
+def listen_tcp(reactor: IReactorTCP, host: str, port: int, factory: Any, backlog: int = 1024) -> IListeningPort:
     """Listen, synchronously.
 
     :param host: address to bind; empty for every address of both families where the system has IPv6.
     :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
     """
     try:
-        listening = reactor.listenTCP(port, factory, backlog, host or "::")
+        listening: Any = reactor.listenTCP(port, factory, backlog, host or "::")
     except (CannotListenError, OSError) as error:
         if host or not _no_ipv6(error):
             raise
@@ -206,7 +218,7 @@ class SocketServerEndpoint:
     :param host: address to bind; empty for every address.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int) -> None:
+    def __init__(self, reactor: IReactorTCP, host: str, port: int) -> None:
         self._reactor = reactor
         self._host = host
         self._port = port
@@ -223,7 +235,7 @@ class SocketClientEndpoint:
     :param timeout: seconds that one address may take.
     """
 
-    def __init__(self, reactor: Any, host: str, port: int, timeout: float = 10.0) -> None:
+    def __init__(self, reactor: INetworkReactor, host: str, port: int, timeout: float = 10.0) -> None:
         self._reactor = reactor
         self._host = host
         self._port = port

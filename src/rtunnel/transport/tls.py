@@ -15,10 +15,12 @@ from typing import Any, cast
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.transport.certificates import CertificateFileError
+from rtunnel.transport.interfaces import ITunnelTransport
 
 __all__ = ["GOODBYE_TIME", "TlsConnection", "TlsFault"]
 
@@ -339,3 +341,11 @@ class TlsConnection(Protocol):
     def getHost(self) -> Any:
         """The address of this end of the connection."""
         return self.transport.getHost()
+
+
+def _beneath(connection: TlsConnection) -> ITunnelTransport:
+    """TLS adds nothing to what the connection beneath can do."""
+    return ITunnelTransport(connection.transport)
+
+
+registerAdapter(_beneath, TlsConnection, ITunnelTransport)

@@ -1,199 +1,355 @@
 """The WebSocket as a byte stream: a transport like any other.
 
 Message boundaries carry no meaning (gost sends a message per smux frame and reads whatever comes), so a Protocol sits on a
-:class:`WebSocketTransport` and neither knows frames.
+:class:`WebSocketConnection` and neither knows frames.
 
-autobahn does the handshake, control frames and the closing (:mod:`rtunnel.transport.websocket_endpoints`). Binary frames take a
-path of our own (:data:`FAST`), which costs less than a microsecond a message where the general one costs ten: out here, in by
-:mod:`rtunnel.transport.websocket_frames`. Without FAST autobahn's ``onMessage`` and ``sendMessage`` do the same work.
+autobahn (:mod:`rtunnel.transport.websocket_autobahn`) does the opening handshake, control frames and the closing. Binary frames
+bypass it (:data:`FAST`): the engine :mod:`rtunnel.wire.websocket` takes less than a microsecond for a message where autobahn takes
+ten. Without FAST autobahn receives and sends those as well.
 
 A WebSocket has no half-close, and the bytes of a visitor need one. Two ends of ours have it: each says so in the upgrade
-(:data:`HALF_CLOSE`), and then an empty message is the end of its sender's direction. A gost passes over both.
+(:data:`HALF_CLOSE`), and then an empty message is the end of its sender's direction. A gost ignores both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import socket
+from collections.abc import Callable, Iterable
 from os import urandom
-from struct import Struct
 from typing import Any
 
-from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITransport
+from twisted.internet.error import ConnectionClosed, ConnectionDone
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, IReactorTime, ITransport
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.private_details import AUTOBAHN, available
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.websocket_mask import mask
+from rtunnel.wire.websocket import CONTROL, EMPTY, MAX_MESSAGE, PAYLOAD, FrameCodec
 
-__all__ = ["BINARY", "EMPTY_MESSAGE", "FAST", "HALF_CLOSE", "MAX_MESSAGE", "WebSocketTransport"]
+__all__ = ["EMPTY_MESSAGE", "FAST", "HALF_CLOSE", "WebSocketConnection"]
 
-FAST = True
-"""Whether binary frames take the path of our own; for tests and for an autobahn whose details have changed."""
-
-MAX_MESSAGE = 1 << 20
-"""Bytes of payload in one message that we send; also what autobahn collects when FAST is off, times sixteen."""
+FAST = available(AUTOBAHN, "binary frames pass through autobahn")
+"""Whether binary frames are ours."""
 
 HALF_CLOSE = "Half-Close"
 EMPTY_MESSAGE = "empty-message"
 """The header of the upgrade, and its value, that say that an empty message is taken for the end of a direction."""
 
-BINARY = 0x82
-"""The first byte of a binary message of one frame."""
+MAX_HEAD = 65536
+"""Bytes of an upgrade request or answer; the connection of a longer one is cut."""
+END_OF_HEAD = b"\r\n\r\n"
+CLOSE_TIMEOUT = 5.0
+"""Seconds that a peer may take to answer our close frame."""
+TLS_RECORDS = (0x15, 0x16)
+"""First bytes of a peer that speaks TLS: an alert, a handshake (RFC 8446 5.1)."""
 
-_length16 = Struct(">BBH")
-_length64 = Struct(">BBQ")
-_keys = Struct("4s")
 
+@implementer(ITransport, IConsumer, IPushProducer, ITunnelTransport)
+class WebSocketConnection(Protocol):
+    """One WebSocket: the protocol of the connection beneath, and the transport of ``protocol`` once the upgrade is done.
 
-@implementer(ITransport, IConsumer, IPushProducer)
-class WebSocketTransport:
-    """One end of an open WebSocket as the transport of ``upper``; owned by the autobahn protocol beneath.
+    It ends with ``connectionLost`` of ``protocol``: ConnectionDone after a proper close handshake, else the reason.
 
-    It ends with ``connectionLost`` of ``upper``: ConnectionDone after a proper close handshake, else the reason.
+    :param speaker: autobahn's protocol, which speaks what is not a binary frame; on the same connection.
+    :param client: whether this end is the client.
+    :param seconds: how long the upgrade may take.
     """
 
-    __slots__ = ("_end_write", "_keys", "_masked", "_read_ended", "_socket", "below", "disconnecting", "paused", "raw", "upper")
+    transport: Any
 
-    def __init__(self, below: Any, *, masked: bool) -> None:
-        self.below = below
-        self.upper: Any = None
+    def __init__(self, speaker: Any, reactor: IReactorTime, *, client: bool, seconds: float) -> None:
+        self.protocol: Any = None
+        """Who gets the bytes; may be exchanged at any time once the upgrade is done."""
         self.disconnecting = False
         self.paused = False
-        self.raw = False
+        self.half_close_mode = False
+        self.peer_half_closes = False
+        """Whether both ends said in the upgrade that they take an empty message for the end of a direction."""
+        self.head = b""
+        """The peer's part of the upgrade, once it is complete."""
+        self.fault = ""
+        """What is wrong with what the peer sent."""
+        self._speaker = speaker
+        speaker.connection = self
+        self._reactor = reactor
+        self._seconds = seconds
+        self._frames = FrameCodec(client=client, mask=mask, random=urandom)
+        self._fast = FAST
+        self._framed = False
+        """Whether bytes are those of frames, and frames ours."""
+        self._open = False
+        self._receiving_head = True
+        self._head = b""
+        self._head_timer: Any = None
+        self._close_timer: Any = None
+        self._on_pong: Callable[[], None] | None = None
         self._end_write: Callable[[], None] | None = None
-        self._socket = below.transport
-        self._masked = masked
         self._read_ended = False
-        self._keys: Iterator[tuple[bytes]] = iter(())
+        self._clean = False
 
-    @property
-    def protocol(self) -> Any:
-        """The same as ``upper``, by the name that every transport has for it."""
-        return self.upper
+    # -- what the two ends do differently
 
-    @protocol.setter
-    def protocol(self, protocol: Any) -> None:
-        self.upper = protocol
+    def upgraded(self) -> None:
+        """The upgrade is done: put a protocol on, if anybody still wants it."""
+        raise NotImplementedError
 
-    @property
-    def half_closes(self) -> bool:
-        """Whether both ends take an empty message for the end of a direction."""
-        return bool(self.below.half_closes)
+    def upgrade_failed(self, reason: Failure) -> None:
+        """There was no upgrade; called when the connection is gone."""
+        raise NotImplementedError
 
-    def enter_half_close_mode(self, end_write: Callable[[], None] | None = None) -> None:
-        """From here on the bytes are those of one visitor, so that the ends of the two directions count.
+    def received_tls(self) -> None:
+        """The peer speaks TLS, and this connection does not: end it."""
+        raise NotImplementedError
 
-        Closing waits without limit for a peer that is slow to read what was written.
+    # -- the connection beneath
 
-        :param end_write: what to do when our direction ends and the peer does not know half-close; by default the WebSocket closes.
+    def connectionMade(self) -> None:
+        self._head_timer = self._reactor.callLater(self._seconds, self._expired)
+        self.set_no_delay()
+        self._speaker.makeConnection(self.transport)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes of frames: payload goes up, control frames to autobahn; before, take those of the upgrade."""
+        if not self._framed:
+            self._receive_unframed(data)
+            return
+        for kind, found in self._frames.receive(data):
+            if kind == PAYLOAD:
+                if not self.disconnecting:
+                    self.protocol.dataReceived(found)
+            elif kind == CONTROL:
+                self._speaker.dataReceived(found)
+            elif kind == EMPTY:
+                self._peer_ended()
+            else:
+                self.fault = found[2:].decode()
+                self._limit_closing()
+                self._speaker.sendCloseFrame(code=int.from_bytes(found[:2]), reasonUtf8=found[2:])
+
+    def _receive_unframed(self, data: bytes) -> None:
+        if self._open:
+            # without FAST
+            self._speaker.dataReceived(data)
+        elif not self._head and data[0] in TLS_RECORDS:
+            self._receiving_head = False
+            self.received_tls()
+        elif self._receiving_head:
+            self._receive_head(data)
+
+    def _receive_head(self, data: bytes) -> None:
+        """Collect the peer's part of the upgrade; autobahn gets it whole, and nothing that comes after it."""
+        searched = max(len(self._head) - len(END_OF_HEAD) + 1, 0)
+        self._head += data
+        end = self._head.find(END_OF_HEAD, searched)
+        if end >= 0:
+            self._receiving_head = False
+            self.head, rest = self._head[: end + len(END_OF_HEAD)], self._head[end + len(END_OF_HEAD) :]
+            self._upgrade(rest)
+        elif len(self._head) > MAX_HEAD:
+            self._receiving_head = False
+            self.transport.abortConnection()
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Have autobahn judge the head.
+
+        :param rest: what came with it.
         """
-        self.raw = True
-        self._end_write = end_write
+        try:
+            self._speaker.dataReceived(self.head)
+        except UnicodeDecodeError:
+            # a header may have any bytes (RFC 9110 5.5), but not for autobahn
+            self.fault = "the head is not UTF-8"
+            self.transport.abortConnection()
+        if rest and self._open:
+            self.dataReceived(rest)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._stop_timers()
+        # calls on_close()
+        self._speaker.connectionLost(reason)
+        if not self._open:
+            self.upgrade_failed(reason)
+        elif self.protocol is not None:
+            self._end(reason)
+
+    def _end(self, reason: Failure) -> None:
+        """The connection is gone."""
+        self.disconnecting = True
+        done = reason.check(ConnectionDone) is not None
+        # a gost closes without a close frame: what it sent was all it had
+        if self._clean or (done and self.half_close_mode and not self.peer_half_closes):
+            self._end_read()
+            reason = connectionDone
+        elif self.fault:
+            reason = Failure(ConnectionClosed(self.fault))
+        elif done:
+            reason = Failure(ConnectionClosed("the peer closed the connection without closing the WebSocket"))
+        protocol, self.protocol = self.protocol, None
+        protocol.connectionLost(reason)
+
+    def _expired(self) -> None:
+        self._head_timer = None
+        self.transport.abortConnection()
+
+    def _stop_timers(self) -> None:
+        for timer in (self._head_timer, self._close_timer):
+            if timer is not None and timer.active():
+                timer.cancel()
+
+    def _peer_ended(self) -> None:
+        """The peer sent an empty message."""
+        if self.peer_half_closes and not self.disconnecting:
+            self._end_read()
+
+    def _end_read(self) -> None:
+        """The peer ended its direction; the protocol is told once."""
+        if self.half_close_mode and not self._read_ended and IHalfCloseableProtocol.providedBy(self.protocol):
+            self._read_ended = True
+            self.protocol.readConnectionLost()
+
+    # -- called by autobahn
+
+    def on_open(self) -> None:
+        """The upgrade is done."""
+        self._stop_timers()
+        self._open = True
+        self._framed = self._fast
+        self._head = self.head = b""
+        self.upgraded()
+
+    def on_message(self, payload: bytes) -> None:
+        """A whole message, where frames are not ours."""
+        if not payload:
+            self._peer_ended()
+        elif not self.disconnecting:
+            self.protocol.dataReceived(payload)
+
+    def on_pong(self) -> None:
+        """The peer answered a ping."""
+        if self._on_pong is not None:
+            self._on_pong()
+
+    def on_closing(self) -> None:
+        """A close frame is about to be sent, ours or the answer to the peer's: nothing is written after it.
+
+        The closing has :data:`CLOSE_TIMEOUT`, but no limit where a visitor's last bytes are still to be read.
+        """
+        self.disconnecting = True
+        if not self.half_close_mode:
+            self._limit_closing()
+
+    def _limit_closing(self) -> None:
+        if self._close_timer is None:
+            self._close_timer = self._reactor.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
+
+    def on_close(self, clean: bool) -> None:
+        """The connection is gone.
+
+        :param clean: whether both ends had sent a close frame.
+        """
+        self._clean = clean
+
+    # -- ITransport, IConsumer: bytes out
 
     def write(self, data: bytes) -> None:
-        """Send bytes as one binary message (more than :data:`MAX_MESSAGE`: as several)."""
-        if self.disconnecting or not data:
-            return
-        size = len(data)
-        if size > MAX_MESSAGE:
-            self.write(data[:MAX_MESSAGE])
-            self.write(data[MAX_MESSAGE:])
-            return
-        if not FAST:
-            self.below.sendMessage(data, isBinary=True)
-            return
-        if self._masked:
-            key = self._next_key()
-            self._socket.write(b"".join((self._head(size), key, mask(data, key))))
+        """Send bytes as one binary message (more than :data:`~rtunnel.wire.websocket.MAX_MESSAGE`: as several)."""
+        if data and not self.disconnecting:
+            if self._fast:
+                self.transport.write(self._frames.encode(data))
+            else:
+                self._send_plain(data)
+
+    def _send_plain(self, data: bytes) -> None:
+        """Have autobahn send it."""
+        for start in range(0, len(data) or 1, MAX_MESSAGE):
+            self._speaker.send(data[start : start + MAX_MESSAGE])
+
+    def _send_empty(self) -> None:
+        """End our direction."""
+        if self._fast:
+            self.transport.write(self._frames.encode(b""))
         else:
-            self._socket.write(self._head(size) + data)
+            self._send_plain(b"")
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces as one message."""
         self.write(b"".join(data))
 
-    def _head(self, size: int) -> bytes:
-        """The head of a message, without its key (RFC 6455 5.2)."""
-        flag = 0x80 if self._masked else 0
-        if size < 126:
-            return bytes((BINARY, flag | size))
-        if size < 65536:
-            return _length16.pack(BINARY, flag | 126, size)
-        return _length64.pack(BINARY, flag | 127, size)
-
-    def _next_key(self) -> bytes:
-        """A fresh masking key from the system's random source (RFC 6455 5.3), fetched for a thousand frames at a time."""
-        for (key,) in self._keys:
-            return key
-        self._keys = _keys.iter_unpack(urandom(4096))
-        return self._next_key()
-
-    def ping(self) -> None:
-        """Ask for a sign of life; the pong calls ``heard`` of the upper protocol, if it has one."""
-        if not self.disconnecting:
-            self.below.sendPing()
-
-    def loseConnection(self) -> None:
-        """Send what was written, then close with a close frame, then the connection; a peer that does not answer is cut off."""
-        if self.disconnecting:
-            return
-        self.disconnecting = True
-        self.below.begin_close()
-
-    def abortConnection(self) -> None:
-        """Cut the connection."""
-        self.disconnecting = True
-        self._socket.abortConnection()
-
     def loseWriteConnection(self) -> None:
-        """End our direction, where the bytes are raw and the peer knows half-close; else the same as :meth:`loseConnection`."""
+        """End our direction, in half-close mode and where the peer knows it; else the same as :meth:`loseConnection`."""
         if self.disconnecting:
             return
-        if self.raw and self.half_closes:
-            self._send_end()
+        if self.half_close_mode and self.peer_half_closes:
+            self._send_empty()
         elif self._end_write is not None:
             self._end_write()
         else:
             self.loseConnection()
 
-    def _send_end(self) -> None:
-        if not FAST:
-            self.below.sendMessage(b"", isBinary=True)
-        elif self._masked:
-            self._socket.write(bytes((BINARY, 0x80)) + self._next_key())
-        else:
-            self._socket.write(bytes((BINARY, 0)))
+    def loseConnection(self) -> None:
+        """Send what was written, then close with a close frame, then the connection; a peer that does not answer is cut off."""
+        if self.disconnecting:
+            return
+        self.on_closing()
+        # a transport whose producer is paused would wait for it before it closes
+        self.transport.unregisterProducer()
+        self._speaker.sendClose(1000)
 
-    def read_ended(self) -> None:
-        """The peer ended its direction; told to the upper protocol once."""
-        if self.raw and not self._read_ended and IHalfCloseableProtocol.providedBy(self.upper):
-            self._read_ended = True
-            self.upper.readConnectionLost()
+    def abortConnection(self) -> None:
+        """Cut the connection."""
+        self.disconnecting = True
+        self.transport.abortConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """Have a producer paused when the connection is behind."""
-        self._socket.registerProducer(producer, streaming)
+        self.transport.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:
         """Forget the producer."""
-        self._socket.unregisterProducer()
+        self.transport.unregisterProducer()
+
+    def getPeer(self) -> Any:
+        """The address of the other end of the connection."""
+        return self.transport.getPeer()
+
+    def getHost(self) -> Any:
+        """The address of this end of the connection."""
+        return self.transport.getHost()
+
+    # -- IPushProducer
 
     def pauseProducing(self) -> None:
         """Read nothing for now."""
         self.paused = True
-        self._socket.pauseProducing()
+        self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Read on."""
         self.paused = False
-        self._socket.resumeProducing()
+        self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """The consumer is gone."""
         self.loseConnection()
 
-    def getPeer(self) -> Any:
-        """The address of the other end of the connection."""
-        return self._socket.getPeer()
+    # -- ITunnelTransport
 
-    def getHost(self) -> Any:
-        """The address of this end of the connection."""
-        return self._socket.getHost()
+    def ping(self, on_pong: Callable[[], None]) -> bool:
+        if self.disconnecting:
+            return False
+        self._on_pong = on_pong
+        self._speaker.sendPing()
+        return not self.paused
+
+    def enter_half_close_mode(self, end_write: Callable[[], None] | None = None) -> None:
+        self.half_close_mode = True
+        self._end_write = end_write
+
+    def set_no_delay(self) -> None:
+        ITunnelTransport(self.transport).set_no_delay()
+
+    def tcp_socket(self) -> socket.socket | None:
+        return ITunnelTransport(self.transport).tcp_socket()

@@ -1,26 +1,18 @@
-"""Endpoints that open and accept WebSockets, with autobahn doing the handshake, control frames and the closing."""
+"""Endpoints that open and accept WebSockets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, cast
 
-from autobahn.twisted.websocket import (
-    WebSocketClientFactory,
-    WebSocketClientProtocol,
-    WebSocketServerFactory,
-    WebSocketServerProtocol,
-)
-from autobahn.websocket.types import ConnectionDeny, ConnectionRequest, ConnectionResponse
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
-from twisted.internet.protocol import connectionDone
+from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.transport.websocket import EMPTY_MESSAGE, HALF_CLOSE, MAX_MESSAGE
-from rtunnel.transport.websocket_frames import ByteStream
+from rtunnel.transport.websocket import WebSocketConnection
+from rtunnel.transport.websocket_autobahn import client_speakers, server_speakers
 
 __all__ = ["UpgradeRefused", "WebSocketClientEndpoint", "WebSocketServerEndpoint"]
 
@@ -44,134 +36,129 @@ class UpgradeRefused(ConnectionClosed):
         return self.reason
 
 
-class _ServerProtocol(ByteStream, WebSocketServerProtocol):  # type: ignore[misc]
-    """One WebSocket accepted by a :class:`WebSocketServerEndpoint`."""
+# -- server
 
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.begin_handshake(self.factory.handshake_timeout)
 
-    def onConnect(self, request: ConnectionRequest) -> tuple[None, dict[str, str]] | None:
-        """Accept the upgrade at our path only; any origin, since no browser has credentials here."""
-        if request.path != self.factory.stream_path:
-            raise ConnectionDeny(404, "no tunnel listens at this path")
-        if _knows_half_close(request.headers):
-            self.half_closes = True
-            return None, {HALF_CLOSE: EMPTY_MESSAGE}
-        return None
+class _ServerConnection(WebSocketConnection):
+    """A connection accepted by a :class:`WebSocketServerEndpoint`."""
 
-    def build_upper(self) -> Any:
-        return self.factory.upper.buildProtocol(self.transport.getPeer())
+    def __init__(self, factory: _ServerFactory, address: Any) -> None:
+        endpoint = factory.endpoint
+        super().__init__(
+            factory.speakers.buildProtocol(address), endpoint.reactor, client=False, seconds=endpoint.handshake_timeout
+        )
+        self._factory = factory
+        self._address = address
 
-    def met_tls(self) -> None:
+    def upgraded(self) -> None:
+        self.protocol = self._factory.upper.buildProtocol(self._address)
+        if self.protocol is None:
+            self.loseConnection()
+        else:
+            self.protocol.makeConnection(self)
+
+    def upgrade_failed(self, reason: Failure) -> None:
+        """The client was told."""
+
+    def received_tls(self) -> None:
         self.transport.write(PLAIN_ONLY)
         self.transport.loseConnection()
 
 
-class _ClientProtocol(ByteStream, WebSocketClientProtocol):  # type: ignore[misc]
-    """The one WebSocket of a :class:`WebSocketClientEndpoint`'s connect."""
+class _ServerFactory(Factory):
+    noisy = False
 
-    _masked = True
+    def __init__(self, endpoint: WebSocketServerEndpoint, upper: IProtocolFactory) -> None:
+        self.endpoint = endpoint
+        self.upper = upper
+        self.speakers = server_speakers(endpoint.path, endpoint.reactor)
 
-    def onConnect(self, response: ConnectionResponse) -> None:
-        """The upgrade was accepted; see what else the server knows."""
-        self.half_closes = _knows_half_close(response.headers)
+    def buildProtocol(self, addr: Any) -> _ServerConnection:
+        return _ServerConnection(self, addr)
 
-    def connectionMade(self) -> None:
-        super().connectionMade()
-        self.begin_handshake(self.factory.handshake_timeout)
 
-    def build_upper(self) -> Any:
-        return self.factory.upper.buildProtocol(self.transport.getPeer())
+@implementer(IStreamServerEndpoint)
+class WebSocketServerEndpoint:
+    """Accepts WebSockets at one path over another endpoint; a protocol sees its connection when the upgrade is done.
 
-    def met_tls(self) -> None:
-        self.http_status_line = "TLS"
-        self.wasNotCleanReason = "the server speaks TLS here; use wss:// (tunnel+wss://)"
-        self.transport.abortConnection()
+    :param under: where the connections come from.
+    :param reactor: for the time limits.
+    :param path: the path of the upgrade; any other is answered with 404.
+    :param handshake_timeout: seconds that the upgrade may take.
+    """
 
-    def processHandshake(self) -> None:
-        """Read the answer; autobahn's own log trips over one that is not UTF-8."""
-        try:
-            super().processHandshake()
-        except UnicodeDecodeError:
-            self.http_status_line = self.data.partition(b"\r\n")[0].decode("latin-1")
-            self.failHandshake("the answer is not UTF-8")
+    def __init__(
+        self, under: IStreamServerEndpoint, *, reactor: IReactorTime, path: str = "/ws", handshake_timeout: float = 15.0
+    ) -> None:
+        self._under = under
+        self.reactor = reactor
+        self.path = path
+        self.handshake_timeout = handshake_timeout
 
-    def opened(self, upper: Any) -> None:
-        waiting, self.factory.waiting = self.factory.waiting, None
-        if waiting is not None:
-            waiting.callback(upper)
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
+        """Listen."""
+        return cast("Deferred[Any]", self._under.listen(_ServerFactory(self, protocolFactory)))
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        super().connectionLost(reason)
-        waiting, self.factory.waiting = self.factory.waiting, None
+
+# -- client
+
+
+class _ClientConnection(WebSocketConnection):
+    """The one connection of a :class:`WebSocketClientEndpoint`'s connect."""
+
+    def __init__(self, factory: _ClientFactory, address: Any) -> None:
+        endpoint = factory.endpoint
+        super().__init__(
+            endpoint.speakers.buildProtocol(address), endpoint.reactor, client=True, seconds=endpoint.handshake_timeout
+        )
+        self._factory = factory
+        self._address = address
+
+    def upgraded(self) -> None:
+        waiting, self._factory.waiting = self._factory.waiting, None
+        if waiting is None:
+            self.abortConnection()
+            return
+        self.protocol = self._factory.upper.buildProtocol(self._address)
+        if self.protocol is None:
+            self.loseConnection()
+            waiting.errback(Failure(ConnectionClosed("no protocol")))
+            return
+        self.protocol.makeConnection(self)
+        waiting.callback(self.protocol)
+
+    def upgrade_failed(self, reason: Failure) -> None:
+        waiting, self._factory.waiting = self._factory.waiting, None
         if waiting is not None:
             waiting.errback(Failure(self._refusal(reason)))
 
+    def received_tls(self) -> None:
+        self.fault = "the server speaks TLS here; use wss:// (tunnel+wss://)"
+        self.transport.abortConnection()
+
     def _refusal(self, reason: Failure) -> UpgradeRefused:
         """Say why the upgrade failed, from what the other end answered."""
-        words = (getattr(self, "http_status_line", None) or "").split(None, 2)
-        if len(words) >= 2 and words[0].startswith("HTTP/") and words[1].isdigit() and words[1] != "101":
-            return UpgradeRefused(int(words[1]), f"the upgrade was answered with {' '.join(words[1:])[:80]}")
-        if words:
-            return UpgradeRefused(None, f"the upgrade failed: {self.wasNotCleanReason}")
+        version, *answer = self.head.partition(b"\r\n")[0].decode("latin-1").split(None, 2) if self.head else [""]
+        if version.startswith("HTTP/") and answer and answer[0].isdigit() and answer[0] != "101":
+            return UpgradeRefused(int(answer[0]), f"the upgrade was answered with {' '.join(answer)[:80]}")
+        if self.fault:
+            return UpgradeRefused(None, f"the upgrade failed: {self.fault}")
         if reason.type not in (ConnectionDone, ConnectionLost):
             # what is beneath knows better (TLS)
             return UpgradeRefused(None, reason.getErrorMessage())
         return UpgradeRefused(None, "the connection closed before the upgrade was answered")
 
 
-def _knows_half_close(headers: Mapping[str, str]) -> bool:
-    """Whether the other end said so; autobahn has the names of headers in lower case."""
-    return headers.get(HALF_CLOSE.lower()) == EMPTY_MESSAGE
+class _ClientFactory(Factory):
+    noisy = False
 
+    def __init__(self, endpoint: WebSocketClientEndpoint, upper: IProtocolFactory, waiting: Deferred[IProtocol]) -> None:
+        self.endpoint = endpoint
+        self.upper = upper
+        self.waiting: Deferred[IProtocol] | None = waiting
 
-def _set_options(factory: Any) -> None:
-    """All of autobahn's limits and timers, in one place: its timers follow a global reactor, so none of them is used."""
-    common = {
-        "autoPingInterval": 0,
-        "openHandshakeTimeout": 0,
-        "closeHandshakeTimeout": 0,
-        "maxFramePayloadSize": MAX_MESSAGE * 16,
-        "maxMessagePayloadSize": MAX_MESSAGE * 16,
-        "failByDrop": False,
-        "echoCloseCodeReason": False,
-        "utf8validateIncoming": False,
-        "tcpNoDelay": True,
-    }
-    if factory.isServer:
-        factory.setProtocolOptions(webStatus=False, versions=[13], allowedOrigins=["*"], serveFlashSocketPolicy=False, **common)
-    else:
-        factory.setProtocolOptions(serverConnectionDropTimeout=0, **common)
-
-
-@implementer(IStreamServerEndpoint)
-class WebSocketServerEndpoint:
-    """Listens for WebSockets at one path over another endpoint.
-
-    :param under: where the connections come from.
-    :param reactor: for the timers.
-    :param path: the path of the upgrade; any other is answered with 404.
-    :param handshake_timeout: seconds that the upgrade may take.
-    """
-
-    def __init__(self, under: IStreamServerEndpoint, *, reactor: Any, path: str = "/ws", handshake_timeout: float = 15.0) -> None:
-        self._under = under
-        self._reactor = reactor
-        self._path = path
-        self._handshake_timeout = handshake_timeout
-
-    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
-        """Listen; each accepted WebSocket gets a protocol of the factory."""
-        factory = WebSocketServerFactory(reactor=self._reactor)
-        factory.noisy = False
-        factory.protocol = _ServerProtocol
-        factory.server = "rtunnel"
-        factory.upper = protocolFactory
-        factory.stream_path = self._path
-        factory.handshake_timeout = self._handshake_timeout
-        _set_options(factory)
-        return cast("Deferred[Any]", self._under.listen(factory))
+    def buildProtocol(self, addr: Any) -> _ClientConnection:
+        return _ClientConnection(self, addr)
 
 
 @implementer(IStreamClientEndpoint)
@@ -179,7 +166,7 @@ class WebSocketClientEndpoint:
     """Opens a WebSocket over another endpoint; ``connect`` fires when the peer has accepted the upgrade, not before.
 
     :param under: how to reach the server.
-    :param reactor: for the timers.
+    :param reactor: for the time limits.
     :param host: Host of the upgrade request (the Ingress finds its rule by it).
     :param port: port in the Host.
     :param path: path of the upgrade request.
@@ -190,47 +177,37 @@ class WebSocketClientEndpoint:
         self,
         under: IStreamClientEndpoint,
         *,
-        reactor: Any,
+        reactor: IReactorTime,
         host: str,
         port: int,
         path: str = "/ws",
         handshake_timeout: float = 15.0,
     ) -> None:
         self._under = under
-        self._reactor = reactor
-        self._host = f"[{host}]" if ":" in host else host
-        self._url = f"ws://{self._host}:{port}{path}"
-        self._handshake_timeout = handshake_timeout
+        self.reactor = reactor
+        self.handshake_timeout = handshake_timeout
+        self.speakers = client_speakers(f"[{host}]" if ":" in host else host, port, path, reactor)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect and upgrade.
 
         The Deferred fails with what the endpoint beneath failed with, or with :class:`UpgradeRefused`.
         """
-        factory = WebSocketClientFactory(self._url, reactor=self._reactor, useragent="rtunnel", headers={HALF_CLOSE: EMPTY_MESSAGE})
-        factory.noisy = False
-        factory.protocol = _ClientProtocol
-        # autobahn leaves out the brackets of an IPv6 address
-        factory.host = self._host
-        factory.upper = protocolFactory
-        factory.handshake_timeout = self._handshake_timeout
-        _set_options(factory)
         below: list[Any] = []
 
         def cancel(_: Deferred[IProtocol]) -> None:
             factory.waiting = None
             connecting.cancel()
             if below:
-                below[0].transport.abortConnection()
-
-        opened: Deferred[IProtocol] = Deferred(cancel)
-        factory.waiting = opened
+                below[0].abortConnection()
 
         def failed(failure: Failure) -> None:
             waiting, factory.waiting = factory.waiting, None
             if waiting is not None:
                 waiting.errback(failure)
 
+        opened: Deferred[IProtocol] = Deferred(cancel)
+        factory = _ClientFactory(self, protocolFactory, opened)
         connecting = self._under.connect(factory)
         connecting.addCallbacks(below.append, failed)
         return opened

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.tunnel.link import Link
 from rtunnel.wire.relay import MAX_MESSAGE, RelayError
 
@@ -32,7 +33,7 @@ class Handshake(Protocol, Generic[M]):
 
     transport: Any
 
-    def __init__(self, take: Callable[[bytes], tuple[M, int] | None], *, seconds: float, reactor: Any) -> None:
+    def __init__(self, take: Callable[[bytes], tuple[M, int] | None], *, seconds: float, reactor: IReactorTime) -> None:
         self.link: Any = None
         """What follows: a link, or what carries the bytes of a visitor."""
         self._take = take
@@ -89,10 +90,8 @@ class Handshake(Protocol, Generic[M]):
             timer.cancel()
 
     def connectionMade(self) -> None:
-        # what two ends tell each other is small, and each waits for it; a WebSocket has seen to that itself
-        set_no_delay = getattr(self.transport, "setTcpNoDelay", None)
-        if set_no_delay is not None:
-            set_no_delay(True)
+        # what two ends tell each other is small, and each waits for it
+        ITunnelTransport(self.transport).set_no_delay()
         self._timer = self._reactor.callLater(self._seconds, self.expired)
 
     def dataReceived(self, data: bytes) -> None:
@@ -123,11 +122,6 @@ class Handshake(Protocol, Generic[M]):
         self.received(message)
         if rest:
             self.dataReceived(rest)
-
-    def pong_received(self) -> None:
-        """A pong."""
-        if self.link is not None:
-            self.link.pong_received()
 
     def readConnectionLost(self) -> None:
         if self.link is not None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from attrs import frozen
-from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.outcomes import LinkEnd
+from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.tcp_info import tcp_round_trip
 from rtunnel.tunnel.stream import LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
 from rtunnel.wire.smux import DATA, FINISHED, LEAVING, OPENED, STOPPED, WRITABLE, Session, SmuxError
@@ -20,6 +24,7 @@ __all__ = ["FLUSH_SIZE", "Keepalive", "Link", "LinkClosed"]
 
 FLUSH_SIZE = 1 << 20
 """Bytes that a turn may collect before they are sent without waiting for its end."""
+PEER_CLOSED = "the peer closed the connection"
 
 
 class LinkClosed(Exception):
@@ -49,21 +54,22 @@ class Link(Protocol):
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
         alone opens streams (one that the peer opens is then given up).
     :param on_leaving: called when the peer wants no more streams; those under way go on.
-    :param on_lost: called once when the link is gone, with the reason in words, after all its streams have ended.
+    :param on_lost: called once when the link is gone, after all its streams have ended, with why it ended, and the same as text.
     :param peer: the other end, for logs.
     """
 
     flush_size = FLUSH_SIZE
+    transport: Any = None
 
     def __init__(
         self,
         session: Session,
         *,
-        reactor: Any,
+        reactor: IReactorTime,
         keepalive: Keepalive,
         on_stream: Callable[[TunnelStream], None] | None = None,
         on_leaving: Callable[[], None] | None = None,
-        on_lost: Callable[[Link, str], None],
+        on_lost: Callable[[Link, LinkEnd, str], None],
         peer: str = "",
     ) -> None:
         self.session = session
@@ -98,12 +104,20 @@ class Link(Protocol):
         self._lost = False
         self._ignoring_input = False
         """Whether what comes is ignored: the link is lost or was dropped."""
-        self._reason = ""
+        self._why: tuple[LinkEnd, str] | None = None
+        """Why this end closed it, with details."""
 
     @property
     def usable(self) -> bool:
         """Whether streams can be opened."""
         return not (self._closing or self._lost)
+
+    def tcp_round_trip(self) -> float | None:
+        """The kernel's estimate, see :func:`~rtunnel.transport.tcp_info.tcp_round_trip`; None where the link is not over TCP."""
+        if self.transport is None or self._lost:
+            return None
+        connection = ITunnelTransport(self.transport).tcp_socket()
+        return None if connection is None else tcp_round_trip(connection)
 
     # -- streams
 
@@ -117,7 +131,7 @@ class Link(Protocol):
         try:
             stream_id = self.session.open()
         except SmuxError as error:
-            self.close(str(error))
+            self.close(LinkEnd.CLOSED, str(error))
             raise LinkClosed(str(error)) from error
         stream = TunnelStream(self, stream_id, protocol)
         self.streams[stream_id] = stream
@@ -132,8 +146,7 @@ class Link(Protocol):
 
     def connectionMade(self) -> None:
         """Begin to watch and to send."""
-        transport = cast(Any, self.transport)
-        transport.registerProducer(self, True)
+        self.transport.registerProducer(self, True)
         if self._keepalive.interval:
             self._ask()
             self._tick = self._reactor.callLater(self._keepalive.interval, self._watch)
@@ -145,28 +158,29 @@ class Link(Protocol):
             self.session.leave()
             self.flush()
 
-    def close(self, reason: str) -> None:
-        """Close the link in good order: what was written is sent, then the transport closes; streams still open are lost.
+    def close(self, end: LinkEnd, detail: str = "") -> None:
+        """Close the link cleanly: what was written is sent, then the transport closes; streams still open are lost.
 
-        :param reason: why, in words; the first reason given counts.
+        :param end: why; the first reason given counts.
+        :param detail: more about it, for the log.
         """
         if self._closing or self._lost:
             return
         self.flush()
         self._closing = True
-        self._reason = self._reason or reason
+        self._why = self._why or (end, detail)
         if self.transport is not None:
             # a transport whose producer is paused would wait for it before it closes
-            cast(Any, self.transport).unregisterProducer()
+            self.transport.unregisterProducer()
             self.transport.loseConnection()
 
-    def drop(self, reason: str) -> None:
-        """Cut the link at once: the peer is gone or broke the protocol."""
+    def drop(self, end: LinkEnd, detail: str = "") -> None:
+        """Cut the link at once; see :meth:`close`."""
         if self._lost:
             return
         self._closing = self._ignoring_input = True
-        self._reason = self._reason or reason
-        cast(Any, self.transport).abortConnection()
+        self._why = self._why or (end, detail)
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """All streams end with the link."""
@@ -180,11 +194,12 @@ class Link(Protocol):
         for stream in list(self.streams.values()):
             self.run_guarded(stream, stream.link_lost, LOST)
         self._run_turn_end_calls()
-        self._on_lost(self, self._reason or reason.getErrorMessage())
+        end, detail = self._why or _end_of(reason)
+        self._on_lost(self, end, end.describe(detail))
 
     def readConnectionLost(self) -> None:
         """The peer ended its direction: a smux session has no use for the other one."""
-        self.close("the peer closed the connection")
+        self.close(LinkEnd.CLOSED, PEER_CLOSED)
 
     def writeConnectionLost(self) -> None:
         """Never asked for."""
@@ -200,7 +215,7 @@ class Link(Protocol):
         try:
             events = self.session.receive(data)
         except SmuxError as error:
-            self.drop(f"protocol error: {error}")
+            self.drop(LinkEnd.PROTOCOL_ERROR, str(error))
             return
         streams = self.streams
         for kind, stream_id, payload in events:
@@ -228,7 +243,7 @@ class Link(Protocol):
         if self.session.congested and not self._reading_paused:
             # a session of version 1 has no windows: when its consumers are behind, the whole connection waits
             self._reading_paused = True
-            cast(Any, self.transport).pauseProducing()
+            self.transport.pauseProducing()
 
     def pong_received(self) -> None:
         """A sign of life that carries no bytes (a pong)."""
@@ -290,7 +305,7 @@ class Link(Protocol):
         self.flush()
         if self._reading_paused and not self.session.congested:
             self._reading_paused = False
-            cast(Any, self.transport).resumeProducing()
+            self.transport.resumeProducing()
 
     def _run_turn_end_calls(self) -> None:
         soon, self._turn_end_calls = self._turn_end_calls, []
@@ -329,7 +344,7 @@ class Link(Protocol):
         self._heard = False
         if self._idle_for >= keepalive.timeout:
             self._tick = None
-            self.drop(f"no sign of life for {self._idle_for:g} s")
+            self.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"nothing received for {self._idle_for:g} s")
             return
         self.session.ping()
         self._ask()
@@ -338,8 +353,12 @@ class Link(Protocol):
 
     def _ask(self) -> None:
         """Send a ping where the transport has one; its pong is timed."""
-        ping = getattr(self.transport, "ping", None)
-        if ping is not None:
-            if self._asked is None:
-                self._asked = self._reactor.seconds()
-            ping()
+        if ITunnelTransport(self.transport).ping(self.pong_received) and self._asked is None:
+            self._asked = self._reactor.seconds()
+
+
+def _end_of(reason: Failure) -> tuple[LinkEnd, str]:
+    """Why a link ended that this end had not closed, from what its transport says."""
+    if reason.check(ConnectionDone):
+        return LinkEnd.CLOSED, PEER_CLOSED
+    return LinkEnd.LOST, reason.getErrorMessage()

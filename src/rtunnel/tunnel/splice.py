@@ -20,9 +20,9 @@ class SpliceOutcome(Enum):
 
     DONE = "done"
     """Both sides sent all they had and closed."""
-    NEAR_LOST = "visitor_lost"
+    NEAR_LOST = "near_lost"
     """The near side (visitor or stream of the link) went away before it had finished."""
-    FAR_LOST = "target_lost"
+    FAR_LOST = "far_lost"
     """The far side (target) went away before it had finished."""
 
 
@@ -83,8 +83,6 @@ class Side(Protocol):
 
     other: Side
     transport: Any
-    pong_received: Callable[[], None] | None = None
-    """Called for each pong, where the transport is a WebSocket and somebody watches it."""
 
     def __init__(self, splice: Splice, if_lost: SpliceOutcome) -> None:
         self.splice = splice

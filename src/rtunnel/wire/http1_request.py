@@ -49,8 +49,8 @@ _ENDS: Final = {
 class RequestHead:
     """A request between its visitor and its target.
 
-    What few requests have stands in the class and not in each of them; what is the same for all heads of a kind may stand in a class
-    of its own.
+    What few requests have stands in the class and not in each of them; what is the same for all heads of a kind may stand in a
+    class of its own.
 
     :ivar method: as sent.
     :ivar target: in origin-form, or ``*``: of an absolute-form what follows the authority.

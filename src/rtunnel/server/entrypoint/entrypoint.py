@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 from attrs import frozen
 
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
-from rtunnel.ops.stats import ServerStats
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.selection import Selector
 from rtunnel.routing.tunnels import TunnelRegistry

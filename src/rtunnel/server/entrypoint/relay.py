@@ -15,9 +15,9 @@ from twisted.logger import Logger
 
 from rtunnel.auth.access_control import AccessControl, ActiveGrant
 from rtunnel.auth.authenticator import Grant
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import Access, AccessLog
-from rtunnel.ops.names import short_id
-from rtunnel.ops.stats import ServerStats
 from rtunnel.outcomes import VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable, normalise_host
 from rtunnel.routing.permissions import Action

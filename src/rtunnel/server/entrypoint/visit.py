@@ -12,13 +12,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import Access
-from rtunnel.ops.names import short_id
-from rtunnel.ops.stats import ServerStats
 from rtunnel.outcomes import VisitOutcome
 from rtunnel.routing.selection import Selector, VisitorProtocol
 from rtunnel.server.attempt import Attempt, PendingStream
 from rtunnel.server.upstream import UpstreamPool
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.tunnel.link import Keepalive
 from rtunnel.tunnel.liveness import LivenessMonitor
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
@@ -172,10 +173,9 @@ class Visit:
         self._on_end = on_end
         self._relay.visits.add(self)
         self._relay.stats.visits_open += 1
-        for name, arguments in (("setTcpNoDelay", (True,)), ("enter_half_close_mode", ())):
-            call = getattr(self._transport, name, None)
-            if call is not None:
-                call(*arguments)
+        connection = ITunnelTransport(self._transport)
+        connection.set_no_delay()
+        connection.enter_half_close_mode()
 
     def dataReceived(self, data: bytes) -> None:
         splice = self.join()
@@ -242,7 +242,7 @@ class Visit:
         if self._liveness is None:
             # a target that cannot be reached would have shown by now
             self.join()
-        elif not self._liveness.look():
+        elif not self._liveness.check():
             self._abort(VisitOutcome.VISITOR_GONE)
 
     def forbid(self, reason: str) -> None:

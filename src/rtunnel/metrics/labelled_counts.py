@@ -12,7 +12,7 @@ from uuid import UUID
 
 import attrs
 
-from rtunnel.ops.names import short_id
+from rtunnel.ids import short_id
 
 __all__ = ["MAX_CONNECTORS", "MAX_TUNNELS", "OTHER", "ConnectorStats", "Counts", "LabelledCounts"]
 

@@ -1,6 +1,6 @@
 """What is counted: plain integers in slots, so that counting costs an addition on the hot path and no lock.
 
-Nothing here knows Prometheus; :mod:`rtunnel.ops.exposition` reads these objects when somebody asks for ``/metrics``. All
+Nothing here knows Prometheus; :mod:`rtunnel.metrics.exposition` reads these objects when somebody asks for ``/metrics``. All
 names and meanings: docs/metrics.md.
 """
 
@@ -10,7 +10,7 @@ from uuid import UUID
 
 import attrs
 
-from rtunnel.ops.labelled_counts import LabelledCounts
+from rtunnel.metrics.labelled_counts import LabelledCounts
 from rtunnel.outcomes import (
     DatagramLoss,
     LinkEnd,
@@ -74,12 +74,9 @@ class ServerStats:
         """Count the end of a request."""
         self.requests[outcome] += 1
 
-    def link_lost(self, reason: str) -> None:
-        """Count the end of a link.
-
-        :param reason: why, in the words of the link.
-        """
-        self.losses[LinkEnd.of(reason)] += 1
+    def link_lost(self, end: LinkEnd) -> None:
+        """Count the end of a link."""
+        self.losses[end] += 1
 
 
 @attrs.define
@@ -111,21 +108,13 @@ class ClientStats:
     visitor_bytes_out: int = 0
     datagrams_dropped: dict[DatagramLoss, int] = attrs.field(factory=lambda: dict.fromkeys(DatagramLoss, 0))
 
-    def record(self, outcome: str) -> None:
-        """Count the end of a stream.
+    def record(self, outcome: StreamOutcome) -> None:
+        """Count the end of a stream."""
+        self.streams[outcome] += 1
 
-        :param outcome: the value of a :class:`StreamOutcome`.
-        :raises ValueError: for any other text: no label of a metric is made up on the way.
-        """
-        self.streams[StreamOutcome(outcome)] += 1
-
-    def drop(self, reason: str) -> None:
-        """Count a datagram that is dropped.
-
-        :param reason: the value of a :class:`DatagramLoss`.
-        :raises ValueError: for any other text.
-        """
-        self.datagrams_dropped[DatagramLoss(reason)] += 1
+    def drop(self, reason: DatagramLoss) -> None:
+        """Count a datagram that is dropped."""
+        self.datagrams_dropped[reason] += 1
 
 
 @attrs.frozen

@@ -13,9 +13,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from rtunnel import __version__
-from rtunnel.ops.labelled_counts import OTHER, Counts, LabelledCounts
-from rtunnel.ops.names import short_id
-from rtunnel.ops.stats import ClientStats, ServerStats, TunnelStats
+from rtunnel.ids import short_id
+from rtunnel.metrics.labelled_counts import OTHER, Counts, LabelledCounts
+from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
 from rtunnel.outcomes import Outcome
 
 __all__ = ["ClientCollector", "ServerCollector", "make_registry"]

@@ -12,12 +12,12 @@ from prometheus_client.registry import Collector
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel import __version__
-from rtunnel.ops.exposition import ClientCollector, ServerCollector, make_registry
-from rtunnel.ops.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
-from rtunnel.ops.stats import ClientStats, ServerStats, TunnelStats
-from rtunnel.outcomes import DatagramLoss, LocalPortOutcome, Outcome, StreamOutcome, TlsOutcome, VisitOutcome
+from rtunnel.metrics.exposition import ClientCollector, ServerCollector, make_registry
+from rtunnel.metrics.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
+from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
+from rtunnel.outcomes import DatagramLoss, LinkEnd, LocalPortOutcome, Outcome, StreamOutcome, TlsOutcome, VisitOutcome
+from tests.support.ids import TUNNEL
 
-TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 CONNECTOR = UUID("216d6bcf-59dc-4c70-999e-91a30813ac78")
 PAGE = Path(__file__).parent.parent.parent / "docs" / "metrics.md"
 
@@ -80,6 +80,7 @@ rtunnel_server_link_losses_total{{reason="lost"}} 1.0
 rtunnel_server_link_losses_total{{reason="keepalive_timeout"}} 0.0
 rtunnel_server_link_losses_total{{reason="protocol_error"}} 0.0
 rtunnel_server_link_losses_total{{reason="server_stopped"}} 0.0
+rtunnel_server_link_losses_total{{reason="unrouted"}} 0.0
 rtunnel_server_link_losses_total{{reason="forbidden"}} 0.0
 # HELP rtunnel_server_refusals_total Clients that were not let in, by why.
 # TYPE rtunnel_server_refusals_total counter
@@ -241,7 +242,7 @@ def server_stats() -> ServerStats:
     stats.record(Outcome.ANSWERED)
     stats.record(Outcome.NO_CONNECTOR)
     stats.tls[TlsOutcome.UNKNOWN_NAME] += 1
-    stats.link_lost("something broke")
+    stats.link_lost(LinkEnd.LOST)
     stats.labelled.join(CONNECTOR, load)
     return stats
 
@@ -253,7 +254,7 @@ def client_stats() -> ClientStats:
     )
     stats.visitors[LocalPortOutcome.REFUSED] += 4
     stats.datagrams_dropped[DatagramLoss.QUEUE_FULL] += 3
-    stats.drop("cooldown")
+    stats.drop(DatagramLoss.COOLDOWN)
     stats.record(StreamOutcome.TARGET_REFUSED)
     return stats
 

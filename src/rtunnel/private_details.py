@@ -1,0 +1,153 @@
+"""The private details of autobahn and Twisted that our speed relies on; all of them, each with its reason.
+
+No release of theirs promises them, and we set no upper bounds. So they are checked where they are used, at import: when one of them
+is not what it was, :func:`available` says so in one line and the plain way is taken, which is slower and relies on none.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+
+from attrs import frozen
+from twisted.logger import Logger
+from twisted.python.reflect import namedAny
+
+__all__ = ["AUTOBAHN", "EPOLL", "SOCKETS", "Detail", "available"]
+
+_log = Logger()
+
+
+@frozen
+class Detail:
+    """One detail.
+
+    :param name: the dotted name of a class, function or attribute.
+    :param reason: what it is for.
+    :param parameters: its first parameters, where we call or override it.
+    :param uses: attributes that its code uses, where these are the detail: instances have them, and no class.
+    """
+
+    name: str
+    reason: str
+    parameters: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+
+    @property
+    def missing(self) -> str | None:
+        """What is not there any longer, None when everything is."""
+        try:
+            found = namedAny(self.name)
+            parameters = tuple(inspect.signature(found).parameters) if self.parameters else ()
+        except (ImportError, AttributeError, TypeError, ValueError):
+            return self.name
+        if parameters[: len(self.parameters)] != self.parameters:
+            return f"{self.name}({', '.join(self.parameters)})"
+        names = found.__code__.co_names if self.uses and hasattr(found, "__code__") else ()
+        return next((f"{name} in {self.name}" for name in self.uses if name not in names), None)
+
+
+def available(details: Iterable[Detail], otherwise: str) -> bool:
+    """Whether all of some details are what they were; if not, that is logged.
+
+    :param otherwise: what happens without them.
+    """
+    missing = [found for detail in details if (found := detail.missing)]
+    if missing:
+        _log.warn(
+            "{otherwise}, which is slower: {missing} not found in this version",
+            otherwise=otherwise,
+            missing=", ".join(missing),
+        )
+    return not missing
+
+
+AUTOBAHN = (
+    Detail(
+        "autobahn.websocket.protocol.WebSocketProtocol.sendCloseFrame",
+        "every close frame passes it, so that we know when the closing begins, and it takes the codes of the RFC, unlike sendClose",
+        ("self", "code", "reasonUtf8", "isReply"),
+    ),
+)
+"""For frames of our own, :mod:`rtunnel.transport.websocket`."""
+
+_BUFFER = "tells whether Twisted still has bytes of its own to write"
+_STATE = "tells whether something is between a write and the socket"
+
+SOCKETS = (
+    Detail("twisted.internet.abstract.FileDescriptor.write", _BUFFER, ("self", "data"), ("_tempDataLen",)),
+    Detail("twisted.internet.abstract.FileDescriptor.doWrite", _BUFFER, ("self",), ("_tempDataLen", "dataBuffer")),
+    Detail("twisted.internet.abstract.FileDescriptor.connected", _STATE),
+    Detail("twisted.internet.abstract.FileDescriptor.disconnecting", _STATE),
+    Detail("twisted.internet.abstract.FileDescriptor._writeDisconnecting", _STATE),
+    Detail("twisted.internet.abstract.FileDescriptor._writeDisconnected", _STATE),
+    Detail("twisted.internet.abstract.FileDescriptor.producer", _STATE),
+    Detail("twisted.internet.abstract.FileDescriptor.streamingProducer", _STATE),
+    Detail("twisted.internet.tcp.Connection.TLS", _STATE),
+    Detail(
+        "twisted.internet.tcp.Connection.doRead",
+        "is done without the calls between",
+        ("self",),
+        ("socket", "recv", "_dataReceived"),
+    ),
+    Detail(
+        "twisted.internet.tcp.Connection._dataReceived",
+        "is passed by",
+        ("self", "data"),
+        ("protocol", "dataReceived", "CONNECTION_DONE"),
+    ),
+    Detail("twisted.internet.tcp.Port.transport", "is the class of accepted connections"),
+    Detail("twisted.internet.tcp.Port.doRead", "makes each connection with it", ("self",), ("transport",)),
+    Detail("twisted.internet.tcp.Client.__init__", "is called", ("self", "host", "port", "bindAddress", "connector", "reactor")),
+    Detail(
+        "twisted.internet.tcp.Connector.__init__",
+        "is called",
+        ("self", "host", "port", "factory", "timeout", "bindAddress", "reactor"),
+    ),
+    Detail(
+        "twisted.internet.tcp.Connector._makeTransport",
+        "makes each connection that is opened",
+        ("self",),
+        ("host", "port", "bindAddress"),
+    ),
+    Detail("twisted.internet.base.BaseConnector.connect", "makes each connection with it", ("self",), ("_makeTransport",)),
+)
+"""For sockets that write at once, :mod:`rtunnel.transport.sockets`."""
+
+EPOLL = (
+    Detail(
+        "twisted.internet.epollreactor.EPollReactor.doPoll",
+        "is replaced",
+        ("self", "timeout"),
+        ("_poller", "poll", "_selectables", "_doReadOrWrite"),
+    ),
+    Detail(
+        "twisted.internet.epollreactor.EPollReactor._doReadOrWrite",
+        "handles what is not only readable",
+        ("self", "selectable", "fd", "event"),
+    ),
+    Detail(
+        "twisted.internet.epollreactor.EPollReactor._disconnectSelectable",
+        "ends a descriptor whose doRead gave a reason",
+        ("self", "selectable", "why", "isRead"),
+    ),
+    Detail(
+        "twisted.internet.base.ReactorBase.mainLoop",
+        "is replaced",
+        ("self",),
+        ("_started", "runUntilCurrent", "timeout", "running", "doIteration"),
+    ),
+    Detail(
+        "twisted.internet.base.ReactorBase.runUntilCurrent",
+        "is left out where nothing is due, which these tell",
+        ("self",),
+        ("threadCallQueue", "_pendingTimedCalls", "_justStopped"),
+    ),
+    Detail(
+        "twisted.internet.base.ReactorBase._insertNewDelayedCalls",
+        "takes new timed calls from where these wait",
+        ("self",),
+        ("_newTimedCalls",),
+    ),
+)
+"""For the reactor with an end-of-turn hook, :mod:`rtunnel.reactor`."""

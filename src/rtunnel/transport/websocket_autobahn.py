@@ -1,0 +1,131 @@
+"""autobahn's protocols, as a :class:`~rtunnel.transport.websocket.WebSocketConnection` uses them: all that we know of autobahn.
+
+They live on the same connection as their owner, who gives them the bytes that they are to read; what they write goes to the
+connection itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from autobahn.exception import Disconnected
+from autobahn.twisted.websocket import (
+    WebSocketClientFactory,
+    WebSocketClientProtocol,
+    WebSocketServerFactory,
+    WebSocketServerProtocol,
+)
+from autobahn.websocket.types import ConnectionDeny, ConnectionRequest, ConnectionResponse
+from twisted.internet.interfaces import IReactorTime
+
+from rtunnel.transport.websocket import EMPTY_MESSAGE, HALF_CLOSE, WebSocketConnection
+from rtunnel.wire.websocket import MAX_MESSAGE
+
+__all__ = ["client_speakers", "server_speakers"]
+
+FORBIDDEN_TEXT = 3003
+"""The close code for a text message: autobahn's ``sendClose`` takes none of the RFC's but 1000."""
+
+
+class _Callbacks:
+    """What autobahn calls, mixed in before its class."""
+
+    connection: WebSocketConnection
+
+    def onOpen(self) -> None:
+        self.connection.on_open()
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        if isBinary:
+            self.connection.on_message(payload)
+        else:
+            self.sendClose(FORBIDDEN_TEXT, "only binary messages are spoken here")  # type: ignore[attr-defined]
+
+    def send(self, payload: bytes) -> None:
+        """Send a binary message, unless the closing has begun."""
+        with suppress(Disconnected):
+            self.sendMessage(payload, isBinary=True)  # type: ignore[attr-defined]
+
+    def onPong(self, payload: bytes) -> None:
+        self.connection.on_pong()
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        self.connection.on_close(wasClean)
+
+    def sendCloseFrame(self, *arguments: Any, **keywords: Any) -> None:
+        self.connection.on_closing()
+        super().sendCloseFrame(*arguments, **keywords)  # type: ignore[misc]
+
+
+class _ServerSpeaker(_Callbacks, WebSocketServerProtocol):  # type: ignore[misc]
+    """autobahn's part of a WebSocket that a client opens."""
+
+    def onConnect(self, request: ConnectionRequest) -> tuple[None, dict[str, str]] | None:
+        """Accept the upgrade at our path only; any origin, since no browser has credentials here."""
+        if request.path != self.factory.stream_path:
+            raise ConnectionDeny(404, "no tunnel listens at this path")
+        if _knows_half_close(request.headers):
+            self.connection.peer_half_closes = True
+            return None, {HALF_CLOSE: EMPTY_MESSAGE}
+        return None
+
+
+class _ClientSpeaker(_Callbacks, WebSocketClientProtocol):  # type: ignore[misc]
+    """autobahn's part of a WebSocket that we open."""
+
+    def onConnect(self, response: ConnectionResponse) -> None:
+        """The upgrade was accepted; see what else the server knows."""
+        self.connection.peer_half_closes = _knows_half_close(response.headers)
+
+    def failHandshake(self, reason: str) -> None:
+        """The answer is no upgrade."""
+        self.connection.fault = reason
+        super().failHandshake(reason)
+
+
+def _knows_half_close(headers: Mapping[str, str]) -> bool:
+    """Whether the other end said so; autobahn has the names of headers in lower case."""
+    return headers.get(HALF_CLOSE.lower()) == EMPTY_MESSAGE
+
+
+def server_speakers(path: str, reactor: IReactorTime) -> Any:
+    """Autobahn's factory for a server.
+
+    :param path: of the upgrade; any other is answered with 404.
+    """
+    factory = WebSocketServerFactory(reactor=reactor)
+    factory.protocol = _ServerSpeaker
+    factory.server = "rtunnel"
+    factory.stream_path = path
+    factory.setProtocolOptions(webStatus=False, versions=[13], allowedOrigins=["*"], serveFlashSocketPolicy=False, **_OPTIONS)
+    return factory
+
+
+def client_speakers(host: str, port: int, path: str, reactor: IReactorTime) -> Any:
+    """Autobahn's factory for a client.
+
+    :param host: for the request, with brackets if it is an IPv6 address.
+    """
+    factory = WebSocketClientFactory(
+        f"ws://{host}:{port}{path}", reactor=reactor, useragent="rtunnel", headers={HALF_CLOSE: EMPTY_MESSAGE}
+    )
+    factory.protocol = _ClientSpeaker
+    # autobahn leaves out the brackets
+    factory.host = host
+    factory.setProtocolOptions(serverConnectionDropTimeout=0, **_OPTIONS)
+    return factory
+
+
+_OPTIONS = {
+    # its timers follow a global reactor, so none of them is used
+    "autoPingInterval": 0,
+    "openHandshakeTimeout": 0,
+    "closeHandshakeTimeout": 0,
+    "maxFramePayloadSize": MAX_MESSAGE * 16,
+    "maxMessagePayloadSize": MAX_MESSAGE * 16,
+    "failByDrop": False,
+    "echoCloseCodeReason": False,
+    "utf8validateIncoming": False,
+}

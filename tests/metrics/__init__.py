@@ -1,0 +1,3 @@
+"""The room metrics: counters and their exposition."""
+
+from __future__ import annotations

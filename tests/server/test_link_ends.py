@@ -1,0 +1,157 @@
+"""Why links ended, in the counts of a server: a client and a server in memory, over a plain connection and over a WebSocket."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface import implementer
+
+from rtunnel.auth.access_control import Rights
+from rtunnel.client.connector import ConnectorClient
+from rtunnel.metrics.stats import ClientStats, ServerStats
+from rtunnel.outcomes import LinkEnd
+from rtunnel.routing.ingress import IngressRule
+from rtunnel.routing.tunnels import TunnelRegistry
+from rtunnel.server.deadlines import Deadlines
+from rtunnel.server.drain_queue import DrainQueue
+from rtunnel.server.listener_group import ListenerGroup, Shared
+from rtunnel.server.plan import planned_listeners
+from rtunnel.server.routes import Routes
+from rtunnel.settings import Address, ConnectorSettings, ListenerSettings, MuxSettings, ServerSettings
+from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
+from tests.server.harness import TUNNEL
+from tests.support.logs import logged
+from tests.support.pipe import Pipe, connect
+
+DRAIN = 5
+
+
+@implementer(IStreamClientEndpoint)
+class Dialled:
+    """The way from a client to a server, in memory."""
+
+    pipe: Pipe
+
+    def __init__(self) -> None:
+        self.listening: Any = None
+
+    def listen(self, factory: Any) -> Deferred[Any]:
+        self.listening = factory
+        return succeed(None)
+
+    def connect(self, factory: Any) -> Deferred[Any]:
+        client = factory.buildProtocol(None)
+        self.pipe = connect(client, self.listening.buildProtocol(None))
+        return succeed(client)
+
+
+class PlainLinkEndTests(SynchronousTestCase):
+    """Over a connection without a close handshake."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.stats = ServerStats()
+        self.draining = DrainQueue(self.clock.seconds)
+        rules = (IngressRule("pod.local", TUNNEL),)
+        settings = ListenerSettings(
+            listen=Address("", 8421),
+            transport="tcp",
+            entrypoints=(Address("", 80),),
+            rules=rules,
+            mux=MuxSettings(keepalive_interval=10, keepalive_timeout=30),
+        )
+        (planned,) = planned_listeners(ServerSettings(listeners=(settings,)))
+        registry: TunnelRegistry[Any] = TunnelRegistry()
+        shared = Shared(
+            registry, Deadlines(self.clock), self.stats, self.draining, None, lambda tunnel: False, lambda: None, self.clock
+        )
+        self.group = ListenerGroup(planned, Routes(rules, None, reactor=self.clock), Rights(None, None), shared)
+        self.way = Dialled()
+        self.connector = ConnectorClient(
+            ConnectorSettings(server=Address("server", 8421), transport="tcp", tunnel=TUNNEL, target=Address("localhost", 80)),
+            stats=ClientStats(),
+            reactor=self.clock,
+            on_joined=lambda: None,
+            endpoint=self.connect(),
+        )
+        self.connector.start()
+        self.settle()
+        self.assertTrue(self.connector.joined)
+        self.addCleanup(self.connector.stop)
+        self.addCleanup(self.group.stop, 0)
+
+    def connect(self) -> IStreamClientEndpoint:
+        """Have the server listen; return how it is reached."""
+        self.way.listen(self.group.listener)
+        return self.way
+
+    def settle(self) -> None:
+        for _ in range(3):
+            self.clock.advance(0)
+            self.way.pipe.pump()
+
+    def ended(self, end: LinkEnd) -> None:
+        self.assertEqual({kind: count for kind, count in self.stats.losses.items() if count}, {end: 1})
+
+    def test_client_stops(self) -> None:
+        self.connector.drain()
+        self.connector.stop()
+        self.settle()
+        self.ended(LinkEnd.CLOSED)
+
+    def test_connection_breaks(self) -> None:
+        self.way.pipe.break_link()
+        self.ended(LinkEnd.LOST)
+
+    def test_silent_client(self) -> None:
+        self.way.pipe.silent = True
+        for _ in range(4):
+            self.clock.advance(10)
+        self.way.pipe.break_link()
+        self.ended(LinkEnd.KEEPALIVE_TIMEOUT)
+
+    def test_protocol_error(self) -> None:
+        (link,) = self.group.listener.links
+        link.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        self.settle()
+        self.ended(LinkEnd.PROTOCOL_ERROR)
+
+    def test_server_stops(self) -> None:
+        self.group.listener.close()
+        self.settle()
+        self.ended(LinkEnd.SERVER_STOPPED)
+
+    def test_listener_stops(self) -> None:
+        """A reload that no longer wants the listener."""
+        self.group.stop(DRAIN)
+        with logged() as lines:
+            self.draining.sweep(self.clock.seconds())
+            self.settle()
+        self.ended(LinkEnd.SERVER_STOPPED)
+        self.assertTrue(any("after 0 requests: server stopped: its listener is stopping" in line for line in lines), lines)
+
+    def test_no_rule_any_longer(self) -> None:
+        self.group.routes.tunnels = frozenset()
+        self.group.drop_unrouted_connectors(DRAIN)
+        self.draining.sweep(self.clock.seconds())
+        self.settle()
+        self.ended(LinkEnd.UNROUTED)
+
+
+class WebSocketLinkEndTests(PlainLinkEndTests):
+    """The same over a WebSocket."""
+
+    def connect(self) -> IStreamClientEndpoint:
+        below: Any = self.way
+        WebSocketServerEndpoint(below, reactor=self.clock).listen(self.group.listener)
+        return WebSocketClientEndpoint(below, reactor=self.clock, host="tunnel.local", port=80)
+
+    def test_client_is_killed(self) -> None:
+        """Its system closes the connection, and nobody the WebSocket."""
+        self.way.pipe.client.loseConnection()
+        self.settle()
+        self.ended(LinkEnd.LOST)
