@@ -66,7 +66,7 @@ class _WriteAtOnce:
 
     def doRead(self) -> Any:
         """Read once, as Twisted does, without the calls between."""
-        connection = cast(Any, self)
+        connection: Any = self
         try:
             data = connection.socket.recv(self._read_size)
         except OSError:
@@ -81,7 +81,7 @@ class _WriteAtOnce:
 
     def write(self, data: bytes) -> None:
         """Send now what the kernel takes; the rest waits in Twisted's buffer."""
-        connection = cast(Any, self)
+        connection: Any = self
         send = self._send or self._judge()
         if send is None or connection.dataBuffer or connection._tempDataLen:
             super().write(data)  # type: ignore[misc]
@@ -95,7 +95,7 @@ class _WriteAtOnce:
             super().write(data[sent:] if sent else data)  # type: ignore[misc]
 
     def _judge(self) -> Callable[[bytes], int] | None:
-        connection = cast(Any, self)
+        connection: Any = self
         if (
             connection.connected
             and not connection.disconnecting

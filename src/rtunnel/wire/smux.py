@@ -74,6 +74,8 @@ Event = tuple[int, int, bytes]
 """
 
 _header = Struct("<BBHI")
+_fast_header = Struct("<HHI")
+"""The same, with version and command in one number."""
 _update = Struct("<BBHIII")
 _window = Struct("<II")
 
@@ -238,8 +240,7 @@ class Session:
                 stream.credit -= size
                 stream.written += size
                 self.queued += size
-                self._out.append(_header.pack(self._version, PSH, size, stream_id))
-                self._out.append(data)
+                self._out += (_header.pack(self._version, PSH, size, stream_id), data)
             return 0
         if not size:
             return stream.pending_size
@@ -339,13 +340,26 @@ class Session:
             rest, self._cut_size = self._cut_size, 0
             position = self._receive_run(data, 0, rest, self._cut_stream, events)
         streams = self._streams
-        version = self._version
-        unpack = _header.unpack_from
+        unpack = _fast_header.unpack_from
         limit = self._limit
-        while size - position >= HEADER:
-            frame_version, command, length, stream_id = unpack(data, position)
-            if frame_version != version:
-                raise SmuxError(f"frame of smux version {frame_version} in a session of version {version}")
+        usual = PSH << 8 | 2 if self._version == 2 else -1
+        last = size - HEADER
+        while position <= last:
+            word, length, stream_id = unpack(data, position)
+            end = position + HEADER + length
+            if word == usual and end <= size and length < RUN_FRAME:
+                # _receive_data() of the common case, inlined: this is the hottest loop of the engine
+                stream = streams.get(stream_id)
+                if stream is not None and length and not stream.fin_received:
+                    stream.received += length
+                    if stream.received - stream.acknowledged > limit:
+                        raise SmuxError(f"stream {stream_id} was sent more than its window")
+                    events.append((DATA, stream_id, data[position + HEADER : end]))
+                position = end
+                continue
+            version, command = word & 255, word >> 8
+            if version != self._version:
+                raise SmuxError(f"frame of smux version {version} in a session of version {self._version}")
             if command == PSH:
                 start = position + HEADER
                 if length >= RUN_FRAME:
@@ -355,16 +369,7 @@ class Session:
                 if position > size:
                     self._cut_stream = stream_id
                     self._cut_size = position - size
-                payload = data[start:position]
-                # _receive_data() of the common case, inlined: this is the hottest loop of the engine
-                stream = streams.get(stream_id)
-                if stream is not None and version == 2 and payload and not stream.fin_received:
-                    stream.received += len(payload)
-                    if stream.received - stream.acknowledged > limit:
-                        raise SmuxError(f"stream {stream_id} was sent more than its window")
-                    events.append((DATA, stream_id, payload))
-                elif stream is not None:
-                    self._receive_data(stream_id, payload, events)
+                self._receive_data(stream_id, data[start:position], events)
             elif command == UPD and version == 2:
                 if length != 8:
                     raise SmuxError(f"UPD of {length} bytes, must be 8")
