@@ -36,20 +36,18 @@ class AttemptStream(Protocol):
 
 
 S = TypeVar("S", bound=AttemptStream)
+S_co = TypeVar("S_co", bound=AttemptStream, covariant=True)
 
 
-class AttemptOwner(RouteQuery, Protocol[S]):
+class AttemptOwner(RouteQuery, Protocol[S_co]):
     """Who makes an attempt, and what is asked about it."""
 
-    def open_stream(self, pool: UpstreamPool, fresh: bool) -> S:
-        """Open a stream, or take a free one.
+    def send_to(self, pool: UpstreamPool, fresh: bool) -> S_co:
+        """Open a stream, or take a free one, and send all that there is so far.
 
-        :param fresh: only one that has carried nothing: a free one was tried and had been closed.
+        :param fresh: only on one that has carried nothing: a free one was tried and had been closed.
         :raises LinkClosed: when the link takes no more streams.
         """
-
-    def send(self, stream: S) -> None:
-        """Send all that there is so far on a new stream."""
 
     def exhausted(self) -> None:
         """No connector is left: none is attached, or each was tried."""
@@ -87,14 +85,13 @@ class Attempt(Generic[S]):
                 return
             self.connector = connector
             try:
-                stream = self.stream = owner.open_stream(connector.pool, self.retries > 0)
+                stream = self.stream = owner.send_to(connector.pool, self.retries > 0)
             except LinkClosed:
                 self._fail()
                 continue
             if not stream.used:
                 connector.streams += 1
                 self._stats.streams_total += 1
-            owner.send(stream)
             return
 
     def lost(self, owner: AttemptOwner[S]) -> None:

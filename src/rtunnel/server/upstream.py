@@ -90,11 +90,11 @@ class Upstream:
         if stream.paused:
             stream.resumeProducing()
         pool = self.pool
-        if stream.open and pool.keeps:
+        if stream.open:
             free = pool.free.get(self.host)
             if free is None:
                 free = pool.free[self.host] = []
-            if len(free) < MAX_IDLE:
+            if len(free) < pool.max_idle:
                 self.idle_since = 0.0
                 free.append(self)
                 return
@@ -109,13 +109,13 @@ class UpstreamPool:
     :param idle: seconds that a free stream is kept; 0 to keep none.
     """
 
-    __slots__ = ("_idle", "free", "keeps", "link", "reader")
+    __slots__ = ("_idle", "free", "link", "max_idle", "reader")
 
     def __init__(self, link: Link, *, limits: HeadLimits, idle: float) -> None:
         self.reader = ResponseReader(limits)
         self.link = link
-        self.keeps = idle > 0
-        """Whether a stream is kept when its exchange is complete."""
+        self.max_idle = MAX_IDLE if idle else 0
+        """Free streams that are kept for one host."""
         self._idle = idle
         self.free: dict[str, list[Upstream]] = {}
         """The free streams by host, those that were used last at the end."""

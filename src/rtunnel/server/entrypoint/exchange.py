@@ -159,8 +159,8 @@ class Exchange:
         attempt = self.attempt = Attempt(entrypoint.selector, entrypoint.stats, rule.tunnel)
         attempt.start(self)
 
-    def open_stream(self, pool: UpstreamPool, fresh: bool) -> Upstream:
-        """Take a free stream, or open one.
+    def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:
+        """Send what there is of the request on a free stream, or on a new one.
 
         A free stream may have been closed by its target a moment ago, which shows only after sending. So a request that may not be
         sent twice gets one that has just been in use, which keep-alive limits of a second and more leave open, or a fresh one.
@@ -170,19 +170,17 @@ class Exchange:
         upstream = None
         if not fresh:
             upstream = pool.acquire(self.host) if self._resendable else pool.acquire_recent(self.host)
-        return upstream or pool.open(self.host)
-
-    def send(self, stream: Upstream) -> None:
-        """Send what there is of the request on a stream."""
+        if upstream is None:
+            upstream = pool.open(self.host)
         head, downstream = self.head, self.downstream
-        stream.exchange = self
-        stream.answers.expect(head)
+        upstream.exchange = self
+        upstream.answers.expect(head)
         data = self._request
         if self._kept is not None:
             data = b"".join((data, *self._kept))
-        if not stream.used:
+        if not upstream.used:
             data = self._preface() + data
-        transport = stream.stream
+        transport = upstream.stream
         if downstream.write_paused:
             transport.pauseProducing()
         if not self.body_whole:
@@ -192,6 +190,7 @@ class Exchange:
             downstream.deadline = self._entrypoint.deadlines.now + self._entrypoint.response_limit
         else:
             self._await()
+        return upstream
 
     def exhausted(self) -> None:
         """No connector is left."""

@@ -196,19 +196,17 @@ class TlsVisitor(Protocol):
 
     # -- a connector
 
-    def open_stream(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
-        """Each connection has a stream of its own.
+    def send_to(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
+        """Send what the visitor said so far, on a stream of its own.
 
         :raises LinkClosed: when the link takes no more streams.
         """
-        return PendingStream(self, pool)
-
-    def send(self, stream: PendingStream) -> None:
-        """Send what the visitor said so far."""
+        pending = PendingStream(self, pool)
         entrypoint = self._entrypoint
         preface = stream_preface(RelayAddress(self._peer.host, self._peer.port), RelayAddress(self.host, PORT))
-        stream.stream.write(preface + b"".join(self._sent))
+        pending.stream.write(preface + b"".join(self._sent))
         self.deadline = entrypoint.deadlines.now + entrypoint.response_limit
+        return pending
 
     def exhausted(self) -> None:
         """No connector is left."""

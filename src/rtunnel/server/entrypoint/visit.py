@@ -141,19 +141,17 @@ class Visit:
         self._attempt.start(self)
         return self._attempt.stream is not None
 
-    def open_stream(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
-        """Each visit has a stream of its own.
+    def send_to(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
+        """Send the preface on a stream of its own: nothing of the visitor was read yet.
 
         :raises LinkClosed: when the link takes no more streams.
         """
-        return PendingStream(self, pool)
-
-    def send(self, stream: PendingStream) -> None:
-        """Nothing of the visitor was read yet: the preface is all there is."""
+        pending = PendingStream(self, pool)
         self._far_silent = False
         if self._access is not None:
             self._access.retries = self._attempt.retries
-        stream.stream.write(self._preface)
+        pending.stream.write(self._preface)
+        return pending
 
     def exhausted(self) -> None:
         """No connector is left. Before the visitor was told OK, :meth:`open` says so."""
