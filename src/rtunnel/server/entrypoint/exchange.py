@@ -12,9 +12,9 @@ from rtunnel.routing.selection import VisitorProtocol
 from rtunnel.server.attempt import Attempt
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
+from rtunnel.server.entrypoint.upgrade import Side, splice_upgraded
 from rtunnel.server.observers import ExchangeObserver
 from rtunnel.server.upstream import Upstream, UpstreamPool
-from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.wire.http1 import HeadError, RequestHead, ResponseHead
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, INTERIM, UPGRADE, WHOLE, Event
 from rtunnel.wire.relay import RelayAddress, stream_preface
@@ -292,37 +292,19 @@ class Exchange:
             self.refuse(502, Outcome.TARGET_FAILED)
 
     def _upgrade(self, head: ResponseHead, data: bytes) -> None:
-        """Both sides speak something else from here on: join them."""
-        attempt, entrypoint, observers = self.attempt, self._entrypoint, self._observers
+        """Both sides speak something else from here on."""
+        attempt, observers = self.attempt, self._observers
         if attempt is None or attempt.stream is None:
             return
         upstream, attempt.stream = attempt.stream, None
         for observer in observers:
             observer.answer_begun(head.status, b"")
+        # they are told when both sides of the connection are gone
         self._observers = ()
         self._end(Outcome.UPGRADED)
-        transport, early = self.downstream.switch(head)
-
-        def ended(outcome: SpliceOutcome, up: int, down: int) -> None:
-            entrypoint.splices.discard(splice)
-            entrypoint.stats.bytes_in += up
-            entrypoint.stats.bytes_out += down
-            for observer in observers:
-                observer.upgrade_ended(up + len(early), down)
-
-        splice = Splice(ended)
-        entrypoint.splices.add(splice)
-        stream = upstream.stream
         upstream.exchange = None
-        stream.unregisterProducer()
-        splice.near.attach(transport)
-        splice.far.attach(stream)
-        # counted already when it came
-        splice.near.early = [early] if early else []
-        if data:
-            splice.far.dataReceived(data)
-        stream.resumeProducing()
-        splice.join()
+        transport, early = self.downstream.switch(head)
+        splice_upgraded(self._entrypoint, observers, Side(transport, early), Side(upstream.stream, data))
 
     def upstream_ended(self) -> None:
         """The stream ended: the answer is complete, or the connector failed."""
