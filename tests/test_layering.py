@@ -26,7 +26,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"ids", "settings", "options", "urls"},
     "metrics": {"outcomes", "ids"},
     "ops": {"outcomes", "ids", "settings"},
-    "auth": {"outcomes", "ids", "routing", "settings"},
+    "auth": {"outcomes", "ids", "routing", "settings", "ops"},
     "transport": {"reactor_types", "private_details", "outcomes", "ids", "wire", "routing"},
     "tunnel": {"reactor_types", "outcomes", "ids", "wire", "routing", "transport"},
     "server": {"reactor_types", "outcomes", "ids", "wire", "routing", "transport", "tunnel", "settings", "metrics", "ops", "auth"},

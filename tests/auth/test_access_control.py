@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, ActiveGrant, Rights
-from rtunnel.auth.authenticator import ANYBODY, Grant
+from rtunnel.auth.authenticator import ANONYMOUS, Grant
 from rtunnel.auth.files import LOOK
 from rtunnel.auth.passwords import PasswordHash
 from rtunnel.routing.permissions import Action
@@ -54,8 +54,8 @@ class AccessControlTests(SynchronousTestCase):
     def test_open(self) -> None:
         """Without users everybody may do everything, as with gost."""
         access_control = self.access_control(users=False, permissions=False)
-        self.assertEqual(self.successResultOf(access_control.admit(("any", "body"), "192.0.2.1")), ANYBODY)
-        self.assertTrue(access_control.may(ANYBODY, Action.BIND, TUNNEL, ()))
+        self.assertEqual(self.successResultOf(access_control.admit(("any", "body"), "192.0.2.1")), ANONYMOUS)
+        self.assertTrue(access_control.may(ANONYMOUS, Action.BIND, TUNNEL, ()))
         self.assertEqual(access_control.summary, "")
 
     def test_without_owners(self) -> None:
@@ -74,7 +74,7 @@ class AccessControlTests(SynchronousTestCase):
         self.assertEqual(access_control.summary, "2 users and 1 permission rule")
         self.register(access_control, "alice")
         access_control.review()
-        self.assertEqual(self.closed, ["alice: the user has another password"])
+        self.assertEqual(self.closed, ["alice: the user's password was changed"])
 
     def test_bad_files(self) -> None:
         self.users.write_text("alice:swordfish")
@@ -89,16 +89,16 @@ class AccessControlTests(SynchronousTestCase):
         self.users.write_text(f"alice:{text()}\n")
         with logged() as lines:
             access_control.reload()
-        self.assertEqual(self.closed, ["bob: the user is gone"])
+        self.assertEqual(self.closed, ["bob: the user was removed"])
         self.assertIn("1 user and 1 permission rule may connect to :8421", lines)
-        self.assertTrue(any("closing what bob" in line and "tunnel 10bc451e:" in line for line in lines), lines)
+        self.assertTrue(any("revoking the session of bob" in line and "tunnel 10bc451e:" in line for line in lines), lines)
 
     def test_password_changed(self) -> None:
         access_control = self.access_control()
         self.register(access_control, "alice")
         self.users.write_text(f"alice:{text(9)}\n")
         access_control.reload()
-        self.assertEqual(self.closed, ["alice: the user has another password"])
+        self.assertEqual(self.closed, ["alice: the user's password was changed"])
 
     def test_owners_changed(self) -> None:
         access_control = self.access_control()
@@ -141,7 +141,7 @@ class AccessControlTests(SynchronousTestCase):
         self.users.write_text(f"alice:{text()}\n")
         self.clock.advance(LOOK)
         self.clock.advance(LOOK)
-        self.assertEqual(self.closed, ["bob: the user is gone"])
+        self.assertEqual(self.closed, ["bob: the user was removed"])
         access_control.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
@@ -151,18 +151,18 @@ class AccessControlTests(SynchronousTestCase):
     def test_other_settings(self) -> None:
         """What a reload of the whole process does: users come where nobody was asked, other files are watched, users go."""
         access_control = self.access_control(users=False, permissions=False)
-        access_control.register(ActiveGrant(ANYBODY, Action.BIND, TUNNEL, lambda: self.hosts, self.closed.append))
+        access_control.register(ActiveGrant(ANONYMOUS, Action.BIND, TUNNEL, lambda: self.hosts, self.closed.append))
         self.apply(access_control, self.settings(users=False, permissions=False))
         self.assertEqual(self.closed, [])
         self.apply(access_control, self.settings())
-        self.assertEqual(self.closed, ["the user is gone"])
+        self.assertEqual(self.closed, ["the user was removed"])
         self.assertEqual(access_control.summary, "2 users and 1 permission rule")
         self.users.write_text(f"alice:{text()}\n")
         self.clock.advance(LOOK)
         self.clock.advance(LOOK)
         self.assertEqual(access_control.summary, "1 user and 1 permission rule")
         self.apply(access_control, self.settings(users=False, permissions=False))
-        self.assertEqual(self.successResultOf(access_control.admit(None, "192.0.2.1")), ANYBODY)
+        self.assertEqual(self.successResultOf(access_control.admit(None, "192.0.2.1")), ANONYMOUS)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_the_single_user_stays(self) -> None:
@@ -174,4 +174,4 @@ class AccessControlTests(SynchronousTestCase):
         self.apply(access_control, self.settings(permissions=False, credentials=Credentials("me", "swordfish")))
         self.assertEqual(self.closed, [])
         self.apply(access_control, self.settings(permissions=False, credentials=Credentials("me", "herring")))
-        self.assertEqual(self.closed, ["the user has another password"])
+        self.assertEqual(self.closed, ["the user's password was changed"])

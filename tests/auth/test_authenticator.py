@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.auth import authenticator
 from rtunnel.auth.authenticator import AuthenticationFailed, Authenticator, Grant
 from rtunnel.auth.passwords import hash_password
-from rtunnel.auth.throttle import MAX_DELAY, MIN_DELAY, ROOM
+from rtunnel.auth.throttle import MAX_DELAY, MAX_GUESSES, MIN_DELAY
 from rtunnel.auth.users import Users
 from rtunnel.outcomes import RefusalReason
 
@@ -119,12 +119,12 @@ class GateTests(SynchronousTestCase):
     def test_threads_are_bounded(self) -> None:
         for number in range(10):
             self.admit(f"user{number}", "x", f"192.0.2.{number}").addErrback(lambda _: None)
-        self.assertEqual(len(self.work), authenticator.THREADS)
+        self.assertEqual(len(self.work), authenticator.MAX_THREADS)
         self.assertEqual(self.run_threads(), 10)
         self.authenticator.close()
 
     def test_waiting_is_bounded(self) -> None:
-        self.patch(authenticator, "MAX_WAITING", 5)
+        self.patch(authenticator, "MAX_PENDING", 5)
         found = [self.admit(f"user{number}", "x", f"192.0.2.{number}") for number in range(6)]
         self.assertIs(self.refusal(found[5]), RefusalReason.THROTTLED)
         self.assertEqual(self.run_threads(), 5)
@@ -134,11 +134,11 @@ class GateTests(SynchronousTestCase):
 
     def test_guesses_are_bounded(self) -> None:
         """As many connections as one likes give no more guesses; when their time is over there is room again."""
-        found = [self.admit("alice", f"wrong{number}") for number in range(3 * ROOM)]
-        self.assertEqual(self.run_threads(), ROOM)
-        self.assertEqual([self.refusal(one) for one in found[ROOM:]], [RefusalReason.THROTTLED] * 2 * ROOM)
+        found = [self.admit("alice", f"wrong{number}") for number in range(3 * MAX_GUESSES)]
+        self.assertEqual(self.run_threads(), MAX_GUESSES)
+        self.assertEqual([self.refusal(one) for one in found[MAX_GUESSES:]], [RefusalReason.THROTTLED] * 2 * MAX_GUESSES)
         self.clock.advance(MAX_DELAY)
-        for one in found[:ROOM]:
+        for one in found[:MAX_GUESSES]:
             self.assertIs(self.refusal(one), RefusalReason.WRONG_PASSWORD)
         self.assertEqual(self.clock.getDelayedCalls(), [])
         found = [self.admit("alice", "swordfish")]
@@ -149,7 +149,7 @@ class GateTests(SynchronousTestCase):
         """Not even a remembered password is looked at, or the room would not bound the guesses."""
         self.admit("alice", "swordfish")
         self.run_threads()
-        for number in range(ROOM):
+        for number in range(MAX_GUESSES):
             self.admit("bob", f"wrong{number}").addErrback(lambda _: None)
         self.assertIs(self.refusal(self.admit("alice", "swordfish")), RefusalReason.THROTTLED)
 

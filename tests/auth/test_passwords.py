@@ -48,6 +48,6 @@ class HashTests(SynchronousTestCase):
 
     def test_cost_is_bounded(self) -> None:
         PasswordHash(text(MAX_MEMORY, MAX_TIME, MAX_LANES))
-        self.refused(text(memory=MAX_MEMORY + 1), "costs too much, m=262145 where 262144 is the most")
+        self.refused(text(memory=MAX_MEMORY + 1), "costs too much, m=262145 where 262144 is the maximum")
         self.refused(text(time=MAX_TIME + 1), "costs too much, t=17")
         self.refused(text(lanes=MAX_LANES + 1), "costs too much, p=17")

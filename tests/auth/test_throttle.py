@@ -1,4 +1,4 @@
-"""Slowing down those who guess."""
+"""Slowing down password guessing."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth import throttle
-from rtunnel.auth.throttle import FORGET, MAX_DELAY, MIN_DELAY, ROOM, GuessThrottle, LoginAttempt
+from rtunnel.auth.throttle import FORGET_AFTER, MAX_DELAY, MAX_GUESSES, MIN_DELAY, GuessThrottle, LoginAttempt
 
 
-class BrakeTests(SynchronousTestCase):
+class ThrottleTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.throttle = GuessThrottle(self.clock.seconds)
@@ -17,7 +17,7 @@ class BrakeTests(SynchronousTestCase):
 
     def enter(self, address: str = "192.0.2.1", name: str = "alice", digest: bytes = b"") -> LoginAttempt | None:
         self.number += 1
-        return self.throttle.enter(address, name, digest or b"%d" % self.number)
+        return self.throttle.begin(address, name, digest or b"%d" % self.number)
 
     def entered(self, address: str = "192.0.2.1", name: str = "alice", digest: bytes = b"") -> LoginAttempt:
         guess = self.enter(address, name, digest)
@@ -26,8 +26,8 @@ class BrakeTests(SynchronousTestCase):
 
     def guess_wrong(self, address: str = "192.0.2.1", name: str = "alice") -> float:
         guess = self.entered(address, name)
-        wait = guess.wrong()
-        guess.over()
+        wait = guess.fail()
+        guess.release()
         return wait
 
     def test_growing(self) -> None:
@@ -47,7 +47,7 @@ class BrakeTests(SynchronousTestCase):
         self.assertEqual(waits[-1], MAX_DELAY)
 
     def test_halves_of_ipv6(self) -> None:
-        """Who has one IPv6 address has as many as he likes."""
+        """A host with one IPv6 address has as many as it likes."""
         waits = [self.guess_wrong(f"2001:db8::{number:x}", f"user{number}") for number in range(10)]
         self.assertEqual(waits[-1], MAX_DELAY)
         self.assertEqual(self.guess_wrong("2001:db8:0:1::1", "somebody"), MIN_DELAY)
@@ -55,46 +55,46 @@ class BrakeTests(SynchronousTestCase):
     def test_forgotten(self) -> None:
         for _ in range(10):
             self.guess_wrong()
-        self.clock.advance(FORGET + 1)
+        self.clock.advance(FORGET_AFTER + 1)
         self.assertEqual(self.guess_wrong(), MIN_DELAY)
 
     def test_room_of_an_address(self) -> None:
-        guesses = [self.entered(name=f"user{number}") for number in range(ROOM)]
+        guesses = [self.entered(name=f"user{number}") for number in range(MAX_GUESSES)]
         self.assertIsNone(self.enter(name="somebody"))
         self.assertIsNotNone(self.enter("192.0.2.2", "somebody"))
-        guesses[0].wrong()
+        guesses[0].fail()
         self.assertIsNone(self.enter(name="somebody"))
-        guesses[0].over()
+        guesses[0].release()
         self.assertIsNotNone(self.enter(name="somebody"))
 
     def test_room_of_a_name(self) -> None:
-        for number in range(ROOM):
+        for number in range(MAX_GUESSES):
             self.entered(f"192.0.2.{number}")
         self.assertIsNone(self.enter("198.51.100.1"))
         self.assertIsNotNone(self.enter("198.51.100.1", "bob"))
 
     def test_strangers_do_not_keep_a_user_out(self) -> None:
         """Who was let in from an address before does not wait for strangers that guess at the name."""
-        self.entered("198.51.100.1").right()
-        for number in range(ROOM):
+        self.entered("198.51.100.1").succeed()
+        for number in range(MAX_GUESSES):
             self.entered(f"192.0.2.{number}")
         self.assertIsNotNone(self.enter("198.51.100.1"))
         self.assertIsNone(self.enter("198.51.100.2"))
 
     def test_the_same_guess_takes_one_place(self) -> None:
-        many = [self.entered(digest=b"the password") for _ in range(10 * ROOM)]
+        many = [self.entered(digest=b"the password") for _ in range(10 * MAX_GUESSES)]
         self.assertIsNotNone(self.enter())
         for guess in many:
-            guess.right()
-        self.assertEqual(sum(self.enter() is not None for _ in range(ROOM)), ROOM - 1)
+            guess.succeed()
+        self.assertEqual(sum(self.enter() is not None for _ in range(MAX_GUESSES)), MAX_GUESSES - 1)
 
     def test_memory_is_bounded(self) -> None:
-        self.patch(throttle, "MOST", 10)
+        self.patch(throttle, "MAX_RECORDS", 10)
         kept = self.entered("192.0.2.200", "kept")
         for number in range(100):
             self.guess_wrong(f"192.0.2.{number}", f"user{number}")
-            self.entered(f"198.51.100.{number}", f"right{number}").right()
+            self.entered(f"198.51.100.{number}", f"right{number}").succeed()
         self.assertEqual((len(self.throttle._addresses), len(self.throttle._names), len(self.throttle._known)), (10, 10, 10))
         # a guess whose record was forgotten meanwhile ends like any other
-        kept.wrong()
-        kept.over()
+        kept.fail()
+        kept.release()

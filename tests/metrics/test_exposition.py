@@ -34,7 +34,7 @@ rtunnel_server_visitors_open 2.0
 # HELP rtunnel_server_proxies_refused_total Connections of proxies without a valid PROXY header.
 # TYPE rtunnel_server_proxies_refused_total counter
 rtunnel_server_proxies_refused_total 6.0
-# HELP rtunnel_server_requests_total Requests of visitors, by how they ended.
+# HELP rtunnel_server_requests_total Requests of visitors, by outcome.
 # TYPE rtunnel_server_requests_total counter
 rtunnel_server_requests_total{{outcome="answered"}} 1.0
 rtunnel_server_requests_total{{outcome="upgraded"}} 0.0
@@ -46,7 +46,7 @@ rtunnel_server_requests_total{{outcome="target_failed"}} 0.0
 rtunnel_server_requests_total{{outcome="response_timeout"}} 0.0
 rtunnel_server_requests_total{{outcome="visitor_gone"}} 0.0
 rtunnel_server_requests_total{{outcome="aborted"}} 0.0
-# HELP rtunnel_server_tls_connections_total TLS connections passed through, by how they ended.
+# HELP rtunnel_server_tls_connections_total TLS connections passed through, by outcome.
 # TYPE rtunnel_server_tls_connections_total counter
 rtunnel_server_tls_connections_total{{outcome="done"}} 0.0
 rtunnel_server_tls_connections_total{{outcome="visitor_gone"}} 0.0
@@ -73,7 +73,7 @@ rtunnel_server_links_total 3.0
 # HELP rtunnel_server_links_open Links of clients that are up now.
 # TYPE rtunnel_server_links_open gauge
 rtunnel_server_links_open 2.0
-# HELP rtunnel_server_link_losses_total Links that ended, by why.
+# HELP rtunnel_server_link_losses_total Links that ended, by reason.
 # TYPE rtunnel_server_link_losses_total counter
 rtunnel_server_link_losses_total{{reason="closed"}} 0.0
 rtunnel_server_link_losses_total{{reason="lost"}} 1.0
@@ -82,7 +82,7 @@ rtunnel_server_link_losses_total{{reason="protocol_error"}} 0.0
 rtunnel_server_link_losses_total{{reason="server_stopped"}} 0.0
 rtunnel_server_link_losses_total{{reason="unrouted"}} 0.0
 rtunnel_server_link_losses_total{{reason="forbidden"}} 0.0
-# HELP rtunnel_server_refusals_total Clients that were not let in, by why.
+# HELP rtunnel_server_refusals_total Clients that were rejected, by reason.
 # TYPE rtunnel_server_refusals_total counter
 rtunnel_server_refusals_total{{reason="bad_request"}} 0.0
 rtunnel_server_refusals_total{{reason="timeout"}} 0.0
@@ -95,7 +95,7 @@ rtunnel_server_refusals_total{{reason="failed"}} 0.0
 # HELP rtunnel_server_streams_total Streams opened to connectors.
 # TYPE rtunnel_server_streams_total counter
 rtunnel_server_streams_total 7.0
-# HELP rtunnel_server_visits_total Visits of private tunnels that ended, by how.
+# HELP rtunnel_server_visits_total Visits of private tunnels that ended, by outcome.
 # TYPE rtunnel_server_visits_total counter
 rtunnel_server_visits_total{{outcome="done"}} 0.0
 rtunnel_server_visits_total{{outcome="visitor_gone"}} 0.0
@@ -107,38 +107,38 @@ rtunnel_server_visits_total{{outcome="unknown_host"}} 0.0
 rtunnel_server_visits_total{{outcome="forbidden"}} 0.0
 rtunnel_server_visits_total{{outcome="bad_request"}} 0.0
 rtunnel_server_visits_total{{outcome="stopped"}} 0.0
-# HELP rtunnel_server_visits_open Visits under way.
+# HELP rtunnel_server_visits_open Visits open now.
 # TYPE rtunnel_server_visits_open gauge
 rtunnel_server_visits_open 6.0
 # HELP rtunnel_server_access_log_dropped_lines_total Lines of the access log that could not be written.
 # TYPE rtunnel_server_access_log_dropped_lines_total counter
 rtunnel_server_access_log_dropped_lines_total 0.0
-# HELP rtunnel_server_connectors Connectors attached now, by the tunnel.
+# HELP rtunnel_server_connectors Connectors attached now, by tunnel.
 # TYPE rtunnel_server_connectors gauge
 rtunnel_server_connectors{{tunnel="10bc451e"}} 2.0
-# HELP rtunnel_server_streams_open Streams open now, by the tunnel.
+# HELP rtunnel_server_streams_open Streams open now, by tunnel.
 # TYPE rtunnel_server_streams_open gauge
 rtunnel_server_streams_open{{tunnel="10bc451e"}} 4.0
-# HELP rtunnel_server_tunnel_requests_total Requests and connections, by the tunnel and how they ended.
+# HELP rtunnel_server_tunnel_requests_total Requests and connections, by tunnel and outcome.
 # TYPE rtunnel_server_tunnel_requests_total counter
 rtunnel_server_tunnel_requests_total{{outcome="answered",tunnel="10bc451e"}} 8.0
 rtunnel_server_tunnel_requests_total{{outcome="aborted",tunnel="10bc451e"}} 2.0
-# HELP rtunnel_server_tunnel_received_bytes_total Bytes received over links, by the tunnel.
+# HELP rtunnel_server_tunnel_received_bytes_total Bytes received over links, by tunnel.
 # TYPE rtunnel_server_tunnel_received_bytes_total counter
 rtunnel_server_tunnel_received_bytes_total{{tunnel="10bc451e"}} 1000.0
-# HELP rtunnel_server_tunnel_sent_bytes_total Bytes sent over links, by the tunnel.
+# HELP rtunnel_server_tunnel_sent_bytes_total Bytes sent over links, by tunnel.
 # TYPE rtunnel_server_tunnel_sent_bytes_total counter
 rtunnel_server_tunnel_sent_bytes_total{{tunnel="10bc451e"}} 2000.0
-# HELP rtunnel_server_connector_weight Shares of connectors.
+# HELP rtunnel_server_connector_weight Weights of connectors.
 # TYPE rtunnel_server_connector_weight gauge
 rtunnel_server_connector_weight{{connector="216d6bcf",tunnel="10bc451e"}} 3.0
-# HELP rtunnel_server_connector_round_trip_seconds How long the other end takes to answer.
+# HELP rtunnel_server_connector_round_trip_seconds Round-trip times of links.
 # TYPE rtunnel_server_connector_round_trip_seconds gauge
 rtunnel_server_connector_round_trip_seconds{{connector="216d6bcf",tunnel="10bc451e"}} 0.25
-# HELP rtunnel_server_connector_streams_open Streams open now, by the connector.
+# HELP rtunnel_server_connector_streams_open Streams open now, by connector.
 # TYPE rtunnel_server_connector_streams_open gauge
 rtunnel_server_connector_streams_open{{connector="216d6bcf",tunnel="10bc451e"}} 4.0
-# HELP rtunnel_server_connector_requests_total Requests and connections that ended, by the connector.
+# HELP rtunnel_server_connector_requests_total Requests and connections that ended, by connector.
 # TYPE rtunnel_server_connector_requests_total counter
 rtunnel_server_connector_requests_total{{connector="216d6bcf",tunnel="10bc451e"}} 10.0
 # HELP rtunnel_server_connector_received_bytes_total Bytes received over the link of a connector.
@@ -162,7 +162,7 @@ rtunnel_client_joins_total 2.0
 # HELP rtunnel_client_losses_total Links lost after they had joined.
 # TYPE rtunnel_client_losses_total counter
 rtunnel_client_losses_total 1.0
-# HELP rtunnel_client_streams_total Streams that ended, by how.
+# HELP rtunnel_client_streams_total Streams that ended, by outcome.
 # TYPE rtunnel_client_streams_total counter
 rtunnel_client_streams_total{{outcome="done"}} 0.0
 rtunnel_client_streams_total{{outcome="visitor_lost"}} 0.0
@@ -178,7 +178,7 @@ rtunnel_client_target_sent_bytes_total 10.0
 # HELP rtunnel_client_target_received_bytes_total Bytes passed from targets by ended streams.
 # TYPE rtunnel_client_target_received_bytes_total counter
 rtunnel_client_target_received_bytes_total 20.0
-# HELP rtunnel_client_visitors_total Connections to local ports that ended, by how.
+# HELP rtunnel_client_visitors_total Connections to local ports that ended, by outcome.
 # TYPE rtunnel_client_visitors_total counter
 rtunnel_client_visitors_total{{outcome="done"}} 0.0
 rtunnel_client_visitors_total{{outcome="local_gone"}} 0.0
@@ -190,22 +190,22 @@ rtunnel_client_visitors_total{{outcome="stopped"}} 0.0
 # HELP rtunnel_client_visitors_open Connections to local ports open now.
 # TYPE rtunnel_client_visitors_open gauge
 rtunnel_client_visitors_open 5.0
-# HELP rtunnel_client_visitors_sent_bytes_total Bytes passed to the server by ended ones.
+# HELP rtunnel_client_visitors_sent_bytes_total Bytes passed to the server by ended connections.
 # TYPE rtunnel_client_visitors_sent_bytes_total counter
 rtunnel_client_visitors_sent_bytes_total 6.0
-# HELP rtunnel_client_visitors_received_bytes_total Bytes passed from the server by ended ones.
+# HELP rtunnel_client_visitors_received_bytes_total Bytes passed from the server by ended connections.
 # TYPE rtunnel_client_visitors_received_bytes_total counter
 rtunnel_client_visitors_received_bytes_total 7.0
-# HELP rtunnel_client_dropped_datagrams_total Datagrams that were dropped, by why.
+# HELP rtunnel_client_dropped_datagrams_total Datagrams that were dropped, by reason.
 # TYPE rtunnel_client_dropped_datagrams_total counter
 rtunnel_client_dropped_datagrams_total{{reason="queue_full"}} 3.0
 rtunnel_client_dropped_datagrams_total{{reason="expired"}} 0.0
 rtunnel_client_dropped_datagrams_total{{reason="refused"}} 0.0
 rtunnel_client_dropped_datagrams_total{{reason="cooldown"}} 1.0
-# HELP rtunnel_client_connectors Connectors of this client that have joined, by the tunnel.
+# HELP rtunnel_client_connectors Connectors of this client that have joined, by tunnel.
 # TYPE rtunnel_client_connectors gauge
 rtunnel_client_connectors{{tunnel="10bc451e"}} 1.0
-# HELP rtunnel_client_streams_open Streams open now, by the tunnel.
+# HELP rtunnel_client_streams_open Streams open now, by tunnel.
 # TYPE rtunnel_client_streams_open gauge
 rtunnel_client_streams_open{{tunnel="10bc451e"}} 3.0
 """

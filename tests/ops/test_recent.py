@@ -6,7 +6,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from rtunnel.ops.recent import KEPT, MAX_LINE, RecentErrors
+from rtunnel.ops.recent import MAX_ERRORS, MAX_LINE, RecentErrors
 from tests.support.ids import TUNNEL
 
 
@@ -34,9 +34,9 @@ class RecentTests(SynchronousTestCase):
         self.assertEqual(found, [("critical", "critical"), ("error", "erred"), ("warn", "warned of this")])
 
     def test_bounded(self) -> None:
-        for number in range(KEPT + 7):
+        for number in range(MAX_ERRORS + 7):
             self.log.warn("{number}", number=number)
-        self.assertEqual(self.texts(), [str(number) for number in reversed(range(7, KEPT + 7))])
+        self.assertEqual(self.texts(), [str(number) for number in reversed(range(7, MAX_ERRORS + 7))])
 
     def test_the_same_in_a_row_is_one(self) -> None:
         for text in ("a", "a", "b", "a"):

@@ -132,7 +132,7 @@ class UsersFileTests(_Case):
         self.assertEqual(self.status(), 200)
         self.write(self.users, alice)
         self.write(self.permissions, "bind bob *\n")
-        server.wait_for("no longer allowed: the user is gone")
+        server.wait_for("no longer allowed: the user was removed")
         self.wait_for(503)
 
     def test_hang_up(self) -> None:

@@ -430,7 +430,7 @@ class OwnerTests(OwnersTestCase):
             with logged() as lines:
                 self.listener.access_control.reload()
             self.assertTrue(
-                any("does with tunnel" in line and "no longer allow the user to visit" in line for line in lines), lines
+                any("revoking the session of" in line and "no longer allow the user to visit" in line for line in lines), lines
             )
             self.end()
             # nothing is held that has ended

@@ -1,4 +1,4 @@
-"""The access_control of one tunnel listener: who is let in, and what he may do there."""
+"""Access control of one tunnel listener: who may connect, and what each user may do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from rtunnel.auth.authenticator import ANYBODY, Authenticator, Grant, InThread
+from rtunnel.auth.authenticator import ANONYMOUS, Authenticator, Grant, InThread
 from rtunnel.auth.files import FileWatcher, read
 from rtunnel.auth.passwords import PasswordHash, hash_password
 from rtunnel.auth.users import Users
@@ -23,14 +23,14 @@ __all__ = ["AccessControl", "ActiveGrant", "Rights"]
 
 @frozen(eq=False)
 class ActiveGrant:
-    """Something that goes on under a grant: a link, or a visit. Held from its begin to its end, whatever ends it.
+    """A link or visit that was allowed; registered as long as it lives, however it ends.
 
-    :param grant: who it is.
-    :param action: what he does.
-    :param tunnel: with which tunnel.
-    :param hosts: gives the hosts that the decision depends on, at each reload anew.
-    :param close: ends it; takes why it is no longer allowed, for the log.
-    :param peer: where it comes from, for the log.
+    :param grant: the user.
+    :param action: what was allowed.
+    :param tunnel: the tunnel.
+    :param hosts: returns the hosts that the permissions are checked for, again at each reload.
+    :param close: ends it; takes the reason, for the log.
+    :param peer: the address of the other end, for the log.
     """
 
     grant: Grant
@@ -43,10 +43,10 @@ class ActiveGrant:
 
 @frozen
 class Rights:
-    """What the files of a listener say.
+    """The contents of a listener's files.
 
-    :ivar users: None where there is no such file.
-    :ivar permissions: None where there is no such file.
+    :ivar users: None without a users file.
+    :ivar permissions: None without a permissions file.
     """
 
     users: Users | None
@@ -54,9 +54,9 @@ class Rights:
 
     @classmethod
     def read(cls, settings: ListenerSettings) -> Rights:
-        """Read them; nothing else happens.
+        """Read the files.
 
-        :raises SettingsError: one of them cannot be had.
+        :raises SettingsError: a file cannot be read or contains an error.
         """
         return cls(
             users=read(settings.users, Users.parse) if settings.users is not None else None,
@@ -65,15 +65,15 @@ class Rights:
 
 
 class AccessControl:
-    """Users, permissions and what goes on under their rule; owned by the listener's site, from its start to its stop.
+    """Users, permissions and active grants; owned by the listener group, from its start to its stop.
 
-    Without users everybody is let in as :data:`~rtunnel.auth.authenticator.ANYBODY`; without permissions everybody may do
-    everything. Files are watched from the start.
+    Without users everyone is admitted as :data:`~rtunnel.auth.authenticator.ANONYMOUS`; without permissions every user may do
+    everything. The files are watched from the start.
 
     :param settings: of the listener.
-    :param rights: what its files say.
-    :param reactor: the clock of the watch and of the authenticator, and its pool of threads.
-    :param in_thread: how passwords are verified; for tests.
+    :param rights: the contents of its files.
+    :param reactor: the clock of the file watcher and of the authenticator, and its pool of threads.
+    :param in_thread: runs a function in a thread; for tests.
     """
 
     def __init__(self, settings: ListenerSettings, rights: Rights, reactor: Any, *, in_thread: InThread | None = None) -> None:
@@ -83,31 +83,31 @@ class AccessControl:
         self._rights = rights
         self._single: tuple[str, PasswordHash] | None = None
         self._authenticator: Authenticator | None = None
-        self._asking = False
-        self._leases: set[ActiveGrant] = set()
+        self._authenticating = False
+        self._active: set[ActiveGrant] = set()
         self._watch = FileWatcher((), self.reload, reactor)
         self._log = Logger()
         self._hash_single(settings.credentials)
         self._watch_files()
-        self._put_in_force()
+        self._apply_users()
 
-    # -- what the files and the settings say
+    # -- files and settings
 
     def stop(self) -> None:
-        """FileWatcher no more; refusals that wait are not sent any more."""
+        """Stop watching the files; delayed rejections are not sent anymore."""
         self._watch.stop()
         if self._authenticator is not None:
             self._authenticator.close()
 
     def reload(self) -> None:
-        """Read the files again, and end what is no longer allowed.
+        """Read the files again, and close what is no longer allowed.
 
-        :raises SettingsError: one of them cannot be had; nothing has changed then.
+        :raises SettingsError: a file cannot be read or contains an error; then nothing has changed.
         """
         self.apply(self._settings, Rights.read(self._settings))
 
     def apply(self, settings: ListenerSettings, rights: Rights) -> None:
-        """Go on with other settings and rights, and end what they no longer allow."""
+        """Apply new settings and rights, and close what they no longer allow."""
         before = (self._settings, self._rights)
         self._settings, self._rights = settings, rights
         if settings.credentials != before[0].credentials:
@@ -116,22 +116,22 @@ class AccessControl:
             self._watch.stop()
             self._watch_files()
         if (settings.credentials, rights) != (before[0].credentials, before[1]):
-            self._put_in_force()
+            self._apply_users()
         self.review()
 
     def _hash_single(self, credentials: Credentials | None) -> None:
-        # hashed like the others, so that its answers take as long as theirs; once, since a new salt would be a new password
+        # hashed like the others, so that verifying it takes as long; only once, since a new salt would look like a new password
         self._single = None if credentials is None else (credentials.user, hash_password(credentials.password))
 
     def _watch_files(self) -> None:
         self._watch = FileWatcher(_files(self._settings), self.reload, self._reactor)
         self._watch.start()
 
-    def _put_in_force(self) -> None:
+    def _apply_users(self) -> None:
         users = self._rights.users
         if self._single is not None:
             users = (users or Users({})).with_user(*self._single)
-        self._asking = users is not None
+        self._authenticating = users is not None
         if users is None:
             return
         if self._authenticator is None:
@@ -140,13 +140,13 @@ class AccessControl:
         self._log.info("{summary} may connect to {address}", summary=self.summary, address=str(self._settings.listen))
 
     def review(self) -> None:
-        """End what is no longer allowed."""
-        for active_grant in list(self._leases):
-            reason = self._fault(active_grant)
+        """Close what is no longer allowed."""
+        for active_grant in list(self._active):
+            reason = self._revocation(active_grant)
             if reason is not None:
                 self._log.info(
-                    "closing what {user} at {peer} does with tunnel {tunnel}: {reason}",
-                    user=active_grant.grant.user,
+                    "revoking the session of {user} at {peer} with tunnel {tunnel}: {reason}",
+                    user=active_grant.grant.user or "an anonymous client",
                     peer=active_grant.peer,
                     tunnel=short_id(active_grant.tunnel),
                     reason=reason,
@@ -155,9 +155,9 @@ class AccessControl:
 
     @property
     def summary(self) -> str:
-        """How many users and rules there are, for the log; ``""`` when nobody is asked."""
+        """The numbers of users and rules, for the log; ``""`` without authentication and permissions."""
         parts = []
-        if self._authenticator is not None and self._asking:
+        if self._authenticator is not None and self._authenticating:
             parts.append(_count(len(self._authenticator.users), "user"))
         if self._rights.permissions is not None:
             parts.append(_count(len(self._rights.permissions.rules), "permission rule"))
@@ -166,36 +166,38 @@ class AccessControl:
     # -- decisions
 
     def admit(self, credentials: tuple[str, str] | None, address: str) -> Deferred[Grant]:
-        """Fire with who it is; fails with :class:`~rtunnel.auth.authenticator.AuthenticationFailed`.
+        """Authenticate a client or visitor.
 
-        :param address: where it comes from, without port.
+        :param credentials: user name and password.
+        :param address: where the connection comes from, without a port.
+        :returns: fires with the user; fails with :class:`~rtunnel.auth.authenticator.AuthenticationFailed`.
         """
-        if self._authenticator is None or not self._asking:
-            return succeed(ANYBODY)
+        if self._authenticator is None or not self._authenticating:
+            return succeed(ANONYMOUS)
         return self._authenticator.admit(credentials, address)
 
     def may(self, grant: Grant, action: Action, tunnel: UUID, hosts: Collection[str]) -> bool:
-        """Whether somebody who was let in may do something: :meth:`rtunnel.routing.permissions.Permissions.may`."""
+        """Tell whether a user may do something: :meth:`rtunnel.routing.permissions.Permissions.may`."""
         permissions = self._rights.permissions
         return permissions is None or permissions.may(grant.user, action, tunnel, hosts)
 
     def register(self, active_grant: ActiveGrant) -> None:
-        """Something begins that was allowed."""
-        self._leases.add(active_grant)
+        """Add a link or visit that was allowed."""
+        self._active.add(active_grant)
 
     def unregister(self, active_grant: ActiveGrant) -> None:
-        """It has ended."""
-        self._leases.discard(active_grant)
+        """Remove it; it has ended."""
+        self._active.discard(active_grant)
 
-    def _fault(self, active_grant: ActiveGrant) -> str | None:
-        """Why something is no longer allowed, None when it is."""
+    def _revocation(self, active_grant: ActiveGrant) -> str | None:
+        """Return the reason why something is no longer allowed, None if it still is."""
         grant = active_grant.grant
-        if self._authenticator is not None and self._asking:
+        if self._authenticator is not None and self._authenticating:
             now = self._authenticator.users.get(grant.user)
             if now is None:
-                return "the user is gone"
+                return "the user was removed"
             if now != grant.hash:
-                return "the user has another password"
+                return "the user's password was changed"
         if not self.may(grant, active_grant.action, active_grant.tunnel, active_grant.hosts()):
             return f"the permissions no longer allow the user to {active_grant.action} it"
         return None

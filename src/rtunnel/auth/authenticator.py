@@ -1,4 +1,4 @@
-"""The authenticator: tells who a client is by its name and password."""
+"""Authenticates clients and visitors by user name and password."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from rtunnel.auth.throttle import GuessThrottle, LoginAttempt
 from rtunnel.auth.users import Users
 from rtunnel.outcomes import RefusalReason
 
-__all__ = ["ANYBODY", "AuthenticationFailed", "Authenticator", "Grant", "InThread"]
+__all__ = ["ANONYMOUS", "AuthenticationFailed", "Authenticator", "Grant", "InThread"]
 
-THREADS: Final = 2
-"""Passwords that are verified at once, each in a thread of the reactor's pool."""
-MAX_WAITING: Final = 256
-"""Passwords that wait to be verified, those under way among them."""
+MAX_THREADS: Final = 2
+"""Passwords that are verified at the same time, each in a thread of the reactor's pool."""
+MAX_PENDING: Final = 256
+"""Passwords that are verified or wait to be."""
 MAX_REMEMBERED: Final = 10_000
 """Verified passwords that are remembered."""
 
@@ -34,24 +34,24 @@ InThread = Callable[[Callable[[], bool]], Deferred[bool]]
 
 @frozen
 class Grant:
-    """Who was let in, and by which password; ``ANYBODY`` where nobody is asked.
+    """An authenticated user; :data:`ANONYMOUS` where no authentication is required.
 
-    :ivar user: the name, ``""`` where nobody is asked.
-    :ivar hash: of the password that it gave.
+    :ivar user: the name, ``""`` for ``ANONYMOUS``.
+    :ivar hash: of the password that the user gave.
     """
 
     user: str
     hash: PasswordHash | None
 
 
-ANYBODY: Final = Grant("", None)
+ANONYMOUS: Final = Grant("", None)
 
 
 class AuthenticationFailed(Exception):
-    """A client was not let in.
+    """A client or visitor was rejected.
 
-    :param kind: why, for the metrics.
-    :param reason: why, for the log.
+    :param kind: the reason, for the metrics.
+    :param reason: the reason, for the log.
     """
 
     def __init__(self, kind: RefusalReason, reason: str) -> None:
@@ -64,13 +64,13 @@ class AuthenticationFailed(Exception):
 
 
 class Authenticator:
-    """Verifies passwords in threads, a bounded number at once; owned by the access_control of a listener.
+    """Verifies passwords in threads, a bounded number at a time; owned by the access control of a listener.
 
-    A verified password is remembered, so that a client that comes back, and many clients of one user, cost nothing. What is kept
-    is no password but its digest under a key that was drawn for this process; a digest counts only as long as the hash in the
-    users file is the one that it was verified against.
+    Verified passwords are remembered, so that a client that reconnects, and many clients of one user, cost nothing. What is kept is
+    not the password but its digest with a key of this process; it is valid only as long as the users file has the hash that the
+    password was verified against.
 
-    :param users: who may enter; may be replaced at any time.
+    :param users: who may connect; may be replaced at any time.
     :param reactor: the clock, and the pool of threads.
     :param in_thread: runs a function in a thread; for tests.
     """
@@ -79,89 +79,91 @@ class Authenticator:
         self.users = users
         self._reactor = reactor
         self._throttle = GuessThrottle(reactor.seconds)
-        self._in_thread = in_thread or self._thread
-        self._turns = DeferredSemaphore(THREADS)
+        self._in_thread = in_thread or self._run_in_thread
+        self._semaphore = DeferredSemaphore(MAX_THREADS)
         self._key = secrets.token_bytes(32)
         self._verified: OrderedDict[bytes, PasswordHash] = OrderedDict()
-        self._under_way: dict[bytes, list[Deferred[bool]]] = {}
-        self._late: dict[Deferred[Grant], Any] = {}
+        self._pending: dict[bytes, list[Deferred[bool]]] = {}
+        self._delayed: dict[Deferred[Grant], Any] = {}
 
     def admit(self, credentials: tuple[str, str] | None, address: str) -> Deferred[Grant]:
-        """Fire with who it is, when that is known; fails with :class:`AuthenticationFailed`, a wrong password after a while."""
+        """Authenticate.
+
+        :param credentials: user name and password.
+        :param address: where the connection comes from, without a port.
+        :returns: fires with the user; fails with :class:`AuthenticationFailed`, for a wrong password after a delay.
+        """
         if credentials is None or credentials == ("", ""):
-            return fail(AuthenticationFailed(RefusalReason.NO_PASSWORD, "it gave no user and password"))
+            return fail(AuthenticationFailed(RefusalReason.NO_PASSWORD, "no user and password given"))
         name, password = credentials
         digest = self._digest(name, password)
-        guess = self._throttle.enter(address, name, digest)
-        if guess is None:
-            return fail(
-                AuthenticationFailed(
-                    RefusalReason.THROTTLED, "too many wrong passwords are under way from its address or for its user"
-                )
-            )
+        attempt = self._throttle.begin(address, name, digest)
+        if attempt is None:
+            reason = "too many wrong passwords from this address or for this user"
+            return fail(AuthenticationFailed(RefusalReason.THROTTLED, reason))
         hashed = self.users.get(name)
         if hashed is not None and self._verified.get(digest) == hashed:
             self._verified.move_to_end(digest)
-            guess.right()
+            attempt.succeed()
             return succeed(Grant(name, hashed))
-        if digest not in self._under_way and len(self._under_way) >= MAX_WAITING:
-            guess.over()
-            return fail(AuthenticationFailed(RefusalReason.THROTTLED, "too many passwords wait to be verified"))
+        if digest not in self._pending and len(self._pending) >= MAX_PENDING:
+            attempt.release()
+            return fail(AuthenticationFailed(RefusalReason.THROTTLED, "too many passwords are waiting to be verified"))
         known, hashed = hashed is not None, hashed or self._decoy(name)
-        done = self._verify(digest, hashed, password)
-        return done.addCallbacks(
-            self._verdict, self._failed, callbackArgs=(guess, Grant(name, hashed), digest, known), errbackArgs=(guess,)
+        verified = self._verify(digest, hashed, password)
+        return verified.addCallbacks(
+            self._decide, self._failed, callbackArgs=(attempt, Grant(name, hashed), digest, known), errbackArgs=(attempt,)
         )
 
     def close(self) -> None:
-        """No answer comes after this."""
-        for call in self._late.values():
+        """Cancel the delayed rejections; their Deferreds never fire."""
+        for call in self._delayed.values():
             call.cancel()
-        self._late.clear()
+        self._delayed.clear()
 
-    # -- verifying
+    # -- verification
 
     def _verify(self, digest: bytes, hashed: PasswordHash, password: str) -> Deferred[bool]:
-        """Whether a password matches; the same one is verified once, however many wait for it."""
-        answer: Deferred[bool] = Deferred()
-        waiting = self._under_way.setdefault(digest, [])
-        waiting.append(answer)
+        """Verify a password; only once if several attempts with the same one are pending."""
+        result: Deferred[bool] = Deferred()
+        waiting = self._pending.setdefault(digest, [])
+        waiting.append(result)
         if len(waiting) == 1:
-            self._turns.run(self._in_thread, lambda: hashed.matches(password)).addBoth(self._tell, digest)
-        return answer
+            self._semaphore.run(self._in_thread, lambda: hashed.matches(password)).addBoth(self._deliver, digest)
+        return result
 
-    def _tell(self, result: bool | Failure, digest: bytes) -> None:
-        for answer in self._under_way.pop(digest):
-            answer.callback(result)
+    def _deliver(self, result: bool | Failure, digest: bytes) -> None:
+        for waiting in self._pending.pop(digest):
+            waiting.callback(result)
 
-    def _thread(self, function: Callable[[], bool]) -> Deferred[bool]:
+    def _run_in_thread(self, function: Callable[[], bool]) -> Deferred[bool]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
 
-    def _verdict(self, matches: bool, guess: LoginAttempt, grant: Grant, digest: bytes, known: bool) -> Grant | Deferred[Grant]:
-        # the file may have been read again meanwhile
+    def _decide(self, matches: bool, attempt: LoginAttempt, grant: Grant, digest: bytes, known: bool) -> Grant | Deferred[Grant]:
+        # the file may have been reloaded meanwhile
         if matches and known and self.users.get(grant.user) == grant.hash and grant.hash is not None:
             self._verified[digest] = grant.hash
             if len(self._verified) > MAX_REMEMBERED:
                 self._verified.popitem(last=False)
-            guess.right()
+            attempt.succeed()
             return grant
-        refused: Deferred[Grant] = Deferred()
-        self._late[refused] = self._reactor.callLater(guess.wrong(), self._refuse, guess, refused)
-        return refused
+        rejected: Deferred[Grant] = Deferred()
+        self._delayed[rejected] = self._reactor.callLater(attempt.fail(), self._reject, attempt, rejected)
+        return rejected
 
-    def _refuse(self, guess: LoginAttempt, refused: Deferred[Grant]) -> None:
-        del self._late[refused]
-        guess.over()
-        refused.errback(AuthenticationFailed(RefusalReason.WRONG_PASSWORD, "wrong user or password"))
+    def _reject(self, attempt: LoginAttempt, rejected: Deferred[Grant]) -> None:
+        del self._delayed[rejected]
+        attempt.release()
+        rejected.errback(AuthenticationFailed(RefusalReason.WRONG_PASSWORD, "wrong user or password"))
 
-    def _failed(self, failure: Failure, guess: LoginAttempt) -> Failure:
-        guess.over()
-        return Failure(AuthenticationFailed(RefusalReason.FAILED, f"its password could not be verified: {failure.value}"))
+    def _failed(self, failure: Failure, attempt: LoginAttempt) -> Failure:
+        attempt.release()
+        return Failure(AuthenticationFailed(RefusalReason.FAILED, f"the password could not be verified: {failure.value}"))
 
     # -- digests
 
     def _digest(self, name: str, password: str) -> bytes:
-        # the length says where the name ends
+        # the length marks the end of the name
         return hmac.digest(self._key, f"{len(name)} {name} {password}".encode(), "sha256")
 
     def _decoy(self, name: str) -> PasswordHash:

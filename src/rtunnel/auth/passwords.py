@@ -1,4 +1,4 @@
-"""Passwords are kept as Argon2id hashes only (RFC 9106), in the text form of its reference implementation."""
+"""Password hashes: Argon2id only (RFC 9106), in the text form of its reference implementation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from attrs import field, frozen
 
 __all__ = ["PasswordHash", "hash_password"]
 
-# The parameters that OWASP's Password Storage Cheat Sheet names first: 17 ms where it was measured, and 19 MiB; so that a
-# server of the size of a small pod has room for two at once.
+# The first set of parameters in OWASP's Password Storage Cheat Sheet: 17 ms where it was measured, and 19 MiB, so that a server
+# in a small pod can verify two at a time.
 TIME: Final = 2
 MEMORY: Final = 19456
 LANES: Final = 1
 SALT_BYTES: Final = 16
 HASH_BYTES: Final = 32
 
-# A hash made elsewhere may cost more, but not so much that one client stops the server.
+# Hashes from other programs may cost more, but not so much that one client can stop the server.
 MAX_TIME: Final = 16
 MAX_MEMORY: Final = 262144
 MAX_LANES: Final = 16
@@ -29,7 +29,7 @@ _FORM = re.compile(
     r"\$argon2id\$v=19\$m=(\d{1,10}),t=(\d{1,10}),p=(\d{1,10})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}", re.ASCII
 )
 _OTHERS = {"$2": "bcrypt", "$apr1$": "MD5", "$1$": "MD5", "$5$": "SHA-256", "$6$": "SHA-512", "{SHA}": "SHA-1", "$y$": "yescrypt"}
-_MEND = 'make the line with "rtunnel user NAME"'
+_HINT = 'generate the line with "rtunnel user NAME"'
 
 
 def _check(_instance: object, _attribute: object, text: str) -> None:
@@ -37,13 +37,13 @@ def _check(_instance: object, _attribute: object, text: str) -> None:
     if match is None:
         for start, name in _OTHERS.items():
             if text.startswith(start):
-                raise ValueError(f"holds a hash of the kind {name}, but only Argon2id is read; {_MEND}")
+                raise ValueError(f"holds a hash of the kind {name}, but only Argon2id is read; {_HINT}")
         if text.startswith(("$argon2i$", "$argon2d$")):
-            raise ValueError(f"holds another kind of Argon2 than Argon2id; {_MEND}")
-        raise ValueError(f"holds no Argon2id hash after the colon; {_MEND}")
-    for name, value, most in zip(("m", "t", "p"), match.groups(), (MAX_MEMORY, MAX_TIME, MAX_LANES), strict=True):
-        if not 1 <= int(value) <= most:
-            raise ValueError(f"holds a hash that costs too much, {name}={value} where {most} is the most; {_MEND}")
+            raise ValueError(f"holds another kind of Argon2 than Argon2id; {_HINT}")
+        raise ValueError(f"holds no Argon2id hash after the colon; {_HINT}")
+    for name, value, maximum in zip(("m", "t", "p"), match.groups(), (MAX_MEMORY, MAX_TIME, MAX_LANES), strict=True):
+        if not 1 <= int(value) <= maximum:
+            raise ValueError(f"holds a hash that costs too much, {name}={value} where {maximum} is the maximum; {_HINT}")
 
 
 @frozen
@@ -51,15 +51,15 @@ class PasswordHash:
     """A hash, with its salt and its parameters.
 
     :param text: ``$argon2id$v=19$m=...,t=...,p=...$SALT$HASH``.
-    :raises ValueError: with what is wrong with the text, and the hint; the text is not repeated.
+    :raises ValueError: the text is not such a hash; the message has a hint and does not repeat the text.
     """
 
     text: str = field(validator=_check, repr=False)
 
     def matches(self, password: str) -> bool:
-        """Whether a password is the one; takes tens of milliseconds and releases the interpreter meanwhile.
+        """Tell whether a password matches; takes tens of milliseconds and releases the GIL meanwhile.
 
-        :raises argon2.exceptions.VerificationError: it could not be found out, e.g. for want of memory.
+        :raises argon2.exceptions.VerificationError: verification failed for another reason, e.g. a lack of memory.
         """
         try:
             return verify_secret(self.text.encode(), password.encode(), Type.ID)

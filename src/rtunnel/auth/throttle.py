@@ -1,13 +1,13 @@
-"""Slows down whoever guesses passwords, without locking out whoever knows one.
+"""Slows down password guessing without locking out users.
 
-Only wrong answers wait: the more wrong guesses came from an address, or for a name, the longer. As long as a guess is under way or
-its answer waits it takes a place in the room of its address and in the room of its name; where a room is full nobody is checked.
-So an address, and a name, gets at most :data:`ROOM` guesses per :data:`MAX_DELAY` seconds, however many connections it opens, and a
-right password is let in at once as soon as there is a place. What was guessed counts, not how often: a hundred clients with the
-same password take one place.
+Only wrong passwords are delayed: the more of them came from an address, or for a user name, the longer. A login attempt occupies a
+slot of its address and a slot of its user name while it is verified and while its rejection is delayed; when all slots are taken no
+password is checked. So there are at most :data:`MAX_GUESSES` guesses per :data:`MAX_DELAY` seconds from an address, and for a user
+name, however many connections are opened, and a right password is accepted at once as soon as there is a slot. Attempts are counted
+by what they guess: a hundred clients with the same password take one slot.
 
-Whoever was let in from an address before does not wait for a place in the room of the name: strangers elsewhere cannot keep a user
-out by guessing at his name.
+A user that was admitted from an address before needs no slot of the user name: guesses at the name from elsewhere cannot keep the
+user out.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from typing import Final
 __all__ = ["GuessThrottle", "LoginAttempt"]
 
 MIN_DELAY: Final = 0.25
-"""Seconds that the answer to the first wrong guess waits; twice as long each time."""
+"""Seconds that the rejection of the first wrong password is delayed; doubled for each further one."""
 MAX_DELAY: Final = 5.0
-"""Seconds that an answer waits at most."""
-FORGET: Final = 600.0
-"""Seconds after the last wrong guess after which all is forgotten."""
-ROOM: Final = 32
-"""Different guesses under way from one address, and for one name."""
-MOST: Final = 10_000
-"""Addresses, and names, that are remembered; then the one that was longest quiet is forgotten."""
+"""Seconds that a rejection is delayed at most."""
+FORGET_AFTER: Final = 600.0
+"""Seconds after the last wrong password after which the count starts again."""
+MAX_GUESSES: Final = 32
+"""Concurrent attempts with different passwords from one address, and for one user name."""
+MAX_RECORDS: Final = 10_000
+"""Addresses, and user names, that are remembered; then the least recently used one is forgotten."""
 
 
 class _Record:
-    """What is remembered of an address or a name."""
+    """The attempts of an address or a user name."""
 
-    __slots__ = ("failures", "guesses", "last")
+    __slots__ = ("attempts", "failures", "last_failure")
 
     def __init__(self) -> None:
         self.failures = 0
-        self.last = 0.0
-        self.guesses: dict[bytes, int] = {}
+        self.last_failure = 0.0
+        self.attempts: dict[bytes, int] = {}
 
-    def has_room(self, digest: bytes) -> bool:
-        return digest in self.guesses or len(self.guesses) < ROOM
+    def has_slot(self, digest: bytes) -> bool:
+        return digest in self.attempts or len(self.attempts) < MAX_GUESSES
 
     def fail(self, now: float) -> None:
-        if now - self.last > FORGET:
+        if now - self.last_failure > FORGET_AFTER:
             self.failures = 0
         self.failures += 1
-        self.last = now
+        self.last_failure = now
 
 
 class _Records:
-    """The records of addresses, or of names; bounded."""
+    """The records of addresses, or of user names; bounded."""
 
     __slots__ = ("_records",)
 
@@ -63,7 +63,7 @@ class _Records:
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = _Record()
-            if len(self._records) > MOST:
+            if len(self._records) > MAX_RECORDS:
                 self._records.popitem(last=False)
         else:
             self._records.move_to_end(key)
@@ -74,7 +74,7 @@ class _Records:
 
 
 class LoginAttempt:
-    """One password under way. Whoever entered it ends it: with :meth:`right`, or with :meth:`wrong` and then :meth:`over`."""
+    """A password that is being verified. Its owner ends it with :meth:`succeed`, or with :meth:`fail` and later :meth:`release`."""
 
     __slots__ = ("_digest", "_pair", "_records", "_throttle")
 
@@ -84,17 +84,17 @@ class LoginAttempt:
         self._digest = digest
         self._pair = pair
         for record in records:
-            record.guesses[digest] = record.guesses.get(digest, 0) + 1
+            record.attempts[digest] = record.attempts.get(digest, 0) + 1
 
-    def right(self) -> None:
-        """It was the password."""
+    def succeed(self) -> None:
+        """The password was right."""
         self._throttle.remember(self._pair)
-        self.over()
+        self.release()
 
-    def wrong(self) -> float:
-        """It was not; its place is taken until :meth:`over`.
+    def fail(self) -> float:
+        """The password was wrong; the attempt keeps its slots until :meth:`release`.
 
-        :returns: the seconds that the answer has to wait.
+        :returns: the seconds by which to delay the rejection.
         """
         now = self._throttle.seconds()
         for record in self._records:
@@ -102,18 +102,18 @@ class LoginAttempt:
         failures = max(record.failures for record in self._records)
         return MAX_DELAY if failures > 16 else min(MIN_DELAY * 2 ** (failures - 1), MAX_DELAY)
 
-    def over(self) -> None:
-        """Give the place back."""
+    def release(self) -> None:
+        """Free the slots."""
         for record in self._records:
-            left = record.guesses[self._digest] - 1
+            left = record.attempts[self._digest] - 1
             if left:
-                record.guesses[self._digest] = left
+                record.attempts[self._digest] = left
             else:
-                del record.guesses[self._digest]
+                del record.attempts[self._digest]
 
 
 class GuessThrottle:
-    """What is remembered of those who guess; in memory only.
+    """The attempts by address and by user name; in memory only.
 
     :param seconds: the clock.
     """
@@ -124,28 +124,28 @@ class GuessThrottle:
         self._names = _Records()
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
 
-    def enter(self, address: str, name: str, digest: bytes) -> LoginAttempt | None:
-        """Begin a guess.
+    def begin(self, address: str, name: str, digest: bytes) -> LoginAttempt | None:
+        """Begin a login attempt.
 
         :param digest: of the name and the password.
-        :returns: None when there is no place for it; nothing may be checked then.
+        :returns: None when there is no slot for it; its password must not be checked then.
         """
         pair = (_network(address), name)
         by_address, by_name = self._addresses.get(pair[0]), self._names.get(name)
-        if not by_address.has_room(digest) or not (pair in self._known or by_name.has_room(digest)):
+        if not by_address.has_slot(digest) or not (pair in self._known or by_name.has_slot(digest)):
             return None
         return LoginAttempt(self, (by_address, by_name), digest, pair)
 
     def remember(self, pair: tuple[str, str]) -> None:
-        """A user was let in from an address."""
+        """Note that a user was admitted from an address."""
         self._known[pair] = None
         self._known.move_to_end(pair)
-        if len(self._known) > MOST:
+        if len(self._known) > MAX_RECORDS:
             self._known.popitem(last=False)
 
 
 def _network(address: str) -> str:
-    """An address as it is counted: of IPv6 the first half, since whoever has one address has all of its second halves."""
+    """Return an address as it is counted: for IPv6 its /64, all of which usually belongs to one host."""
     try:
         number = ip_address(address.partition("%")[0])
     except ValueError:

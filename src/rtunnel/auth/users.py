@@ -9,14 +9,14 @@ from rtunnel.routing.lines import LineError, lines_of
 
 __all__ = ["Users", "check_name"]
 
-MAX_BYTES = 255  # a length byte goes before the name on the wire
+MAX_BYTES = 255  # on the wire, a length byte precedes the name
 _SEPARATORS = frozenset(",*?[]!\"'\\")
 
 
 def check_name(name: str) -> None:
-    """Insist on a name that a users file and an permissions file can hold.
+    """Check a user name: a users file and a permissions file must be able to contain it.
 
-    :raises ValueError: with what is wrong, and the hint.
+    :raises ValueError: the message has a hint.
     """
     if not 0 < len(name.encode()) <= MAX_BYTES:
         raise ValueError(f"must have a name of 1 to {MAX_BYTES} bytes")
@@ -25,7 +25,7 @@ def check_name(name: str) -> None:
 
 
 class Users:
-    """Names and hashes; never changes (a reload makes a new one).
+    """Names and hashes; immutable (a reload creates a new one).
 
     :param hashes: by name.
     """
@@ -38,16 +38,16 @@ class Users:
 
     @classmethod
     def parse(cls, text: str) -> Users:
-        """Read the text of a users file: ``name:hash`` lines.
+        """Parse a users file: ``name:hash`` lines.
 
-        :raises LineError: what is wrong with the first bad line.
+        :raises LineError: for the first line with an error.
         """
         hashes: dict[str, PasswordHash] = {}
         for number, line in lines_of(text):
             name, colon, hashed = line.partition(":")
             try:
                 if not colon:
-                    raise ValueError('is not NAME:HASH; make the line with "rtunnel user NAME"')
+                    raise ValueError('is not NAME:HASH; generate the line with "rtunnel user NAME"')
                 check_name(name)
                 if name in hashes:
                     raise ValueError(f'names the user "{name}" again; keep one of the lines')
@@ -55,20 +55,20 @@ class Users:
             except ValueError as error:
                 raise LineError(number, str(error)) from None
         if not hashes:
-            # most likely the file is being written
-            raise LineError(1, 'there is no user in the file; make a line with "rtunnel user NAME"')
+            # most likely the file is just being written
+            raise LineError(1, 'there is no user in the file; generate a line with "rtunnel user NAME"')
         return cls(hashes)
 
     def with_user(self, name: str, hashed: PasswordHash) -> Users:
-        """The same with one user more, or with another password for one."""
+        """Return the users with another one added, or with another password for one."""
         return Users({**self._hashes, name: hashed})
 
     def get(self, name: str) -> PasswordHash | None:
-        """The hash of a user, None when there is no such user."""
+        """Return the hash of a user, None if there is no such user."""
         return self._hashes.get(name)
 
     def decoy(self, number: int) -> PasswordHash:
-        """Some user's hash, to check the password of an unknown user against, so that it takes as long as a known one's."""
+        """Return some user's hash, to verify an unknown user's password against, so that it takes as long as a known user's."""
         return self._hashes[self._names[number % len(self._names)]]
 
     def __eq__(self, other: object) -> bool:

@@ -1,4 +1,4 @@
-"""What is counted, and how Prometheus reads it.
+"""Counters, and their exposition to Prometheus.
 
 - :mod:`rtunnel.metrics.stats`: the counters of a process
 - :mod:`rtunnel.metrics.labelled_counts`: those per tunnel and per connector, with a bounded number of labels

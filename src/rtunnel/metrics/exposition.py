@@ -1,6 +1,6 @@
-"""The counts as Prometheus sees them: read when it asks, nothing kept in between.
+"""The collectors for Prometheus: they read the counters at each scrape and keep nothing in between.
 
-Only the admin endpoint imports this module, so that a process without one does not carry the library.
+Only the admin endpoint imports this module, so that a process without one does not load the library.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ TunnelStatsSource = Callable[[], Iterable[TunnelStats]]
 
 
 class ServerCollector(Collector):
-    """Gives Prometheus the counts of a server.
+    """Collects the metrics of a server.
 
-    :param stats: the counts.
-    :param tunnels: gives the tunnels that have a rule or a connector, each once or in parts.
+    :param stats: the counters.
+    :param tunnels: returns the tunnels that have a rule or a connector; several items for one tunnel are added up.
     """
 
     def __init__(self, stats: ServerStats, tunnels: TunnelStatsSource) -> None:
@@ -41,41 +41,39 @@ class ServerCollector(Collector):
         yield _counter("server_visitors", "Visitor connections accepted.", stats.visitors_total)
         yield _gauge("server_visitors_open", "Visitor connections open now.", stats.visitors_open)
         yield _counter("server_proxies_refused", "Connections of proxies without a valid PROXY header.", stats.proxies_refused)
-        yield _counters("server_requests", "Requests of visitors, by how they ended.", "outcome", stats.requests.items())
-        yield _counters(
-            "server_tls_connections", "TLS connections passed through, by how they ended.", "outcome", stats.tls.items()
-        )
+        yield _counters("server_requests", "Requests of visitors, by outcome.", "outcome", stats.requests.items())
+        yield _counters("server_tls_connections", "TLS connections passed through, by outcome.", "outcome", stats.tls.items())
         yield _counter("server_retries", "Requests sent again through another stream or connector.", stats.retries_total)
         yield _counter("server_received_bytes", "Bytes received from visitors.", stats.bytes_in)
         yield _counter("server_sent_bytes", "Bytes sent to visitors.", stats.bytes_out)
         yield _counter("server_links", "Links of clients admitted.", stats.links_total)
         yield _gauge("server_links_open", "Links of clients that are up now.", stats.links_open)
-        yield _counters("server_link_losses", "Links that ended, by why.", "reason", stats.losses.items())
-        yield _counters("server_refusals", "Clients that were not let in, by why.", "reason", stats.refusals.items())
+        yield _counters("server_link_losses", "Links that ended, by reason.", "reason", stats.losses.items())
+        yield _counters("server_refusals", "Clients that were rejected, by reason.", "reason", stats.refusals.items())
         yield _counter("server_streams", "Streams opened to connectors.", stats.streams_total)
-        yield _counters("server_visits", "Visits of private tunnels that ended, by how.", "outcome", stats.visits.items())
-        yield _gauge("server_visits_open", "Visits under way.", stats.visits_open)
+        yield _counters("server_visits", "Visits of private tunnels that ended, by outcome.", "outcome", stats.visits.items())
+        yield _gauge("server_visits_open", "Visits open now.", stats.visits_open)
         yield _counter(
             "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped
         )
         label = stats.labelled.tunnel_label
-        yield from _load("server", "Connectors attached now, by the tunnel.", self._tunnels(), label)
+        yield from _tunnel_gauges("server", "Connectors attached now, by tunnel.", self._tunnels(), label)
         yield from _by_tunnel(stats.labelled)
         yield from _by_connector(stats.labelled)
 
 
 class ClientCollector(Collector):
-    """Gives Prometheus the counts of a client.
+    """Collects the metrics of a client.
 
-    :param stats: the counts.
-    :param tunnels: gives the tunnels that the process joins, each once or in parts.
+    :param stats: the counters.
+    :param tunnels: returns the tunnels that the process joins; several items for one tunnel are added up.
     """
 
     def __init__(self, stats: ClientStats, tunnels: TunnelStatsSource) -> None:
         self._stats = stats
         self._tunnels = tunnels
         # only for its labels
-        self._attachments = LabelledCounts()
+        self._labelled = LabelledCounts()
 
     def collect(self) -> Iterator[Metric]:
         """The metrics, in the order of docs/metrics.md."""
@@ -84,22 +82,24 @@ class ClientCollector(Collector):
         yield _counter("client_attempts", "Attempts to join a tunnel.", stats.attempts)
         yield _counter("client_joins", "Times that a tunnel was joined.", stats.joins)
         yield _counter("client_losses", "Links lost after they had joined.", stats.losses)
-        yield _counters("client_streams", "Streams that ended, by how.", "outcome", stats.streams.items())
+        yield _counters("client_streams", "Streams that ended, by outcome.", "outcome", stats.streams.items())
         yield _counter("client_target_sent_bytes", "Bytes passed to targets by ended streams.", stats.bytes_in)
         yield _counter("client_target_received_bytes", "Bytes passed from targets by ended streams.", stats.bytes_out)
-        yield _counters("client_visitors", "Connections to local ports that ended, by how.", "outcome", stats.visitors.items())
+        yield _counters("client_visitors", "Connections to local ports that ended, by outcome.", "outcome", stats.visitors.items())
         yield _gauge("client_visitors_open", "Connections to local ports open now.", stats.visitors_open)
-        yield _counter("client_visitors_sent_bytes", "Bytes passed to the server by ended ones.", stats.visitor_bytes_in)
-        yield _counter("client_visitors_received_bytes", "Bytes passed from the server by ended ones.", stats.visitor_bytes_out)
-        yield _counters(
-            "client_dropped_datagrams", "Datagrams that were dropped, by why.", "reason", stats.datagrams_dropped.items()
+        yield _counter("client_visitors_sent_bytes", "Bytes passed to the server by ended connections.", stats.visitor_bytes_in)
+        yield _counter(
+            "client_visitors_received_bytes", "Bytes passed from the server by ended connections.", stats.visitor_bytes_out
         )
-        label = self._attachments.tunnel_label
-        yield from _load("client", "Connectors of this client that have joined, by the tunnel.", self._tunnels(), label)
+        yield _counters(
+            "client_dropped_datagrams", "Datagrams that were dropped, by reason.", "reason", stats.datagrams_dropped.items()
+        )
+        label = self._labelled.tunnel_label
+        yield from _tunnel_gauges("client", "Connectors of this client that have joined, by tunnel.", self._tunnels(), label)
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:
-    """A registry with a collector of ours and what Prometheus expects of any process (memory, descriptors, CPU)."""
+    """Return a registry with a collector and the usual process metrics (memory, file descriptors, CPU)."""
     registry = CollectorRegistry()
     registry.register(collector)
     ProcessCollector(registry=registry)
@@ -130,18 +130,17 @@ def _counters(name: str, text: str, label: str, values: Iterable[tuple[str, int]
 Label = Callable[[UUID], str]
 
 
-def _load(end: str, connectors_text: str, tunnels: Iterable[TunnelStats], label: Label) -> Iterator[Metric]:
-    """What tunnels carry now.
+def _tunnel_gauges(end: str, connectors_text: str, tunnels: Iterable[TunnelStats], label: Label) -> Iterator[Metric]:
+    """Yield the gauges per tunnel.
 
-    :param label: the label of a tunnel: the beginning of its ID, since whoever knows a whole ID can join the tunnel, and
-        ``/metrics`` asks nobody who he is.
+    :param label: returns the label of a tunnel: the first characters of its ID, because the whole ID is a secret.
     """
     sums: dict[str, tuple[int, int]] = {}
-    for load in tunnels:
-        connectors, streams = sums.get(label(load.tunnel), (0, 0))
-        sums[label(load.tunnel)] = (connectors + load.connectors, streams + load.streams)
+    for tunnel in tunnels:
+        connectors, streams = sums.get(label(tunnel.tunnel), (0, 0))
+        sums[label(tunnel.tunnel)] = (connectors + tunnel.connectors, streams + tunnel.streams)
     joined = GaugeMetricFamily(f"rtunnel_{end}_connectors", connectors_text, labels=["tunnel"])
-    opened = GaugeMetricFamily(f"rtunnel_{end}_streams_open", "Streams open now, by the tunnel.", labels=["tunnel"])
+    opened = GaugeMetricFamily(f"rtunnel_{end}_streams_open", "Streams open now, by tunnel.", labels=["tunnel"])
     for name, (connectors, streams) in sums.items():
         joined.add_metric([name], connectors)
         opened.add_metric([name], streams)
@@ -150,16 +149,16 @@ def _load(end: str, connectors_text: str, tunnels: Iterable[TunnelStats], label:
 
 
 def _by_tunnel(labelled: LabelledCounts) -> Iterator[Metric]:
-    """What went through tunnels, also through connectors that are gone."""
+    """Yield the counters per tunnel, which include connectors that are gone."""
     requests = CounterMetricFamily(
         "rtunnel_server_tunnel_requests",
-        "Requests and connections, by the tunnel and how they ended.",
+        "Requests and connections, by tunnel and outcome.",
         labels=["tunnel", "outcome"],
     )
     received = CounterMetricFamily(
-        "rtunnel_server_tunnel_received_bytes", "Bytes received over links, by the tunnel.", labels=["tunnel"]
+        "rtunnel_server_tunnel_received_bytes", "Bytes received over links, by tunnel.", labels=["tunnel"]
     )
-    sent = CounterMetricFamily("rtunnel_server_tunnel_sent_bytes", "Bytes sent over links, by the tunnel.", labels=["tunnel"])
+    sent = CounterMetricFamily("rtunnel_server_tunnel_sent_bytes", "Bytes sent over links, by tunnel.", labels=["tunnel"])
     for tunnel, counts in labelled.by_tunnel().items():
         for outcome, count in ({Outcome.ANSWERED: 0} | counts.outcomes).items():
             requests.add_metric([tunnel, outcome], count)
@@ -169,7 +168,7 @@ def _by_tunnel(labelled: LabelledCounts) -> Iterator[Metric]:
 
 
 def _by_connector(labelled: LabelledCounts) -> Iterator[Metric]:
-    """What those are and carry that are attached, each by itself as long as they are few."""
+    """Yield the metrics of attached connectors; those without a label of their own are added up."""
     labels = ["tunnel", "connector"]
 
     def gauge(name: str, text: str) -> GaugeMetricFamily:
@@ -178,14 +177,14 @@ def _by_connector(labelled: LabelledCounts) -> Iterator[Metric]:
     def counter(name: str, text: str) -> CounterMetricFamily:
         return CounterMetricFamily(f"rtunnel_server_connector_{name}", text, labels=labels)
 
-    weight = gauge("weight", "Shares of connectors.")
-    round_trip = gauge("round_trip_seconds", "How long the other end takes to answer.")
-    streams = gauge("streams_open", "Streams open now, by the connector.")
-    requests = counter("requests", "Requests and connections that ended, by the connector.")
+    weight = gauge("weight", "Weights of connectors.")
+    round_trip = gauge("round_trip_seconds", "Round-trip times of links.")
+    streams = gauge("streams_open", "Streams open now, by connector.")
+    requests = counter("requests", "Requests and connections that ended, by connector.")
     received = counter("received_bytes", "Bytes received over the link of a connector.")
     sent = counter("sent_bytes", "Bytes sent over the link of a connector.")
 
-    def carried(names: list[str], open_streams: int, counts: Counts) -> None:
+    def add(names: list[str], open_streams: int, counts: Counts) -> None:
         streams.add_metric(names, open_streams)
         requests.add_metric(names, counts.requests)
         received.add_metric(names, counts.received_bytes)
@@ -193,16 +192,16 @@ def _by_connector(labelled: LabelledCounts) -> Iterator[Metric]:
 
     others, other_streams = Counts(), 0
     others.add(labelled.others)
-    for load in labelled.tunnel_stats():
-        if not labelled.has_label(load.connector):
-            others.add(load.counts)
-            other_streams += load.streams
+    for connector in labelled.connector_stats():
+        if not labelled.has_label(connector.connector):
+            others.add(connector.counts)
+            other_streams += connector.streams
             continue
-        names = [labelled.tunnel_label(load.tunnel), short_id(load.connector)]
-        weight.add_metric(names, load.weight)
-        if load.round_trip is not None:
-            round_trip.add_metric(names, load.round_trip)
-        carried(names, load.streams, load.counts)
+        names = [labelled.tunnel_label(connector.tunnel), short_id(connector.connector)]
+        weight.add_metric(names, connector.weight)
+        if connector.round_trip is not None:
+            round_trip.add_metric(names, connector.round_trip)
+        add(names, connector.streams, connector.counts)
     if other_streams or others != Counts():
-        carried([OTHER, OTHER], other_streams, others)
+        add([OTHER, OTHER], other_streams, others)
     yield from (weight, round_trip, streams, requests, received, sent)

@@ -1,8 +1,8 @@
-"""What is counted per tunnel and per connector, in few labels.
+"""Counters per tunnel and per connector, with a bounded number of labels.
 
-A connector counts for itself as long as its link is up (:class:`~rtunnel.routing.tunnels.Connector`, the link's bytes). Here is
-where to ask it, and what is left of those that are gone, so that the counts of a tunnel never go down; and which connectors have
-a label of their own, so that there are never more than :data:`MAX_CONNECTORS` of them, and none changes its label while it lives.
+A connector has its own counters as long as its link is up (:class:`~rtunnel.routing.tunnels.Connector`, the link's bytes); they are
+read from there. The counters of connectors that are gone are added up here per tunnel, so that those of a tunnel never decrease. At
+most :data:`MAX_CONNECTORS` connectors have a label at a time, and none changes its label while it lives.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from rtunnel.ids import short_id
 __all__ = ["MAX_CONNECTORS", "MAX_TUNNELS", "OTHER", "ConnectorStats", "Counts", "LabelledCounts"]
 
 MAX_TUNNELS = 100
-"""Tunnels that get a label of their own, the first ones of the process; the rest is summed up as ``other``."""
+"""Tunnels with their own label, the first ones of the process; all others are added up as ``other``."""
 MAX_CONNECTORS = 100
-"""Connectors that have a label of their own at one time; those that come when there are so many are summed up as ``other``."""
+"""Connectors with their own label at a time; those that attach when there are as many are added up as ``other``."""
 
 OTHER = "other"
 
 
 @attrs.define
 class Counts:
-    """What went through one or several links.
+    """Counters of one or several links.
 
-    :ivar outcomes: requests and connections by how they ended.
+    :ivar outcomes: requests and connections by outcome.
     :ivar received_bytes: received over the links.
     :ivar sent_bytes: sent over the links.
     """
@@ -38,7 +38,7 @@ class Counts:
     sent_bytes: int = 0
 
     def add(self, other: Counts) -> None:
-        """Count what another one has counted."""
+        """Add other counters."""
         for outcome, count in other.outcomes.items():
             self.outcomes[outcome] = self.outcomes.get(outcome, 0) + count
         self.received_bytes += other.received_bytes
@@ -46,19 +46,19 @@ class Counts:
 
     @property
     def requests(self) -> int:
-        """Requests and connections that ended, however they did."""
+        """Requests and connections that ended, with any outcome."""
         return sum(self.outcomes.values())
 
 
 @attrs.frozen(kw_only=True)
 class ConnectorStats:
-    """What a connector carries at this moment, and has carried.
+    """The statistics of a connector.
 
     :ivar connector: its ID.
     :ivar tunnel: its tunnel's ID.
-    :ivar weight: its share.
+    :ivar weight: its weight.
     :ivar streams: how many are open.
-    :ivar round_trip: seconds to the other end, None when not known.
+    :ivar round_trip: in seconds, None if unknown.
     :ivar counts: since its link came up.
     """
 
@@ -72,9 +72,9 @@ class ConnectorStats:
 
 @attrs.define
 class LabelledCounts:
-    """The labels of tunnels and connectors, and what those have counted that are gone; owned by the counts of the server.
+    """The labels of tunnels and connectors, and the counters of connectors that are gone; owned by the server's counters.
 
-    :ivar others: of the connectors without a label that are gone.
+    :ivar others: counters of the connectors without a label that are gone.
     """
 
     others: Counts = attrs.field(factory=Counts)
@@ -82,39 +82,39 @@ class LabelledCounts:
     _labelled: set[UUID] = attrs.field(factory=set)
     _live: dict[UUID, Callable[[], ConnectorStats]] = attrs.field(factory=dict)
 
-    def join(self, connector: UUID, load: Callable[[], ConnectorStats]) -> None:
-        """A link came up.
+    def join(self, connector: UUID, stats: Callable[[], ConnectorStats]) -> None:
+        """Add a connector whose link came up.
 
-        :param load: says what it carries, each time it is asked and once more when it leaves.
+        :param stats: returns its statistics, whenever called and once more when it leaves.
         """
-        self._live[connector] = load
+        self._live[connector] = stats
         if len(self._labelled) < MAX_CONNECTORS:
             self._labelled.add(connector)
 
     def leave(self, connector: UUID) -> None:
-        """A link is gone."""
-        load = self._live.pop(connector)()
-        self._of(load.tunnel).add(load.counts)
+        """Remove a connector whose link is gone, and keep its counters."""
+        stats = self._live.pop(connector)()
+        self._of(stats.tunnel).add(stats.counts)
         if connector in self._labelled:
             self._labelled.discard(connector)
         else:
-            self.others.add(load.counts)
+            self.others.add(stats.counts)
 
-    def tunnel_stats(self) -> list[ConnectorStats]:
-        """What those carry whose link is up."""
-        return [load() for load in self._live.values()]
+    def connector_stats(self) -> list[ConnectorStats]:
+        """Return the statistics of all connectors whose link is up."""
+        return [stats() for stats in self._live.values()]
 
     def count_unrouted(self, tunnel: UUID, outcome: str) -> None:
-        """A request or connection ended before a connector was found for it."""
+        """Count a request or connection that ended before a connector was found for it."""
         outcomes = self._of(tunnel).outcomes
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
 
     def has_label(self, connector: UUID) -> bool:
-        """Whether a connector is shown by itself."""
+        """Tell whether a connector has its own label."""
         return connector in self._labelled
 
     def tunnel_label(self, tunnel: UUID) -> str:
-        """The label of a tunnel, the same one as long as the process lives."""
+        """Return the label of a tunnel; it never changes."""
         label = short_id(tunnel)
         if label not in self._tunnels:
             if len(self._tunnels) >= MAX_TUNNELS:
@@ -123,12 +123,12 @@ class LabelledCounts:
         return label
 
     def by_tunnel(self) -> Mapping[str, Counts]:
-        """All that was ever counted, by the label of the tunnel."""
+        """Return everything that was counted since the start, by the label of the tunnel."""
         sums: dict[str, Counts] = {}
         for label, gone in self._tunnels.items():
             sums.setdefault(label, Counts()).add(gone)
-        for load in self.tunnel_stats():
-            sums.setdefault(self.tunnel_label(load.tunnel), Counts()).add(load.counts)
+        for stats in self.connector_stats():
+            sums.setdefault(self.tunnel_label(stats.tunnel), Counts()).add(stats.counts)
         return sums
 
     def _of(self, tunnel: UUID) -> Counts:

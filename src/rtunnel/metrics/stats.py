@@ -1,7 +1,7 @@
-"""What is counted: plain integers in slots, so that counting costs an addition on the hot path and no lock.
+"""Counters: plain integers in slots, so that counting costs an addition on the hot path and no lock.
 
-Nothing here knows Prometheus; :mod:`rtunnel.metrics.exposition` reads these objects when somebody asks for ``/metrics``. All
-names and meanings: docs/metrics.md.
+They do not depend on Prometheus; :mod:`rtunnel.metrics.exposition` reads them for ``/metrics``. docs/metrics.md describes all of
+them.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ __all__ = ["ClientStats", "ServerStats", "TunnelStats"]
 
 @attrs.define
 class ServerStats:
-    """The counts of one server process, from its start; owned by the service, written by all its parts.
+    """The counters of a server process since its start; owned by the service, written by all its parts.
 
     :ivar visitors_total: visitor connections accepted.
-    :ivar visitors_open: those that are open now.
-    :ivar requests: requests by how they ended.
+    :ivar visitors_open: visitor connections open now.
+    :ivar requests: requests by outcome.
     :ivar retries_total: requests sent again through another stream or connector.
     :ivar bytes_in: bytes received from visitors.
     :ivar bytes_out: bytes sent to visitors.
     :ivar links_total: links admitted.
-    :ivar links_open: those that are up now.
-    :ivar losses: ended links by why they ended.
+    :ivar links_open: links that are up now.
+    :ivar losses: ended links by reason.
     :ivar streams_total: streams opened to connectors.
-    :ivar visits: ended visits by how they ended.
-    :ivar visits_open: those that are under way.
-    :ivar tls: TLS connections by how they ended.
+    :ivar visits: ended visits by outcome.
+    :ivar visits_open: visits open now.
+    :ivar tls: TLS connections by outcome.
     :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
-    :ivar labelled: what is counted per tunnel and per connector.
+    :ivar labelled: counters per tunnel and per connector.
     :ivar access_lines_dropped: lines of the access log that could not be written.
-    :ivar refusals: connections to the tunnel listener that were not let in, by why.
+    :ivar refusals: connections to the tunnel listener that were rejected, by reason.
     """
 
     visitors_total: int = 0
@@ -81,19 +81,19 @@ class ServerStats:
 
 @attrs.define
 class ClientStats:
-    """The counts of one client process, from its start; owned by the service, written by all its parts.
+    """The counters of a client process since its start; owned by the service, written by all its parts.
 
     :ivar attempts: attempts to join a tunnel.
-    :ivar joins: those that succeeded.
+    :ivar joins: successful attempts.
     :ivar losses: links lost after they had joined.
-    :ivar streams: ended streams by how they ended.
+    :ivar streams: ended streams by outcome.
     :ivar bytes_in: bytes passed to targets by ended streams.
     :ivar bytes_out: bytes passed from targets by ended streams.
-    :ivar visitors: ended connections to local ports by how they ended.
-    :ivar visitors_open: those that are open now.
+    :ivar visitors: ended connections to local ports by outcome.
+    :ivar visitors_open: connections to local ports open now.
     :ivar visitor_bytes_in: bytes passed to the server by ended connections.
     :ivar visitor_bytes_out: bytes passed from the server by ended connections.
-    :ivar datagrams_dropped: datagrams that were dropped, by why.
+    :ivar datagrams_dropped: dropped datagrams by reason.
     """
 
     attempts: int = 0
@@ -113,13 +113,13 @@ class ClientStats:
         self.streams[outcome] += 1
 
     def drop(self, reason: DatagramLoss) -> None:
-        """Count a datagram that is dropped."""
+        """Count a dropped datagram."""
         self.datagrams_dropped[reason] += 1
 
 
 @attrs.frozen
 class TunnelStats:
-    """What one tunnel carries at this moment.
+    """The statistics of a tunnel.
 
     :ivar tunnel: its ID.
     :ivar connectors: how many are attached (server), or how many of this process have joined (client).

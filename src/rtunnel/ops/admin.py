@@ -1,6 +1,6 @@
 """The admin endpoint: ``/livez`` and ``/readyz`` for probes, ``/metrics`` for Prometheus, ``/status`` for ``rtunnel status``.
 
-Plain HTTP without any authentication, so it belongs on a loopback or pod address, never on a public one.
+Plain HTTP without authentication: bind it to loopback or the pod's address, never to a public one.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from rtunnel.settings import Address
 
 __all__ = ["AdminService"]
 
-IDLE = 60.0
-"""Seconds that a connection may wait for its next request."""
+IDLE_TIMEOUT = 60.0
+"""Seconds that a connection may be idle."""
 
 PLAIN = b"text/plain; charset=utf-8"
 JSON = b"application/json"
 EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
-"""Prometheus' text format; our names need nothing that newer versions of it added."""
+"""Prometheus' text format; the metrics need nothing of newer versions."""
 
 
 class AdminService(Service):
-    """Answers probes and Prometheus, from its start until it is stopped.
+    """Serves probes, metrics and the status, from its start to its stop.
 
-    It must outlive the drain: until then ``/livez`` says that the process is well and ``/readyz`` that it wants no more visitors.
+    It must outlive the drain: until then ``/livez`` succeeds, and ``/readyz`` fails so that no new visitors arrive.
 
     :param address: where to listen; an empty host is every address, port 0 any free port.
-    :param ready: whether the service wants visitors now; asked once for each ``/readyz``.
-    :param registry: what ``/metrics`` shows; read once for each request.
-    :param status: gives what ``/status`` shows, as JSON; called once for each request.
-    :param unready: why ``ready`` may be false, for people: the line that ``/readyz`` gives with 503.
+    :param ready: tells whether the service is ready; called for each ``/readyz``.
+    :param registry: the metrics; read for each request.
+    :param status: returns the status as JSON; called for each request.
+    :param unready: the reason that ``/readyz`` gives with 503.
     :param reactor: the reactor.
     """
 
@@ -67,7 +67,7 @@ class AdminService(Service):
 
     @property
     def port(self) -> int:
-        """The port that it listens on.
+        """The bound port.
 
         :raises AttributeError: when it is not running.
         """
@@ -76,7 +76,7 @@ class AdminService(Service):
     def startService(self) -> None:
         """Bind the port.
 
-        :raises StartError: when it cannot be bound.
+        :raises StartError: it cannot be bound.
         """
         try:
             self._listening = self._listen(self._address.host or "::")
@@ -97,13 +97,13 @@ class AdminService(Service):
             return self._listen("")
 
     def stopService(self) -> Deferred[None]:
-        """Close the port; fires when it is closed. Answers under way are still sent."""
+        """Close the port; fires when it is closed. Pending responses are still sent."""
         super().stopService()  # type: ignore[no-untyped-call]
         listening, self._listening = self._listening, None
         return maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
 
     def answer(self, path: bytes) -> tuple[int, bytes, bytes]:
-        """Say what is at a path.
+        """Respond to a request.
 
         :returns: status, media type, body.
         """
@@ -126,21 +126,21 @@ _Answer = Callable[[bytes], tuple[int, bytes, bytes]]
 
 
 class _Probe(Request):
-    """One request. twisted.web's ListenerGroup would add a Server header, a log line and the search for a resource."""
+    """One request. twisted.web's Site would add a Server header, a log line and the lookup of a resource."""
 
     def __init__(self, answer: _Answer, *channel: Any) -> None:
         super().__init__(*channel)
         self._answer = answer
 
     def gotLength(self, length: int | None) -> None:
-        """Keep nothing of a body, whatever its length: nobody has anything to tell us."""
+        """Drop the body, whatever its length."""
         self.content = BytesIO()
 
     def handleContentChunk(self, data: bytes) -> None:
         """Drop it."""
 
     def process(self) -> None:
-        """Answer."""
+        """Send the response."""
         fields = self.responseHeaders
         if self.method in (b"GET", b"HEAD"):
             status, kind, body = self._answer(self.path)
@@ -156,22 +156,22 @@ class _Probe(Request):
 
 
 class _Probes(HTTPFactory):
-    """The connections of an admin endpoint; no access log, and so no clock for one."""
+    """The connections of an admin endpoint, without an access log and its clock."""
 
     noisy = False
 
     def __init__(self, answer: _Answer, reactor: Any) -> None:
-        super().__init__(timeout=IDLE, reactor=reactor)
+        super().__init__(timeout=IDLE_TIMEOUT, reactor=reactor)
         self._answer = answer
 
     def startFactory(self) -> None:
-        """Open no log."""
+        """Do not open a log."""
 
     def stopFactory(self) -> None:
-        """Close none."""
+        """Do not close one."""
 
     def log(self, request: Any) -> None:
-        """A line for each probe would bury the log."""
+        """Do not log probes."""
 
     def buildProtocol(self, addr: Any) -> Any:
         channel: Any = super().buildProtocol(addr)

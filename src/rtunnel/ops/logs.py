@@ -1,6 +1,6 @@
-"""The log as a person reads it: one short line per event, on stdout.
+"""The log for people: one short line per event, on stdout.
 
-The ``rtunnel`` command logs like this. For twistd it is a choice: ``twistd -n --logger rtunnel.ops.logs.human rtunnel ...``.
+The ``rtunnel`` command logs like this. For twistd it is an option: ``twistd -n --logger rtunnel.ops.logs.human rtunnel ...``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["HumanObserver", "human", "one_line"]
 
 
 def human() -> ILogObserver:
-    """An observer for twistd's ``--logger``; it writes to what is stdout now."""
+    """Return an observer for twistd's ``--logger``; it writes to the current stdout."""
     return HumanObserver(sys.stdout)
 
 
@@ -24,8 +24,8 @@ def human() -> ILogObserver:
 class HumanObserver:
     """Writes ``2026-01-31 12:00:00 text``, with the level before the text when it is above info.
 
-    What Twisted says of itself (factories, the reactor's class) is left out, unless it is a warning or worse. An event stays on
-    one line whatever its text holds; only a traceback follows on lines of its own.
+    Twisted's own events (factories, the reactor's class) are omitted unless they are warnings or errors. Each event is one line
+    whatever its text contains; only a traceback follows on separate lines.
 
     :param stream: where to write; it is flushed after each event and never closed.
     """
@@ -39,9 +39,9 @@ class HumanObserver:
         level = event.get("log_level", LogLevel.info)
         if level < LogLevel.info or (level == LogLevel.info and not _ours(event)):
             return
-        moment = datetime.fromtimestamp(event["log_time"]).strftime("%Y-%m-%d %H:%M:%S")
+        time = datetime.fromtimestamp(event["log_time"]).strftime("%Y-%m-%d %H:%M:%S")
         mark = "" if level == LogLevel.info else f"{level.name}: "
-        lines = [f"{moment} {mark}{one_line(formatEvent(event))}"]
+        lines = [f"{time} {mark}{one_line(formatEvent(event))}"]
         failure = event.get("log_failure")
         if failure is not None:
             lines.append(failure.getTraceback().rstrip())
@@ -54,5 +54,5 @@ def _ours(event: LogEvent) -> bool:
 
 
 def one_line(text: str) -> str:
-    """A text with all that would leave its line, or colour a terminal, written as an escape."""
+    """Return a text with line breaks and other control characters escaped."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)

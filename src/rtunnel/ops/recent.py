@@ -1,4 +1,4 @@
-"""The last things that went wrong, for whoever asks for the status."""
+"""The latest warnings and errors, for the status."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from zope.interface import implementer
 from rtunnel.ids import hide_ids
 from rtunnel.ops.logs import one_line
 
-__all__ = ["KEPT", "RecentError", "RecentErrors"]
+__all__ = ["MAX_ERRORS", "RecentError", "RecentErrors"]
 
-KEPT = 50
-"""How many are kept; the oldest goes first."""
+MAX_ERRORS = 50
+"""How many are kept; the oldest is dropped first."""
 MAX_LINE = 300
-"""Characters of a text that are kept."""
+"""Characters that are kept of a text."""
 
 
 @attrs.define
 class RecentError:
     """A warning or an error of the log.
 
-    :ivar time: when it was said last, in seconds of the epoch.
+    :ivar time: when it was logged last, in seconds since the epoch.
     :ivar level: ``warn``, ``error`` or ``critical``.
-    :ivar text: in words, on one line, IDs cut down to their beginnings; of an exception only its kind.
-    :ivar times: how often in a row.
+    :ivar text: one line, with IDs cut to their first characters; of an exception only its type.
+    :ivar times: how often in a row it was logged.
     """
 
     time: float
@@ -39,13 +39,13 @@ class RecentError:
 
 @implementer(ILogObserver)
 class RecentErrors(Service):
-    """Listens to the log from its start until it is stopped; what it keeps is bounded by :data:`KEPT`."""
+    """Observes the log from its start to its stop and keeps the last :data:`MAX_ERRORS`."""
 
     def __init__(self) -> None:
-        self._kept: deque[RecentError] = deque(maxlen=KEPT)
+        self._kept: deque[RecentError] = deque(maxlen=MAX_ERRORS)
 
     def privilegedStartService(self) -> None:
-        """Listen already while the others start: what they warn of is worth being found."""
+        """Observe the log while the other services start, because they may warn."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         globalLogPublisher.addObserver(self)
 
@@ -60,7 +60,7 @@ class RecentErrors(Service):
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
         if level >= LogLevel.warn:
-            self._keep(event["log_time"], level.name, _words(event))
+            self._keep(event["log_time"], level.name, _text(event))
 
     def _keep(self, time: float, level: str, text: str) -> None:
         last = self._kept[-1] if self._kept else None
@@ -71,12 +71,12 @@ class RecentErrors(Service):
             self._kept.append(RecentError(time, level, text))
 
     def __iter__(self) -> Any:
-        """The kept ones, the last one first."""
+        """Iterate over the errors, the latest first."""
         return reversed(self._kept)
 
 
-def _words(event: LogEvent) -> str:
-    """The text of an event. The words of an exception stay in the log: they may repeat what it choked on."""
+def _text(event: LogEvent) -> str:
+    """Return the text of an event. The message of an exception stays in the log: it may contain data."""
     text = formatEvent(event)
     failure = event.get("log_failure")
     if failure is not None:

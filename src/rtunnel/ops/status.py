@@ -1,6 +1,6 @@
-"""What a process says of itself at ``/status``: the shape, documented in docs/status.md, and how it becomes JSON.
+"""The status of a process: the document at ``/status``, described in docs/status.md, and its JSON.
 
-The services fill it in (:mod:`rtunnel.server.status`, :mod:`rtunnel.client.status`) when somebody asks; nothing is kept in between.
+The services fill it in (:mod:`rtunnel.server.status`, :mod:`rtunnel.client.status`) for each query; nothing is kept in between.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ __all__ = [
 ]
 
 STATUS_VERSION = 1
-"""The version of the shape: counted up when a key goes or changes its meaning, not when one comes."""
+"""The version of the document: increased when a key is removed or changes its meaning, not when one is added."""
 
 
 @attrs.frozen(kw_only=True)
 class ListenerStatus:
     """Where clients attach.
 
-    :ivar address: with the port that is bound.
-    :ivar transport: how links come.
-    :ivar links: those that are up.
+    :ivar address: with the bound port.
+    :ivar transport: of the links.
+    :ivar links: how many are up.
     """
 
     address: str
@@ -52,9 +52,9 @@ class ListenerStatus:
 class EntrypointStatus:
     """Where visitors arrive.
 
-    :ivar address: with the port that is bound.
-    :ivar protocols: what is spoken there.
-    :ivar visitors: their open connections.
+    :ivar address: with the bound port.
+    :ivar protocols: those that are accepted.
+    :ivar visitors: open connections of visitors.
     """
 
     address: str
@@ -64,11 +64,11 @@ class EntrypointStatus:
 
 @attrs.frozen(kw_only=True)
 class RuleStatus:
-    """Which hosts belong to a tunnel.
+    """An ingress rule.
 
     :ivar host: the pattern.
-    :ivar tunnel: the beginning of the tunnel's ID.
-    :ivar private: whether visitors of public entrypoints are kept out.
+    :ivar tunnel: the first characters of the tunnel's ID.
+    :ivar private: whether public entrypoints reject its visitors.
     """
 
     host: str
@@ -78,9 +78,9 @@ class RuleStatus:
 
 @attrs.frozen(kw_only=True)
 class TunnelStatus:
-    """What a tunnel carries.
+    """A tunnel.
 
-    :ivar tunnel: the beginning of its ID.
+    :ivar tunnel: the first characters of its ID.
     :ivar connectors: how many are attached (server), or have joined (client).
     :ivar streams: how many are open.
     """
@@ -92,11 +92,11 @@ class TunnelStatus:
 
 @attrs.frozen
 class RoundTrip:
-    """How long the other end of a link takes to answer.
+    """The round-trip time of a link.
 
     :ivar seconds: the time.
-    :ivar by: ``ping`` for a WebSocket's ping and pong, which go from end to end; ``tcp`` for the kernel's estimate, which ends at
-        the next proxy of the connection.
+    :ivar by: ``ping`` for a WebSocket's ping and pong, which are end-to-end; ``tcp`` for the kernel's estimate, which ends at the
+        next proxy.
     """
 
     seconds: float
@@ -104,7 +104,7 @@ class RoundTrip:
 
     @classmethod
     def of(cls, *, ping: float | None, tcp: Callable[[], float | None]) -> RoundTrip | None:
-        """The better one of what there is."""
+        """Return the better one of those that are available."""
         if ping is not None:
             return cls(round(ping, 6), "ping")
         estimate = tcp()
@@ -113,22 +113,22 @@ class RoundTrip:
 
 @attrs.frozen(kw_only=True)
 class ConnectorStatus:
-    """A connector, as either end sees it.
+    """A connector, at either end.
 
-    :ivar id: the beginning of its ID, ``None`` before the server gave it one.
-    :ivar tunnel: the beginning of its tunnel's ID.
+    :ivar id: the first characters of its ID, ``None`` before the server assigned one.
+    :ivar tunnel: the first characters of its tunnel's ID.
     :ivar network: ``tcp``, or ``udp`` when its streams carry datagrams.
-    :ivar state: ``joined``, ``leaving`` (no more streams) or ``joining`` (the client tries).
+    :ivar state: ``joined``, ``leaving`` (no more streams) or ``joining`` (the client is trying).
     :ivar peer: the address of the other end.
-    :ivar user: who the client is, if it was asked.
+    :ivar user: the authenticated user, if authentication is required.
     :ivar target: where the client forwards to; ``None`` at the server, which does not know.
     :ivar weight: its share.
-    :ivar since: when the link came up, in seconds of the epoch; ``None`` while there is none.
+    :ivar since: when the link came up, in seconds since the epoch; ``None`` without one.
     :ivar streams: how many are open.
-    :ivar requests: requests and connections that ended; ``None`` at the client, which does not look.
-    :ivar received_bytes: received over the link, with all that the tunnel's protocol adds.
+    :ivar requests: requests and connections that ended; ``None`` at the client, which does not count them.
+    :ivar received_bytes: received over the link, including framing.
     :ivar sent_bytes: sent over the link.
-    :ivar round_trip: how far away the other end is, if that is known.
+    :ivar round_trip: the round-trip time, if known.
     """
 
     id: str | None
@@ -151,10 +151,10 @@ class ConnectorStatus:
 class PortStatus:
     """A local port that leads to a private tunnel.
 
-    :ivar address: with the port that is bound.
-    :ivar to: the destination that is asked for.
-    :ivar tunnel: the beginning of the tunnel's ID.
-    :ivar server: where it is asked for.
+    :ivar address: with the bound port.
+    :ivar to: the destination.
+    :ivar tunnel: the first characters of the tunnel's ID.
+    :ivar server: the server's address.
     :ivar connections: of local programs, open now.
     """
 
@@ -167,7 +167,7 @@ class PortStatus:
 
 @attrs.frozen(kw_only=True)
 class ServiceStatus:
-    """All that a service knows of itself; what it does not have is empty.
+    """The status of a service; whatever does not apply to it is empty.
 
     :ivar role: ``server``, ``client`` or ``visitor``.
     """
@@ -182,25 +182,25 @@ class ServiceStatus:
 
 
 class Reporting(Protocol):
-    """A service that can be asked."""
+    """A service with a status."""
 
     running: Any
     """Whether it was started and not stopped yet."""
 
     @property
     def ready(self) -> bool:
-        """Whether it does what it is there for."""
+        """Whether it can do its work."""
 
     def status(self) -> ServiceStatus:
-        """What it knows of itself now."""
+        """Return its current status."""
 
 
 class ProcessStatus:
     """The status of a process; owned by its admin endpoint.
 
-    :param service: what the process runs.
-    :param recent: what went wrong lately.
-    :param clock: gives seconds of the epoch.
+    :param service: the service that the process runs.
+    :param recent: the latest errors.
+    :param clock: returns seconds since the epoch.
     """
 
     def __init__(self, service: Reporting, recent: RecentErrors, clock: Callable[[], float] = time.time) -> None:
@@ -216,33 +216,33 @@ class ProcessStatus:
         return "joining" if self._service.running else "draining"
 
     def document(self) -> dict[str, Any]:
-        """The status of this moment, made of what JSON knows."""
+        """Return the current status as JSON types."""
         service = attrs.asdict(self._service.status(), value_serializer=_plain)
         process = {
             "role": service.pop("role"),
             "version": __version__,
             "pid": os.getpid(),
-            "started": _moment(self._started),
+            "started": _timestamp(self._started),
             "uptime": round(self._clock() - self._started, 3),
             "state": self._state,
         }
         return {"status_version": STATUS_VERSION, "process": process, **service, "errors": _errors(self._recent)}
 
     def json(self) -> bytes:
-        """The same as text."""
+        """Return the current status as JSON text."""
         return json.dumps(self.document(), ensure_ascii=False).encode() + b"\n"
 
 
 def _errors(recent: Iterable[Any]) -> list[dict[str, Any]]:
-    return [{**attrs.asdict(error), "time": _moment(error.time)} for error in recent]
+    return [{**attrs.asdict(error), "time": _timestamp(error.time)} for error in recent]
 
 
 def _plain(_instance: Any, attribute: attrs.Attribute[Any] | None, value: Any) -> Any:
     if attribute is not None and attribute.metadata.get("time") and value is not None:
-        return _moment(value)
+        return _timestamp(value)
     return value
 
 
-def _moment(seconds: float) -> str:
-    """A time as RFC 3339 writes it, in UTC."""
+def _timestamp(seconds: float) -> str:
+    """Return a time in the format of RFC 3339, in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

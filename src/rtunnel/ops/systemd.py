@@ -1,7 +1,7 @@
-"""The word to systemd: ready, stopping, alive (``man sd_notify``).
+"""Notification of systemd: ready, stopping, watchdog (sd_notify(3)).
 
-Our own few lines and no library: the protocol is one datagram of ``KEY=VALUE`` lines to ``$NOTIFY_SOCKET``, and the packages for
-it either bind libsystemd or are untyped and unattended.
+No library is needed: the protocol is one datagram of ``KEY=VALUE`` lines to ``$NOTIFY_SOCKET``, and the packages for it either bind
+libsystemd or are untyped and unmaintained.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ SEND_TIMEOUT = 1.0
 
 
 class Notifier:
-    """Tells the service manager how the process does; owns no socket between two words, never raises.
+    """Notifies the service manager; opens a socket for each message, never raises.
 
     :param address: the path of a datagram socket, or ``@`` and a name in the abstract namespace.
-    :param watchdog: seconds without :meth:`alive` after which the manager kills the process, ``None`` when it does not watch.
+    :param watchdog: seconds without :meth:`alive` after which the manager kills the process, ``None`` without a watchdog.
     """
 
     __slots__ = ("_address", "_failed", "_log", "watchdog")
@@ -43,7 +43,7 @@ class Notifier:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Notifier | None:
         """Make one from ``NOTIFY_SOCKET``, ``WATCHDOG_USEC`` and ``WATCHDOG_PID``.
 
-        :returns: ``None`` when nobody wants to be told, or wants it over something else than a Unix socket.
+        :returns: ``None`` if no notification is wanted, or only over something other than a unix socket.
         """
         address = environ.get("NOTIFY_SOCKET", "")
         if address[:1] not in ("/", "@") or len(address) < 2:
@@ -51,9 +51,9 @@ class Notifier:
         return cls(address, _watchdog(environ))
 
     def ready(self, status: str = "") -> None:
-        """The start is over, or the reload is.
+        """The start or reload is complete.
 
-        :param status: one line for ``systemctl status``, if there is something to say.
+        :param status: one line for ``systemctl status``, or ``""``.
         """
         self._send("READY=1", status)
 
@@ -62,15 +62,15 @@ class Notifier:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self, status: str = "") -> None:
-        """The end begins."""
+        """The stop begins."""
         self._send("STOPPING=1", status)
 
     def status(self, text: str) -> None:
-        """One line for ``systemctl status``."""
+        """Send one line for ``systemctl status``."""
         self._send("", text)
 
     def alive(self) -> None:
-        """The reactor still turns."""
+        """The reactor is alive."""
         self._send("WATCHDOG=1")
 
     def _send(self, state: str, status: str = "") -> None:
@@ -90,7 +90,7 @@ class Notifier:
 
 
 def _watchdog(environ: Mapping[str, str]) -> float | None:
-    """The time of the watchdog in seconds, if it watches this process."""
+    """Return the watchdog's time in seconds, if it watches this process."""
     if environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return None
     time_limit = environ.get("WATCHDOG_USEC", "")
@@ -98,14 +98,14 @@ def _watchdog(environ: Mapping[str, str]) -> float | None:
 
 
 class NotifyService(Service):
-    """READY when the process is ready, STOPPING when its end begins, and a sign of life in between.
+    """Sends READY when the process is ready, STOPPING when it stops, and watchdog notifications in between.
 
-    Stop it first of all services: systemd stops watching when it hears STOPPING, and counts the time for the end from there.
+    Stop it before all other services: systemd ends the watchdog at STOPPING, and measures the time of the stop from there.
 
-    :param notifier: where to.
+    :param notifier: sends the messages.
     :param when_ready: called at the start; READY is sent when its Deferred fires, never when it fails.
-    :param status: the line for ``systemctl status`` that goes with READY.
-    :param reactor: the clock of the signs of life, two in each time of the watchdog.
+    :param status: the line for ``systemctl status`` that is sent with READY.
+    :param reactor: the clock of the watchdog notifications, two in each time of the watchdog.
     """
 
     def __init__(self, notifier: Notifier, *, when_ready: Callable[[], Deferred[None]], reactor: Any, status: str = "") -> None:
@@ -127,7 +127,7 @@ class NotifyService(Service):
             self._notifier.ready(self._status)
 
     def _not_ready(self, failure: Failure) -> None:
-        self._log.failure("the service manager is not told that we are ready", failure=failure)
+        self._log.failure("cannot notify the service manager that the process is ready", failure=failure)
 
     def stopService(self) -> None:
         super().stopService()  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtunnel.auth.access_control import AccessControl, ActiveGrant
-from rtunnel.auth.authenticator import ANYBODY, AuthenticationFailed, Grant
+from rtunnel.auth.authenticator import ANONYMOUS, AuthenticationFailed, Grant
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import LinkEnd, RefusalReason
@@ -48,7 +48,7 @@ _NO_HOST = ("", "0.0.0.0", "::")
 """What a client says that asks for no host."""
 
 _STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD: Status.UNAUTHORIZED}
-"""How it is said why somebody was not let in; for the rest, that he may come again."""
+"""The statuses that tell a client why it was rejected; other reasons are SERVICE_UNAVAILABLE, so that it retries."""
 
 
 class TunnelListener(Factory):
@@ -129,7 +129,7 @@ class Admission(Handshake[Request]):
         self._peer = whose or Peer("", 0)
         self._peer_name = ""
         self._log_name = ""
-        self._grant = ANYBODY
+        self._grant = ANONYMOUS
         self._counted = False
         self._log = Logger()
 
