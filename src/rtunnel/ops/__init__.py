@@ -1,6 +1,6 @@
 """The process: signals and exit status, logs, the access log, the status, the admin endpoint, systemd notification.
 
-- :mod:`rtunnel.ops.process`, :mod:`rtunnel.ops.start`, :mod:`rtunnel.ops.allocator`: the process as a whole
+- :mod:`rtunnel.ops.process`, :mod:`rtunnel.ops.start`, :mod:`rtunnel.ops.memory`: the process as a whole
 - :mod:`rtunnel.ops.logs`, :mod:`rtunnel.ops.recent`: the log, and its latest warnings for the status
 - :mod:`rtunnel.ops.access`, :mod:`rtunnel.ops.access_file`: the access log
 - :mod:`rtunnel.ops.status`: the document at ``/status``

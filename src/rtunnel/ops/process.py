@@ -19,7 +19,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
-from rtunnel.ops.allocator import keep_large_blocks
+from rtunnel.ops.memory import collect_rarely, keep_large_blocks
 from rtunnel.ops.start import StartError
 
 __all__ = ["ProcessService"]
@@ -67,6 +67,7 @@ class ProcessService(MultiService):
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
         keep_large_blocks()
+        collect_rarely()
         try:
             super().startService()  # type: ignore[no-untyped-call]
         except StartError as error:

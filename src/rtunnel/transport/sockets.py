@@ -48,7 +48,7 @@ READ_SIZE = 65536
 BULK_READ_SIZE = 1 << 19
 """The same where the last read was as large as it could be, and nobody is behind: bulk costs its system calls and wake-ups.
 
-A process that reads so much at once calls :func:`rtunnel.ops.allocator.keep_large_blocks` at its start.
+A process that reads so much at once calls :func:`rtunnel.ops.memory.keep_large_blocks` at its start.
 """
 
 

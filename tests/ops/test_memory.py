@@ -1,0 +1,75 @@
+"""Memory that is freed and used again, in processes of their own."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+BULK = """
+import resource
+from rtunnel.ops.memory import keep_large_blocks
+from rtunnel.transport.sockets import BULK_READ_SIZE
+{before}
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+def pass_on():
+    data = bytearray(BULK_READ_SIZE)
+    return bytes(data), bytes(data)
+for _ in range(5):
+    pass_on()
+start = faults()
+for _ in range(100):
+    pass_on()
+print(faults() - start)
+"""
+"""Counts the page faults of a hundred bulk reads, each copied twice."""
+
+
+def page_faults(before: str) -> int:
+    """How many page faults the reads cost a process that did something before."""
+    argv = [sys.executable, "-c", BULK.format(before=before)]
+    return int(subprocess.run(argv, capture_output=True, check=True, timeout=60).stdout)
+
+
+class AllocatorTests(SynchronousTestCase):
+    def test_large_blocks_are_kept(self) -> None:
+        if platform.libc_ver()[0] != "glibc":
+            raise SkipTest("only the allocator of glibc learns")
+        self.assertLess(page_faults("keep_large_blocks()"), 100)
+        self.assertGreater(page_faults(""), 1000, "what freed blocks cost otherwise")
+
+
+CYCLES = """
+import gc
+from rtunnel.ops.memory import collect_rarely
+{before}
+class Node:
+    pass
+start = sum(generation["collections"] for generation in gc.get_stats())
+alive = [Node() for _ in range(15_000)]
+for _ in range(15_000):
+    one, other = Node(), Node()
+    one.other, other.other = other, one
+print(sum(generation["collections"] for generation in gc.get_stats()) - start, sum(isinstance(one, Node) for one in gc.get_objects()))
+"""
+"""Makes objects that stay and cycles that do not; counts the collections, and what is still there."""
+
+
+def collections(before: str) -> tuple[int, int]:
+    """How often a process that did something before collected, and how many of the objects are left."""
+    argv = [sys.executable, "-c", CYCLES.format(before=before)]
+    times, left = subprocess.run(argv, capture_output=True, check=True, timeout=60).stdout.split()
+    return int(times), int(left)
+
+
+class CollectorTests(SynchronousTestCase):
+    def test_rarely_but_still(self) -> None:
+        """What is in use does not set the collector off; cycles are still found, and bounded in number."""
+        rare, left = collections("collect_rarely()")
+        often, _ = collections("")
+        self.assertGreater(rare, 0)
+        self.assertLess(rare * 5, often)
+        self.assertLess(left, 15_000 + 25_000)
