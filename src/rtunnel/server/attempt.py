@@ -53,11 +53,19 @@ class AttemptOwner(RouteQuery, Protocol[S_co]):
         """No connector is left: none is attached, or each was tried."""
 
 
+class AttemptHost(Protocol):
+    """Where attempts are made: an entrypoint, or what lets visits in."""
+
+    selector: Selector[UpstreamPool]
+    stats: ServerStats
+
+
 class Attempt(Generic[S]):
     """One request or connection on its way to a connector; owned by whoever serves it, from the rule to the end.
 
     It does not know its owner, which gives itself with each call: two objects that know each other would wait for the collector.
 
+    :param host: where it is made.
     :param tunnel: where the rule leads.
     :ivar connector: the one that was tried last.
     :ivar failed: those that did not answer, in the order in which they were tried.
@@ -71,15 +79,14 @@ class Attempt(Generic[S]):
     failed: list[Connector[UpstreamPool]] | None = None
     retries = 0
 
-    def __init__(self, selector: Selector[UpstreamPool], stats: ServerStats, tunnel: UUID) -> None:
-        self._selector = selector
-        self._stats = stats
+    def __init__(self, host: AttemptHost, tunnel: UUID) -> None:
+        self._host = host
         self.tunnel = tunnel
 
     def start(self, owner: AttemptOwner[S]) -> None:
         """Try the connector that comes next."""
         while True:
-            connector = self._selector.select(self.tunnel, owner, self.failed)
+            connector = self._host.selector.select(self.tunnel, owner, self.failed)
             if connector is None:
                 owner.exhausted()
                 return
@@ -91,7 +98,7 @@ class Attempt(Generic[S]):
                 continue
             if not stream.used:
                 connector.streams += 1
-                self._stats.streams_total += 1
+                self._host.stats.streams_total += 1
             return
 
     def lost(self, owner: AttemptOwner[S]) -> None:
@@ -103,7 +110,7 @@ class Attempt(Generic[S]):
             # a free stream that was closed while it waited says nothing about its connector
             self._fail()
         self.retries += 1
-        self._stats.retries_total += 1
+        self._host.stats.retries_total += 1
         self.start(owner)
 
     def drop(self) -> None:

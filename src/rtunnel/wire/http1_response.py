@@ -183,7 +183,7 @@ def _refuse(head: bytes, method: bytes, error: HttpParserError) -> NoReturn:
     raise HeadError(502, fault.reason if fault else f"llhttp: {error}") from None
 
 
-def write_response(head: ResponseHead, minor: int, keep_alive: bool, chunked: bool) -> bytes:
+def write_response(head: ResponseHead, minor: int, keep_alive: bool = True, chunked: bool = False) -> bytes:
     """Write the head for the visitor; always as HTTP/1.1 (RFC 9112 section 2.3).
 
     :param minor: minor version of the visitor's HTTP/1.

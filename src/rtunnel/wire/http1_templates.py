@@ -314,6 +314,10 @@ class Templates(Generic[T]):
         self._known[key] = template
         return template
 
+    def tried(self) -> tuple[T, ...]:
+        """Those that are tried on a head, the likeliest first."""
+        return () if self.first is None else (self.first, *self.others)
+
     def prefer(self, template: T) -> None:
         """Try this template first from now on: it matched, or it is new."""
         first = self.first

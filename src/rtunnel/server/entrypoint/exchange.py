@@ -156,7 +156,7 @@ class Exchange:
         if rule is None:
             self.refuse(404, Outcome.UNKNOWN_HOST)
             return
-        attempt = self.attempt = Attempt(entrypoint.selector, entrypoint.stats, rule.tunnel)
+        attempt = self.attempt = Attempt(entrypoint, rule.tunnel)
         attempt.start(self)
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:

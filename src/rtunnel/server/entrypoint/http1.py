@@ -66,6 +66,7 @@ class HttpVisitor(Protocol):
     _exchange: Exchange | None = None
     _request: RequestHead
     _keep = True
+    """Whether the connection stays after the present answer; once it does not, there is no next one."""
     _state = OPEN
     _processing = False
     _advancing = False
@@ -249,14 +250,12 @@ class HttpVisitor(Protocol):
     def respond(self, head: ResponseHead, data: bytes) -> None:
         """Begin the answer."""
         entrypoint, request = self._entrypoint, self._request
-        keep, chunked = request.keep_alive, False
-        if head.body < 0:
+        if head.body < 0 or not request.keep_alive or entrypoint.draining:
             chunked = head.body == CHUNKED and request.takes_chunks
-            keep = keep and chunked
-        if entrypoint.draining:
-            keep = False
-        self._keep = keep
-        data = write_response(head, request.minor, keep, chunked) + data
+            self._keep = request.keep_alive and (head.body >= 0 or chunked) and not entrypoint.draining
+            data = write_response(head, request.minor, self._keep, chunked) + data
+        else:
+            data = write_response(head, request.minor) + data
         entrypoint.stats.bytes_out += len(data)
         self.transport.write(data)
 

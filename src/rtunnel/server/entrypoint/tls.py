@@ -191,7 +191,7 @@ class TlsVisitor(Protocol):
             self._refuse(Alert.UNRECOGNIZED_NAME, TlsOutcome.UNKNOWN_NAME)
             return
         self._state = TRYING
-        self._attempt = Attempt(entrypoint.selector, entrypoint.stats, rule.tunnel)
+        self._attempt = Attempt(entrypoint, rule.tunnel)
         self._attempt.start(self)
 
     # -- a connector

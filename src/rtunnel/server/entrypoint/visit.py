@@ -104,7 +104,7 @@ class Visit:
         if access is not None:
             access.tunnel = tunnel
         self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
-        self._attempt: Attempt[PendingStream] = Attempt(relay.selector, relay.stats, tunnel)
+        self._attempt: Attempt[PendingStream] = Attempt(relay, tunnel)
         self._begun = False
         self._cut: VisitOutcome | None = None
         """Why it was cut, if it was: this, and not what the two connections say then, is how it ended."""
