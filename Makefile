@@ -1,5 +1,5 @@
-# Every target does all its own set-up: a virtual environment in .venv, what it needs installed there, tests' programs from
-# Debian. A second run finds it done.
+# Every target does its own setup: a virtual environment in .venv with what it needs, programs for the tests from Debian. A
+# second run reuses it.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Which tests: make test TESTS=tests.wire
 TESTS ?= tests
 RUN ?= python -m
-# Further words for the demo or the benchmarks: make bench ARGS="--help"
+# More arguments for the demo or the benchmarks: make bench ARGS="--help"
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -15,42 +15,42 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help demo test coverage interop bench lint types docs packages needs clean
 
-help: ## this list
+help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
-demo: $(VENV)/.base ## the whole scenario on this machine: server, pod, laptop, live shares
+demo: $(VENV)/.base ## run the whole scenario on this machine: server, pod, laptop, live shares
 	$(BIN)/rtunnel demo $(ARGS)
 
-test: $(VENV)/.test needs ## every test; the last line counts them (TESTS=tests.wire for some)
+test: $(VENV)/.test needs ## run the tests; the last line is the summary (TESTS=tests.wire for a part)
 	$(BIN)/$(RUN) tests.runner $(TESTS)
 
-# Processes that a test kills leave half a file, which combine complains about and report would again.
-coverage: $(VENV)/.test ## the same as test, and then which lines no test ran
+# Processes that a test kills leave truncated files, which combine warns about.
+coverage: $(VENV)/.test ## run the tests, then list the lines that no test ran
 	$(BIN)/coverage erase
 	@status=0; $(MAKE) --no-print-directory test RUN="coverage run -m" || status=$$?; \
 	    $(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*; $(BIN)/coverage report; exit $$status
 
-interop: $(VENV)/.test ## a table of what works with a real gost: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
+interop: $(VENV)/.test ## run the tests with a real gost and print a table: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
 	$(BIN)/python -m tests.interop
 
-bench: $(VENV)/.bench needs ## speed beside nginx and the peers that the environment names
+bench: $(VENV)/.bench needs ## measure performance, next to nginx and the peers that the environment names
 	$(BIN)/python -m bench $(ARGS)
 
-lint: $(VENV)/.dev ## style
+lint: $(VENV)/.dev ## check style (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(VENV)/.dev ## mypy, strict
+types: $(VENV)/.dev ## check types (mypy, strict)
 	$(BIN)/mypy
 
-docs: $(VENV)/.docs ## links of the Markdown files, the changelog's next entry
+docs: $(VENV)/.docs ## check the Markdown files, show the changelog's next entry
 	$(BIN)/python -m tests.runner tests.test_docs
 	$(BIN)/towncrier build --draft
 
-packages: $(VENV)/.dev ## wheel and sdist, each tried in an environment of its own
+packages: $(VENV)/.dev ## build wheel and sdist and try each in a new environment
 	PYTHON=$(BIN)/python bash .ci/check-packages
 
-clean: ## remove what the other targets made
+clean: ## remove everything that the other targets create
 	rm -rf $(VENV) .tox build dist src/*.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete
@@ -58,7 +58,7 @@ clean: ## remove what the other targets made
 needs:
 	@sh tests/needs.sh
 
-# The stamps: one for the environment, one for each set of packages in it.
+# Stamp files: one for the environment, one for each set of packages in it.
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "rtunnel needs Python 3.11 or later: make PYTHON=/path/to/it"; exit 1; }

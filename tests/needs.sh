@@ -1,6 +1,6 @@
 #!/bin/sh
-# Installs the programs that some tests need from Debian when it may: as root, or by a sudo that asks nothing. Else it says
-# the command; those tests are then skipped, and say so.
+# Installs the programs that some tests need from Debian if it has the permission: as root, or with sudo that needs no password.
+# Otherwise it prints the command, and those tests are skipped.
 set -u
 
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -17,11 +17,11 @@ if [ "$(id -u)" != 0 ]; then
     sudo -n true 2>/dev/null || as_root=no
 fi
 if [ "$as_root" = no ] || ! command -v apt-get >/dev/null; then
-    echo "Some tests will be skipped. What they need: sudo apt-get install --no-install-recommends$missing"
+    echo "Some tests will be skipped. To install what they need: sudo apt-get install --no-install-recommends$missing"
     exit 0
 fi
 
-# Packages of servers start them once installed; the tests start their own, on ports of their own.
+# Debian starts servers when their packages are installed; the tests start their own.
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
     trap '$as_root rm -f "$policy"' EXIT
@@ -36,5 +36,5 @@ install() {
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $missing >/dev/null
 }
 install 2>/dev/null || { $as_root apt-get update -qq && install; } ||
-    echo "That failed, so some tests will be skipped. What they need: sudo apt-get install --no-install-recommends$missing"
+    echo "That failed, so some tests will be skipped. To install what they need: sudo apt-get install --no-install-recommends$missing"
 exit 0

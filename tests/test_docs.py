@@ -233,6 +233,23 @@ def words(status: Status) -> str:
     return "OK" if status is Status.OK else status.name.lower().replace("_", " ")
 
 
+class LanguageTests(SynchronousTestCase):
+    """The words are those of the field."""
+
+    def test_phrases(self) -> None:
+        """Nothing of what can be said in standard terms: "in progress", "cleanly", "forever", "invalid", "how to fix it"."""
+        phrases = re.compile(r"\b(?:whoever|somebody|under way|in good order|for ever|cannot be had|a moment ago|mend)\b", re.I)
+        # written by other hands now
+        others = {DOCS / name for name in ("options.md", "configuration.md", "tls.md", "dependencies.md")}
+        found = [
+            f"{page.relative_to(ROOT)}: {phrase}"
+            for page in pages(ROOT)
+            if page.parent.name != "results" and page not in others
+            for phrase in phrases.findall(page.read_text(encoding="utf-8"))
+        ]
+        self.assertEqual(found, [])
+
+
 class WrapTests(SynchronousTestCase):
     """Prose is wrapped."""
 
