@@ -30,7 +30,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Client, Connector, Server
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
@@ -69,9 +69,11 @@ class _WriteAtOnce:
         connection = cast(Any, self)
         try:
             data = connection.socket.recv(self._read_size)
+        except BlockingIOError:
+            return None
         except OSError:
-            # Twisted meets the same error in its own time, and judges it as it always does
-            return super().doRead()  # type: ignore[misc]
+            # an error is told once: whoever reads again sees the end of a stream, as if the peer had closed it cleanly
+            return CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
         if len(data) >= READ_SIZE or self._read_size != READ_SIZE:
