@@ -12,6 +12,7 @@ stock Twisted.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -20,7 +21,7 @@ from twisted.internet import defer
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, getConnectError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocol,
@@ -148,6 +149,19 @@ class AtOnceServer(_WriteAtOnce, Server):
 
 class AtOnceClient(_WriteAtOnce, Client):
     """A connection that we opened."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        if not self.connected and (code := _pending_error(self)):
+            # the poll told of an error (an ICMP message, say) before the connect was looked at: the system knows which
+            self.failIfNotConnected(getConnectError((code, os.strerror(code))))  # type: ignore[no-untyped-call]
+        else:
+            super().connectionLost(reason)
+
+
+def _pending_error(client: Any) -> int:
+    """The error of a client's socket that nobody was told of yet; 0 for none, or when the socket is closed already."""
+    connection = getattr(client, "socket", None)
+    return 0 if connection is None else int(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
 class AtOnceConnector(Connector):
