@@ -129,7 +129,7 @@ class AssociationTests(UdpTunnel, TestCase):
         self.client.stop()
         with closing(self.visitor_socket()) as visitor:
             visitor.send(b"lost")
-            self.visitor.wait_for("nobody serves the tunnel now")
+            self.visitor.wait_for("no client is connected for the tunnel")
             self.start_client()
 
             def answered() -> bool:
