@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.associations import RETRY_COOLDOWN, AssociationPort
+from rtunnel.client.associations import RETRY_COOLDOWN, SINGLE_ANSWER_TIME, AssociationPort
+from rtunnel.client.local_association import END_WITHIN, RESEND_WITHIN
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import DatagramLoss, LocalPortOutcome
 from rtunnel.settings import Address, UdpAddress, UdpSettings, VisitorSettings
@@ -262,3 +263,116 @@ class AssociationPortTests(AssociationPortCase):
         self.port.close().addCallback(closed.append)
         self.assertEqual((len(closed), self.socket.open), (1, False))
         self.port.cut()
+
+
+class ResendTests(AssociationPortCase):
+    """Visits that end while a datagram is on its way to them, as those of a gost's client do with their first answer."""
+
+    def test_sent_again(self) -> None:
+        """What has no answer when its visit ends goes into a new one, once."""
+        self.send(b"one")
+        first = self.admit()
+        first.answer(b"eins")
+        self.send(b"two")
+        first.finish()
+        second = self.admit()
+        self.assertEqual((second.take(), self.dropped()), ([b"two"], {}))
+        second.finish()
+        self.assertEqual(self.server.waiting, [])
+
+    def test_end_and_datagram_in_one_turn(self) -> None:
+        """What comes when the visit is known to have ended has a new one already, which takes the rest as well."""
+        self.send(b"one")
+        first = self.admit()
+        first.answer(b"eins")
+        self.send(b"two")
+        first.server.transport.loseWriteConnection()
+        first.pipe.pump()
+        self.port.datagram(b"three", ME, self.socket)
+        self.settle()
+        self.assertEqual(self.admit().take(), [b"three", b"two"])
+
+    def test_answered(self) -> None:
+        """Nothing is sent twice that has its answer."""
+        self.send(b"one")
+        visit = self.admit()
+        visit.answer(b"eins")
+        visit.finish()
+        self.assertEqual(self.server.waiting, [])
+        self.ended(LocalPortOutcome.DONE)
+
+    def test_long_ago(self) -> None:
+        """What was sent long before the end had its chance."""
+        self.send(b"one")
+        visit = self.admit()
+        self.clock.advance(RESEND_WITHIN)
+        visit.finish()
+        self.assertEqual(self.server.waiting, [])
+
+    def test_lost(self) -> None:
+        """Also when the connection breaks."""
+        self.send(b"one")
+        self.admit().lose()
+        self.assertEqual(self.admit().take(), [b"one"])
+
+    def test_evicted(self) -> None:
+        self.send(b"one")
+        self.admit()
+        self.send(b"yours", YOU)
+        self.send(b"hers", HER)
+        self.assertEqual(len(self.server.waiting), 2)
+
+
+class SingleAnswerTests(AssociationPortCase):
+    """A tunnel that was seen to end its visits with the first answer."""
+
+    def exchange(self, question: bytes) -> Visit:
+        """A question, its answer, and the end of the visit right behind it."""
+        self.send(question)
+        visit = self.admit()
+        self.assertEqual(visit.take(), [question])
+        visit.answer(question)
+        visit.finish()
+        return visit
+
+    def test_each_gets_a_visit(self) -> None:
+        """The visit is ended from here with its first answer, so that no datagram is on its way when it ends."""
+        self.exchange(b"one")
+        self.exchange(b"two")
+        self.send(b"three")
+        third = self.admit()
+        third.answer(b"drei")
+        self.assertTrue(third.server.read_ended)
+        self.send(b"four")
+        third.finish()
+        self.assertEqual(self.admit().take(), [b"four"])
+        self.assertEqual((self.socket.sent[-1], self.dropped()), ((b"drei", ME), {}))
+        self.assertEqual(self.outcomes(), {LocalPortOutcome.DONE: 3})
+
+    def test_looked_at_anew(self) -> None:
+        """After a while a visit is left open again: another client may have joined."""
+        self.exchange(b"one")
+        self.exchange(b"two")
+        self.clock.advance(SINGLE_ANSWER_TIME)
+        self.send(b"three")
+        visit = self.admit()
+        visit.answer(b"drei")
+        visit.answer(b"and more")
+        self.assertFalse(visit.server.read_ended)
+        self.assertEqual([datagram for datagram, _ in self.socket.sent[-2:]], [b"drei", b"and more"])
+
+    def test_others(self) -> None:
+        """An end later than with the first answer says nothing, nor does the first one of its kind."""
+        for late, answers in [(END_WITHIN, 1), (0.0, 2)]:
+            self.setUp()
+            for _ in range(3):
+                self.send(b"question")
+                visit = self.admit()
+                for _ in range(answers):
+                    visit.answer(b"answer")
+                self.clock.advance(late)
+                visit.finish()
+            self.assertFalse(self.port.single_answer)
+        self.setUp()
+        self.exchange(b"one")
+        self.assertFalse(self.port.single_answer)

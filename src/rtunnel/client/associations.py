@@ -1,6 +1,9 @@
 """The local port of a visitor for UDP: the datagrams of each address are an association, which is a visit of its own.
 
-gost's visitor makes a visit for each datagram, and ends it with the first answer (go-gost/x ``handler/forward/local``).
+gost's visitor makes a visit for each datagram, and ends it with the first answer (go-gost/x ``handler/forward/local``). So does
+gost's client (``bindUDPConn.Write`` in ``connector/tunnel/conn.go`` says that it wrote more than it was given), when the next
+datagram may be on its way. So what has no answer when a visit ends is sent again, in a new visit; and where visits are seen to end
+with the first answer, we end them ourselves, and each datagram that follows gets a new one.
 """
 
 from __future__ import annotations
@@ -21,6 +24,10 @@ __all__ = ["AssociationPort"]
 
 RETRY_COOLDOWN = 1.0
 """Seconds after a visit was rejected in which no address gets another: each of its datagrams would ask the server anew."""
+SINGLE_ANSWER_SIGNS = 2
+"""Visits in a row that must have ended with their first answer, for the tunnel to be taken for one of a gost's client."""
+SINGLE_ANSWER_TIME = 60.0
+"""Seconds for which it is taken for one, until it is looked at anew."""
 
 
 class AssociationPort(LocalPort):
@@ -33,6 +40,8 @@ class AssociationPort(LocalPort):
         super().__init__(settings, **more)
         self.associations: dict[Any, LocalAssociation] = {}
         self._cooldown_until = 0.0
+        self._single_answer_signs = 0
+        self._single_answer_until = 0.0
         self._closed: Deferred[Any] | None = None
 
     def _listen(self, host: str, port: int) -> IListeningPort:
@@ -66,17 +75,35 @@ class AssociationPort(LocalPort):
         """
         self._forward(datagram, address, socket)
 
+    @property
+    def single_answer(self) -> bool:
+        """Whether the other end of the tunnel ends a visit with its first answer."""
+        return bool(self.reactor.seconds() < self._single_answer_until)
+
     def answered(self, association: LocalAssociation) -> None:
         """An association has got an answer: it is not the one that was silent longest."""
         if self.associations.get(association.address) is association:
             self.associations[association.address] = self.associations.pop(association.address)
 
     def association_ended(self, association: LocalAssociation) -> None:
-        """An association is over."""
+        """An association is over; what of it has no answer is sent again, in a new one."""
         if self.associations.get(association.address) is association:
             del self.associations[association.address]
+        if self._closed is not None:
+            return
+        if not association.ended_here:
+            self._learn(association)
+        for datagram in association.unanswered():
+            self._forward(datagram, association.address, association.socket, again=True)
 
-    def _forward(self, datagram: bytes, address: Any, socket: Any) -> None:
+    def _learn(self, association: LocalAssociation) -> None:
+        """See how the other end of the tunnel has ended a visit."""
+        self._single_answer_signs = self._single_answer_signs + 1 if association.ended_with_first_answer else 0
+        if self._single_answer_signs >= SINGLE_ANSWER_SIGNS:
+            self._single_answer_signs = 0
+            self._single_answer_until = self.reactor.seconds() + SINGLE_ANSWER_TIME
+
+    def _forward(self, datagram: bytes, address: Any, socket: Any, *, again: bool = False) -> None:
         association = self.associations.pop(address, None)
         if association is None or association.over:
             if self._closed is not None or self.reactor.seconds() < self._cooldown_until:
@@ -86,7 +113,7 @@ class AssociationPort(LocalPort):
                 self.associations.pop(next(iter(self.associations))).evict()
             association = LocalAssociation(self, address, socket)
         self.associations[address] = association
-        association.send(datagram)
+        association.send(datagram, again=again)
 
 
 class _Socket(DatagramProtocol):
