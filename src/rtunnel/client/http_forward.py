@@ -65,7 +65,7 @@ class HttpForwarder(Forwarder):
         """Whether HTTP is followed."""
         self.rewrite = RequestRewrite(settings.set_host, settings.set_headers, settings.remove_headers)
 
-    def take(self, stream: TunnelStream) -> None:
+    def accept(self, stream: TunnelStream) -> None:
         """Forward a stream that the server opened."""
         stream.protocol = SniffingStream(self, stream)
 
@@ -115,7 +115,7 @@ class SniffingStream(ForwardedStream):
             if self._read_ended:
                 followed.readConnectionLost()
             return
-        self._pass_on(forwarder.choose(preface, protocol), early)
+        self._forward(forwarder.choose(preface, protocol), early)
         if self._read_ended and self._splice is not None:
             self._splice.near.readConnectionLost()
 
