@@ -112,7 +112,7 @@ class LocalPortOutcome(StrEnum):
     EVICTED = "evicted"
     """An association of UDP that had to make room for another one."""
     STOPPED = "stopped"
-    """The process stopped before the server had answered."""
+    """The process, or its local port, stopped before both sides had finished."""
 
 
 class DatagramLoss(StrEnum):

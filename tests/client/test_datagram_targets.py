@@ -11,18 +11,19 @@ from rtunnel.outcomes import DatagramLoss, StreamOutcome
 from rtunnel.transport.datagrams import Association
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 from rtunnel.wire.smux import FINISHED, STOPPED
-from tests.client.harness import PREFACE, ForwarderCase, Target
+from tests.client.harness import PREFACE, ForwarderCase, PlayedEndpoint
 
 
-class DatagramTarget(Target):
+class DatagramTarget(PlayedEndpoint):
     """A target of UDP: what was sent to it, and an association through which it answers."""
 
     clock: Clock
     stats: Any
     association: Association
 
-    def accept(self) -> None:
-        factory, deferred = self.waiting.pop()
+    def associate(self) -> None:
+        """Accept the connect that has waited longest."""
+        factory, deferred = self.waiting.pop(0)
         self.sent: list[bytes] = []
         address = IPv4Address("UDP", "127.0.0.1", 53)
         self.association = Association(
@@ -50,7 +51,7 @@ class DatagramTargetTests(ForwarderCase):
 
     def begin(self, early: bytes = b"") -> None:
         self.send(PREFACE + early)
-        self.target.accept()
+        self.target.associate()
         self.turn()
 
     def answer(self, datagram: bytes) -> None:
@@ -111,14 +112,14 @@ class DatagramTargetTests(ForwarderCase):
 
     def test_server_does_not_read(self) -> None:
         """What the server does not take waits, and then the oldest are dropped and counted; what is passed on is whole."""
-        self.consume = False
+        self.end.consume = False
         self.begin()
         for number in range(200):
             self.answer(bytes([number]) * 8000)
         dropped = self.stats.datagrams_dropped[DatagramLoss.QUEUE_FULL]
         self.assertGreater(dropped, 50)
         self.assertLess(len(self.received), 600_000)
-        self.consume = True
+        self.end.consume = True
         self.server.consumed(self.stream, len(self.received))
         self.turn()
         datagrams = DatagramReader().receive(self.received)
@@ -126,8 +127,8 @@ class DatagramTargetTests(ForwarderCase):
         numbers = [datagram[0] for datagram in datagrams]
         self.assertEqual((numbers, numbers[-1], len(numbers)), (sorted(numbers), 199, 200 - dropped))
 
-    def test_busy(self) -> None:
+    def test_activity(self) -> None:
         """A stop does not wait for an answer that may never come."""
         self.begin(frame_datagram(b"one"))
-        self.assertTrue(self.forwarder.busy)
-        self.assertFalse(self.forwarder.busy)
+        self.assertTrue(self.forwarder.poll_activity())
+        self.assertFalse(self.forwarder.poll_activity())

@@ -53,7 +53,8 @@ alive = [Node() for _ in range(15_000)]
 for _ in range(15_000):
     one, other = Node(), Node()
     one.other, other.other = other, one
-print(sum(generation["collections"] for generation in gc.get_stats()) - start, sum(isinstance(one, Node) for one in gc.get_objects()))
+times = sum(generation["collections"] for generation in gc.get_stats()) - start
+print(times, sum(isinstance(one, Node) for one in gc.get_objects()))
 """
 """Makes objects that stay and cycles that do not; counts the collections, and what is still there."""
 

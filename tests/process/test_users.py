@@ -109,7 +109,7 @@ class UsersFileTests(_Case):
         client.wait_for("the server refused: unauthorized (status 2); it does not know the user alice with this password", 2)
         server.wait_for("(user alice): wrong user or password", 2)
         nobody = self.join()
-        nobody.wait_for("it asks for a user and password, give them with --auth-file or RTUNNEL_AUTH")
+        nobody.wait_for("it asks for a user and password; give them with --auth-file or RTUNNEL_AUTH")
         self.assertEqual(self.status(), 503)
         self.join("alice:swordfish")
         self.wait_for(200)

@@ -235,7 +235,9 @@ class RightsTests(VisitorTests):
         self.echoes(held, b"hello")
         self.reload({self.one: "one.svc", self.two: "two.svc"})
         self.assertRaises(ConnectionResetError, self.visit(self.two).recv, 1)
-        self.visitor.wait_for("the server refused: forbidden (status 3); this user may not visit the tunnel")
+        self.visitor.wait_for(
+            "the server refused: forbidden (status 3); its permissions do not allow the user alice to visit the tunnel"
+        )
         (line,) = self.visited("two.svc")
         self.assertEqual((line["outcome"], line["user"]), ("forbidden", "alice"))
 
@@ -255,7 +257,7 @@ class RightsTests(VisitorTests):
         self.addCleanup(visitor.stop)
         visitor.wait_for("leads to one.svc")
         self.assertRaises(ConnectionResetError, self.visit(self.one).recv, 1)
-        visitor.wait_for("the server refused: unauthorized (status 2); give it the right user and password")
+        visitor.wait_for("the server refused: unauthorized (status 2); it does not know the user alice with this password")
         self.server.wait_for("(user alice): wrong user or password")
         for process in (visitor, self.server):
             self.assertNotIn("herring", process.output)

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Client, Server
@@ -272,6 +272,12 @@ class AtOnceTests(TestCase):
         client.socket.write(b"there")
         await client.lost
         client.socket.write(b"ghost")
+
+    async def test_reset(self) -> None:
+        """A reset is no clean end: what came before it may be cut off in the middle."""
+        client, server = await self.connected()
+        server.socket.abortConnection()
+        self.assertIsInstance(await client.lost, ConnectionLost)
 
     async def test_no_bytes(self) -> None:
         client, _ = await self.connected()

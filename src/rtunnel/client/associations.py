@@ -1,116 +1,119 @@
 """The local port of a visitor for UDP: the datagrams of each address are an association, which is a visit of its own.
 
-gost's visitor makes a visit for each datagram, and has its answer only if one comes (go-gost/x ``handler/forward/local``).
+gost's visitor makes a visit for each datagram, and ends it with the first answer (go-gost/x ``handler/forward/local``). So does
+gost's client (``bindUDPConn.Write`` in ``connector/tunnel/conn.go`` says that it wrote more than it was given), when the next
+datagram may be on its way. So what has no answer when a visit ends is sent again, in a new visit; and where visits are seen to end
+with the first answer, we end them ourselves, and each datagram that follows gets a new one.
 """
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import DatagramProtocol
 
-from rtunnel.client.visitor import LocalVisit, VisitorPort
+from rtunnel.client.local_association import LocalAssociation
+from rtunnel.client.local_port import LocalPort
 from rtunnel.outcomes import DatagramLoss
-from rtunnel.settings import Address, VisitorSettings
-from rtunnel.transport.datagrams import Association, listen_udp
+from rtunnel.settings import VisitorSettings
+from rtunnel.transport.datagrams import listen_udp
 
 __all__ = ["AssociationPort"]
 
 RETRY_COOLDOWN = 1.0
-"""Seconds after a visit was turned away in which no address gets another: each of its datagrams would ask the server anew."""
+"""Seconds after a visit was rejected in which no address gets another: each of its datagrams would ask the server anew."""
+SINGLE_ANSWER_SIGNS = 2
+"""Visits in a row that must have ended with their first answer, for the tunnel to be taken for one of a gost's client."""
+SINGLE_ANSWER_TIME = 60.0
+"""Seconds for which it is taken for one, until it is looked at anew."""
 
 
-class AssociationPort(VisitorPort):
-    """One local port of a visitor, of UDP; owned by the client's service.
+class AssociationPort(LocalPort):
+    """One local port of a visitor, of UDP.
 
-    :ivar associations: by the address of the visitor, the one that was silent longest first.
+    :ivar associations: by the address of the local program, the one that was silent longest first.
     """
 
     def __init__(self, settings: VisitorSettings, **more: Any) -> None:
         super().__init__(settings, **more)
-        self.associations: dict[Any, tuple[Association, LocalVisit]] = {}
-        self._respite_until = 0.0
+        self.associations: dict[Any, LocalAssociation] = {}
+        self._cooldown_until = 0.0
+        self._single_answer_signs = 0
+        self._single_answer_until = 0.0
         self._closed: Deferred[Any] | None = None
 
-    def _bind(self, listen: Address) -> Any:
-        return listen_udp(self.reactor, listen.host, listen.port, _Socket(self))
+    def _listen(self, host: str, port: int) -> IListeningPort:
+        return listen_udp(self.reactor, host, port, _Socket(self))
 
     def close(self) -> Deferred[Any]:
-        """Take no more associations; fires when the port is free: those that are under way share it to their end."""
+        """Accept no more associations; fires when the port is free: those that are open share it to their end."""
         if self._closed is None:
             self._closed = Deferred()
             if not self.visits:
-                self._free(self._closed)
+                super().close().chainDeferred(self._closed)
         return self._closed
 
     def cut(self) -> None:
         """Cut what is left."""
         super().cut()
-        if self._closed is not None and self.port is not None:
-            self._free(self._closed)
+        if self._closed is not None and self._listening is not None:
+            super().close().chainDeferred(self._closed)
 
-    def _free(self, closed: Deferred[Any]) -> None:
-        super().close().chainDeferred(closed)
-
-    @property
-    def busy(self) -> bool:
-        """Whether bytes moved since the last look; nobody can say whether a datagram is still to be answered."""
-        moved = sum(visit.moved for visit in self.visits)
-        before, self._moved = self._moved, moved
-        return bool(self.visits) and moved != before
-
-    def turned_away(self, peer: str, what: str) -> None:
+    def rejected(self, peer: str, reason: str) -> None:
         """Log why, and leave the server alone for a moment."""
-        super().turned_away(peer, what)
-        self._respite_until = self.reactor.seconds() + RETRY_COOLDOWN
+        super().rejected(peer, reason)
+        self._cooldown_until = self.reactor.seconds() + RETRY_COOLDOWN
+
+    # -- datagrams
 
     def datagram(self, datagram: bytes, address: Any, socket: Any) -> None:
-        """A visitor sent a datagram.
+        """A local program sent a datagram.
 
         :param socket: whose transport answers.
         """
-        known = self.associations.pop(address, None)
-        if known is None or known[0].over:
-            if self._closed is not None or self.reactor.seconds() < self._respite_until:
+        self._forward(datagram, address, socket)
+
+    @property
+    def single_answer(self) -> bool:
+        """Whether the other end of the tunnel ends a visit with its first answer."""
+        return bool(self.reactor.seconds() < self._single_answer_until)
+
+    def answered(self, association: LocalAssociation) -> None:
+        """An association has got an answer: it is not the one that was silent longest."""
+        if self.associations.get(association.address) is association:
+            self.associations[association.address] = self.associations.pop(association.address)
+
+    def association_ended(self, association: LocalAssociation) -> None:
+        """An association is over; what of it has no answer is sent again, in a new one."""
+        if self.associations.get(association.address) is association:
+            del self.associations[association.address]
+        if self._closed is not None:
+            return
+        if not association.ended_here:
+            self._learn(association)
+        for datagram in association.unanswered():
+            self._forward(datagram, association.address, association.socket, again=True)
+
+    def _learn(self, association: LocalAssociation) -> None:
+        """See how the other end of the tunnel has ended a visit."""
+        self._single_answer_signs = self._single_answer_signs + 1 if association.ended_with_first_answer else 0
+        if self._single_answer_signs >= SINGLE_ANSWER_SIGNS:
+            self._single_answer_signs = 0
+            self._single_answer_until = self.reactor.seconds() + SINGLE_ANSWER_TIME
+
+    def _forward(self, datagram: bytes, address: Any, socket: Any, *, again: bool = False) -> None:
+        association = self.associations.pop(address, None)
+        if association is None or association.over:
+            if self._closed is not None or self.reactor.seconds() < self._cooldown_until:
                 self.stats.drop(DatagramLoss.COOLDOWN)
                 return
-            known = self._associate(address, socket)
-        self.associations[address] = known
-        known[0].received(datagram)
-
-    def _associate(self, address: Any, socket: Any) -> tuple[Association, LocalVisit]:
-        """A new association; where there are too many, in the place of another one."""
-        while len(self.associations) >= self.settings.udp.associations:
-            _, visit = self.associations.pop(next(iter(self.associations)))
-            visit.displace()
-        host, port = address
-        made: Any = IPv6Address if ":" in host else IPv4Address
-        association = Association(
-            partial(self._answer, address, socket),
-            peer=made("UDP", host, port),
-            host=socket.transport.getHost(),
-            idle=self.settings.udp.idle,
-            reactor=self.reactor,
-            on_drop=self.stats.drop,
-            on_end=lambda: self._forget(address, association),
-        )
-        local = association.protocol = self.buildProtocol(address)
-        local.makeConnection(association)  # type: ignore[no-untyped-call]
-        return association, local.visit
-
-    def _answer(self, address: Any, socket: Any, datagram: bytes) -> None:
-        known = self.associations.pop(address, None)
-        if known is not None:
-            self.associations[address] = known
-        socket.transport.write(datagram, address)
-
-    def _forget(self, address: Any, association: Association) -> None:
-        known = self.associations.get(address)
-        if known is not None and known[0] is association:
-            del self.associations[address]
+            while len(self.associations) >= self.settings.udp.associations:
+                self.associations.pop(next(iter(self.associations))).evict()
+            association = LocalAssociation(self, address, socket)
+        self.associations[address] = association
+        association.send(datagram, again=again)
 
 
 class _Socket(DatagramProtocol):

@@ -1,26 +1,30 @@
-"""A connector: joins a tunnel, and comes back after every loss, for ever."""
+"""A connector: joins a tunnel, and comes back after every loss, forever."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import random
 from time import time
 from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rtunnel.client.http_forward import HttpForwarder, needs_http
+from rtunnel.client.backoff import Backoff
+from rtunnel.client.dialling import EndpointFor
+from rtunnel.client.http_forwarder import HttpForwarder, needs_http
+from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
 from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.client.targets import Forwarder
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LinkEnd
 from rtunnel.settings import ConnectorSettings
+from rtunnel.transport.reasons import reason_of
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import (
@@ -35,34 +39,10 @@ from rtunnel.wire.relay import (
 )
 from rtunnel.wire.smux import Session
 
-__all__ = ["Backoff", "ConnectorClient", "reason_of"]
+__all__ = ["ConnectorClient"]
 
 STABLE_AFTER = 10.0
-"""Seconds that a link must have lived for the next wait to be the shortest again."""
-
-
-class Backoff:
-    """How long to wait before the next attempt: doubled each time, with jitter, so that many clients do not come at once.
-
-    :param shortest: the first wait, in seconds.
-    :param longest: the bound of all waits.
-    :param random: gives numbers from 0 to 1.
-    """
-
-    def __init__(self, shortest: float, longest: float, random: Callable[[], float] = random) -> None:
-        self._shortest = shortest
-        self._longest = longest
-        self._random = random
-        self._next = shortest
-
-    def reset(self) -> None:
-        """Begin with the shortest wait again."""
-        self._next = self._shortest
-
-    def wait(self) -> float:
-        """Seconds to wait now: from three quarters to all of this step's wait."""
-        step, self._next = self._next, min(self._next * 2, self._longest)
-        return step * (0.75 + 0.25 * self._random())
+"""Seconds that a link must have been up for the next wait to be the shortest again."""
 
 
 class ConnectorClient:
@@ -71,7 +51,10 @@ class ConnectorClient:
     :param settings: which server, tunnel and target.
     :param on_joined: called each time the tunnel is joined.
     :param endpoint: how to reach the server; by default what the settings say.
+    :param target_endpoint: how to reach a target; by default its socket.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -81,11 +64,12 @@ class ConnectorClient:
         reactor: Any,
         on_joined: Callable[[], None],
         endpoint: IStreamClientEndpoint | None = None,
+        target_endpoint: EndpointFor | None = None,
     ) -> None:
         self.settings = settings
         self.joined = False
         self.id: UUID | None = None
-        """What the server called us when we joined last."""
+        """The ID that the server gave us when we joined last."""
         self.since = 0.0
         """When we joined last, in seconds of the epoch."""
         forwarder = HttpForwarder if needs_http(settings.target, settings.forward) else Forwarder
@@ -96,6 +80,7 @@ class ConnectorClient:
             stats=stats,
             reactor=reactor,
             udp=settings.udp,
+            endpoint_for=target_endpoint,
         )
         self._stats = stats
         self._reactor = reactor
@@ -109,7 +94,6 @@ class ConnectorClient:
         self._joined_at = 0.0
         self._stopping = False
         self._gone: Deferred[None] | None = None
-        self._log = Logger()
 
     # -- life
 
@@ -129,7 +113,7 @@ class ConnectorClient:
             self._joining.drain()
 
     def stop(self) -> Deferred[None]:
-        """Leave the tunnel in good order; fires when the link is gone."""
+        """Leave the tunnel cleanly; fires when the link is gone."""
         if self._gone is not None:
             return self._gone
         self._stopping = True
@@ -143,7 +127,7 @@ class ConnectorClient:
         if self._joining is not None:
             self._joining.leave()
         else:
-            self._settle()
+            self._finish()
         return done
 
     def cut(self) -> None:
@@ -151,7 +135,7 @@ class ConnectorClient:
         if self._joining is not None:
             self._joining.cut()
 
-    def _settle(self) -> None:
+    def _finish(self) -> None:
         gone, self._gone = self._gone, None
         if gone is not None:
             gone.callback(None)
@@ -173,7 +157,7 @@ class ConnectorClient:
         self._again(f"cannot join: {reason_of(failure)}")
 
     def _again(self, what: str) -> None:
-        """Log the loss, and when the next attempt is."""
+        """Log what happened, and try again after a while."""
         wait = self._backoff.wait()
         self._log.warn(
             "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
@@ -197,7 +181,7 @@ class ConnectorClient:
     # -- called by the joining protocol
 
     def link_up(self, endpoint: str, connector: UUID | None) -> None:
-        """The server admitted us."""
+        """The server has let us in."""
         self.joined = True
         self._joined_at = self._reactor.seconds()
         self.id, self.since = connector, time()
@@ -215,7 +199,7 @@ class ConnectorClient:
         self._on_joined()
 
     def link_down(self, reason: str) -> None:
-        """The link, or the attempt to have one, is over."""
+        """The link is lost, or the attempt to have one has failed."""
         self._joining = None
         was_joined, self.joined = self.joined, False
         if was_joined:
@@ -223,7 +207,7 @@ class ConnectorClient:
             if self._reactor.seconds() - self._joined_at >= STABLE_AFTER:
                 self._backoff.reset()
         if self._stopping:
-            self._settle()
+            self._finish()
             return
         self._again(f"lost the link: {reason}" if was_joined else f"cannot join: {reason}")
 
@@ -233,7 +217,7 @@ class _BindFactory(Factory):
 
     noisy = False
 
-    def __init__(self, connector: ConnectorClient, reactor: Any) -> None:
+    def __init__(self, connector: ConnectorClient, reactor: IReactorTime) -> None:
         self._connector = connector
         self._reactor = reactor
 
@@ -242,9 +226,11 @@ class _BindFactory(Factory):
 
 
 class BindHandshake(Handshake[Response]):
-    """One attempt: asks to BIND, reads the answer, then is the link."""
+    """One attempt: asks to BIND, reads the answer, then becomes the link."""
 
-    def __init__(self, connector: ConnectorClient, reactor: Any) -> None:
+    _request: Request
+
+    def __init__(self, connector: ConnectorClient, reactor: IReactorTime) -> None:
         super().__init__(take_response, seconds=connector.settings.handshake_timeout, reactor=reactor)
         self._connector = connector
         self._settings = connector.settings
@@ -254,7 +240,7 @@ class BindHandshake(Handshake[Response]):
         super().connectionMade()
         settings = self._settings
         host = self.transport.getHost()
-        request = Request(
+        self._request = Request(
             command=Command.BIND,
             network=Network.UDP if settings.target.udp else Network.TCP,
             credentials=(settings.credentials.user, settings.credentials.password) if settings.credentials else None,
@@ -264,23 +250,19 @@ class BindHandshake(Handshake[Response]):
             ),
             tunnel=TunnelFeature(settings.tunnel, weight=settings.weight),
         )
-        self.transport.write(request.encode())
+        self.transport.write(self._request.encode())
 
     def received(self, message: Response) -> None:
         if message.status is Status.OK:
             self._join(message)
         else:
-            words = f"the server refused: {message.status.description} (status {int(message.status)})"
-            self._fail(words + _hint(message.status, self._settings))
+            self._fail(describe_refusal(message.status, self._request))
 
     def malformed(self, reason: str) -> None:
-        if self._buffer[:2] == b"\x15\x03":
-            self._fail("the server speaks TLS here; use tls:// (tunnel+tls://)")
-        else:
-            self._fail(f"the server's answer is malformed ({reason})")
+        self._fail(describe_malformed_answer(self._buffer, reason))
 
     def expired(self) -> None:
-        self._fail("the server did not answer in time")
+        self._fail(describe_silence(self._settings.handshake_timeout))
         self.transport.abortConnection()
 
     def _join(self, response: Response) -> None:
@@ -295,7 +277,7 @@ class BindHandshake(Handshake[Response]):
             ),
             reactor=self._reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
-            on_stream=self._connector.forwarder.take,
+            on_stream=self._connector.forwarder.accept,
             on_lost=self._link_lost,
             peer=self._connector.server,
         )
@@ -309,7 +291,7 @@ class BindHandshake(Handshake[Response]):
             self.link.leave()
 
     def leave(self) -> None:
-        """Close in good order."""
+        """Close cleanly."""
         if self.link is not None:
             self.link.close(LinkEnd.CLOSED, "the client stops")
         else:
@@ -329,22 +311,6 @@ class BindHandshake(Handshake[Response]):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
-        self._connector.link_down(self._reason or reason_of(reason))
-
-
-def _hint(status: Status, settings: ConnectorSettings) -> str:
-    """What a user can do about a refusal."""
-    user = settings.credentials.user if settings.credentials else None
-    if status is Status.UNAUTHORIZED:
-        if user is None:
-            return "; it asks for a user and password, give them with --auth-file or RTUNNEL_AUTH (user:password)"
-        return f"; it does not know the user {user} with this password, check --auth-file or RTUNNEL_AUTH"
-    if status is Status.FORBIDDEN:
-        who = f"the user {user}" if user else "a client without a user"
-        return f"; no ingress rule of it names this tunnel, or its permissions do not allow it to {who}"
-    return ""
-
-
-def reason_of(failure: Failure) -> str:
-    """A failure in one line."""
-    return " ".join(str(failure.value).split()).rstrip(".") or type(failure.value).__name__
+        if not self._reason:
+            self._reason = CLOSED_EARLY if self.link is None and reason.type is ConnectionDone else reason_of(reason)
+        self._connector.link_down(self._reason)

@@ -1,4 +1,4 @@
-"""How a client connects to its targets: one after another, until one takes the connection."""
+"""How a client connects to its targets: one after another, until one accepts the connection."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ from rtunnel.routing.round_robin import Member, RoundRobin
 from rtunnel.settings import Address, ForwardSettings, UdpAddress, UnixSocket
 from rtunnel.transport.datagrams import UdpClientEndpoint
 from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.sockets import SocketClientEndpoint, plain_address
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import RelayAddress, Response
 
-__all__ = ["Dialler", "EndpointFor", "no_delay", "proxy_header", "target_endpoint"]
+__all__ = ["Dialler", "EndpointFor", "Once", "no_delay", "proxy_header", "target_endpoint"]
 
 EndpointFor = Callable[[Address | UnixSocket], IStreamClientEndpoint]
 """How to reach an address."""
@@ -48,15 +49,15 @@ def target_endpoint(reactor: Any, timeout: float, idle: float, on_drop: Callable
 
 
 def no_delay(transport: Any) -> None:
-    """Have small writes to a target leave at once; a unix socket does that anyway."""
+    """Have small writes leave at once (``TCP_NODELAY``), where that is not so anyway."""
     ITunnelTransport(transport).set_no_delay()
 
 
 def proxy_header(version: int, preface: Response, transport: Any) -> bytes:
-    """The PROXY header that tells a target who visits.
+    """The PROXY header that tells a target the visitor's address.
 
-    The destination is what the visitor asked for where that is an address, and the target's own address where it is a name. A
-    visitor whose address is not known is written as unknown.
+    The destination is what the visitor asked for where that is an address, and the target's own address where it is a name. An
+    unknown address of a visitor is written as unknown.
 
     :param version: 1 or 2.
     :param preface: of the stream.
@@ -78,7 +79,7 @@ def _known(address: RelayAddress) -> ProxyAddress | None:
 
 
 class _Target:
-    """A target and the way to it."""
+    """A target and how to reach it."""
 
     __slots__ = ("address", "endpoint")
 
@@ -87,8 +88,8 @@ class _Target:
         self.endpoint = endpoint
 
 
-class _Once(Factory):
-    """Gives the connection to a target the protocol that waits for it."""
+class Once(Factory):
+    """Builds the one protocol that waits for the connection."""
 
     noisy = False
 
@@ -100,14 +101,16 @@ class _Once(Factory):
 
 
 class Dialler:
-    """Connects to one of several targets that can take each other's place; owned by a forwarder.
+    """Connects to one of several interchangeable targets, in turn; owned by a forwarder.
 
-    They take turns. One that cannot be reached is left out for a while, and the next one is dialled at once for the same stream, of
-    which nothing was sent yet; each is tried once for a stream at most.
+    One that cannot be reached is skipped for a while, and the next one is dialled at once for the same stream, of which nothing was
+    sent yet; each is tried once for a stream at most.
 
     :param addresses: at least one.
     :param endpoint_for: how to reach one.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -118,59 +121,53 @@ class Dialler:
         reactor: Any,
     ) -> None:
         targets = [_Target(address, endpoint_for(address)) for address in addresses]
-        self._rota = RoundRobin(targets, max_fails=settings.max_fails, fail_timeout=settings.fail_timeout)
+        self._round_robin = RoundRobin(targets, max_fails=settings.max_fails, fail_timeout=settings.fail_timeout)
         self._alone = targets[0] if len(targets) == 1 else None
         self._fail_timeout = settings.fail_timeout
         self._reactor = reactor
-        self._log = Logger()
 
     def connect(self, protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
-        """Connect to the target whose turn it is, or the next one that can be reached.
+        """Connect to the next target in turn that can be reached.
 
         :param protocol: of the connection.
         :param wanted: whether another target is still to be dialled when one failed.
         :returns: fires with the protocol, or with the failure of the last target that was tried.
         """
         if self._alone is not None:
-            return self._alone.endpoint.connect(_Once(protocol)).addErrback(self._alone_failed, self._alone)
-        return self._try(self._rota.order(self._reactor.seconds()), protocol, wanted)
+            return self._alone.endpoint.connect(Once(protocol)).addErrback(self._alone_failed, self._alone)
+        return self._try(self._round_robin.order(self._reactor.seconds()), protocol, wanted)
 
     def _alone_failed(self, failure: Failure, target: _Target) -> Failure:
         if not failure.check(CancelledError, ConnectingCancelledError):
-            self._log.warn("target {target} cannot be reached: {reason}", target=str(target.address), reason=_reason(failure))
+            self._log.warn("target {target} cannot be reached: {reason}", target=str(target.address), reason=reason_of(failure))
         return failure
 
     def _try(self, order: list[Member[_Target]], protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
-        place = order.pop(0)
-        connecting: Deferred[Any] = place.thing.endpoint.connect(_Once(protocol))
-        connecting.addCallbacks(self._worked, self._failed, callbackArgs=(place,), errbackArgs=(place, order, protocol, wanted))
+        member = order.pop(0)
+        connecting: Deferred[Any] = member.thing.endpoint.connect(Once(protocol))
+        connecting.addCallbacks(self._worked, self._failed, callbackArgs=(member,), errbackArgs=(member, order, protocol, wanted))
         return connecting
 
-    def _worked(self, protocol: Any, place: Member[_Target]) -> Any:
-        place.worked()
+    def _worked(self, protocol: Any, member: Member[_Target]) -> Any:
+        member.worked()
         return protocol
 
     def _failed(
-        self, failure: Failure, place: Member[_Target], order: list[Member[_Target]], protocol: Any, wanted: Callable[[], bool]
+        self, failure: Failure, member: Member[_Target], order: list[Member[_Target]], protocol: Any, wanted: Callable[[], bool]
     ) -> Failure | Deferred[Any]:
         if failure.check(CancelledError, ConnectingCancelledError):
             return failure
         now = self._reactor.seconds()
-        was_left_out = self._rota.left_out(place, now)
-        place.failed(now)
-        if self._rota.left_out(place, now) and not was_left_out:
-            # said once: whoever is left out already is tried only when all are
+        was_skipped = self._round_robin.left_out(member, now)
+        member.failed(now)
+        if self._round_robin.left_out(member, now) and not was_skipped:
+            # logged once: a target that is skipped already is tried only when all are
             self._log.warn(
                 "target {target} cannot be reached: {reason}; the others are preferred for {seconds} s",
-                target=str(place.thing.address),
-                reason=_reason(failure),
+                target=str(member.thing.address),
+                reason=reason_of(failure),
                 seconds=f"{self._fail_timeout:g}",
             )
         if not order or not wanted():
             return failure
         return self._try(order, protocol, wanted)
-
-
-def _reason(failure: Failure) -> str:
-    """A failure in one line."""
-    return " ".join(failure.getErrorMessage().split()).rstrip(".")

@@ -1,81 +1,81 @@
-"""How connectors leave: no more streams, time for those under way, then the links are closed, and what is left is cut."""
+"""How connectors leave: no more streams, time for those in progress, then the links are closed, and what is left is cut."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
 
 from rtunnel.client.connector import ConnectorClient
+from rtunnel.ops.drain import drain
 
-__all__ = ["Drain", "Handover"]
+__all__ = ["Handover", "drain_connectors"]
 
-DRAIN_STEP = 0.05
-"""Seconds between two looks whether the last stream has ended."""
 CLOSE_TIME = 1.0
 """Seconds that the close handshakes of the links may take."""
 HANDOVER = 10.0
 """Seconds that connectors wait for those that take their place."""
 
 
-class Drain:
-    """Some connectors leave together.
+def drain_connectors(connectors: Sequence[ConnectorClient], patience: float, reactor: IReactorTime) -> Deferred[None]:
+    """Have some connectors leave together.
 
-    :param patience: seconds that streams under way get.
-    :ivar gone: fires when no link is left.
+    :param patience: seconds that streams in progress get.
+    :returns: fires when no link is left.
     """
+    for connector in connectors:
+        connector.drain()
 
-    def __init__(self, connectors: Sequence[ConnectorClient], patience: float, reactor: Any) -> None:
-        self.gone: Deferred[None] = Deferred()
-        self._connectors = connectors
-        self._reactor = reactor
-        for connector in connectors:
-            connector.drain()
-        self._await_streams(reactor.seconds() + patience)
+    def busy() -> bool:
+        # all of them are asked: an answer is about the time since the last question
+        activity = [connector.forwarder.poll_activity() for connector in connectors]
+        return any(activity)
 
-    def _await_streams(self, until: float) -> None:
-        if self._reactor.seconds() < until and any(connector.forwarder.busy for connector in self._connectors):
-            self._reactor.callLater(DRAIN_STEP, self._await_streams, until)
-            return
-        leaving = DeferredList([connector.stop() for connector in self._connectors])
-        cut = self._reactor.callLater(CLOSE_TIME, self._cut)
+    def stop(_: object) -> Deferred[None]:
+        cut = reactor.callLater(CLOSE_TIME, _cut, connectors)
 
         def left(_: object) -> None:
             if cut.active():
                 cut.cancel()
-            self.gone.callback(None)
 
-        leaving.addCallback(left)
+        return DeferredList([connector.stop() for connector in connectors]).addCallback(left)
 
-    def _cut(self) -> None:
-        for connector in self._connectors:
-            connector.cut()
+    return drain(busy, reactor.seconds() + patience, reactor).addCallback(stop)
+
+
+def _cut(connectors: Sequence[ConnectorClient]) -> None:
+    for connector in connectors:
+        connector.cut()
 
 
 class Handover:
     """Connectors leave when those that take their place have joined, so that no tunnel is without one in between.
 
-    :param old: who leaves.
-    :param new: who was started in their place; without any they leave at once.
+    :param old: those that leave.
+    :param new: those that were started in their place; without any the old ones leave at once.
     :param leave: called once, when it is time.
     """
 
     def __init__(
-        self, old: Sequence[ConnectorClient], new: Sequence[ConnectorClient], leave: Callable[[Handover], None], reactor: Any
+        self,
+        old: Sequence[ConnectorClient],
+        new: Sequence[ConnectorClient],
+        leave: Callable[[Handover], None],
+        reactor: IReactorTime,
     ) -> None:
         self.old = old
         self._new = new
         self._leave = leave
-        self._late = reactor.callLater(HANDOVER, self.finish)
+        self._timer = reactor.callLater(HANDOVER, self.finish)
 
-    def look(self) -> None:
-        """Somebody joined: perhaps it is time."""
+    def check(self) -> None:
+        """A connector has joined: finish if it was the last one."""
         if all(connector.joined for connector in self._new):
             self.finish()
 
     def finish(self) -> None:
-        """It is time, whoever has joined."""
-        if self._late.active():
-            self._late.cancel()
+        """Have the old ones leave, whether or not the new ones have joined."""
+        if self._timer.active():
+            self._timer.cancel()
         self._leave(self)

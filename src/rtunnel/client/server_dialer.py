@@ -1,4 +1,4 @@
-"""The way from a client to its server: sockets, proxies, TLS and WebSocket, one upon the other, as the settings say."""
+"""How a client connects to its server: sockets, proxies, TLS and WebSocket, layered as the settings say."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class ServerDialer:
     """
 
     endpoint: IStreamClientEndpoint
+    _log = Logger()
 
     def __init__(self, settings: ServerConnectionSettings, reactor: Any) -> None:
         self._settings = settings
         self._renewed: list[ReloadingContext] = []
-        self._log = Logger()
         self._reactor = reactor
         server = settings.server
         self.endpoint = self._through(settings.proxies, server)
@@ -85,7 +85,7 @@ class ServerDialer:
         )
 
     def check(self) -> None:
-        """Before the first connect: read what has to be read, say what stands in between, warn of what is not safe.
+        """Before the first connect: read the files, log the proxies, warn of what is not secure.
 
         :raises StartError: a file cannot be used.
         """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from twisted.application.service import Service
@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
 from rtunnel.client.connector import ConnectorClient
-from rtunnel.client.drain import Drain, Handover
-from rtunnel.client.ports import VisitorPorts
+from rtunnel.client.drain import Handover, drain_connectors
+from rtunnel.client.local_ports import LocalPorts
 from rtunnel.client.status import client_status
+from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats, TunnelStats
 from rtunnel.ops.start import StartError
 from rtunnel.ops.status import ServiceStatus
@@ -25,7 +26,7 @@ __all__ = ["ClientService"]
 class ClientService(Service):
     """Runs the connectors and the visitors of one process.
 
-    At the end no more streams are taken, those under way get up to ``settings.drain`` seconds, then the links are closed.
+    At the end no more streams are accepted, those in progress get up to ``settings.drain`` seconds, then the links are closed.
 
     :param settings: what the user asked for.
     :param reactor: the reactor.
@@ -33,17 +34,17 @@ class ClientService(Service):
 
     live = frozenset(("connectors", "visitors", "drain"))
     """The settings of the process that :meth:`reload` can change."""
+    _log = Logger()
 
     def __init__(self, settings: ClientSettings, reactor: Any) -> None:
         self.settings = settings
         self.stats = ClientStats()
         self._reactor = reactor
         self._waiting: list[Deferred[None]] = []
-        self._log = Logger()
         self.connectors = list(map(self._connector, settings.connectors))
-        self.visitors = VisitorPorts(settings.visitors, stats=self.stats, reactor=reactor)
+        self.visitors = LocalPorts(settings.visitors, stats=self.stats, reactor=reactor)
         self._handovers: list[Handover] = []
-        self._departing: list[ConnectorClient] = []
+        self._draining: list[Deferred[None]] = []
 
     @property
     def ready(self) -> bool:
@@ -59,17 +60,17 @@ class ClientService(Service):
         return deferred
 
     def tunnel_stats(self) -> Iterator[TunnelStats]:
-        """What this process carries of each tunnel now."""
+        """What this process carries of each tunnel at this moment."""
         for connector in self.connectors:
             yield TunnelStats(connector.settings.tunnel, int(connector.joined), len(connector.forwarder.open))
 
     def status(self) -> ServiceStatus:
-        """What the client says of itself."""
+        """The client's status."""
         return client_status(self.connectors, self.visitors.ports, self.tunnel_stats())
 
     def _joined(self) -> None:
         for handover in list(self._handovers):
-            handover.look()
+            handover.check()
         if self.ready:
             waiting, self._waiting = self._waiting, []
             for deferred in waiting:
@@ -84,7 +85,7 @@ class ClientService(Service):
         self.visitors.listen()
 
     def startService(self) -> None:
-        """Begin to join and to visit; opens the ports if that was not done before.
+        """Join the tunnels; opens the ports of visitors if that was not done before.
 
         :raises StartError: when one cannot be opened; none stays open then.
         """
@@ -95,13 +96,13 @@ class ClientService(Service):
             connector.start()
         self._joined()
 
-    # -- what is wanted changes
+    # -- reload
 
     def reload(self, settings: ClientSettings) -> list[str]:
-        """Make what runs what other settings want, and touch nothing else.
+        """Change what runs to what other settings want, and nothing else.
 
         A connector with other settings than before is a new one. The old ones go when all new ones have joined, or after ten
-        seconds, so that no tunnel is without a connector in between; what is under way there gets ``settings.drain`` seconds.
+        seconds, so that no tunnel is without a connector in between; streams in progress there get ``settings.drain`` seconds.
 
         :returns: what changed, for people, one line each.
         :raises StartError: a file of a new connector or visitor cannot be used, or a port not be opened; then nothing has changed.
@@ -123,10 +124,10 @@ class ClientService(Service):
         if stopped:
             handover = Handover(stopped, list(started.values()), self._leave, self._reactor)
             self._handovers.append(handover)
-            handover.look()
+            handover.check()
         return [
-            *(f"connector to tunnel {key[0].tunnel} at {key[0].server} started" for key in difference.start),
-            *(f"connector to tunnel {key[0].tunnel} at {key[0].server} stops" for key in difference.stop),
+            *(f"connector to tunnel {short_id(key[0].tunnel)} at {key[0].server} started" for key in difference.start),
+            *(f"connector to tunnel {short_id(key[0].tunnel)} at {key[0].server} stops" for key in difference.stop),
             *visitors,
         ]
 
@@ -146,14 +147,11 @@ class ClientService(Service):
         return ConnectorClient(settings, stats=self.stats, reactor=self._reactor, on_joined=self._joined)
 
     def _leave(self, handover: Handover) -> None:
-        """The old ones of a handover go."""
+        """Have the old connectors of a handover leave."""
         self._handovers.remove(handover)
-        self._departing += handover.old
-        departure = Drain(handover.old, self.settings.drain, self._reactor)
-        departure.gone.addCallback(lambda _: self._departed(handover.old))
-
-    def _departed(self, connectors: Sequence[ConnectorClient]) -> None:
-        self._departing = [connector for connector in self._departing if connector not in connectors]
+        gone = drain_connectors(handover.old, self.settings.drain, self._reactor)
+        self._draining.append(gone)
+        gone.addCallback(lambda _: self._draining.remove(gone))
 
     # -- end
 
@@ -163,16 +161,18 @@ class ClientService(Service):
         for handover in list(self._handovers):
             handover.finish()
         gone = [
-            Drain([*self.connectors, *self._departing], self.settings.drain, self._reactor).gone,
-            self.visitors.leave(self.settings.drain),
+            *self._draining,
+            drain_connectors(self.connectors, self.settings.drain, self._reactor),
+            self.visitors.drain(self.settings.drain),
         ]
-        return DeferredList(gone, consumeErrors=True).addCallback(self._left)
+        return DeferredList(gone, consumeErrors=True).addCallback(self._stopped)
 
-    def _left(self, _result: object) -> None:
+    def _stopped(self, _result: object) -> None:
+        stats = self.stats
         self._log.info(
-            "left after {joins} joins, {streams} streams, {bytes_in} bytes to the target and {bytes_out} from it",
-            joins=self.stats.joins,
-            streams=sum(self.stats.streams.values()),
-            bytes_in=self.stats.bytes_in,
-            bytes_out=self.stats.bytes_out,
+            "stopped; joined {joins} times, {streams} streams, {bytes_in} bytes to the target and {bytes_out} from it",
+            joins=stats.joins,
+            streams=sum(stats.streams.values()),
+            bytes_in=stats.bytes_in,
+            bytes_out=stats.bytes_out,
         )

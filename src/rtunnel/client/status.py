@@ -1,11 +1,11 @@
-"""What a client says of itself when it is asked for its status."""
+"""The status of a client."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from rtunnel.client.connector import ConnectorClient
-from rtunnel.client.visitor import VisitorPort
+from rtunnel.client.local_port import LocalPort
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import TunnelStats
 from rtunnel.ops.status import ConnectorStatus, PortStatus, RoundTrip, ServiceStatus, TunnelStatus
@@ -14,17 +14,17 @@ __all__ = ["client_status"]
 
 
 def client_status(
-    connectors: Iterable[ConnectorClient], ports: Iterable[VisitorPort], loads: Iterable[TunnelStats]
+    connectors: Iterable[ConnectorClient], ports: Iterable[LocalPort], tunnels: Iterable[TunnelStats]
 ) -> ServiceStatus:
     """The status of a client out of its parts; with local ports alone it is a visitor.
 
-    :param loads: the tunnels that it joins, each once or in parts.
+    :param tunnels: the tunnels that it joins, each once or in parts.
     """
     connectors = tuple(connectors)
     sums: dict[str, tuple[int, int]] = {}
-    for load in loads:
-        joined, streams = sums.get(short_id(load.tunnel), (0, 0))
-        sums[short_id(load.tunnel)] = (joined + load.connectors, streams + load.streams)
+    for stats in tunnels:
+        joined, streams = sums.get(short_id(stats.tunnel), (0, 0))
+        sums[short_id(stats.tunnel)] = (joined + stats.connectors, streams + stats.streams)
     return ServiceStatus(
         role="client" if connectors else "visitor",
         tunnels=tuple(
@@ -35,7 +35,7 @@ def client_status(
     )
 
 
-def _port(port: VisitorPort) -> PortStatus:
+def _port(port: LocalPort) -> PortStatus:
     return PortStatus(
         address=port.address,
         to=port.to,

@@ -24,9 +24,9 @@ from rtunnel.wire.relay import RelayError, Response, Status, take_preface
 __all__ = ["STREAM_OUTCOMES", "ForwardedStream", "Forwarder", "OpenStream"]
 
 STALL_SWEEP = 10.0
-"""Seconds between two looks for streams that stand still."""
+"""Seconds between two checks for stalled streams."""
 MAX_STALLS = 3
-"""Looks at which a stream may stand still before it is given up: 20 to 30 seconds."""
+"""Checks at which a stream may be stalled before it is given up: 20 to 30 seconds."""
 PREFACE_TIMEOUT = 15.0
 """Seconds that a server may take to send the preface of a stream it opened."""
 
@@ -39,7 +39,7 @@ STREAM_OUTCOMES = {
 
 
 class Forwarder:
-    """Takes each stream of a link to a target; owned by the connector.
+    """Forwards each stream of a link to a target; owned by the connector.
 
     :param targets: where to connect.
     :param settings: how streams are passed on.
@@ -78,46 +78,46 @@ class Forwarder:
         self._only = self._diallers[0][1] if list(by_filter) == [ANY] else None
 
     def start(self) -> None:
-        """Begin to look for streams that stand still."""
+        """Begin to check for stalled streams."""
         self._sweeping.start(STALL_SWEEP, now=False)
 
     def stop(self) -> None:
-        """Look no more."""
+        """Check no more."""
         if self._sweeping.running:
             self._sweeping.stop()
 
     def _sweep(self) -> None:
         for forwarded in list(self.open):
-            forwarded.look()
+            forwarded.check_stalled()
 
-    def take(self, stream: TunnelStream) -> None:
+    def accept(self, stream: TunnelStream) -> None:
         """Forward a stream that the server opened."""
         stream.protocol = ForwardedStream(self, stream)
 
     def choose(self, preface: Response, protocol: str = "") -> Dialler | None:
-        """Whom to dial for a stream; None when no target is for it.
+        """Choose the targets of a stream; None when there are none for it.
 
-        :param protocol: what the visitor speaks, where somebody looked.
+        :param protocol: what the visitor speaks, where that is known.
         """
         return self._only or self.choose_for(normalise_host(preface.addresses[-1].host if preface.addresses else ""), protocol)
 
     def choose_for(self, host: str, protocol: str, path: bytes = b"") -> Dialler | None:
-        """Whom to dial for a host, a protocol and the path of a request; see :mod:`rtunnel.routing.filters`."""
+        """Choose the targets of a host, a protocol and the path of a request; see :mod:`rtunnel.routing.filters`."""
         for one, dialler in self._diallers:
             if one.fits(host, protocol, path):
                 return dialler
         return None
 
-    @property
-    def busy(self) -> bool:
-        """Whether some stream is in the middle of something: bytes moved since the last look, or the target has not answered yet.
+    def poll_activity(self) -> bool:
+        """Tell whether some stream is in the middle of something: bytes moved since the last call, or an answer is awaited.
 
-        A stream that a server keeps for the next request is not: there the target spoke last.
+        A stream that a server keeps for the next request is not: there the target spoke last. Each call starts a new interval, so
+        there is one caller: the drain of the connector.
         """
         moved = sum(forwarded.moved for forwarded in self.open)
         before, self._moved = self._moved, moved
         if moved != before or self._datagrams:
-            # nobody can say whether a datagram is still to be answered
+            # whether a datagram is still to be answered cannot be known
             return moved != before
         return any(forwarded.unanswered for forwarded in self.open)
 
@@ -140,7 +140,7 @@ class OpenStream:
 
     @property
     def unanswered(self) -> bool:
-        """Whether the target's word is awaited."""
+        """Whether an answer of the target is awaited."""
         return self._splice is None or self._splice.last is self._splice.near
 
     @property
@@ -148,11 +148,11 @@ class OpenStream:
         """Whether the server ended its direction."""
         return self._splice is not None and self._splice.near.read_ended
 
-    def look(self) -> None:
-        """Give the stream up when it stands still after the server ended its direction.
+    def check_stalled(self) -> None:
+        """Give the stream up when it is stalled after the server ended its direction.
 
-        A gost that has lost its visitor says FIN, which could be a half-close, and forgets the stream; what the target still sends
-        fills the window and would wait there for ever. (A server of ours says that nobody reads any more.)
+        A gost that has lost its visitor sends a FIN, which could be a half-close, and forgets the stream; what the target still
+        sends fills the window and would wait there forever. (A server of ours says that nobody reads any more.)
         """
         if not self.read_ended or not self._stream.blocked:
             self._stalls = 0
@@ -203,13 +203,13 @@ class ForwardedStream(OpenStream):
         self._begin(preface, early)
 
     def _begin(self, preface: Response, early: bytes) -> None:
-        """The preface is read: on to the target.
+        """The preface is read: dial the target.
 
-        :param early: what came behind it.
+        :param early: what came with it.
         """
-        self._pass_on(self._forwarder.choose(preface), early)
+        self._forward(self._forwarder.choose(preface), early)
 
-    def _pass_on(self, dialler: Dialler | None, early: bytes) -> None:
+    def _forward(self, dialler: Dialler | None, early: bytes) -> None:
         if dialler is None:
             self._give_up(StreamOutcome.NO_TARGET)
             return
@@ -217,13 +217,13 @@ class ForwardedStream(OpenStream):
         splice.near.attach(self._stream)
         if early:
             splice.near.dataReceived(early)
-        # nothing more is taken, and no credit returned, until there is somewhere to put it
+        # nothing more is read, and no credit returned, until there is somewhere to put it
         self._stream.pauseProducing()
         self._dialling = dialler.connect(splice.far, lambda: not splice.near.lost)
         self._dialling.addCallbacks(self._connected, self._failed)
 
     def readConnectionLost(self) -> None:
-        """The server ended the stream before it said what it wants."""
+        """The server ended the stream before it said what it is for."""
         self._give_up(StreamOutcome.BAD_PREFACE)
 
     def writeConnectionLost(self) -> None:

@@ -12,6 +12,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.transport.reasons import reason_of
 from rtunnel.wire.proxy import ProxyError, ProxyHandshake
 
 __all__ = ["ProxiedClientEndpoint", "ProxyRefused"]
@@ -81,8 +82,7 @@ class ProxiedClientEndpoint:
         return opened
 
     def _unreachable(self, failure: Failure) -> Failure:
-        reason = " ".join(failure.getErrorMessage().split()).rstrip(".")
-        return Failure(ProxyRefused(f"the {self.name} cannot be reached: {reason}"))
+        return Failure(ProxyRefused(f"the {self.name} cannot be reached: {reason_of(failure)}"))
 
 
 class _Factory(Factory):

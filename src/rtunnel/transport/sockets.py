@@ -12,6 +12,7 @@ stock Twisted.
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -20,7 +21,7 @@ from twisted.internet import defer
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, getConnectError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocol,
@@ -30,7 +31,7 @@ from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
-from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.internet.tcp import Client, Connector, Server
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
@@ -69,9 +70,11 @@ class _WriteAtOnce:
         connection: Any = self
         try:
             data = connection.socket.recv(self._read_size)
+        except BlockingIOError:
+            return None
         except OSError:
-            # Twisted meets the same error in its own time, and judges it as it always does
-            return super().doRead()  # type: ignore[misc]
+            # an error is told once: whoever reads again sees the end of a stream, as if the peer had closed it cleanly
+            return CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
         if len(data) >= READ_SIZE or self._read_size != READ_SIZE:
@@ -146,6 +149,19 @@ class AtOnceServer(_WriteAtOnce, Server):
 
 class AtOnceClient(_WriteAtOnce, Client):
     """A connection that we opened."""
+
+    def connectionLost(self, reason: Failure) -> None:
+        if not self.connected and (code := _pending_error(self)):
+            # the poll told of an error (an ICMP message, say) before the connect was looked at: the system knows which
+            self.failIfNotConnected(getConnectError((code, os.strerror(code))))  # type: ignore[no-untyped-call]
+        else:
+            super().connectionLost(reason)
+
+
+def _pending_error(client: Any) -> int:
+    """The error of a client's socket that nobody was told of yet; 0 for none, or when the socket is closed already."""
+    connection = getattr(client, "socket", None)
+    return 0 if connection is None else int(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
 class AtOnceConnector(Connector):

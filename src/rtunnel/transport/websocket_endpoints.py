@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionClosed, ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IReactorTime, IStreamClientEndpoint, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.transport.reasons import reason_of
+from rtunnel.transport.upgrade_faults import CLOSED, describe_answer, describe_failure, describe_timeout
 from rtunnel.transport.websocket import WebSocketConnection
 from rtunnel.transport.websocket_autobahn import client_speakers, server_speakers
 
@@ -113,6 +115,8 @@ class _ClientConnection(WebSocketConnection):
         )
         self._factory = factory
         self._address = address
+        self._given_up = ""
+        """Why this end has given up, where no answer tells."""
 
     def upgraded(self) -> None:
         waiting, self._factory.waiting = self._factory.waiting, None
@@ -133,20 +137,23 @@ class _ClientConnection(WebSocketConnection):
             waiting.errback(Failure(self._refusal(reason)))
 
     def received_tls(self) -> None:
-        self.fault = "the server speaks TLS here; use wss:// (tunnel+wss://)"
+        self._given_up = "the server speaks TLS here; use wss:// (tunnel+wss://)"
         self.transport.abortConnection()
+
+    def _expired(self) -> None:
+        self._given_up = describe_timeout(self._factory.endpoint.handshake_timeout)
+        super()._expired()
 
     def _refusal(self, reason: Failure) -> UpgradeRefused:
         """Say why the upgrade failed, from what the other end answered."""
-        version, *answer = self.head.partition(b"\r\n")[0].decode("latin-1").split(None, 2) if self.head else [""]
-        if version.startswith("HTTP/") and answer and answer[0].isdigit() and answer[0] != "101":
-            return UpgradeRefused(int(answer[0]), f"the upgrade was answered with {' '.join(answer)[:80]}")
+        status_line, *fields = self.head.decode("latin-1").split("\r\n")
+        version, status, phrase = [*status_line.split(None, 2), "", "", ""][:3]
+        if version.startswith("HTTP/") and status.isdigit() and status != "101":
+            location = next((field[9:].strip() for field in fields if field[:9].lower() == "location:"), "")
+            return UpgradeRefused(int(status), describe_answer(int(status), phrase, location))
         if self.fault:
-            return UpgradeRefused(None, f"the upgrade failed: {self.fault}")
-        if reason.type not in (ConnectionDone, ConnectionLost):
-            # what is beneath knows better (TLS)
-            return UpgradeRefused(None, reason.getErrorMessage())
-        return UpgradeRefused(None, "the connection closed before the upgrade was answered")
+            return UpgradeRefused(None, describe_failure(self.fault))
+        return UpgradeRefused(None, self._given_up or (CLOSED if reason.type is ConnectionDone else reason_of(reason)))
 
 
 class _ClientFactory(Factory):

@@ -1,0 +1,112 @@
+"""Streams that the client reads: to choose a target by what a visitor speaks or asks for, or to change requests on their way.
+
+A client whose targets have no filter of protocol or path, and which changes no header, comes nowhere near this module.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+
+from rtunnel.client.http_stream import HttpStream, HttpStreamSettings
+from rtunnel.client.targets import ForwardedStream, Forwarder
+from rtunnel.outcomes import StreamOutcome
+from rtunnel.routing.filters import protocol_of
+from rtunnel.settings import ForwardSettings, TargetList
+from rtunnel.tunnel.stream import TunnelStream
+from rtunnel.wire.http1 import PASS_ALL, HeadLimits, RequestReader, RequestRewrite, ResponseReader
+from rtunnel.wire.relay import Response
+
+__all__ = ["HttpForwarder", "needs_http"]
+
+LIMITS = HeadLimits()
+
+
+def needs_http(targets: TargetList, settings: ForwardSettings) -> bool:
+    """Whether streams have to be read."""
+    return settings.rewrites or any(target.filter.path or target.filter.protocol for target in targets.targets)
+
+
+class HttpForwarder(Forwarder):
+    """Forwards each stream to a target that is for what comes on it.
+
+    What a stream carries is told by its first bytes. HTTP is followed request by request where the path of a request matters or
+    where requests are changed, for a server sends several through one stream; anything else is passed on as it is.
+    """
+
+    def __init__(self, *, targets: TargetList, settings: ForwardSettings, **more: Any) -> None:
+        super().__init__(targets=targets, settings=settings, **more)
+        self.follows = settings.rewrites or any(target.filter.path for target in targets.targets)
+        """Whether HTTP is followed."""
+        self.http = HttpStreamSettings(
+            requests=RequestReader(LIMITS, PASS_ALL),
+            answers=ResponseReader(LIMITS),
+            rewrite=RequestRewrite(settings.set_host, settings.set_headers, settings.remove_headers),
+        )
+
+    def accept(self, stream: TunnelStream) -> None:
+        """Forward a stream that the server opened."""
+        stream.protocol = SniffingStream(self, stream)
+
+
+class SniffingStream(ForwardedStream):
+    """One stream: its preface is read, then its first bytes until they tell a protocol; and on to a target."""
+
+    __slots__ = ("_read_ended",)
+
+    _forwarder: HttpForwarder
+
+    def __init__(self, forwarder: HttpForwarder, stream: TunnelStream) -> None:
+        super().__init__(forwarder, stream)
+        self._read_ended = False
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._preface is None:
+            super().dataReceived(data)
+        else:
+            self._buffer += data
+            self._look()
+
+    def _begin(self, preface: Response, early: bytes) -> None:
+        self._buffer = early
+        # who waits for the other side to speak first is let through when the time is over
+        self._timer = self._forwarder.reactor.callLater(self._forwarder.settings.sniff_timeout, self._tell, "")
+        if early:
+            self._look()
+
+    def _look(self) -> None:
+        protocol = protocol_of(self._buffer)
+        if protocol is not None:
+            self._tell(protocol)
+
+    def _tell(self, protocol: str) -> None:
+        """It is known what the visitor speaks, or too late to wait for it."""
+        if self._timer.active():
+            self._timer.cancel()
+        forwarder, preface = self._forwarder, self._preface
+        early, self._buffer = self._buffer, b""
+        if preface is None:
+            return
+        if protocol == "http" and forwarder.follows:
+            forwarder.open.discard(self)
+            followed = HttpStream(forwarder, forwarder.http, self._stream, preface)
+            followed.dataReceived(early)
+            if self._read_ended:
+                followed.readConnectionLost()
+            return
+        self._forward(forwarder.choose(preface, protocol), early)
+        if self._read_ended and self._splice is not None:
+            self._splice.near.readConnectionLost()
+
+    def readConnectionLost(self) -> None:
+        """The visitor said all it had to say before that told what it speaks."""
+        if self._preface is None:
+            super().readConnectionLost()
+        else:
+            self._read_ended = True
+            self._tell("")
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._give_up(StreamOutcome.BAD_PREFACE if self._preface is None else StreamOutcome.VISITOR_LOST)

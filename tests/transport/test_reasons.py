@@ -1,0 +1,249 @@
+"""Why connections fail, in one line: errors of the system, of Twisted, and of the WebSocket upgrade."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import error
+from twisted.internet import reactor as installed_reactor
+from twisted.internet.endpoints import UNIXClientEndpoint
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from rtunnel.transport import reasons
+from rtunnel.transport.proxies import ProxyRefused
+from rtunnel.transport.reasons import reason_of
+from rtunnel.transport.sockets import AtOnceClient, SocketClientEndpoint
+from rtunnel.transport.upgrade_faults import describe_answer
+from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint
+
+# trial's reactor, whose type depends on the platform
+reactor: Any = installed_reactor
+
+
+def reason(cause: Exception) -> str:
+    return reason_of(Failure(cause))
+
+
+class ReasonTests(SynchronousTestCase):
+    def test_each_says_what_to_do(self) -> None:
+        """One line: what happened and why, a semicolon, what to do."""
+        for number in reasons._BY_ERRNO:
+            for text in (reason(error.getConnectError((number, os.strerror(number)))), reason(OSError(number, "x"))):
+                self.assertRegex(text, r"^[a-z][^\n;]+; [^\n]+[^.\n]$")
+
+    def test_errors_of_twisted(self) -> None:
+        for cause, words in [
+            (error.ConnectionRefusedError(), "the connection was refused: nothing listens at that address; check host and port"),
+            (error.NoRouteError(), "there is no route to the host; "),
+            (error.TCPTimedOutError(), "nothing answered in time; "),
+            (error.TimeoutError(), "nothing answered in time; "),
+            (error.ConnectionLost(), "the connection was lost; "),
+            (error.ConnectionDone(), "the other end closed the connection; "),
+            (error.ConnectError(errno.EHOSTUNREACH, "No route to host"), "there is no route to the host; "),
+        ]:
+            self.assertIn(words, reason(cause))
+
+    def test_name(self) -> None:
+        """What the name was is said, and nothing of Twisted's."""
+        text = reason(error.DNSLookupError("no results for hostname lookup: nosuch.invalid"))
+        self.assertTrue(text.startswith("the name cannot be resolved (no results for hostname lookup: nosuch.invalid); check its"))
+
+    def test_failure_in_a_failure(self) -> None:
+        """Twisted puts the reason why a socket was given up into a ConnectError, as a Failure."""
+        for cause in (error.ConnectionDone(), error.ConnectionRefusedError(), OSError(errno.EMFILE, "too many")):
+            nested = Failure(error.ConnectError(string=Failure(cause)))
+            self.assertEqual(reason_of(nested), reason(cause))
+            self.assertNotIn("Failure", reason_of(nested))
+
+    def test_others_say_it_themselves(self) -> None:
+        self.assertEqual(reason(ProxyRefused("the proxy does not like us")), "the proxy does not like us")
+        self.assertEqual(reason(ValueError("invalid\nhostname: a..b.")), "invalid hostname: a..b")
+        self.assertEqual(reason(ValueError()), "ValueError")
+
+
+class UpgradeAnswerTests(SynchronousTestCase):
+    def test_answers(self) -> None:
+        for status, words in [
+            (200, "a web server answers here, not a tunnel listener"),
+            (400, "check whether this port expects wss://"),
+            (401, "asks for a login"),
+            (403, "forbids it"),
+            (404, "check the path of the server's address and --host-header"),
+            (418, "check host, port and path"),
+            (426, "drops the Upgrade header"),
+            (500, "the server failed; check its log"),
+            (502, "the server behind it does not; check that the server is running and ready"),
+            (503, "no server is behind it; check that the server is running and ready"),
+            (504, "does not in time"),
+        ]:
+            text = describe_answer(status, "Because")
+            self.assertTrue(text.startswith(f"the upgrade was answered with {status} Because; "), text)
+            self.assertIn(words, text)
+
+    def test_redirect(self) -> None:
+        self.assertIn("it redirects to https://tunnel.local/ws; use that", describe_answer(308, "", "https://tunnel.local/ws"))
+        self.assertIn("308; it redirects; use that", describe_answer(308, ""))
+
+    def test_what_a_peer_writes(self) -> None:
+        """It can be anything, and is kept to one short line."""
+        text = describe_answer(302, "a\x1b[31m\nb" * 100, "\r\n" * 100)
+        self.assertTrue(text.isprintable() and len(text) < 400, text)
+
+
+class Quiet(Protocol):
+    """Never connected in these tests."""
+
+
+class SocketTests(TestCase):
+    """Real sockets."""
+
+    async def failure(self, endpoint: IStreamClientEndpoint) -> str:
+        """Why a connect fails."""
+        try:
+            await endpoint.connect(Factory.forProtocol(Quiet))
+        except Exception as cause:
+            return reason(cause)
+        raise AssertionError("it is connected")
+
+    async def test_nobody_listens(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        for host in ("127.0.0.1", "localhost"):
+            text = await self.failure(SocketClientEndpoint(reactor, host, port))
+            self.assertIn("the connection was refused: nothing listens at that address; ", text)
+
+    async def test_unix_sockets(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        path = str(Path(folder.name) / "service.sock")
+        self.assertIn("the socket does not exist; check the path", await self.failure(UNIXClientEndpoint(reactor, path)))
+        with socket.socket(socket.AF_UNIX) as left_over:
+            left_over.bind(path)
+        self.assertIn("the connection was refused", await self.failure(UNIXClientEndpoint(reactor, path)))
+
+    async def upgrade(self, act: Any) -> str:
+        """Why an upgrade fails.
+
+        :param act: what the server does with the connection once the request is there.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.setblocking(False)
+            host, port = server.getsockname()
+            under = SocketClientEndpoint(reactor, host, port)
+            failing = self.failure(WebSocketClientEndpoint(under, reactor=reactor, host=host, port=port))
+            reactor.addReader(_Acceptor(server, act))
+            return await failing
+
+    async def test_upgrades(self) -> None:
+        for act, words in [
+            (_close, "the connection was closed before the upgrade to a WebSocket was answered; "),
+            (_reset, "the connection was lost; "),
+            (
+                _say(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
+                "the upgrade was answered with 404 Not Found; check the path",
+            ),
+            (_say(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"), "502 Bad Gateway; a proxy or Ingress answers, and the server behind"),
+            (_say(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), "503 Service Unavailable; a proxy or Ingress answers, and no"),
+            (_say(b"HTTP/1.0 200 OK\r\n\r\nhello"), "200 OK; a web server answers here, not a tunnel listener; "),
+            (
+                _say(b"HTTP/1.1 301 Moved\r\nLocation: https://b/\r\n\r\n"),
+                "301 Moved; it redirects to https://b/; use that address",
+            ),
+            (_say(b"SSH-2.0-OpenSSH\r\n\r\n"), "the upgrade to a WebSocket failed: "),
+            (_say(b"\x15\x03\x03\x00\x02\x02\x0a"), "the server speaks TLS here; use wss:// (tunnel+wss://)"),
+        ]:
+            text = await self.upgrade(act)
+            self.assertIn(words, text)
+            self.assertNotIn("\n", text)
+
+
+def _say(answer: bytes) -> Any:
+    def act(connection: socket.socket) -> None:
+        connection.sendall(answer)
+
+    return act
+
+
+def _close(connection: socket.socket) -> None:
+    """End it without a word."""
+
+
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+class _Acceptor:
+    """Accepts one connection, waits for a request, acts, closes."""
+
+    def __init__(self, listening: socket.socket, act: Any) -> None:
+        self._socket = listening
+        self._act = act
+        self._connection: socket.socket | None = None
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def doRead(self) -> None:
+        if self._connection is None:
+            reactor.removeReader(self)
+            self._connection, _ = self._socket.accept()
+            self._socket = self._connection
+            reactor.addReader(self)
+            return
+        reactor.removeReader(self)
+        self._connection.recv(65536)
+        self._act(self._connection)
+        self._connection.close()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor stops."""
+
+    def logPrefix(self) -> str:
+        return "acceptor"
+
+
+class PendingErrorTests(SynchronousTestCase):
+    def test_the_system_knows_why(self) -> None:
+        """A poll may tell of an error (an ICMP message, say) before the connect is looked at: it is not lost then."""
+        connecting = _Connecting()
+        client = AtOnceClient("127.0.0.1", 80, None, connecting, _Reactor())
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            address = probe.getsockname()
+        self.assertEqual(client.socket.connect_ex(address), errno.EINPROGRESS)
+        client.connectionLost(Failure(error.ConnectionDone()))
+        self.assertIn("the connection was refused", reason_of(connecting.failure))
+
+    def test_nothing_is_known(self) -> None:
+        connecting = _Connecting()
+        client = AtOnceClient("127.0.0.1", 80, None, connecting, _Reactor())
+        client.connectionLost(Failure(error.ConnectionDone()))
+        self.assertIn("the other end closed the connection", reason_of(connecting.failure))
+
+
+class _Reactor(Clock):
+    """One that polls nothing."""
+
+    def removeReader(self, reader: Any) -> None:
+        """There is none."""
+
+    def removeWriter(self, writer: Any) -> None:
+        """There is none."""
+
+
+class _Connecting:
+    """Twisted's connector, as a client sees it."""
+
+    failure: Failure
+
+    def connectionFailed(self, failure: Failure) -> None:
+        self.failure = failure
