@@ -309,3 +309,12 @@ class NotedTests(Case):
         found = reader.read(head)
         assert found is not None
         return found[0]
+
+    def test_names_with_any_sign(self) -> None:
+        """A name is noted that begins with a sign that patterns are written in, and no other one in its place."""
+        for sign in b"!#$%&'*+-.^_`|~0az":
+            name = b"%c-a" % sign
+            policy = UNTRUSTED.noting([name])
+            self.assertEqual(self.named(policy, name + b": 1", b"B: 2"), {name: b"1"})
+            self.assertEqual(self.fields(policy, name + b": 1", b"B: 2"), name + b": 1\r\nB: 2\r\n")
+            self.assertEqual(self.named(policy, b"b-a: 1"), {})
