@@ -318,3 +318,26 @@ class NotedTests(Case):
             self.assertEqual(self.named(policy, name + b": 1", b"B: 2"), {name: b"1"})
             self.assertEqual(self.fields(policy, name + b": 1", b"B: 2"), name + b": 1\r\nB: 2\r\n")
             self.assertEqual(self.named(policy, b"b-a: 1"), {})
+
+    def test_what_frames_a_message_is_written_once(self) -> None:
+        """To ask for a field that the proxy sees to itself changes nothing of what passes."""
+        heads = [
+            b"POST / HTTP/1.1\r\nA: b\r\nHost: a\r\nContent-Length: 05\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nHOST:a\r\nTransfer-Encoding:chunked\r\nConnection: TE,Upgrade\r\nTE: trailers\r\nUpgrade:x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X\r\nKeep-Alive: 5\r\nProxy-Authorization: Basic eDp5\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: keep-alive\r\nA: b\r\n\r\n",
+        ]
+        names = [b"host", b"content-length", b"expect", b"connection", b"transfer-encoding", b"te", b"upgrade", b"keep-alive"]
+        names.append(b"proxy-authorization")
+        for head in heads:
+            usual = parse_request(head, UNTRUSTED)
+            for noted in ([name] for name in names):
+                noting = parse_request(head, UNTRUSTED.noting(noted))
+                self.assertEqual(noting.lines, usual.lines, (head, noted))
+                self.assertEqual(noting.field(noted[0]), usual.field(noted[0]))
+                self.assertEqual(noting.body, usual.body)
+        parsed, templated = on_both_paths(heads[-1], UNTRUSTED.noting(names))
+        self.assertEqual((parsed.named, templated.named), ({}, {}))
+        self.assertEqual((parsed.body, templated.body), (5, 5))
+        lines = templated.lines.replace(b"Connection: keep-alive\r\n", b"")
+        self.assertEqual(sorted(lines.split(b"\r\n")), sorted(parsed.lines.split(b"\r\n")))
