@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.routing.tunnels import EXCLUSIVE_WEIGHT, Connector, TunnelRegistry
+from rtunnel.routing.tunnels import EXCLUSIVE_WEIGHT, Connector, Rank, TunnelRegistry
 
 NGINX = UUID(int=1)
 OTHER = UUID(int=2)
@@ -19,8 +19,9 @@ OTHER = UUID(int=2)
 Registry = TunnelRegistry[str]
 
 
-def connector(weight: int = 1, tunnel: UUID = NGINX, name: str = "") -> Connector[str]:
-    return Connector(id=UUID(int=0), tunnel=tunnel, weight=weight, link=name or f"link of weight {weight}", peer="192.0.2.1:40001")
+def connector(weight: int = 1, tunnel: UUID = NGINX, name: str = "", *, datagrams: bool = False) -> Connector[str]:
+    pool = name or f"pool of weight {weight}"
+    return Connector(id=UUID(int=0), tunnel=tunnel, weight=weight, pool=pool, peer="192.0.2.1:40001", datagrams=datagrams)
 
 
 class Script:
@@ -60,7 +61,7 @@ class MembershipTests(SynchronousTestCase):
         self.assertIn(one, tunnel)
         self.assertNotIn(other, tunnel)
         self.assertEqual(set(registry), {one, two, other})
-        self.assertEqual((registry.tunnel_count, registry.connector_count), (2, 3))
+        self.assertEqual((len(registry.tunnels), len(list(registry))), (2, 3))
         self.assertEqual({tunnel.id for tunnel in registry.tunnels}, {NGINX, OTHER})
         self.assertTrue(registry.remove(one))
         self.assertEqual(tunnel.connectors, (two,))
@@ -81,13 +82,13 @@ class MembershipTests(SynchronousTestCase):
         self.assertIsNone(registry.get(NGINX))
         self.assertIsNone(registry.choose(NGINX))
         self.assertEqual((list(registry), registry.tunnels), ([], ()))
-        self.assertEqual((registry.tunnel_count, registry.connector_count), (0, 0))
+        self.assertEqual((len(registry.tunnels), len(list(registry))), (0, 0))
 
     def test_twice_is_a_mistake(self) -> None:
         registry = Registry()
         (one,) = attached(registry, 1)
         self.assertRaises(ValueError, registry.add, one)
-        self.assertEqual(registry.connector_count, 1)
+        self.assertEqual(len(list(registry)), 1)
 
     def test_back_again(self) -> None:
         registry = Registry(forbidden)
@@ -102,7 +103,7 @@ class MembershipTests(SynchronousTestCase):
         registry.add(connector(tunnel=OTHER))
         for one in registry:
             registry.remove(one)
-        self.assertEqual(registry.connector_count, 0)
+        self.assertEqual(len(list(registry)), 0)
 
     def test_weights(self) -> None:
         for weight in (0, 256, -1):
@@ -116,6 +117,30 @@ class MembershipTests(SynchronousTestCase):
         one.requests += 2
         self.assertEqual((one.streams, one.requests), (1, 2))
         self.assertRaises(AttributeError, setattr, one, "colour", "red")
+
+    def test_outcomes(self) -> None:
+        """What was not simply answered is counted apart, and among the requests."""
+        one = connector()
+        one.requests += 1
+        for outcome in ("timeout", "refused", "timeout"):
+            one.count(outcome)
+        self.assertEqual((one.requests, one.outcomes), (4, {"timeout": 2, "refused": 1}))
+        self.assertEqual(connector().outcomes, {})
+
+    def test_ranks(self) -> None:
+        self.assertLess(Rank.EXCLUSIVE, Rank.SHARING)
+        self.assertEqual([connector(weight).rank for weight in (1, 254, 255)], [Rank.SHARING, Rank.SHARING, Rank.EXCLUSIVE])
+
+    def test_order(self) -> None:
+        """The connectors of a tunnel stand in the order in which they are asked, those for datagrams last."""
+        registry = Registry()
+        datagrams = connector(255, datagrams=True)
+        registry.add(datagrams)
+        pod, laptop, twin = attached(registry, 1, 255, 1)
+        tunnel = registry.get(NGINX)
+        assert tunnel is not None
+        self.assertEqual(tunnel.connectors, (laptop, pod, twin, datagrams))
+        self.assertEqual((len(tunnel), datagrams in tunnel), (4, True))
 
 
 class ChoiceTests(SynchronousTestCase):
@@ -197,7 +222,7 @@ class DatagramTests(SynchronousTestCase):
     """Streams of bytes and of datagrams are not for the same connectors."""
 
     def datagrams(self, weight: int = 1) -> Connector[str]:
-        return Connector(id=UUID(int=0), tunnel=NGINX, weight=weight, link="datagrams", datagrams=True)
+        return connector(weight, datagrams=True)
 
     def test_each_its_own(self) -> None:
         registry = Registry(Script(0.0, 0.0))
@@ -205,11 +230,11 @@ class DatagramTests(SynchronousTestCase):
         registry.add(bytes_only)
         registry.add(datagrams_only)
         self.assertIs(registry.choose(NGINX), bytes_only)
-        self.assertIs(registry.choose_for_datagrams(NGINX), datagrams_only)
+        self.assertIs(registry.choose(NGINX, datagrams=True), datagrams_only)
         self.assertIsNone(registry.choose(NGINX, [bytes_only]))
-        self.assertIsNone(registry.choose_for_datagrams(NGINX, [datagrams_only]))
-        self.assertIsNone(registry.choose_for_datagrams(OTHER))
-        self.assertEqual((registry.connector_count, set(registry)), (2, {bytes_only, datagrams_only}))
+        self.assertIsNone(registry.choose(NGINX, [datagrams_only], datagrams=True))
+        self.assertIsNone(registry.choose(OTHER, datagrams=True))
+        self.assertEqual((len(list(registry)), set(registry)), (2, {bytes_only, datagrams_only}))
 
     def test_only_for_bytes(self) -> None:
         """The shortcut for a single connector does not lead to one for datagrams."""
@@ -225,10 +250,10 @@ class DatagramTests(SynchronousTestCase):
         small, large, exclusive = self.datagrams(1), self.datagrams(3), self.datagrams(EXCLUSIVE_WEIGHT)
         registry.add(small)
         registry.add(large)
-        self.assertEqual([registry.choose_for_datagrams(NGINX) for _ in range(2)], [small, large])
+        self.assertEqual([registry.choose(NGINX, datagrams=True) for _ in range(2)], [small, large])
         registry.add(exclusive)
-        self.assertIs(registry.choose_for_datagrams(NGINX), exclusive)
-        self.assertIs(registry.choose_for_datagrams(NGINX, [exclusive]), small)
+        self.assertIs(registry.choose(NGINX, datagrams=True), exclusive)
+        self.assertIs(registry.choose(NGINX, [exclusive], datagrams=True), small)
 
     def test_last_one_leaves(self) -> None:
         registry = Registry()
@@ -236,9 +261,9 @@ class DatagramTests(SynchronousTestCase):
         registry.add(one)
         registry.add(other)
         self.assertTrue(registry.remove(one))
-        self.assertEqual(registry.tunnel_count, 1)
+        self.assertEqual(len(registry.tunnels), 1)
         self.assertTrue(registry.remove(other))
-        self.assertEqual(registry.tunnel_count, 0)
+        self.assertEqual(len(registry.tunnels), 0)
 
 
 class ShareTests(SynchronousTestCase):
@@ -269,14 +294,16 @@ class ShareTests(SynchronousTestCase):
         self.assertEqual({registry.choose(NGINX) for _ in range(200)}, set(connectors))
 
 
-def counts(registry: Registry, total: int, exclude: Sequence[Connector[str]], aim: Callable[[float], None]) -> Counter[str]:
+def counts(
+    registry: Registry, total: int, exclude: Sequence[Connector[str]], aim: Callable[[float], None], *, datagrams: bool
+) -> Counter[str]:
     """Who is chosen how often, when the random number visits each of so many equal parts once."""
     drawn: Counter[str] = Counter()
     for part in range(total):
         aim((part + 0.5) / total)
-        one = registry.choose(NGINX, exclude)
+        one = registry.choose(NGINX, exclude, datagrams)
         if one is not None:
-            drawn[one.link] += 1
+            drawn[one.pool] += 1
     return drawn
 
 
@@ -288,10 +315,12 @@ class SequenceTests(SynchronousTestCase):
 
     @settings(deadline=None, max_examples=100)
     @given(
-        steps=st.lists(st.one_of(weights_of_few, st.integers(-8, -1)), max_size=12),
+        steps=st.lists(
+            st.tuples(st.one_of(weights_of_few, st.integers(-8, -1)), st.sampled_from([False] * 3 + [True])), max_size=14
+        ),
         failed=st.sets(st.integers(0, 7), max_size=4),
     )
-    def test_add_remove_exclude(self, steps: list[int], failed: set[int]) -> None:
+    def test_add_remove_exclude(self, steps: list[tuple[int, bool]], failed: set[int]) -> None:
         number = 0.0
 
         def aim(new: float) -> None:
@@ -301,9 +330,9 @@ class SequenceTests(SynchronousTestCase):
         registry = Registry(lambda: number)
         present: list[Connector[str]] = []
         # a positive step attaches a connector of that weight, a negative one detaches one of those present
-        for name, step in enumerate(steps):
+        for name, (step, datagrams) in enumerate(steps):
             if step > 0:
-                present.append(connector(step, name=str(name)))
+                present.append(connector(step, name=str(name), datagrams=datagrams))
                 registry.add(present[-1])
             elif present:
                 self.assertTrue(registry.remove(present.pop(step % len(present))))
@@ -311,10 +340,11 @@ class SequenceTests(SynchronousTestCase):
         self.assertEqual(registry.get(NGINX) is None, not present)
 
         exclude = [present[position] for position in failed if position < len(present)]
-        left = [one for one in present if one not in exclude]
-        if any(one.weight == EXCLUSIVE_WEIGHT for one in left):
-            left = [one for one in left if one.weight == EXCLUSIVE_WEIGHT]
-        share = {one.link: 1 if one.weight == EXCLUSIVE_WEIGHT else one.weight for one in left}
-        self.assertEqual(counts(registry, sum(share.values()), exclude, aim), share)
-        if not left:
-            self.assertIsNone(registry.choose(NGINX, exclude))
+        for datagrams in (False, True):
+            left = [one for one in present if one not in exclude and one.datagrams == datagrams]
+            if any(one.weight == EXCLUSIVE_WEIGHT for one in left):
+                left = [one for one in left if one.weight == EXCLUSIVE_WEIGHT]
+            share = {one.pool: 1 if one.weight == EXCLUSIVE_WEIGHT else one.weight for one in left}
+            self.assertEqual(counts(registry, sum(share.values()), exclude, aim, datagrams=datagrams), share)
+            if not left:
+                self.assertIsNone(registry.choose(NGINX, exclude, datagrams))

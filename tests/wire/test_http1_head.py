@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -87,6 +89,15 @@ class LimitTests(SynchronousTestCase):
             head = b"GET / HTTP/1.1\r\n" + b"A: ".ljust(size, b"x") + b"\r\n\r\n"
             self.assertEqual(verdict(head, limits=SMALL), 431 if refused else len(head))
 
+    def test_a_line_whose_end_is_cut(self) -> None:
+        """The longest line is taken wherever its bytes are cut, also between its CR and its LF."""
+        for line in (b"GET /".ljust(40, b"x"), b"A: ".ljust(40, b"x")):
+            begun = (b"" if line.startswith(b"GET") else b"GET / HTTP/1.1\r\n") + line
+            for end in (b"\r", b"\r\n", b"\r\n\r"):
+                self.assertEqual(verdict(begun + end, limits=SMALL), -1, begun + end)
+            self.assertEqual(verdict(begun + b"x\r", limits=SMALL), 431)
+            self.assertEqual(verdict(begun + b"\rx", limits=SMALL), 431)
+
     def test_the_number_of_fields(self) -> None:
         for count, refused in ((0, False), (4, False), (5, True)):
             begun = b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * count
@@ -125,6 +136,38 @@ class ErrorTests(SynchronousTestCase):
     def test_reads_well_in_a_log(self) -> None:
         error = HeadError(431, "too many fields")
         self.assertEqual((error.status, error.reason, str(error)), (431, "too many fields", "431: too many fields"))
+
+
+names = st.sampled_from([b"A", b"Host", b"X-Y"])
+field_lines = st.builds(lambda name, value: name + b": " + value, names, st.text("abc :", max_size=45).map(str.encode))
+any_heads = st.builds(
+    lambda target, lines: b"\r\n".join((b"GET /" + target + b" HTTP/1.1", *lines, b"", b"")),
+    st.text("abc", max_size=30).map(str.encode),
+    st.lists(field_lines, max_size=6),
+)
+
+
+class PieceTests(SynchronousTestCase):
+    """A head that comes in pieces is judged like one that comes whole."""
+
+    def test_pieces(self) -> None:
+        verdicts: Counter[bool] = Counter()
+
+        @settings(deadline=None, max_examples=300)
+        @given(any_heads, st.binary(max_size=3))
+        def check(head: bytes, before: bytes) -> None:
+            start = len(before)
+            whole = verdict(before + head, start, SMALL)
+            pieces = [verdict(before + head[:size], start, SMALL) for size in range(len(head))]
+            if whole == 431:
+                self.assertLessEqual(set(pieces), {-1, 431})
+            else:
+                self.assertEqual(whole, start + len(head))
+                self.assertEqual(set(pieces), {-1})
+            verdicts[whole == 431] += 1
+
+        check()
+        self.assertGreater(min(verdicts[True], verdicts[False]), 20, "heads of both kinds were there")
 
 
 class AnyBytesTests(SynchronousTestCase):

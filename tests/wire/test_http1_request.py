@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.wire.http1 import CHUNKED, HeadError, RequestHead, parse_request, write_request
+from rtunnel.wire.http1 import (
+    CHUNKED,
+    PASS_ALL,
+    TRUSTED,
+    UNTRUSTED,
+    FieldPolicy,
+    HeadError,
+    RequestHead,
+    parse_request,
+    write_request,
+)
 
 BEGIN = b"POST /x HTTP/1.1\r\nHost: example.org\r\n"
 
@@ -23,10 +35,10 @@ def hosted(value: bytes) -> bytes:
 
 
 class Case(SynchronousTestCase):
-    def refused(self, head: bytes, status: int = 400) -> None:
+    def refused(self, head: bytes, status: int = 400, policy: FieldPolicy = UNTRUSTED) -> None:
         """It is refused, in a line that can be logged whatever the head is."""
         try:
-            parsed = parse_request(head)
+            parsed = parse_request(head, policy)
         except HeadError as error:
             self.assertEqual(error.status, status, (head, error.reason))
             self.assertTrue(error.reason.isascii() and error.reason.isprintable(), error.reason)
@@ -43,25 +55,32 @@ class Case(SynchronousTestCase):
 class OrdinaryTests(Case):
     def test_the_least_request(self) -> None:
         head = parse_request(b"GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")
-        self.assertEqual(
-            head,
-            RequestHead(
-                method=b"GET",
-                target=b"/",
-                minor=1,
-                authority=b"example.org",
-                host="example.org",
-                fields=b"Host: example.org\r\n",
-                forwarded=None,
-                body=0,
-                keep_alive=True,
-                upgrade=b"",
-                expects_continue=False,
-                te_trailers=False,
-            ),
+        self.assertEqual((head.method, head.target, head.minor), (b"GET", b"/", 1))
+        self.assertEqual((head.authority, head.host), (b"example.org", "example.org"))
+        self.assertEqual(head.lines, b"GET / HTTP/1.1\r\nHost: example.org\r\n")
+        self.assertEqual(head.fields, b"Host: example.org\r\n")
+        self.assertEqual((head.body, head.keep_alive, head.idempotent), (0, True, True))
+        self.assertEqual((head.named, head.upgrade, head.expects_continue, head.te_trailers), ({}, b"", False, False))
+
+    def test_one_head_says_nothing_of_another(self) -> None:
+        """What few heads have stands in the class, and each head that has it has it alone."""
+        unusual = parse_request(
+            b"POST / HTTP/1.0\r\nHost: a\r\nVia: 1.0 b\r\nConnection: keep-alive\r\nTE: trailers\r\nContent-Length: 5\r\n\r\n"
         )
-        self.assertEqual(head.accept, b"")
-        self.assertTrue(head.idempotent)
+        self.assertEqual((unusual.minor, unusual.body, unusual.te_trailers, unusual.idempotent), (0, 5, True, False))
+        self.assertEqual(unusual.named, {b"via": b"1.0 b"})
+        self.test_the_least_request()
+        self.assertNotIsInstance(RequestHead.named, MutableMapping)
+
+    def test_lines_are_ready_to_be_written(self) -> None:
+        """The request line is that of HTTP/1.1 in origin-form, whatever came."""
+        for line, expected in (
+            (b"GET /a?b HTTP/1.0", b"GET /a?b HTTP/1.1"),
+            (b"GET http://c/a HTTP/1.1", b"GET /a HTTP/1.1"),
+            (b"OPTIONS * HTTP/1.1", b"OPTIONS * HTTP/1.1"),
+        ):
+            head = parse_request(line + b"\r\nHost: c\r\nA: b\r\n\r\n")
+            self.assertEqual(head.lines, expected + b"\r\nHost: c\r\nA: b\r\n")
 
     def test_fields_pass_in_order_and_as_they_came(self) -> None:
         lines = (b"user-AGENT: x", b"A: 1", b"Cookie: a=b; c=d", b"B:2", b"A:   3 \t ", b"C:", b"X-Y: \xc3\xa4")
@@ -81,10 +100,22 @@ class OrdinaryTests(Case):
         for method in idempotent | {b"POST", b"PATCH", b"LOCK", b"PROPFIND"}:
             self.assertEqual(parse_request(targeting(b"/", method)).idempotent, method in idempotent)
 
-    def test_accept(self) -> None:
-        self.assertEqual(parse_request(request(b"ACCEPT:text/html ", b"Accept-Encoding: gzip")).accept.strip(), b"text/html")
-        self.assertEqual(parse_request(request(b"Accept: a/b", b"X: y", b"accept: c/d")).accept, b"a/b, c/d")
-        self.assertEqual(parse_request(request(b"X-Accept: a/b")).accept, b"")
+    def test_field(self) -> None:
+        """Any end-to-end field can be looked up; lines of one name are one value."""
+        for lines, name, value in (
+            ((b"ACCEPT:text/html ", b"Accept-Encoding: gzip"), b"accept", b"text/html"),
+            ((b"Accept: a/b", b"X: y", b"accept: c/d\t"), b"accept", b"a/b, c/d"),
+            ((b"X-Accept: a/b", b"Accepts: c", b"X: Accept: d"), b"accept", None),
+            ((b"Accept:",), b"accept", b""),
+            ((b"a.b: 1", b"a-b: 2", b"a+: 3"), b"a.b", b"1"),
+            ((b"a.b: 1", b"aa: 2", b"a+: 3"), b"a+", b"3"),
+            ((b"Via: 1.1 a", b"VIA: 1.1 b"), b"via", b"1.1 a, 1.1 b"),
+            ((b"Content-Length: 007",), b"content-length", b"7"),
+            ((b"Connection: x-a", b"X-A: 1"), b"x-a", None),
+            ((b"TE: gzip", b"Connection: close"), b"te", None),
+            ((), b"host", b"example.org"),
+        ):
+            self.assertEqual(parse_request(request(*lines)).field(name), value, (lines, name))
 
     def test_its_text_holds_no_secrets(self) -> None:
         head = parse_request(b"GET /?token=geheim HTTP/1.1\r\nHost: a\r\nCookie: geheim\r\n\r\n")
@@ -143,9 +174,9 @@ class HopByHopTests(Case):
 
     def test_but_not_what_this_proxy_writes_itself(self) -> None:
         named = b"Connection: Host, Content-Length, X-Forwarded-For, close, expect"
-        head = parse_request(request(named, b"Content-Length: 5", b"X-Forwarded-For: a", b"Expect: 100-continue"))
+        head = parse_request(request(named, b"Content-Length: 5", b"X-Forwarded-For: a", b"Expect: 100-continue"), TRUSTED)
         self.assertEqual(head.fields, b"Host: example.org\r\nContent-Length: 5\r\nExpect: 100-continue\r\n")
-        self.assertEqual((head.body, head.forwarded), (5, {b"x-forwarded-for": b"a"}))
+        self.assertEqual((head.body, head.named), (5, {b"x-forwarded-for": b"a"}))
 
     def test_names_that_only_begin_alike_pass(self) -> None:
         lines = (
@@ -154,7 +185,7 @@ class HopByHopTests(Case):
             b"Hostess: 3",
             b"Keep-Alive2: 4",
             b"Vial: 5",
-            b"X-Forwarded-Port: 6",
+            b"X-Forward: 6",
             b"Upgrade-Insecure-Requests: 1",
         )
         self.assertEqual(self.lines(*lines), b"".join(line + b"\r\n" for line in lines))
@@ -164,22 +195,24 @@ class HopByHopTests(Case):
 
 
 class ForwardedTests(Case):
-    def test_forwarding_fields_are_given_apart(self) -> None:
-        head = parse_request(
-            request(
-                b"X-Forwarded-For: 1.2.3.4",
-                b"A: b",
-                b"x-forwarded-for:  5.6.7.8 ",
-                b"X-FORWARDED-PROTO: https",
-                b"X-Forwarded-Host: h",
-                b"X-Request-ID: r",
-                b"Via: 1.1 one",
-                b"Via: 1.1 two",
-            )
-        )
-        self.assertEqual(head.fields, b"Host: example.org\r\nA: b\r\n")
+    """What earlier proxies said, with each policy; tests/wire/test_http1_policy.py has all the fields."""
+
+    head = request(
+        b"X-Forwarded-For: 1.2.3.4",
+        b"A: b",
+        b"x-forwarded-for:  5.6.7.8 ",
+        b"X-FORWARDED-PROTO: https",
+        b"X-Forwarded-Host: h",
+        b"X-Request-ID: r",
+        b"Via: 1.1 one",
+        b"Via: 1.1 two",
+    )
+
+    def test_of_a_trusted_proxy(self) -> None:
+        head = parse_request(self.head, TRUSTED)
+        self.assertEqual(head.fields, b"Host: example.org\r\nA: b\r\nX-FORWARDED-PROTO: https\r\nX-Forwarded-Host: h\r\n")
         self.assertEqual(
-            head.forwarded,
+            head.named,
             {
                 b"x-forwarded-for": b"1.2.3.4, 5.6.7.8",
                 b"x-forwarded-proto": b"https",
@@ -189,8 +222,19 @@ class ForwardedTests(Case):
             },
         )
 
+    def test_of_a_stranger(self) -> None:
+        head = parse_request(self.head)
+        self.assertEqual(head.fields, b"Host: example.org\r\nA: b\r\n")
+        self.assertEqual(head.named, {b"x-request-id": b"r", b"via": b"1.1 one, 1.1 two"})
+
+    def test_all_pass(self) -> None:
+        head = parse_request(self.head, PASS_ALL)
+        self.assertEqual(head.lines + b"\r\n", self.head)
+        self.assertEqual(head.named, {})
+
     def test_none_when_there_are_none(self) -> None:
-        self.assertIsNone(parse_request(request(b"Connection: close", b"Content-Length: 1")).forwarded)
+        for policy in (TRUSTED, PASS_ALL):
+            self.assertEqual(parse_request(request(b"Connection: close", b"Content-Length: 1"), policy).named, {})
 
 
 class FramingTests(Case):
@@ -374,9 +418,9 @@ class GrammarTests(Case):
         for byte in range(256):
             head = request(b"x-forwarded-for: b%cc" % byte)
             if byte == 9 or (byte >= 32 and byte != 127):
-                self.assertEqual(parse_request(head).forwarded, {b"x-forwarded-for": b"b%cc" % byte})
+                self.assertEqual(parse_request(head, TRUSTED).named, {b"x-forwarded-for": b"b%cc" % byte})
             else:
-                self.refused(head)
+                self.refused(head, policy=TRUSTED)
 
     def test_each_byte_in_a_target(self) -> None:
         """The visible ones of ASCII but ``#``: more than RFC 3986 has, for browsers send some of the others as they are."""

@@ -37,7 +37,9 @@ class OrdinaryTests(Case):
             b'ETag: "x"',
         )
         fields = b'Server: nginx\r\nContent-Type: text/html\r\nETag: "x"\r\nContent-Length: 612\r\n'
-        self.assertEqual(head, ResponseHead(200, b"OK", 1, fields, 612, True, b""))
+        self.assertEqual((head.status, head.reason, head.fields), (200, b"OK", fields))
+        self.assertEqual((head.body, head.keep_alive, head.upgrade), (612, True, b""))
+        self.assertEqual(head.lines, b"HTTP/1.1 200 OK\r\n" + fields)
 
     def test_fields_pass_in_order_and_as_they_came(self) -> None:
         lines = (
@@ -53,20 +55,24 @@ class OrdinaryTests(Case):
         self.assertEqual(parsed(*lines).fields, b"".join(line + b"\r\n" for line in lines))
 
     def test_no_field_at_all(self) -> None:
-        self.assertEqual(parsed(), ResponseHead(200, b"OK", 1, b"", UNTIL_CLOSE, False, b""))
+        head = parsed()
+        self.assertEqual((head.status, head.reason, head.lines, head.fields), (200, b"OK", b"HTTP/1.1 200 OK\r\n", b""))
+        self.assertEqual((head.body, head.keep_alive, head.upgrade), (UNTIL_CLOSE, False, b""))
 
     def test_the_status_line(self) -> None:
+        """Passes with its reason, as one of HTTP/1.1."""
         for line, expected in (
-            (b"HTTP/1.1 200 OK", (1, 200, b"OK")),
-            (b"HTTP/1.0 404 Not Found", (0, 404, b"Not Found")),
-            (b"HTTP/1.1 200 ", (1, 200, b"")),
-            (b"HTTP/1.1 200", (1, 200, b"")),
-            (b"HTTP/1.1 299 Sch\xf6n \t gut", (1, 299, b"Sch\xf6n \t gut")),
-            (b"HTTP/1.1 599 x", (1, 599, b"x")),
-            (b"HTTP/1.1 999 Request denied", (1, 999, b"Request denied")),
+            (b"HTTP/1.1 200 OK", (200, b"OK")),
+            (b"HTTP/1.0 404 Not Found", (404, b"Not Found")),
+            (b"HTTP/1.1 200 ", (200, b"")),
+            (b"HTTP/1.1 200", (200, b"")),
+            (b"HTTP/1.1 299 Sch\xf6n \t gut", (299, b"Sch\xf6n \t gut")),
+            (b"HTTP/1.1 599 x", (599, b"x")),
+            (b"HTTP/1.1 999 Request denied", (999, b"Request denied")),
         ):
             head = parsed(begin=line)
-            self.assertEqual((head.minor, head.status, head.reason), expected)
+            self.assertEqual((head.status, head.reason), expected)
+            self.assertEqual(head.lines, b"HTTP/1.1 %d %b\r\n" % expected)
 
     def test_its_text_holds_no_secrets(self) -> None:
         self.assertNotIn("geheim", repr(parsed(b"Set-Cookie: geheim")))
@@ -294,12 +300,39 @@ class WriteTests(Case):
             written = write_response(head, minor=minor, keep_alive=keep_alive, chunked=False)
             self.assertEqual(written, begin + line + b"\r\n")
 
-    def test_chunks_and_own_fields(self) -> None:
-        head = parsed(b"Transfer-Encoding: chunked", begin=b"HTTP/1.0 200 OK".replace(b"1.0", b"1.1"))
+    def test_chunks(self) -> None:
+        head = parsed(b"A: b", b"Transfer-Encoding: chunked")
+        begin = b"HTTP/1.1 200 OK\r\nA: b\r\n"
+        for minor, keep_alive, chunked, lines in (
+            (1, True, True, b"Transfer-Encoding: chunked\r\n"),
+            (1, False, True, b"Transfer-Encoding: chunked\r\nConnection: close\r\n"),
+            (0, False, False, b"Connection: close\r\n"),
+        ):
+            written = write_response(head, minor=minor, keep_alive=keep_alive, chunked=chunked)
+            self.assertEqual(written, begin + lines + b"\r\n")
+
+    def test_no_field_at_all(self) -> None:
+        head = parsed(b"Transfer-Encoding: chunked")
         self.assertEqual(
-            write_response(head, minor=1, keep_alive=True, extra=b"Via: 1.1 x\r\n", chunked=True),
-            b"HTTP/1.1 200 OK\r\nVia: 1.1 x\r\nTransfer-Encoding: chunked\r\n\r\n",
+            write_response(head, minor=1, keep_alive=True, chunked=True), b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
         )
+
+    def test_a_line_that_says_keep_alive(self) -> None:
+        """It passes as long as it is true, and is never there twice, nor is anything that only looks like it taken out."""
+        lines = b"HTTP/1.1 200 OK\r\nX-Connection: keep-alive\r\n%bA: Connection: keep-alive\r\nContent-Length: 0\r\n"
+        for spelling in (b"Connection: keep-alive\r\n", b"connection:keep-alive\r\n", b"CONNECTION: \tKeep-Alive\r\n"):
+            head = ResponseHead(200, lines % spelling, 0, True)
+            head.says_keep_alive = True
+            for minor, keep_alive, chunked, expected in (
+                (1, True, False, lines % spelling),
+                (1, True, True, lines % spelling + b"Transfer-Encoding: chunked\r\n"),
+                (1, False, False, lines % b"" + b"Connection: close\r\n"),
+                (1, False, True, lines % b"" + b"Transfer-Encoding: chunked\r\nConnection: close\r\n"),
+                (0, True, False, lines % b"" + b"Connection: keep-alive\r\n"),
+                (0, False, False, lines % b"" + b"Connection: close\r\n"),
+            ):
+                written = write_response(head, minor=minor, keep_alive=keep_alive, chunked=chunked)
+                self.assertEqual(written, expected + b"\r\n", (spelling, minor, keep_alive, chunked))
 
     def test_http_1_0_becomes_1_1(self) -> None:
         head = parsed(b"A: b", begin=b"HTTP/1.0 404")
@@ -316,8 +349,8 @@ class WriteTests(Case):
         )
 
     def test_an_upgrade(self) -> None:
-        head = parsed(b"Upgrade: websocket", b"Connection: upgrade", begin=b"HTTP/1.1 101 Go")
+        head = parsed(b"Upgrade: websocket", b"A: b", b"Connection: upgrade", begin=b"HTTP/1.1 101 Go")
         self.assertEqual(
-            write_response(head, minor=1, keep_alive=False, extra=b"Via: 1.1 x\r\n", chunked=False),
-            b"HTTP/1.1 101 Go\r\nVia: 1.1 x\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+            write_response(head, minor=1, keep_alive=False, chunked=False),
+            b"HTTP/1.1 101 Go\r\nA: b\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
         )

@@ -95,7 +95,9 @@ def special_pattern(names: Iterable[bytes], patterns: Mapping[bytes, bytes] = Ma
         groups.setdefault(initial, []).append(rest)
     initials = b"".join(groups)
     others = bytes(letter for letter in ascii_letters.encode() if bytes([letter]).lower() not in initials)
-    grouped = b"|".join(b"[%b%b](?i:%b)" % (initial, initial.upper(), b"|".join(ends)) for initial, ends in groups.items())
+    # escaped: names may begin with signs that mean something in a set
+    initial_sets = {initial: re.escape(initial) + re.escape(initial.upper()) for initial in groups}
+    grouped = b"|".join(b"[%b](?i:%b)" % (initial_sets[initial], b"|".join(ends)) for initial, ends in groups.items())
     return re.compile(rb"\r\n(?![%b])(?:\r\n|(%b):[ \t]*+([^\r]*+))" % (others, grouped))
 
 

@@ -87,7 +87,8 @@ def _check_beginning(data: bytes | bytearray, start: int, limits: HeadLimits) ->
     if lines > limits.header_count + 1:
         raise HeadError(431, "too many fields")
     if len(data) - start > limits.line_bytes:
-        _check_size(data, start, len(data), limits)
+        # a CR at the end is no part of its line if LF follows
+        _check_size(data, start, len(data) - data.endswith(b"\r"), limits)
 
 
 def _check_size(data: bytes | bytearray, start: int, end: int, limits: HeadLimits) -> None:

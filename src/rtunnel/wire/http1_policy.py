@@ -31,6 +31,9 @@ ingress-nginx, Envoy, Traefik, HAProxy, IIS and large CDNs write and what framew
 
 _is_forwarding: Final = re.compile(b"|".join(b"%b(?:%b)" % pair for pair in _FORWARDING.items())).fullmatch
 
+_OWN: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
+"""Fields that this proxy sees to itself, whatever the policy."""
+
 
 def is_forwarding(lower: bytes) -> bool:
     """Tell whether a field, named in lower case, says something of the visitor that only a proxy can know."""
@@ -51,8 +54,8 @@ class FieldPolicy:
     drops_forwarding: bool = False
 
     def noting(self, names: Iterable[bytes]) -> FieldPolicy:
-        """The same policy, with further fields noted."""
-        return attrs.evolve(self, noted=self.noted | (frozenset(names) - self.taken))
+        """The same policy, with further fields noted, but for those that the proxy sees to itself."""
+        return attrs.evolve(self, noted=self.noted | (frozenset(names) - self.taken - _OWN))
 
     def taking(self, names: Iterable[bytes]) -> FieldPolicy:
         """The same policy, with further fields taken."""
@@ -78,5 +81,4 @@ PASS_ALL: Final = FieldPolicy()
 @lru_cache(maxsize=64)
 def request_pattern(policy: FieldPolicy) -> re.Pattern[bytes]:
     """The pattern that splits a judged head of a request at its special fields (:func:`special_pattern`)."""
-    names = HOP_BY_HOP | policy.taken | policy.noted | {b"host", b"content-length", b"expect"}
-    return special_pattern(names, _FORWARDING if policy.drops_forwarding else {})
+    return special_pattern(_OWN | policy.taken | policy.noted, _FORWARDING if policy.drops_forwarding else {})

@@ -1,0 +1,343 @@
+"""Which fields of a request pass, are dropped, taken or noted: with each policy, parsed and read by a template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.wire.http1 import (
+    PASS_ALL,
+    TRUSTED,
+    UNTRUSTED,
+    FieldPolicy,
+    HeadLimits,
+    RequestHead,
+    RequestReader,
+    parse_request,
+)
+from rtunnel.wire.http1_policy import is_forwarding
+from rtunnel.wire.http1_templates import LEARN_AFTER
+
+FORWARDING = (
+    b"Forwarded",
+    b"X-Forwarded",
+    b"X-Forwarded-For",
+    b"X-Forwarded-Proto",
+    b"X-Forwarded-Protocol",
+    b"X-Forwarded-Host",
+    b"X-Forwarded-Port",
+    b"X-Forwarded-Prefix",
+    b"X-Forwarded-Scheme",
+    b"X-Forwarded-Ssl",
+    b"X-Forwarded-Server",
+    b"X-Forwarded-Uri",
+    b"X-Forwarded-Path",
+    b"X-Forwarded-By",
+    b"X-Forwarded-User",
+    b"X-Forwarded-Client-Cert",
+    b"X-Forwarded-Tls-Client-Cert",
+    b"X-Forwarded-Whatever.Comes~Next",
+    b"X-Original-Forwarded-For",
+    b"X-Original-Forwarded-Host",
+    b"X-Original-Host",
+    b"X-Original-URL",
+    b"X-Rewrite-URL",
+    b"X-Real-IP",
+    b"X-Client-IP",
+    b"X-Cluster-Client-IP",
+    b"X-Remote-IP",
+    b"X-Remote-Addr",
+    b"X-Scheme",
+    b"X-Url-Scheme",
+    b"True-Client-IP",
+    b"Client-IP",
+    b"CF-Connecting-IP",
+    b"Fastly-Client-IP",
+    b"Front-End-Https",
+)
+"""What proxies tell of the visitor, as each of them writes it."""
+
+ORDINARY = (
+    b"X-Forward",
+    b"X-Forwards",
+    b"XX-Forwarded-For",
+    b"X--Forwarded-For",
+    b"X.Forwarded-For",
+    b"XForwarded-For",
+    b"AX-Forwarded-For",
+    b"Forwarded-By-Me",
+    b"Forward",
+    b"Not-Forwarded",
+    b"X-Forwardedness",
+    b"X-Requested-With",
+    b"X-Real-IPs",
+    b"X-Real",
+    b"X-Schema",
+    b"X-Schemes",
+    b"X-Client-Id",
+    b"X-Client-IP-Hint",
+    b"X-Original-Title",
+    b"X-Original",
+    b"X-Originals-Forwarded-For",
+    b"X-Rewrite",
+    b"Client-Id",
+    b"Client-IP-Region",
+    b"True-Client",
+    b"CF-Connecting",
+    b"CF-Ray",
+    b"Fastly-Client",
+    b"Front-End",
+    b"From",
+    b"Cookie",
+    b"TE-X",
+    b"Trailer",
+)
+"""What looks like one of them to a careless eye."""
+
+POLICIES = (UNTRUSTED, TRUSTED, PASS_ALL)
+
+
+def spellings(name: bytes) -> set[bytes]:
+    """A name in ways that an application may take for the same."""
+    hyphens = [position for position, letter in enumerate(name) if letter == ord("-")]
+    found = {name}
+    for signs in product(b"-_", repeat=len(hyphens)):
+        spelling = bytearray(name)
+        for position, sign in zip(hyphens, signs, strict=True):
+            spelling[position] = sign
+        found.add(bytes(spelling))
+    return {cased for spelling in found for cased in (spelling, spelling.lower(), spelling.upper(), spelling.swapcase())}
+
+
+def request(*lines: bytes) -> bytes:
+    return b"".join(line + b"\r\n" for line in (b"GET / HTTP/1.1", b"Host: a", *lines, b""))
+
+
+def on_both_paths(head: bytes, policy: FieldPolicy) -> Iterator[RequestHead]:
+    """The head parsed, and read by a template that was made of heads like it."""
+    yield parse_request(head, policy)
+    reader = RequestReader(HeadLimits(), policy)
+    for _ in range(LEARN_AFTER):
+        reader.read(head)
+    found = reader.read(head)
+    assert found is not None
+    assert reader.parsed == LEARN_AFTER, "a template took the last one"
+    yield found[0]
+
+
+class Case(SynchronousTestCase):
+    def fields(self, policy: FieldPolicy, *lines: bytes) -> bytes:
+        """The fields behind Host that pass, on both paths alike."""
+        first, second = (head.fields for head in on_both_paths(request(*lines), policy))
+        self.assertEqual(first, second)
+        self.assertTrue(first.startswith(b"Host: a\r\n"))
+        return first[9:]
+
+    def named(self, policy: FieldPolicy, *lines: bytes) -> dict[bytes, bytes]:
+        """The values of named fields, on both paths alike."""
+        first, second = (dict(head.named) for head in on_both_paths(request(*lines), policy))
+        self.assertEqual(first, second)
+        return first
+
+
+class ForwardingTests(Case):
+    """Fields that tell of the visitor are believed of nobody but a trusted proxy."""
+
+    taken_of_trusted = frozenset({b"x-forwarded-for"})
+
+    def test_dropped_of_strangers(self) -> None:
+        for name in FORWARDING:
+            for spelling in (name, name.replace(b"-", b"_"), name.lower(), name.upper().replace(b"-", b"_", 1)):
+                lines = (b"A: 1", spelling + b": 192.0.2.1", b"B: 2")
+                self.assertEqual(self.fields(UNTRUSTED, *lines), b"A: 1\r\nB: 2\r\n", spelling)
+                self.assertEqual(self.named(UNTRUSTED, *lines), {}, spelling)
+
+    def test_every_spelling(self) -> None:
+        """With a hyphen or an underscore in each place, in any case: parsed together, and by a template together."""
+        every = sorted(spelling for name in FORWARDING for spelling in spellings(name))
+        self.assertGreater(len(every), 500)
+        for start in range(0, len(every), 30):
+            lines = [name + b": x" for name in every[start : start + 30]]
+            self.assertEqual(self.fields(UNTRUSTED, b"A: 1", *lines, b"B: 2"), b"A: 1\r\nB: 2\r\n")
+
+    def test_wherever_they_stand(self) -> None:
+        """First, last, alone, beside each other, twice, with and without white space or a value."""
+        for line in (b"X-Real-IP:", b"x_real_ip:y", b"X-Forwarded-For: \t y \t", b"FORWARDED: for=a"):
+            self.assertEqual(self.fields(UNTRUSTED, line), b"")
+            self.assertEqual(self.fields(UNTRUSTED, line, line), b"")
+            self.assertEqual(self.fields(UNTRUSTED, line, b"A: 1", line, line, b"B: 2", line), b"A: 1\r\nB: 2\r\n")
+
+    def test_passed_on_of_trusted_proxies(self) -> None:
+        for name in FORWARDING:
+            for spelling in (name, name.lower(), name.replace(b"-", b"_")):
+                if spelling.lower() not in self.taken_of_trusted:
+                    lines = (b"A: 1", spelling + b": 192.0.2.1", b"B: 2")
+                    self.assertEqual(self.fields(TRUSTED, *lines), b"".join(line + b"\r\n" for line in lines))
+
+    def test_all_pass(self) -> None:
+        for name in (*FORWARDING, *ORDINARY, b"Via", b"X-Request-ID"):
+            lines = (b"A: 1", name + b": 192.0.2.1", b"B: 2")
+            self.assertEqual(self.fields(PASS_ALL, *lines), b"".join(line + b"\r\n" for line in lines))
+            self.assertEqual(self.named(PASS_ALL, *lines), {})
+
+    def test_ordinary_fields_pass(self) -> None:
+        for name, policy in product(ORDINARY, POLICIES):
+            for spelling in (name, name.lower(), name.upper()):
+                lines = (b"A: 1", spelling + b": X-Forwarded-For: 192.0.2.1", b"B: 2")
+                self.assertEqual(self.fields(policy, *lines), b"".join(line + b"\r\n" for line in lines), spelling)
+
+    def test_the_predicate(self) -> None:
+        for name in FORWARDING:
+            self.assertTrue(is_forwarding(name.lower()), name)
+            self.assertTrue(UNTRUSTED.drops(name.lower()), name)
+            self.assertFalse(TRUSTED.drops(name.lower()) or PASS_ALL.drops(name.lower()), name)
+        for name in (*ORDINARY, b"Via", b"X-Request-ID"):
+            self.assertFalse(is_forwarding(name.lower()), name)
+
+    @settings(deadline=None, max_examples=150)
+    @given(st.lists(st.sampled_from([(name, name in ORDINARY) for name in FORWARDING + ORDINARY]), max_size=12), st.data())
+    def test_any_mixture(self, fields: list[tuple[bytes, bool]], data: st.DataObject) -> None:
+        lines = [(data.draw(st.sampled_from(sorted(spellings(name)))) + b": v", passes) for name, passes in fields]
+        passing = [line + b"\r\n" for line, passes in lines if passes]
+        self.assertEqual(self.fields(UNTRUSTED, *(line for line, _ in lines)), b"".join(passing))
+
+
+class TakenTests(Case):
+    """What the proxy writes itself does not pass; it is told what was there."""
+
+    def test_of_strangers(self) -> None:
+        lines = (b"Via: 1.1 a", b"A: 1", b"x-request-ID: \t7", b"X-Forwarded-For: 192.0.2.1")
+        self.assertEqual(self.fields(UNTRUSTED, *lines), b"A: 1\r\n")
+        self.assertEqual(self.named(UNTRUSTED, *lines), {b"via": b"1.1 a", b"x-request-id": b"7"})
+
+    def test_of_trusted_proxies(self) -> None:
+        lines = (b"VIA: 1.1 a", b"A: 1", b"X-Request-Id: 7", b"X-Forwarded-For: 192.0.2.1, 192.0.2.2", b"X-Forwarded-Proto: https")
+        self.assertEqual(self.fields(TRUSTED, *lines), b"A: 1\r\nX-Forwarded-Proto: https\r\n")
+        self.assertEqual(
+            self.named(TRUSTED, *lines),
+            {
+                b"via": b"1.1 a",
+                b"x-request-id": b"7",
+                b"x-forwarded-for": b"192.0.2.1, 192.0.2.2",
+                b"x-forwarded-proto": b"https",
+            },
+        )
+
+    def test_taking(self) -> None:
+        policy = TRUSTED.taking({b"forwarded"})
+        lines = (b"Forwarded: for=192.0.2.1", b"A: 1", b"X-Forwarded-Host: b")
+        self.assertEqual(self.fields(policy, *lines), b"A: 1\r\nX-Forwarded-Host: b\r\n")
+        self.assertEqual(self.named(policy, *lines), {b"forwarded": b"for=192.0.2.1", b"x-forwarded-host": b"b"})
+        self.assertEqual(policy.noted, TRUSTED.noted - {b"forwarded"})
+        self.assertEqual(TRUSTED.noted & {b"forwarded"}, {b"forwarded"}, "a policy never changes")
+
+    def test_an_empty_value(self) -> None:
+        """A field that is there and says nothing is told from one that is not there."""
+        self.assertEqual(self.named(UNTRUSTED, b"Via: \t "), {b"via": b""})
+        self.assertEqual(self.named(UNTRUSTED), {})
+
+    def test_several_lines(self) -> None:
+        """Their values are combined; no template is made of such heads."""
+        head = parse_request(request(b"Via: 1.1 a ", b"A: 1", b"via:1.1 b", b"VIA:"), UNTRUSTED)
+        self.assertEqual((head.named, head.fields), ({b"via": b"1.1 a, 1.1 b"}, b"Host: a\r\nA: 1\r\n"))
+
+
+class NotedTests(Case):
+    """Somebody asks for a field: its value is told, and its line passes as it did."""
+
+    def test_noting(self) -> None:
+        lines = (b"Cookie: a=b; c=d", b"A: 1", b"x-CANARY:always", b"X-Other: 2")
+        for policy in POLICIES:
+            noting = policy.noting([b"cookie", b"x-canary", b"x-absent"])
+            self.assertEqual(self.named(noting, *lines), {b"cookie": b"a=b; c=d", b"x-canary": b"always"})
+            passing = [line.replace(b":", b": ").replace(b":  ", b": ") for line in lines]
+            for head in on_both_paths(request(*lines), noting):
+                found = [line.replace(b":", b": ").replace(b":  ", b": ") for line in head.fields.split(b"\r\n")]
+                self.assertEqual(found, [b"Host: a", *passing, b""])
+
+    def test_field_by_field(self) -> None:
+        """:meth:`RequestHead.field` gives the same whether a field is noted or searched for."""
+        lines = (b"Cookie: a=b; c=d", b"x-CANARY:always", b"X-Empty:", b"X-Other: 2")
+        names = (b"cookie", b"x-canary", b"x-empty", b"x-other", b"x-absent", b"canary", b"host")
+        expected = [b"a=b; c=d", b"always", b"", b"2", None, None, b"a"]
+        for noted in ((), names[:3], names):
+            for head in on_both_paths(request(*lines), UNTRUSTED.noting(noted)):
+                self.assertEqual([head.field(name) for name in names], expected)
+
+    def test_what_is_taken_stays_taken(self) -> None:
+        policy = UNTRUSTED.noting([b"via", b"x-request-id", b"accept"])
+        self.assertEqual((policy.taken, policy.noted), (UNTRUSTED.taken, {b"accept"}))
+        self.assertEqual(self.fields(policy, b"Via: 1.1 a", b"Accept: b"), b"Accept: b\r\n")
+        self.assertEqual(self.named(policy, b"Via: 1.1 a", b"Accept: b"), {b"via": b"1.1 a", b"accept": b"b"})
+
+    def test_one_that_would_be_dropped(self) -> None:
+        """Whoever asks for a forwarding field gets it, and so does the target; the others are dropped all the same."""
+        policy = UNTRUSTED.noting([b"x-real-ip"])
+        lines = (b"X-Real-IP: 192.0.2.1", b"X_Real_IP: 192.0.2.2", b"X-Client-IP: 192.0.2.3")
+        self.assertEqual(self.fields(policy, *lines), b"X-Real-IP: 192.0.2.1\r\n")
+        self.assertEqual(self.named(policy, *lines), {b"x-real-ip": b"192.0.2.1"})
+
+    def test_several_lines(self) -> None:
+        head = parse_request(request(b"X-A: 1 ", b"B: 2", b"x-a:3"), PASS_ALL.noting([b"x-a"]))
+        self.assertEqual(head.named, {b"x-a": b"1, 3"})
+        self.assertEqual(head.fields, b"Host: a\r\nX-A: 1 \r\nB: 2\r\nx-a: 3\r\n")
+
+    def test_what_connection_names_is_not_for_us(self) -> None:
+        """Its line does not pass, and its value is not told: it was for the visitor's next hop alone (RFC 9110 section 7.6.1)."""
+        usual = request(b"X-A: 1", b"X-B: 2", b"Connection: keep-alive")
+        naming = request(b"X-A: 1", b"X-B: 2", b"Connection: X-a")
+        for policy in POLICIES:
+            reader = RequestReader(HeadLimits(), policy.noting([b"x-a", b"x-b"]))
+            for _ in range(LEARN_AFTER):
+                reader.read(usual)
+            self.assertEqual(self.read(reader, usual).named, {b"x-a": b"1", b"x-b": b"2"})
+            self.assertEqual(reader.parsed, LEARN_AFTER)
+            head = self.read(reader, naming)
+            self.assertEqual(reader.parsed, LEARN_AFTER + 1, "no template takes it")
+            self.assertEqual((head.named, head.fields), ({b"x-b": b"2"}, b"Host: a\r\nX-B: 2\r\n"))
+            self.assertIsNone(head.field(b"x-a"))
+
+    def test_what_connection_names_of_a_trusted_proxy(self) -> None:
+        head = parse_request(request(b"X-Forwarded-Proto: https", b"X-Forwarded-For: b", b"Connection: x-forwarded-proto"), TRUSTED)
+        self.assertEqual((head.named, head.fields), ({b"x-forwarded-for": b"b"}, b"Host: a\r\n"))
+
+    def read(self, reader: RequestReader, head: bytes) -> RequestHead:
+        found = reader.read(head)
+        assert found is not None
+        return found[0]
+
+    def test_names_with_any_sign(self) -> None:
+        """A name is noted that begins with a sign that patterns are written in, and no other one in its place."""
+        for sign in b"!#$%&'*+-.^_`|~0az":
+            name = b"%c-a" % sign
+            policy = UNTRUSTED.noting([name])
+            self.assertEqual(self.named(policy, name + b": 1", b"B: 2"), {name: b"1"})
+            self.assertEqual(self.fields(policy, name + b": 1", b"B: 2"), name + b": 1\r\nB: 2\r\n")
+            self.assertEqual(self.named(policy, b"b-a: 1"), {})
+
+    def test_what_frames_a_message_is_written_once(self) -> None:
+        """To ask for a field that the proxy sees to itself changes nothing of what passes."""
+        heads = [
+            b"POST / HTTP/1.1\r\nA: b\r\nHost: a\r\nContent-Length: 05\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
+            b"PUT / HTTP/1.1\r\nHOST:a\r\nTransfer-Encoding:chunked\r\nConnection: TE,Upgrade\r\nTE: trailers\r\nUpgrade:x\r\n\r\n",
+            b"GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X\r\nKeep-Alive: 5\r\nProxy-Authorization: Basic eDp5\r\n\r\n",
+            b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: keep-alive\r\nA: b\r\n\r\n",
+        ]
+        names = [b"host", b"content-length", b"expect", b"connection", b"transfer-encoding", b"te", b"upgrade", b"keep-alive"]
+        names.append(b"proxy-authorization")
+        for head in heads:
+            usual = parse_request(head, UNTRUSTED)
+            for noted in ([name] for name in names):
+                noting = parse_request(head, UNTRUSTED.noting(noted))
+                self.assertEqual(noting.lines, usual.lines, (head, noted))
+                self.assertEqual(noting.field(noted[0]), usual.field(noted[0]))
+                self.assertEqual(noting.body, usual.body)
+        parsed, templated = on_both_paths(heads[-1], UNTRUSTED.noting(names))
+        self.assertEqual((parsed.named, templated.named), ({}, {}))
+        self.assertEqual((parsed.body, templated.body), (5, 5))
+        lines = templated.lines.replace(b"Connection: keep-alive\r\n", b"")
+        self.assertEqual(sorted(lines.split(b"\r\n")), sorted(parsed.lines.split(b"\r\n")))
