@@ -19,7 +19,7 @@ from rtunnel.settings import ForwardSettings, TargetList
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import RelayAddress, stream_preface
 from rtunnel.wire.smux import DATA, Session
-from tests.server.harness import Transport
+from tests.support.transports import Transport
 
 PREFACE = stream_preface(RelayAddress("192.0.2.1", 4711), RelayAddress("pod.local", 80))
 

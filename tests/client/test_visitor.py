@@ -17,7 +17,7 @@ from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LocalPortOutcome
 from rtunnel.settings import Address, Credentials, VisitorSettings
 from rtunnel.wire.relay import Command, RelayAddress, Response, Status, take_request
-from tests.server.harness import PingingTransport, Transport
+from tests.support.transports import PingingTransport, Transport
 
 TUNNEL = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
 OK = Response(status=Status.OK).encode()
