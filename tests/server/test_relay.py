@@ -511,7 +511,15 @@ class VisitTests(RelayTestCase):
         self.assertTrue(self.visitor.closed)
         self.visitor.leave()
         self.ended(VisitOutcome.DONE)
-        self.assertEqual(self.stats.bytes_out, 6)
+        self.assertEqual((self.stats.bytes_in, self.stats.bytes_out), (8, 6))
+
+    def test_bytes_are_counted_once(self) -> None:
+        """Also those that came together with the request."""
+        self.arrive()
+        self.visitor.send(connect() + b"early")
+        self.visitor.send(b"late")
+        self.visitor.vanish()
+        self.assertEqual(self.stats.bytes_in, 9)
 
     def test_ends_without_a_byte(self) -> None:
         self.visitor.end_sending()

@@ -168,10 +168,6 @@ class HttpVisitor(Protocol):
         else:
             self._wait()
 
-    def accept(self, data: bytes) -> None:
-        """Take the first bytes of the visitor, which were counted."""
-        self._process(self.requests.receive(data))
-
     def _process(self, events: list[Event]) -> None:
         """Take requests and their bodies."""
         self._processing = True
@@ -348,7 +344,7 @@ class Http1:
         visitor = HttpVisitor(entrypoint, peer)
         transport.protocol = visitor
         visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
-        visitor.accept(data)
+        visitor.dataReceived(data)
 
 
 HTTP1 = Http1()
