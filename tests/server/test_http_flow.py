@@ -58,6 +58,14 @@ class TimeTests(HttpCase):
         self.world.pass_time(5)
         self.assertEqual(visitor.status, 408)
 
+    def test_head_that_was_begun_ahead(self) -> None:
+        """A head whose beginning came before the answer of the request ahead of it."""
+        visitor = self.world.visit(GET + GET[:8])
+        self.pod.stream.answer(OK)
+        self.assertEqual(visitor.take(), OK)
+        self.world.pass_time(16)
+        self.assertEqual(visitor.status, 408)
+
     def test_no_answer(self) -> None:
         visitor = self.world.visit(GET)
         self.world.pass_time(13)

@@ -288,6 +288,8 @@ class HttpVisitor(Protocol):
                 events = self.requests.next()
                 if events:
                     self._process(events)
+                elif self.requests.buffered:
+                    self._wait()
 
     def switch(self, head: ResponseHead) -> tuple[Any, bytes]:
         """Pass a 101 on and give the connection up."""
