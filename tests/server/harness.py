@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -534,14 +535,15 @@ class World:
                 counted[outcome] += 1
         assert_equal(dict(counted), self.outcomes())
         over = [watched for watched in self.watcher.exchanges if watched.over]
-        http = [line for line in self.lines if '"kind":"http"' in line]
+        http = [line for line in map(json.loads, self.lines) if line["kind"] == "http"]
         assert_equal(len(http), len(over) + len(self.watcher.rejections))
+        by_id = {line["request_id"]: line for line in http}
         for watched in over:
-            (line,) = [line for line in http if f'"request_id":"{watched.exchange.request_id.decode()}"' in line]
+            line = by_id[watched.exchange.request_id.decode()]
             received, sent = watched.upgraded
-            self.case.assertIn(f'"status":{watched.status or "null"},"outcome":"{watched.outcome}"', line)
-            self.case.assertIn(f'"received_bytes":{len(watched.request) + received},', line)
-            self.case.assertIn(f'"sent_bytes":{len(watched.answer) + sent},', line)
+            assert_equal((line["status"], line["outcome"]), (watched.status, watched.outcome))
+            assert_equal(line["received_bytes"], len(watched.request) + received)
+            assert_equal(line["sent_bytes"], len(watched.answer) + sent)
 
 
 class HttpCase(SynchronousTestCase):

@@ -6,7 +6,7 @@ from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.server.entrypoint.http1 import READ_AHEAD
 from rtunnel.settings import HttpSettings
-from tests.server.harness import ANSWER, KEPT, HttpCase, all_worlds
+from tests.server.harness import ANSWER, KEPT, HttpCase, Visitor, all_worlds
 from tests.support.heads import GET, OK
 from tests.support.ids import TUNNEL
 from tests.support.pipe import HIGH_WATER, READ_SIZE
@@ -153,7 +153,7 @@ class BackpressureTests(HttpCase):
         while not visitor.held_up:
             visitor.send(b"x" * 65536)
             sent += 65536
-            self.assertLess(sent, 1000000)
+            self.assertLess(sent, 500000)
         pod.session.consumed(pod.stream.id, 262144)
         pod.flush()
         self.assertFalse(visitor.held_up)
@@ -161,7 +161,7 @@ class BackpressureTests(HttpCase):
     def test_target_that_does_not_read_in_time(self) -> None:
         """That is no fault of the visitor's."""
         self.world.attach(consume=False)
-        visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 1000000)
+        visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 500000)
         self.world.pass_time(80)
         self.assertEqual(visitor.status, 504)
         self.assertEqual(self.world.outcomes(), {Outcome.RESPONSE_TIMEOUT: 1})
@@ -199,6 +199,48 @@ class PipeliningTests(HttpCase):
         for _ in range(250):
             pod.stream.answer(OK)
         self.assertEqual(visitor.statuses, [200, 404, 404, 404] * 250)
+
+    def flood(self, count: int = 5000) -> Visitor:
+        """A visitor asks for what we refuse ourselves, and does not read."""
+        visitor = self.world.visit()
+        visitor.stop_reading()
+        return visitor.send(UNKNOWN * count)
+
+    def test_visitor_that_does_not_read_our_own_answers(self) -> None:
+        """It is answered only as far as it reads, and what it asks ahead is read to a bound."""
+        visitor = self.flood()
+        self.assertLess(visitor.near.waiting, HIGH_WATER + 1000)
+        answered = self.world.outcomes()[Outcome.UNKNOWN_HOST]
+        self.assertLess(answered, 1000)
+        taken = len(UNKNOWN) * 5000 - visitor.transport.waiting
+        self.assertLessEqual(taken, len(UNKNOWN) * answered + READ_AHEAD + READ_SIZE)
+        self.assertTrue(visitor.held_up)
+        for _ in range(3):
+            visitor.send(UNKNOWN)
+        self.assertEqual(self.world.outcomes(), {Outcome.UNKNOWN_HOST: answered})
+        visitor.read_on()
+        self.assertEqual(visitor.statuses, [404] * 5003)
+        self.assertFalse(visitor.held_up)
+
+    def test_visitor_that_does_not_read_for_a_while(self) -> None:
+        """Its requests came in time; that they wait for their turn is no reason to say the contrary."""
+        visitor = self.flood(1000)
+        answered = self.world.outcomes()
+        for _ in range(3):
+            self.world.pass_time(20)
+            visitor.send(UNKNOWN)
+        self.assertEqual(self.world.outcomes(), answered)
+        visitor.read_on()
+        self.assertEqual(visitor.statuses, [404] * 1003)
+
+    def test_visitor_that_never_reads(self) -> None:
+        """It is as good as gone."""
+        visitor = self.flood(1000)
+        answered = self.world.outcomes()
+        self.world.pass_time(80)
+        self.assertEqual(self.world.outcomes(), answered)
+        self.assertTrue(visitor.aborted)
+        self.assertEqual(self.world.stats.visitors_open, 0)
 
 
 class EndTests(HttpCase):

@@ -153,7 +153,7 @@ class HttpVisitor(Protocol):
             self._exchange.timed_out()
         elif self._state != OPEN:
             self.transport.abortConnection()
-        elif self.requests.buffered:
+        elif self.requests.buffered and not self.write_paused:
             self._reject(HeadError(408, "the head did not arrive in time"), Outcome.REQUEST_TIMEOUT)
         else:
             self._close()
@@ -200,14 +200,17 @@ class HttpVisitor(Protocol):
         while self._exchange is None and self._state == OPEN and not self.write_paused:
             events = self.requests.next()
             if not events:
-                self._wait()
                 break
             self._process(events)
         self._advancing = False
+        if self._exchange is None and self._state == OPEN:
+            if not self.write_paused:
+                self.resume_reading()
+            self._wait()
 
     def _wait(self) -> None:
-        """What is here makes no request yet, or its turn has not come."""
-        if self._exchange is not None:
+        """What is here makes no request yet, or its turn has not come, or the visitor has to read first."""
+        if self._exchange is not None or self.write_paused:
             if len(self.requests.buffered) > READ_AHEAD:
                 self.pause_reading()
         elif self._state == OPEN and self.requests.buffered and not self._head_counting:
