@@ -145,6 +145,35 @@ class BackpressureTests(HttpCase):
         self.assertEqual(visitor.received.count(b"x" * 60000), 3)
         self.assertEqual(self.world.outcomes(), {Outcome.ANSWERED: 3})
 
+    def test_last_answer_of_a_slow_visitor(self) -> None:
+        """A visitor that wants its connection closed gets all of its answers first, if it takes some time or not."""
+        last = b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: close\r\n\r\n"
+        self.world.learn(last)
+        pod = self.world.attach()
+        visitor = self.world.visit(KEPT % 1)
+        visitor.stop_reading()
+        pod.stream.answer(ANSWER % 60000 + b"x" * 60000)
+        visitor.send(last)
+        pod.stream.answer(ANSWER % 3 + b"pod")
+        self.world.pass_time(30)
+        visitor.read_on()
+        self.assertTrue(visitor.received.endswith(b"\r\n\r\npod"))
+        self.assertTrue(visitor.closed)
+        self.assertFalse(visitor.aborted)
+
+    def test_visitor_that_never_reads_its_last_answer(self) -> None:
+        """It is not waited for without end."""
+        last = b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: close\r\n\r\n"
+        self.world.learn(last)
+        pod = self.world.attach()
+        visitor = self.world.visit()
+        visitor.stop_reading()
+        visitor.send(last)
+        pod.stream.answer(OK)
+        self.world.pass_time(80)
+        self.assertTrue(visitor.aborted)
+        self.assertEqual(self.world.stats.visitors_open, 0)
+
     def test_slow_target(self) -> None:
         """A target that does not read stops its own visitor."""
         pod = self.world.attach(consume=False)
@@ -234,12 +263,14 @@ class PipeliningTests(HttpCase):
         self.assertEqual(visitor.statuses, [404] * 1003)
 
     def test_visitor_that_never_reads(self) -> None:
-        """It is as good as gone."""
+        """It is as good as gone after a while, and then has as long again to read what was written."""
         visitor = self.flood(1000)
         answered = self.world.outcomes()
-        self.world.pass_time(80)
-        self.assertEqual(self.world.outcomes(), answered)
+        self.world.pass_time(140)
+        self.assertFalse(visitor.aborted)
+        self.world.pass_time(20)
         self.assertTrue(visitor.aborted)
+        self.assertEqual(self.world.outcomes(), answered)
         self.assertEqual(self.world.stats.visitors_open, 0)
 
 

@@ -132,9 +132,10 @@ class HttpVisitor(Protocol):
             self.transport.abortConnection()
 
     def _close(self) -> None:
-        """Close after what was written."""
+        """Close after what was written, which a slow visitor has some time to read."""
         if self._state != CLOSED:
             self._state = CLOSED
+            self.deadline = self._entrypoint.deadlines.now + self._entrypoint.idle_limit
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
