@@ -6,7 +6,7 @@ from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.server.entrypoint.http1 import READ_AHEAD
 from rtunnel.settings import HttpSettings
-from tests.server.harness import ANSWER, KEPT, HttpCase, Visitor, all_worlds
+from tests.server.harness import ANSWER, KEPT, FarConnector, HttpCase, Visitor, all_worlds
 from tests.support.heads import GET, OK
 from tests.support.ids import TUNNEL
 from tests.support.pipe import HIGH_WATER, READ_SIZE
@@ -194,6 +194,26 @@ class BackpressureTests(HttpCase):
         self.world.pass_time(80)
         self.assertEqual(visitor.status, 504)
         self.assertEqual(self.world.outcomes(), {Outcome.RESPONSE_TIMEOUT: 1})
+
+    def congest(self, connector: FarConnector) -> None:
+        """Have a link's client stop reading, with more to read than the link's connection holds."""
+        connector.transport.pauseProducing()
+        self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 262144)
+        self.assertTrue(connector.link.congested)
+
+    def test_retry_of_a_body_that_was_held_up(self) -> None:
+        """The next connector takes it at its own speed."""
+        laptop, pod = self.world.attach(255), self.world.attach(1)
+        visitor = self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 6\r\n\r\nabc")
+        stream = laptop.stream
+        self.congest(laptop)
+        visitor.send(b"de")
+        self.assertTrue(visitor.held_up)
+        stream.close()
+        visitor.send(b"f")
+        self.assertTrue(pod.stream.take().endswith(b"\r\n\r\nabcdef"))
+        pod.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
 
 
 class PipeliningTests(HttpCase):

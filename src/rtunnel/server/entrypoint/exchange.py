@@ -321,6 +321,9 @@ class Exchange:
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
             upstream.discard()
+            if self.downstream.read_paused:
+                # by the stream that is gone, which will not say that it goes on
+                self.downstream.body_source.resumeProducing()
             attempt.lost(self)
 
     # -- ends
