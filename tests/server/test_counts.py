@@ -65,6 +65,16 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(self.outcomes(), {"answered": 1})
         self.assertEqual((self.pod.connector.requests, second.connector.requests), (0, 1))
 
+    def test_a_retry_that_finds_no_connector_counts_once(self) -> None:
+        """The stream was free for a while and its target gone; the client does not want another one, for it is about to stop."""
+        self.world.visit(GET)
+        self.pod.stream.answer(OK)
+        visitor = self.world.visit(GET)
+        self.pod.session.leave()
+        self.pod.stream.close()
+        self.assertEqual(visitor.status, 503)
+        self.assertEqual(self.outcomes(), {"answered": 1, "no_connector": 1})
+
     def test_unknown_hosts_belong_to_no_tunnel(self) -> None:
         self.world.visit(GET.replace(b"pod", b"who"))
         self.assertEqual(self.outcomes(), {})
