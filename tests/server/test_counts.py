@@ -9,15 +9,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.metrics.labelled_counts import Counts
 from rtunnel.server.tunnel_stats import connector_stats
 from tests.server.harness import FarConnector, World
+from tests.support.heads import GET, OK
 from tests.support.hellos import hello, record, server_name
-
-GET = b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\npod"
 
 
 class CountTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.world = World()
+        self.world = World(self)
         self.pod = self.attach()
 
     def outcomes(self) -> dict[str, int]:
@@ -67,6 +65,16 @@ class CountTests(SynchronousTestCase):
         self.assertEqual(self.outcomes(), {"answered": 1})
         self.assertEqual((self.pod.connector.requests, second.connector.requests), (0, 1))
 
+    def test_a_retry_that_finds_no_connector_counts_once(self) -> None:
+        """The stream was free for a while and its target gone; the client does not want another one, for it is about to stop."""
+        self.world.visit(GET)
+        self.pod.stream.answer(OK)
+        visitor = self.world.visit(GET)
+        self.pod.session.leave()
+        self.pod.stream.close()
+        self.assertEqual(visitor.status, 503)
+        self.assertEqual(self.outcomes(), {"answered": 1, "no_connector": 1})
+
     def test_unknown_hosts_belong_to_no_tunnel(self) -> None:
         self.world.visit(GET.replace(b"pod", b"who"))
         self.assertEqual(self.outcomes(), {})
@@ -76,9 +84,8 @@ class CountTests(SynchronousTestCase):
         visitor = self.world.visit(data)
         self.pod.stream.answer(b"hello")
         self.pod.stream.close()
-        visitor.transport.protocol.readConnectionLost()
         visitor.leave()
-        self.world.visit(data).leave()
+        self.world.visit(data).vanish()
         self.lose(self.pod)
         self.world.visit(data)
         self.assertEqual(self.outcomes(), {"done": 1, "visitor_gone": 1, "no_connector": 1})

@@ -23,7 +23,7 @@ from rtunnel.server.plan import planned_listeners
 from rtunnel.server.routes import Routes
 from rtunnel.settings import Address, ConnectorSettings, ListenerSettings, MuxSettings, ServerSettings
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
-from tests.server.harness import TUNNEL
+from tests.support.ids import TUNNEL
 from tests.support.logs import logged
 from tests.support.pipe import Pipe, connect
 

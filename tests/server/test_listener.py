@@ -9,20 +9,14 @@ from uuid import UUID, uuid4
 
 import attrs
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone
-from twisted.internet.task import Clock
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, Rights
 from rtunnel.ids import short_id
-from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import LinkEnd, RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
-from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.listener import TunnelListener
-from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.relay import (
     Command,
@@ -34,7 +28,8 @@ from rtunnel.wire.relay import (
     endpoint_host,
     take_response,
 )
-from tests.server.harness import TUNNEL, Transport
+from tests.server.harness import Visitor, World
+from tests.support.ids import TUNNEL
 from tests.support.logs import logged
 from tests.support.vectors import CLIENT, SERVER, conversations
 
@@ -52,9 +47,10 @@ class Case(SynchronousTestCase):
         return succeed(function())
 
     def setUp(self) -> None:
-        self.clock = Clock()
-        self.stats = ServerStats()
-        self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
+        self.world = World(self)
+        # nothing but what a connection and its admission need is due on the clock
+        self.world.deadlines.stop()
+        self.clock, self.stats, self.registry = self.world.clock, self.world.stats, self.world.registry
         settings = ListenerSettings(
             listen=Address("", 8421),
             transport="tcp",
@@ -79,9 +75,15 @@ class Case(SynchronousTestCase):
             stats=self.stats,
             reactor=self.clock,
         )
-        self.protocol: Any = self.listener.buildProtocol(None)
-        self.transport: Any = Transport()
-        self.protocol.makeConnection(self.transport)
+        self.arrive()
+
+    def arrive(self) -> None:
+        """Another connection."""
+        self.client = Visitor(self.listener, self.world)
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.world.turn()
 
     @staticmethod
     def request(command: Command = Command.BIND, tunnel: UUID = TUNNEL, weight: int = 7, host: str = "0.0.0.0") -> bytes:
@@ -95,18 +97,13 @@ class Case(SynchronousTestCase):
         ).encode()
 
     def answer(self) -> Any:
-        taken = take_response(self.transport.value())
+        taken = take_response(self.client.received)
         assert taken is not None
         return taken[0]
 
-    def lose(self) -> None:
-        self.protocol.connectionLost(Failure(ConnectionDone()))
-        self.clock.advance(0)
-
     def refused(self, status: Status, reason: RefusalReason) -> None:
         self.assertIs(self.answer().status, status)
-        self.assertTrue(self.transport.disconnecting)
-        self.lose()
+        self.assertTrue(self.client.closed)
         self.assertIsNone(self.registry.choose(TUNNEL))
         self.listener.access_control.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -119,7 +116,7 @@ class ListenerTests(Case):
     def test_bind(self) -> None:
         """Byte by byte; the answer names the endpoint and a fresh connector with the weight asked for."""
         for byte in self.request():
-            self.protocol.dataReceived(bytes([byte]))
+            self.client.send(bytes([byte]))
         answer = self.answer()
         self.assertIs(answer.status, Status.OK)
         self.assertEqual(answer.addresses[0].host, endpoint_host(TUNNEL))
@@ -130,69 +127,67 @@ class ListenerTests(Case):
 
     def test_nothing_waits_to_be_sent_with_more(self) -> None:
         """Over plain TCP, each end would wait for the other's acknowledgement before a small frame leaves (Nagle)."""
-        self.assertTrue(self.transport.no_delay)
+        self.assertTrue(self.client.near.getTcpNoDelay())
 
     def test_weight_zero_counts_as_one(self) -> None:
-        self.protocol.dataReceived(self.request(weight=0))
+        self.client.send(self.request(weight=0))
         connector = self.registry.choose(TUNNEL)
         assert connector is not None
         self.assertEqual(connector.weight, 1)
 
     def test_link_lost(self) -> None:
         """The connector leaves with its link."""
-        self.protocol.dataReceived(self.request())
-        self.lose()
+        self.client.send(self.request())
+        self.client.leave()
         self.assertIsNone(self.registry.choose(TUNNEL))
         self.assertEqual((self.stats.links_total, self.stats.links_open), (1, 0))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_tunnel_without_rule(self) -> None:
         """Nobody attaches to a tunnel that no ingress rule names."""
-        self.protocol.dataReceived(self.request(tunnel=uuid4()))
+        self.client.send(self.request(tunnel=uuid4()))
         self.refused(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL)
 
     def test_other_command(self) -> None:
-        self.protocol.dataReceived(self.request(Command.ASSOCIATE))
+        self.client.send(self.request(Command.ASSOCIATE))
         self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
 
     def test_connect(self) -> None:
         """Visitors are let in by the relay entrypoint; no rule names the host of this one."""
-        self.protocol.dataReceived(self.request(Command.CONNECT))
+        self.client.send(self.request(Command.CONNECT))
         self.assertIs(self.answer().status, Status.HOST_UNREACHABLE)
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.client.closed)
         self.assertEqual(self.stats.visits[VisitOutcome.WRONG_TUNNEL], 1)
 
     def test_malformed(self) -> None:
-        self.protocol.dataReceived(b"GET / HTTP/1.1\r\n\r\n")
+        self.client.send(b"GET / HTTP/1.1\r\n\r\n")
         self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
 
     def test_nothing_after_a_refusal(self) -> None:
-        self.protocol.dataReceived(self.request(tunnel=uuid4()) + self.request())
-        self.protocol.dataReceived(self.request())
+        self.client.send(self.request(tunnel=uuid4()) + self.request())
+        self.client.send(self.request())
         self.refused(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL)
 
     def test_silent_client(self) -> None:
-        self.clock.advance(15)
-        self.assertTrue(self.transport.aborted)
+        self.advance(15)
+        self.assertTrue(self.client.aborted)
         self.assertEqual(self.stats.refusals[RefusalReason.TIMEOUT], 1)
 
     def test_broken_session(self) -> None:
         """What is not smux ends the link, and nothing else."""
-        self.protocol.dataReceived(self.request())
-        self.protocol.dataReceived(b"\x09" * 8)
-        self.assertTrue(self.transport.aborted)
-        self.lose()
+        self.client.send(self.request())
+        self.client.send(b"\x09" * 8)
+        self.assertTrue(self.client.aborted)
         self.assertEqual(self.stats.links_open, 0)
 
     def test_close(self) -> None:
         """When the server stops, links are closed in good order, and who has not become one is closed too."""
-        self.protocol.dataReceived(self.request())
-        other: Any = self.listener.buildProtocol(None)
-        transport = Transport()
-        other.makeConnection(transport)
+        self.client.send(self.request())
+        other = Visitor(self.listener, self.world)
         self.listener.close()
-        self.assertTrue(self.transport.disconnecting)
-        self.assertTrue(transport.disconnecting)
+        self.world.turn()
+        self.assertTrue(self.client.closed)
+        self.assertTrue(other.closed)
 
     def test_host_that_was_asked_for(self) -> None:
         """Granted where a rule of this tunnel leads the host there, as it was written."""
@@ -205,31 +200,29 @@ class ListenerTests(Case):
             ("::", False),
             ("", False),
         ):
-            self.protocol = self.listener.buildProtocol(None)
-            self.transport = Transport()
-            self.protocol.makeConnection(self.transport)
+            self.arrive()
             with logged() as lines:
-                self.protocol.dataReceived(self.request(host=host))
+                self.client.send(self.request(host=host))
             self.assertEqual(self.answer().addresses[0].host, host if granted else endpoint_host(TUNNEL))
             told = any(
                 f"asked for the host {host}, to which no ingress rule of tunnel {short_id(TUNNEL)} leads" in line for line in lines
             )
             self.assertEqual(told, not granted and host not in ("", "::"), host)
-            self.lose()
+            self.client.leave()
 
     def test_datagrams(self) -> None:
         """A gost client of UDP is answered as a gost answers it, and gets streams of datagrams only."""
         (conversation, *_) = conversations("private-udp-visitor")
         request, answer = (next(read.data for read in conversation.reads if read.sender == end) for end in (CLIENT, SERVER))
-        self.protocol.dataReceived(request)
+        self.client.send(request)
         (connector,) = self.listener.connectors
         self.assertTrue(connector.datagrams)
         recorded = take_response(answer)
         assert recorded is not None and recorded[0].tunnel is not None
         self.assertEqual(self.answer().tunnel, attrs.evolve(recorded[0].tunnel, id=connector.id))
         self.assertIsNone(self.registry.choose(connector.tunnel))
-        self.assertIs(self.registry.choose_for_datagrams(connector.tunnel), connector)
-        self.lose()
+        self.assertIs(self.registry.choose(connector.tunnel, datagrams=True), connector)
+        self.client.leave()
 
 
 class OwnerTests(Case):
@@ -248,12 +241,12 @@ class OwnerTests(Case):
 
     def bind(self, tunnel: UUID) -> None:
         feature = TunnelFeature(tunnel)
-        self.protocol.dataReceived(Request(command=Command.BIND, credentials=("user", "secret"), tunnel=feature).encode())
+        self.client.send(Request(command=Command.BIND, credentials=("user", "secret"), tunnel=feature).encode())
 
     def test_allowed(self) -> None:
         self.bind(TUNNEL)
         self.assertIs(self.answer().status, Status.OK)
-        self.lose()
+        self.client.leave()
 
     def test_not_allowed(self) -> None:
         with logged() as lines:
@@ -269,8 +262,8 @@ class OwnerTests(Case):
         self.bind(TUNNEL)
         self.write("bind user other.local")
         self.listener.access_control.reload()
-        self.assertTrue(self.transport.disconnecting)
-        self.lose()
+        self.world.turn()
+        self.assertTrue(self.client.closed)
         self.assertEqual(self.stats.losses[LinkEnd.FORBIDDEN], 1)
         self.listener.access_control.reload()
 
@@ -278,8 +271,9 @@ class OwnerTests(Case):
         self.bind(TUNNEL)
         self.write("bind * *")
         self.listener.access_control.reload()
-        self.assertFalse(self.transport.disconnecting)
-        self.lose()
+        self.world.turn()
+        self.assertFalse(self.client.closed)
+        self.client.leave()
 
 
 class UserTests(Case):
@@ -300,6 +294,7 @@ class UserTests(Case):
         for function, done in self.work:
             done.callback(function())
         self.work.clear()
+        self.world.turn()
 
     def said(self, name: str, end: str = CLIENT) -> bytes:
         """What one end said first in a recording of gost."""
@@ -308,79 +303,77 @@ class UserTests(Case):
 
     def test_right_password(self) -> None:
         """A gost client's own words; the answer waits for the verification, and what came meanwhile is for the link."""
-        self.protocol.dataReceived(self.said("auth-ok") + b"\x02\x03\x00\x00\x00\x00\x00\x00")
-        self.assertEqual(self.transport.value(), b"")
+        self.client.send(self.said("auth-ok") + b"\x02\x03\x00\x00\x00\x00\x00\x00")
+        self.assertEqual(self.client.received, b"")
         with logged() as lines:
             self.run_threads()
         self.assertIs(self.answer().status, Status.OK)
         (connector,) = self.listener.connectors
         self.assertEqual(connector.user, "user")
-        self.assertFalse(self.transport.aborted)
+        self.assertFalse(self.client.aborted)
         self.assertTrue(any("(user user)" in line for line in lines), lines)
-        self.lose()
+        self.client.leave()
 
     def test_wrong_password(self) -> None:
         """Gost's own answer, a moment later; the log names user and address, not the password."""
-        self.protocol.dataReceived(self.said("auth-refused"))
+        self.client.send(self.said("auth-refused"))
         self.run_threads()
-        self.assertEqual(self.transport.value(), b"")
+        self.assertEqual(self.client.received, b"")
         with logged() as lines:
-            self.clock.advance(1)
-        self.assertEqual(self.transport.value(), self.said("auth-refused", SERVER))
+            self.advance(1)
+        self.assertEqual(self.client.received, self.said("auth-refused", SERVER))
         (line,) = lines
         self.assertIn("(user user): wrong user or password", line)
         self.assertNotIn("wrong1", line)
         self.refused(Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD)
 
     def test_no_password(self) -> None:
-        self.protocol.dataReceived(self.request())
+        self.client.send(self.request())
         self.refused(Status.UNAUTHORIZED, RefusalReason.NO_PASSWORD)
 
     def test_names_are_logged_on_one_line(self) -> None:
         with logged() as lines:
-            self.protocol.dataReceived(
-                Request(command=Command.BIND, credentials=("a\nb", "x"), tunnel=TunnelFeature(TUNNEL)).encode()
-            )
+            self.client.send(Request(command=Command.BIND, credentials=("a\nb", "x"), tunnel=TunnelFeature(TUNNEL)).encode())
             self.run_threads()
-            self.clock.advance(1)
+            self.advance(1)
         self.assertEqual([line for line in lines if "\n" in line], [])
         self.assertTrue(any("(user a\\nb)" in line for line in lines), lines)
         self.refused(Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD)
 
     def test_no_time_limit_while_it_is_verified(self) -> None:
-        self.protocol.dataReceived(self.said("auth-ok"))
-        self.clock.advance(60)
+        self.client.send(self.said("auth-ok"))
+        self.advance(60)
         self.run_threads()
         self.assertIs(self.answer().status, Status.OK)
-        self.lose()
+        self.client.leave()
 
     def test_left_meanwhile(self) -> None:
         """Who leaves before its answer is forgotten, and if it was wrong, counted."""
-        self.protocol.dataReceived(self.said("auth-ok"))
-        self.lose()
+        self.client.send(self.said("auth-ok"))
+        self.client.leave()
         self.run_threads()
-        self.assertEqual((self.transport.value(), self.stats.links_total), (b"", 0))
-        self.protocol = self.listener.buildProtocol(None)
-        self.protocol.makeConnection(self.transport)
-        self.protocol.dataReceived(self.said("auth-refused"))
-        self.lose()
+        self.assertEqual((self.client.received, self.stats.links_total), (b"", 0))
+        self.arrive()
+        self.client.send(self.said("auth-refused"))
+        self.client.leave()
         self.run_threads()
-        self.clock.advance(1)
-        self.assertEqual(self.transport.value(), b"")
+        self.advance(1)
+        self.assertEqual(self.client.received, b"")
         self.assertEqual(self.stats.refusals[RefusalReason.WRONG_PASSWORD], 1)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_flood_before_the_answer(self) -> None:
         """What comes before the answer is kept, but not without end; the verdict changes nothing then."""
-        self.protocol.dataReceived(self.said("auth-ok"))
+        self.client.send(self.said("auth-ok"))
         for _ in range(3):
-            self.protocol.dataReceived(bytes(40000))
+            self.client.send(bytes(40000))
         self.run_threads()
         self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
 
     def test_stop_meanwhile(self) -> None:
-        self.protocol.dataReceived(self.said("auth-ok"))
+        self.client.send(self.said("auth-ok"))
         self.listener.close()
-        self.assertTrue(self.transport.disconnecting)
+        self.world.turn()
+        self.assertTrue(self.client.closed)
         self.run_threads()
-        self.assertEqual(self.transport.value(), b"")
+        self.assertEqual(self.client.received, b"")

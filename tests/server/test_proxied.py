@@ -13,10 +13,9 @@ from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.settings import HttpSettings
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from tests.server.harness import Visitor, World
+from tests.support.heads import GET, OK
 from tests.support.hellos import hello, record, server_name
 
-GET = b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n"
-OK = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\npod"
 HELLO = record(hello(server_name(b"pod.local")))
 PROXY = IPv4Address("TCP", "10.0.0.5", 7777)
 STRANGER = IPv4Address("TCP", "203.0.113.9", 7777)
@@ -32,7 +31,7 @@ class ProxiedTests(SynchronousTestCase):
         self.make()
 
     def make(self, settings: HttpSettings | None = None) -> None:
-        self.world = World(settings)
+        self.world = World(self, settings)
         self.pod = self.world.attach()
         self.entrypoint = ProxiedEntrypoint(self.world.entrypoint, (ip_network("10.0.0.0/8"), ip_network("fd00::/8")))
 
@@ -42,8 +41,7 @@ class ProxiedTests(SynchronousTestCase):
 
     def refused(self, visitor: Visitor) -> None:
         """Nothing was asked of anybody, nothing answered, and the connection was cut."""
-        self.assertEqual((visitor.received, visitor.transport.aborted), (b"", True))
-        visitor.leave()
+        self.assertEqual((visitor.received, visitor.aborted), (b"", True))
         self.assertEqual(self.world.stats.proxies_refused, 1)
         self.assertEqual((self.world.outcomes(), self.pod.streams), ({}, []))
         self.assertEqual(self.world.entrypoint.visitors, set())
@@ -147,7 +145,7 @@ class RefusalTests(ProxiedTests):
         for position in range(5, 12):
             visitor.send(LINE[position : position + 1])
             self.world.pass_time(1)
-        self.assertFalse(visitor.transport.aborted)
+        self.assertFalse(visitor.aborted)
         self.world.pass_time(5)
         self.refused(visitor)
 
@@ -171,14 +169,14 @@ class RefusalTests(ProxiedTests):
         """Nobody waits for a header when the server stops."""
         first, second = self.arrive(LINE[:5]), self.arrive()
         self.assertFalse(self.world.entrypoint.busy)
+        first.transport.write(LINE[5:] + GET)
         self.world.entrypoint.drain()
+        self.world.turn()
         self.assertTrue(first.closed and second.closed)
-        first.send(LINE[5:] + GET)
         third = self.arrive()
         self.world.entrypoint.cut()
-        self.assertTrue(third.transport.aborted)
-        for visitor in (first, second, third):
-            visitor.leave()
+        self.world.turn()
+        self.assertTrue(third.aborted)
         self.assertEqual(self.world.stats.proxies_refused, 0)
         self.assertEqual(self.pod.streams, [])
 

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 from uuid import UUID, uuid4
 
 import attrs
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -21,19 +21,24 @@ from rtunnel.auth.access_control import AccessControl, Rights
 from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.outcomes import RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
-from rtunnel.server.entrypoint.arrival import Peer
+from rtunnel.server.entrypoint.entrypoint import Peer
+from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
-from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
+from rtunnel.server.entrypoint.relay import RelayEntrypoint
+from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
-from tests.server.harness import PRIVATE, TUNNEL, FarConnector, PingingTransport, Transport, Visitor, World
+from tests.server.harness import PRIVATE, FarConnector, Visitor, World
+from tests.support.ids import TUNNEL
 from tests.support.logs import logged
+from tests.support.transports import PingingTransport
 
 FRONT = UUID("59dc451e-59dc-4c70-999e-91a30813ac78")
 OK = Response(status=Status.OK).encode()
+VISITOR = IPv4Address("TCP", "198.51.100.9", 4712)
 
 
 def connect(
@@ -47,7 +52,8 @@ def connect(
 
 
 class RelayTestCase(SynchronousTestCase):
-    kind: ClassVar[type[Transport]] = Transport
+    """A listener whose entrypoint takes all that visitors may speak, and a visitor there."""
+
     direct = False
     credentials: Credentials | None = None
     permissions: str | None = None
@@ -57,11 +63,11 @@ class RelayTestCase(SynchronousTestCase):
         return succeed(function())
 
     def setUp(self) -> None:
-        self.world = World()
+        self.world = World(self)
         self.stats = self.world.stats
         settings = ListenerSettings(
             listen=Address("", 8421),
-            rules=self.world.entrypoint.table.rules,
+            rules=self.world.entrypoint.selector.table.rules,
             entrypoint_id=FRONT,
             direct=self.direct,
             credentials=self.credentials,
@@ -76,7 +82,7 @@ class RelayTestCase(SynchronousTestCase):
         self.listener = TunnelListener(
             settings=settings,
             known=lambda tunnel: True,
-            table=self.relay.table,
+            table=self.relay.selector.table,
             access_control=AccessControl(settings, Rights.read(settings), self.world.clock, in_thread=self.in_thread),
             registry=self.world.registry,
             relay=self.relay,
@@ -84,39 +90,22 @@ class RelayTestCase(SynchronousTestCase):
             reactor=self.world.clock,
         )
         self.world.deadlines.each_sweep(self.relay.sweep)
-        self.transport: Any = self.kind()
+        self.world.entrypoint.speakers = (TLS, self.listener, HTTP1)
         self.arrive()
 
     def arrive(self) -> None:
-        """Connect, at an HTTP entrypoint."""
-        self.fresh = True
-
-    def send(self, data: bytes) -> None:
-        if self.fresh:
-            self.fresh = False
-            self.listener.as_sniffed_protocol.take(self.world.entrypoint, self.transport, Peer("198.51.100.9", 4712), data)
-            self.world.turn()
-            return
-        self.transport.protocol.dataReceived(data)
-        self.world.turn()
-
-    def end_sending(self) -> None:
-        self.transport.protocol.readConnectionLost()
-        self.world.turn()
-
-    def lose(self, reason: type[Exception] = ConnectionDone) -> None:
-        self.transport.protocol.connectionLost(Failure(reason()))
-        self.world.turn()
+        """Another visitor."""
+        self.visitor = self.world.visit(address=VISITOR)
 
     def status(self) -> Status:
-        taken = take_response(self.transport.value())
+        taken = take_response(self.visitor.received)
         assert taken is not None
         return taken[0].status
 
     @property
     def received(self) -> bytes:
         """What came after the OK."""
-        data: bytes = self.transport.value()
+        data = self.visitor.received
         self.assertTrue(data.startswith(OK))
         return data[len(OK) :]
 
@@ -132,15 +121,15 @@ class RelayTestCase(SynchronousTestCase):
 class AdmissionTests(RelayTestCase):
     def admitted(self, request: bytes) -> None:
         self.world.attach()
-        self.send(request)
+        self.visitor.send(request)
         self.assertIs(self.status(), Status.OK)
 
     def refused(self, request: bytes, status: Status, outcome: VisitOutcome) -> None:
         self.world.attach()
-        self.send(request)
+        self.visitor.send(request)
         self.assertIs(self.status(), status)
-        self.assertTrue(self.transport.disconnecting)
-        self.lose()
+        self.assertTrue(self.visitor.closed)
+        self.visitor.leave()
         self.ended(outcome)
         self.assertEqual(self.listener.admissions, set())
 
@@ -150,7 +139,7 @@ class AdmissionTests(RelayTestCase):
     def test_byte_by_byte(self) -> None:
         self.world.attach()
         for byte in connect():
-            self.send(bytes([byte]))
+            self.visitor.send(bytes([byte]))
         self.assertIs(self.status(), Status.OK)
 
     def test_wrong_id(self) -> None:
@@ -181,9 +170,9 @@ class AdmissionTests(RelayTestCase):
 
     def test_no_connector(self) -> None:
         """The vector visitor-no-connector: status 5."""
-        self.send(connect("secret.local", PRIVATE))
+        self.visitor.send(connect("secret.local", PRIVATE))
         self.assertIs(self.status(), Status.SERVICE_UNAVAILABLE)
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.visitor.closed)
         self.ended(VisitOutcome.NO_CONNECTOR)
 
     def test_nil_id(self) -> None:
@@ -195,9 +184,10 @@ class AdmissionTests(RelayTestCase):
     def turned_away(self, request: bytes, kind: RefusalReason) -> None:
         """No visit at all: counted with all whom the listener refuses."""
         self.world.attach()
-        self.send(request)
+        self.visitor.send(request)
         self.world.clock.advance(15)
-        self.assertTrue(self.transport.disconnecting)
+        self.world.turn()
+        self.assertTrue(self.visitor.closed)
         self.assertEqual((self.stats.refusals[kind], self.outcomes(), self.listener.admissions), (1, {}, set()))
 
     def test_bind(self) -> None:
@@ -221,15 +211,13 @@ class ProxiedTests(RelayTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        self.world.entrypoint.others = {**self.world.entrypoint.others, FIRST_BYTE: self.listener.as_sniffed_protocol}
         self.pod = self.world.attach()
 
     def visit(self, data: bytes, host: str = "10.0.0.5") -> None:
         entrypoint = ProxiedEntrypoint(self.world.entrypoint, (ip_network("10.0.0.0/8"),))
-        visitor = Visitor(entrypoint, self.world, IPv4Address("TCP", host, 7777))
-        self.transport = visitor.transport
+        self.visitor = Visitor(entrypoint, self.world, IPv4Address("TCP", host, 7777))
         for byte in data:
-            visitor.send(bytes([byte]))
+            self.visitor.send(bytes([byte]))
 
     def test_header(self) -> None:
         """The source is whom the proxy names, also when header, request and bytes come byte by byte."""
@@ -241,13 +229,13 @@ class ProxiedTests(RelayTestCase):
             self.assertEqual(self.pod.stream.preface.addresses[0], RelayAddress("192.0.2.33", 4711))
             self.pod.stream.answer(b"pong")
             self.assertEqual(self.received, b"pong")
-            self.lose()
+            self.visitor.vanish()
             self.ended(VisitOutcome.VISITOR_GONE)
 
     def test_without_a_header(self) -> None:
         """A proxy that names nobody is not let in."""
         self.visit(connect()[:8])
-        self.assertTrue(self.transport.aborted)
+        self.assertTrue(self.visitor.aborted)
         self.assertEqual((self.outcomes(), self.pod.streams), ({}, []))
 
     def test_directly_connected(self) -> None:
@@ -267,15 +255,15 @@ class DatagramTests(RelayTestCase):
         """The framing passes as it is, both ways, and the end of one side is that of both."""
         self.world.attach()
         far = self.world.attach(datagrams=True)
-        self.send(self.REQUEST)
-        self.send(b"\0\3one\0")
+        self.visitor.send(self.REQUEST)
+        self.visitor.send(b"\0\3one\0")
         self.assertEqual(far.stream.take(), b"\0\3one\0")
         far.stream.answer(b"\0\5answe")
         self.assertEqual(self.received, b"\0\5answe")
-        self.end_sending()
+        self.visitor.end_sending()
         self.assertTrue(far.stream.finished)
         far.stream.close()
-        self.lose()
+        self.visitor.leave()
         self.ended(VisitOutcome.DONE)
 
     def test_next_connector(self) -> None:
@@ -283,20 +271,19 @@ class DatagramTests(RelayTestCase):
         for _ in range(2):
             self.world.attach(datagrams=True)
         self.world.attach()
-        self.send(self.REQUEST)
+        self.visitor.send(self.REQUEST)
         for _ in range(2):
             (tried,) = [far for far in self.world.connectors if far.session.streams]
-            tried.session.abort(tried.stream.id)
-            self.world.turn()
-        self.assertTrue(self.transport.aborted)
+            tried.stream.refuse()
+        self.assertTrue(self.visitor.aborted)
         self.assertEqual(self.world.connectors[-1].streams, [])
-        self.lose()
+        self.visitor.leave()
         self.ended(VisitOutcome.TARGET_FAILED)
 
     def no_connector(self, request: bytes) -> None:
-        self.send(request)
+        self.visitor.send(request)
         self.assertIs(self.status(), Status.SERVICE_UNAVAILABLE)
-        self.lose()
+        self.visitor.leave()
         self.ended(VisitOutcome.NO_CONNECTOR)
 
     def test_only_bytes(self) -> None:
@@ -313,16 +300,16 @@ class DirectTests(RelayTestCase):
 
     def test_id_is_enough(self) -> None:
         self.world.attach()
-        self.send(connect("whatever.you.like"))
+        self.visitor.send(connect("whatever.you.like"))
         self.assertIs(self.status(), Status.OK)
 
     def test_front_needs_a_rule(self) -> None:
-        self.send(connect("whatever.you.like", FRONT))
+        self.visitor.send(connect("whatever.you.like", FRONT))
         self.assertIs(self.status(), Status.NETWORK_UNREACHABLE)
 
     def test_ids_that_nobody_knows_get_no_label(self) -> None:
         """A visitor that makes up IDs cannot use up the labels of the metrics."""
-        self.send(connect(tunnel=uuid4()))
+        self.visitor.send(connect(tunnel=uuid4()))
         self.assertIs(self.status(), Status.SERVICE_UNAVAILABLE)
         self.assertEqual(self.stats.labelled.by_tunnel(), {})
 
@@ -334,17 +321,18 @@ class UserTests(RelayTestCase):
 
     def test_right_password(self) -> None:
         self.world.attach()
-        self.send(connect(credentials=("user", "secret")))
+        self.visitor.send(connect(credentials=("user", "secret")))
         self.assertIs(self.status(), Status.OK)
 
     def refused(self, credentials: tuple[str, str] | None, kind: RefusalReason, who: str) -> None:
         """Status 2, a line that names who it was, and nothing of the tunnel was touched."""
         self.world.attach()
         with logged() as lines:
-            self.send(connect(credentials=credentials))
+            self.visitor.send(connect(credentials=credentials))
             self.world.clock.advance(1)
+            self.world.turn()
         self.assertIs(self.status(), Status.UNAUTHORIZED)
-        self.assertTrue(self.transport.disconnecting)
+        self.assertTrue(self.visitor.closed)
         self.assertTrue(any(who in line for line in lines), lines)
         self.assertFalse(any("herring" in line for line in lines), lines)
         self.assertEqual((self.stats.refusals[kind], self.outcomes()), (1, {}))
@@ -378,9 +366,8 @@ class OwnersTestCase(RelayTestCase):
 
     def visit(self, host: str, tunnel: UUID) -> Status:
         """How the visitor is answered."""
-        self.transport = Transport()
         self.arrive()
-        self.send(connect(host, tunnel, credentials=("user", "secret")))
+        self.visitor.send(connect(host, tunnel, credentials=("user", "secret")))
         return self.status()
 
 
@@ -404,7 +391,7 @@ class OwnerTests(OwnersTestCase):
                 "refused the visitor 198.51.100.9:4712 (user user): "
                 'the permissions do not allow it to visit "pod.local" in the tunnel 10bc451e',
             )
-            self.assertTrue(self.transport.disconnecting)
+            self.assertTrue(self.visitor.closed)
         self.assertEqual(self.outcomes(), {VisitOutcome.FORBIDDEN: 4})
         self.assertEqual(self.connector.streams, [])
 
@@ -415,8 +402,8 @@ class OwnerTests(OwnersTestCase):
 
     def end(self) -> None:
         """The visit that was let in is cut, on both sides."""
-        self.assertTrue(self.transport.aborted)
-        self.lose(ConnectionLost)
+        self.world.turn()
+        self.assertTrue(self.visitor.aborted)
         self.assertTrue(self.connector.stream.finished)
         self.ended(VisitOutcome.FORBIDDEN)
 
@@ -425,7 +412,7 @@ class OwnerTests(OwnersTestCase):
         for data in (b"", b"ping"):
             self.setUp()
             self.visit("pod.local", TUNNEL)
-            self.send(data)
+            self.visitor.send(data)
             self.write("visit user other.local")
             with logged() as lines:
                 self.listener.access_control.reload()
@@ -446,15 +433,15 @@ class OwnerTests(OwnersTestCase):
         self.visit("pod.local", TUNNEL)
         self.write(f"visit user {TUNNEL}")
         self.listener.access_control.reload()
-        self.assertFalse(self.transport.aborted)
+        self.assertFalse(self.visitor.aborted)
         self.connector.stream.answer(b"still here")
         self.assertEqual(self.received, b"still here")
 
     def test_host_of_another_tunnel_now(self) -> None:
         """Who may visit a host loses what no longer is this host's."""
         self.visit("pod.local", TUNNEL)
-        self.send(b"ping")
-        self.relay.table = IngressTable([IngressRule("pod.local", PRIVATE)])
+        self.visitor.send(b"ping")
+        self.relay.selector.table = IngressTable([IngressRule("pod.local", PRIVATE)])
         self.listener.access_control.review()
         self.end()
 
@@ -494,7 +481,7 @@ class VisitTests(RelayTestCase):
     def setUp(self) -> None:
         super().setUp()
         self.connector = self.world.attach()
-        self.send(connect())
+        self.visitor.send(connect())
         self.stream = self.connector.stream
 
     def test_source_is_what_we_see(self) -> None:
@@ -503,7 +490,7 @@ class VisitTests(RelayTestCase):
         self.assertEqual(self.stream.preface.addresses, (RelayAddress("198.51.100.9", 4712), RelayAddress("pod.local", 0)))
 
     def test_both_ways(self) -> None:
-        self.send(b"ping")
+        self.visitor.send(b"ping")
         self.assertEqual(self.stream.take(), b"ping")
         self.stream.answer(b"pong")
         self.assertEqual(self.received, b"pong")
@@ -514,60 +501,68 @@ class VisitTests(RelayTestCase):
 
     def test_half_close(self) -> None:
         """A visitor that has ended its direction still gets its answer; then all is closed, and the bytes are counted."""
-        self.send(b"question")
-        self.end_sending()
+        self.visitor.send(b"question")
+        self.visitor.end_sending()
         self.assertEqual((self.stream.take(), self.stream.finished), (b"question", True))
         self.stream.answer(b"answer")
-        self.assertFalse(self.transport.disconnecting)
+        self.assertFalse(self.visitor.closed)
         self.stream.close()
         self.assertEqual(self.received, b"answer")
-        self.assertTrue(self.transport.disconnecting)
-        self.lose()
+        self.assertTrue(self.visitor.closed)
+        self.visitor.leave()
         self.ended(VisitOutcome.DONE)
         self.assertEqual((self.stats.bytes_in, self.stats.bytes_out), (8, 6))
 
+    def test_bytes_are_counted_once(self) -> None:
+        """Also those that came together with the request."""
+        self.arrive()
+        self.visitor.send(connect() + b"early")
+        self.visitor.send(b"late")
+        self.visitor.vanish()
+        self.assertEqual(self.stats.bytes_in, 9)
+
     def test_ends_without_a_byte(self) -> None:
-        self.end_sending()
+        self.visitor.end_sending()
         self.assertTrue(self.stream.finished)
         self.stream.close()
-        self.lose()
+        self.visitor.leave()
         self.ended(VisitOutcome.DONE)
 
     def test_target_only_listens(self) -> None:
         """A target that ends its direction first may still be sent to."""
         self.stream.close()
-        self.assertTrue(self.transport.half_closed)
-        self.send(b"take this")
+        self.assertTrue(self.visitor.half_closed)
+        self.visitor.send(b"take this")
         self.assertEqual(self.stream.take(), b"take this")
 
     def test_visitor_leaves_before_the_first_byte(self) -> None:
-        self.lose()
+        self.visitor.vanish()
         self.assertTrue(self.stream.finished)
         self.ended(VisitOutcome.VISITOR_GONE)
 
     def test_visitor_leaves(self) -> None:
-        self.send(b"ping")
-        self.lose(ConnectionLost)
+        self.visitor.send(b"ping")
+        self.visitor.vanish()
         self.assertTrue(self.stream.finished)
         self.ended(VisitOutcome.VISITOR_GONE)
 
     def test_connector_leaves(self) -> None:
-        self.send(b"ping")
+        self.visitor.send(b"ping")
         self.connector.lose()
-        self.lose()
+        self.visitor.leave()
         self.ended(VisitOutcome.TARGET_GONE)
 
     def test_cut(self) -> None:
-        self.send(b"ping")
+        self.visitor.send(b"ping")
         self.relay.cut()
-        self.assertTrue(self.transport.aborted)
-        self.lose(ConnectionLost)
+        self.world.turn()
+        self.assertTrue(self.visitor.aborted)
         self.ended(VisitOutcome.STOPPED)
 
     def test_cut_before_the_first_byte(self) -> None:
         self.relay.cut()
-        self.assertTrue(self.transport.aborted)
-        self.lose(ConnectionLost)
+        self.world.turn()
+        self.assertTrue(self.visitor.aborted)
         self.ended(VisitOutcome.STOPPED)
 
 
@@ -578,18 +573,13 @@ class RetryTests(RelayTestCase):
         super().setUp()
         self.world.attach()
         self.world.attach()
-        self.send(connect())
+        self.visitor.send(connect())
         (self.first,) = [connector for connector in self.world.connectors if connector.streams]
         (self.second,) = [connector for connector in self.world.connectors if not connector.streams]
 
-    def refuse(self, stream: Any) -> None:
-        """What our client does when the target cannot be reached."""
-        stream.connector.session.abort(stream.id)
-        self.world.turn()
-
     def test_other_connector(self) -> None:
-        self.refuse(self.first.stream)
-        self.send(b"ping")
+        self.first.stream.refuse()
+        self.visitor.send(b"ping")
         self.assertEqual(self.second.stream.take(), b"ping")
         self.assertEqual((self.stats.retries_total, self.outcomes()), (1, {}))
 
@@ -600,46 +590,46 @@ class RetryTests(RelayTestCase):
 
     def test_none_left(self) -> None:
         """The visitor sees an error rather than an empty answer."""
-        self.refuse(self.first.stream)
-        self.refuse(self.second.stream)
-        self.assertTrue(self.transport.aborted)
-        self.send(b"too late")
-        self.lose(ConnectionLost)
+        self.first.stream.refuse()
+        self.second.stream.refuse()
+        self.assertTrue(self.visitor.aborted)
+        self.visitor.send(b"too late")
+        self.visitor.vanish()
         self.ended(VisitOutcome.TARGET_FAILED)
 
     def test_not_after_the_first_byte(self) -> None:
         """What was sent once is not sent twice."""
-        self.send(b"transfer 100 pounds")
-        self.refuse(self.first.stream)
+        self.visitor.send(b"transfer 100 pounds")
+        self.first.stream.refuse()
         self.assertEqual(self.second.streams, [])
-        self.lose()
+        self.visitor.leave()
         self.ended(VisitOutcome.TARGET_GONE)
 
     def test_byte_and_refusal_in_one_turn(self) -> None:
         """A byte that comes when the stream has ended already goes to the next connector, not into the void."""
         self.first.session.abort(self.first.stream.id)
-        self.first.link.dataReceived(self.first.session.take_output())
-        self.transport.protocol.dataReceived(b"ping")
-        self.world.turn()
+        self.first.transport.write(self.first.session.take_output())
+        self.first.pipe.pump()
+        self.visitor.send(b"ping")
         self.assertEqual(self.second.stream.take(), b"ping")
 
 
 class LivenessTests(RelayTestCase):
     """A visitor on a WebSocket is pinged."""
 
-    kind = PingingTransport
-
     def setUp(self) -> None:
         super().setUp()
         self.connector = self.world.attach()
-        self.send(connect())
-        self.send(b"x")
+        self.transport = PingingTransport()
+        self.listener.accept(self.world.entrypoint, self.transport, Peer(VISITOR.host, VISITOR.port), connect() + b"x")
+        self.world.turn()
 
     def test_silent_visitor_is_cut(self) -> None:
         self.world.pass_time(60)
         self.assertTrue(self.transport.aborted)
         self.assertGreaterEqual(self.transport.pings, 2)
-        self.lose(ConnectionLost)
+        self.transport.protocol.connectionLost(Failure(ConnectionLost()))
+        self.world.turn()
         self.ended(VisitOutcome.VISITOR_GONE)
 
     def test_pongs(self) -> None:
@@ -651,7 +641,7 @@ class LivenessTests(RelayTestCase):
     def test_bytes_are_a_sign_of_life(self) -> None:
         for _ in range(12):
             self.world.pass_time(10)
-            self.send(b"x")
+            self.transport.protocol.dataReceived(b"x")
         self.assertFalse(self.transport.aborted)
 
     def test_paused(self) -> None:
@@ -672,7 +662,7 @@ class AccessLogTests(RelayTestCase):
         self.relay.access = AccessLog(self.lines.append, FORMATS["json"], wall=lambda: 0.0, clock=clock)
 
     def connect(self, host: str = "pod.local", tunnel: UUID = TUNNEL) -> None:
-        self.send(connect(host, tunnel, credentials=("user", "secret")))
+        self.visitor.send(connect(host, tunnel, credentials=("user", "secret")))
 
     def line(self) -> dict[str, Any]:
         """The only line; its outcome is the one that was counted."""
@@ -684,11 +674,11 @@ class AccessLogTests(RelayTestCase):
     def test_visit(self) -> None:
         pod = self.world.attach()
         self.connect()
-        self.send(b"hello")
+        self.visitor.send(b"hello")
         self.world.clock.advance(2)
         pod.stream.answer(b"answer")
         self.assertEqual(self.lines, [])
-        self.lose(ConnectionLost)
+        self.visitor.vanish()
         self.assertEqual(
             self.line(),
             {
@@ -722,15 +712,15 @@ class AccessLogTests(RelayTestCase):
                 self.world.attach(datagrams=True)
             addresses = (RelayAddress("pod.local", 0),)
             tunnel = TunnelFeature(TUNNEL)
-            self.send(Request(Command.CONNECT, Network.UDP, ("user", "secret"), addresses, tunnel).encode())
-            self.lose()
+            self.visitor.send(Request(Command.CONNECT, Network.UDP, ("user", "secret"), addresses, tunnel).encode())
+            self.visitor.vanish()
             self.assertEqual(self.line()["kind"], "udp")
 
     def test_visitor_of_a_front(self) -> None:
         """The visitor is whom the front names."""
         self.world.attach()
         self.connect(tunnel=FRONT)
-        self.lose()
+        self.visitor.vanish()
         self.assertEqual((self.line()["visitor"], self.line()["outcome"]), ("192.0.2.9", "visitor_gone"))
 
     def test_retries(self) -> None:
@@ -741,23 +731,18 @@ class AccessLogTests(RelayTestCase):
             self.connect()
             (first,) = [pod for pod in pods if pod.streams]
             (second,) = [pod for pod in pods if not pod.streams]
-            self.fail_target(first)
+            first.stream.refuse()
             if both:
-                self.fail_target(second)
-            self.lose()
+                second.stream.refuse()
+            self.visitor.vanish()
             line = self.line()
             self.assertEqual((line["retries"], line["connector"]), (1, str(second.connector.id)[:8]))
             self.assertEqual(line["outcome"], "target_failed" if both else "visitor_gone")
 
-    def fail_target(self, pod: FarConnector) -> None:
-        """What our client does when the target cannot be reached."""
-        pod.session.abort(pod.stream.id)
-        self.world.turn()
-
     def refused(self, outcome: str, tunnel: str | None) -> None:
         line = self.line()
         self.assertEqual((line["outcome"], line["tunnel"], line["connector"]), (outcome, tunnel, None))
-        self.lose()
+        self.visitor.leave()
         self.assertEqual(len(self.lines), 1)
 
     def test_nobody_attached(self) -> None:
@@ -775,8 +760,9 @@ class AccessLogTests(RelayTestCase):
         self.refused("unknown_host", None)
 
     def test_wrong_password_is_no_visit(self) -> None:
-        self.send(connect(credentials=("user", "herring")))
+        self.visitor.send(connect(credentials=("user", "herring")))
         self.world.clock.advance(1)
+        self.world.turn()
         self.assertEqual((self.lines, self.stats.refusals[RefusalReason.WRONG_PASSWORD]), ([], 1))
 
 
@@ -793,30 +779,29 @@ class CountTests(RelayTestCase):
 
     def test_done(self) -> None:
         pod = self.attach()
-        self.send(connect() + b"hello")
-        self.end_sending()
+        self.visitor.send(connect() + b"hello")
+        self.visitor.end_sending()
         pod.stream.close()
-        self.lose()
+        self.visitor.leave()
         self.assertEqual((self.counted(), pod.connector.requests), ({"done": 1}, 1))
 
     def test_failed(self) -> None:
         """Two connectors were tried; it counts for the last."""
         pods = [self.attach(), self.attach()]
-        self.send(connect())
+        self.visitor.send(connect())
         (first,) = [pod for pod in pods if pod.streams]
         (second,) = [pod for pod in pods if not pod.streams]
         for pod in (first, second):
-            pod.session.abort(pod.stream.id)
-            self.world.turn()
+            pod.stream.refuse()
         self.assertEqual(self.counted(), {"target_failed": 1})
         self.assertEqual((first.connector.requests, second.connector.requests), (0, 1))
 
     def test_nobody_attached(self) -> None:
-        self.send(connect())
+        self.visitor.send(connect())
         self.assertEqual(self.counted(), {"no_connector": 1})
 
     def test_wrong_tunnel(self) -> None:
         """Belongs to no tunnel."""
         self.attach()
-        self.send(connect(tunnel=uuid4()))
+        self.visitor.send(connect(tunnel=uuid4()))
         self.assertEqual(self.counted(), {})

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ops.access import Access, AccessLog
-from rtunnel.outcomes import LinkEnd, Outcome, TlsOutcome
-from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.outcomes import Outcome, TlsOutcome
+from rtunnel.routing.ingress import IngressRule
 from rtunnel.settings import HttpSettings
 from rtunnel.wire.clienthello import Alert, alert_record
 from rtunnel.wire.relay import RelayAddress
-from tests.server.harness import TUNNEL, Visitor, World
+from tests.server.harness import Visitor, World
+from tests.support.heads import GET
 from tests.support.hellos import client, hello, record, records, server_name
+from tests.support.ids import TUNNEL
+from tests.support.pipe import HIGH_WATER, READ_SIZE
 
 HELLO = record(hello(server_name(b"pod.local")))
 ANSWER = record(b"\x02\0\0\0") + b"whatever else a server says"
@@ -23,7 +24,7 @@ class TlsTests(SynchronousTestCase):
     """An entrypoint with two connectors; the laptop's takes all as long as it is attached."""
 
     def setUp(self) -> None:
-        self.world = World()
+        self.world = World(self)
         self.laptop = self.world.attach(255)
         self.pod = self.world.attach(1)
 
@@ -39,17 +40,15 @@ class TlsTests(SynchronousTestCase):
     def told(self, visitor: Visitor, alert: Alert) -> None:
         """The visitor got an alert and the end of our direction; the connection closes when it closes its own."""
         self.assertEqual(visitor.received, alert_record(alert))
-        self.assertTrue(visitor.transport.half_closed)
-        self.assertFalse(visitor.transport.aborted)
+        self.assertTrue(visitor.half_closed)
         visitor.send(b"whatever was under way")
         self.assertEqual(visitor.received, alert_record(alert))
-        self.half_close(visitor)
-        self.assertTrue(visitor.transport.disconnecting)
-        visitor.leave()
+        visitor.end_sending()
+        self.closed_cleanly(visitor)
 
-    def half_close(self, visitor: Visitor) -> None:
-        visitor.transport.protocol.readConnectionLost()
-        self.world.turn()
+    def closed_cleanly(self, visitor: Visitor) -> None:
+        self.assertTrue(visitor.near.disconnected)
+        self.assertFalse(visitor.aborted)
 
 
 class PassingTests(TlsTests):
@@ -96,8 +95,7 @@ class PassingTests(TlsTests):
     def test_names(self) -> None:
         """The rules are those of HTTP: exact before wildcard, any case, any depth."""
         other = self.world.attach(1)
-        rules = [IngressRule("*.pod.local", TUNNEL), IngressRule("quiet.pod.local", TUNNEL, private=True)]
-        self.world.entrypoint.table = IngressTable(rules)
+        self.world.rules(IngressRule("*.pod.local", TUNNEL), IngressRule("quiet.pod.local", TUNNEL, private=True))
         for name in (b"pod.local", b"a.pod.local", b"A.B.Pod.LOCAL"):
             self.world.visit(record(hello(server_name(name))))
             self.laptop.stream.take()
@@ -109,30 +107,28 @@ class PassingTests(TlsTests):
         """Each direction ends by itself; when both have, it is done."""
         visitor = self.world.visit(HELLO)
         self.laptop.stream.answer(ANSWER)
-        self.half_close(visitor)
+        visitor.end_sending()
         self.assertTrue(self.laptop.stream.finished)
         self.laptop.stream.answer(b"the rest")
         self.assertEqual(visitor.received, ANSWER + b"the rest")
         self.laptop.stream.close()
-        self.assertTrue(visitor.transport.disconnecting)
-        visitor.leave()
+        self.closed_cleanly(visitor)
         self.ended(TlsOutcome.DONE)
 
     def test_half_close_before_the_answer(self) -> None:
         visitor = self.world.visit(HELLO)
-        self.half_close(visitor)
+        visitor.end_sending()
         self.laptop.stream.answer(ANSWER)
         self.assertEqual(visitor.received, ANSWER)
         self.assertTrue(self.laptop.stream.finished)
         self.laptop.stream.close()
-        visitor.leave()
+        self.closed_cleanly(visitor)
         self.ended(TlsOutcome.DONE)
 
     def test_visitor_leaves(self) -> None:
         visitor = self.world.visit(HELLO)
         self.laptop.stream.answer(ANSWER)
-        visitor.transport.protocol.connectionLost(Failure(ConnectionLost()))
-        self.world.turn()
+        visitor.vanish()
         self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
         self.ended(TlsOutcome.VISITOR_GONE)
 
@@ -141,10 +137,13 @@ class PassingTests(TlsTests):
         visitor = self.world.visit(HELLO)
         self.laptop.stream.answer(ANSWER)
         self.laptop.lose()
-        self.assertTrue(visitor.transport.disconnecting)
-        visitor.leave()
+        self.closed_cleanly(visitor)
         self.assertEqual(self.pod.streams, [])
         self.ended(TlsOutcome.TARGET_GONE)
+
+    def test_vanished_visitors_are_noticed(self) -> None:
+        """By the system, which probes a connection that is silent."""
+        self.assertTrue(self.world.visit(HELLO).near.getTcpKeepAlive())
 
     def test_no_limit_of_time(self) -> None:
         visitor = self.world.visit(HELLO)
@@ -156,26 +155,27 @@ class PassingTests(TlsTests):
     def test_slow_visitor(self) -> None:
         """The target is held back by the credit of the stream."""
         visitor = self.world.visit(HELLO)
-        self.laptop.stream.answer(ANSWER)
-        self.assertIsNotNone(visitor.transport.producer)
-        visitor.transport.producer.pauseProducing()
-        self.laptop.stream.answer(b"x" * 100)
-        self.assertEqual(visitor.received, ANSWER)
-        visitor.transport.producer.resumeProducing()
-        self.world.turn()
-        self.assertEqual(visitor.received, ANSWER + b"x" * 100)
+        visitor.stop_reading()
+        self.laptop.stream.answer(ANSWER + b"x" * 5000000)
+        self.assertLessEqual(visitor.near.waiting, HIGH_WATER + READ_SIZE)
+        self.assertEqual(visitor.received, b"")
+        visitor.read_on()
+        self.assertEqual(visitor.received, ANSWER + b"x" * 5000000)
 
     def test_slow_target(self) -> None:
         """The visitor is not read while the target takes nothing."""
-        world = World()
+        world = World(self)
         pod = world.attach(consume=False)
         visitor = world.visit(HELLO)
         pod.stream.answer(ANSWER)
         for _ in range(40):
-            if not visitor.transport.paused_reading:
-                visitor.send(b"x" * 65536)
-        self.assertTrue(visitor.transport.paused_reading)
+            visitor.send(b"x" * 65536)
+        self.assertTrue(visitor.held_up)
         self.assertLess(len(pod.stream.raw), 2 * 2**20)
+        pod.consume = True
+        pod.session.consumed(pod.stream.id, len(pod.stream.raw))
+        pod.flush()
+        self.assertEqual(pod.stream.take(), HELLO + b"x" * 65536 * 40)
 
     def test_bytes_are_counted_once(self) -> None:
         visitor = self.world.visit(HELLO[:10])
@@ -183,7 +183,7 @@ class PassingTests(TlsTests):
         visitor.send(b"more")
         self.laptop.stream.answer(ANSWER)
         visitor.send(b"last")
-        visitor.leave()
+        visitor.vanish()
         self.assertEqual(self.world.stats.bytes_in, len(HELLO) + len(b"earlymorelast"))
         self.assertEqual(self.world.stats.bytes_out, len(ANSWER))
         self.assertEqual(self.laptop.connector.requests, 1)
@@ -199,7 +199,7 @@ class RefusalTests(TlsTests):
 
     def test_no_name(self) -> None:
         """Not even the rule for every host takes it: there is no host."""
-        self.world.entrypoint.table = IngressTable([IngressRule("*", TUNNEL)])
+        self.world.rules(IngressRule("*", TUNNEL))
         self.told(self.world.visit(record(hello())), Alert.UNRECOGNIZED_NAME)
         self.ended(TlsOutcome.UNKNOWN_NAME)
 
@@ -209,7 +209,7 @@ class RefusalTests(TlsTests):
 
     def test_malformed(self) -> None:
         self.told(self.world.visit(record(hello(b"\0"))), Alert.DECODE_ERROR)
-        self.told(self.world.visit(HELLO[:20]).send(b"").send(b"\0" * 200), Alert.DECODE_ERROR)
+        self.told(self.world.visit(HELLO[:20]).send(b"\0" * 200), Alert.DECODE_ERROR)
         self.told(self.world.visit(b"\x16\x02\x00"), Alert.PROTOCOL_VERSION)
         self.ended(*[TlsOutcome.BAD_HELLO] * 3)
 
@@ -227,31 +227,29 @@ class RefusalTests(TlsTests):
             visitor.send(HELLO[position : position + 1])
             self.world.pass_time(1)
         self.world.pass_time(4)
-        self.assertEqual((visitor.received, visitor.closed), (b"", True))
-        visitor.leave()
+        self.assertEqual(visitor.received, b"")
+        self.closed_cleanly(visitor)
         self.ended(TlsOutcome.HELLO_TIMEOUT)
 
     def test_visitor_leaves_within_the_hello(self) -> None:
-        self.world.visit(HELLO[:30]).leave()
+        self.world.visit(HELLO[:30]).vanish()
         visitor = self.world.visit(HELLO[:30])
-        self.half_close(visitor)
-        self.assertTrue(visitor.closed)
-        visitor.leave()
+        visitor.end_sending()
+        self.closed_cleanly(visitor)
         self.ended(TlsOutcome.VISITOR_GONE, TlsOutcome.VISITOR_GONE)
 
     def test_visitor_stays_after_the_alert(self) -> None:
         """It is cut off in the end."""
         visitor = self.world.visit(record(hello()))
         self.world.pass_time(1)
-        self.assertFalse(visitor.transport.aborted)
+        self.assertFalse(visitor.aborted)
         self.world.pass_time(2)
-        self.assertTrue(visitor.transport.aborted)
-        visitor.leave()
+        self.assertTrue(visitor.aborted)
         self.ended(TlsOutcome.UNKNOWN_NAME)
 
     def test_only_at_the_head_of_a_connection(self) -> None:
         """After a request, and after an empty line, it is a malformed request."""
-        visitor = self.world.visit(b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n")
+        visitor = self.world.visit(GET)
         self.laptop.stream.answer(b"HTTP/1.1 204 No Content\r\n\r\n")
         visitor.send(HELLO)
         self.assertIn(b"\r\n\r\nHTTP/1.1 400 ", visitor.received)
@@ -273,8 +271,7 @@ class RetryTests(TlsTests):
         self.assertEqual(visitor.received, ANSWER)
         self.assertTrue(self.laptop.stream.finished)
         self.assertEqual(self.world.stats.retries_total, 1)
-        visitor.leave()
-        self.pod.stream.close()
+        visitor.vanish()
         self.ended(TlsOutcome.VISITOR_GONE)
 
     def test_link_lost(self) -> None:
@@ -284,7 +281,7 @@ class RetryTests(TlsTests):
         self.assertEqual(visitor.received, ANSWER)
 
     def test_closing_link(self) -> None:
-        self.laptop.link.close(LinkEnd.CLOSED)
+        self.laptop.be_closing()
         self.world.visit(HELLO)
         self.assertEqual(self.pod.stream.take(), HELLO)
 
@@ -305,7 +302,7 @@ class RetryTests(TlsTests):
         self.ended(TlsOutcome.RESPONSE_TIMEOUT)
 
     def test_no_limit_for_the_answer(self) -> None:
-        world = World(HttpSettings(response_timeout=0))
+        world = World(self, HttpSettings(response_timeout=0))
         pod = world.attach()
         visitor = world.visit(HELLO)
         world.pass_time(600)
@@ -313,7 +310,7 @@ class RetryTests(TlsTests):
         self.assertEqual(visitor.received, ANSWER)
 
     def test_visitor_leaves(self) -> None:
-        self.world.visit(HELLO).leave()
+        self.world.visit(HELLO).vanish()
         self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
         self.assertEqual(self.pod.streams, [])
         self.ended(TlsOutcome.VISITOR_GONE)
@@ -322,13 +319,13 @@ class RetryTests(TlsTests):
         """What may have to be sent again is bounded: the visitor is not read any more, until there is an answer."""
         visitor = self.world.visit(HELLO)
         visitor.send(b"x" * 65536)
-        self.assertFalse(visitor.transport.paused_reading)
+        self.assertFalse(visitor.held_up)
         visitor.send(b"y")
-        self.assertTrue(visitor.transport.paused_reading)
+        self.assertTrue(visitor.held_up)
         self.laptop.stream.close()
         self.assertEqual(self.pod.stream.take(), HELLO + b"x" * 65536 + b"y")
         self.pod.stream.answer(ANSWER)
-        self.assertFalse(visitor.transport.paused_reading)
+        self.assertFalse(visitor.held_up)
         visitor.send(b"z")
         self.assertEqual(self.pod.stream.take(), b"z")
 
@@ -352,8 +349,7 @@ class AccessTests(TlsTests):
         self.pod.stream.answer(ANSWER)
         visitor.send(b"more")
         self.assertEqual(self.lines, [])
-        visitor.leave()
-        self.pod.stream.close()
+        visitor.vanish()
         (line,) = self.lines
         self.assertEqual((line.kind, line.visitor, line.host, line.outcome), ("tls", "192.168.1.1", "pod.local", "visitor_gone"))
         self.assertEqual((line.tunnel, line.connector, line.retries), (TUNNEL, self.pod.connector.id, 1))
@@ -377,14 +373,13 @@ class EndTests(TlsTests):
         waiting, asking, joined = self.world.visit(HELLO[:9]), self.world.visit(HELLO), self.world.visit(HELLO)
         self.laptop.stream.answer(ANSWER)
         self.world.entrypoint.drain()
+        self.world.turn()
         self.assertEqual([visitor.closed for visitor in (waiting, asking, joined)], [True, False, False])
-        waiting.leave()
         self.assertTrue(self.world.entrypoint.busy)
         self.laptop.streams[0].answer(ANSWER)
         for visitor, stream in ((asking, self.laptop.streams[0]), (joined, self.laptop.streams[1])):
-            self.half_close(visitor)
+            visitor.end_sending()
             stream.close()
-            visitor.leave()
         self.ended(TlsOutcome.STOPPED, TlsOutcome.DONE, TlsOutcome.DONE)
 
     def test_cut(self) -> None:
@@ -392,16 +387,15 @@ class EndTests(TlsTests):
         told = self.world.visit(record(hello()))
         self.laptop.stream.answer(ANSWER)
         self.world.entrypoint.cut()
-        for visitor in (waiting, asking, joined, told):
-            self.assertTrue(visitor.transport.aborted)
-            visitor.leave()
+        self.world.turn()
+        self.assertTrue(all(visitor.aborted for visitor in (waiting, asking, joined, told)))
         self.assertTrue(all(stream.finished for stream in self.laptop.streams))
         self.ended(TlsOutcome.UNKNOWN_NAME, *[TlsOutcome.STOPPED] * 3)
 
     def test_cut_by_the_link(self) -> None:
         visitor = self.world.visit(HELLO)
         self.laptop.stream.answer(ANSWER)
-        self.laptop.link.connectionLost(Failure(ConnectionDone()))
+        self.laptop.transport.loseConnection()
         self.world.turn()
-        visitor.leave()
+        self.closed_cleanly(visitor)
         self.ended(TlsOutcome.TARGET_GONE)

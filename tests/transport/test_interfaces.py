@@ -24,8 +24,8 @@ from rtunnel.transport.interfaces import ITunnelTransport, PlainTransport
 from rtunnel.transport.sockets import SocketClientEndpoint, SocketServerEndpoint
 from rtunnel.transport.tls_endpoints import TlsClientEndpoint, TlsServerEndpoint
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
-from tests.server.harness import PingingTransport
 from tests.support.pipe import connect
+from tests.support.transports import PingingTransport
 from tests.tunnel.common import Links
 
 # trial's reactor, whose type depends on the platform

@@ -14,7 +14,7 @@ from rtunnel.outcomes import LinkEnd
 from rtunnel.tunnel.link import FLUSH_SIZE, Keepalive, Link, LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.smux import Session
-from tests.server.harness import PingingTransport
+from tests.support.transports import PingingTransport
 from tests.tunnel.common import QUIET, CountedTransport, HalfCloser, Links, Recorder, Source
 
 

@@ -198,7 +198,8 @@ class Exchange:
         if attempt is None or attempt.failed:
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
-            self._entrypoint.stats.labelled.count_unrouted(attempt.tunnel, Outcome.NO_CONNECTOR)
+            if attempt.connector is None:
+                self._entrypoint.stats.labelled.count_unrouted(attempt.tunnel, Outcome.NO_CONNECTOR)
             self.refuse(503, Outcome.NO_CONNECTOR)
 
     def _preface(self) -> bytes:
@@ -321,6 +322,9 @@ class Exchange:
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
             upstream.discard()
+            if self.downstream.read_paused:
+                # by the stream that is gone, which will not say that it goes on
+                self.downstream.body_source.resumeProducing()
             attempt.lost(self)
 
     # -- ends

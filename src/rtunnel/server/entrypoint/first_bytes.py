@@ -74,7 +74,6 @@ class FirstBytes(Protocol):
         if speaker is None:
             self._data = data
         elif entrypoint.leave(self):
-            entrypoint.stats.bytes_in += len(data)
             speaker.accept(entrypoint, self.transport, self._peer or Peer.of(self.transport), data)
 
     def settings_changed(self) -> None:

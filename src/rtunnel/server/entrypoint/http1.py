@@ -132,9 +132,10 @@ class HttpVisitor(Protocol):
             self.transport.abortConnection()
 
     def _close(self) -> None:
-        """Close after what was written."""
+        """Close after what was written, which a slow visitor has some time to read."""
         if self._state != CLOSED:
             self._state = CLOSED
+            self.deadline = self._entrypoint.deadlines.now + self._entrypoint.idle_limit
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -153,7 +154,7 @@ class HttpVisitor(Protocol):
             self._exchange.timed_out()
         elif self._state != OPEN:
             self.transport.abortConnection()
-        elif self.requests.buffered:
+        elif self.requests.buffered and not self.write_paused:
             self._reject(HeadError(408, "the head did not arrive in time"), Outcome.REQUEST_TIMEOUT)
         else:
             self._close()
@@ -167,10 +168,6 @@ class HttpVisitor(Protocol):
             self._process(events)
         else:
             self._wait()
-
-    def accept(self, data: bytes) -> None:
-        """Take the first bytes of the visitor, which were counted."""
-        self._process(self.requests.receive(data))
 
     def _process(self, events: list[Event]) -> None:
         """Take requests and their bodies."""
@@ -204,14 +201,17 @@ class HttpVisitor(Protocol):
         while self._exchange is None and self._state == OPEN and not self.write_paused:
             events = self.requests.next()
             if not events:
-                self._wait()
                 break
             self._process(events)
         self._advancing = False
+        if self._exchange is None and self._state == OPEN:
+            if not self.write_paused:
+                self.resume_reading()
+            self._wait()
 
     def _wait(self) -> None:
-        """What is here makes no request yet, or its turn has not come."""
-        if self._exchange is not None:
+        """What is here makes no request yet, or its turn has not come, or the visitor has to read first."""
+        if self._exchange is not None or self.write_paused:
             if len(self.requests.buffered) > READ_AHEAD:
                 self.pause_reading()
         elif self._state == OPEN and self.requests.buffered and not self._head_counting:
@@ -292,6 +292,8 @@ class HttpVisitor(Protocol):
                 events = self.requests.next()
                 if events:
                     self._process(events)
+                elif self.requests.buffered:
+                    self._wait()
 
     def switch(self, head: ResponseHead) -> tuple[Any, bytes]:
         """Pass a 101 on and give the connection up."""
@@ -348,7 +350,7 @@ class Http1:
         visitor = HttpVisitor(entrypoint, peer)
         transport.protocol = visitor
         visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
-        visitor.accept(data)
+        visitor.dataReceived(data)
 
 
 HTTP1 = Http1()

@@ -159,10 +159,6 @@ class TlsVisitor(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._entrypoint.stats.bytes_in += len(data)
-        self.accept(data)
-
-    def accept(self, data: bytes) -> None:
-        """Take bytes of the visitor, which were counted."""
         if self._state == HELLO:
             self._sent.append(data)
             self._read_hello(data)
@@ -323,7 +319,7 @@ class Tls:
         visitor = TlsVisitor(entrypoint, peer)
         transport.protocol = visitor
         visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
-        visitor.accept(data)
+        visitor.dataReceived(data)
 
 
 TLS = Tls()
