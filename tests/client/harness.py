@@ -25,7 +25,6 @@ from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import RelayAddress, stream_preface
 from rtunnel.wire.smux import DATA, Session
 from tests.support.pipe import Pipe, PipeTransport, connect
-from tests.support.transports import Transport
 
 PREFACE = stream_preface(RelayAddress("192.0.2.1", 4711), RelayAddress("pod.local", 80))
 

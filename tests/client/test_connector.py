@@ -17,7 +17,6 @@ from rtunnel.metrics.stats import ClientStats
 from rtunnel.settings import Address, ConnectorSettings, Credentials
 from rtunnel.wire.relay import Command, RelayAddress, Response, Status, TunnelFeature, take_request
 from tests.client.harness import Peer, PlayedEndpoint, aborted, closed, settle
-from tests.support.transports import Transport
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
 JOINED = Response(status=Status.OK, addresses=(RelayAddress("6ffa35ed91e34471", 0),), tunnel=TunnelFeature(uuid4(), weight=7))

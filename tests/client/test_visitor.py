@@ -20,7 +20,6 @@ from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_request
 from tests.client.harness import Peer, PlayedEndpoint, aborted, closed, message, settle, upgrade_answer
 from tests.support.pipe import CLIENT_ADDRESS, Pipe, connect
-from tests.support.transports import PingingTransport, Transport
 
 TUNNEL = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
 OK = Response(status=Status.OK).encode()
