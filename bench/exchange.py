@@ -172,7 +172,7 @@ class Exchanges:
         for _ in range(VISITORS):
             visitor, transport = VisitorFactory(entrypoint).buildProtocol(None), _Transport()
             transport.protocol = visitor
-            visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
+            visitor.makeConnection(transport)
             self._visitors.append(transport)
         self._number = 0
 
