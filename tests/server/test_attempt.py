@@ -215,7 +215,7 @@ class FreeStreamTests(AttemptCase):
         self.assertEqual(self.laptop.connector.streams, 2)
 
     def test_lost(self) -> None:
-        """That says nothing of its connector, which is tried again: on a fresh stream, for the other free one may be lost as well."""
+        """That says nothing of its connector, which is tried again: on a fresh stream, for the other free one may be lost too."""
         request = Request(self.world)
         self.laptop.streams[-1].close()
         self.assertEqual(len(self.laptop.streams), 3)
