@@ -290,6 +290,19 @@ class TrustedTests(ForwardingCase):
         request = self.passed(b"Forwarded: for=8.8.8.8;proto=https")
         self.said(request, Forwarded=b"for=8.8.8.8;proto=https", X_Forwarded_For=b"8.8.8.8, 192.168.1.1")
 
+    def test_quoted_text_in_forwarded(self) -> None:
+        """A visitor can write what it likes in Host, which a proxy quotes."""
+        for text in (b"x,for=203.0.113.66", b"x;for=203.0.113.66", b'x\\",for=203.0.113.66', b"x\\\\"):
+            with self.subTest(text=text):
+                request = self.passed(b'Forwarded: for=8.8.8.8;host="%b";proto=https' % text)
+                self.said(request, X_Forwarded_For=b"8.8.8.8, 192.168.1.1")
+
+    def test_malformed_forwarded(self) -> None:
+        """Nothing in it counts."""
+        for value in (b'host="x, for=203.0.113.66', b"for=8.8.8.8;host", b'for=8.8.8.8 "', b"for=8.8.8.8, =1"):
+            with self.subTest(value=value):
+                self.said(self.passed(b"Forwarded: " + value), X_Forwarded_For=b"192.168.1.1", Forwarded=value)
+
     def test_both_chains(self) -> None:
         """X-Forwarded-For counts."""
         request = self.passed(b"X-Forwarded-For: 8.8.8.8", b"Forwarded: for=9.9.9.9")
@@ -376,6 +389,18 @@ class ExtendedTests(ForwardingCase):
         """Of the host and the protocol that the visitor used."""
         request = self.passed(b"X-Forwarded-Proto: https", b"X-Forwarded-Host: shop.example:8443")
         self.said(request, Forwarded=b'for=192.168.1.1;host="shop.example:8443";proto=https')
+
+    def test_quotes(self) -> None:
+        """What it says in other fields cannot end its place in this one."""
+        request = self.passed(b'X-Forwarded-Host: a";for=203.0.113.66;b="', b"X-Forwarded-Proto: https, http")
+        self.said(request, Forwarded=b'for=192.168.1.1;host="a\\";for=203.0.113.66;b=\\"";proto="https, http"')
+        request = self.passed(b"X-Forwarded-Host: a\\", b"X-Forwarded-Proto: https")
+        self.said(request, Forwarded=b'for=192.168.1.1;host="a\\\\";proto=https')
+
+    def test_malformed(self) -> None:
+        """That cannot be extended, so a new chain begins."""
+        request = self.passed(b'Forwarded: for=8.8.8.8;host="x')
+        self.said(request, Forwarded=b"for=192.168.1.1;host=pod.local;proto=http", X_Forwarded_For=b"192.168.1.1")
 
     def test_ipv6(self) -> None:
         self.address = IPv6Address("TCP", "fd00::7", 4711)
