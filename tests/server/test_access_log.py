@@ -375,6 +375,8 @@ class AddressTests(LogCase):
             (b"for=_hidden", "192.168.1.1"),
             (b"for=unknown, for=10.0.0.9", "10.0.0.9"),
             (b"proto=https", "192.168.1.1"),
+            (b'for=8.8.8.8;host="x,for=6.6.6.6"', "8.8.8.8"),
+            (b'for=8.8.8.8;host="x', "192.168.1.1"),
         ):
             with self.subTest(said=said):
                 self.assertEqual(self.visitor(said, "192.168.0.0/16", "10.0.0.0/8", name=b"Forwarded"), visitor)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressRule
+from rtunnel.routing.selection import VisitorProtocol
+from rtunnel.server import upstream
 from rtunnel.settings import HttpSettings
-from tests.server.harness import ANSWER, KEPT, FarConnector, HttpCase, Visitor, all_worlds
+from tests.server.harness import ANSWER, KEPT, FarConnector, HttpCase, Visitor, World, all_worlds
 from tests.support.heads import GET, OK, POST
 from tests.support.ids import TUNNEL
 
@@ -287,6 +292,25 @@ class PoolTests(HttpCase):
         self.assertTrue(self.pod.stream.finished)
         self.world.visit(GET)
         self.assertEqual(len(self.pod.streams), 2)
+
+    def test_target_closes_a_free_stream(self) -> None:
+        """It is forgotten, and given up on our side too."""
+        self.world.visit(GET)
+        self.pod.stream.answer(OK)
+        self.pod.stream.close()
+        self.assertTrue(self.pod.stream.finished)
+        self.assertEqual(self.pod.link.streams, {})
+        self.world.visit(GET)
+        self.assertEqual(len(self.pod.streams), 2)
+
+    def test_as_many_as_are_kept(self) -> None:
+        self.patch(upstream, "MAX_IDLE", 2)
+        pod = self.world.attach(255)
+        for _ in range(3):
+            self.world.visit(GET)
+        for stream in pod.streams:
+            stream.answer(OK)
+        self.assertEqual([stream.finished for stream in pod.streams], [False, False, True])
 
     def test_target_closes_after_the_answer(self) -> None:
         self.world.visit(GET)
@@ -659,6 +683,30 @@ class RefusalTests(HttpCase):
         visitor.send(GET)
         self.assertEqual(self.world.outcomes(), {Outcome.BAD_REQUEST: 1})
         self.assertEqual(len(visitor.statuses), 1)
+
+
+class QueryTests(SynchronousTestCase):
+    """What the routing can ask about a request."""
+
+    def query(self, head: bytes) -> Any:
+        world = World(self, logged=True)
+        world.attach()
+        world.visit(head)
+        (watched,) = world.watcher.exchanges
+        return watched.exchange
+
+    def test_request(self) -> None:
+        query = self.query(b"GET /a?b=c HTTP/1.1\r\nHost: Pod.local:80\r\nX-Team: red\r\nX-Team: blue\r\n\r\n")
+        self.assertIs(query.protocol, VisitorProtocol.HTTP)
+        self.assertEqual((query.host, query.visitor_address), ("pod.local", "192.168.1.1"))
+        self.assertEqual((query.method(), query.path()), (b"GET", b"/a?b=c"))
+        self.assertEqual((query.field(b"x-team"), query.field(b"x-other")), (b"red, blue", None))
+
+    def test_cookies(self) -> None:
+        query = self.query(GET[:-2] + b"Cookie: a=1; bb=2=3;c=;\td=4\r\n\r\n")
+        cookies = [query.cookie(name) for name in (b"a", b"bb", b"c", b"d", b"b", b"A")]
+        self.assertEqual(cookies, [b"1", b"2=3", b"", b"4", None, None])
+        self.assertIsNone(self.query(GET).cookie(b"a"))
 
 
 globals().update(all_worlds(ForwardingTests, PoolTests, KeptAliveTests, UpgradeTests, RefusalTests))

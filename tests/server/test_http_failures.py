@@ -78,6 +78,19 @@ class FailureTests(HttpCase):
         self.assertEqual(visitor.received, OK)
         self.assertEqual(self.world.stats.retries_total, 0)
 
+    def test_free_stream_of_a_closing_link(self) -> None:
+        """It carries nothing any more."""
+        for request in (GET, POST):
+            with self.subTest(request=request):
+                world = self.make_world()
+                laptop, pod = world.attach(255), world.attach(1)
+                world.visit(GET)
+                laptop.stream.answer(OK)
+                laptop.be_closing()
+                visitor = world.visit(request)
+                pod.stream.answer(OK)
+                self.assertEqual(visitor.received, OK)
+
     def test_failure_after_the_first_byte(self) -> None:
         """From the first byte of the answer on nobody else is asked."""
         visitor = self.world.visit(GET)

@@ -187,6 +187,19 @@ class BackpressureTests(HttpCase):
         pod.flush()
         self.assertFalse(visitor.held_up)
 
+    def test_target_that_wants_no_more_of_a_body(self) -> None:
+        """The visitor goes on to be read, for its answer may still come, and what it sends is dropped."""
+        pod = self.world.attach(consume=False)
+        visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 1000000)
+        self.assertTrue(visitor.held_up)
+        pod.session.stop(pod.stream.id)
+        pod.flush()
+        self.assertFalse(visitor.held_up)
+        visitor.send(b"x" * 4000000)
+        pod.stream.answer(OK)
+        self.assertEqual((visitor.received, visitor.closed), (OK, False))
+        self.assertLessEqual(len(pod.stream.raw), 1000000)
+
     def test_target_that_does_not_read_in_time(self) -> None:
         """That is no fault of the visitor's."""
         self.world.attach(consume=False)

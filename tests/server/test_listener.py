@@ -148,6 +148,12 @@ class ListenerTests(Case):
         self.client.send(self.request(tunnel=uuid4()))
         self.refused(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL)
 
+    def test_no_tunnel(self) -> None:
+        for request in (Request(Command.BIND), Request(Command.BIND, tunnel=TunnelFeature(UUID(int=0)))):
+            self.setUp()
+            self.client.send(request.encode())
+            self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
+
     def test_other_command(self) -> None:
         self.client.send(self.request(Command.ASSOCIATE))
         self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)

@@ -605,6 +605,13 @@ class RetryTests(RelayTestCase):
         self.visitor.leave()
         self.ended(VisitOutcome.TARGET_GONE)
 
+    def test_not_after_a_while(self) -> None:
+        """A target that cannot be reached would have shown by then, so what ends now has been a connection."""
+        self.world.pass_time(self.relay.keepalive.interval + 1)
+        self.first.stream.refuse()
+        self.assertEqual(self.second.streams, [])
+        self.ended(VisitOutcome.TARGET_GONE)
+
     def test_byte_and_refusal_in_one_turn(self) -> None:
         """A byte that comes when the stream has ended already goes to the next connector, not into the void."""
         self.first.session.abort(self.first.stream.id)

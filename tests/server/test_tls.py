@@ -292,6 +292,27 @@ class RetryTests(TlsTests):
         self.told(visitor, Alert.INTERNAL_ERROR)
         self.ended(TlsOutcome.TARGET_FAILED)
 
+    def test_all_fail_after_a_flood(self) -> None:
+        """The visitor is read again, or it would never see the alert."""
+        visitor = self.world.visit(HELLO)
+        visitor.send(b"x" * 65537)
+        self.assertTrue(visitor.held_up)
+        self.laptop.stream.refuse()
+        self.pod.stream.refuse()
+        self.assertFalse(visitor.held_up)
+        self.told(visitor, Alert.INTERNAL_ERROR)
+        self.ended(TlsOutcome.TARGET_FAILED)
+
+    def test_all_fail_after_a_half_close(self) -> None:
+        """There is nothing to wait for after the alert."""
+        visitor = self.world.visit(HELLO)
+        visitor.end_sending()
+        self.laptop.stream.refuse()
+        self.pod.stream.refuse()
+        self.assertEqual(visitor.received, alert_record(Alert.INTERNAL_ERROR))
+        self.closed_cleanly(visitor)
+        self.ended(TlsOutcome.TARGET_FAILED)
+
     def test_no_answer(self) -> None:
         visitor = self.world.visit(HELLO)
         self.world.pass_time(13)

@@ -83,8 +83,11 @@ class Attempt(Generic[S]):
         self._host = host
         self.tunnel = tunnel
 
-    def start(self, owner: AttemptOwner[S]) -> None:
-        """Try the connector that comes next."""
+    def start(self, owner: AttemptOwner[S], again: bool = False) -> None:
+        """Try the connector that comes next.
+
+        :param again: whether it was sent before, which :meth:`lost` knows.
+        """
         while True:
             connector = self._host.selector.select(self.tunnel, owner, self.failed)
             if connector is None:
@@ -92,13 +95,16 @@ class Attempt(Generic[S]):
                 return
             self.connector = connector
             try:
-                stream = self.stream = owner.send_to(connector.pool, self.retries > 0)
+                stream = self.stream = owner.send_to(connector.pool, again)
             except LinkClosed:
                 self._fail()
                 continue
             if not stream.used:
                 connector.streams += 1
                 self._host.stats.streams_total += 1
+            if again:
+                self.retries += 1
+                self._host.stats.retries_total += 1
             return
 
     def lost(self, owner: AttemptOwner[S]) -> None:
@@ -109,9 +115,7 @@ class Attempt(Generic[S]):
         if not stream.used:
             # a free stream that was closed while it waited says nothing about its connector
             self._fail()
-        self.retries += 1
-        self._host.stats.retries_total += 1
-        self.start(owner)
+        self.start(owner, again=True)
 
     def drop(self) -> None:
         """Nobody waits any more: the stream ends at once, and its target's connection with it."""

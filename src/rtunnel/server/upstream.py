@@ -126,14 +126,14 @@ class UpstreamPool:
         return len(self.link.streams) > sum(map(len, self.free.values()))
 
     def acquire(self, host: str) -> Upstream | None:
-        """Take the free stream of a host that was used last."""
+        """Take the free stream of a host that was used last, unless its link is closing: nothing is sent there any more."""
         free = self.free.get(host)
-        return free.pop() if free else None
+        return free.pop() if free and self.link.usable else None
 
     def acquire_recent(self, host: str) -> Upstream | None:
         """The same, if no sweep has seen it free: its target answered less than half a second ago, so it hardly has closed it."""
         free = self.free.get(host)
-        return free.pop() if free and not free[-1].idle_since else None
+        return free.pop() if free and not free[-1].idle_since and self.link.usable else None
 
     def open(self, host: str) -> Upstream:
         """Open a stream for a host.

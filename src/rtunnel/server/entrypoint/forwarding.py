@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from itertools import count
@@ -19,8 +19,11 @@ VIA = b"1.1 rtunnel"
 _process = urandom(8).hex().encode()
 _serial = count(int.from_bytes(urandom(4), "big"))
 _sound_id = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
-_FOR = re.compile(rb'(?:^|[;,])[ \t]*for=(?:"([^"]*)"|([^;,"]*))', re.IGNORECASE)
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
+_PAIR = re.compile(
+    rb"""[ \t]*+(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)=(?:"((?:[^"\\]|\\.)*+)"|([^;,"]*+)))?[ \t]*+(?:[;,]|\Z)""", re.DOTALL
+)
+"""A pair of Forwarded (RFC 7239 section 4), or none, and what ends it. A value that is not quoted may be more than a token."""
 
 
 def new_request_id() -> bytes:
@@ -101,21 +104,22 @@ class Forwarding:
             lines += b"X-Forwarded-Host: %b\r\n" % head.authority
         if self._forwarded:
             proto = get(b"x-forwarded-proto") or b"http"
-            lines += self._element(get(b"forwarded") or b"", get(b"x-forwarded-host") or head.authority, proto)
+            forwarded = get(b"forwarded", b"")
+            before = b"" if _addresses(forwarded) is None else forwarded
+            lines += self._element(before, get(b"x-forwarded-host") or head.authority, proto)
         return request_id, lines
 
     def _element(self, before: bytes, authority: bytes, proto: bytes) -> bytes:
         """The line of Forwarded (RFC 7239 section 4) with one element more, or nothing when it is not written."""
         if not self._forwarded:
             return b""
-        host = authority if _TOKEN.fullmatch(authority.decode("latin-1")) else b'"%b"' % authority
-        element = b"for=%b;host=%b;proto=%b" % (self._forwarded, host, proto)
+        element = b"for=%b;host=%b;proto=%b" % (self._forwarded, _quoted(authority), _quoted(proto))
         return b"Forwarded: %b\r\n" % (before + b", " + element if before else element)
 
 
 def _chain(named: Mapping[bytes, bytes]) -> bytes:
     """The addresses of Forwarded, for a proxy that tells of them there alone."""
-    return b", ".join(_addresses(named.get(b"forwarded", b"")))
+    return b", ".join(_addresses(named.get(b"forwarded", b"")) or ())
 
 
 def _node(address: str) -> bytes:
@@ -123,14 +127,34 @@ def _node(address: str) -> bytes:
     return b'"[%b]"' % address.encode() if ":" in address else (address or "unknown").encode("ascii", "replace")
 
 
-def _addresses(forwarded: bytes) -> Iterator[bytes]:
-    """The addresses in a value of Forwarded, without ports and brackets."""
-    for quoted, plain in _FOR.findall(forwarded):
-        node = (quoted or plain).strip(b" \t")
-        if node.startswith(b"["):
-            yield node[1:].partition(b"]")[0]
-        else:
-            yield node.partition(b":")[0]
+def _quoted(text: bytes) -> bytes:
+    """A value as Forwarded has it: a token, or a quoted string."""
+    return text if _is_token(text) else b'"%b"' % re.sub(rb'(["\\])', rb"\\\1", text)
+
+
+def _addresses(forwarded: bytes) -> list[bytes] | None:
+    """The addresses in a value of Forwarded, without ports and brackets.
+
+    What is quoted is no syntax: a host that a visitor thought of may hold anything.
+
+    :returns: None when it is malformed; then nothing in it can be relied on.
+    """
+    addresses = []
+    position = 0
+    while position < len(forwarded):
+        pair = _PAIR.match(forwarded, position)
+        if pair is None:
+            return None
+        position = pair.end()
+        name, quoted, plain = pair.groups()
+        if name is not None and name.lower() == b"for":
+            node = plain if quoted is None else re.sub(rb"\\(.)", rb"\1", quoted)
+            addresses.append(_without_port(node.strip(b" \t")))
+    return addresses
+
+
+def _without_port(node: bytes) -> bytes:
+    return node[1:].partition(b"]")[0] if node.startswith(b"[") else node.partition(b":")[0]
 
 
 class TrustedProxies:

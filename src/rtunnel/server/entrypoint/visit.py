@@ -148,8 +148,6 @@ class Visit:
         """
         pending = PendingStream(self, pool)
         self._far_silent = False
-        if self._access is not None:
-            self._access.retries = self._attempt.retries
         pending.stream.write(self._preface)
         return pending
 
@@ -276,5 +274,6 @@ class Visit:
             connector.count(outcome)
         if access is not None:
             access.connector = connector.id if connector is not None else None
+            access.retries = self._attempt.retries
             access.end(outcome)
         self._on_end()

@@ -1,0 +1,308 @@
+"""Attempts: which connector comes next, and what is counted on the way."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.routing.selection import VisitorProtocol
+from rtunnel.server.attempt import Attempt, PendingStream
+from rtunnel.server.upstream import Upstream, UpstreamPool
+from rtunnel.tunnel.link import LinkClosed
+from rtunnel.wire.http1 import parse_request
+from rtunnel.wire.http1_exchange import END, WHOLE, Event
+from tests.server.harness import PRIVATE, FarConnector, World
+from tests.support.heads import GET, OK
+from tests.support.ids import TUNNEL
+
+
+class Query:
+    """What an attempt is asked about; here nobody asks."""
+
+    protocol = VisitorProtocol.HTTP
+    host = "pod.local"
+    visitor_address = "192.0.2.1"
+
+    def method(self) -> bytes:
+        return b"GET"
+
+    def path(self) -> bytes:
+        return b"/"
+
+    def field(self, name: bytes) -> bytes | None:
+        return None
+
+    def cookie(self, name: bytes) -> bytes | None:
+        return None
+
+
+class Request(Query):
+    """A request on its way, which goes to free streams where it may.
+
+    :ivar fresh: whether a fresh stream was asked for, with each try.
+    :ivar exhaustions: how often it was said that no connector is left.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.attempt: Attempt[Upstream] = Attempt(world.entrypoint, TUNNEL)
+        self.fresh: list[bool] = []
+        self.exhaustions = 0
+        self.answered = False
+        self.attempt.start(self)
+        world.turn()
+
+    def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:
+        self.fresh.append(fresh)
+        upstream = (None if fresh else pool.acquire(self.host)) or pool.open(self.host)
+        upstream.exchange = self
+        upstream.answers.expect(parse_request(GET))
+        upstream.stream.write(GET)
+        return upstream
+
+    def exhausted(self) -> None:
+        self.exhaustions += 1
+
+    def answer(self, events: list[Event]) -> None:
+        self.answered = events[-1][0] in (WHOLE, END)
+        assert self.attempt.stream is not None
+        self.attempt.stream.release()
+        self.attempt.stream = None
+
+    def upstream_ended(self) -> None:
+        if self.attempt.stream is not None:
+            self.attempt.stream.discard()
+        self.attempt.lost(self)
+
+
+class Connection(Query):
+    """A connection on its way, which has a stream of its own.
+
+    :ivar told: what was said of the stream.
+    """
+
+    protocol = VisitorProtocol.TLS
+
+    def __init__(self, world: World) -> None:
+        self.attempt: Attempt[PendingStream] = Attempt(world.entrypoint, TUNNEL)
+        self.told: list[object] = []
+        self.attempt.start(self)
+        world.turn()
+
+    def send_to(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
+        pending = PendingStream(self, pool)
+        pending.stream.write(b"hello")
+        return pending
+
+    def exhausted(self) -> None:
+        self.told.append("exhausted")
+
+    def answered(self, pending: PendingStream, data: bytes) -> None:
+        self.told += [pending, data]
+
+    def answer_ended(self, pending: PendingStream) -> None:
+        self.told += [pending, "ended"]
+
+    def stream_lost(self, pending: PendingStream) -> None:
+        self.told += [pending, "lost"]
+
+
+class AttemptCase(SynchronousTestCase):
+    """A tunnel with two connectors; the laptop's is chosen as long as it is attached and did not fail."""
+
+    def setUp(self) -> None:
+        self.world = World(self)
+        self.laptop, self.pod = self.world.attach(255), self.world.attach(1)
+
+    def counted(self) -> tuple[int, int]:
+        """Streams and retries, in all."""
+        return self.world.stats.streams_total, self.world.stats.retries_total
+
+    def where(self, attempt: Attempt[Upstream]) -> tuple[FarConnector | None, list[FarConnector]]:
+        """Who was tried last, and who had failed."""
+        ends = {far.connector: far for far in self.world.connectors}
+        last = None if attempt.connector is None else ends[attempt.connector]
+        return last, [ends[connector] for connector in attempt.failed or ()]
+
+
+class OrderTests(AttemptCase):
+    """Which connector is tried, on which stream."""
+
+    def test_first(self) -> None:
+        request = Request(self.world)
+        self.assertEqual(self.laptop.stream.raw, GET)
+        self.assertEqual(self.where(request.attempt), (self.laptop, []))
+        self.assertEqual((request.fresh, request.attempt.retries), ([False], 0))
+        self.assertEqual(self.counted(), (1, 0))
+        self.assertEqual((self.laptop.connector.streams, self.pod.connector.streams), (1, 0))
+
+    def test_none_attached(self) -> None:
+        self.laptop.lose()
+        self.pod.lose()
+        request = Request(self.world)
+        self.assertEqual((request.exhaustions, request.attempt.stream), (1, None))
+        self.assertEqual(self.where(request.attempt), (None, []))
+        self.assertIsNone(request.attempt.failed)
+        self.assertEqual(self.counted(), (0, 0))
+
+    def test_closing_link(self) -> None:
+        """It takes no streams: the next connector is tried, and as nothing was sent before, that is no retry."""
+        self.laptop.be_closing()
+        request = Request(self.world)
+        self.assertEqual(self.pod.stream.raw, GET)
+        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
+        self.assertEqual((request.fresh, request.attempt.retries), ([False, False], 0))
+        self.assertEqual(self.counted(), (1, 0))
+        self.assertEqual((self.laptop.connector.streams, self.pod.connector.streams), (0, 1))
+
+    def test_all_links_closing(self) -> None:
+        self.laptop.be_closing()
+        self.pod.be_closing()
+        request = Request(self.world)
+        self.assertEqual((request.exhaustions, request.attempt.stream), (1, None))
+        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop, self.pod]))
+        self.assertEqual(self.counted(), (0, 0))
+
+    def test_stream_lost(self) -> None:
+        """Before the first byte of an answer, the next connector is tried."""
+        request = Request(self.world)
+        self.laptop.stream.refuse()
+        self.assertEqual(self.pod.stream.raw, GET)
+        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
+        self.assertEqual(request.attempt.retries, 1)
+        self.assertEqual(self.counted(), (2, 1))
+
+    def test_link_lost(self) -> None:
+        request = Request(self.world)
+        self.laptop.lose()
+        self.assertEqual(self.pod.stream.raw, GET)
+        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
+
+    def test_exhausted(self) -> None:
+        """Each was tried once; a request that nobody was left for was not sent again."""
+        request = Request(self.world)
+        self.laptop.stream.refuse()
+        self.pod.stream.refuse()
+        self.assertEqual((request.exhaustions, request.attempt.stream), (1, None))
+        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop, self.pod]))
+        self.assertEqual(request.attempt.retries, 1)
+        self.assertEqual(self.counted(), (2, 1))
+
+    def test_other_tunnels(self) -> None:
+        """They are not asked."""
+        request = Request(self.world)
+        attempt: Attempt[Upstream] = Attempt(self.world.entrypoint, PRIVATE)
+        attempt.start(request)
+        self.assertEqual((request.exhaustions, attempt.connector), (1, None))
+
+
+class FreeStreamTests(AttemptCase):
+    """Streams that have carried a request before."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        requests = [Request(self.world) for _ in range(2)]
+        for stream in self.laptop.streams:
+            stream.answer(OK)
+        self.assertTrue(all(request.answered for request in requests))
+        self.before = self.counted()
+
+    def test_is_taken(self) -> None:
+        """It was counted when it was opened."""
+        request = Request(self.world)
+        self.assertEqual(len(self.laptop.streams), 2)
+        assert request.attempt.stream is not None
+        self.assertTrue(request.attempt.stream.used)
+        self.assertEqual(self.counted(), self.before)
+        self.assertEqual(self.laptop.connector.streams, 2)
+
+    def test_lost(self) -> None:
+        """That says nothing of its connector, which is tried again: on a fresh stream, for the other free one may be lost too."""
+        request = Request(self.world)
+        self.laptop.streams[-1].close()
+        self.assertEqual(len(self.laptop.streams), 3)
+        self.assertEqual(request.fresh, [False, True])
+        self.assertEqual(self.where(request.attempt), (self.laptop, []))
+        self.assertEqual(request.attempt.retries, 1)
+        self.assertEqual(self.counted(), (3, 1))
+
+    def test_fresh_stream_lost(self) -> None:
+        """After a free one: now the connector is to blame."""
+        request = Request(self.world)
+        self.laptop.streams[1].close()
+        self.laptop.streams[2].close()
+        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
+        self.assertEqual(request.fresh, [False, True, True])
+        self.assertEqual(request.attempt.retries, 2)
+        self.assertEqual(self.counted(), (4, 2))
+
+    def test_lost_with_its_link(self) -> None:
+        """The connector takes no other stream."""
+        request = Request(self.world)
+        self.laptop.lose()
+        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
+        self.assertEqual(self.pod.stream.raw, GET)
+
+
+class EndTests(AttemptCase):
+    """Whoever asked is gone, or was answered."""
+
+    def test_dropped(self) -> None:
+        """The stream ends at once, on both sides, and nobody else is tried."""
+        request = Request(self.world)
+        request.attempt.drop()
+        self.world.turn()
+        self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
+        self.assertEqual((self.pod.streams, request.exhaustions), ([], 0))
+        self.assertIsNone(request.attempt.stream)
+        request.attempt.drop()
+        self.assertEqual(self.counted(), (1, 0))
+
+    def test_lost_after_the_end(self) -> None:
+        request = Request(self.world)
+        self.laptop.stream.answer(OK)
+        request.attempt.lost(request)
+        self.assertEqual((self.pod.streams, self.counted()), ([], (1, 0)))
+        self.assertEqual(self.where(request.attempt), (self.laptop, []))
+
+
+class PendingStreamTests(AttemptCase):
+    """A stream for one connection, until its first byte."""
+
+    def test_answered(self) -> None:
+        connection = Connection(self.world)
+        self.assertEqual(self.laptop.stream.raw, b"hello")
+        self.laptop.stream.answer(b"first")
+        self.assertEqual(connection.told, [connection.attempt.stream, b"first"])
+
+    def test_answer_ended(self) -> None:
+        """A half-close: the other direction stays open."""
+        connection = Connection(self.world)
+        pending = connection.attempt.stream
+        assert pending is not None
+        self.laptop.stream.close()
+        self.assertEqual(connection.told, [pending, "ended"])
+        self.assertFalse(pending.stream.ended)
+        pending.stream.loseWriteConnection()
+        self.world.turn()
+        self.assertEqual(connection.told, [pending, "ended", pending, "lost"])
+
+    def test_given_up(self) -> None:
+        connection = Connection(self.world)
+        pending = connection.attempt.stream
+        assert pending is not None
+        self.laptop.stream.refuse()
+        self.assertEqual(connection.told[-2:], [pending, "lost"])
+        self.assertTrue(pending.stream.ended)
+
+    def test_next_connector(self) -> None:
+        """It has not carried anything, so its connector is to blame."""
+        connection = Connection(self.world)
+        self.laptop.stream.refuse()
+        connection.attempt.lost(connection)
+        self.world.turn()
+        self.assertEqual(self.pod.stream.raw, b"hello")
+        self.assertEqual(connection.attempt.failed, [self.laptop.connector])
+        self.assertEqual(self.counted(), (2, 1))
+
+    def test_closing_link(self) -> None:
+        self.laptop.be_closing()
+        self.assertRaises(LinkClosed, PendingStream, Connection(self.world), self.laptop.pool)
