@@ -10,11 +10,11 @@ import attrs
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import Resolved
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.start import StartError
 from rtunnel.ops.systemd import Notifier
 from rtunnel.reload import Reloader
+from rtunnel.roles import Resolved
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.settings import Address, ListenerSettings, ServerSettings, SettingsError, SettingsErrors
 
@@ -75,7 +75,7 @@ class ReloaderTests(SynchronousTestCase):
     def test_what_needs_a_restart(self) -> None:
         wanted = attrs.evolve(SETTINGS, admin=Address("", 9), drain=3.0)
         said = self.reload(wanted)
-        self.assertEqual(said[0], (LogLevel.warn, "reload: --admin stays as it is until a restart"))
+        self.assertEqual(said[0], (LogLevel.warn, "--admin is not reloaded; restart the process to change it"))
         self.assertEqual((self.service.settings.admin, self.service.settings.drain), (None, 3.0))
 
     def test_warnings(self) -> None:

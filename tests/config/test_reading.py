@@ -8,10 +8,10 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import Resolved, load_client, load_server
-from rtunnel.config.layout import CLIENT_SHAPE, LAYOUTS, SERVER_SHAPE, FileLayout, Group, Leaf
+from rtunnel.config.layout import CLIENT_LAYOUT, LAYOUTS, SERVER_LAYOUT, FileLayout, Group, Leaf
 from rtunnel.config.reading import which
 from rtunnel.options.table import CLIENT, SERVER, Option, find
+from rtunnel.roles import CLIENT_ROLE, SERVER_ROLE, Resolved
 from rtunnel.settings import Address, ClientSettings, Credentials, ServerSettings, SettingsError
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
@@ -66,14 +66,14 @@ class FileTestCase(SynchronousTestCase):
 
     def asked(self, text: str, *typed: str, **environ: str) -> Resolved[ServerSettings]:
         variables = {f"RTUNNEL_{name}": value for name, value in environ.items()}
-        return load_server(words(SERVER, "--config", self.write(text), *typed), variables)
+        return SERVER_ROLE.load(words(SERVER, "--config", self.write(text), *typed), variables)
 
     def server(self, text: str, *typed: str, **environ: str) -> ServerSettings:
         return self.asked(text, *typed, **environ).settings
 
     def client(self, text: str, *typed: str, **environ: str) -> ClientSettings:
         variables = {f"RTUNNEL_{name}": value for name, value in environ.items()}
-        return load_client(words(CLIENT, "--config", self.write(text), *typed), variables).settings
+        return CLIENT_ROLE.load(words(CLIENT, "--config", self.write(text), *typed), variables).settings
 
     def errors(self, ask: object, text: str, *typed: str, **environ: str) -> list[str]:
         """What is wrong, without the name of the file."""
@@ -113,7 +113,7 @@ listeners:
     def test_one_listener(self) -> None:
         """Without a list the top is the only item; the same as the options."""
         typed = ("--listen", "ws://:8421/proxy", "--entrypoint", ":80", "--route", f"nginx.local={UUID}")
-        self.assertEqual(self.server(ONE_LISTENER), load_server(words(SERVER, *typed), {}).settings)
+        self.assertEqual(self.server(ONE_LISTENER), SERVER_ROLE.load(words(SERVER, *typed), {}).settings)
 
     def test_several_listeners(self) -> None:
         first, second = self.server(TWO_LISTENERS).listeners
@@ -146,19 +146,19 @@ listeners:
         secret = Path(self.write("me:secret"))
         path = self.write(f"{ONE_CONNECTOR}auth-file: {secret.name}\n")
         Path(path).rename(secret.parent / "client.yaml")
-        settings = load_client(words(CLIENT, "--config", str(secret.parent / "client.yaml")), {}).settings
+        settings = CLIENT_ROLE.load(words(CLIENT, "--config", str(secret.parent / "client.yaml")), {}).settings
         self.assertEqual(settings.connectors[0].credentials, Credentials("me", "secret"))
 
     def test_everybody_may_read_a_secret(self) -> None:
         path = self.write(ONE_CONNECTOR + "auth: me:secret\n")
-        self.assertEqual(load_client(words(CLIENT, "--config", path), {}).warnings, ())
+        self.assertEqual(CLIENT_ROLE.load(words(CLIENT, "--config", path), {}).warnings, ())
         Path(path).chmod(0o644)
-        (warning,) = load_client(words(CLIENT, "--config", path), {}).warnings
+        (warning,) = CLIENT_ROLE.load(words(CLIENT, "--config", path), {}).warnings
         self.assertIn("everybody on this machine can read it; chmod 600", warning)
         self.assertNotIn("secret:", warning)
 
     def test_variable_that_names_the_file(self) -> None:
-        settings = load_server([], {"RTUNNEL_CONFIG": self.write(ONE_LISTENER)}).settings
+        settings = SERVER_ROLE.load([], {"RTUNNEL_CONFIG": self.write(ONE_LISTENER)}).settings
         self.assertEqual(settings, self.server(ONE_LISTENER))
 
 
@@ -185,7 +185,7 @@ class PrecedenceTests(FileTestCase):
         self.assertEqual(self.server("http:\n  idle-timeout: 9s\n", "-L", url).listeners[0].http.idle_timeout, 9)
         for text in (TWO_LISTENERS, ONE_LISTENER):
             (line,) = self.errors(self.server, text, "-L", url)
-            self.assertIn("give one of them", line)
+            self.assertIn("give only one of them", line)
 
 
 class RefusalTests(FileTestCase):
@@ -236,17 +236,17 @@ class RefusalTests(FileTestCase):
         self.assertEqual(
             self.errors(self.server, "listeners:\n- listen: :1\n- entrypoint: :2\n"),
             [
-                "2: listeners[1].entrypoint: is missing; say where visitors arrive, e.g. entrypoint: :80",
+                "2: listeners[1].entrypoint: is missing; say where visitors connect, e.g. entrypoint: :80",
                 "3: listeners[2].route: is missing; say which host belongs to which tunnel, e.g. route: nginx.local=UUID",
             ],
         )
         self.assertEqual(
             self.errors(self.server, f"listeners:\n- entrypoint: :2\n  route: a={UUID}\n"),
-            ["2: listeners[1].listen: is missing; say where clients attach, e.g. listen: :8421"],
+            ["2: listeners[1].listen: is missing; say where clients connect, e.g. listen: :8421"],
         )
         self.assertEqual(
             self.errors(self.client, f"server: a:1\ntunnel: {UUID}\n"),
-            [" target: is missing; say where requests go, e.g. target: :80"],
+            [" target: is missing; say where requests are forwarded to, e.g. target: :80"],
         )
 
     def test_bounds(self) -> None:
@@ -272,19 +272,19 @@ class RefusalTests(FileTestCase):
         long = Path(path).parent / ("d" * 120) / "server.yaml"
         long.parent.mkdir()
         Path(path).rename(long)
-        error = self.assertRaises(SettingsError, load_server, words(SERVER, "--config", str(long)), {})
+        error = self.assertRaises(SettingsError, SERVER_ROLE.load, words(SERVER, "--config", str(long)), {})
         self.assertIn("server.yaml:1: x: is no known key", str(error))
 
 
 class WhichTests(FileTestCase):
     def test_told_by_its_keys(self) -> None:
-        for text, command in [
+        for text, role in [
             (TWO_LISTENERS, "server"),
             (ONE_LISTENER, "server"),
             (ONE_CONNECTOR, "client"),
             ("connectors:\n- a: b\n", "client"),
         ]:
-            self.assertEqual(which(self.write(text)).command, command)
+            self.assertEqual(which(self.write(text)).role, role)
 
     def test_not_told(self) -> None:
         line = str(self.assertRaises(SettingsError, which, self.write("drain: 5s\n")))
@@ -320,10 +320,10 @@ class ShapeTests(SynchronousTestCase):
             self.assertIn("drain", layout.top.keys)
 
     def test_names(self) -> None:
-        leaves = dict(SERVER_SHAPE.top.leaves())
+        leaves = dict(SERVER_LAYOUT.top.leaves())
         for name in ("entrypoint", "entrypoints", "http.trusted-proxies", "http.pool", "mux.version", "routes"):
             self.assertIn(name, leaves)
-        self.assertIn("targets", dict(CLIENT_SHAPE.top.leaves()))
+        self.assertIn("targets", dict(CLIENT_LAYOUT.top.leaves()))
 
     def test_a_new_option_has_a_key_at_once(self) -> None:
         option = attrs.evolve(find(SERVER, "head-timeout"), name="new-thing", field="http.more.new_thing", many=True)

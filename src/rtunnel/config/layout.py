@@ -20,7 +20,7 @@ from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 
-__all__ = ["CLIENT_SHAPE", "CONFIG", "LAYOUTS", "SERVER_SHAPE", "VISITOR_SHAPE", "FileLayout", "Group", "Leaf"]
+__all__ = ["CLIENT_LAYOUT", "CONFIG", "LAYOUTS", "SERVER_LAYOUT", "VISITOR_LAYOUT", "FileLayout", "Group", "Leaf"]
 
 CONFIG = "config"
 """The option that names the file; not in the file itself."""
@@ -67,15 +67,15 @@ class Group:
 
 @attrs.frozen
 class FileLayout:
-    """What the file of a command can say.
+    """What the configuration file of a role can hold.
 
-    :ivar command: ``server``, ``client`` or ``visitor``.
-    :ivar rows: the options of that command.
+    :ivar role: ``server``, ``client`` or ``visitor``.
+    :ivar rows: the options of that role.
     :ivar list_key: the key of the list.
-    :ivar item: what one of the list is called.
+    :ivar item: what one element of the list is called.
     """
 
-    command: str
+    role: str
     rows: tuple[Option, ...]
     list_key: str
     item: str
@@ -128,7 +128,7 @@ def _plural(name: str) -> str:
     return name[:-1] + "ies" if name.endswith("y") else name + "s"
 
 
-SERVER_SHAPE = FileLayout("server", SERVER, "listeners", "listener")
-CLIENT_SHAPE = FileLayout("client", CLIENT, "connectors", "connector")
-VISITOR_SHAPE = FileLayout("visitor", VISITOR, "visitors", "visitor")
-LAYOUTS = (SERVER_SHAPE, CLIENT_SHAPE, VISITOR_SHAPE)
+SERVER_LAYOUT = FileLayout("server", SERVER, "listeners", "listener")
+CLIENT_LAYOUT = FileLayout("client", CLIENT, "connectors", "connector")
+VISITOR_LAYOUT = FileLayout("visitor", VISITOR, "visitors", "visitor")
+LAYOUTS = (SERVER_LAYOUT, CLIENT_LAYOUT, VISITOR_LAYOUT)

@@ -75,9 +75,7 @@ def which(path: str) -> FileLayout:
     counts = [len(names & {*layout.top.keys, layout.list_key}) for layout in LAYOUTS]
     best = max(counts)
     if counts.count(best) > 1:
-        hint = "does not tell whose file it is; " + " or ".join(
-            f'a {layout.command} has "{layout.list_key}:"' for layout in LAYOUTS
-        )
+        hint = "does not tell whose file it is; " + " or ".join(f'a {layout.role} has "{layout.list_key}:"' for layout in LAYOUTS)
         raise SettingsError(path, None, hint)
     return LAYOUTS[counts.index(best)]
 
@@ -96,12 +94,12 @@ class _Reader:
     def __init__(self, path: str, layout: FileLayout) -> None:
         self._path = path
         self._folder = os.path.dirname(path)
-        self._shape = layout
+        self._layout = layout
         self._errors: list[tuple[int, SettingsError]] = []
         self._secret = False
 
     def read(self, top: Keys) -> FileReading:
-        layout = self._shape
+        layout = self._layout
         items: tuple[Item, ...] = ()
         base: Layer = {}
         rest = []
@@ -116,7 +114,7 @@ class _Reader:
         return FileReading(self._path, base, items, tuple(self._warnings()))
 
     def _list(self, key: Text, node: Node) -> Iterator[Item]:
-        layout = self._shape
+        layout = self._layout
         if not isinstance(node, Items) or not node.items:
             self._wrong(key.line, layout.list_key, f'must be a list: each {layout.item} begins with "- " on a line of its own')
             return
@@ -194,7 +192,7 @@ class _Reader:
         self._errors.append((line, SettingsError(self._where(line, name), None, hint)))
 
     def _unknown(self, name: str, group: Group, path: str) -> str:
-        layout = self._shape
+        layout = self._layout
         if path and name in layout.process.keys:
             return "is for the whole process; it belongs to the top of the file"
         there = [found for found, _ in layout.top.leaves() if _folded(found.rpartition(".")[2]) == _folded(name)]
@@ -202,7 +200,7 @@ class _Reader:
             return f"belongs elsewhere; write it as {there[0].replace('.', ': ')}: ..."
         for other in LAYOUTS:
             if other is not layout and name in {*other.top.keys, other.list_key}:
-                return f"belongs to the file of a {other.command}; a {layout.command} has no such thing"
+                return f"belongs to the file of a {other.role}; a {layout.role} has no such thing"
         names = [*group.keys, *(() if path else (layout.list_key,))]
         close = get_close_matches(_folded(name), map(_folded, names), 1)
         nearest = next((known for known in names if close and _folded(known) == close[0]), None)

@@ -27,8 +27,8 @@ def schema(layout: FileLayout) -> dict[str, Any]:
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"rtunnel {layout.command}",
-        "description": f"The configuration file of rtunnel {layout.command}: rtunnel {layout.command} -c FILE",
+        "title": f"rtunnel {layout.role}",
+        "description": f"The configuration file of rtunnel {layout.role}: rtunnel {layout.role} -c FILE",
         **top,
         "properties": {**top["properties"], layout.list_key: listed},
         "$defs": {layout.item: _group(layout.items)},

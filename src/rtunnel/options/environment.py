@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
+from rtunnel.options.layers import RawOption
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 
-__all__ = ["REACTOR", "misspelt", "typed"]
+__all__ = ["REACTOR", "misspelt", "options"]
 
 REACTOR = "RTUNNEL_REACTOR"
 """The reactor of the ``rtunnel`` command, which must choose before it knows any other option."""
 
 
-def typed(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[tuple[Option, str, str]]:
-    """What the variables say: option, variable, text."""
+def options(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[RawOption]:
+    """The options that are given as variables."""
     for option in rows:
         value = environ.get(option.variable, "").strip()
         if not value:

@@ -15,7 +15,10 @@ from rtunnel.options.kinds import UNSET, Kind, ListenAddress
 from rtunnel.options.table import Option, name_of
 from rtunnel.settings import SettingsError
 
-__all__ = ["Layer", "OptionValue", "construct", "overlay", "parts", "put", "require"]
+__all__ = ["Layer", "OptionValue", "RawOption", "construct", "overlay", "parts", "put", "require"]
+
+RawOption = tuple[Option, str, str]
+"""An option, the name under which it was given (``--path``, ``RTUNNEL_PATH``) and its text."""
 
 _Model = TypeVar("_Model")
 

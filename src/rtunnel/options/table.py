@@ -79,6 +79,11 @@ class Option:
         """How it is written in the environment."""
         return "RTUNNEL_" + self.name.upper().replace("-", "_")
 
+    @property
+    def group(self) -> str:
+        """The group of its setting: ``http`` for ``http.head_timeout``, ``""`` for one that is in none."""
+        return self.field.rpartition(".")[0]
+
 
 def _key(*names: str, kind: Kind | None = None) -> Key:
     return Key(names, kind)

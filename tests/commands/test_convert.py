@@ -8,14 +8,14 @@ from pathlib import Path
 from unittest import SkipTest
 
 from rtunnel.__main__ import main
-from rtunnel.cli import Resolved, load_client, load_server, load_visitor
-from rtunnel.config.layout import CLIENT_SHAPE, LAYOUTS, SERVER_SHAPE, VISITOR_SHAPE, FileLayout
+from rtunnel.config.layout import CLIENT_LAYOUT, LAYOUTS, SERVER_LAYOUT, VISITOR_LAYOUT, FileLayout
 from rtunnel.config.reading import read_file
 from rtunnel.config.writing import write
 from rtunnel.options.layers import Layer, put
 from rtunnel.options.table import default, find
+from rtunnel.roles import CLIENT_ROLE, SERVER_ROLE, VISITOR_ROLE, Resolved
 from rtunnel.settings import ClientSettings, Credentials, ServerSettings, SettingsError
-from tests.test_check import CommandTestCase
+from tests.commands.harness import CommandTestCase
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
 OTHER = "5e0a54a2-63dc-4fd4-a30b-c7c3ed7b3c79"
@@ -94,10 +94,10 @@ class ConvertTestCase(CommandTestCase):
         return path
 
     def server_of(self, path: str) -> ServerSettings:
-        return load_server([(find(SERVER_SHAPE.rows, "config"), "-c", path)], {}).settings
+        return SERVER_ROLE.load([(find(SERVER_LAYOUT.rows, "config"), "-c", path)], {}).settings
 
     def client_of(self, path: str) -> ClientSettings:
-        return load_client([(find(CLIENT_SHAPE.rows, "config"), "-c", path)], {}).settings
+        return CLIENT_ROLE.load([(find(CLIENT_LAYOUT.rows, "config"), "-c", path)], {}).settings
 
     def typed(self, shape: FileLayout, *words: str) -> list[tuple[object, str, str]]:
         return [(find(shape.rows, flag.lstrip("-")), flag, text) for flag, text in zip(words[::2], words[1::2], strict=True)]
@@ -106,13 +106,13 @@ class ConvertTestCase(CommandTestCase):
 class UrlTests(ConvertTestCase):
     def same_server(self, *words: str) -> str:
         path = self.converted("server", *words)
-        asked: Resolved[ServerSettings] = load_server(self.typed(SERVER_SHAPE, *words), {})  # type: ignore[arg-type]
+        asked: Resolved[ServerSettings] = SERVER_ROLE.load(self.typed(SERVER_LAYOUT, *words), {})  # type: ignore[arg-type]
         self.assertEqual(self.server_of(path), asked.settings)
         return Path(path).read_text(encoding="utf-8")
 
     def same_client(self, *words: str) -> str:
         path = self.converted("client", *words)
-        asked: Resolved[ClientSettings] = load_client(self.typed(CLIENT_SHAPE, *words), {})  # type: ignore[arg-type]
+        asked: Resolved[ClientSettings] = CLIENT_ROLE.load(self.typed(CLIENT_LAYOUT, *words), {})  # type: ignore[arg-type]
         self.assertEqual(self.client_of(path), asked.settings)
         return Path(path).read_text(encoding="utf-8")
 
@@ -133,8 +133,8 @@ class UrlTests(ConvertTestCase):
     def test_visitor(self) -> None:
         words = ("-L", "tcp://127.0.0.1:2222/ssh.svc", "-L", "udp://:5353/dns.svc?ttl=5s", "-F", SERVER)
         path = self.converted("visitor", *words)
-        found = load_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
-        self.assertEqual(found, load_visitor(self.typed(VISITOR_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
+        found = VISITOR_ROLE.load([(find(VISITOR_LAYOUT.rows, "config"), "-c", path)], {}).settings
+        self.assertEqual(found, VISITOR_ROLE.load(self.typed(VISITOR_LAYOUT, *words), {}).settings)  # type: ignore[arg-type]
         self.assertEqual(main(["convert", "client", *words]), 1)
         self.assertIn("has a file of its own: rtunnel convert visitor", self.err.getvalue())
 
@@ -160,7 +160,7 @@ class UrlTests(ConvertTestCase):
 
     def test_relative_names_of_files(self) -> None:
         self.converted("server", "-L", LISTENER.replace("ws:", "wss:") + "&certFile=a.pem&keyFile=/b.pem")
-        self.assertIn('warning: "a.pem" counts from the folder of the file now', self.err.getvalue())
+        self.assertIn('warning: "a.pem" is relative to the directory of the configuration file now', self.err.getvalue())
         self.assertNotIn("b.pem", self.err.getvalue())
 
     def test_environment_does_not_count(self) -> None:
@@ -170,7 +170,7 @@ class UrlTests(ConvertTestCase):
     def test_what_cannot_be_written_is_said(self) -> None:
         """A file has no place for the CA of a proxy."""
         self.converted("client", "-L", "rtcp://:0/:80", "-F", "https://proxy:3128?caFile=/ca.pem", "-F", SERVER)
-        self.assertIn("warning: proxies cannot be written as it is", self.err.getvalue())
+        self.assertIn("warning: proxies cannot be written as it was given", self.err.getvalue())
 
     def test_refusal(self) -> None:
         self.assertEqual(main(["convert", "server", "--listen", ":1"]), 1)
@@ -186,7 +186,7 @@ class GostTests(ConvertTestCase):
     def test_server(self) -> None:
         found = self.server_of(self.converted("--as", "server", self.write(GOST)))
         url = LISTENER.replace("&mux.version=1", "")
-        self.assertEqual(found, load_server(self.typed(SERVER_SHAPE, "-L", url), {}).settings)  # type: ignore[arg-type]
+        self.assertEqual(found, SERVER_ROLE.load(self.typed(SERVER_LAYOUT, "-L", url), {}).settings)  # type: ignore[arg-type]
         warnings = self.err.getvalue()
         for words in ('in: "backlog" is a key of gost', 'the handler "socks5" has no equal', "log has no equal here"):
             self.assertIn(words, warnings)
@@ -195,7 +195,7 @@ class GostTests(ConvertTestCase):
         found = self.client_of(self.converted("--as", "client", self.write(GOST)))
         server = f"tunnel+ws://me:a%3Ab%40c@192.168.1.9:8421?tunnel.id={UUID}&tunnel.weight=7&path=/proxy"
         words = ("-L", "rtcp://:0/192.168.1.1:80,:81?maxFails=2&failTimeout=7s", "-F", server)
-        self.assertEqual(found, load_client(self.typed(CLIENT_SHAPE, *words), {}).settings)  # type: ignore[arg-type]
+        self.assertEqual(found, CLIENT_ROLE.load(self.typed(CLIENT_LAYOUT, *words), {}).settings)  # type: ignore[arg-type]
 
     def test_rules_in_a_file(self) -> None:
         """Gost's files of rules are taken as they are."""
@@ -212,7 +212,7 @@ class GostTests(ConvertTestCase):
             "  forwarder: {nodes: [{name: a, addr: ssh.svc}]}\n"
         )
         path = self.converted("--as", "visitor", self.write(GOST.replace("services:\n", f"services:\n{service}")))
-        found = load_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings
+        found = VISITOR_ROLE.load([(find(VISITOR_LAYOUT.rows, "config"), "-c", path)], {}).settings
         (visitor,) = found.visitors
         self.assertEqual((str(visitor.listen), visitor.to.host, str(visitor.tunnel)), ("127.0.0.1:2222", "ssh.svc", UUID))
 
@@ -226,7 +226,7 @@ class GostTests(ConvertTestCase):
         )
         text = GOST.replace("services:\n", f"services:\n{services}")
         path = self.converted("--as", "visitor", self.write(text))
-        (visitor,) = load_visitor([(find(VISITOR_SHAPE.rows, "config"), "-c", path)], {}).settings.visitors
+        (visitor,) = VISITOR_ROLE.load([(find(VISITOR_LAYOUT.rows, "config"), "-c", path)], {}).settings.visitors
         self.assertEqual((str(visitor.listen), visitor.to.host, visitor.udp.idle), ("udp://:5353", "dns.svc", 5))
         connector = self.client_of(self.converted("--as", "client", self.write(text))).connectors[0]
         self.assertEqual((str(connector.target), connector.udp.idle), ("udp://192.168.1.1:53", 6))
@@ -279,7 +279,7 @@ class GostTests(ConvertTestCase):
         self.assertIn(":2: in scheme", self.refused(GOST.replace("type: ws", "type: quic")))
 
     def test_no_gost_file(self) -> None:
-        self.assertIn("is no file of gost: it has no services:", self.refused("listeners: []\n"))
+        self.assertIn('not a gost file: it has no "services:"', self.refused("listeners: []\n"))
         self.assertIn("has no service of a tunnel server", self.refused("services: []\n"))
 
     def test_what_gost_itself_makes_of_its_urls(self) -> None:
@@ -289,10 +289,10 @@ class GostTests(ConvertTestCase):
         words = ("-L", LISTENER.replace("$", ""), "-L", "rtcp://:0/:80,a:81", "-F", SERVER.replace("se:cret", "secret"))
         made = subprocess.run([binary, *words, "-O", "yaml"], capture_output=True, text=True, timeout=20, check=True).stdout
         path = self.write(made)
-        listener = load_server(self.typed(SERVER_SHAPE, *words[:2]), {}).settings  # type: ignore[arg-type]
+        listener = SERVER_ROLE.load(self.typed(SERVER_LAYOUT, *words[:2]), {}).settings  # type: ignore[arg-type]
         self.assertEqual(self.server_of(self.converted("--as", "server", path)), listener)
         (found,) = self.client_of(self.converted("--as", "client", path)).connectors
-        (wanted,) = load_client(self.typed(CLIENT_SHAPE, *words[2:]), {}).settings.connectors  # type: ignore[arg-type]
+        (wanted,) = CLIENT_ROLE.load(self.typed(CLIENT_LAYOUT, *words[2:]), {}).settings.connectors  # type: ignore[arg-type]
         # gost writes down its own defaults as well
         for name in ("server", "transport", "tunnel", "target", "credentials", "path", "host", "mux"):
             self.assertEqual(getattr(found, name), getattr(wanted, name), name)
@@ -338,9 +338,9 @@ class TableTests(ConvertTestCase):
             "0",
         ):
             layer: Layer = {}
-            put(layer, find(SERVER_SHAPE.rows, "path"), "key", text)
+            put(layer, find(SERVER_LAYOUT.rows, "path"), "key", text)
             try:
-                reading = read_file(self.write(write(SERVER_SHAPE, {}, [layer])), SERVER_SHAPE)
+                reading = read_file(self.write(write(SERVER_LAYOUT, {}, [layer])), SERVER_LAYOUT)
             except SettingsError as error:
                 self.fail(f"{text!r}: {error}")
             self.assertEqual(reading.items[0].layer["path"].value, text)

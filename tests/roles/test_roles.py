@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import RawOption, Resolved, load_client, load_server, load_visitor
+from rtunnel.options.layers import RawOption
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option, default, find
+from rtunnel.roles import CLIENT_ROLE, SERVER_ROLE, VISITOR_ROLE, Resolved
 from rtunnel.settings import (
     AccessLogSettings,
     Address,
@@ -49,15 +50,15 @@ def typed(rows: tuple[Option, ...], *words: str) -> list[RawOption]:
 
 
 def server(*words: str, **environ: str) -> ServerSettings:
-    return load_server(typed(SERVER, *words), variables(environ)).settings
+    return SERVER_ROLE.load(typed(SERVER, *words), variables(environ)).settings
 
 
 def client(*words: str, **environ: str) -> ClientSettings:
-    return load_client(typed(CLIENT, *words), variables(environ)).settings
+    return CLIENT_ROLE.load(typed(CLIENT, *words), variables(environ)).settings
 
 
 def visitor(*words: str, **environ: str) -> ClientSettings:
-    return load_visitor(typed(VISITOR, *words), variables(environ)).settings
+    return VISITOR_ROLE.load(typed(VISITOR, *words), variables(environ)).settings
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -126,9 +127,9 @@ class SameTests(SynchronousTestCase):
         secure = typed(CLIENT, "--server", "wss://192.168.1.1:443", *PLAIN_CLIENT[2:])
         usual = {"HTTPS_PROXY": "http://usual:3128"}
         for more, hosts in (((), ["usual"]), (("--proxy", "other:1"), ["other"]), (("--proxy", "direct"), [])):
-            (connector,) = load_client([*secure, *typed(CLIENT, *more)], usual).settings.connectors
+            (connector,) = CLIENT_ROLE.load([*secure, *typed(CLIENT, *more)], usual).settings.connectors
             self.assertEqual([proxy.address.host for proxy in connector.proxies], hosts)
-        (connector,) = load_client(secure, usual | {"NO_PROXY": "192.168.0.0/16"}).settings.connectors
+        (connector,) = CLIENT_ROLE.load(secure, usual | {"NO_PROXY": "192.168.0.0/16"}).settings.connectors
         self.assertEqual(connector.proxies, ())
 
     def test_proxy_of_tls(self) -> None:
@@ -144,7 +145,7 @@ class SameTests(SynchronousTestCase):
             (PLAIN_CLIENT, {"RTUNNEL_PROXY": secret}, 0),
             (("--target", ":80"), {"RTUNNEL_F": f"{secret} {SECURE_URL}"}, 0),
         ]:
-            found = load_client(typed(CLIENT, *words), environ).warnings
+            found = CLIENT_ROLE.load(typed(CLIENT, *words), environ).warnings
             self.assertEqual(len(found), warnings, found)
             self.assertNotIn("swordfish", "".join(found))
 
@@ -257,15 +258,15 @@ class RefusalTests(SynchronousTestCase):
 
     def test_server(self) -> None:
         for words, environ, line in [
-            ((), {}, "--listen: is missing; say where clients attach, e.g. --listen :8421"),
-            (("--listen", ":1"), {}, "--entrypoint: is missing; say where visitors arrive"),
+            ((), {}, "--listen: is missing; say where clients connect, e.g. --listen :8421"),
+            (("--listen", ":1"), {}, "--entrypoint: is missing; say where visitors connect"),
             (("-L", "tunnel://:1?entrypoint=:2"), {}, "--route: is missing; say which host belongs to which tunnel"),
             ((*PLAIN_SERVER, "--head-timeout", "0"), {}, '--head-timeout "0": must be a time from 0.1s'),
             (PLAIN_SERVER, {"HEAD_TIMEOUT": "x"}, 'RTUNNEL_HEAD_TIMEOUT "x": is not a time'),
             ((*PLAIN_SERVER, "--max-head", "1"), {}, '--max-head "1": must be a whole number from 1024'),
-            ((*PLAIN_SERVER, "-L", LISTENER), {}, "--listen: says the same as -L; give one of them"),
-            (PLAIN_SERVER[2:], {"LISTEN": ":1", "L": LISTENER}, "RTUNNEL_LISTEN: says the same as RTUNNEL_L"),
-            (("--path", "/b", "--listen", "ws://:1/a"), {}, "--listen: says the same as --path; give one of them"),
+            ((*PLAIN_SERVER, "-L", LISTENER), {}, "--listen: conflicts with -L; give only one of them"),
+            (PLAIN_SERVER[2:], {"LISTEN": ":1", "L": LISTENER}, "RTUNNEL_LISTEN: conflicts with RTUNNEL_L"),
+            (("--path", "/b", "--listen", "ws://:1/a"), {}, "--listen: conflicts with --path; give only one of them"),
             (("-L", LISTENER, "-L", LISTENER), {}, 'listen ":8421": the port is taken by listen ":8421"'),
             ((*PLAIN_SERVER, "--admin", ":80"), {}, '--admin ":80": the port is taken by entrypoint ":80"'),
             (
@@ -295,7 +296,7 @@ class RefusalTests(SynchronousTestCase):
         for words, environ, line in [
             ((), {}, "--server: is missing"),
             (PLAIN_CLIENT[:2], {}, "--tunnel: is missing; say which tunnel to join"),
-            (PLAIN_CLIENT[:4], {}, "--target: is missing; say where requests go"),
+            (PLAIN_CLIENT[:4], {}, "--target: is missing; say where requests are forwarded"),
             ((*PLAIN_CLIENT, "--weight", "0"), {}, '--weight "0": must be a whole number from 1 to 255'),
             ((*PLAIN_CLIENT, "--weight", "256"), {}, '--weight "256": must be a whole number from 1 to 255'),
             ((*PLAIN_CLIENT, "--weight", "x"), {}, '--weight "x": must be a whole number from 1 to 255'),
@@ -303,10 +304,10 @@ class RefusalTests(SynchronousTestCase):
             (("-F", SERVER_URL, "-F", SERVER_URL), {}, '-F scheme "tunnel+ws": is a server, and only the last -F is one'),
             (("-F", "http://proxy:3128", "--target", ":1"), {}, '-F scheme "http": is a proxy; the server comes behind it'),
             (("-F", "ftp://proxy:3128", "-F", SERVER_URL), {}, '-F "ftp://proxy:3128": is no proxy that can be used'),
-            (("-F", "http://a:1", "-F", SERVER_URL, "--proxy", "b:1"), {}, "--proxy: says the same as -F; give one of them"),
+            (("-F", "http://a:1", "-F", SERVER_URL, "--proxy", "b:1"), {}, "--proxy: conflicts with -F; give only one of them"),
             ((*PLAIN_CLIENT, "--proxy", "ftp://ada:swordfish@proxy:1"), {}, "--proxy: is no proxy that can be used"),
-            ((*PLAIN_CLIENT, "-F", SERVER_URL), {}, "--server: says the same as -F; give one of them"),
-            ((*PLAIN_CLIENT, "-L", "rtcp://:0/:80"), {}, "--target: says the same as -L; give one of them"),
+            ((*PLAIN_CLIENT, "-F", SERVER_URL), {}, "--server: conflicts with -F; give only one of them"),
+            ((*PLAIN_CLIENT, "-L", "rtcp://:0/:80"), {}, "--target: conflicts with -L; give only one of them"),
             ((*PLAIN_CLIENT, "--no-verify", "true"), {}, '--no-verify "true": is about TLS, but ws:// has none; write wss://'),
             (("-F", f"{SERVER_URL}&secure=true&caFile=a", "--target", ":1"), {}, 'caFile "a": is about TLS'),
             (("-F", f"{SECURE_URL}&secure=false&caFile=a", "--target", ":1"), {}, 'caFile "a": is for verifying the server'),
@@ -326,22 +327,22 @@ class RefusalTests(SynchronousTestCase):
 
 class WarningTests(SynchronousTestCase):
     def test_of_urls(self) -> None:
-        asked: Resolved[Any] = load_server(typed(SERVER, "-L", f"{LISTENER}&backlog=7"), {})
+        asked: Resolved[Any] = SERVER_ROLE.load(typed(SERVER, "-L", f"{LISTENER}&backlog=7"), {})
         self.assertEqual(len(asked.warnings), 1)
-        asked = load_client(typed(CLIENT, "-L", "rtcp://:0/:80?sniffing=true", "-F", f"{SERVER_URL}&ttl=1"), {})
+        asked = CLIENT_ROLE.load(typed(CLIENT, "-L", "rtcp://:0/:80?sniffing=true", "-F", f"{SERVER_URL}&ttl=1"), {})
         self.assertEqual(len(asked.warnings), 2)
 
     def test_of_misspelt_variables(self) -> None:
         environ = {"RTUNNEL_ENTRYPIONT": ":80", "PATH": "/bin", "RTUNNEL_TEST_GOST": "x"}
-        (warning,) = load_server(typed(SERVER, *PLAIN_SERVER), environ).warnings
+        (warning,) = SERVER_ROLE.load(typed(SERVER, *PLAIN_SERVER), environ).warnings
         self.assertIn("RTUNNEL_ENTRYPIONT", warning)
         self.assertIn("RTUNNEL_ENTRYPOINT", warning)
 
     def test_not_of_what_kubernetes_sets_for_a_service(self) -> None:
         for name in ("RTUNNEL", "RTUNNEL_SERVER", "RTUNNEL_ADMIN"):
             environ = {f"{name}_{rest}": "tcp://10.0.0.1:80" for rest in KUBERNETES}
-            self.assertEqual(load_server(typed(SERVER, *PLAIN_SERVER), environ).warnings, ())
-            self.assertEqual(load_client(typed(CLIENT, *PLAIN_CLIENT), environ).warnings, ())
+            self.assertEqual(SERVER_ROLE.load(typed(SERVER, *PLAIN_SERVER), environ).warnings, ())
+            self.assertEqual(CLIENT_ROLE.load(typed(CLIENT, *PLAIN_CLIENT), environ).warnings, ())
 
 
 KUBERNETES = (
@@ -405,7 +406,7 @@ class VisitorTests(SynchronousTestCase):
             (self.PLAIN[:2], "--tunnel: is missing; say which tunnel to visit"),
             (self.PLAIN, "--listen: is missing; say which local port to open"),
             ((*self.PLAIN, "--listen", ":1"), "--to: is missing; say what to visit"),
-            ((*self.PLAIN, "--listen", ":1", "--to", "a", "--to", "b"), "--to: is given 2 times, and --listen 1 times"),
+            ((*self.PLAIN, "--listen", ":1", "--to", "a", "--to", "b"), "--to: given 2 times, but --listen 1 times"),
         ]:
             with self.subTest(words=words):
                 self.assertIn(line, self.refused(*words))
@@ -446,7 +447,7 @@ class VisitorTests(SynchronousTestCase):
         self.assertIn("the port is taken by admin", self.refused(*words))
 
     def test_key_that_is_left_out(self) -> None:
-        asked = load_visitor(typed(VISITOR, "-L", "tcp://:2222/a?sniffing=true", "-F", self.URL), {})
+        asked = VISITOR_ROLE.load(typed(VISITOR, "-L", "tcp://:2222/a?sniffing=true", "-F", self.URL), {})
         self.assertEqual(len(asked.warnings), 1)
 
 
@@ -528,7 +529,9 @@ class AnyWordsTests(SynchronousTestCase):
     @settings(deadline=None, max_examples=200)
     @given(st.data())
     def test_settings_or_refusal(self, data: st.DataObject) -> None:
-        ask, rows, words = data.draw(st.sampled_from(((load_server, SERVER, PLAIN_SERVER), (load_client, CLIENT, PLAIN_CLIENT))))
+        ask, rows, words = data.draw(
+            st.sampled_from(((SERVER_ROLE.load, SERVER, PLAIN_SERVER), (CLIENT_ROLE.load, CLIENT, PLAIN_CLIENT)))
+        )
         options = st.sampled_from([option for option in rows if option.name != "auth-file"])
         more = data.draw(st.lists(st.tuples(options, self.WORDS), max_size=3))
         environ = {option.variable: text for option, text in data.draw(st.lists(st.tuples(options, self.WORDS), max_size=2))}

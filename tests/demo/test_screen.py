@@ -10,11 +10,11 @@ from pathlib import Path
 from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.commands.client import Options
 from rtunnel.demo.scenario import ALONE, HALF, HOST, PHASES, TAKEOVER, TUNNEL
 from rtunnel.demo.screen import JOIN, JOIN_URL, NEXT, LiveScreen, PlainScreen, bar, table
 from rtunnel.demo.shares import Act, Results, Tally
 from rtunnel.settings import ClientSettings
-from rtunnel.tap import ClientOptions
 
 
 def terminal(*, live: bool = False) -> tuple[Console, StringIO]:
@@ -106,9 +106,9 @@ class NextTests(SynchronousTestCase):
     def asked(self, command: str) -> ClientSettings:
         program, role, *words = shlex.split(command)
         self.assertEqual((program, role), ("rtunnel", "client"))
-        options = ClientOptions()
+        options = Options()
         options.parseOptions(words)
-        settings: ClientSettings = options.asked.settings
+        settings: ClientSettings = options.resolved.settings
         return settings
 
     def test_both_ways_mean_the_same(self) -> None:
@@ -117,7 +117,7 @@ class NextTests(SynchronousTestCase):
         self.assertEqual((str(connector.tunnel), connector.weight, connector.host), (TUNNEL, 1, HOST))
 
     def test_named_files_exist(self) -> None:
-        root = Path(__file__).parent.parent
+        root = Path(__file__).parent.parent.parent
         names = re.findall(r"\b(?:docs|deploy)/[\w/.]+|\w+\.md\b", NEXT)
         self.assertEqual([name for name in names if not (root / name).exists()], [])
         self.assertEqual(len(names), 3)

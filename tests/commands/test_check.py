@@ -1,34 +1,14 @@
-"""``rtunnel check`` and ``rtunnel schema`` as commands."""
+"""``rtunnel check``."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from io import StringIO
 from pathlib import Path
 
-from twisted.trial.unittest import SynchronousTestCase
-
 from rtunnel.__main__ import main
-from rtunnel.config.layout import CLIENT_SHAPE
-from rtunnel.config.schema import schema
+from tests.commands.harness import CommandTestCase
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
-
-
-class CommandTestCase(SynchronousTestCase):
-    def setUp(self) -> None:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("RTUNNEL_")}
-        self.patch(os, "environ", clean)
-        self.out, self.err = StringIO(), StringIO()
-        self.patch(sys, "stdout", self.out)
-        self.patch(sys, "stderr", self.err)
-
-    def write(self, text: str) -> str:
-        path = Path(self.mktemp())
-        path.write_text(text, encoding="utf-8")
-        return str(path)
+EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
 class CheckTests(CommandTestCase):
@@ -39,7 +19,7 @@ class CheckTests(CommandTestCase):
         ]:
             self.out.truncate(0)
             self.assertEqual(main(["check", str(EXAMPLES / f"{name}.yaml")]), 0)
-            self.assertIn(f"{name}.yaml: good: {words}", self.out.getvalue())
+            self.assertIn(f"{name}.yaml: valid: {words}", self.out.getvalue())
             self.assertEqual((self.out.getvalue().count("\n"), self.err.getvalue()), (1, ""))
 
     def test_bad(self) -> None:
@@ -93,9 +73,3 @@ class CheckTests(CommandTestCase):
     def test_wrong_words(self) -> None:
         self.assertEqual(self.assertRaises(SystemExit, main, ["check"]).code, 1)
         self.assertIn("rtunnel check: the following arguments are required: FILE", self.err.getvalue())
-
-
-class SchemaTests(CommandTestCase):
-    def test_published(self) -> None:
-        self.assertEqual(main(["schema", "client"]), 0)
-        self.assertEqual(json.loads(self.out.getvalue()), schema(CLIENT_SHAPE))

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import redirect_stderr, redirect_stdout
-from io import StringIO
-
-from twisted.trial.unittest import SynchronousTestCase
-
-from rtunnel.demo import main
+from tests.commands.harness import CommandTestCase
 
 
-class ArgumentTests(SynchronousTestCase):
+class ArgumentTests(CommandTestCase):
     """What is refused, and how."""
 
-    def outcome(self, *arguments: str) -> tuple[object, str, str]:
-        """Return exit status, output and errors of arguments with which the demo does not start."""
-        with redirect_stdout(StringIO()) as output, redirect_stderr(StringIO()) as errors:
-            leaving = self.assertRaises(SystemExit, main, list(arguments))
-        return leaving.code, output.getvalue(), errors.getvalue()
-
     def test_help_has_an_example(self) -> None:
-        status, output, errors = self.outcome("--help")
+        status, output, errors = self.run_command("demo", "--help")
         self.assertEqual((status, errors), (0, ""))
         self.assertIn("rtunnel demo --plain --requests 100", output)
         self.assertLessEqual(max(map(len, output.splitlines())), 120)
 
     def test_wrong_number(self) -> None:
         for text in ("19", "100001", "9" * 5000, "x", "1e3", "²²", ""):
-            status, output, errors = self.outcome("--requests", text)
+            status, output, errors = self.run_command("demo", "--requests", text)
             self.assertEqual((status, output), (1, ""))
             self.assertEqual(
                 errors,
@@ -36,6 +25,6 @@ class ArgumentTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         for arguments in (("--fast",), ("--req", "50"), ("now",), ("--requests",)):
-            status, output, errors = self.outcome(*arguments)
+            status, output, errors = self.run_command("demo", *arguments)
             self.assertEqual((status, output, errors.count("\n")), (1, "", 1), errors)
             self.assertIn(arguments[0], errors)

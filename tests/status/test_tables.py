@@ -9,8 +9,8 @@ from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ops.status import PortStatus, ServiceStatus
-from rtunnel.status.table import bytes_text, duration_text, tables
-from tests.status.test_command import document
+from rtunnel.status.tables import bytes_text, duration_text, tables
+from tests.commands.test_status import document
 
 
 def shown(status: dict[str, Any]) -> str:
