@@ -71,7 +71,7 @@ class EndTests(DemoCase):
         send(demo.pid, number)
         _, errors = demo.communicate(timeout=LIMIT)
         self.assertEqual(demo.returncode, 1)
-        self.assertEqual(errors, f"rtunnel demo: stopped by {number.name}; all that it had started has ended\n")
+        self.assertEqual(errors, f"rtunnel demo: stopped by {number.name}; everything that it started has ended\n")
         self.assert_nothing_left(demo)
 
     def test_interrupted_by_a_terminal(self) -> None:
