@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.settings import Address, MuxSettings
-from rtunnel.settings.diff import BindKey, changed_fields, compare, numbered
+from rtunnel.settings.diff import BindKey, Difference, changed_fields, compare, numbered
 
 SETS = st.dictionaries(st.integers(0, 6), st.integers(0, 2))
 
@@ -16,8 +16,7 @@ class CompareTests(SynchronousTestCase):
     def test_each_kind(self) -> None:
         difference = compare({"a": 1, "b": 2, "c": 3}, {"d": 4, "c": 3, "b": 5})
         self.assertEqual((difference.start, difference.stop, difference.change), (("d",), ("a",), ("b",)))
-        self.assertFalse(difference.nothing)
-        self.assertTrue(compare({"a": 1}, {"a": 1}).nothing)
+        self.assertEqual(compare({"a": 1}, {"a": 1}), Difference((), (), ()))
 
     @given(SETS, SETS)
     def test_done_to_what_runs_it_gives_what_is_wanted(self, running: dict[int, int], wanted: dict[int, int]) -> None:
@@ -27,7 +26,7 @@ class CompareTests(SynchronousTestCase):
         for key in (*difference.start, *difference.change):
             running[key] = wanted[key]
         self.assertEqual(running, wanted)
-        self.assertTrue(compare(running, wanted).nothing)
+        self.assertEqual(compare(running, wanted), Difference((), (), ()))
 
 
 class KeyTests(SynchronousTestCase):

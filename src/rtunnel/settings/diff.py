@@ -50,11 +50,6 @@ class Difference(Generic[K]):
     stop: tuple[K, ...]
     change: tuple[K, ...]
 
-    @property
-    def nothing(self) -> bool:
-        """Whether what runs is what is wanted."""
-        return not (self.start or self.stop or self.change)
-
 
 def compare(running: Mapping[K, object], wanted: Mapping[K, object]) -> Difference[K]:
     """Tell the difference."""
