@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 class CheckTests(CommandTestCase):
     def test_examples(self) -> None:
         for name, words in [
-            ("server", "a server; clients attach at ws://*:8421/proxy and tcp://127.0.0.1:8422, visitors arrive at *:80, "),
+            ("server", "a server; clients connect to ws://*:8421/proxy and tcp://127.0.0.1:8422, visitors to *:80, "),
             ("client", "a client; joins tunnel 10bc451e at ws://192.168.1.1:80/proxy with weight 1"),
         ]:
             self.out.truncate(0)
@@ -32,9 +32,9 @@ class CheckTests(CommandTestCase):
     def test_as(self) -> None:
         path = self.write("drain: 5s\n")
         self.assertEqual(main(["check", path]), 1)
-        self.assertIn("does not tell", self.err.getvalue())
+        self.assertIn("do not tell", self.err.getvalue())
         self.assertEqual(main(["check", "--as", "client", path]), 1)
-        self.assertIn(f"{path}: server: is missing", self.err.getvalue())
+        self.assertIn(f"{path}: server: missing", self.err.getvalue())
 
     def test_environment_counts(self) -> None:
         """As it does at the start."""
@@ -44,7 +44,7 @@ class CheckTests(CommandTestCase):
         os.environ["RTUNNEL_TARGTE"] = "x"
         self.assertEqual(main(["check", path]), 0)
         self.assertIn("at ws://proxy:1/ws", self.out.getvalue())
-        self.assertIn("warning: the variable RTUNNEL_TARGTE", self.err.getvalue())
+        self.assertIn("warning: unknown variable RTUNNEL_TARGTE", self.err.getvalue())
 
     def test_files_that_it_names(self) -> None:
         """Those that are read at the start only are read here as well."""
@@ -68,7 +68,7 @@ class CheckTests(CommandTestCase):
         uuid = "10bc451e-59dc-4c70-999e-91a30813ac78"
         ports = "\n".join(f"- :{port}" for port in range(1, 8))
         self.assertEqual(main(["check", self.write(f"listen: :8421\nroute: a={uuid}\nentrypoints:\n{ports}\n")]), 0)
-        self.assertIn("visitors arrive at *:1, *:2, *:3 and 4 more, 1 rule for 1 tunnel", self.out.getvalue())
+        self.assertIn("visitors to *:1, *:2, *:3 and 4 more, 1 rule for 1 tunnel", self.out.getvalue())
 
     def test_wrong_words(self) -> None:
         self.assertEqual(self.assertRaises(SystemExit, main, ["check"]).code, 1)

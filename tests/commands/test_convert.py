@@ -174,7 +174,7 @@ class UrlTests(ConvertTestCase):
 
     def test_refusal(self) -> None:
         self.assertEqual(main(["convert", "server", "--listen", ":1"]), 1)
-        self.assertIn("--entrypoint: is missing", self.err.getvalue())
+        self.assertIn("--entrypoint: missing", self.err.getvalue())
         self.assertEqual(self.out.getvalue(), "")
 
 
@@ -188,7 +188,11 @@ class GostTests(ConvertTestCase):
         url = LISTENER.replace("&mux.version=1", "")
         self.assertEqual(found, SERVER_ROLE.load(self.typed(SERVER_LAYOUT, "-L", url), {}).settings)  # type: ignore[arg-type]
         warnings = self.err.getvalue()
-        for words in ('in: "backlog" is a key of gost', 'the handler "socks5" has no equal', "log has no equal here"):
+        for words in (
+            'in: the key "backlog" of gost does not exist here',
+            'the handler "socks5" has no equivalent here',
+            "log has no equivalent here",
+        ):
             self.assertIn(words, warnings)
 
     def test_client(self) -> None:
@@ -235,7 +239,7 @@ class GostTests(ConvertTestCase):
         http = "      addr: 192.168.1.1:80\n      http: {host: pod, requestHeader: {X-A: '1'}}"
         text = GOST.replace("      addr: 192.168.1.1:80", http)
         self.assertIsNone(self.client_of(self.converted("--as", "client", self.write(text))).connectors[0].forward.set_host)
-        self.assertIn("http of its nodes is not the same for all", self.err.getvalue())
+        self.assertIn("http differs between its nodes", self.err.getvalue())
         text = text.replace("    - name: two\n      addr: :81\n", "")
         forward = self.client_of(self.converted("--as", "client", self.write(text))).connectors[0].forward
         self.assertEqual((forward.set_host, forward.set_headers), ("pod", (("X-A", "1"),)))
@@ -272,10 +276,10 @@ class GostTests(ConvertTestCase):
     def test_what_keeps_somebody_out_is_not_left_out(self) -> None:
         for key in ("admission: a", "bypass: b"):
             text = GOST.replace("  addr: :8421", f"  addr: :8421\n  {key}")
-            self.assertIn("names an access rule of gost's configuration, which does not exist here", self.refused(text))
+            self.assertIn("refers to access rules of gost, which do not exist here", self.refused(text))
 
     def test_errors_name_the_service(self) -> None:
-        self.assertIn(":2: in: route: is missing", self.refused(GOST.replace("ingress: ingress-0", "foo: bar")))
+        self.assertIn(":2: in: route: missing", self.refused(GOST.replace("ingress: ingress-0", "foo: bar")))
         self.assertIn(":2: in scheme", self.refused(GOST.replace("type: ws", "type: quic")))
 
     def test_no_gost_file(self) -> None:

@@ -115,7 +115,7 @@ class RefusalTests(CommandTestCase):
             self.assert_refused("within 0.05 s", "--admin", f"127.0.0.1:{server.getsockname()[1]}")
 
     def test_arguments(self) -> None:
-        self.assert_refused('--admin: "80" has no colon; write ":80"', "--admin", "80")
+        self.assert_refused('--admin: "80": no colon; write ":80"', "--admin", "80")
         self.assert_refused("see rtunnel status --help", "--nonsense")
         self.assert_refused("see rtunnel status --help", "now")
 

@@ -46,8 +46,8 @@ class UserTests(CommandTestCase):
     def test_refused(self) -> None:
         for argv, password, words in (
             (("a:b",), "x", "has a name with a space, a colon"),
-            (("alice",), "", "the password must have 1 to 255 bytes"),
-            (("alice",), "x" * 256, "the password must have 1 to 255 bytes"),
+            (("alice",), "", "the password must be 1 to 255 bytes"),
+            (("alice",), "x" * 256, "the password must be 1 to 255 bytes"),
             ((), "x", "the following arguments are required: NAME"),
             (("alice", "swordfish"), "x", "unrecognized arguments"),
         ):

@@ -154,7 +154,7 @@ listeners:
         self.assertEqual(CLIENT_ROLE.load(words(CLIENT, "--config", path), {}).warnings, ())
         Path(path).chmod(0o644)
         (warning,) = CLIENT_ROLE.load(words(CLIENT, "--config", path), {}).warnings
-        self.assertIn("everybody on this machine can read it; chmod 600", warning)
+        self.assertIn("is readable by every user of this machine; chmod 600", warning)
         self.assertNotIn("secret:", warning)
 
     def test_variable_that_names_the_file(self) -> None:
@@ -192,37 +192,37 @@ class RefusalTests(FileTestCase):
     def test_server(self) -> None:
         for text, lines in [
             ("- a\n", ['1: must be a map, with lines like "listeners:" or "drain: 10s"']),
-            ("drian: 5\n", ["1: drian: is no known key; did you mean drain?"]),
-            ("listners:\n- a: b\n", ["1: listners: is no known key; did you mean listeners?"]),
-            ("headTimeout: 5\n", ["1: headTimeout: belongs elsewhere; write it as http: head-timeout: ..."]),
-            ("http:\n  head_timeout: 5\n", ["2: http.head_timeout: is no known key; did you mean head-timeout?"]),
-            ("http:\n  qqq: 5\n", ["2: http.qqq: is no known key; docs/configuration.md lists them all"]),
-            ("weight: 5\n", ["1: weight: belongs to the file of a client; a server has no such thing"]),
-            ("config: x\n", ["1: config: is no known key; docs/configuration.md lists them all"]),
-            ("L: x\n", ["1: L: is no known key; docs/configuration.md lists them all"]),
-            ("drain: x\n", ['1: drain "x": is not a time; write e.g. 15s, 1m30s, 250ms, or a bare number of seconds']),
-            ("drain:\n", ["1: drain: has no value; give one, or leave the key out"]),
-            ("drain: [5]\n", ["1: drain: takes one value, not a list or map; write it behind the colon"]),
-            ("http: 5\n", ["1: http: must be a map; write e.g. trusted-proxy: on an indented line under it"]),
+            ("drian: 5\n", ["1: drian: unknown key; did you mean drain?"]),
+            ("listners:\n- a: b\n", ["1: listners: unknown key; did you mean listeners?"]),
+            ("headTimeout: 5\n", ["1: headTimeout: not a key of this map; write it as http: head-timeout: ..."]),
+            ("http:\n  head_timeout: 5\n", ["2: http.head_timeout: unknown key; did you mean head-timeout?"]),
+            ("http:\n  qqq: 5\n", ["2: http.qqq: unknown key; see docs/configuration.md"]),
+            ("weight: 5\n", ["1: weight: a key for the file of a client, not of a server"]),
+            ("config: x\n", ["1: config: unknown key; see docs/configuration.md"]),
+            ("L: x\n", ["1: L: unknown key; see docs/configuration.md"]),
+            ("drain: x\n", ['1: drain "x": not a time; write e.g. 15s, 1m30s, 250ms or a number of seconds']),
+            ("drain:\n", ["1: drain: has no value; give one, or remove the key"]),
+            ("drain: [5]\n", ["1: drain: takes one value, not a list or map; write it after the colon"]),
+            ("http: 5\n", ["1: http: must be a map; write e.g. trusted-proxy: on an indented line below it"]),
             ("listeners: 5\n", ['1: listeners: must be a list: each listener begins with "- " on a line of its own']),
             ("listeners: []\n", ['1: listeners: must be a list: each listener begins with "- " on a line of its own']),
             ("listeners:\n- 5\n", ["2: listeners[1]: must be a map with the settings of one listener"]),
             (
                 "listeners:\n- listen: :1\n  drain: 5s\n",
-                ["3: listeners[1].drain: is for the whole process; it belongs to the top of the file"],
+                ["3: listeners[1].drain: is for the whole process; move it to the top of the file"],
             ),
             (
                 "entrypoints: :80\n",
-                ['1: entrypoints: must be a list; write each value on an indented line of its own after "- "'],
+                ['1: entrypoints: must be a list; write each value on an indented line of its own, after "- "'],
             ),
             ("entrypoints: [{a: b}]\n", ["1: entrypoints: must be a list of single values"]),
             (
                 "entrypoint: [':80']\n",
-                ["1: entrypoint: takes one value, not a list or map; write it behind the colon or the plural of the key"],
+                ["1: entrypoint: takes one value, not a list or map; write it after the colon, or use the plural of the key"],
             ),
-            ("routes:\n  a: []\n", ["2: routes.a: must have one value behind the colon"]),
-            ("listen: ws://:1/p\npath: /q\n", ["2: path: says the same as 1: listen; give one of them"]),
-            ("entrypoint: :1\nentrypoints: [':2']\n", ["2: entrypoints: says the same as 1: entrypoint; give one of them"]),
+            ("routes:\n  a: []\n", ["2: routes.a: must have one value after the colon"]),
+            ("listen: ws://:1/p\npath: /q\n", ["2: path: conflicts with 1: listen; give only one of them"]),
+            ("entrypoint: :1\nentrypoints: [':2']\n", ["2: entrypoints: conflicts with 1: entrypoint; give only one of them"]),
         ]:
             with self.subTest(text=text):
                 self.assertEqual(self.errors(self.server, text), lines)
@@ -236,17 +236,17 @@ class RefusalTests(FileTestCase):
         self.assertEqual(
             self.errors(self.server, "listeners:\n- listen: :1\n- entrypoint: :2\n"),
             [
-                "2: listeners[1].entrypoint: is missing; say where visitors connect, e.g. entrypoint: :80",
-                "3: listeners[2].route: is missing; say which host belongs to which tunnel, e.g. route: nginx.local=UUID",
+                "2: listeners[1].entrypoint: missing; say where visitors connect, e.g. entrypoint: :80",
+                "3: listeners[2].route: missing; say which host belongs to which tunnel, e.g. route: nginx.local=UUID",
             ],
         )
         self.assertEqual(
             self.errors(self.server, f"listeners:\n- entrypoint: :2\n  route: a={UUID}\n"),
-            ["2: listeners[1].listen: is missing; say where clients connect, e.g. listen: :8421"],
+            ["2: listeners[1].listen: missing; say where clients connect, e.g. listen: :8421"],
         )
         self.assertEqual(
             self.errors(self.client, f"server: a:1\ntunnel: {UUID}\n"),
-            [" target: is missing; say where requests are forwarded to, e.g. target: :80"],
+            [" target: missing; say where requests are forwarded to, e.g. target: :80"],
         )
 
     def test_bounds(self) -> None:
@@ -259,7 +259,7 @@ class RefusalTests(FileTestCase):
     def test_port_taken_twice(self) -> None:
         text = TWO_LISTENERS.replace(":82", ":80")
         (line,) = self.errors(self.server, text)
-        self.assertIn('entrypoints ":80": the port is taken by entrypoint ":80"; give each its own port', line)
+        self.assertIn('entrypoints ":80": the port is already used by entrypoint ":80"; choose another one', line)
         self.assertTrue(line.startswith("11: "), line)
 
     def test_secrets_stay_secret(self) -> None:
@@ -273,7 +273,7 @@ class RefusalTests(FileTestCase):
         long.parent.mkdir()
         Path(path).rename(long)
         error = self.assertRaises(SettingsError, SERVER_ROLE.load, words(SERVER, "--config", str(long)), {})
-        self.assertIn("server.yaml:1: x: is no known key", str(error))
+        self.assertIn("server.yaml:1: x: unknown key", str(error))
 
 
 class WhichTests(FileTestCase):
@@ -288,10 +288,10 @@ class WhichTests(FileTestCase):
 
     def test_not_told(self) -> None:
         line = str(self.assertRaises(SettingsError, which, self.write("drain: 5s\n")))
-        self.assertIn('does not tell whose file it is; a server has "listeners:"', line)
+        self.assertIn("its keys do not tell which command it is for", line)
 
     def test_empty(self) -> None:
-        self.assertIn("is empty", str(self.assertRaises(SettingsError, which, self.write(""))))
+        self.assertIn("empty; see docs", str(self.assertRaises(SettingsError, which, self.write(""))))
 
 
 class ShapeTests(SynchronousTestCase):

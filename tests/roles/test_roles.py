@@ -258,61 +258,65 @@ class RefusalTests(SynchronousTestCase):
 
     def test_server(self) -> None:
         for words, environ, line in [
-            ((), {}, "--listen: is missing; say where clients connect, e.g. --listen :8421"),
-            (("--listen", ":1"), {}, "--entrypoint: is missing; say where visitors connect"),
-            (("-L", "tunnel://:1?entrypoint=:2"), {}, "--route: is missing; say which host belongs to which tunnel"),
-            ((*PLAIN_SERVER, "--head-timeout", "0"), {}, '--head-timeout "0": must be a time from 0.1s'),
-            (PLAIN_SERVER, {"HEAD_TIMEOUT": "x"}, 'RTUNNEL_HEAD_TIMEOUT "x": is not a time'),
+            ((), {}, "--listen: missing; say where clients connect, e.g. --listen :8421"),
+            (("--listen", ":1"), {}, "--entrypoint: missing; say where visitors connect"),
+            (("-L", "tunnel://:1?entrypoint=:2"), {}, "--route: missing; say which host belongs to which tunnel"),
+            ((*PLAIN_SERVER, "--head-timeout", "0"), {}, '--head-timeout "0": must be a time between 0.1s'),
+            (PLAIN_SERVER, {"HEAD_TIMEOUT": "x"}, 'RTUNNEL_HEAD_TIMEOUT "x": not a time'),
             ((*PLAIN_SERVER, "--max-head", "1"), {}, '--max-head "1": must be a whole number from 1024'),
             ((*PLAIN_SERVER, "-L", LISTENER), {}, "--listen: conflicts with -L; give only one of them"),
             (PLAIN_SERVER[2:], {"LISTEN": ":1", "L": LISTENER}, "RTUNNEL_LISTEN: conflicts with RTUNNEL_L"),
             (("--path", "/b", "--listen", "ws://:1/a"), {}, "--listen: conflicts with --path; give only one of them"),
-            (("-L", LISTENER, "-L", LISTENER), {}, 'listen ":8421": the port is taken by listen ":8421"'),
-            ((*PLAIN_SERVER, "--admin", ":80"), {}, '--admin ":80": the port is taken by entrypoint ":80"'),
+            (("-L", LISTENER, "-L", LISTENER), {}, 'listen ":8421": the port is already used by listen ":8421"'),
+            ((*PLAIN_SERVER, "--admin", ":80"), {}, '--admin ":80": the port is already used by entrypoint ":80"'),
             (
                 (*PLAIN_SERVER, "--route", f"nginx.local={OTHER}"),
                 {},
-                '--route "nginx.local=59dc451e...": this host already has another tunnel',
+                '--route "nginx.local=59dc451e...": this host already belongs to another tunnel',
             ),
             (("-L", f"{LISTENER}&mux.keepaliveInterval=60"), {}, '--keepalive-timeout "30s": must be longer than the keepalive'),
-            (("-L", f"{LISTENER}&path=proxy"), {}, 'path "proxy": is given twice'),
+            (("-L", f"{LISTENER}&path=proxy"), {}, 'path "proxy": given twice'),
             (("-L", LISTENER.replace("/proxy", "proxy")), {}, 'path "proxy": must be a path that begins with "/"'),
-            (("--listen", "wss://:1", *PLAIN_SERVER[4:]), {}, "--cert-file: is missing; wss needs a certificate: --cert-file FILE"),
-            (("-L", LISTENER.replace("+ws", "+tls")), {}, "--cert-file: is missing; tls needs a certificate"),
-            ((*PLAIN_SERVER, "--cert-file", "a"), {}, '--cert-file "a": is about TLS, but ws:// has none; write wss://'),
+            (("--listen", "wss://:1", *PLAIN_SERVER[4:]), {}, "--cert-file: missing; wss needs a certificate: --cert-file FILE"),
+            (("-L", LISTENER.replace("+ws", "+tls")), {}, "--cert-file: missing; tls needs a certificate"),
+            ((*PLAIN_SERVER, "--cert-file", "a"), {}, '--cert-file "a": needs TLS, which ws:// does not have; write wss://'),
             (("-L", f"{LISTENER}&keyFile=a"), {}, "keyFile"),
             ((*PLAIN_SERVER, "--cert-file", "a", "--self-signed", "true"), {}, "--self-signed"),
             (
                 (*PLAIN_SERVER, "--permissions", "/o"),
                 {},
-                '--permissions "/o": speaks of users, but there are none; add --users FILE',
+                '--permissions "/o": needs users; add --users FILE',
             ),
-            (PLAIN_SERVER, {"AUTH": "swordfish"}, "RTUNNEL_AUTH: must hold user:password"),
+            (PLAIN_SERVER, {"AUTH": "swordfish"}, "RTUNNEL_AUTH: must be user:password"),
         ]:
             with self.subTest(words=words, environ=environ):
                 self.assertIn(line, self.refused(server, *words, **environ))
 
     def test_client(self) -> None:
         for words, environ, line in [
-            ((), {}, "--server: is missing"),
-            (PLAIN_CLIENT[:2], {}, "--tunnel: is missing; say which tunnel to join"),
-            (PLAIN_CLIENT[:4], {}, "--target: is missing; say where requests are forwarded"),
+            ((), {}, "--server: missing"),
+            (PLAIN_CLIENT[:2], {}, "--tunnel: missing; say which tunnel to join"),
+            (PLAIN_CLIENT[:4], {}, "--target: missing; say where requests are forwarded"),
             ((*PLAIN_CLIENT, "--weight", "0"), {}, '--weight "0": must be a whole number from 1 to 255'),
             ((*PLAIN_CLIENT, "--weight", "256"), {}, '--weight "256": must be a whole number from 1 to 255'),
             ((*PLAIN_CLIENT, "--weight", "x"), {}, '--weight "x": must be a whole number from 1 to 255'),
             (("-F", SERVER_URL.replace("weight=1", "weight=511"), "--target", ":1"), {}, 'tunnel.weight "511": must be'),
-            (("-F", SERVER_URL, "-F", SERVER_URL), {}, '-F scheme "tunnel+ws": is a server, and only the last -F is one'),
-            (("-F", "http://proxy:3128", "--target", ":1"), {}, '-F scheme "http": is a proxy; the server comes behind it'),
-            (("-F", "ftp://proxy:3128", "-F", SERVER_URL), {}, '-F "ftp://proxy:3128": is no proxy that can be used'),
+            (("-F", SERVER_URL, "-F", SERVER_URL), {}, '-F scheme "tunnel+ws": a server must be the last -F'),
+            (("-F", "http://proxy:3128", "--target", ":1"), {}, '-F scheme "http": a proxy; the server must follow in another -F'),
+            (("-F", "ftp://proxy:3128", "-F", SERVER_URL), {}, '-F "ftp://proxy:3128": unsupported proxy'),
             (("-F", "http://a:1", "-F", SERVER_URL, "--proxy", "b:1"), {}, "--proxy: conflicts with -F; give only one of them"),
-            ((*PLAIN_CLIENT, "--proxy", "ftp://ada:swordfish@proxy:1"), {}, "--proxy: is no proxy that can be used"),
+            ((*PLAIN_CLIENT, "--proxy", "ftp://ada:swordfish@proxy:1"), {}, "--proxy: unsupported proxy"),
             ((*PLAIN_CLIENT, "-F", SERVER_URL), {}, "--server: conflicts with -F; give only one of them"),
             ((*PLAIN_CLIENT, "-L", "rtcp://:0/:80"), {}, "--target: conflicts with -L; give only one of them"),
-            ((*PLAIN_CLIENT, "--no-verify", "true"), {}, '--no-verify "true": is about TLS, but ws:// has none; write wss://'),
-            (("-F", f"{SERVER_URL}&secure=true&caFile=a", "--target", ":1"), {}, 'caFile "a": is about TLS'),
-            (("-F", f"{SECURE_URL}&secure=false&caFile=a", "--target", ":1"), {}, 'caFile "a": is for verifying the server'),
-            ((*PLAIN_CLIENT, "--backoff-max", "0.1"), {}, '--backoff-max "0.1": must be at least the first wait, 0.5s'),
-            ((*PLAIN_CLIENT, "--backoff-min", "60"), {}, '--backoff-max "30s": must be at least the first wait, 60s'),
+            ((*PLAIN_CLIENT, "--no-verify", "true"), {}, '--no-verify "true": needs TLS, which ws:// does not have; write wss://'),
+            (("-F", f"{SERVER_URL}&secure=true&caFile=a", "--target", ":1"), {}, 'caFile "a": needs TLS'),
+            (
+                ("-F", f"{SECURE_URL}&secure=false&caFile=a", "--target", ":1"),
+                {},
+                'caFile "a": is for verification, which is switched off',
+            ),
+            ((*PLAIN_CLIENT, "--backoff-max", "0.1"), {}, '--backoff-max "0.1": must be at least the minimum, 0.5s'),
+            ((*PLAIN_CLIENT, "--backoff-min", "60"), {}, '--backoff-max "30s": must be at least the minimum, 60s'),
             ((*PLAIN_CLIENT, "--auth-file", "/nowhere"), {}, '--auth-file "/nowhere": cannot be read: No such file'),
             (PLAIN_CLIENT, {"AUTH": "me:a", "AUTH_FILE": __file__}, "RTUNNEL_AUTH_FILE"),
             (("--tunnel", UUID[:-1]), {}, "--tunnel"),
@@ -402,10 +406,10 @@ class VisitorTests(SynchronousTestCase):
 
     def test_missing(self) -> None:
         for words, line in [
-            ((), "--server: is missing; say where the server is"),
-            (self.PLAIN[:2], "--tunnel: is missing; say which tunnel to visit"),
-            (self.PLAIN, "--listen: is missing; say which local port to open"),
-            ((*self.PLAIN, "--listen", ":1"), "--to: is missing; say what to visit"),
+            ((), "--server: missing; say where the server is"),
+            (self.PLAIN[:2], "--tunnel: missing; say which tunnel to visit"),
+            (self.PLAIN, "--listen: missing; say which local port to open"),
+            ((*self.PLAIN, "--listen", ":1"), "--to: missing; say what to visit"),
             ((*self.PLAIN, "--listen", ":1", "--to", "a", "--to", "b"), "--to: given 2 times, but --listen 1 times"),
         ]:
             with self.subTest(words=words):
@@ -413,22 +417,22 @@ class VisitorTests(SynchronousTestCase):
 
     def test_bad(self) -> None:
         for words, line in [
-            (("--to", ":22"), '--to ":22": has no host; write the name of a rule'),
-            (("--to", "a:b"), '--to "a:b": has no valid port'),
-            (("-L", "tcp://:2222"), '-L "tcp://:2222": has no destination; write tcp://:2222/HOST'),
-            (("-L", "tcp://:2222/a,b"), "has several destinations; give one -L for each"),
-            (("-L", "tcp://2222/a"), '-L "2222": has no colon'),
+            (("--to", ":22"), '--to ":22": no host; write one of the server\'s rules'),
+            (("--to", "a:b"), '--to "a:b": invalid port'),
+            (("-L", "tcp://:2222"), '-L "tcp://:2222": no destination; write tcp://:2222/HOST'),
+            (("-L", "tcp://:2222/a,b"), "several destinations; write one -L for each"),
+            (("-L", "tcp://2222/a"), '-L "2222": no colon'),
             (
                 ("-L", "rtcp://:0/:80"),
-                '-L scheme "rtcp": belongs to "rtunnel client"; a visitor takes tcp://:2222/HOST and udp://:5353/HOST',
+                '-L scheme "rtcp": only for "rtunnel client"; a visitor accepts tcp://:2222/HOST and udp://:5353/HOST',
             ),
-            (("-L", "sni://:0/:80"), '-L scheme "sni": is not supported; a visitor takes tcp://:2222/HOST and udp://:5353/HOST'),
-            (("-L", "tcp://me:swordfish@:2222/a"), "-L: holds a user and password, but they belong to the server"),
-            (("-L", "tcp://:2222/a?ttl=5s"), 'ttl "5s": is no known key'),
-            (("-L", "udp://:5353/a?ttl=x"), 'ttl "x": is not a time'),
-            (("-L", "udp://:5353/a?ttl=0"), 'ttl "0": must be a time from 0.1s'),
+            (("-L", "sni://:0/:80"), '-L scheme "sni": not supported; a visitor accepts tcp://:2222/HOST and udp://:5353/HOST'),
+            (("-L", "tcp://me:swordfish@:2222/a"), "-L: contains a user and password, which belong to the server"),
+            (("-L", "tcp://:2222/a?ttl=5s"), 'ttl "5s": unknown key'),
+            (("-L", "udp://:5353/a?ttl=x"), 'ttl "x": not a time'),
+            (("-L", "udp://:5353/a?ttl=0"), 'ttl "0": must be a time between 0.1s'),
             (("-L", "udp://:5353/a?udpAssociations=0"), 'udpAssociations "0": must be a whole number from 1 to 65536'),
-            (("-L", "tcp://:2222/a?auth=x"), "auth: names an access rule"),
+            (("-L", "tcp://:2222/a?auth=x"), "auth: refers to access rules"),
         ]:
             with self.subTest(words=words):
                 found = self.refused(*words, "-F", self.URL)
@@ -437,14 +441,14 @@ class VisitorTests(SynchronousTestCase):
 
     def test_port_twice(self) -> None:
         words = ("-L", "tcp://:2222/a", "-L", "tcp://127.0.0.1:2222/b", "-F", self.URL)
-        self.assertIn("the port is taken by listen", self.refused(*words))
+        self.assertIn("the port is already used by listen", self.refused(*words))
         words = ("-L", "udp://:2222/a", "-L", "udp://127.0.0.1:2222/b", "-F", self.URL)
-        self.assertIn('the port is taken by listen "udp://:2222"', self.refused(*words))
+        self.assertIn('the port is already used by listen "udp://:2222"', self.refused(*words))
         self.assertEqual(len(visitor("-L", "tcp://:2222/a", "-L", "udp://:2222/a", "-F", self.URL).visitors), 2)
 
     def test_port_of_admin(self) -> None:
         words = ("-L", "tcp://:2222/a", "-F", self.URL, "--admin", "127.0.0.1:2222")
-        self.assertIn("the port is taken by admin", self.refused(*words))
+        self.assertIn("the port is already used by admin", self.refused(*words))
 
     def test_key_that_is_left_out(self) -> None:
         asked = VISITOR_ROLE.load(typed(VISITOR, "-L", "tcp://:2222/a?sniffing=true", "-F", self.URL), {})
@@ -460,7 +464,7 @@ class PrivateServerTests(SynchronousTestCase):
 
     def test_public_rules_need_one(self) -> None:
         words = ("--listen", ":1", "--route", f"a={UUID}")
-        self.assertIn("--entrypoint: is missing", str(self.assertRaises(SettingsError, server, *words)))
+        self.assertIn("--entrypoint: missing", str(self.assertRaises(SettingsError, server, *words)))
         self.assertEqual(server(*words, "--entrypoint-id", OTHER).listeners[0].entrypoints, ())
 
     def test_direct_needs_no_rule(self) -> None:
@@ -471,7 +475,7 @@ class PrivateServerTests(SynchronousTestCase):
     def test_id_of_a_tunnel(self) -> None:
         words = ("--listen", ":1", "--route", f"a={UUID}", "--entrypoint-id", UUID)
         error = str(self.assertRaises(SettingsError, server, *words))
-        self.assertIn('--entrypoint-id "10bc451e...": is the ID of a tunnel as well', error)
+        self.assertIn('--entrypoint-id "10bc451e...": also the ID of a tunnel', error)
 
 
 class TableTests(SynchronousTestCase):

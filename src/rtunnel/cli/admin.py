@@ -44,7 +44,7 @@ def _address(text: str) -> Address:
     try:
         address: Address = TARGET.parse(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f'"{text}" {error}') from None
+        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
     return address
 
 

@@ -1,7 +1,7 @@
-"""Options from the environment: ``RTUNNEL_HEAD_TIMEOUT=5s`` is ``--head-timeout 5s``.
+"""Options as environment variables: ``RTUNNEL_HEAD_TIMEOUT=5s`` is ``--head-timeout 5s``.
 
-An empty variable counts as none. Lists are separated by commas or spaces; by spaces alone where one value may have commas
-of its own: the URLs of ``RTUNNEL_L``, the targets of ``RTUNNEL_TARGET``.
+An empty variable is the same as none. Lists are separated by commas or spaces; by spaces only where a value may contain commas
+itself, as the URLs of ``RTUNNEL_L`` and the targets of ``RTUNNEL_TARGET`` do.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 __all__ = ["REACTOR", "misspelt", "options"]
 
 REACTOR = "RTUNNEL_REACTOR"
-"""The reactor of the ``rtunnel`` command, which must choose before it knows any other option."""
+"""The variable for the reactor of the ``rtunnel`` command, which is chosen before any other option is read."""
 
 
 def options(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[RawOption]:
@@ -35,13 +35,13 @@ def options(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[Ra
 
 
 def misspelt(environ: Mapping[str, str]) -> Iterator[str]:
-    """Warn of variables that look like ours and are not, one line each.
+    """Warnings about variables whose names resemble one of ours, one line each.
 
-    Others stay unmentioned: Kubernetes makes ``RTUNNEL_SERVICE_HOST`` and the like of a Service with that name.
+    Others are ignored: Kubernetes sets ``RTUNNEL_SERVICE_HOST`` and the like for a Service of that name.
     """
     known = [option.variable for option in (*SERVER, *CLIENT, *VISITOR)] + [REACTOR]
     for name in environ:
         if name.startswith("RTUNNEL_") and name not in known:
             close = get_close_matches(name, known, 1, 0.9)
             if close:
-                yield f"the variable {name} is set but means nothing; did you mean {close[0]}?"
+                yield f"unknown variable {name} is ignored; did you mean {close[0]}?"

@@ -22,20 +22,20 @@ Row = Sequence[Any]
 
 
 def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
-    """Make a headline and a table for each part of a status.
+    """A headline, and a table for each part of a status.
 
-    :param document: as :func:`rtunnel.status.ask.ask` gives it.
+    :param document: as :func:`rtunnel.status.document.get_status` returns it.
     """
     yield _headline(document["process"])
     role = document["process"]["role"]
     server = role == "server"
     if server:
-        yield _table("clients attach at", ("address", "transport", "links"), map(_listener, document["listeners"]))
+        yield _table("listeners", ("address", "transport", "links"), map(_listener, document["listeners"]))
     if document["entrypoints"]:
-        yield _table("visitors arrive at", ("address", "protocols", "visitors"), map(_entrypoint, document["entrypoints"]))
+        yield _table("entrypoints", ("address", "protocols", "visitors"), map(_entrypoint, document["entrypoints"]))
     if document["rules"]:
         yield _table("ingress rules", ("host", "tunnel", ""), map(_rule, document["rules"]))
-    # an older process says nothing of ports, nor of a connector's network
+    # a process of an older version has no ports, and its connectors no network
     if ports := document.get("ports"):
         yield _table("local ports", ("address", "leads to", "tunnel", "server", "connections"), map(_port, ports))
     if role != "visitor":
@@ -120,12 +120,12 @@ def _error(error: dict[str, Any]) -> Row:
 
 
 def _local(moment: str) -> str:
-    """A time of the document as the clock on the wall shows it."""
+    """A time of the document in the local time zone."""
     return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def duration_text(seconds: float) -> str:
-    """A time in the two units that matter: ``2d 3h``, ``1m 5s``, ``12s``."""
+    """A duration in its two largest units: ``2d 3h``, ``1m 5s``, ``12s``."""
     whole = int(seconds)
     for unit, size, below, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60), ("m", 60, "s", 1)):
         if whole >= size:
@@ -134,7 +134,7 @@ def duration_text(seconds: float) -> str:
 
 
 def bytes_text(size: float) -> str:
-    """A number of bytes, short: ``512 B``, ``1.5 KiB``, ``23.0 GiB``."""
+    """A number of bytes in a short form: ``512 B``, ``1.5 KiB``, ``23.0 GiB``."""
     if size < 1024:
         return f"{size:g} B"
     for unit in ("KiB", "MiB", "GiB"):
