@@ -55,7 +55,7 @@ def _main(argv: list[str], environ: Mapping[str, str]) -> int:
 
 
 def _run(command: Command | None, argv: list[str], reactor: str | None) -> int:
-    """Run a command; twistd takes those that are services, and refuses what does not exist."""
+    """Run a command; twistd runs those that are services, and refuses unknown ones."""
     if isinstance(command, PlainCommand):
         return command.run(argv[1:])
     _install(reactor)

@@ -1,4 +1,4 @@
-"""SIGHUP: the options are read again, and the running service takes over what changed in them."""
+"""SIGHUP: the options are read again, and what changed in them is applied to the running service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Reloader:
 
     :param resolve: gives the settings as they are now.
     :param service: what is reloaded.
-    :param process: takes over a new ``drain``.
+    :param process: whose ``drain`` can change.
     :param notifier: the service manager, if it wants to be told.
     """
 

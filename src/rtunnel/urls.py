@@ -80,7 +80,7 @@ def split(origin: str, text: str) -> Url:
     :param origin: ``-L``, or the name of a variable, for errors.
     :raises SettingsError: it is not a URL.
     """
-    # a password that was not escaped can stand in any part
+    # a password that is not escaped can be in any part
     shown = None if "@" in text else text
     match = _URL.fullmatch(text.strip())
     if match is None:

@@ -96,7 +96,7 @@ class PlainTests(SynchronousTestCase):
             self.assertEqual(written.getvalue(), "")
             screen.summary(results())
         self.assertIn("who answers for nginx.local", written.getvalue())
-        self.assertIn("649 requests on 1 kept-alive connection;", written.getvalue())
+        self.assertIn("649 requests on 1 keep-alive connection;", written.getvalue())
         self.assertIn("kubectl apply", written.getvalue())
 
 

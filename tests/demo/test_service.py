@@ -51,17 +51,17 @@ class VisitorTests(ServiceCase):
 
     def test_one_connection(self) -> None:
         visitor = self.visitor(self.serve("laptop"))
-        self.assertEqual([visitor.ask() for _ in range(5)], [Side.LAPTOP] * 5)
+        self.assertEqual([visitor.request() for _ in range(5)], [Side.LAPTOP] * 5)
         self.assertEqual(visitor.connections, 1)
 
     def test_stranger(self) -> None:
-        self.assertEqual(self.visitor(self.serve("nobody")).ask(), "answered by somebody else")
+        self.assertEqual(self.visitor(self.serve("nobody")).request(), "unexpected answer")
 
     def test_nobody_there(self) -> None:
         (port,) = free_ports(1)
         visitor = self.visitor(port)
-        self.assertIn("refused", visitor.ask())
-        self.assertIn("refused", visitor.ask())
+        self.assertIn("refused", visitor.request())
+        self.assertIn("refused", visitor.request())
         self.assertEqual(visitor.connections, 2)
 
 

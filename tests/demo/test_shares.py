@@ -87,4 +87,4 @@ class ResultsTests(SynchronousTestCase):
         results = Results([Act(POD, Tally(laptop=5), done=True)], Tally(pod=3, failures={"timed out": 1}))
         first, second = results.complaints
         self.assertIn("expected 0 %", first)
-        self.assertEqual(second, "while somebody joined or left: 1 of 4 requests failed (1 x timed out)")
+        self.assertEqual(second, "while a client joined or left: 1 of 4 requests failed (1 x timed out)")

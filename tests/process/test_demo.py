@@ -57,7 +57,7 @@ class ScenarioTests(DemoCase):
         alone, half, takeover, killed = ((float(pod), float(laptop)) for _, pod, laptop, *_ in phases)
         self.assertEqual((alone, takeover, killed), ((100.0, 0.0), (0.0, 100.0), (100.0, 0.0)))
         self.assertTrue(0 < half[0] < 100)
-        self.assertIn("on 1 kept-alive connection;", output)
+        self.assertIn("on 1 keep-alive connection;", output)
         self.assertIn("What to type next", output)
 
 

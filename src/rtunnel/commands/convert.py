@@ -119,10 +119,11 @@ def _lost(layout: FileLayout, merged: Merged, text: str) -> list[str]:
     kinds = {leaf.option.field: leaf.kind for _, leaf in layout.items.leaves()}
     lost: list[str] = []
     for before, after in zip(merged.items, found, strict=True):
-        for field, given in before.items():
+        for field, option_value in before.items():
+            value = option_value.value
             # a value that is shown as nothing is the default
-            missing = field not in after and field in kinds and kinds[field].show(given.value)
-            if missing or (field in after and after[field].value != given.value):
+            missing = field not in after and field in kinds and kinds[field].show(value)
+            if missing or (field in after and after[field].value != value):
                 lost.append(field)
     return list(dict.fromkeys(lost))
 

@@ -25,7 +25,7 @@ The server has --route 'ssh.svc=${uuid}', the other client --target :22
   rtunnel visitor --server ws://192.168.1.1:80/proxy --tunnel {uuid} --listen 127.0.0.1:2222 --to ssh.svc
 """
     url_examples = """\
-The same as URLs of gost, which "rtunnel client" takes as well (without an address the port is open on every interface):
+The same as URLs of gost, which "rtunnel client" accepts as well (without an address the port is open on every interface):
   rtunnel visitor -L tcp://127.0.0.1:2222/ssh.svc \\
     -F "tunnel+ws://192.168.1.1:80?tunnel.id={uuid}&path=/proxy"
 """

@@ -95,11 +95,11 @@ def _tree(group: Group, layer: Layer) -> dict[str, Any]:
 
 def _value(leaf: Leaf, layer: Layer) -> Any:
     """What to write for a leaf; ``None`` if another leaf has it."""
-    given = layer[leaf.option.field]
+    option_value = layer[leaf.option.field]
     if leaf.is_file:
-        return given.text
+        return option_value.text
     if leaf.option.many:
-        values = given.value
+        values = option_value.value
         if leaf.plural != (len(values) > 1 or "=" in leaf.kind.metavar):
             return None
         texts = [leaf.kind.show(value) for value in values]
@@ -107,7 +107,7 @@ def _value(leaf: Leaf, layer: Layer) -> Any:
         if pairs and len(pairs) == len(texts):
             return pairs
         return texts if leaf.plural else texts[0]
-    text = leaf.kind.show(given.value)
+    text = leaf.kind.show(option_value.value)
     if leaf.kind.metavar.startswith("[ws://") and "transport" in layer:
         text = f"{layer['transport'].value}://{text}"
     return text or None

@@ -12,9 +12,9 @@ __all__ = ["StopSignals"]
 
 
 class StopSignals:
-    """SIGTERM and Ctrl-C, the first of which stops the process in its own way; a further Ctrl-C ends it at once.
+    """SIGTERM and Ctrl-C: the first one stops the process cleanly, a further Ctrl-C ends it at once.
 
-    The handlers only leave a note for the reactor.
+    The handlers themselves do nothing but schedule a call in the reactor.
 
     :param stop: called in the reactor, at most once, with the signal.
     """
@@ -26,7 +26,7 @@ class StopSignals:
         """Whether the process is stopping; to be set when something else stops it."""
 
     def install(self) -> None:
-        """Take the signals from the reactor, which has its own handlers once it runs."""
+        """Replace the handlers that the reactor installs when it starts to run."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._received)
 

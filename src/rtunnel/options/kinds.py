@@ -224,7 +224,7 @@ def _destination(text: str) -> Address:
 
 
 def _uuid(text: str) -> uuid.UUID:
-    # the exact form only: UUID() also takes braces, urn: and hyphens anywhere
+    # only this form: UUID() also accepts braces, urn: and hyphens anywhere
     if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
         raise ValueError("not a UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78")
     return uuid.UUID(text)

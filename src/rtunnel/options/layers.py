@@ -77,7 +77,7 @@ def parts(text: str) -> list[str]:
 
 def overlay(*layers: Mapping[str, OptionValue]) -> Layer:
     """One layer made of several; later ones override earlier ones."""
-    return {field: given for layer in layers for field, given in layer.items()}
+    return {field: value for layer in layers for field, value in layer.items()}
 
 
 def require(layer: Layer, field: str, name: str, hint: str) -> None:
@@ -103,7 +103,7 @@ def construct(model: type[_Model], layer: Layer, group: str = "", **more: Any) -
     try:
         return model(**(more | values))
     except SettingsError as error:
-        given = layer.get(prefix + error.key)
-        if given is None:
+        option_value = layer.get(prefix + error.key)
+        if option_value is None:
             raise error.about(name_of(prefix + error.key) or error.key, error.value) from None
-        raise error.about(given.key, error.value if given.text is None else given.text) from None
+        raise error.about(option_value.key, error.value if option_value.text is None else option_value.text) from None

@@ -1,8 +1,8 @@
 """Options from a configuration file, the environment, the command line and gost's URLs, merged.
 
-The environment overrides the file, the command line overrides the environment, and a URL overrides them all for its own listener or
-connector. Where a plain option and a URL say the same, as ``--listen`` and ``-L`` do, only one of the two may be given; the one on
-the command line also overrides the other in the environment.
+The environment overrides the file, the command line overrides the environment, and a URL overrides them all for its own listener
+or connector. Where a plain option and a URL are for the same setting, as ``--listen`` and ``-L`` are, only one of them may be
+given; one on the command line also overrides the other in the environment.
 """
 
 from __future__ import annotations
@@ -204,10 +204,10 @@ class Merged:
     def _about_item(self, error: SettingsError) -> SettingsError | None:
         """The same error at the place of the item in the file that has the value; of several items at the last one."""
         for layer in reversed(self.items if self.file is not None else ()):
-            for given in layer.values():
-                values = given.value if isinstance(given.value, tuple) else (given.value,)
-                if error.value in [str(value) for value in values]:
-                    return error.about(given.key, error.value)
+            for option_value in layer.values():
+                value = option_value.value
+                if error.value in [str(one) for one in (value if isinstance(value, tuple) else (value,))]:
+                    return error.about(option_value.key, error.value)
         return None
 
     def _in_file(self, error: SettingsError, place: str | None) -> SettingsError:

@@ -22,7 +22,7 @@ class Reloadable(Protocol):
     """The names of the settings of the process that :meth:`reload` can change."""
 
     def reload(self, settings: Any) -> list[str]:
-        """Take over other settings.
+        """Apply other settings.
 
         :returns: what changed, for people.
         :raises StartError: they cannot be used; then nothing has changed.

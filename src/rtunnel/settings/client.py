@@ -87,7 +87,7 @@ class ConnectorSettings(ServerConnectionSettings):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.target.udp and (self.forward.proxy_protocol or self.forward.rewrites):
-            hint = "takes datagrams, which have no PROXY header and no HTTP header fields"
+            hint = "a UDP target, whose datagrams have no PROXY header and no HTTP header fields"
             raise SettingsError("target", str(self.target), hint)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the minimum, {self.backoff_min:g}s")
@@ -128,10 +128,10 @@ class ClientSettings:
     def __attrs_post_init__(self) -> None:
         if not self.connectors and not self.visitors:
             raise SettingsError("connectors", "()", "a client needs at least one server and target")
-        taken: list[tuple[str, Address]] = [] if self.admin is None else [("admin", self.admin)]
+        used: list[tuple[str, Address]] = [] if self.admin is None else [("admin", self.admin)]
         for visitor in self.visitors:
-            for other, used in taken:
-                if visitor.listen.conflicts_with(used):
-                    hint = f'the port is already used by {other} "{used}"; choose another one'
+            for other, address in used:
+                if visitor.listen.conflicts_with(address):
+                    hint = f'the port is already used by {other} "{address}"; choose another one'
                     raise SettingsError("listen", str(visitor.listen), hint)
-            taken.append(("listen", visitor.listen))
+            used.append(("listen", visitor.listen))

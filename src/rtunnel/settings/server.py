@@ -96,12 +96,13 @@ class ServerSettings:
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
 
     def __attrs_post_init__(self) -> None:
-        taken: list[tuple[str, Address]] = []
+        used: list[tuple[str, Address]] = []
         for name, address in self._addresses():
-            for other, used in taken:
-                if address.conflicts_with(used):
-                    raise SettingsError(name, str(address), f'the port is already used by {other} "{used}"; choose another one')
-            taken.append((name, address))
+            for other_name, other in used:
+                if address.conflicts_with(other):
+                    hint = f'the port is already used by {other_name} "{other}"; choose another one'
+                    raise SettingsError(name, str(address), hint)
+            used.append((name, address))
 
     def _addresses(self) -> Iterator[tuple[str, Address]]:
         for listener in self.listeners:

@@ -52,8 +52,8 @@ class Target:
 
     def __str__(self) -> str:
         """The target as a user writes it."""
-        asked = [(name, getattr(self.filter, name)) for name in ("host", "path", "protocol")]
-        query = "&".join(f"{name}={quote(value, safe='/*:')}" for name, value in asked if value)
+        filters = [(name, getattr(self.filter, name)) for name in ("host", "path", "protocol")]
+        query = "&".join(f"{name}={quote(value, safe='/*:')}" for name, value in filters if value)
         return f"{self.address}?{query}" if query else str(self.address)
 
 
