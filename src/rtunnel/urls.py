@@ -129,9 +129,7 @@ def read_listener(origin: str, text: str) -> Reading:
     layer = _address(url, "listen", kinds.ADDRESS, transport)
     _refuse_path(url)
     _put_user(url, layer)
-    warnings = _read_query(
-        url, layer, SERVER, ignored_gost_keys.OF_SERVER, ("handler.", "listener.", "service."), access_rules_refused=True
-    )
+    warnings = _LISTENER_KEYS.read(url, layer)
     return Reading(layer, warnings + _password_warning(layer, origin, "--users, --auth-file or RTUNNEL_AUTH"))
 
 
@@ -145,9 +143,7 @@ def read_server(origin: str, text: str) -> Reading:
     layer = _address(url, "server", kinds.TARGET, transport)
     _refuse_path(url)
     _put_user(url, layer)
-    prefixes = ("connector.", "dialer.", "node.", "hop.")
-    rows = tuple(option for option in CLIENT if option not in (*FORWARD, *UDP))
-    warnings = _read_query(url, layer, rows, ignored_gost_keys.OF_CLIENT, prefixes, access_rules_refused=False)
+    warnings = _SERVER_KEYS.read(url, layer)
     return Reading(layer, warnings + _password_warning(layer, origin, "--auth-file or RTUNNEL_AUTH"))
 
 
@@ -178,10 +174,7 @@ def _read_proxy(url: Url) -> tuple[ProxySettings, tuple[str, ...]]:
     except ValueError as error:
         raise SettingsError(url.origin, None if url.user else f"{url.scheme}://{url.address}", str(error)) from None
     layer: Layer = {}
-    rows = CLIENT_TLS if proxy.scheme == "https" else ()
-    warnings = _read_query(
-        url, layer, rows, ignored_gost_keys.OF_CLIENT, ("connector.", "dialer.", "node.", "hop."), access_rules_refused=False
-    )
+    warnings = (_TLS_PROXY_KEYS if proxy.scheme == "https" else _PROXY_KEYS).read(url, layer)
     return attrs.evolve(proxy, tls=construct(ClientTls, layer, "tls")), warnings
 
 
@@ -207,10 +200,7 @@ def read_target(origin: str, text: str) -> Reading:
         raise SettingsError(origin, text, f"no target; write {start}HOST:PORT, or {start}:PORT for localhost")
     written = {"rudp": udp_targets, "runix": unix_targets}.get(url.scheme, str)
     put(layer, find(CLIENT, "target"), origin, written(target))
-    rows = (*FORWARD, *UDP) if url.scheme == "rudp" else FORWARD
-    warnings = _read_query(
-        url, layer, rows, ignored_gost_keys.OF_TARGET, ("handler.", "listener.", "service."), access_rules_refused=True
-    )
+    warnings = (_UDP_TARGET_KEYS if url.scheme == "rudp" else _TARGET_KEYS).read(url, layer)
     return Reading(layer, warnings)
 
 
@@ -233,10 +223,7 @@ def read_visitor(origin: str, text: str) -> Reading:
     if "," in to:
         raise SettingsError(origin, text, f"several destinations; write one {origin} for each")
     put(layer, find(VISITOR, "to"), origin, to)
-    rows = UDP if url.scheme == "udp" else ()
-    warnings = _read_query(
-        url, layer, rows, ignored_gost_keys.OF_VISITOR, ("handler.", "listener.", "service."), access_rules_refused=True
-    )
+    warnings = (_UDP_VISITOR_KEYS if url.scheme == "udp" else _VISITOR_KEYS).read(url, layer)
     return Reading(layer, warnings)
 
 
@@ -302,62 +289,93 @@ _NO_ACCESS_RULE = (
 # -- the query
 
 
-def _read_query(
-    url: Url,
-    layer: Layer,
-    rows: tuple[Option, ...],
-    ignored: frozenset[str],
-    prefixes: tuple[str, ...],
-    *,
-    access_rules_refused: bool,
-) -> tuple[str, ...]:
-    """Add the keys in the query of a URL to a layer; returns the warnings.
+@attrs.frozen
+class _Keys:
+    """The keys that the query of one kind of URL can have.
 
-    :param rows: the options whose keys are known.
-    :param ignored: the keys to warn about.
-    :param prefixes: what a key may begin with.
-    :param access_rules_refused: whether access rules are an error; else they are ignored.
+    :ivar rows: the options whose keys are known.
+    :ivar ignored: gost's keys that do not exist here.
+    :ivar prefixes: what a key may begin with.
+    :ivar access_rules_refused: whether access rules are an error; else they are ignored.
     """
-    known = {name.lower(): (option, key) for option in rows for key in option.keys for name in key.names}
-    unsupported = {name.lower() for name in ignored}
-    values: dict[tuple[str, ...], tuple[str, str]] = {}
-    warnings: list[str] = []
-    for spelling, text in url.query:
-        name = _without_prefix(spelling.lower(), prefixes)
-        if name in known:
-            option, key = known[name]
-            if key.names in values and not option.many:
-                raise SettingsError(spelling, _shown(spelling, text), "given twice; give it once")
-            _, earlier = values.get(key.names, ("", ""))
-            values[key.names] = (spelling, f"{earlier},{text}" if earlier else text)
-        elif name in ignored_gost_keys.ACCESS and access_rules_refused:
-            raise SettingsError(spelling, None, _NO_ACCESS_RULE)
-        elif name in unsupported or name in ignored_gost_keys.ACCESS:
-            warnings.append(f'{url.origin}: the key "{spelling}" of gost does not exist here and is ignored')
-        else:
-            raise SettingsError(spelling, _shown(spelling, text), f"unknown key; {_suggestion(name, known, ignored)}")
-    for option in rows:
-        for key in option.keys:
-            if key.names in values:
-                spelling, text = values[key.names]
-                for part in parts(text) if option.many else [text]:
-                    put(layer, option, spelling, part, key.kind)
-    return tuple(warnings)
 
+    rows: tuple[Option, ...]
+    ignored: frozenset[str]
+    prefixes: tuple[str, ...]
+    access_rules_refused: bool
 
-def _without_prefix(name: str, prefixes: tuple[str, ...]) -> str:
-    for prefix in prefixes:
-        if name.startswith(prefix):
-            return name.removeprefix(prefix)
-    return name
+    def read(self, url: Url, layer: Layer) -> tuple[str, ...]:
+        """Add the keys of a URL to a layer; returns the warnings.
+
+        :raises SettingsError: a key is unknown, given twice or an access rule, or its value is invalid.
+        """
+        values, warnings = self._values(url)
+        for option in self.rows:
+            for key in option.keys:
+                if key.names in values:
+                    spelling, text = values[key.names]
+                    for part in parts(text) if option.many else [text]:
+                        put(layer, option, spelling, part, key.kind)
+        return tuple(warnings)
+
+    def _values(self, url: Url) -> tuple[dict[tuple[str, ...], tuple[str, str]], list[str]]:
+        """The spelling and the text of each known key, by its names; and the warnings about the others."""
+        known = {name.lower(): (option, key) for option in self.rows for key in option.keys for name in key.names}
+        values: dict[tuple[str, ...], tuple[str, str]] = {}
+        warnings: list[str] = []
+        for spelling, text in url.query:
+            name = self._without_prefix(spelling.lower())
+            if name in known:
+                option, key = known[name]
+                if key.names in values and not option.many:
+                    raise SettingsError(spelling, _shown(spelling, text), "given twice; give it once")
+                _, earlier = values.get(key.names, ("", ""))
+                values[key.names] = (spelling, f"{earlier},{text}" if earlier else text)
+            elif self._is_ignored(name):
+                warnings.append(f'{url.origin}: the key "{spelling}" of gost does not exist here and is ignored')
+            elif name in ignored_gost_keys.ACCESS:
+                raise SettingsError(spelling, None, _NO_ACCESS_RULE)
+            else:
+                raise SettingsError(spelling, _shown(spelling, text), f"unknown key; {self._suggestion(name, known)}")
+        return values, warnings
+
+    def _without_prefix(self, name: str) -> str:
+        for prefix in self.prefixes:
+            if name.startswith(prefix):
+                return name.removeprefix(prefix)
+        return name
+
+    def _is_ignored(self, name: str) -> bool:
+        if name in ignored_gost_keys.ACCESS:
+            return not self.access_rules_refused
+        return name in {ignored.lower() for ignored in self.ignored}
+
+    def _suggestion(self, name: str, known: dict[str, tuple[Option, Key]]) -> str:
+        spellings = {spelling.lower(): spelling for _, key in known.values() for spelling in key.names}
+        spellings |= {spelling.lower(): spelling for spelling in self.ignored}
+        close = get_close_matches(name, known, 1) or get_close_matches(name, spellings, 1)
+        return f'did you mean "{spellings[close[0]]}"?' if close else "see docs/options.md"
 
 
 def _shown(key: str, text: str) -> str | None:
     return None if _SECRET.search(key) else text
 
 
-def _suggestion(name: str, known: dict[str, tuple[Option, Key]], ignored: frozenset[str]) -> str:
-    spellings = {spelling.lower(): spelling for _, key in known.values() for spelling in key.names}
-    spellings |= {spelling.lower(): spelling for spelling in ignored}
-    close = get_close_matches(name, known, 1) or get_close_matches(name, spellings, 1)
-    return f'did you mean "{spellings[close[0]]}"?' if close else "see docs/options.md"
+def _service_keys(rows: tuple[Option, ...], ignored: frozenset[str]) -> _Keys:
+    """The keys of ``-L``, a service of gost."""
+    return _Keys(rows, ignored, ("handler.", "listener.", "service."), access_rules_refused=True)
+
+
+def _node_keys(rows: tuple[Option, ...]) -> _Keys:
+    """The keys of ``-F``, a node of gost."""
+    return _Keys(rows, ignored_gost_keys.OF_CLIENT, ("connector.", "dialer.", "node.", "hop."), access_rules_refused=False)
+
+
+_LISTENER_KEYS = _service_keys(SERVER, ignored_gost_keys.OF_SERVER)
+_TARGET_KEYS = _service_keys(FORWARD, ignored_gost_keys.OF_TARGET)
+_UDP_TARGET_KEYS = _service_keys((*FORWARD, *UDP), ignored_gost_keys.OF_TARGET)
+_VISITOR_KEYS = _service_keys((), ignored_gost_keys.OF_VISITOR)
+_UDP_VISITOR_KEYS = _service_keys(UDP, ignored_gost_keys.OF_VISITOR)
+_SERVER_KEYS = _node_keys(tuple(option for option in CLIENT if option not in (*FORWARD, *UDP)))
+_PROXY_KEYS = _node_keys(())
+_TLS_PROXY_KEYS = _node_keys(CLIENT_TLS)
