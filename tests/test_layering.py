@@ -1,4 +1,4 @@
-"""The rooms of the house import one way only; this reads every import of the package, without importing any of it."""
+"""The rooms of the package import one way only; this reads every import, without importing anything."""
 
 from __future__ import annotations
 
@@ -135,15 +135,16 @@ def graph(sources: Mapping[str, str]) -> set[tuple[str, str]]:
     edges = set()
     for module, source in sources.items():
         for _, name in imported(source):
-            while name and name not in sources:
-                name = name.rpartition(".")[0]
-            if name not in ("", module):
-                edges.add((module, name))
+            target = name
+            while target and target not in sources:
+                target = target.rpartition(".")[0]
+            if target not in ("", module):
+                edges.add((module, target))
     return edges
 
 
 def circular(edges: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return those imports from whose end the way leads back to their start."""
+    """Return the imports that are part of a circle."""
     below: dict[str, set[str]] = {}
     for module, name in edges:
         below.setdefault(module, set()).add(name)

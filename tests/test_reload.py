@@ -1,4 +1,4 @@
-"""SIGHUP: what is read again, what is said, and what is left as it was."""
+"""SIGHUP: what is read again and applied, what is logged, and what stays as it was."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = ServerSettings((ListenerSettings(listen=Address("", 1), rules=(RULE,)
 
 
 class Service:
-    """Takes settings as a real one does, and remembers them."""
+    """Applies settings as a real one does."""
 
     live = frozenset(("listeners", "drain"))
 
@@ -40,7 +40,7 @@ class Service:
 
 
 class Words(Notifier):
-    """Keeps what it was told instead of sending it."""
+    """Keeps the notifications instead of sending them."""
 
     def __init__(self) -> None:
         super().__init__("@nowhere")
@@ -56,7 +56,7 @@ class ReloaderTests(SynchronousTestCase):
         self.process = ProcessService(None, SETTINGS.drain)
 
     def reload(self, ask: Callable[[], Resolved[Any]] | ServerSettings, *warnings: str) -> list[tuple[LogLevel, str]]:
-        """What the log says."""
+        """The log."""
         settings = ask
         asking = (lambda: Resolved(settings, warnings)) if isinstance(settings, ServerSettings) else settings
         with capturedLogs() as events:

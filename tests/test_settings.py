@@ -1,4 +1,4 @@
-"""The settings: bounds, what must not meet, errors on one line."""
+"""The settings: bounds, conflicts, errors on one line."""
 
 from __future__ import annotations
 

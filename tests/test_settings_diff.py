@@ -1,4 +1,4 @@
-"""The difference between what runs and what is wanted."""
+"""The difference between the settings that are running and those that are wanted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class KeyTests(SynchronousTestCase):
     def test_equal_values_have_keys_of_their_own(self) -> None:
         self.assertEqual(list(numbered(["a", "b", "a"])), [("a", 1), ("b", 1), ("a", 2)])
 
-    def test_spots(self) -> None:
+    def test_addresses(self) -> None:
         key = BindKey.counter()
         free, web = Address("127.0.0.1", 0), Address("", 80)
         self.assertEqual([key(address) for address in (free, web, free)], [BindKey(free), BindKey(web), BindKey(free, 2)])

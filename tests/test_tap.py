@@ -24,7 +24,7 @@ PLAIN_VISITOR = ("--server", "127.0.0.1:1", "--tunnel", UUID, "--listen", "127.0
 
 
 class TapTestCase(SynchronousTestCase):
-    """Without the options of whoever runs the tests."""
+    """Without options from the environment of the tests."""
 
     def setUp(self) -> None:
         clean = {name: value for name, value in os.environ.items() if not name.startswith("RTUNNEL_")}
@@ -117,7 +117,7 @@ class HelpTests(TapTestCase):
             text = self.shown(command, "--help")
             self.assertLess(text.index("\nOptions:"), text.index('"tunnel+ws://'))
 
-    def test_the_examples_are_taken(self) -> None:
+    def test_the_examples_work(self) -> None:
         for command in ("server", "client", "visitor"):
             text = self.shown(command, "--help").replace("\\\n", " ")
             examples = [line.split() for line in text.splitlines() if line.startswith(f"  rtunnel {command}")]

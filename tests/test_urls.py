@@ -1,4 +1,4 @@
-"""gost's URLs: the ones of the scenario, every key, and everything that is wrong in them."""
+"""gost's URLs: those of the scenario, every key, and every error."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class FormTests(SynchronousTestCase):
         )
 
     def test_proxy_protocol(self) -> None:
-        """Where gost's key names a version, and takes headers of anybody, it names here whose headers are taken."""
+        """A key of gost with a version, which trusts every visitor; here it has the networks that are trusted."""
         networks = listener("entrypoint.ProxyProtocol=10.0.0.0/8,fd00::/8")["proxy_protocol"]
         self.assertEqual(list(map(str, networks)), ["10.0.0.0/8", "fd00::/8"])
         self.assertNotIn("proxy_protocol", listener("entrypoint.ProxyProtocol=0"))
@@ -287,7 +287,7 @@ class RefusalTests(SynchronousTestCase):
             with self.subTest(url=url):
                 self.assertIn(line, self.refused(read, url))
 
-    def test_access_rules_are_never_left_out_silently(self) -> None:
+    def test_access_rules_are_never_ignored_silently(self) -> None:
         for name in ignored_gost_keys.ACCESS - {"auth"}:
             line = self.refused(read_listener, f"tunnel+ws://:8421?{name}=swordfish")
             self.assertIn("refers to access rules of gost, which do not exist here", line)
@@ -318,7 +318,7 @@ class RefusalTests(SynchronousTestCase):
 
 
 class WarningTests(SynchronousTestCase):
-    """Keys that gost knows and we do not have are named and left out."""
+    """gost's keys that do not exist here are ignored, with a warning."""
 
     def test_all(self) -> None:
         for names, read, url in [
@@ -355,7 +355,7 @@ class CredentialsTests(SynchronousTestCase):
         self.assertEqual(server(f"auth={EXAMPLES['auth']}")["credentials"], Credentials("me", "swordfish"))
 
     def test_server(self) -> None:
-        """The one user of a server, as gost takes it."""
+        """The single user of a server, as gost accepts it."""
         self.assertEqual(
             values(read_listener("-L", "tunnel+ws://me:sword%3Afish@:8421"))["credentials"], Credentials("me", "sword:fish")
         )
@@ -390,7 +390,7 @@ CLOSE = st.builds(
 
 
 class AnyTextTests(SynchronousTestCase):
-    """Whatever the text, there is a reading or one line."""
+    """Any text is a reading or one line."""
 
     @settings(deadline=None, max_examples=400)
     @given(st.sampled_from((read_listener, read_server, read_target)), st.text() | SPRINKLED | CLOSE)

@@ -47,7 +47,7 @@ class CheckTests(CommandTestCase):
         self.assertIn("warning: unknown variable RTUNNEL_TARGTE", self.err.getvalue())
 
     def test_files_that_it_names(self) -> None:
-        """Those that are read at the start only are read here as well."""
+        """Files that are otherwise read at the start are read here as well."""
         uuid = "10bc451e-59dc-4c70-999e-91a30813ac78"
         server = f"listen: wss://:8421\nentrypoint: :80\nroute: a={uuid}\nself-signed: true\n".replace("self", "tls:\n  self")
         for key, text, words in [
@@ -70,6 +70,6 @@ class CheckTests(CommandTestCase):
         self.assertEqual(main(["check", self.write(f"listen: :8421\nroute: a={uuid}\nentrypoints:\n{ports}\n")]), 0)
         self.assertIn("visitors to *:1, *:2, *:3 and 4 more, 1 rule for 1 tunnel", self.out.getvalue())
 
-    def test_wrong_words(self) -> None:
+    def test_wrong_arguments(self) -> None:
         self.assertEqual(self.assertRaises(SystemExit, main, ["check"]).code, 1)
         self.assertIn("rtunnel check: the following arguments are required: FILE", self.err.getvalue())

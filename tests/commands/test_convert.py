@@ -1,4 +1,4 @@
-"""``rtunnel convert``: what it writes asks for the same as what it was made of."""
+"""``rtunnel convert``: the file means the same as what it was converted from."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class UrlTests(ConvertTestCase):
         self.assertEqual((text.count(UUID), text.count("server:"), text.count("  - target:")), (1, 1, 2))
 
     def test_password(self) -> None:
-        """It is in the file, since the client needs it there, and that is said; no warning repeats it."""
+        """It is in the file, where the client needs it, with a warning that does not repeat it."""
         text = self.same_client("-L", "rtcp://:0/:80", "-F", SERVER)
         self.assertIn("auth: me:se:cret", text)
         self.assertIn("warning: the file holds a password", self.err.getvalue())
@@ -202,7 +202,7 @@ class GostTests(ConvertTestCase):
         self.assertEqual(found, CLIENT_ROLE.load(self.typed(CLIENT_LAYOUT, *words), {}).settings)  # type: ignore[arg-type]
 
     def test_rules_in_a_file(self) -> None:
-        """Gost's files of rules are taken as they are."""
+        """Files of rules are used as they are."""
         text = GOST.replace(
             "ingresses:\n- name: ingress-0\n", "ingresses:\n- name: ingress-0\n  file: {path: /etc/rules}\n  reload: 10s\n"
         )
@@ -273,7 +273,7 @@ class GostTests(ConvertTestCase):
         self.assertEqual(self.out.getvalue(), "")
         return self.err.getvalue()
 
-    def test_what_keeps_somebody_out_is_not_left_out(self) -> None:
+    def test_access_rules_are_not_ignored(self) -> None:
         for key in ("admission: a", "bypass: b"):
             text = GOST.replace("  addr: :8421", f"  addr: :8421\n  {key}")
             self.assertIn("refers to access rules of gost, which do not exist here", self.refused(text))
@@ -304,7 +304,7 @@ class GostTests(ConvertTestCase):
 
 class TableTests(ConvertTestCase):
     def test_every_option_is_read_as_it_was_written(self) -> None:
-        """Those that have a default, with it; the others are in the tests above or in those of their rooms."""
+        """Those with a default value; the others are in the tests above or in those of their rooms."""
         for shape in LAYOUTS:
             for option in shape.rows:
                 text = default(option)

@@ -6,7 +6,7 @@ from tests.commands.harness import CommandTestCase
 
 
 class ArgumentTests(CommandTestCase):
-    """What is refused, and how."""
+    """Wrong arguments."""
 
     def test_help_has_an_example(self) -> None:
         status, output, errors = self.run_command("demo", "--help")

@@ -1,4 +1,4 @@
-"""``rtunnel status`` against an address where a test answers."""
+"""``rtunnel status``, with answers from the tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.ops.test_status import FULL, Service
 
 
 def document(status: ServiceStatus = FULL, *, ready: bool = True) -> dict[str, Any]:
-    """A status as a process gives it."""
+    """The status of a process."""
     service = Service(status)
     service.ready = ready
     return ProcessStatus(service, RecentErrors()).document()
@@ -26,7 +26,7 @@ def document(status: ServiceStatus = FULL, *, ready: bool = True) -> dict[str, A
 
 @contextmanager
 def answering(answer: bytes) -> Iterator[str]:
-    """A place where one connection is accepted, read once and answered."""
+    """An address where one connection is accepted, read once and answered."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def accept() -> None:
@@ -65,7 +65,7 @@ class AnswerTests(CommandTestCase):
                 self.assertEqual(self.run_command("status", "--admin", address, *words)[0], 2)
 
     def test_from_the_environment(self) -> None:
-        """The variable that the server was started with, where the address may stand for every interface."""
+        """The variable of the server, whose address may be every interface."""
         with answering(http(json.dumps(document()).encode())) as address:
             os.environ["RTUNNEL_ADMIN"] = address.replace("127.0.0.1", "0.0.0.0")
             self.assertEqual(self.run_command("status")[0], 0)
@@ -79,7 +79,7 @@ class RefusalTests(CommandTestCase):
         self.assertEqual((status, output, errors.count("\n")), (1, "", 1), errors)
         self.assertIn(words, errors)
 
-    def test_nobody_listens(self) -> None:
+    def test_nothing_listens(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         self.assert_refused(

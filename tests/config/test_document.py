@@ -1,4 +1,4 @@
-"""YAML text as a tree that knows its lines, and what is refused."""
+"""YAML text as a tree with line numbers, and its errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def plain(node: Node | None) -> object:
 
 class LoadTests(SynchronousTestCase):
     def test_values_stay_texts(self) -> None:
-        """What YAML 1.1 would make of them is nobody's wish: off, a number of base 60, a date."""
+        """Not converted as YAML 1.1 would: off, a number in base 60, a date."""
         text = "a: off\nb: 12:30\nc: 2026-01-01\nd: 0o17\ne: :80\nf: '[::1]:80'\n"
         expected = {"a": "off", "b": "12:30", "c": "2026-01-01", "d": "0o17", "e": ":80", "f": "[::1]:80"}
         self.assertEqual(plain(load("f", text)), expected)

@@ -1,4 +1,4 @@
-"""What docs/configuration.md shows is what the program takes and says."""
+"""The files and messages in docs/configuration.md are those of the program."""
 
 from __future__ import annotations
 

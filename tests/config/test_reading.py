@@ -1,4 +1,4 @@
-"""Configuration files as settings: what they say, what wins over them, and every error with its line."""
+"""Configuration files as settings: their keys, their precedence, and every error with its line."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ target: :80
 
 
 def words(rows: tuple[Option, ...], *typed: str) -> list[tuple[Option, str, str]]:
-    """``--path /a`` becomes what the command line hands over."""
+    """``--path /a`` as the command line passes it on."""
     pairs = zip(typed[::2], typed[1::2], strict=True)
     return [(find(rows, flag.lstrip("-")), flag, text) for flag, text in pairs]
 
@@ -87,8 +87,8 @@ class FileTestCase(SynchronousTestCase):
 
 
 class MeaningTests(FileTestCase):
-    def test_entrypoint_apart(self) -> None:
-        """One of several listeners may be an entrypoint with rules of its own, at which nobody attaches."""
+    def test_standalone_entrypoint(self) -> None:
+        """One of several listeners may be an entrypoint with rules of its own, without an address for clients."""
         settings = self.server(
             f"""\
 http:
@@ -102,11 +102,11 @@ listeners:
     proxy-protocols: [10.0.0.0/8, fd00::/8]
 """
         )
-        first, apart = settings.listeners
-        self.assertEqual((first.listen, apart.listen), (Address("", 8421), None))
-        self.assertEqual((apart.entrypoints, apart.rules, apart.http.head_timeout), ((Address("", 81),), (), 5))
-        self.assertEqual(list(map(str, apart.proxy_protocol)), ["10.0.0.0/8", "fd00::/8"])
-        path = Path(apart.routes_file or "")
+        first, standalone = settings.listeners
+        self.assertEqual((first.listen, standalone.listen), (Address("", 8421), None))
+        self.assertEqual((standalone.entrypoints, standalone.rules, standalone.http.head_timeout), ((Address("", 81),), (), 5))
+        self.assertEqual(list(map(str, standalone.proxy_protocol)), ["10.0.0.0/8", "fd00::/8"])
+        path = Path(standalone.routes_file or "")
         self.assertTrue(path.is_absolute())
         self.assertEqual(path.name, "routes")
 
@@ -135,7 +135,7 @@ listeners:
         self.assertEqual(self.client(ONE_CONNECTOR + "auth: me:secret\n").connectors[0].credentials, Credentials("me", "secret"))
 
     def test_access_log(self) -> None:
-        """A file of the folder, and stdout, which is in none."""
+        """A file is in the directory of the configuration file; stdout is in none."""
         settings = self.server(ONE_LISTENER + "access-log:\n  file: access.log\n  format: json\n").access_log
         assert settings.file is not None
         self.assertTrue(Path(settings.file).is_absolute() or os.sep in settings.file)
@@ -149,7 +149,7 @@ listeners:
         settings = CLIENT_ROLE.load(words(CLIENT, "--config", str(secret.parent / "client.yaml")), {}).settings
         self.assertEqual(settings.connectors[0].credentials, Credentials("me", "secret"))
 
-    def test_everybody_may_read_a_secret(self) -> None:
+    def test_secret_in_a_readable_file(self) -> None:
         path = self.write(ONE_CONNECTOR + "auth: me:secret\n")
         self.assertEqual(CLIENT_ROLE.load(words(CLIENT, "--config", path), {}).warnings, ())
         Path(path).chmod(0o644)
@@ -163,7 +163,7 @@ listeners:
 
 
 class PrecedenceTests(FileTestCase):
-    """The command line wins over the environment, and both over the file; also over what an item of its list says."""
+    """The command line overrides the environment, and both override the file, also the items of its list."""
 
     def test_each_step(self) -> None:
         text = TWO_LISTENERS + "drain: 1s\n"
@@ -180,7 +180,7 @@ class PrecedenceTests(FileTestCase):
         self.assertEqual(self.client(text, "--server", "a:1").connectors[0].server, Address("a", 1))
 
     def test_urls_beside_a_file(self) -> None:
-        """Defaults may stand in the file; places only in one of the two."""
+        """The file may have defaults; addresses may be in one of the two."""
         url = f"tunnel://:1?entrypoint=:2&tunnel=a:{UUID}"
         self.assertEqual(self.server("http:\n  idle-timeout: 9s\n", "-L", url).listeners[0].http.idle_timeout, 9)
         for text in (TWO_LISTENERS, ONE_LISTENER):
@@ -232,7 +232,7 @@ class RefusalTests(FileTestCase):
         found = self.errors(self.server, text)
         self.assertEqual([line.partition(":")[0] for line in found], ["2", "3", "5", "6", "7"])
 
-    def test_missing_in_the_words_of_a_file(self) -> None:
+    def test_missing_keys_of_a_file(self) -> None:
         self.assertEqual(
             self.errors(self.server, "listeners:\n- listen: :1\n- entrypoint: :2\n"),
             [

@@ -1,4 +1,4 @@
-"""The published schemas are those of the table, and say yes and no where the reader does."""
+"""The published schemas follow the table, and accept and refuse what the reader does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""That the demo's processes end, and that an error shows what they said."""
+"""The demo's processes end, and their errors show their output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtunnel.demo.processes import Interrupts, ProcessError, Processes
 
 
 class InterruptsTests(SynchronousTestCase):
-    """Signals that ask the demo to end."""
+    """Signals that end the demo."""
 
     def test_raised(self) -> None:
         for number in Interrupts.SIGNALS:

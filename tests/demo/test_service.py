@@ -1,4 +1,4 @@
-"""The demo's small service, and the visitor that asks it."""
+"""The demo's small service, and the visitor."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ServiceTests(ServiceCase):
 
 
 class VisitorTests(ServiceCase):
-    """What the visitor makes of the answers."""
+    """How the visitor counts answers."""
 
     def test_one_connection(self) -> None:
         visitor = self.visitor(self.serve("laptop"))
@@ -57,7 +57,7 @@ class VisitorTests(ServiceCase):
     def test_stranger(self) -> None:
         self.assertEqual(self.visitor(self.serve("nobody")).request(), "unexpected answer")
 
-    def test_nobody_there(self) -> None:
+    def test_nothing_listens(self) -> None:
         (port,) = free_ports(1)
         visitor = self.visitor(port)
         self.assertIn("refused", visitor.request())
@@ -66,12 +66,12 @@ class VisitorTests(ServiceCase):
 
 
 class ProbeTests(ServiceCase):
-    """Looking whether somebody answers."""
+    """Probes."""
 
     def test_answers(self) -> None:
         self.assertTrue(answers(self.serve("pod"), "/"))
 
-    def test_nobody_there(self) -> None:
+    def test_nothing_listens(self) -> None:
         self.assertFalse(answers(free_ports(1)[0], "/"))
 
 

@@ -1,4 +1,4 @@
-"""The kinds of values: what each takes, what it refuses, and that it never raises anything else."""
+"""The kinds of values: what each accepts and refuses, and that it raises nothing but ValueError."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How proxies are written, and what HTTPS_PROXY, NO_PROXY and the like say of a server."""
+"""Proxies as users write them, and as HTTPS_PROXY, NO_PROXY and the like name them."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(self.found(host=host, HTTPS_PROXY="http://a:1", NO_PROXY=entry), expected, (host, entry))
 
     def test_nonsense(self) -> None:
-        """It is named when it is needed, and only then; a password in it is not repeated."""
+        """The error names the variable, but not the password in it; there is none if no proxy is needed."""
         error = self.assertRaises(SettingsError, self.found, HTTPS_PROXY="ftp://ada:swordfish@proxy:1")
         self.assertIn("HTTPS_PROXY: unsupported proxy", str(error))
         self.assertNotIn("swordfish", str(error))

@@ -1,4 +1,4 @@
-"""How targets are written, and what is refused."""
+"""Targets as users write them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class TargetTests(SynchronousTestCase):
 
     @given(st.text(":,?&=/%.-[]ahnoprtux0123456789*", max_size=40))
     def test_any_text(self, text: str) -> None:
-        """Whatever the text, there is a list, which is read again from what it shows, or one error."""
+        """Any text is a list, which can be parsed again from what it shows, or an error."""
         with contextlib.suppress(ValueError):
             targets = TARGETS.parse(text)
             self.assertEqual(TARGETS.parse(str(targets)), targets)

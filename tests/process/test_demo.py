@@ -39,7 +39,7 @@ class DemoCase(SynchronousTestCase):
         demo.communicate()
 
     def assert_nothing_left(self, demo: subprocess.Popen[str]) -> None:
-        """The demo was waited for, so its group exists only as long as somebody that it started."""
+        """The demo has ended, so its group exists only as long as a process that it started."""
         with self.assertRaises(ProcessLookupError):
             os.killpg(demo.pid, 0)
 

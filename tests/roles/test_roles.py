@@ -1,4 +1,4 @@
-"""The command line, the environment and the URLs laid together."""
+"""Options from the command line, the environment and URLs, merged and validated."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.options.layers import RawOption
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option, default, find
-from rtunnel.roles import CLIENT_ROLE, SERVER_ROLE, VISITOR_ROLE, Resolved
+from rtunnel.roles import CLIENT_ROLE, SERVER_ROLE, VISITOR_ROLE, Resolved, Role
 from rtunnel.settings import (
     AccessLogSettings,
     Address,
@@ -40,8 +40,8 @@ SECURE_URL = f"tunnel+wss://192.168.1.1:443?tunnel.id={UUID}"
 SERVER_URL = f"tunnel+ws://192.168.1.1:80?tunnel.id={UUID}&tunnel.weight=1&path=/proxy&host=nginx.local"
 
 
-def typed(rows: tuple[Option, ...], *words: str) -> list[RawOption]:
-    """``--path /a`` becomes what the command line hands over."""
+def options(rows: tuple[Option, ...], *words: str) -> list[RawOption]:
+    """``--path /a`` as the command line passes it on."""
     found = []
     for flag, text in zip(words[::2], words[1::2], strict=True):
         option = find(rows, flag.lstrip("-"))
@@ -50,15 +50,15 @@ def typed(rows: tuple[Option, ...], *words: str) -> list[RawOption]:
 
 
 def server(*words: str, **environ: str) -> ServerSettings:
-    return SERVER_ROLE.load(typed(SERVER, *words), variables(environ)).settings
+    return SERVER_ROLE.load(options(SERVER, *words), variables(environ)).settings
 
 
 def client(*words: str, **environ: str) -> ClientSettings:
-    return CLIENT_ROLE.load(typed(CLIENT, *words), variables(environ)).settings
+    return CLIENT_ROLE.load(options(CLIENT, *words), variables(environ)).settings
 
 
 def visitor(*words: str, **environ: str) -> ClientSettings:
-    return VISITOR_ROLE.load(typed(VISITOR, *words), variables(environ)).settings
+    return VISITOR_ROLE.load(options(VISITOR, *words), variables(environ)).settings
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -70,7 +70,7 @@ PLAIN_CLIENT = ("--server", "192.168.1.1:80", "--tunnel", UUID, "--target", ":80
 
 
 class SameTests(SynchronousTestCase):
-    """Three ways to say the same."""
+    """Plain options, variables and URLs mean the same."""
 
     def test_server(self) -> None:
         url = server("-L", LISTENER)
@@ -107,7 +107,7 @@ class SameTests(SynchronousTestCase):
         self.assertEqual(url.connectors[0].tls.server_name, "nginx.local")
 
     def test_verified_unless_told_otherwise(self) -> None:
-        """Not as with gost, where secure=true has to be asked for."""
+        """Unlike with gost, which needs secure=true."""
         for more, verified in (("", True), ("&secure=true", True), ("&secure=false", False)):
             (connector,) = client("-F", SECURE_URL + more, "--target", ":80").connectors
             self.assertEqual(connector.tls.verify, verified)
@@ -123,11 +123,11 @@ class SameTests(SynchronousTestCase):
         self.assertEqual(url, around)
 
     def test_usual_proxies(self) -> None:
-        """HTTPS_PROXY and the like count where nobody names a proxy."""
-        secure = typed(CLIENT, "--server", "wss://192.168.1.1:443", *PLAIN_CLIENT[2:])
+        """HTTPS_PROXY and the like are used if no proxy is given."""
+        secure = options(CLIENT, "--server", "wss://192.168.1.1:443", *PLAIN_CLIENT[2:])
         usual = {"HTTPS_PROXY": "http://usual:3128"}
         for more, hosts in (((), ["usual"]), (("--proxy", "other:1"), ["other"]), (("--proxy", "direct"), [])):
-            (connector,) = CLIENT_ROLE.load([*secure, *typed(CLIENT, *more)], usual).settings.connectors
+            (connector,) = CLIENT_ROLE.load([*secure, *options(CLIENT, *more)], usual).settings.connectors
             self.assertEqual([proxy.address.host for proxy in connector.proxies], hosts)
         (connector,) = CLIENT_ROLE.load(secure, usual | {"NO_PROXY": "192.168.0.0/16"}).settings.connectors
         self.assertEqual(connector.proxies, ())
@@ -137,7 +137,7 @@ class SameTests(SynchronousTestCase):
         self.assertEqual((connector.proxies[0].tls.verify, connector.tls.verify), (False, True))
 
     def test_passwords_of_proxies(self) -> None:
-        """They are warned of where everybody can read them."""
+        """There is a warning where they are visible in the process list."""
         secret = "http://ada:swordfish@proxy:3128"
         for words, environ, warnings in [
             (("-F", secret, "-F", SECURE_URL, "--target", ":80"), {}, 1),
@@ -145,7 +145,7 @@ class SameTests(SynchronousTestCase):
             (PLAIN_CLIENT, {"RTUNNEL_PROXY": secret}, 0),
             (("--target", ":80"), {"RTUNNEL_F": f"{secret} {SECURE_URL}"}, 0),
         ]:
-            found = CLIENT_ROLE.load(typed(CLIENT, *words), environ).warnings
+            found = CLIENT_ROLE.load(options(CLIENT, *words), environ).warnings
             self.assertEqual(len(found), warnings, found)
             self.assertNotIn("swordfish", "".join(found))
 
@@ -202,8 +202,8 @@ class ClientTests(SynchronousTestCase):
         ):
             self.assertEqual([str(one.target) for one in asked.connectors], ["localhost:80,unix:/run/a.sock"])
 
-    def test_users_and_owners(self) -> None:
-        """They are found wherever the process goes afterwards."""
+    def test_users_and_permissions(self) -> None:
+        """Their files are found after a change of the working directory."""
         (listener,) = server(*PLAIN_SERVER, "--users", "u", PERMISSIONS="/o", AUTH="me:swordfish").listeners
         self.assertEqual((listener.users, listener.permissions), (os.path.abspath("u"), "/o"))
         self.assertEqual(listener.credentials, Credentials("me", "swordfish"))
@@ -236,15 +236,15 @@ class PrecedenceTests(SynchronousTestCase):
     def test_url_over_option(self) -> None:
         self.assertEqual(client("-F", SERVER_URL, "--target", ":80", "--weight", "7").connectors[0].weight, 1)
 
-    def test_last_word_on_the_command_line(self) -> None:
+    def test_last_value_on_the_command_line(self) -> None:
         self.assertEqual(client(*PLAIN_CLIENT, "--weight", "7", "--weight", "9").connectors[0].weight, 9)
 
-    def test_command_line_silences_the_other_form_of_the_environment(self) -> None:
+    def test_command_line_overrides_the_other_form_in_the_environment(self) -> None:
         self.assertEqual(server(*PLAIN_SERVER, L=LISTENER.replace("8421", "1")), server(*PLAIN_SERVER))
         self.assertEqual(server("-L", LISTENER, LISTEN="tcp://:1"), server("-L", LISTENER))
         self.assertEqual(client(*PLAIN_CLIENT, F=SERVER_URL, L="rtcp://:0/:1"), client(*PLAIN_CLIENT))
 
-    def test_a_place_replaces_a_place_as_a_whole(self) -> None:
+    def test_an_address_replaces_an_address_as_a_whole(self) -> None:
         self.assertEqual(client(*PLAIN_CLIENT, SERVER="tcp://a:1").connectors[0].transport, "ws")
         self.assertEqual(client(*PLAIN_CLIENT, SERVER="ws://a:1/b").connectors[0].path, "/ws")
 
@@ -331,22 +331,22 @@ class RefusalTests(SynchronousTestCase):
 
 class WarningTests(SynchronousTestCase):
     def test_of_urls(self) -> None:
-        asked: Resolved[Any] = SERVER_ROLE.load(typed(SERVER, "-L", f"{LISTENER}&backlog=7"), {})
+        asked: Resolved[Any] = SERVER_ROLE.load(options(SERVER, "-L", f"{LISTENER}&backlog=7"), {})
         self.assertEqual(len(asked.warnings), 1)
-        asked = CLIENT_ROLE.load(typed(CLIENT, "-L", "rtcp://:0/:80?sniffing=true", "-F", f"{SERVER_URL}&ttl=1"), {})
+        asked = CLIENT_ROLE.load(options(CLIENT, "-L", "rtcp://:0/:80?sniffing=true", "-F", f"{SERVER_URL}&ttl=1"), {})
         self.assertEqual(len(asked.warnings), 2)
 
     def test_of_misspelt_variables(self) -> None:
         environ = {"RTUNNEL_ENTRYPIONT": ":80", "PATH": "/bin", "RTUNNEL_TEST_GOST": "x"}
-        (warning,) = SERVER_ROLE.load(typed(SERVER, *PLAIN_SERVER), environ).warnings
+        (warning,) = SERVER_ROLE.load(options(SERVER, *PLAIN_SERVER), environ).warnings
         self.assertIn("RTUNNEL_ENTRYPIONT", warning)
         self.assertIn("RTUNNEL_ENTRYPOINT", warning)
 
     def test_not_of_what_kubernetes_sets_for_a_service(self) -> None:
         for name in ("RTUNNEL", "RTUNNEL_SERVER", "RTUNNEL_ADMIN"):
             environ = {f"{name}_{rest}": "tcp://10.0.0.1:80" for rest in KUBERNETES}
-            self.assertEqual(SERVER_ROLE.load(typed(SERVER, *PLAIN_SERVER), environ).warnings, ())
-            self.assertEqual(CLIENT_ROLE.load(typed(CLIENT, *PLAIN_CLIENT), environ).warnings, ())
+            self.assertEqual(SERVER_ROLE.load(options(SERVER, *PLAIN_SERVER), environ).warnings, ())
+            self.assertEqual(CLIENT_ROLE.load(options(CLIENT, *PLAIN_CLIENT), environ).warnings, ())
 
 
 KUBERNETES = (
@@ -451,12 +451,12 @@ class VisitorTests(SynchronousTestCase):
         self.assertIn("the port is already used by admin", self.refused(*words))
 
     def test_key_that_is_left_out(self) -> None:
-        asked = VISITOR_ROLE.load(typed(VISITOR, "-L", "tcp://:2222/a?sniffing=true", "-F", self.URL), {})
+        asked = VISITOR_ROLE.load(options(VISITOR, "-L", "tcp://:2222/a?sniffing=true", "-F", self.URL), {})
         self.assertEqual(len(asked.warnings), 1)
 
 
 class PrivateServerTests(SynchronousTestCase):
-    """Servers that have nothing public."""
+    """Servers without public rules."""
 
     def test_private_rules_need_no_entrypoint(self) -> None:
         (listener,) = server("--listen", ":1", "--route", f"a=${UUID}").listeners
@@ -525,22 +525,21 @@ class TableTests(SynchronousTestCase):
             self.assertEqual(default(find(rows, name)), value)
 
 
-class AnyWordsTests(SynchronousTestCase):
-    """Whatever is typed, there are settings or one line."""
+class AnyOptionsTests(SynchronousTestCase):
+    """Any options result in settings or in one line."""
 
-    WORDS = st.text(max_size=12) | st.sampled_from((":80", "a:80", "ws://a:1/b", UUID, f"a={UUID}", "7", "10s", "true"))
+    TEXTS = st.text(max_size=12) | st.sampled_from((":80", "a:80", "ws://a:1/b", UUID, f"a={UUID}", "7", "10s", "true"))
 
     @settings(deadline=None, max_examples=200)
     @given(st.data())
-    def test_settings_or_refusal(self, data: st.DataObject) -> None:
-        ask, rows, words = data.draw(
-            st.sampled_from(((SERVER_ROLE.load, SERVER, PLAIN_SERVER), (CLIENT_ROLE.load, CLIENT, PLAIN_CLIENT)))
-        )
-        options = st.sampled_from([option for option in rows if option.name != "auth-file"])
-        more = data.draw(st.lists(st.tuples(options, self.WORDS), max_size=3))
-        environ = {option.variable: text for option, text in data.draw(st.lists(st.tuples(options, self.WORDS), max_size=2))}
-        line = typed(rows, *words) if data.draw(st.booleans()) else []
+    def test_settings_or_error(self, data: st.DataObject) -> None:
+        roles: list[tuple[Role[Any], tuple[str, ...]]] = [(SERVER_ROLE, PLAIN_SERVER), (CLIENT_ROLE, PLAIN_CLIENT)]
+        role, valid = data.draw(st.sampled_from(roles))
+        texts = st.tuples(st.sampled_from([option for option in role.rows if option.name != "auth-file"]), self.TEXTS)
+        command_line = options(role.rows, *valid) if data.draw(st.booleans()) else []
+        command_line += [(option, option.flag, text) for option, text in data.draw(st.lists(texts, max_size=3))]
+        environ = {option.variable: text for option, text in data.draw(st.lists(texts, max_size=2))}
         try:
-            ask([*line, *((option, option.flag, text) for option, text in more)], environ)
+            role.load(command_line, environ)
         except SettingsError as error:
             self.assertTrue(str(error).isprintable())

@@ -1,4 +1,4 @@
-"""What people see of a status."""
+"""The status as tables."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TableTests(SynchronousTestCase):
             self.assertNotIn(word, text)
 
     def test_an_older_process(self) -> None:
-        """Says nothing of ports, nor of networks."""
+        """Has no ports and no networks."""
         status = document()
         del status["ports"], status["connectors"][0]["network"]
         text = shown(status)

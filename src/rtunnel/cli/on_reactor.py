@@ -65,7 +65,7 @@ class _Run:
     def status(self) -> int:
         """The exit status, once the reactor has stopped."""
         if not isinstance(self._result, Failure):
-            return killed_by(self._signal) if self._signal is not None else self._result
-        if self._signal is not None and self._result.check(CancelledError):
-            return killed_by(self._signal)
-        self._result.raiseException()
+            return self._result if self._signal is None else killed_by(self._signal)
+        if self._signal is None or not self._result.check(CancelledError):
+            self._result.raiseException()
+        return killed_by(self._signal)
