@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rtunnel.ids import mask_ids
 from tests.commands.harness import CommandTestCase
 
 
@@ -20,7 +21,7 @@ class ArgumentTests(CommandTestCase):
             self.assertEqual((status, output), (1, ""))
             self.assertEqual(
                 errors,
-                f'rtunnel demo: --requests: "{text}" must be a whole number from 20 to 100000; see rtunnel demo --help\n',
+                f'rtunnel demo: --requests: "{mask_ids(text)}" must be a whole number from 20 to 100000; see rtunnel demo --help\n',
             )
 
     def test_unknown(self) -> None:
