@@ -146,7 +146,7 @@ class UrlTests(ConvertTestCase):
         """It is in the file, where the client needs it, with a warning that does not repeat it."""
         text = self.same_client("-L", "rtcp://:0/:80", "-F", SERVER)
         self.assertIn("auth: me:se:cret", text)
-        self.assertIn("warning: the file holds a password", self.err.getvalue())
+        self.assertIn("warning: the file contains a password", self.err.getvalue())
         self.assertNotIn("cret", self.err.getvalue())
 
     def test_password_file(self) -> None:

@@ -1,6 +1,7 @@
 """The commands, one in each file; :data:`COMMANDS` is the table of them, in the order of ``rtunnel --help``.
 
-What they share is in :mod:`rtunnel.cli`.
+A new command is a file here and a row in the table. What the file contains depends on the kind of the command, of which there are
+three in :mod:`rtunnel.cli.command`; what commands share is in :mod:`rtunnel.cli`.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _convert(role: Role[Any], merged: Merged) -> str:
         for name in dict.fromkeys(relative_files(role.layout, (merged.base, *merged.items)))
     )
     if any(holds_secret(role.layout, layer) for layer in merged.items):
-        _warn(["the file holds a password; make it private (chmod 600)"])
+        _warn(["the file contains a password; make it private (chmod 600)"])
     text = write(role.layout, merged.base, merged.items)
     try:
         lost = _lost(role.layout, merged, text)

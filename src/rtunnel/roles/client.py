@@ -70,7 +70,7 @@ def _read_servers(servers: Sequence[tuple[str, str]], command_line: Source) -> l
 def _proxy_password_warnings(command_line: Source) -> Iterator[str]:
     proxies = command_line.layer.get("proxies")
     if proxies is not None and proxies.key == "--proxy" and any(proxy and proxy.credentials for proxy in proxies.value):
-        yield "--proxy holds a password, which is visible in the process list; use --proxy-file or RTUNNEL_PROXY"
+        yield "--proxy contains a password, which is visible in the process list; use --proxy-file or RTUNNEL_PROXY"
 
 
 # -- validation
