@@ -6,7 +6,6 @@
 - :mod:`rtunnel.auth.authenticator`: verifies user names and passwords
 - :mod:`rtunnel.auth.files`: reads files, and again when they change
 - :mod:`rtunnel.auth.access_control`: all of it for one listener, with permissions (:mod:`rtunnel.routing.permissions`)
-- :mod:`rtunnel.auth.command`: ``rtunnel user``
 """
 
 from __future__ import annotations
