@@ -36,7 +36,7 @@ class ServerTls:
 class ClientTls:
     """Which servers a client trusts, and how it proves who it is.
 
-    :ivar verify: whether the certificate of the server is verified; without it anybody on the way can read and change everything.
+    :ivar verify: whether the certificate of the server is verified; without it the connection can be intercepted and modified.
     :ivar server_name: the name or IP address that the certificate must be for; ``None`` for the host of the server's address.
     :ivar ca_file: the CA of the server, in PEM; ``None`` for those that the system trusts.
     :ivar cert_file: a certificate for a server that asks for one, in PEM; ``None`` for none.
