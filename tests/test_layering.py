@@ -28,7 +28,7 @@ BELOW: dict[str, set[str]] = {
     "roles": {"ids", "settings", "options", "urls", "config", "metrics", "ops"},
     "metrics": {"outcomes", "ids"},
     "ops": {"outcomes", "ids", "settings"},
-    "auth": {"outcomes", "ids", "routing", "settings"},
+    "auth": {"outcomes", "ids", "routing", "settings", "ops"},
     "transport": {"reactor_types", "private_details", "outcomes", "ids", "wire"},
     "tunnel": {"reactor_types", "outcomes", "ids", "wire", "transport"},
     "server": {"reactor_types", "outcomes", "ids", "wire", "routing", "transport", "tunnel", "settings", "metrics", "ops", "auth"},
