@@ -15,7 +15,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "options.md"
 
 
 def unit(kind: Kind) -> str:
-    """The column "unit": what a bare number counts."""
+    """The column "unit", of a number without one."""
     return kind.unit or "-"
 
 

@@ -1,4 +1,4 @@
-"""SIGHUP: what is read again, what is said, and what is left as it was."""
+"""SIGHUP: what is read again and applied, what is logged, and what stays as it was."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import attrs
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import Resolved
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.start import StartError
 from rtunnel.ops.systemd import Notifier
 from rtunnel.reload import Reloader
+from rtunnel.roles import Resolved
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.settings import Address, ListenerSettings, ServerSettings, SettingsError, SettingsErrors
 
@@ -23,7 +23,7 @@ SETTINGS = ServerSettings((ListenerSettings(listen=Address("", 1), rules=(RULE,)
 
 
 class Service:
-    """Takes settings as a real one does, and remembers them."""
+    """Applies settings as a real one does."""
 
     live = frozenset(("listeners", "drain"))
 
@@ -40,7 +40,7 @@ class Service:
 
 
 class Words(Notifier):
-    """Keeps what it was told instead of sending it."""
+    """Keeps the notifications instead of sending them."""
 
     def __init__(self) -> None:
         super().__init__("@nowhere")
@@ -56,7 +56,7 @@ class ReloaderTests(SynchronousTestCase):
         self.process = ProcessService(None, SETTINGS.drain)
 
     def reload(self, ask: Callable[[], Resolved[Any]] | ServerSettings, *warnings: str) -> list[tuple[LogLevel, str]]:
-        """What the log says."""
+        """The log."""
         settings = ask
         asking = (lambda: Resolved(settings, warnings)) if isinstance(settings, ServerSettings) else settings
         with capturedLogs() as events:
@@ -75,7 +75,7 @@ class ReloaderTests(SynchronousTestCase):
     def test_what_needs_a_restart(self) -> None:
         wanted = attrs.evolve(SETTINGS, admin=Address("", 9), drain=3.0)
         said = self.reload(wanted)
-        self.assertEqual(said[0], (LogLevel.warn, "reload: --admin stays as it is until a restart"))
+        self.assertEqual(said[0], (LogLevel.warn, "--admin is not reloaded; restart the process to change it"))
         self.assertEqual((self.service.settings.admin, self.service.settings.drain), (None, 3.0))
 
     def test_warnings(self) -> None:

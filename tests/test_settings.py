@@ -1,4 +1,4 @@
-"""The settings: bounds, what must not meet, errors on one line."""
+"""The settings: bounds, conflicts, errors on one line."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ class AddressTests(SynchronousTestCase):
         for host, port in [("a b", 80), ("a/b", 80), ("[::1]", 80), ("a@b", 80), ("a", -1), ("a", 65536), ("\n", 1)]:
             self.assertRaises(SettingsError, Address, host, port)
 
-    def test_meets(self) -> None:
+    def test_conflicts(self) -> None:
         for one, other, expected in [
             (Address("", 80), Address("", 80), True),
             (Address("", 80), Address("127.0.0.1", 80), True),
@@ -146,7 +146,7 @@ class AddressTests(SynchronousTestCase):
             (Address("", 53), UdpAddress("", 53), False),
             (UdpAddress("", 53), UdpAddress("127.0.0.1", 53), True),
         ]:
-            self.assertEqual((one.meets(other), other.meets(one)), (expected, expected), (one, other))
+            self.assertEqual((one.conflicts_with(other), other.conflicts_with(one)), (expected, expected), (one, other))
 
 
 class ServerTests(SynchronousTestCase):
@@ -156,17 +156,17 @@ class ServerTests(SynchronousTestCase):
     def test_two_listeners_on_one_port(self) -> None:
         self.assertEqual(
             self.refused(listener(Address("", 8421)), listener(Address("127.0.0.1", 8421))),
-            'listen "127.0.0.1:8421": the port is taken by listen ":8421"; give each its own port',
+            'listen "127.0.0.1:8421": the port is already used by listen ":8421"; choose another one',
         )
 
     def test_entrypoint_on_the_port_of_a_listener(self) -> None:
         self.assertIn(
-            'entrypoint ":80": the port is taken by listen ":80"', self.refused(listener(Address("", 80), Address("", 80)))
+            'entrypoint ":80": the port is already used by listen ":80"', self.refused(listener(Address("", 80), Address("", 80)))
         )
 
     def test_admin_on_the_port_of_an_entrypoint(self) -> None:
         self.assertIn(
-            'admin ":80": the port is taken by entrypoint ":80"',
+            'admin ":80": the port is already used by entrypoint ":80"',
             self.refused(listener(Address("", 8421), Address("", 80)), admin=Address("", 80)),
         )
 
@@ -200,7 +200,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(str(SettingsError("weight", "256", "is too much")), 'weight "256": is too much')
 
     def test_without_value(self) -> None:
-        self.assertEqual(str(SettingsError("--listen", None, "is missing")), "--listen: is missing")
+        self.assertEqual(str(SettingsError("--listen", None, "missing")), "--listen: missing")
 
     def test_about(self) -> None:
         error = SettingsError("weight", "256", "is too much").about("tunnel.weight", "0x100")

@@ -1,4 +1,4 @@
-"""gost's URLs: the ones of the scenario, every key, and everything that is wrong in them."""
+"""gost's URLs: those of the scenario, every key, and every error."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class FormTests(SynchronousTestCase):
         )
 
     def test_proxy_protocol(self) -> None:
-        """Where gost's key names a version, and takes headers of anybody, it names here whose headers are taken."""
+        """A key of gost with a version, which trusts every visitor; here it has the networks that are trusted."""
         networks = listener("entrypoint.ProxyProtocol=10.0.0.0/8,fd00::/8")["proxy_protocol"]
         self.assertEqual(list(map(str, networks)), ["10.0.0.0/8", "fd00::/8"])
         self.assertNotIn("proxy_protocol", listener("entrypoint.ProxyProtocol=0"))
@@ -238,59 +238,59 @@ class RefusalTests(SynchronousTestCase):
         place = "tunnel+ws://:8421"
         client = "tunnel+ws://proxy:8421"
         for read, url, line in [
-            (read_listener, f"{place}?entrypont=:80", 'entrypont ":80": is no known key; did you mean "entrypoint"?'),
+            (read_listener, f"{place}?entrypont=:80", 'entrypont ":80": unknown key; did you mean "entrypoint"?'),
             (read_listener, f"{place}?entrypoint.readtimeot=1", '"entrypoint.readTimeout"?'),
-            (read_listener, f"{place}?foo=bar", 'foo "bar": is no known key; docs/options.md lists them all'),
+            (read_listener, f"{place}?foo=bar", 'foo "bar": unknown key; see docs/options.md'),
             (read_listener, f"{place}?tunnel=nginx.local:1234", 'tunnel "nginx.local:1234": has no valid UUID; write it like'),
-            (read_listener, f"{place}?entrypoint=80", 'entrypoint "80": has no colon; write ":80" for that port'),
-            (read_listener, f"{place}?entrypoint=", 'entrypoint "": has no port'),
-            (read_listener, f"{place}?path=/a&path=/b", 'path "/b": is given twice'),
-            (read_listener, f"{place}?handler.path=/a&ws.path=/b", 'ws.path "/b": is given twice'),
-            (read_listener, f"{place}?entrypoint.readTimeout=soon", 'entrypoint.readTimeout "soon": is not a time'),
+            (read_listener, f"{place}?entrypoint=80", 'entrypoint "80": no colon; write ":80" for that port'),
+            (read_listener, f"{place}?entrypoint=", 'entrypoint "": no port'),
+            (read_listener, f"{place}?path=/a&path=/b", 'path "/b": given twice'),
+            (read_listener, f"{place}?handler.path=/a&ws.path=/b", 'ws.path "/b": given twice'),
+            (read_listener, f"{place}?entrypoint.readTimeout=soon", 'entrypoint.readTimeout "soon": not a time'),
             (read_listener, f"{place}?entrypoint.keepalive=maybe", 'entrypoint.keepalive "maybe": must be true or false'),
             (
                 read_listener,
                 f"{place}?entrypoint.proxyProtocol=2",
-                'entrypoint.proxyProtocol "2": would take the word of anybody who connects; write the networks of your proxies',
+                'entrypoint.proxyProtocol "2": would trust the PROXY header of every visitor; write the networks of your proxies',
             ),
-            (read_listener, f"{place}?mux.type=yamux", 'mux.type "yamux": is not supported; smux is'),
-            (read_listener, f"{place}?path=%zz", 'path "%zz": has a "%" without two hex digits'),
-            (read_listener, f"{place}?path=%ff", 'path "%ff": is not UTF-8'),
-            (read_listener, "tunnel+ws://proxy", '-L "proxy": has no port'),
-            (read_listener, "tunnel+ws://", '-L "": has no port'),
-            (read_listener, "tunnel+ws://:8421/proxy", '-L "/proxy": a path stands in the query here; write ?path=/proxy'),
-            (read_listener, "tunnel+ws://:8421?a#b", 'has a "#"; write it as %23'),
-            (read_listener, ":8421", '-L ":8421": is not a URL; write it like tunnel+ws://HOST:PORT?key=value'),
-            (read_listener, "tunnel+quic://:8421", '-L scheme "tunnel+quic": is not supported; tunnel+ws://, tunnel+wss://, '),
+            (read_listener, f"{place}?mux.type=yamux", 'mux.type "yamux": not supported; only smux is'),
+            (read_listener, f"{place}?path=%zz", 'path "%zz": contains "%" without two hex digits'),
+            (read_listener, f"{place}?path=%ff", 'path "%ff": not UTF-8'),
+            (read_listener, "tunnel+ws://proxy", '-L "proxy": no port'),
+            (read_listener, "tunnel+ws://", '-L "": no port'),
+            (read_listener, "tunnel+ws://:8421/proxy", '-L "/proxy": the path must be in the query; write ?path=/proxy'),
+            (read_listener, "tunnel+ws://:8421?a#b", 'contains "#"; write it as %23'),
+            (read_listener, ":8421", '-L ":8421": not a URL; write it like tunnel+ws://HOST:PORT?key=value'),
+            (read_listener, "tunnel+quic://:8421", '-L scheme "tunnel+quic": not supported; use tunnel+ws://, tunnel+wss://, '),
             (read_server, f"{client}?secure=perhaps", 'secure "perhaps": must be true or false'),
-            (read_listener, "rtcp://:0/:80", '-L scheme "rtcp": belongs to "rtunnel client"'),
-            (read_server, f"{client}?tunnel.id=nonsense", 'tunnel.id "nonsense": is not a UUID'),
+            (read_listener, "rtcp://:0/:80", '-L scheme "rtcp": only for "rtunnel client"'),
+            (read_server, f"{client}?tunnel.id=nonsense", 'tunnel.id "nonsense": not a UUID'),
             (read_server, f"{client}?tunnel.weight=x", 'tunnel.weight "x": must be a whole number from 1 to 255'),
             (read_server, f"{client}?tunnel.wieght=1", 'did you mean "tunnel.weight"?'),
-            (read_server, "tunnel+ws://a:1,b:1", '-F "a:1,b:1": names several addresses'),
-            (read_server, "tunnel+ws://proxy:0", '-F "proxy:0": has no port to connect to'),
-            (read_server, "http://proxy:80", '-F scheme "http": is a proxy; the server comes behind it'),
-            (read_server, "ftp://proxy:80", '-F scheme "ftp": is not supported'),
-            (read_target, "rtcp://:0", '-L "rtcp://:0": has no target'),
-            (read_target, "rtcp://:0/80", '-L "80": has no colon; write ":80"'),
-            (read_target, "rtcp://:0/a:80,b", '-L "a:80,b": has no port; write HOST:PORT'),
-            (read_target, "rtcp://:0/a:82-80", "has a range of ports that is empty"),
-            (read_target, "rtcp://:0/a:80?strategy=hash", 'strategy "hash": is not supported; targets take turns'),
+            (read_server, "tunnel+ws://a:1,b:1", '-F "a:1,b:1": several addresses'),
+            (read_server, "tunnel+ws://proxy:0", '-F "proxy:0": no port to connect to'),
+            (read_server, "http://proxy:80", '-F scheme "http": a proxy; the server must follow in another -F'),
+            (read_server, "ftp://proxy:80", '-F scheme "ftp": not supported'),
+            (read_target, "rtcp://:0", '-L "rtcp://:0": no target'),
+            (read_target, "rtcp://:0/80", '-L "80": no colon; write ":80"'),
+            (read_target, "rtcp://:0/a:80,b", '-L "a:80,b": no port; write HOST:PORT'),
+            (read_target, "rtcp://:0/a:82-80", "port range is empty"),
+            (read_target, "rtcp://:0/a:80?strategy=hash", 'strategy "hash": not supported; targets take turns'),
             (read_target, "runix:///" + 120 * "x", "must be an absolute path of at most 107 bytes"),
             (
                 read_target,
                 "tcp://:0/:80",
-                '-L scheme "tcp": is not supported; a client takes rtcp://:0/HOST:PORT, rudp://:0/HOST:PORT and runix:///PATH',
+                '-L scheme "tcp": not supported; a client accepts rtcp://:0/HOST:PORT, rudp://:0/HOST:PORT and runix:///PATH',
             ),
-            (read_target, "rtcp://:0/:80?tunnel.id=x", 'tunnel.id "x": is no known key'),
+            (read_target, "rtcp://:0/:80?tunnel.id=x", 'tunnel.id "x": unknown key'),
         ]:
             with self.subTest(url=url):
                 self.assertIn(line, self.refused(read, url))
 
-    def test_access_rules_are_never_left_out_silently(self) -> None:
+    def test_access_rules_are_never_ignored_silently(self) -> None:
         for name in ignored_gost_keys.ACCESS - {"auth"}:
             line = self.refused(read_listener, f"tunnel+ws://:8421?{name}=swordfish")
-            self.assertIn("names an access rule of gost's configuration, which does not exist here", line)
+            self.assertIn("refers to access rules of gost, which do not exist here", line)
             self.assertNotIn("swordfish", line)
         for url in ("rtcp://me:swordfish@:0/:80", "rtcp://:0/:80?auth=swordfish"):
             self.assertNotIn("swordfish", self.refused(read_target, url))
@@ -318,7 +318,7 @@ class RefusalTests(SynchronousTestCase):
 
 
 class WarningTests(SynchronousTestCase):
-    """Keys that gost knows and we do not have are named and left out."""
+    """gost's keys that do not exist here are ignored, with a warning."""
 
     def test_all(self) -> None:
         for names, read, url in [
@@ -333,7 +333,7 @@ class WarningTests(SynchronousTestCase):
                 with self.subTest(name=name):
                     reading = read("-L", f"{url}?{name}=7")
                     self.assertEqual(values(reading), values(plain))
-                    self.assertEqual(reading.warnings, (f'-L: "{name}" is a key of gost that does not exist here; it is left out',))
+                    self.assertEqual(reading.warnings, (f'-L: the key "{name}" of gost does not exist here and is ignored',))
 
     def test_none_is_ours(self) -> None:
         def ours(rows: Any) -> set[str]:
@@ -355,7 +355,7 @@ class CredentialsTests(SynchronousTestCase):
         self.assertEqual(server(f"auth={EXAMPLES['auth']}")["credentials"], Credentials("me", "swordfish"))
 
     def test_server(self) -> None:
-        """The one user of a server, as gost takes it."""
+        """The single user of a server, as gost accepts it."""
         self.assertEqual(
             values(read_listener("-L", "tunnel+ws://me:sword%3Afish@:8421"))["credentials"], Credentials("me", "sword:fish")
         )
@@ -390,7 +390,7 @@ CLOSE = st.builds(
 
 
 class AnyTextTests(SynchronousTestCase):
-    """Whatever the text, there is a reading or one line."""
+    """Any text is a reading or one line."""
 
     @settings(deadline=None, max_examples=400)
     @given(st.sampled_from((read_listener, read_server, read_target)), st.text() | SPRINKLED | CLOSE)

@@ -1,7 +1,7 @@
-"""``rtunnel ...`` and ``python -m rtunnel ...``: argv becomes a run of twistd in the foreground.
+"""``rtunnel ...`` and ``python -m rtunnel ...``: finds the command and runs it in the foreground.
 
-What twistd would leave behind in the working directory, a pidfile, is not written; the log is the short one of
-:mod:`rtunnel.ops.logs`; and the reactor is our own where it can be (:mod:`rtunnel.reactor`).
+A service is a run of twistd without the pidfile that it would leave in the working directory, with the short log of
+:mod:`rtunnel.ops.logs`, and on our own reactor where there is epoll (:mod:`rtunnel.reactor`).
 """
 
 from __future__ import annotations
@@ -10,25 +10,17 @@ import os
 import select
 import sys
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 
 import rtunnel
-from rtunnel.options import help as option_help
+from rtunnel.cli.command import Command, PlainCommand, ReactorCommand
+from rtunnel.cli.exit_status import ExitStatus
+from rtunnel.cli.help import command_help
+from rtunnel.commands import COMMANDS, find
 from rtunnel.options.environment import REACTOR
 
 __all__ = ["main"]
 
 _TWISTD = ("--nodaemon", "--pidfile=", "--logger=rtunnel.ops.logs.human", "rtunnel")
-
-_AT_ONCE = {
-    "check": "rtunnel.check",
-    "convert": "rtunnel.convert",
-    "demo": "rtunnel.demo",
-    "schema": "rtunnel.schema",
-    "status": "rtunnel.status",
-    "user": "rtunnel.auth.command",
-}
-"""The commands that end by themselves and need no reactor here: each has a ``main``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,12 +28,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     :param argv: the arguments without the program's name; ``None`` takes them from the process.
     :returns: the exit status.
-    :raises SystemExit: the command line cannot be had, or the command ended the process itself.
+    :raises SystemExit: the arguments are wrong, or the command ended the process itself.
     """
     try:
         return _main(list(sys.argv[1:] if argv is None else argv), os.environ)
     except KeyboardInterrupt:
-        return 130
+        return ExitStatus.INTERRUPTED
 
 
 def _main(argv: list[str], environ: Mapping[str, str]) -> int:
@@ -49,20 +41,28 @@ def _main(argv: list[str], environ: Mapping[str, str]) -> int:
     while argv and argv[0].startswith("-"):
         flag, equals, value = argv.pop(0).partition("=")
         if flag in ("--help", "-h") and not equals:
-            print(option_help.command_help(runner=True), end="")
-            return 0
+            print(command_help(COMMANDS, reactor=True), end="")
+            return ExitStatus.OK
         if flag == "--version" and not equals:
             print(f"rtunnel {rtunnel.__version__}")
-            return 0
+            return ExitStatus.OK
         if flag != "--reactor":
-            sys.exit(f'rtunnel: {flag}: is no known option before the command; "rtunnel --help" lists them')
+            sys.exit(f"rtunnel: {flag}: unknown option before the command; see rtunnel --help")
         if not equals and not argv:
-            sys.exit("rtunnel: --reactor: needs a value after it")
+            sys.exit("rtunnel: --reactor: needs a value")
         reactor = value if equals else argv.pop(0)
-    if argv and argv[0] in _AT_ONCE:
-        command = import_module(_AT_ONCE[argv[0]])
-        return command.main(argv[1:]) or 0
+    return _run(find(argv[0]) if argv else None, argv, reactor)
+
+
+def _run(command: Command | None, argv: list[str], reactor: str | None) -> int:
+    """Run a command; twistd runs those that are services, and refuses unknown ones."""
+    if isinstance(command, PlainCommand):
+        return command.run(argv[1:])
     _install(reactor)
+    if isinstance(command, ReactorCommand):
+        from twisted.internet import reactor as installed
+
+        return command.run(argv[1:], installed)
     return _run_twistd(argv)
 
 
@@ -82,9 +82,9 @@ def _install(name: str | None) -> None:
         installReactor(name)
     except NoSuchReactor:
         names = ", ".join(sorted(installer.shortName for installer in getReactorTypes()))
-        sys.exit(f'rtunnel: --reactor "{name}": is no known reactor; there are {names}')
+        sys.exit(f'rtunnel: --reactor "{name}": unknown reactor; choose one of {names}')
     except Exception as error:
-        sys.exit(f'rtunnel: --reactor "{name}": cannot be used here: {error}')
+        sys.exit(f'rtunnel: --reactor "{name}": cannot be used on this system: {error}')
 
 
 def _run_twistd(argv: list[str]) -> int:
@@ -92,7 +92,7 @@ def _run_twistd(argv: list[str]) -> int:
 
     sys.argv[1:] = [*_TWISTD, *argv]
     twistd.run()
-    return 0
+    return ExitStatus.OK
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from attrs import frozen
 from twisted.logger import Logger
 from twisted.python.reflect import namedAny
 
-__all__ = ["AUTOBAHN", "EPOLL", "SOCKETS", "Detail", "available"]
+__all__ = ["AUTOBAHN", "EPOLL", "SOCKETS", "TLS", "Detail", "available"]
 
 _log = Logger()
 
@@ -113,6 +113,44 @@ SOCKETS = (
     Detail("twisted.internet.base.BaseConnector.connect", "makes each connection with it", ("self",), ("_makeTransport",)),
 )
 """For sockets that write at once, :mod:`rtunnel.transport.sockets`."""
+
+_PROTOCOL = "twisted.protocols.tls.TLSMemoryBIOProtocol"
+_TLS_STATE = "tells how far TLS has come"
+
+TLS = (
+    Detail(f"{_PROTOCOL}._handshakeDone", _TLS_STATE),
+    Detail(f"{_PROTOCOL}._lostTLSConnection", _TLS_STATE),
+    Detail(f"{_PROTOCOL}._reason", "is why the connection ends"),
+    Detail(
+        f"{_PROTOCOL}.dataReceived",
+        "goes on with the handshake",
+        ("self",),
+        ("_handshakeDone", "_checkHandshakeStatus", "_flushReceiveBIO"),
+    ),
+    Detail(
+        f"{_PROTOCOL}._checkHandshakeStatus",
+        "tells how the handshake ended",
+        ("self",),
+        ("_handshakeDone", "handshakeCompleted", "_flushSendBIO", "_tlsShutdownFinished"),
+    ),
+    Detail(f"{_PROTOCOL}._flushReceiveBIO", "is replaced, for half-close and for large pieces", ("self",)),
+    Detail(f"{_PROTOCOL}._flushSendBIO", "is replaced, for large pieces", ("self",)),
+    Detail(f"{_PROTOCOL}._shutdownTLS", "is replaced: the peer's close_notify is not waited for", ("self",)),
+    Detail(
+        f"{_PROTOCOL}._tlsShutdownFinished",
+        "is where every error of TLS ends, and put into words",
+        ("self", "reason"),
+        ("_reason", "_lostTLSConnection", "_flushSendBIO", "loseConnection"),
+    ),
+    Detail(
+        f"{_PROTOCOL}.connectionLost",
+        "tells the protocol why",
+        ("self", "reason"),
+        ("_lostTLSConnection", "_reason"),
+    ),
+    Detail(f"{_PROTOCOL}.unregisterProducer", "ends TLS by the method that is replaced", ("self",), ("_shutdownTLS",)),
+)
+"""For TLS that ends each direction by itself and works in large pieces, :mod:`rtunnel.transport.tls`."""
 
 EPOLL = (
     Detail(

@@ -1,4 +1,4 @@
-"""SIGHUP: what was asked for is read again, and the service becomes what it asks for now."""
+"""SIGHUP: the options are read again, and what changed in them is applied to the running service."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 import attrs
 from twisted.logger import Logger
 
-from rtunnel.cli import Resolved
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.start import StartError
 from rtunnel.ops.systemd import Notifier
 from rtunnel.options.table import name_of
+from rtunnel.roles import Resolved
+from rtunnel.roles.service import Reloadable
 from rtunnel.settings import SettingsError
 from rtunnel.settings.diff import changed_fields
 
@@ -22,25 +23,27 @@ __all__ = ["Reloader"]
 class Reloader:
     """Reloads a service; owned by the process.
 
-    The same command line and environment are read again, with the configuration file and whatever other file they name. What is
-    wrong in them is logged, and then nothing changes. Settings of the process that a running service cannot change, such as
-    ``admin``, stay as they are, and that is said.
+    The same command line and environment are read again, with the configuration file and all other files that they name. An error
+    in them is logged, and nothing changes. Settings of the process that a running service cannot change, such as
+    ``admin``, stay as they are, with a warning.
 
-    :param ask: gives the settings as they are asked for now.
-    :param service: has :attr:`settings`, :meth:`reload` and :attr:`live`, the names of the settings that it can change.
-    :param process: told of a new ``drain``.
-    :param notifier: the service manager, if it wants to know.
+    :param resolve: gives the settings as they are now.
+    :param service: what is reloaded.
+    :param process: whose ``drain`` can change.
+    :param notifier: the service manager, if it wants to be told.
     """
 
-    def __init__(self, ask: Callable[[], Resolved[Any]], service: Any, process: ProcessService, notifier: Notifier | None) -> None:
-        self._ask = ask
+    def __init__(
+        self, resolve: Callable[[], Resolved[Any]], service: Reloadable, process: ProcessService, notifier: Notifier | None
+    ) -> None:
+        self._resolve = resolve
         self._service = service
         self._process = process
         self._notifier = notifier
         self._log = Logger()
 
     def reload(self) -> None:
-        """Read and apply; never raises."""
+        """Read and apply the settings; never raises."""
         if self._notifier is not None:
             self._notifier.reloading()
         try:
@@ -54,20 +57,20 @@ class Reloader:
             self._notifier.ready()
 
     def _reload(self) -> None:
-        asked = self._ask()
-        for warning in asked.warnings:
+        resolved = self._resolve()
+        for warning in resolved.warnings:
             self._log.warn("{text}", text=warning)
-        settings, fixed = self._changeable(asked.settings)
-        done: list[str] = self._service.reload(settings)
+        settings, fixed = self._changeable(resolved.settings)
+        changes = self._service.reload(settings)
         if settings.drain != self._process.drain:
             self._process.drain = settings.drain
-            done.append(f"drain is {settings.drain:g} s now")
+            changes.append(f"drain is {settings.drain:g} s now")
         for name in fixed:
-            self._log.warn("reload: {name} stays as it is until a restart", name=name_of(name) or name.replace("_", "-"))
-        self._log.info("reloaded: {what}", what=", ".join(done) or "nothing changed")
+            self._log.warn("{name} is not reloaded; restart the process to change it", name=name_of(name) or name.replace("_", "-"))
+        self._log.info("reloaded: {changes}", changes=", ".join(changes) or "nothing changed")
 
     def _changeable(self, wanted: Any) -> tuple[Any, list[str]]:
-        """The wanted settings, but for what has to stay as it is; and the names of that."""
-        now = self._service.settings
-        fixed = [name for name in changed_fields(now, wanted) if name not in self._service.live]
-        return attrs.evolve(wanted, **{name: getattr(now, name) for name in fixed}), fixed
+        """The new settings with the old values of those that cannot change, and the names of these."""
+        current = self._service.settings
+        fixed = [name for name in changed_fields(current, wanted) if name not in self._service.live]
+        return attrs.evolve(wanted, **{name: getattr(current, name) for name in fixed}), fixed

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, ActiveGrant, Rights
 from rtunnel.auth.authenticator import ANONYMOUS, Grant
-from rtunnel.auth.files import LOOK
 from rtunnel.auth.passwords import PasswordHash
+from rtunnel.ops.file_watch import CHECK_INTERVAL
 from rtunnel.routing.permissions import Action
 from rtunnel.settings import Address, Credentials, ListenerSettings, SettingsError
 from tests.auth.test_passwords import text
@@ -139,8 +139,8 @@ class AccessControlTests(SynchronousTestCase):
         access_control = self.access_control()
         self.register(access_control, "bob")
         self.users.write_text(f"alice:{text()}\n")
-        self.clock.advance(LOOK)
-        self.clock.advance(LOOK)
+        self.clock.advance(CHECK_INTERVAL)
+        self.clock.advance(CHECK_INTERVAL)
         self.assertEqual(self.closed, ["bob: the user was removed"])
         access_control.stop()
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -158,8 +158,8 @@ class AccessControlTests(SynchronousTestCase):
         self.assertEqual(self.closed, ["the user was removed"])
         self.assertEqual(access_control.summary, "2 users and 1 permission rule")
         self.users.write_text(f"alice:{text()}\n")
-        self.clock.advance(LOOK)
-        self.clock.advance(LOOK)
+        self.clock.advance(CHECK_INTERVAL)
+        self.clock.advance(CHECK_INTERVAL)
         self.assertEqual(access_control.summary, "1 user and 1 permission rule")
         self.apply(access_control, self.settings(users=False, permissions=False))
         self.assertEqual(self.successResultOf(access_control.admit(None, "192.0.2.1")), ANONYMOUS)

@@ -16,8 +16,8 @@ from bench.systems import every_system
 from bench.systems.base import Setup
 from bench.systems.rtunnel import Rtunnel, RtunnelBefore, RtunnelWss, commit_of
 from bench.systems.tunnel import TunnelSystem
-from rtunnel.cli import load_server
 from rtunnel.options.table import SERVER, find
+from rtunnel.roles import SERVER_ROLE
 from rtunnel.settings import ServerSettings
 from tests.support.processes import needed
 
@@ -44,7 +44,7 @@ def settings_of(system: TunnelSystem, setup: Setup) -> ServerSettings:
     argv, _ = server_of(system, setup)
     words = argv[argv.index("server") + 1 :]
     options = [find(SERVER, flag.lstrip("-")) for flag in words[::2]]
-    return load_server([(option, option.flag, text) for option, text in zip(options, words[1::2], strict=True)], {}).settings
+    return SERVER_ROLE.load([(option, option.flag, text) for option, text in zip(options, words[1::2], strict=True)], {}).settings
 
 
 class ServerTests(SynchronousTestCase):

@@ -1,4 +1,4 @@
-"""What docs/configuration.md shows is what the program takes and says."""
+"""The files and messages in docs/configuration.md are those of the program."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import load_client, load_server
-from rtunnel.config.layout import CLIENT_SHAPE, SERVER_SHAPE
+from rtunnel.config.layout import CLIENT_LAYOUT, SERVER_LAYOUT
 from rtunnel.config.reading import which
 from rtunnel.config.summary import summary
 from rtunnel.options.table import find
+from rtunnel.roles import CLIENT_ROLE, SERVER_ROLE
 from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "configuration.md"
@@ -28,9 +28,9 @@ class PageTests(SynchronousTestCase):
         return str(path)
 
     def settings(self, path: str) -> ServerSettings | ClientSettings:
-        if which(path) is SERVER_SHAPE:
-            return load_server([(find(SERVER_SHAPE.rows, "config"), "-c", path)], {}).settings
-        return load_client([(find(CLIENT_SHAPE.rows, "config"), "-c", path)], {}).settings
+        if which(path) is SERVER_LAYOUT:
+            return SERVER_ROLE.load([(find(SERVER_LAYOUT.rows, "config"), "-c", path)], {}).settings
+        return CLIENT_ROLE.load([(find(CLIENT_LAYOUT.rows, "config"), "-c", path)], {}).settings
 
     def test_files(self) -> None:
         blocks = [block for block in re.findall(r"```yaml\n(.*?)```", self.text, re.DOTALL) if not block.startswith("#")]
@@ -47,4 +47,4 @@ class PageTests(SynchronousTestCase):
 
     def test_summary(self) -> None:
         first = next(iter(re.findall(r"```yaml\n(.*?)```", self.text, re.DOTALL)))
-        self.assertIn(f"server.yaml: good: {summary(self.settings(self.write(first)))}", self.text)
+        self.assertIn(f"server.yaml: valid: {summary(self.settings(self.write(first)))}", self.text)

@@ -1,4 +1,4 @@
-"""Configuration files as settings: what they say, what wins over them, and every error with its line."""
+"""Configuration files as settings: their keys, their precedence, and every error with its line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import Resolved, load_client, load_server
-from rtunnel.config.layout import CLIENT_SHAPE, LAYOUTS, SERVER_SHAPE, FileLayout, Group, Leaf
+from rtunnel.config.layout import CLIENT_LAYOUT, LAYOUTS, SERVER_LAYOUT, FileLayout, Group, Leaf
 from rtunnel.config.reading import which
 from rtunnel.options.table import CLIENT, SERVER, Option, find
+from rtunnel.roles import CLIENT_ROLE, SERVER_ROLE, Resolved
 from rtunnel.settings import Address, ClientSettings, Credentials, ServerSettings, SettingsError
 
 UUID = "10bc451e-59dc-4c70-999e-91a30813ac78"
@@ -51,7 +51,7 @@ target: :80
 
 
 def words(rows: tuple[Option, ...], *typed: str) -> list[tuple[Option, str, str]]:
-    """``--path /a`` becomes what the command line hands over."""
+    """``--path /a`` as the command line passes it on."""
     pairs = zip(typed[::2], typed[1::2], strict=True)
     return [(find(rows, flag.lstrip("-")), flag, text) for flag, text in pairs]
 
@@ -66,14 +66,14 @@ class FileTestCase(SynchronousTestCase):
 
     def asked(self, text: str, *typed: str, **environ: str) -> Resolved[ServerSettings]:
         variables = {f"RTUNNEL_{name}": value for name, value in environ.items()}
-        return load_server(words(SERVER, "--config", self.write(text), *typed), variables)
+        return SERVER_ROLE.load(words(SERVER, "--config", self.write(text), *typed), variables)
 
     def server(self, text: str, *typed: str, **environ: str) -> ServerSettings:
         return self.asked(text, *typed, **environ).settings
 
     def client(self, text: str, *typed: str, **environ: str) -> ClientSettings:
         variables = {f"RTUNNEL_{name}": value for name, value in environ.items()}
-        return load_client(words(CLIENT, "--config", self.write(text), *typed), variables).settings
+        return CLIENT_ROLE.load(words(CLIENT, "--config", self.write(text), *typed), variables).settings
 
     def errors(self, ask: object, text: str, *typed: str, **environ: str) -> list[str]:
         """What is wrong, without the name of the file."""
@@ -87,8 +87,8 @@ class FileTestCase(SynchronousTestCase):
 
 
 class MeaningTests(FileTestCase):
-    def test_entrypoint_apart(self) -> None:
-        """One of several listeners may be an entrypoint with rules of its own, at which nobody attaches."""
+    def test_standalone_entrypoint(self) -> None:
+        """One of several listeners may be an entrypoint with rules of its own, without an address for clients."""
         settings = self.server(
             f"""\
 http:
@@ -102,18 +102,18 @@ listeners:
     proxy-protocols: [10.0.0.0/8, fd00::/8]
 """
         )
-        first, apart = settings.listeners
-        self.assertEqual((first.listen, apart.listen), (Address("", 8421), None))
-        self.assertEqual((apart.entrypoints, apart.rules, apart.http.head_timeout), ((Address("", 81),), (), 5))
-        self.assertEqual(list(map(str, apart.proxy_protocol)), ["10.0.0.0/8", "fd00::/8"])
-        path = Path(apart.routes_file or "")
+        first, standalone = settings.listeners
+        self.assertEqual((first.listen, standalone.listen), (Address("", 8421), None))
+        self.assertEqual((standalone.entrypoints, standalone.rules, standalone.http.head_timeout), ((Address("", 81),), (), 5))
+        self.assertEqual(list(map(str, standalone.proxy_protocol)), ["10.0.0.0/8", "fd00::/8"])
+        path = Path(standalone.routes_file or "")
         self.assertTrue(path.is_absolute())
         self.assertEqual(path.name, "routes")
 
     def test_one_listener(self) -> None:
         """Without a list the top is the only item; the same as the options."""
         typed = ("--listen", "ws://:8421/proxy", "--entrypoint", ":80", "--route", f"nginx.local={UUID}")
-        self.assertEqual(self.server(ONE_LISTENER), load_server(words(SERVER, *typed), {}).settings)
+        self.assertEqual(self.server(ONE_LISTENER), SERVER_ROLE.load(words(SERVER, *typed), {}).settings)
 
     def test_several_listeners(self) -> None:
         first, second = self.server(TWO_LISTENERS).listeners
@@ -135,7 +135,7 @@ listeners:
         self.assertEqual(self.client(ONE_CONNECTOR + "auth: me:secret\n").connectors[0].credentials, Credentials("me", "secret"))
 
     def test_access_log(self) -> None:
-        """A file of the folder, and stdout, which is in none."""
+        """A file is in the directory of the configuration file; stdout is in none."""
         settings = self.server(ONE_LISTENER + "access-log:\n  file: access.log\n  format: json\n").access_log
         assert settings.file is not None
         self.assertTrue(Path(settings.file).is_absolute() or os.sep in settings.file)
@@ -146,24 +146,24 @@ listeners:
         secret = Path(self.write("me:secret"))
         path = self.write(f"{ONE_CONNECTOR}auth-file: {secret.name}\n")
         Path(path).rename(secret.parent / "client.yaml")
-        settings = load_client(words(CLIENT, "--config", str(secret.parent / "client.yaml")), {}).settings
+        settings = CLIENT_ROLE.load(words(CLIENT, "--config", str(secret.parent / "client.yaml")), {}).settings
         self.assertEqual(settings.connectors[0].credentials, Credentials("me", "secret"))
 
-    def test_everybody_may_read_a_secret(self) -> None:
+    def test_secret_in_a_readable_file(self) -> None:
         path = self.write(ONE_CONNECTOR + "auth: me:secret\n")
-        self.assertEqual(load_client(words(CLIENT, "--config", path), {}).warnings, ())
+        self.assertEqual(CLIENT_ROLE.load(words(CLIENT, "--config", path), {}).warnings, ())
         Path(path).chmod(0o644)
-        (warning,) = load_client(words(CLIENT, "--config", path), {}).warnings
-        self.assertIn("everybody on this machine can read it; chmod 600", warning)
+        (warning,) = CLIENT_ROLE.load(words(CLIENT, "--config", path), {}).warnings
+        self.assertIn("is readable by every user of this machine; chmod 600", warning)
         self.assertNotIn("secret:", warning)
 
     def test_variable_that_names_the_file(self) -> None:
-        settings = load_server([], {"RTUNNEL_CONFIG": self.write(ONE_LISTENER)}).settings
+        settings = SERVER_ROLE.load([], {"RTUNNEL_CONFIG": self.write(ONE_LISTENER)}).settings
         self.assertEqual(settings, self.server(ONE_LISTENER))
 
 
 class PrecedenceTests(FileTestCase):
-    """The command line wins over the environment, and both over the file; also over what an item of its list says."""
+    """The command line overrides the environment, and both override the file, also the items of its list."""
 
     def test_each_step(self) -> None:
         text = TWO_LISTENERS + "drain: 1s\n"
@@ -180,49 +180,49 @@ class PrecedenceTests(FileTestCase):
         self.assertEqual(self.client(text, "--server", "a:1").connectors[0].server, Address("a", 1))
 
     def test_urls_beside_a_file(self) -> None:
-        """Defaults may stand in the file; places only in one of the two."""
+        """The file may have defaults; addresses may be in one of the two."""
         url = f"tunnel://:1?entrypoint=:2&tunnel=a:{UUID}"
         self.assertEqual(self.server("http:\n  idle-timeout: 9s\n", "-L", url).listeners[0].http.idle_timeout, 9)
         for text in (TWO_LISTENERS, ONE_LISTENER):
             (line,) = self.errors(self.server, text, "-L", url)
-            self.assertIn("give one of them", line)
+            self.assertIn("give only one of them", line)
 
 
 class RefusalTests(FileTestCase):
     def test_server(self) -> None:
         for text, lines in [
             ("- a\n", ['1: must be a map, with lines like "listeners:" or "drain: 10s"']),
-            ("drian: 5\n", ["1: drian: is no known key; did you mean drain?"]),
-            ("listners:\n- a: b\n", ["1: listners: is no known key; did you mean listeners?"]),
-            ("headTimeout: 5\n", ["1: headTimeout: belongs elsewhere; write it as http: head-timeout: ..."]),
-            ("http:\n  head_timeout: 5\n", ["2: http.head_timeout: is no known key; did you mean head-timeout?"]),
-            ("http:\n  qqq: 5\n", ["2: http.qqq: is no known key; docs/configuration.md lists them all"]),
-            ("weight: 5\n", ["1: weight: belongs to the file of a client; a server has no such thing"]),
-            ("config: x\n", ["1: config: is no known key; docs/configuration.md lists them all"]),
-            ("L: x\n", ["1: L: is no known key; docs/configuration.md lists them all"]),
-            ("drain: x\n", ['1: drain "x": is not a time; write e.g. 15s, 1m30s, 250ms, or a bare number of seconds']),
-            ("drain:\n", ["1: drain: has no value; give one, or leave the key out"]),
-            ("drain: [5]\n", ["1: drain: takes one value, not a list or map; write it behind the colon"]),
-            ("http: 5\n", ["1: http: must be a map; write e.g. trusted-proxy: on an indented line under it"]),
+            ("drian: 5\n", ["1: drian: unknown key; did you mean drain?"]),
+            ("listners:\n- a: b\n", ["1: listners: unknown key; did you mean listeners?"]),
+            ("headTimeout: 5\n", ["1: headTimeout: not a key of this map; write it as http: head-timeout: ..."]),
+            ("http:\n  head_timeout: 5\n", ["2: http.head_timeout: unknown key; did you mean head-timeout?"]),
+            ("http:\n  qqq: 5\n", ["2: http.qqq: unknown key; see docs/configuration.md"]),
+            ("weight: 5\n", ["1: weight: a key for the file of a client, not of a server"]),
+            ("config: x\n", ["1: config: unknown key; see docs/configuration.md"]),
+            ("L: x\n", ["1: L: unknown key; see docs/configuration.md"]),
+            ("drain: x\n", ['1: drain "x": not a time; write e.g. 15s, 1m30s, 250ms or a number of seconds']),
+            ("drain:\n", ["1: drain: has no value; give one, or remove the key"]),
+            ("drain: [5]\n", ["1: drain: takes one value, not a list or map; write it after the colon"]),
+            ("http: 5\n", ["1: http: must be a map; write e.g. trusted-proxy: on an indented line below it"]),
             ("listeners: 5\n", ['1: listeners: must be a list: each listener begins with "- " on a line of its own']),
             ("listeners: []\n", ['1: listeners: must be a list: each listener begins with "- " on a line of its own']),
             ("listeners:\n- 5\n", ["2: listeners[1]: must be a map with the settings of one listener"]),
             (
                 "listeners:\n- listen: :1\n  drain: 5s\n",
-                ["3: listeners[1].drain: is for the whole process; it belongs to the top of the file"],
+                ["3: listeners[1].drain: is for the whole process; move it to the top of the file"],
             ),
             (
                 "entrypoints: :80\n",
-                ['1: entrypoints: must be a list; write each value on an indented line of its own after "- "'],
+                ['1: entrypoints: must be a list; write each value on an indented line of its own, after "- "'],
             ),
             ("entrypoints: [{a: b}]\n", ["1: entrypoints: must be a list of single values"]),
             (
                 "entrypoint: [':80']\n",
-                ["1: entrypoint: takes one value, not a list or map; write it behind the colon or the plural of the key"],
+                ["1: entrypoint: takes one value, not a list or map; write it after the colon, or use the plural of the key"],
             ),
-            ("routes:\n  a: []\n", ["2: routes.a: must have one value behind the colon"]),
-            ("listen: ws://:1/p\npath: /q\n", ["2: path: says the same as 1: listen; give one of them"]),
-            ("entrypoint: :1\nentrypoints: [':2']\n", ["2: entrypoints: says the same as 1: entrypoint; give one of them"]),
+            ("routes:\n  a: []\n", ["2: routes.a: must have one value after the colon"]),
+            ("listen: ws://:1/p\npath: /q\n", ["2: path: conflicts with 1: listen; give only one of them"]),
+            ("entrypoint: :1\nentrypoints: [':2']\n", ["2: entrypoints: conflicts with 1: entrypoint; give only one of them"]),
         ]:
             with self.subTest(text=text):
                 self.assertEqual(self.errors(self.server, text), lines)
@@ -232,21 +232,21 @@ class RefusalTests(FileTestCase):
         found = self.errors(self.server, text)
         self.assertEqual([line.partition(":")[0] for line in found], ["2", "3", "5", "6", "7"])
 
-    def test_missing_in_the_words_of_a_file(self) -> None:
+    def test_missing_keys_of_a_file(self) -> None:
         self.assertEqual(
             self.errors(self.server, "listeners:\n- listen: :1\n- entrypoint: :2\n"),
             [
-                "2: listeners[1].entrypoint: is missing; say where visitors arrive, e.g. entrypoint: :80",
-                "3: listeners[2].route: is missing; say which host belongs to which tunnel, e.g. route: nginx.local=UUID",
+                "2: listeners[1].entrypoint: missing; say where visitors connect, e.g. entrypoint: :80",
+                "3: listeners[2].route: missing; say which host belongs to which tunnel, e.g. route: nginx.local=UUID",
             ],
         )
         self.assertEqual(
             self.errors(self.server, f"listeners:\n- entrypoint: :2\n  route: a={UUID}\n"),
-            ["2: listeners[1].listen: is missing; say where clients attach, e.g. listen: :8421"],
+            ["2: listeners[1].listen: missing; say where clients connect, e.g. listen: :8421"],
         )
         self.assertEqual(
             self.errors(self.client, f"server: a:1\ntunnel: {UUID}\n"),
-            [" target: is missing; say where requests go, e.g. target: :80"],
+            [" target: missing; say where requests are forwarded to, e.g. target: :80"],
         )
 
     def test_bounds(self) -> None:
@@ -259,7 +259,7 @@ class RefusalTests(FileTestCase):
     def test_port_taken_twice(self) -> None:
         text = TWO_LISTENERS.replace(":82", ":80")
         (line,) = self.errors(self.server, text)
-        self.assertIn('entrypoints ":80": the port is taken by entrypoint ":80"; give each its own port', line)
+        self.assertIn('entrypoints ":80": the port is already used by entrypoint ":80"; choose another one', line)
         self.assertTrue(line.startswith("11: "), line)
 
     def test_secrets_stay_secret(self) -> None:
@@ -272,26 +272,26 @@ class RefusalTests(FileTestCase):
         long = Path(path).parent / ("d" * 120) / "server.yaml"
         long.parent.mkdir()
         Path(path).rename(long)
-        error = self.assertRaises(SettingsError, load_server, words(SERVER, "--config", str(long)), {})
-        self.assertIn("server.yaml:1: x: is no known key", str(error))
+        error = self.assertRaises(SettingsError, SERVER_ROLE.load, words(SERVER, "--config", str(long)), {})
+        self.assertIn("server.yaml:1: x: unknown key", str(error))
 
 
 class WhichTests(FileTestCase):
     def test_told_by_its_keys(self) -> None:
-        for text, command in [
+        for text, role in [
             (TWO_LISTENERS, "server"),
             (ONE_LISTENER, "server"),
             (ONE_CONNECTOR, "client"),
             ("connectors:\n- a: b\n", "client"),
         ]:
-            self.assertEqual(which(self.write(text)).command, command)
+            self.assertEqual(which(self.write(text)).role, role)
 
     def test_not_told(self) -> None:
         line = str(self.assertRaises(SettingsError, which, self.write("drain: 5s\n")))
-        self.assertIn('does not tell whose file it is; a server has "listeners:"', line)
+        self.assertIn("its keys do not tell which command it is for", line)
 
     def test_empty(self) -> None:
-        self.assertIn("is empty", str(self.assertRaises(SettingsError, which, self.write(""))))
+        self.assertIn("empty; see docs", str(self.assertRaises(SettingsError, which, self.write(""))))
 
 
 class ShapeTests(SynchronousTestCase):
@@ -320,10 +320,10 @@ class ShapeTests(SynchronousTestCase):
             self.assertIn("drain", layout.top.keys)
 
     def test_names(self) -> None:
-        leaves = dict(SERVER_SHAPE.top.leaves())
+        leaves = dict(SERVER_LAYOUT.top.leaves())
         for name in ("entrypoint", "entrypoints", "http.trusted-proxies", "http.pool", "mux.version", "routes"):
             self.assertIn(name, leaves)
-        self.assertIn("targets", dict(CLIENT_SHAPE.top.leaves()))
+        self.assertIn("targets", dict(CLIENT_LAYOUT.top.leaves()))
 
     def test_a_new_option_has_a_key_at_once(self) -> None:
         option = attrs.evolve(find(SERVER, "head-timeout"), name="new-thing", field="http.more.new_thing", many=True)

@@ -1,4 +1,4 @@
-"""The published schemas are those of the table, and say yes and no where the reader does."""
+"""The published schemas follow the table, and accept and refuse what the reader does."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.config.layout import CLIENT_SHAPE, LAYOUTS, SERVER_SHAPE, FileLayout
+from rtunnel.config.layout import CLIENT_LAYOUT, LAYOUTS, SERVER_LAYOUT, FileLayout
 from rtunnel.config.schema import schema
 
 ROOT = Path(__file__).parent.parent.parent
@@ -27,9 +27,9 @@ class SchemaTests(SynchronousTestCase):
     def test_published(self) -> None:
         """``rtunnel schema server > docs/server.schema.json`` brings them up to date."""
         for layout in LAYOUTS:
-            name = f"{layout.command}.schema.json"
+            name = f"{layout.role}.schema.json"
             published = json.loads((ROOT / "docs" / name).read_text(encoding="utf-8"))
-            self.assertTrue(published == schema(layout), f"bring it up to date: rtunnel schema {layout.command} > docs/{name}")
+            self.assertTrue(published == schema(layout), f"bring it up to date: rtunnel schema {layout.role} > docs/{name}")
 
     def test_they_are_schemas(self) -> None:
         for layout in LAYOUTS:
@@ -37,8 +37,8 @@ class SchemaTests(SynchronousTestCase):
 
     def test_examples(self) -> None:
         for layout in LAYOUTS:
-            text = (ROOT / "examples" / f"{layout.command}.yaml").read_text(encoding="utf-8")
-            self.assertTrue(valid(layout, text), layout.command)
+            text = (ROOT / "examples" / f"{layout.role}.yaml").read_text(encoding="utf-8")
+            self.assertTrue(valid(layout, text), layout.role)
 
     def test_yes(self) -> None:
         for text in (
@@ -47,7 +47,7 @@ class SchemaTests(SynchronousTestCase):
             "routes: [a=b, {a: b}]",
             "listeners: [{listen: ':80', mux: {version: 1}}]",
         ):
-            self.assertTrue(valid(SERVER_SHAPE, text), text)
+            self.assertTrue(valid(SERVER_LAYOUT, text), text)
 
     def test_no(self) -> None:
         for text in (
@@ -62,9 +62,9 @@ class SchemaTests(SynchronousTestCase):
             "connectors: []",
             "- a",
         ):
-            self.assertFalse(valid(SERVER_SHAPE, text), text)
+            self.assertFalse(valid(SERVER_LAYOUT, text), text)
 
     def test_defaults_are_of_their_kind(self) -> None:
-        keys = schema(CLIENT_SHAPE)["properties"]
+        keys = schema(CLIENT_LAYOUT)["properties"]
         self.assertEqual((keys["weight"]["default"], keys["backoff-min"]["default"]), (1, "500ms"))
-        self.assertIs(schema(SERVER_SHAPE)["properties"]["http"]["properties"]["pool"]["default"], True)
+        self.assertIs(schema(SERVER_LAYOUT)["properties"]["http"]["properties"]["pool"]["default"], True)

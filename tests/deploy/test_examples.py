@@ -13,8 +13,8 @@ import kubernetes_validate
 from kubernetes_validate.utils import latest_version, resources_from_file
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.cli import load_server
 from rtunnel.options.table import SERVER, find
+from rtunnel.roles import SERVER_ROLE
 from tests.deploy.test_kubernetes import container, pod, resource
 
 FOLDER = Path(__file__).parent.parent.parent / "examples"
@@ -49,7 +49,7 @@ class ConfigMapTests(SynchronousTestCase):
         ((name, text),) = self.map["data"].items()
         path = Path(self.mktemp())
         path.write_text(text, encoding="utf-8")
-        settings = load_server([(find(SERVER, "config"), "-c", str(path))], {}).settings
+        settings = SERVER_ROLE.load([(find(SERVER, "config"), "-c", str(path))], {}).settings
         self.assertEqual((name, len(settings.listeners)), ("server.yaml", 1))
         # the ports that the Deployment and its probes name
         named = {port["name"]: port["containerPort"] for port in container("proxy", "server")["ports"]}

@@ -106,7 +106,7 @@ class OptionTests(SynchronousTestCase):
         self.patch(os, "environ", {})
         options = Options()
         options.parseOptions(arguments)
-        asked = options.subOptions.asked
+        asked = options.subOptions.resolved
         self.assertEqual(asked.warnings, ())
         return asked.settings
 

@@ -105,7 +105,7 @@ class OptionTests(SynchronousTestCase):
         self.patch(os, "environ", dict(line.split("=", 1) for line in lines if line and not line.startswith("#")))
         options = Options()
         options.parseOptions([command])
-        asked = options.subOptions.asked
+        asked = options.subOptions.resolved
         self.assertEqual(asked.warnings, ())
         return asked.settings
 

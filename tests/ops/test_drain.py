@@ -47,3 +47,12 @@ class DrainTests(SynchronousTestCase):
         self.left = 1
         self.successResultOf(drain(self.busy, 0.0, self.clock))
         self.assertEqual(self.asked, 0)
+
+    def test_error(self) -> None:
+        """Reaches the waiting code, which would wait forever otherwise."""
+        self.left = 1
+        done = drain(lambda: self.busy() or bool(1 // 0), 10.0, self.clock)
+        self.assertNoResult(done)
+        self.clock.advance(DRAIN_INTERVAL)
+        self.failureResultOf(done, ZeroDivisionError)
+        self.assertEqual(self.clock.getDelayedCalls(), [])

@@ -1,1 +1,1 @@
-"""The options, and what their text means."""
+"""The options, and how their values are parsed."""

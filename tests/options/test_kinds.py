@@ -1,4 +1,4 @@
-"""The kinds of values: what each takes, what it refuses, and that it never raises anything else."""
+"""The kinds of values: what each accepts and refuses, and that it raises nothing but ValueError."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class TakesTests(SynchronousTestCase):
 
     def test_place(self) -> None:
         self.takes(
-            kinds.PLACE,
+            kinds.LISTEN,
             **{
                 ":8421": ListenAddress(Address("", 8421)),
                 "WS://:8421": ListenAddress(Address("", 8421), "ws"),
@@ -76,7 +76,7 @@ class TakesTests(SynchronousTestCase):
                 "tls://:8443": ListenAddress(Address("", 8443), "tls"),
             },
         )
-        self.refuses(kinds.PLACE, "tls://a:1/b", "http://a:1", "ws://a", "tcp://a:1/b", "://a:1")
+        self.refuses(kinds.LISTEN, "tls://a:1/b", "http://a:1", "ws://a", "tcp://a:1/b", "://a:1")
 
     def test_server(self) -> None:
         self.takes(kinds.SERVER, **{"ws://:8421": ListenAddress(Address("localhost", 8421), "ws")})

@@ -1,4 +1,4 @@
-"""How proxies are written, and what HTTPS_PROXY, NO_PROXY and the like say of a server."""
+"""Proxies as users write them, and as HTTPS_PROXY, NO_PROXY and the like name them."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class UrlTests(SynchronousTestCase):
 
     def test_refused(self) -> None:
         for text, words in [
-            ("ftp://proxy:1", "is no proxy that can be used; http://, https:// and socks5:// can"),
-            ("socks4://proxy:1", "is no proxy that can be used"),
-            ("http://", "is not the URL of a proxy"),
-            ("http://proxy:1/path", "is not the URL of a proxy"),
-            ("http://proxy:0", "has no port to connect to"),
-            ("http://proxy:x", "has no valid port"),
-            ("http://ada@proxy:1", "has a user without a password"),
-            ("http://ada:@proxy:1", "holds a password that must have 1 to 255 bytes"),
-            ("http://ada:100%@proxy:1", 'has a "%" without two hex digits'),
-            ("http://a%3Ab:c@proxy:1", "holds a user that must not hold a colon"),
+            ("ftp://proxy:1", "unsupported proxy; use http://, https:// or socks5://"),
+            ("socks4://proxy:1", "unsupported proxy"),
+            ("http://", "not a proxy URL"),
+            ("http://proxy:1/path", "not a proxy URL"),
+            ("http://proxy:0", "no port to connect to"),
+            ("http://proxy:x", "invalid port"),
+            ("http://ada@proxy:1", "user without a password"),
+            ("http://ada:@proxy:1", "the password must be 1 to 255 bytes"),
+            ("http://ada:100%@proxy:1", 'contains "%" without two hex digits'),
+            ("http://a%3Ab:c@proxy:1", "the user must not contain a colon"),
         ]:
             with self.subTest(text=text):
                 self.assertIn(words, str(self.assertRaises(ValueError, PROXY.parse, text)))
@@ -123,8 +123,8 @@ class EnvironmentTests(SynchronousTestCase):
             self.assertEqual(self.found(host=host, HTTPS_PROXY="http://a:1", NO_PROXY=entry), expected, (host, entry))
 
     def test_nonsense(self) -> None:
-        """It is named when it is needed, and only then; a password in it is not repeated."""
+        """The error names the variable, but not the password in it; there is none if no proxy is needed."""
         error = self.assertRaises(SettingsError, self.found, HTTPS_PROXY="ftp://ada:swordfish@proxy:1")
-        self.assertIn("HTTPS_PROXY: is no proxy that can be used", str(error))
+        self.assertIn("HTTPS_PROXY: unsupported proxy", str(error))
         self.assertNotIn("swordfish", str(error))
         self.assertEqual(self.found(host="localhost", HTTPS_PROXY="ftp://proxy:1"), "")

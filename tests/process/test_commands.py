@@ -1,4 +1,4 @@
-"""The commands as processes: what they print, the status they end with, what signals do to them."""
+"""The commands as processes: their output, exit statuses and reactions to signals."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ NAMESPACE = ("unshare", "--user", "--net")
 
 PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE = 24, 10
 PRIVILEGED = 1
-"""A port that nobody may use who is not privileged."""
+"""A port that needs privileges."""
 
 
 def variables(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment without the options of whoever runs the tests."""
+    """The environment without options that it may hold."""
     return {name: value for name, value in os.environ.items() if not name.startswith("RTUNNEL_")} | dict(more or {})
 
 
 def unprivileged() -> None:
-    """Give up the right to use privileged ports, in the child; who is not root has none."""
+    """Drop the capability for privileged ports, in the child; without root there is none."""
     if os.geteuid() == 0:
         ctypes.CDLL(None, use_errno=True).prctl(PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE, 0, 0, 0)
 
@@ -73,7 +73,7 @@ def run(
 
 
 def server(listen: int, entrypoint: int) -> tuple[str, ...]:
-    """The words for a server on loopback."""
+    """The arguments of a server on loopback."""
     return (
         "server",
         "-L",
@@ -82,7 +82,7 @@ def server(listen: int, entrypoint: int) -> tuple[str, ...]:
 
 
 class RefusalTests(TestCase):
-    """What cannot be had is said in one line on stderr; status 1."""
+    """Errors are one line on stderr, with status 1."""
 
     def assert_line(self, ended: subprocess.CompletedProcess[str], line: str) -> None:
         self.assertEqual((ended.stderr, ended.returncode), (line + "\n", 1))
@@ -97,7 +97,7 @@ class RefusalTests(TestCase):
 
     def test_bad_variable(self) -> None:
         ended = run((*TWISTD, "client"), env={"RTUNNEL_TUNNEL": "x"})
-        self.assertIn('rtunnel client: RTUNNEL_TUNNEL "x": is not a UUID', ended.stderr)
+        self.assertIn('rtunnel client: RTUNNEL_TUNNEL "x": not a UUID', ended.stderr)
         self.assertEqual((ended.stderr.count("\n"), ended.returncode), (1, 1))
 
     def test_port_in_use(self) -> None:
@@ -149,8 +149,8 @@ class RefusalTests(TestCase):
         self.assertFalse(Path(folder.name, "twistd.pid").exists())
 
 
-class WordsTests(TestCase):
-    """What is printed when asked."""
+class HelpTests(TestCase):
+    """Help and version."""
 
     def test_version(self) -> None:
         ended = run((*STARTS["rtunnel"], "--version"))

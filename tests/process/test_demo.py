@@ -39,7 +39,7 @@ class DemoCase(SynchronousTestCase):
         demo.communicate()
 
     def assert_nothing_left(self, demo: subprocess.Popen[str]) -> None:
-        """The demo was waited for, so its group exists only as long as somebody that it started."""
+        """The demo has ended, so its group exists only as long as a process that it started."""
         with self.assertRaises(ProcessLookupError):
             os.killpg(demo.pid, 0)
 
@@ -57,7 +57,7 @@ class ScenarioTests(DemoCase):
         alone, half, takeover, killed = ((float(pod), float(laptop)) for _, pod, laptop, *_ in phases)
         self.assertEqual((alone, takeover, killed), ((100.0, 0.0), (0.0, 100.0), (100.0, 0.0)))
         self.assertTrue(0 < half[0] < 100)
-        self.assertIn("on 1 kept-alive connection;", output)
+        self.assertIn("on 1 keep-alive connection;", output)
         self.assertIn("What to type next", output)
 
 
@@ -71,7 +71,7 @@ class EndTests(DemoCase):
         send(demo.pid, number)
         _, errors = demo.communicate(timeout=LIMIT)
         self.assertEqual(demo.returncode, 1)
-        self.assertEqual(errors, f"rtunnel demo: stopped by {number.name}; all that it had started has ended\n")
+        self.assertEqual(errors, f"rtunnel demo: stopped by {number.name}; everything that it started has ended\n")
         self.assert_nothing_left(demo)
 
     def test_interrupted_by_a_terminal(self) -> None:

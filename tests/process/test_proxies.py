@@ -78,7 +78,7 @@ class ProxyTests(TestCase):
         url = f"http://{USER}@127.0.0.1:{proxy.port}"
         client = self.start("client", "-L", self.target, "-F", url, "-F", server)
         self.check(client, proxy)
-        self.assertIn("-F holds a password that everybody can read", client.output)
+        self.assertIn("-F contains a password, which is visible", client.output)
         self.assertIn(f"is reached through http proxy 127.0.0.1:{proxy.port}", client.output)
 
     def test_socks(self) -> None:

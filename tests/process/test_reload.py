@@ -195,7 +195,7 @@ class ServerTests(ReloadTestCase):
 
     def test_what_needs_a_restart_is_said(self) -> None:
         self.reload(self.server, "server.yaml", "admin: 127.0.0.1:1\ndrain: 7s" + self.server_file())
-        self.assertIn("reload: --admin stays as it is until a restart", self.server.output)
+        self.assertIn("--admin is not reloaded; restart the process to change it", self.server.output)
         self.assertIn("reloaded: drain is 7 s now", self.server.output)
 
     def test_requests_under_way_end_when_their_entrypoint_goes(self) -> None:

@@ -154,8 +154,8 @@ class StatusTests(TestCase):
             self.assertEqual(asked.wait(), 0, asked.output)
             for words in (
                 "server: ready, up ",
-                "clients attach at",
-                "visitors arrive at",
+                "listeners",
+                "entrypoints",
                 "http, tls, relay",
                 "ingress rules",
                 "nginx.local",

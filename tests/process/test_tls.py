@@ -77,7 +77,7 @@ class TlsTests(TestCase):
         Path(self.files[1]).write_text("half a ke")
 
         def complained() -> bool:
-            return self.shown() == second and "cannot be used, the old one stays" in server.output
+            return self.shown() == second and "cannot be used, the previous one stays" in server.output
 
         wait_until(complained, "the broken key is in the log")
         self.assertEqual(self.get(visitor), (200, b"pod"))
@@ -87,7 +87,7 @@ class TlsTests(TestCase):
         laptops = Authority(self.authority.directory / "laptops", "laptop CA")
         server = self.server("--ca-file", laptops.ca_file, scheme="tls")
         stranger = self.client(scheme="tls")
-        stranger.wait_for("cannot join: the server asks for a certificate; give --cert-file and --key-file")
+        stranger.wait_for("cannot join: the server requires a client certificate; give --cert-file and --key-file")
         server.wait_for("refused 127.0.0.1:")
         stranger.stop()
         certificate, key = laptops.issue("laptop", client=True)
@@ -96,8 +96,8 @@ class TlsTests(TestCase):
     def test_wrong_authority(self) -> None:
         server = self.server()
         other = Authority(self.authority.directory / "other", "other CA")
-        self.client(ca_file=other.ca_file).wait_for("cannot join: the server's certificate is of a CA that is not trusted here")
-        server.wait_for("the client does not trust the CA of our certificate")
+        self.client(ca_file=other.ca_file).wait_for("cannot join: the server's certificate was issued by an untrusted CA")
+        server.wait_for("the client does not trust the issuer of our certificate")
 
     def test_wrong_name(self) -> None:
         self.server()
@@ -114,7 +114,7 @@ class TlsTests(TestCase):
             *("server", "--listen", f"ws://127.0.0.1:{self.tunnel_port}"),
             *("--entrypoint", f"127.0.0.1:{self.port}", "--route", f"{HOST}={self.tunnel}"),
         ).wait_for("entrypoint on")
-        self.client().wait_for("cannot join: the server does not speak TLS here but plain HTTP")
+        self.client().wait_for("cannot join: the server speaks plain HTTP on this port, not TLS")
 
     def test_warnings_at_each_start(self) -> None:
         server = self.start(

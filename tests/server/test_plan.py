@@ -10,9 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.server.plan import ServerPlan, planned_listeners
 from rtunnel.settings import Address, HttpSettings, ListenerSettings, ServerSettings
-from rtunnel.settings.diff import BindKey
+from rtunnel.settings.diff import BindKey, Difference
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
+NOTHING: Difference[BindKey] = Difference((), (), ())
 
 
 def listener(port: int, *entrypoints: int, hosts: tuple[str, ...] = ("a.local",), path: str = "/ws") -> ListenerSettings:
@@ -43,7 +44,7 @@ class PlanTests(SynchronousTestCase):
 
     def test_the_same(self) -> None:
         made = plan((listener(1, 80), listener(2)), listener(1, 80), listener(2))
-        self.assertTrue(made.ports.nothing and made.groups.nothing)
+        self.assertEqual((made.ports, made.groups), (NOTHING, NOTHING))
         self.assertEqual((list(made.lines()), made.moved), ([], ()))
 
     def test_entrypoints_apart(self) -> None:
@@ -53,19 +54,19 @@ class PlanTests(SynchronousTestCase):
         self.assertEqual((made.ports.start, made.moved), (spots(81, 82), ()))
         self.assertEqual(list(made.lines()), ["listener *:81 started"])
         made = plan((listener(1, 80), apart), listener(1, 80), attrs.evolve(apart, http=HttpSettings(pool=False)))
-        self.assertTrue(made.ports.nothing)
+        self.assertEqual(made.ports, NOTHING)
         self.assertEqual((list(made.lines()), made.moved), (["listener *:81 changed (http)"], ()))
 
     def test_rules(self) -> None:
         """No port is touched, and clients attach as before."""
         made = plan((listener(1, 80),), listener(1, 80, hosts=("b.local", "c.local")))
-        self.assertTrue(made.ports.nothing)
+        self.assertEqual(made.ports, NOTHING)
         self.assertEqual((made.groups.change, made.moved), (spots(1), ()))
         self.assertEqual(list(made.lines()), ["listener *:1 changed (rules +2 -1)"])
 
     def test_transport(self) -> None:
         made = plan((listener(1, 80),), listener(1, 80, path="/other"))
-        self.assertTrue(made.ports.nothing)
+        self.assertEqual(made.ports, NOTHING)
         self.assertEqual(made.moved, spots(1))
         self.assertEqual(list(made.lines()), ["listener *:1 changed (path)"])
 
@@ -82,10 +83,10 @@ class PlanTests(SynchronousTestCase):
 
     def test_an_entrypoint_that_goes_to_another_listener_stays_bound(self) -> None:
         made = plan((listener(1, 80), listener(2)), listener(1), listener(2, 80))
-        self.assertTrue(made.ports.nothing)
+        self.assertEqual(made.ports, NOTHING)
         self.assertEqual(made.groups.change, spots(1, 2))
 
     def test_a_port_that_changes_its_role_stays_bound(self) -> None:
         made = plan((listener(1, 80),), listener(80, 1))
-        self.assertTrue(made.ports.nothing)
+        self.assertEqual(made.ports, NOTHING)
         self.assertEqual((made.groups.start, made.groups.stop), (spots(80), spots(1)))

@@ -1,3 +1,3 @@
-"""``rtunnel status``: the command that asks and shows."""
+"""The status document as its readers see it."""
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from rtunnel.transport import sockets
 from rtunnel.transport.certificates import client_context, self_signed_context
 from rtunnel.transport.interfaces import ITunnelTransport, PlainTransport
 from rtunnel.transport.sockets import SocketClientEndpoint, SocketServerEndpoint
+from rtunnel.transport.tls_creators import ClientConnectionCreator, ServerConnectionCreator
 from rtunnel.transport.tls_endpoints import TlsClientEndpoint, TlsServerEndpoint
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
 from tests.support.pipe import connect
@@ -120,8 +121,8 @@ class ConnectedTests(TestCase):
         context, _ = self_signed_context(None)
         ours = client_context(verify=False)
         await self.over_tcp(
-            lambda under: TlsServerEndpoint(under, lambda: context, reactor=reactor),
-            lambda under: TlsClientEndpoint(under, lambda: ours, name="localhost", reactor=reactor),
+            lambda under: TlsServerEndpoint(under, ServerConnectionCreator(lambda: context), reactor=reactor),
+            lambda under: TlsClientEndpoint(under, ClientConnectionCreator(lambda: ours, "localhost"), reactor=reactor),
         )
 
     async def test_websocket(self) -> None:
@@ -136,9 +137,11 @@ class ConnectedTests(TestCase):
         context, _ = self_signed_context(None)
         ours = client_context(verify=False)
         await self.over_tcp(
-            lambda under: WebSocketServerEndpoint(TlsServerEndpoint(under, lambda: context, reactor=reactor), reactor=reactor),
+            lambda under: WebSocketServerEndpoint(
+                TlsServerEndpoint(under, ServerConnectionCreator(lambda: context), reactor=reactor), reactor=reactor
+            ),
             lambda under: WebSocketClientEndpoint(
-                TlsClientEndpoint(under, lambda: ours, name="localhost", reactor=reactor),
+                TlsClientEndpoint(under, ClientConnectionCreator(lambda: ours, "localhost"), reactor=reactor),
                 reactor=reactor,
                 host="localhost",
                 port=80,

@@ -15,7 +15,7 @@ from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.private_details import AUTOBAHN, EPOLL, SOCKETS, Detail, available
+from rtunnel.private_details import AUTOBAHN, EPOLL, SOCKETS, TLS, Detail, available
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
 from tests.support.logs import logged
 from tests.support.pipe import Pipe, connect
@@ -40,7 +40,7 @@ class ListTests(SynchronousTestCase):
 
     def test_all_there(self) -> None:
         """A release without one of them is slower: see what replaces it."""
-        for details in (AUTOBAHN, SOCKETS, EPOLL if sys.platform.startswith("linux") else ()):
+        for details in (AUTOBAHN, SOCKETS, TLS, EPOLL if sys.platform.startswith("linux") else ()):
             for detail in details:
                 self.assertIsNone(detail.missing, f"gone: {detail.name}, which {detail.reason}")
 
@@ -146,6 +146,34 @@ class FallbackTests(SynchronousTestCase):
             [
                 "False",
                 "Client b'question'",
+            ],
+        )
+
+    def test_tls(self) -> None:
+        """TLS works, with Twisted's own class."""
+        said = self.run_script(
+            "TLS is Twisted's own, without half-close",
+            "twisted.protocols.tls.TLSMemoryBIOProtocol._tlsShutdownFinished(self, reason)",
+            """
+            from twisted.protocols.tls import TLSMemoryBIOProtocol
+            original = TLSMemoryBIOProtocol._tlsShutdownFinished
+            TLSMemoryBIOProtocol._tlsShutdownFinished = lambda self, *arguments: original(self, *arguments)
+            from rtunnel.transport.certificates import client_context, self_signed_context
+            from tests.transport.test_tls import Ends
+            ends = Ends(server=self_signed_context()[0], client=client_context(verify=False)).shake()
+            ends.client.transport.write(b"question")
+            ends.server.transport.write(b"answer")
+            ends.server.transport.loseConnection()
+            ends.pipe.pump()
+            print(type(ends.client.transport).__name__, bytes(ends.server.received), bytes(ends.client.received))
+            print(ends.client.lost[0].type.__name__, ends.server.lost[0].type.__name__, ends.clock.getDelayedCalls())
+            """,
+        )
+        self.assertEqual(
+            said,
+            [
+                "StockTlsProtocol b'question' b'answer'",
+                "ConnectionDone ConnectionDone []",
             ],
         )
 

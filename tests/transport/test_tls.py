@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
 from collections.abc import Generator
 from datetime import timedelta
 from typing import Any, ClassVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
 from twisted.internet import reactor as _reactor
 from twisted.internet.defer import CancelledError, Deferred, inlineCallbacks
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
@@ -22,8 +22,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from rtunnel.transport.certificates import client_context, self_signed_context, server_context
-from rtunnel.transport.tls import GOODBYE_TIME, TlsFault
-from rtunnel.transport.tls_endpoints import PLAIN_HTTP, TlsClientEndpoint, TlsServerEndpoint
+from rtunnel.transport.tls import ALERT_TIMEOUT, PLAIN_HTTP, StockTlsProtocol, TlsFactory
+from rtunnel.transport.tls_creators import ClientConnectionCreator, ServerConnectionCreator
+from rtunnel.transport.tls_endpoints import TlsClientEndpoint, TlsServerEndpoint
+from rtunnel.transport.tls_errors import TlsError
 from tests.support.authority import Authority
 from tests.support.pipe import HIGH_WATER, Pipe, connect
 
@@ -112,8 +114,8 @@ class Ends:
     def __init__(
         self,
         *,
-        server: ssl.SSLContext,
-        client: ssl.SSLContext,
+        server: SSL.Context,
+        client: SSL.Context,
         name: str = NAME,
         upper: type[Upper] = Upper,
         server_upper: type[Upper] | None = None,
@@ -124,14 +126,13 @@ class Ends:
         self.servers, self.clients = Keeping(server_upper or upper), Keeping(upper)
         TlsServerEndpoint(
             under_server,  # type: ignore[arg-type]
-            lambda: server,
+            ServerConnectionCreator(lambda: server),
             reactor=self.clock,
             refused=lambda peer, reason: self.refusals.append(reason),
         ).listen(self.servers)
         self.endpoint = TlsClientEndpoint(
             self.under_client,  # type: ignore[arg-type]
-            lambda: client,
-            name=name,
+            ClientConnectionCreator(lambda: client, name),
             reactor=self.clock,
         )
         self.result: list[Any] = []
@@ -158,7 +159,7 @@ class Ends:
         """Why the client has no connection."""
         test.assertEqual(self.clients.built, [])
         (failure,) = self.result
-        test.assertIsInstance(failure.value, TlsFault)
+        test.assertIsInstance(failure.value, TlsError)
         return str(failure.value)
 
 
@@ -220,21 +221,24 @@ class ConversationTests(WithCertificates):
         self.assertEqual(bytes(ends.client.received), b"".join(data for by_client, data in said if not by_client))
 
     def test_version(self) -> None:
-        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
-            self.client_context.minimum_version = self.client_context.maximum_version = version
-            ends = self.ends().shake()
+        for version in (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION):
+            context = client_context(ca_file=self.authority.ca_file)
+            context.set_min_proto_version(version)
+            context.set_max_proto_version(version)
+            ends = self.ends(client=context).shake()
             ends.client.transport.write(b"hello")
             ends.server.transport.write(b"you too")
             ends.pipe.pump()
             self.assertEqual((bytes(ends.server.received), bytes(ends.client.received)), (b"hello", b"you too"))
 
     def test_old_version(self) -> None:
-        for old in (ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1):
-            context = client_context(ca_file=self.authority.ca_file)
-            context.set_ciphers("ALL:@SECLEVEL=0")
-            context.minimum_version = context.maximum_version = old
+        for old in (SSL.TLS1_VERSION, SSL.TLS1_1_VERSION):
+            context = SSL.Context(SSL.TLS_CLIENT_METHOD)
+            context.set_cipher_list(b"ALL:@SECLEVEL=0")
+            context.set_min_proto_version(old)
+            context.set_max_proto_version(old)
             ends = self.ends(client=context).shake()
-            self.assertIn("no version of TLS that is safe", ends.refusal(self))
+            self.assertIn("no secure version of TLS", ends.refusal(self))
             self.assertEqual(ends.servers.built, [])
 
     def test_addresses_and_options_are_those_beneath(self) -> None:
@@ -327,7 +331,7 @@ class EndTests(WithCertificates):
             getattr(ends.client.transport.transport, cut)()
             ends.pipe.pump()
             self.assertEqual((bytes(ends.server.received), ends.server.read_ended), (b"half of", 0))
-            self.assertIn("cut off in the middle", ends.server.lost[0].getErrorMessage())
+            self.assertIn("cut off without a TLS close_notify", ends.server.lost[0].getErrorMessage())
             self.assertIsNone(ends.server.lost[0].check(ConnectionDone))
 
     def test_lost(self) -> None:
@@ -358,7 +362,7 @@ class EndTests(WithCertificates):
         ends.pipe.silent = True
         ends.pipe.pump()
         self.assertEqual(ends.server.lost, [])
-        ends.clock.advance(GOODBYE_TIME)
+        ends.clock.advance(ALERT_TIMEOUT)
         ends.pipe.pump()
         self.assertEqual(len(ends.server.lost), 1)
 
@@ -387,7 +391,7 @@ class NameTests(WithCertificates):
         ends = self.ends(name="other.local")
         ends.clients.kind = Speaking
         ends.shake()
-        self.assertEqual([bytes(server.received) for server in ends.servers.built], [b""])
+        self.assertEqual(ends.servers.built, [])
 
     def test_a_certificate_without_names(self) -> None:
         ends = self.ends(server=server_context(*self.authority.issue())).shake()
@@ -406,17 +410,17 @@ class RefusalTests(WithCertificates):
 
     def test_unknown_authority(self) -> None:
         ends = self.ends(client=client_context(ca_file=Authority(self.mktemp(), "other CA").ca_file)).shake()
-        self.assertIn("is of a CA that is not trusted here", ends.refusal(self))
+        self.assertIn("was issued by an untrusted CA", ends.refusal(self))
         self.assertIn("--ca-file", ends.refusal(self))
-        self.assertEqual(ends.refusals, ["the client does not trust the CA of our certificate"])
+        self.assertEqual(ends.refusals, ["the client does not trust the issuer of our certificate"])
 
     def test_self_signed(self) -> None:
         ends = self.ends(server=self_signed_context()[0]).shake()
-        self.assertIn("is signed by itself", ends.refusal(self))
+        self.assertIn("is self-signed", ends.refusal(self))
 
     def test_authorities_of_the_system(self) -> None:
         """Without a CA file those that the system trusts count, and ours is none of them."""
-        self.assertIn("not trusted here", self.ends(client=client_context()).shake().refusal(self))
+        self.assertIn("was issued by an untrusted CA", self.ends(client=client_context()).shake().refusal(self))
 
     def test_expired(self) -> None:
         files = self.authority.issue(NAME, file="old", ends=timedelta(hours=-1))
@@ -425,11 +429,11 @@ class RefusalTests(WithCertificates):
 
     def test_not_yet_valid(self) -> None:
         files = self.authority.issue(NAME, file="young", starts=timedelta(hours=1))
-        self.assertIn("not valid yet", self.ends(server=server_context(*files)).shake().refusal(self))
+        self.assertIn("is not yet valid", self.ends(server=server_context(*files)).shake().refusal(self))
 
     def test_a_certificate_for_clients(self) -> None:
         files = self.authority.issue(NAME, file="wrong", client=True)
-        self.assertIn("not one for servers", self.ends(server=server_context(*files)).shake().refusal(self))
+        self.assertIn("is not a server certificate", self.ends(server=server_context(*files)).shake().refusal(self))
 
     def test_plain_http_client(self) -> None:
         ends = self.ends()
@@ -438,7 +442,7 @@ class RefusalTests(WithCertificates):
         pipe.client.write(HTTP)
         pipe.pump()
         self.assertEqual((bytes(plain.received), len(plain.lost)), (PLAIN_HTTP, 1))
-        self.assertEqual(ends.refusals, ["it speaks plain HTTP, and this port TLS; use wss:// there (tunnel+wss://)"])
+        self.assertEqual(ends.refusals, ["the client speaks plain HTTP on a TLS port; it must use wss:// (tunnel+wss://)"])
         self.assertEqual(ends.servers.built, [])
 
     def test_plain_client(self) -> None:
@@ -448,15 +452,15 @@ class RefusalTests(WithCertificates):
         pipe.client.write(b"\x01\x02\x00\x00")
         pipe.pump()
         self.assertEqual(bytes(plain.received[:2]), b"\x15\x03")
-        self.assertIn("it does not speak TLS", ends.refusals[0])
+        self.assertIn("the client does not speak TLS on a TLS port", ends.refusals[0])
 
     def test_plain_server(self) -> None:
-        for answer, words in [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "plain HTTP"), (b"\x01\x01\x00\x00", "something else")]:
+        for answer, words in [(b"HTTP/1.1 400 Bad Request\r\n\r\n", "plain HTTP"), (b"\x01\x01\x00\x00", "another protocol")]:
             ends = self.ends()
             pipe = connect(ends.client_below, plain := Upper())
             pipe.server.write(answer)
             pipe.pump()
-            self.assertIn(f"does not speak TLS here but {words}", ends.refusal(self))
+            self.assertIn(f"the server speaks {words} on this port, not TLS", ends.refusal(self))
             self.assertEqual(len(plain.lost), 1)
 
     def test_nonsense_in_the_handshake(self) -> None:
@@ -525,14 +529,14 @@ class ClientCertificateTests(WithCertificates):
 
     def test_none(self) -> None:
         ends = self.shake()
-        self.assertEqual(ends.refusals, ["the client showed no certificate"])
-        self.assertEqual(self.reason(ends), "the server asks for a certificate; give --cert-file and --key-file")
+        self.assertEqual(ends.refusals, ["the client sent no certificate, and one is required"])
+        self.assertEqual(self.reason(ends), "the server requires a client certificate; give --cert-file and --key-file")
         self.assertEqual(ends.servers.built, [])
 
     def test_of_another_authority(self) -> None:
         ends = self.shake(*self.authority.issue("laptop", client=True))
-        self.assertEqual(ends.refusals, ["the client's certificate is not of the CA that we ask for"])
-        self.assertIn("does not know the CA of our certificate", self.reason(ends))
+        self.assertEqual(ends.refusals, ["the client's certificate was issued by an untrusted CA"])
+        self.assertIn("does not trust the issuer of our certificate", self.reason(ends))
         self.assertEqual(ends.servers.built, [])
 
     def test_expired(self) -> None:
@@ -542,7 +546,9 @@ class ClientCertificateTests(WithCertificates):
 
     def test_one_for_servers(self) -> None:
         ends = self.shake(*self.laptops.issue("laptop"))
-        self.assertEqual(ends.refusals, ["the client's certificate is not one for clients"])
+        self.assertEqual(
+            ends.refusals, ["the client's certificate is not a client certificate (its extended key usage lacks clientAuth)"]
+        )
         self.assertEqual(ends.servers.built, [])
 
 
@@ -569,6 +575,64 @@ class ConnectTests(WithCertificates):
         self.assertEqual((len(peer.lost), ends.clients.built), (1, []))
 
 
+class StockTests(WithCertificates):
+    """Twisted's own class, which takes the place of ours where Twisted has changed."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.patch(TlsFactory, "protocol", StockTlsProtocol)
+
+    def test_both_ways(self) -> None:
+        ends = self.ends().shake()
+        ends.client.transport.write(b"hello")
+        ends.server.transport.write(b"answer" * 20000)
+        ends.pipe.pump()
+        self.assertEqual((bytes(ends.server.received), bytes(ends.client.received)), (b"hello", b"answer" * 20000))
+
+    def test_a_change_of_protocol(self) -> None:
+        ends = self.ends().shake()
+        ends.server.transport.protocol = other = Upper()
+        ends.client.transport.write(b"hello")
+        ends.pipe.pump()
+        self.assertEqual(bytes(other.received), b"hello")
+
+    def test_half_close_closes(self) -> None:
+        ends = self.ends(upper=HalfCloseable).shake()
+        ends.client.transport.write(b"last words")
+        ends.client.transport.loseWriteConnection()
+        ends.pipe.pump()
+        self.assertEqual(bytes(ends.server.received), b"last words")
+        for end in (ends.client, ends.server):
+            self.assertIsNotNone(end.lost[0].check(ConnectionDone), end.lost)
+
+    def test_abort(self) -> None:
+        ends = self.ends().shake()
+        ends.client.transport.abortConnection()
+        ends.pipe.pump()
+        self.assertIsNone(ends.server.lost[0].check(ConnectionDone))
+
+    def test_refusals(self) -> None:
+        self.assertIn("not for other.local", self.ends(name="other.local").shake().refusal(self))
+        self.assertIn("is self-signed", self.ends(server=self_signed_context()[0]).shake().refusal(self))
+        laptops = Authority(self.mktemp(), "laptop CA")
+        ends = self.ends(server=server_context(*self.files, ca_file=laptops.ca_file)).shake()
+        self.assertEqual(ends.refusals, ["the client sent no certificate, and one is required"])
+
+    def test_plain_http_client(self) -> None:
+        ends = self.ends()
+        pipe = connect(Upper(), ends.server_below)
+        pipe.client.write(HTTP)
+        pipe.pump()
+        self.assertEqual((ends.refusals, ends.servers.built), (["TLS failed: http request"], []))
+
+    def test_slow_handshake(self) -> None:
+        ends = self.ends()
+        pipe = connect(silent := Upper(), ends.server_below)
+        ends.clock.advance(15)
+        pipe.pump()
+        self.assertEqual((len(silent.lost), ends.refusals), (1, ["the TLS handshake took too long"]))
+
+
 class InheritedSocketTests(TestCase):
     """Over a socket that somebody else has opened, on the real reactor: no socket of ours is needed beneath."""
 
@@ -580,13 +644,15 @@ class InheritedSocketTests(TestCase):
         opened.setblocking(False)
         number = opened.getsockname()[1]
         under = AdoptedStreamServerEndpoint(reactor, opened.detach(), socket.AF_INET)
-        port = yield TlsServerEndpoint(under, lambda: context, reactor=reactor).listen(Factory.forProtocol(Echo))
+        port = yield TlsServerEndpoint(under, ServerConnectionCreator(lambda: context), reactor=reactor).listen(
+            Factory.forProtocol(Echo)
+        )
         self.addCleanup(port.stopListening)
         below = HostnameEndpoint(reactor, "127.0.0.1", number)
         received: Deferred[bytes] = Deferred()
         collecting: Any = Factory.forProtocol(Collecting)
         collecting.received = received
-        yield TlsClientEndpoint(below, lambda: trusting, name=NAME, reactor=reactor).connect(collecting)
+        yield TlsClientEndpoint(below, ClientConnectionCreator(lambda: trusting, NAME), reactor=reactor).connect(collecting)
         self.assertEqual(len((yield received)), len(MUCH))
 
 

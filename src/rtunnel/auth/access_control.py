@@ -11,10 +11,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from rtunnel.auth.authenticator import ANONYMOUS, Authenticator, Grant, InThread
-from rtunnel.auth.files import FileWatcher, read
+from rtunnel.auth.files import read
 from rtunnel.auth.passwords import PasswordHash, hash_password
 from rtunnel.auth.users import Users
 from rtunnel.ids import short_id
+from rtunnel.ops.file_watch import FileWatcher
 from rtunnel.routing.permissions import Action, Permissions
 from rtunnel.settings import Credentials, ListenerSettings
 

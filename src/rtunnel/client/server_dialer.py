@@ -6,14 +6,17 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
+from rtunnel.ops.file_watch import ReloadedValue
 from rtunnel.ops.start import StartError
 from rtunnel.settings import SECURE, WEBSOCKETS, Address, ClientTls, ProxySettings, ServerConnectionSettings
-from rtunnel.transport.certificates import CertificateFileError, ReloadingContext, client_context
+from rtunnel.transport.certificates import CertificateFileError, client_context
 from rtunnel.transport.proxies import ProxiedClientEndpoint
 from rtunnel.transport.sockets import SocketClientEndpoint
+from rtunnel.transport.tls_creators import ClientConnectionCreator
 from rtunnel.transport.tls_endpoints import TlsClientEndpoint
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint
 from rtunnel.wire.proxy import HttpConnect, Socks5
@@ -33,7 +36,7 @@ class ServerDialer:
 
     def __init__(self, settings: ServerConnectionSettings, reactor: Any) -> None:
         self._settings = settings
-        self._renewed: list[ReloadingContext] = []
+        self._contexts: list[ReloadedValue[SSL.Context]] = []
         self._reactor = reactor
         server = settings.server
         self.endpoint = self._through(settings.proxies, server)
@@ -72,14 +75,17 @@ class ServerDialer:
         return endpoint
 
     def _secured(self, under: IStreamClientEndpoint, tls: ClientTls, to: Address) -> IStreamClientEndpoint:
-        files = (tls.ca_file, tls.cert_file, tls.key_file)
-        make = partial(client_context, verify=tls.verify, ca_file=files[0], cert_file=files[1], key_file=files[2])
-        renewed = ReloadingContext(make, files, what=f"the client's certificate or CA for {to}", seconds=self._reactor.seconds)
-        self._renewed.append(renewed)
+        contexts = ReloadedValue(
+            partial(client_context, verify=tls.verify, ca_file=tls.ca_file, cert_file=tls.cert_file, key_file=tls.key_file),
+            [file for file in (tls.ca_file, tls.cert_file, tls.key_file) if file is not None],
+            unusable=CertificateFileError,
+            what=f"the client's certificate or CA for {to}",
+            reactor=self._reactor,
+        )
+        self._contexts.append(contexts)
         return TlsClientEndpoint(
             under,
-            renewed.current,
-            name=tls.server_name or to.host,
+            ClientConnectionCreator(contexts.current, tls.server_name or to.host),
             reactor=self._reactor,
             handshake_timeout=self._settings.handshake_timeout,
         )
@@ -90,8 +96,8 @@ class ServerDialer:
         :raises StartError: a file cannot be used.
         """
         try:
-            for renewed in self._renewed:
-                renewed.load()
+            for contexts in self._contexts:
+                contexts.load()
         except CertificateFileError as error:
             raise StartError(str(error)) from error
         settings = self._settings
@@ -109,6 +115,6 @@ class ServerDialer:
         if unverified:
             self._log.warn(
                 "the certificate of {to} is not verified (--no-verify, secure=false): "
-                "anybody on the way can read and change everything; verify it with --ca-file (caFile)",
+                "the connection can be intercepted and modified; verify it with --ca-file (caFile)",
                 to=str(to),
             )

@@ -1,7 +1,7 @@
-"""YAML text as a tree of texts, lists and maps that know their lines.
+"""YAML text as a tree of texts, lists and maps with line numbers.
 
-PyYAML's parser reads the text; what it makes of a value (``off`` a boolean, ``12:30`` a number of base 60) is not asked for,
-because each option knows the form of its own value. Anchors and aliases are refused: a few of them can stand for a terabyte.
+PyYAML's parser reads the text, but its conversions of values (``off`` to a boolean, ``12:30`` to a number in base 60) are not used,
+because each option parses its own values. Anchors and aliases are refused: a few of them can expand to a terabyte.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ __all__ = ["MAX_DEPTH", "MAX_SIZE", "Items", "Keys", "Node", "Text", "load", "re
 MAX_SIZE: Final = 2**20
 """Bytes of a file."""
 MAX_DEPTH: Final = 16
-"""Lists and maps inside each other."""
+"""Nested lists and maps."""
 
-_QUOTES = 'put quotes around what begins with "*", "[", "{", "&", "!", "%" or "@", or holds ": " or " #"'
+_QUOTES = 'put values in quotes that begin with "*", "[", "{", "&", "!", "%" or "@", or contain ": " or " #"'
 
 
 @attrs.frozen
 class Text:
     """A value.
 
-    :ivar plain: whether it stood without quotes.
+    :ivar plain: whether it was written without quotes.
     """
 
     line: int
@@ -37,7 +37,7 @@ class Text:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was said (YAML's null)."""
+        """Whether there is no value (YAML's null)."""
         return self.plain and self.text in ("", "~", "null")
 
 
@@ -51,7 +51,7 @@ class Items:
 
 @attrs.frozen
 class Keys:
-    """A map; each key stands in it once."""
+    """A map; its keys are unique."""
 
     line: int
     entries: tuple[tuple[Text, Node], ...]
@@ -63,7 +63,7 @@ Node = Text | Items | Keys
 def read(path: str) -> Node | None:
     """Read a file; see :func:`load`.
 
-    :raises SettingsError: it cannot be read, or holds no YAML of the kind that is taken.
+    :raises SettingsError: it cannot be read, or is not YAML of the supported kind.
     """
     try:
         with open(path, "rb") as file:
@@ -71,36 +71,36 @@ def read(path: str) -> Node | None:
     except OSError as error:
         raise SettingsError(path, None, f"cannot be read: {error.strerror or error}") from None
     if len(data) > MAX_SIZE:
-        raise SettingsError(path, None, f"is larger than {MAX_SIZE // 2**20} MiB; is it the right file?")
+        raise SettingsError(path, None, f"larger than {MAX_SIZE // 2**20} MiB; is it the right file?")
     try:
         return load(path, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise SettingsError(f"{path}:{line}", None, "is not UTF-8; save it in that encoding") from None
+        raise SettingsError(f"{path}:{line}", None, "not UTF-8; save it in that encoding") from None
 
 
 def load(name: str, text: str) -> Node | None:
     """The tree of a document.
 
-    :param name: what errors call it; the line follows.
-    :returns: ``None`` when there is nothing in it.
-    :raises SettingsError: it is no YAML, or has anchors, tags, a key twice, several documents or too much depth.
+    :param name: of the file, for errors.
+    :returns: ``None`` if it is empty.
+    :raises SettingsError: it is not YAML, or has anchors, tags, duplicate keys, several documents or too many levels.
     """
     try:
         return _Builder(name, yaml.parse(text, Loader=yaml.SafeLoader)).document()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark is not None else name
-        raise SettingsError(where, None, f"is not YAML: {error.problem or error.context}; {_QUOTES}") from None
+        raise SettingsError(where, None, f"not YAML: {error.problem or error.context}; {_QUOTES}") from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise SettingsError(
-            f"{name}:{line}", None, f"holds a character that YAML does not allow, number {error.character}"
+            f"{name}:{line}", None, f"contains a character that YAML does not allow, number {error.character}"
         ) from None
 
 
 class _Builder:
-    """Makes the tree out of the parser's events; knows how deep it is, so that no document exhausts the stack."""
+    """Makes the tree from the parser's events; limits its depth, so that no document exhausts the stack."""
 
     def __init__(self, name: str, events: Iterator[yaml.Event]) -> None:
         self._name = name
@@ -114,23 +114,23 @@ class _Builder:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise self._error(event, 'begins a second document; a file holds one, without "---" in the middle')
+                    raise self._error(event, 'begins a second document; a file is one document, without "---" in the middle')
             elif isinstance(event, yaml.NodeEvent):
                 root = self._node(event)
         return None if isinstance(root, Text) and root.empty else root
 
     def _node(self, event: yaml.Event) -> Node:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise self._error(event, f"anchors and aliases of YAML are not taken; write the value out, or {_QUOTES}")
+            raise self._error(event, f"YAML anchors and aliases are not supported; write the value itself, or {_QUOTES}")
         tag = getattr(event, "tag", None)
         if tag is not None:
-            raise self._error(event, f'tags of YAML, here "{tag}", are not taken; leave it out, or {_QUOTES}')
+            raise self._error(event, f'YAML tags, here "{tag}", are not supported; leave it out, or {_QUOTES}')
         line = _line(event)
         if isinstance(event, yaml.ScalarEvent):
             return Text(line, event.value, event.style is None)
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            raise self._error(event, f"lies deeper than {MAX_DEPTH} lists and maps inside each other")
+            raise self._error(event, f"more than {MAX_DEPTH} nested lists and maps")
         node = Items(line, self._items()) if isinstance(event, yaml.SequenceStartEvent) else Keys(line, self._entries())
         self._depth -= 1
         return node
@@ -150,10 +150,12 @@ class _Builder:
                 break
             key = self._node(event)
             if not isinstance(key, Text):
-                raise self._error(event, f"a key must be a word, not a list or map; {_QUOTES}")
+                raise self._error(event, f"a key must be a single value, not a list or map; {_QUOTES}")
             if key.text in entries:
                 first = entries[key.text][0].line
-                raise SettingsError(f"{self._name}:{key.line}: {key.text}", None, f"stands in line {first} already; give it once")
+                raise SettingsError(
+                    f"{self._name}:{key.line}: {key.text}", None, f"duplicate key, first in line {first}; keep one of them"
+                )
             entries[key.text] = (key, self._node(next(self._events)))
         return tuple(entries.values())
 

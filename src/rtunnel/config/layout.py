@@ -1,13 +1,13 @@
-"""Which key of a configuration file stands where, and what it means; all of it follows from the table of options.
+"""The keys of a configuration file and their meaning, both of which follow from the table of options.
 
 - A key is the long name of its option: ``--head-timeout`` is ``head-timeout``. ``--no-pool`` is ``pool: false``.
-- The group of its setting is the map around it: ``http.head_timeout`` stands under ``http:``. A name does not repeat its group:
-  ``mux-version`` under ``mux:`` is ``version``. An option named like its group, ``--access-log``, is the last word of its setting,
-  ``file`` under ``access-log:``.
-- What can be given several times has a plural for a list (``entrypoints:``), beside the singular for one (``entrypoint:``).
-  Rules, ``HOST=UUID`` on the command line, can be a map as well.
-- Everything but the settings of the whole process can stand in each item of one list, ``listeners:``, ``connectors:`` or
-  ``visitors:``. What stands beside the list is the default of every item; without the list it is the only item.
+- The group of its setting is the map around it: ``http.head_timeout`` is under ``http:``. A name does not repeat its group:
+  ``mux-version`` under ``mux:`` is ``version``. An option with the name of its group, ``--access-log``, has the last word of its
+  setting, ``file`` under ``access-log:``.
+- A repeatable option has a plural for a list (``entrypoints:``), besides the singular for one value (``entrypoint:``). Rules,
+  ``HOST=UUID`` on the command line, can be a map as well.
+- Everything but the settings of the whole process can be in each item of one list, ``listeners:``, ``connectors:`` or
+  ``visitors:``. A key beside the list is the default for all items; without the list, those keys are the only item.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 
-__all__ = ["CLIENT_SHAPE", "CONFIG", "LAYOUTS", "SERVER_SHAPE", "VISITOR_SHAPE", "FileLayout", "Group", "Leaf"]
+__all__ = ["CLIENT_LAYOUT", "CONFIG", "LAYOUTS", "SERVER_LAYOUT", "VISITOR_LAYOUT", "FileLayout", "Group", "Leaf"]
 
 CONFIG = "config"
-"""The option that names the file; not in the file itself."""
+"""The option for the file, which is no key of it."""
 
 
 @attrs.frozen
 class Leaf:
     """A key with a value.
 
-    :ivar option: what it asks for.
-    :ivar kind: the form of its value.
+    :ivar option: of which it is the key.
+    :ivar kind: how its value is parsed.
     :ivar plural: whether it is the key for several values.
     """
 
@@ -46,7 +46,7 @@ class Leaf:
 
     @property
     def is_file(self) -> bool:
-        """Whether its value is the name of a file, which counts from the folder of the configuration file."""
+        """Whether its value is the name of a file, relative to the directory of the configuration file."""
         return self.kind.metavar == "FILE"
 
 
@@ -57,7 +57,7 @@ class Group:
     keys: Mapping[str, Leaf | Group]
 
     def leaves(self, path: str = "") -> Iterator[tuple[str, Leaf]]:
-        """All keys with a value in it, each with its path."""
+        """All keys with a value, in this map and in those below, each with its path."""
         for name, key in self.keys.items():
             if isinstance(key, Group):
                 yield from key.leaves(f"{path}{name}.")
@@ -67,15 +67,15 @@ class Group:
 
 @attrs.frozen
 class FileLayout:
-    """What the file of a command can say.
+    """What the configuration file of a role can hold.
 
-    :ivar command: ``server``, ``client`` or ``visitor``.
-    :ivar rows: the options of that command.
+    :ivar role: ``server``, ``client`` or ``visitor``.
+    :ivar rows: the options of that role.
     :ivar list_key: the key of the list.
-    :ivar item: what one of the list is called.
+    :ivar item: what one element of the list is called.
     """
 
-    command: str
+    role: str
     rows: tuple[Option, ...]
     list_key: str
     item: str
@@ -87,12 +87,12 @@ class FileLayout:
 
     @property
     def items(self) -> Group:
-        """The keys of each item; they can stand at the top as well."""
+        """The keys of each item; they can be at the top as well."""
         return _group(option for option in self.rows if not option.process)
 
     @property
     def top(self) -> Group:
-        """The keys at the top, the list apart."""
+        """The keys at the top, without the list."""
         return _group(self.rows)
 
 
@@ -128,7 +128,7 @@ def _plural(name: str) -> str:
     return name[:-1] + "ies" if name.endswith("y") else name + "s"
 
 
-SERVER_SHAPE = FileLayout("server", SERVER, "listeners", "listener")
-CLIENT_SHAPE = FileLayout("client", CLIENT, "connectors", "connector")
-VISITOR_SHAPE = FileLayout("visitor", VISITOR, "visitors", "visitor")
-LAYOUTS = (SERVER_SHAPE, CLIENT_SHAPE, VISITOR_SHAPE)
+SERVER_LAYOUT = FileLayout("server", SERVER, "listeners", "listener")
+CLIENT_LAYOUT = FileLayout("client", CLIENT, "connectors", "connector")
+VISITOR_LAYOUT = FileLayout("visitor", VISITOR, "visitors", "visitor")
+LAYOUTS = (SERVER_LAYOUT, CLIENT_LAYOUT, VISITOR_LAYOUT)

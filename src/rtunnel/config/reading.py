@@ -1,6 +1,6 @@
 """A configuration file as layers of settings: one for its top, one for each item of its list.
 
-All that is wrong with keys and values is said at once, one line for each, with the line of the file.
+All errors in keys and values are reported at once, one line each, with the line of the file.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ __all__ = ["FileReading", "Item", "read_file", "read_text", "which"]
 
 @attrs.frozen
 class Item:
-    """One of the list.
+    """One item of the list.
 
-    :ivar where: file, line and which one it is, for errors about what is not in it.
+    :ivar where: the file, the line and its number, for errors about keys that are missing.
     """
 
     where: str
@@ -35,11 +35,11 @@ class Item:
 
 @attrs.frozen
 class FileReading:
-    """What a file asks for.
+    """The content of a file.
 
-    :ivar path: the file.
-    :ivar base: what stands at the top.
-    :ivar items: the list; empty when there is none.
+    :ivar path: of the file.
+    :ivar base: the keys at the top.
+    :ivar items: the list; empty if there is none.
     :ivar warnings: one line each.
     """
 
@@ -50,58 +50,56 @@ class FileReading:
 
 
 def read_file(path: str, layout: FileLayout) -> FileReading:
-    """Read the file of a command.
+    """Read the file of a role.
 
-    :raises SettingsError: it cannot be read, or something in it cannot be had.
+    :raises SettingsError: it cannot be read, or something in it is invalid.
     """
     return _Reader(path, layout).read(_top(path, document.read(path)))
 
 
 def read_text(name: str, text: str, layout: FileLayout) -> FileReading:
-    """Read the text of a file that is not there yet.
+    """Read the text of a file that does not exist yet.
 
-    :param name: what errors call it.
-    :raises SettingsError: something in it cannot be had.
+    :param name: of the file, for errors.
+    :raises SettingsError: something in it is invalid.
     """
     return _Reader(name, layout).read(_top(name, document.load(name, text)))
 
 
 def which(path: str) -> FileLayout:
-    """Whose file it is: the command that knows the most of its keys.
+    """The role that a file is for, as its keys tell.
 
-    :raises SettingsError: it cannot be read, or the keys do not tell.
+    :raises SettingsError: it cannot be read, or its keys do not tell.
     """
     names = {key.text for key, _ in _top(path, document.read(path)).entries}
     counts = [len(names & {*layout.top.keys, layout.list_key}) for layout in LAYOUTS]
     best = max(counts)
     if counts.count(best) > 1:
-        hint = "does not tell whose file it is; " + " or ".join(
-            f'a {layout.command} has "{layout.list_key}:"' for layout in LAYOUTS
-        )
+        hint = f"its keys do not tell which command it is for; choose with --as: {', '.join(layout.role for layout in LAYOUTS)}"
         raise SettingsError(path, None, hint)
     return LAYOUTS[counts.index(best)]
 
 
 def _top(path: str, tree: Node | None) -> Keys:
     if tree is None:
-        raise SettingsError(path, None, "is empty; docs/configuration.md shows what can stand in it")
+        raise SettingsError(path, None, "empty; see docs/configuration.md for what it can contain")
     if not isinstance(tree, Keys):
         raise SettingsError(f"{path}:{tree.line}", None, 'must be a map, with lines like "listeners:" or "drain: 10s"')
     return tree
 
 
 class _Reader:
-    """One reading; collects what is wrong."""
+    """Reads one file; collects the errors in it."""
 
     def __init__(self, path: str, layout: FileLayout) -> None:
         self._path = path
         self._folder = os.path.dirname(path)
-        self._shape = layout
+        self._layout = layout
         self._errors: list[tuple[int, SettingsError]] = []
         self._secret = False
 
     def read(self, top: Keys) -> FileReading:
-        layout = self._shape
+        layout = self._layout
         items: tuple[Item, ...] = ()
         base: Layer = {}
         rest = []
@@ -116,7 +114,7 @@ class _Reader:
         return FileReading(self._path, base, items, tuple(self._warnings()))
 
     def _list(self, key: Text, node: Node) -> Iterator[Item]:
-        layout = self._shape
+        layout = self._layout
         if not isinstance(node, Items) or not node.items:
             self._wrong(key.line, layout.list_key, f'must be a list: each {layout.item} begins with "- " on a line of its own')
             return
@@ -136,13 +134,13 @@ class _Reader:
             if known is None:
                 self._wrong(key.line, name, self._unknown(key.text, group, path))
             elif isinstance(value, Text) and value.empty:
-                self._wrong(key.line, name, "has no value; give one, or leave the key out")
+                self._wrong(key.line, name, "has no value; give one, or remove the key")
             elif isinstance(known, Leaf):
                 self._leaf(known, key, value, layer, name)
             elif isinstance(value, Keys):
                 self._map(value, known, layer, f"{name}.")
             else:
-                self._wrong(key.line, name, f"must be a map; write e.g. {next(iter(known.keys))}: on an indented line under it")
+                self._wrong(key.line, name, f"must be a map; write e.g. {next(iter(known.keys))}: on an indented line below it")
 
     def _leaf(self, leaf: Leaf, key: Text, node: Node, layer: Layer, name: str) -> None:
         piece: Layer = {}
@@ -152,23 +150,24 @@ class _Reader:
                 put(piece, leaf.option, self._where(line, name), named, leaf.kind)
             except SettingsError as error:
                 self._errors.append((line, error))
-        for field, given in piece.items():
+        for field, value in piece.items():
             if field in layer:
-                self._wrong(key.line, name, f"says the same as {layer[field].key.removeprefix(self._path + ':')}; give one of them")
-            layer[field] = given
+                other = layer[field].key.removeprefix(f"{self._path}:")
+                self._wrong(key.line, name, f"conflicts with {other}; give only one of them")
+            layer[field] = value
         self._secret = self._secret or leaf.kind.secret
 
     def _texts(self, leaf: Leaf, node: Node, name: str) -> Iterator[tuple[int, str]]:
         """The values of a key, each with its line."""
         if isinstance(node, Text):
             if leaf.plural:
-                self._wrong(node.line, name, 'must be a list; write each value on an indented line of its own after "- "')
+                self._wrong(node.line, name, 'must be a list; write each value on an indented line of its own, after "- "')
             else:
                 yield node.line, node.text
             return
         if not leaf.plural:
-            plural = " or the plural of the key" if leaf.option.many else ""
-            self._wrong(node.line, name, f"takes one value, not a list or map; write it behind the colon{plural}")
+            plural = ", or use the plural of the key" if leaf.option.many else ""
+            self._wrong(node.line, name, f"takes one value, not a list or map; write it after the colon{plural}")
             return
         for one in (node,) if isinstance(node, Keys) else node.items:
             if isinstance(one, Text):
@@ -183,9 +182,9 @@ class _Reader:
             if isinstance(value, Text) and not value.empty:
                 yield value.line, f"{key.text}={value.text}"
             else:
-                self._wrong(key.line, f"{name}.{key.text}", "must have one value behind the colon")
+                self._wrong(key.line, f"{name}.{key.text}", "must have one value after the colon")
 
-    # -- what is wrong
+    # -- errors
 
     def _where(self, line: int, name: str) -> str:
         return f"{self._path}:{line}: {name}"
@@ -194,19 +193,19 @@ class _Reader:
         self._errors.append((line, SettingsError(self._where(line, name), None, hint)))
 
     def _unknown(self, name: str, group: Group, path: str) -> str:
-        layout = self._shape
+        layout = self._layout
         if path and name in layout.process.keys:
-            return "is for the whole process; it belongs to the top of the file"
-        there = [found for found, _ in layout.top.leaves() if _folded(found.rpartition(".")[2]) == _folded(name)]
-        if there and there[0].rpartition(".")[2] not in group.keys:
-            return f"belongs elsewhere; write it as {there[0].replace('.', ': ')}: ..."
+            return "is for the whole process; move it to the top of the file"
+        elsewhere = [found for found, _ in layout.top.leaves() if _folded(found.rpartition(".")[2]) == _folded(name)]
+        if elsewhere and elsewhere[0].rpartition(".")[2] not in group.keys:
+            return f"not a key of this map; write it as {elsewhere[0].replace('.', ': ')}: ..."
         for other in LAYOUTS:
             if other is not layout and name in {*other.top.keys, other.list_key}:
-                return f"belongs to the file of a {other.command}; a {layout.command} has no such thing"
+                return f"a key for the file of a {other.role}, not of a {layout.role}"
         names = [*group.keys, *(() if path else (layout.list_key,))]
         close = get_close_matches(_folded(name), map(_folded, names), 1)
         nearest = next((known for known in names if close and _folded(known) == close[0]), None)
-        return "is no known key; " + (f"did you mean {nearest}?" if nearest else "docs/configuration.md lists them all")
+        return "unknown key; " + (f"did you mean {nearest}?" if nearest else "see docs/configuration.md")
 
     def _warnings(self) -> Iterator[str]:
         try:
@@ -214,9 +213,9 @@ class _Reader:
         except OSError:
             return
         if self._secret and mode & stat.S_IROTH:
-            yield f"{self._path} holds a secret and everybody on this machine can read it; chmod 600, or chmod 640 and a group"
+            yield f"{self._path} holds a secret and is readable by every user of this machine; chmod 600, or 640 with a group"
 
 
 def _folded(name: str) -> str:
-    """A key without what spellings differ in: ``headTimeout``, ``head_timeout``."""
+    """A key in a form that is equal for all its spellings: ``head-timeout``, ``headTimeout``, ``head_timeout``."""
     return name.lower().replace("-", "").replace("_", "")

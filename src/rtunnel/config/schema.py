@@ -1,7 +1,7 @@
-"""The JSON Schema (draft 2020-12) of a configuration file, made of the table of options.
+"""The JSON Schema (draft 2020-12) of a configuration file, made from the table of options.
 
-It is for editors, which complete and explain keys by it. It knows names and the kinds of values; bounds, and what does not go
-together, are the affair of ``rtunnel check``, whose errors say more.
+It is for editors, which complete and explain keys with it. It knows names and kinds of values; bounds and conflicts are left to
+``rtunnel check``, whose errors say more.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ __all__ = ["schema"]
 
 
 def schema(layout: FileLayout) -> dict[str, Any]:
-    """The schema of a command's file, ready for :func:`json.dumps`."""
+    """The schema of a role's file, ready for :func:`json.dumps`."""
     top = _group(layout.top)
     listed = {
-        "description": f"each with settings of its own; what stands beside this list is the default of every {layout.item}",
+        "description": f"each with settings of its own; keys beside this list are the defaults of every {layout.item}",
         "type": "array",
         "minItems": 1,
         "items": {"$ref": f"#/$defs/{layout.item}"},
     }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"rtunnel {layout.command}",
-        "description": f"The configuration file of rtunnel {layout.command}: rtunnel {layout.command} -c FILE",
+        "title": f"rtunnel {layout.role}",
+        "description": f"The configuration file of rtunnel {layout.role}: rtunnel {layout.role} -c FILE",
         **top,
         "properties": {**top["properties"], layout.list_key: listed},
         "$defs": {layout.item: _group(layout.items)},
@@ -41,7 +41,7 @@ def _group(group: Group) -> dict[str, Any]:
 
 
 def _leaf(leaf: Leaf) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": leaf.option.help.removesuffix("; several may be given")}
+    described: dict[str, Any] = {"description": leaf.option.help.removesuffix("; repeatable")}
     one = _value(leaf)
     if not leaf.plural:
         value = default(attrs.evolve(leaf.option, kind=leaf.kind))

@@ -1,4 +1,4 @@
-"""Layers of settings as the text of a configuration file; reading it gives the same layers."""
+"""Layers of settings as the text of a configuration file, from which the same layers can be read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["holds_secret", "relative_files", "write"]
 
 Tree = Mapping[str, Any]
 
-# what needs no quotes anywhere, with a colon or "=" in the middle; the rest is written as JSON, which is YAML as well
+# texts that never need quotes, with a colon or "=" in the middle; all others are written as JSON, which is YAML as well
 _PLAIN = re.compile(r"[A-Za-z0-9:/.$_][A-Za-z0-9:/.$_@=,+~?%-]*(?<!:)")
 _NULLS = ("null", "~")
 
@@ -24,55 +24,55 @@ _NULLS = ("null", "~")
 def write(layout: FileLayout, base: Layer, items: Sequence[Layer]) -> str:
     """The text of a file.
 
-    :param base: what is for the whole process.
-    :param items: what is for each item of the list. What all of several say alike is written once, beside the list.
+    :param base: for the whole process.
+    :param items: for each item of the list. Settings that all of several items have in common are written once, beside the list.
     """
     common = _common(items) if len(items) > 1 else {}
     if not all(layer.keys() - common.keys() for layer in items):
-        # an item has to say something to be one
+        # an item must not be empty
         common = {}
     top = _tree(layout.process, base) | _tree(layout.items, common)
-    rest = [{field: given for field, given in layer.items() if field not in common} for layer in items]
+    rest = [{field: value for field, value in layer.items() if field not in common} for layer in items]
     if any(rest):
         top[layout.list_key] = [_tree(layout.items, layer) for layer in rest]
     return "\n".join(_lines(top)) + "\n"
 
 
 def holds_secret(layout: FileLayout, layer: Layer) -> bool:
-    """Whether what is written for a layer may hold a secret."""
+    """Whether the text of a layer may contain a secret."""
     secret = {leaf.option.field for _, leaf in layout.top.leaves() if leaf.kind.secret}
-    return any(field in secret and given.text is None for field, given in layer.items())
+    return any(field in secret and value.text is None for field, value in layer.items())
 
 
 def relative_files(layout: FileLayout, items: Sequence[Layer]) -> Iterator[str]:
-    """The names of files that would mean another file when they stand in a configuration file, since they count from its folder."""
+    """The names of files that mean another file in a configuration file, because there they are relative to its directory."""
     fields = {leaf.option.field for _, leaf in layout.top.leaves() if leaf.is_file}
     for layer in items:
-        for field, given in layer.items():
-            if field in fields and given.text not in (None, STDOUT) and not os.path.isabs(given.text or ""):
-                yield given.text or ""
+        for field, value in layer.items():
+            if field in fields and value.text not in (None, STDOUT) and not os.path.isabs(value.text or ""):
+                yield value.text or ""
 
 
 def _common(items: Sequence[Layer]) -> Layer:
-    """What all items say alike; a place and what belongs to it stay together."""
+    """The settings that all items have in common; an address and its transport stay together."""
     first, *others = items
     same = {
-        field: given
-        for field, given in first.items()
-        if all(field in other and (other[field].value, other[field].text) == (given.value, given.text) for other in others)
+        field: value
+        for field, value in first.items()
+        if all(field in other and (other[field].value, other[field].text) == (value.value, value.text) for other in others)
     }
-    for place in ("listen", "server"):
-        if place in first and not {place, "transport"} <= same.keys():
-            same.pop(place, None)
+    for address in ("listen", "server"):
+        if address in first and not {address, "transport"} <= same.keys():
+            same.pop(address, None)
             same.pop("transport", None)
     return same
 
 
 def _tree(group: Group, layer: Layer) -> dict[str, Any]:
-    """The keys for what a layer says of a group, in the order of the table."""
+    """The keys of a group for the settings in a layer, in the order of the table."""
     found: dict[str, Any] = {}
     done: set[str] = set()
-    # where a file and a value lead to the same setting, the file is named
+    # where a file and a value are for the same setting, the file is written
     leaves = sorted(group.leaves(), key=lambda named: not named[1].is_file)
     for path, leaf in leaves:
         field = leaf.option.field
@@ -94,12 +94,12 @@ def _tree(group: Group, layer: Layer) -> dict[str, Any]:
 
 
 def _value(leaf: Leaf, layer: Layer) -> Any:
-    """What to write for a leaf; ``None`` when another leaf says it."""
-    given = layer[leaf.option.field]
+    """What to write for a leaf; ``None`` if another leaf has it."""
+    option_value = layer[leaf.option.field]
     if leaf.is_file:
-        return given.text
+        return option_value.text
     if leaf.option.many:
-        values = given.value
+        values = option_value.value
         if leaf.plural != (len(values) > 1 or "=" in leaf.kind.metavar):
             return None
         texts = [leaf.kind.show(value) for value in values]
@@ -107,7 +107,7 @@ def _value(leaf: Leaf, layer: Layer) -> Any:
         if pairs and len(pairs) == len(texts):
             return pairs
         return texts if leaf.plural else texts[0]
-    text = leaf.kind.show(given.value)
+    text = leaf.kind.show(option_value.value)
     if leaf.kind.metavar.startswith("[ws://") and "transport" in layer:
         text = f"{layer['transport'].value}://{text}"
     return text or None

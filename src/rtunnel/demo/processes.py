@@ -1,4 +1,4 @@
-"""What the demo starts, and that all of it ends with the demo, however that ends."""
+"""The processes of the demo, all of which end with it, however it ends."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any, Self
 __all__ = ["Interrupts", "Process", "ProcessError", "Processes", "free_ports"]
 
 STOP_TIME = 5.0
-"""Seconds that a process has between SIGTERM and SIGKILL."""
-SHOWN_LINES = 12
-"""Lines of a process's output that an error shows."""
-SHOWN_BYTES = 8192
+"""Seconds between SIGTERM and SIGKILL."""
+MAX_LINES = 12
+"""Lines of a process's output in an error."""
+MAX_BYTES = 8192
 
 
 class ProcessError(Exception):
@@ -27,7 +27,7 @@ class ProcessError(Exception):
 
 
 class Interrupts:
-    """Raises :class:`KeyboardInterrupt` for each signal that asks the demo to end, but not in the middle of :meth:`held`."""
+    """Raises :class:`KeyboardInterrupt` for each signal that stops the demo; within :meth:`held` only after it."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -53,7 +53,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold signals back while something must not be left half done."""
+        """Delay signals while something must not be interrupted."""
         self._holds += 1
         try:
             yield
@@ -67,56 +67,56 @@ class Interrupts:
 class Process:
     """One process of the scenario; it belongs to :class:`Processes`.
 
-    :param name: what the user is told that it is.
+    :param name: what it is, for the user.
     :param popen: the process.
-    :param output: the file that has all that it prints.
+    :param output: the file with its output.
     """
 
     def __init__(self, name: str, popen: subprocess.Popen[bytes], output: Path) -> None:
         self.name = name
         self._popen = popen
         self._output = output
-        self._asked = False
+        self._stopping = False
 
     @property
     def ended(self) -> bool:
-        """Whether it runs no more."""
+        """Whether it has ended."""
         return self._popen.poll() is not None
 
     @property
     def died(self) -> bool:
-        """Whether it ended although nobody asked it to."""
-        return self.ended and not self._asked
+        """Whether it ended by itself."""
+        return self.ended and not self._stopping
 
     def stop(self) -> None:
-        """Ask it to end (SIGTERM)."""
-        self._asked = True
+        """Send SIGTERM."""
+        self._stopping = True
         self._popen.terminate()
 
     def kill(self) -> None:
-        """End it at once (SIGKILL)."""
-        self._asked = True
+        """Send SIGKILL, and wait for its end."""
+        self._stopping = True
         self._popen.kill()
         self._popen.wait()
 
     def end(self) -> None:
-        """Wait for its end after :meth:`stop`, and kill it when that takes too long."""
+        """Wait for its end after :meth:`stop`, and kill it after :data:`STOP_TIME`."""
         try:
             self._popen.wait(STOP_TIME)
         except subprocess.TimeoutExpired:
             self.kill()
 
     def last_output(self) -> str:
-        """The last lines that it printed."""
+        """The last lines of its output."""
         with self._output.open("rb") as file:
-            file.seek(max(0, self._output.stat().st_size - SHOWN_BYTES))
+            file.seek(max(0, self._output.stat().st_size - MAX_BYTES))
             text = file.read().decode(errors="replace")
-        return "\n".join(f"  {line}" for line in text.splitlines()[-SHOWN_LINES:])
+        return "\n".join(f"  {line}" for line in text.splitlines()[-MAX_LINES:])
 
     def error(self, what: str) -> ProcessError:
         """An error about this process.
 
-        :param what: what happened, as the words that follow its name.
+        :param what: what happened, as the text that follows its name.
         """
         status = self._popen.poll()
         ending = "" if status is None else f" ({_ending(status)})"
@@ -128,8 +128,8 @@ class Process:
 class Processes:
     """All processes of a demo; leaving the context ends those that still run, the last started first.
 
-    :param folder: where their output is kept; it must stay as long as they run.
-    :param interrupts: holds signals back while a process is started and while all are ended.
+    :param folder: for their output; it must exist as long as they run.
+    :param interrupts: delays signals while a process is started and while all are ended.
     """
 
     def __init__(self, folder: Path, interrupts: Interrupts) -> None:
@@ -151,7 +151,7 @@ class Processes:
     def start(self, name: str, module: str, arguments: Sequence[str]) -> Process:
         """Start a module of ours with this Python.
 
-        :param name: what the user is told that it is.
+        :param name: what it is, for the user.
         :param module: what follows ``python -m``.
         :param arguments: what follows the module.
         """
@@ -168,9 +168,9 @@ class Processes:
         return process
 
     def check(self) -> None:
-        """See that everything runs that should.
+        """Check that no process has ended by itself.
 
-        :raises ProcessError: when a process ended by itself.
+        :raises ProcessError: one has.
         """
         for process in self._all:
             if process.died:
@@ -182,12 +182,12 @@ def _ending(status: int) -> str:
 
 
 def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    """Our environment without the options that it may hold for rtunnel: the demo says all it wants on the command line."""
+    """Our environment without rtunnel's options: the demo gives all of its own on the command line."""
     return {key: value for key, value in ours.items() if not key.startswith("RTUNNEL_")}
 
 
 def free_ports(count: int) -> list[int]:
-    """Return different ports of loopback that are free now.
+    """Different ports of loopback that are free now.
 
     :param count: how many.
     """

@@ -1,7 +1,7 @@
-"""The story: who is started, joins, leaves and is killed, and who answers the visitor meanwhile.
+"""The story: processes are started, join, leave and are killed, while a visitor sends requests all the time.
 
-The visitor never stops: requests are sent also while the story waits for somebody to join or to leave. Those are counted apart,
-for the shares of a phase begin when all that belongs to it is ready. Each phase has the same number of requests.
+Requests are sent also while the story waits for a client to join or to leave. They are counted separately, because a phase begins
+when everything that belongs to it is ready. Each phase has the same number of requests.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ KILLED = Phase("laptop killed", 0)
 PHASES = (ALONE, HALF, TAKEOVER, KILLED)
 
 START_TIME = 30.0
-"""Seconds that a process has to become ready, or to end when it is asked to."""
+"""Seconds for a process to become ready, or to end after SIGTERM."""
 PROBE_INTERVAL = 0.05
-"""Seconds between two looks whether it did."""
+"""Seconds between two checks whether it did."""
 REQUEST_INTERVAL = 0.005
-"""Seconds between two requests, at most."""
+"""Maximum seconds between two requests."""
 PHASE_TIME = 1.2
-"""Seconds that a phase takes at most, when the answers come fast enough."""
+"""Maximum seconds of a phase, if the answers are fast enough."""
 
 
 class Viewer(Protocol):
-    """Who watches the scenario."""
+    """Shows the scenario to the user."""
 
     def step(self, text: str, *commands: str) -> None:
-        """Something is done.
+        """A step begins.
 
-        :param text: what.
+        :param text: what is done.
         :param commands: the commands that do it.
         """
 
@@ -58,7 +58,7 @@ class Scenario:
     """Plays the scenario once.
 
     :param processes: starts and owns what is started.
-    :param viewer: is told what happens.
+    :param viewer: shows what happens.
     :param requests: how many requests each phase sends.
     """
 
@@ -130,7 +130,7 @@ class Scenario:
     def _play(self, act: Act) -> None:
         interval = min(REQUEST_INTERVAL, PHASE_TIME / self._requests)
         for _ in range(self._requests):
-            self._ask(act.tally, interval)
+            self._send(act.tally, interval)
         self._processes.check()
         act.done = True
         self._viewer.played(act)
@@ -166,12 +166,12 @@ class Scenario:
 
     def _wait(self) -> None:
         if self._visiting:
-            self._ask(self.results.between, REQUEST_INTERVAL)
+            self._send(self.results.between, REQUEST_INTERVAL)
         else:
             self._visitor.pace(REQUEST_INTERVAL)
 
-    def _ask(self, tally: Tally, interval: float) -> None:
+    def _send(self, tally: Tally, interval: float) -> None:
         self._visitor.pace(interval)
-        tally.count(self._visitor.ask())
+        tally.count(self._visitor.request())
         self.results.connections = self._visitor.connections
         self._viewer.counted(self.results)

@@ -1,4 +1,4 @@
-"""What is seen: a table that lives on a terminal, plain lines elsewhere."""
+"""What the user sees: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["JOIN", "JOIN_URL", "NEXT", "LiveScreen", "PlainScreen", "bar", "tabl
 BAR = 16
 """Characters of a bar."""
 REFRESH = 1 / 15
-"""Seconds between two pictures, at least."""
+"""Minimum seconds between two updates."""
 COLOURS = {Side.POD: "blue", Side.LAPTOP: "green"}
 
 JOIN = f"rtunnel client --server ws://192.168.1.1:80/proxy --host-header {HOST} --tunnel {TUNNEL} --weight 1 --target :80"
@@ -40,7 +40,7 @@ What to type next, with a real cluster (README.md and docs/kubernetes.md tell th
 
 
 def bar(tally: Tally, *, ascii_only: bool = False) -> Text:
-    """The shares of both sides as one bar, the pod's on the left; empty when nothing was answered yet.
+    """The shares of both sides as one bar, the pod's on the left; empty before the first answer.
 
     :param tally: what was counted.
     :param ascii_only: for terminals without block characters.
@@ -54,22 +54,22 @@ def bar(tally: Tally, *, ascii_only: bool = False) -> Text:
 
 
 def table(results: Results, *, ascii_only: bool = False) -> Table:
-    """All that was counted, a row for each phase.
+    """All results, a row for each phase.
 
     :param results: what was counted.
     :param ascii_only: for terminals without block characters.
     """
-    made = Table(title=f"who answers for {HOST}", title_style="bold", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
-    made.add_column("phase", no_wrap=True)
-    made.add_column("pod  |  laptop", width=BAR, justify="center")
+    shown = Table(title=f"who answers for {HOST}", title_style="bold", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    shown.add_column("phase", no_wrap=True)
+    shown.add_column("pod  |  laptop", width=BAR, justify="center")
     for name in ("pod %", "laptop %", "sent", "failed"):
-        made.add_column(name, justify="right")
-    made.add_column("expected", justify="center", no_wrap=True)
+        shown.add_column(name, justify="right")
+    shown.add_column("expected", justify="center", no_wrap=True)
     for act in results.acts:
-        made.add_row(*_row(act.phase.title, act.tally, ascii_only), _verdict(act))
-    made.add_section()
-    made.add_row(*_row("joining, leaving", results.between, ascii_only), "any", style="dim")
-    return made
+        shown.add_row(*_row(act.phase.title, act.tally, ascii_only), _verdict(act))
+    shown.add_section()
+    shown.add_row(*_row("joining, leaving", results.between, ascii_only), "any", style="dim")
+    return shown
 
 
 def _row(title: str, tally: Tally, ascii_only: bool) -> list[Text | str]:
@@ -98,10 +98,10 @@ class _Screen(Viewer):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Nothing to put away."""
+        """Nothing to restore."""
 
     def line(self, text: str, style: str = "") -> None:
-        """Write one line as it is, however long, so that it can be copied."""
+        """Write one line without wrapping it, so that it can be copied."""
         self.console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, text: str, *commands: str) -> None:
@@ -110,17 +110,17 @@ class _Screen(Viewer):
             self.line(f"  {command}", "cyan")
 
     def summary(self, results: Results) -> None:
-        """End the show with all that was counted and what to type next.
+        """Show all results, and what to type next.
 
         :param results: what was counted.
         """
-        connections = f"{results.connections} kept-alive connection" + ("s" if results.connections != 1 else "")
+        connections = f"{results.connections} keep-alive connection" + ("s" if results.connections != 1 else "")
         self.line(f"{results.sent} requests on {connections}; each was routed by itself")
         self.line(f"\n{NEXT}")
 
 
 class LiveScreen(_Screen):
-    """A table that is drawn again and again below the steps."""
+    """A live table below the steps."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -132,7 +132,7 @@ class LiveScreen(_Screen):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Leave the last picture on the terminal."""
+        """Leave the last table on the terminal."""
         self._live.stop()
 
     def counted(self, results: Results) -> None:
@@ -142,7 +142,7 @@ class LiveScreen(_Screen):
             self._draw(results)
 
     def played(self, act: Act) -> None:
-        """Seen in the table."""
+        """The table shows it."""
 
     def summary(self, results: Results) -> None:
         self._draw(results)
@@ -157,7 +157,7 @@ class PlainScreen(_Screen):
     """A line for each step and each phase, the table at the end."""
 
     def counted(self, results: Results) -> None:
-        """Seen when the phase is over."""
+        """Shown when the phase is over."""
 
     def played(self, act: Act) -> None:
         tally = act.tally

@@ -1,6 +1,6 @@
 """A small web service that answers every GET with its own name; run as ``python -m rtunnel.demo.service``.
 
-It stands for the pod's service and for the developer's own one. Beside the demo it is of use as a first target for a client.
+It plays the pod's service and the developer's. It is also useful by itself, as a first target for a client.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ class NamedService(ThreadingTCPServer):
 
     Not :class:`http.server.HTTPServer`, which asks DNS for the name of its own address before it listens.
 
-    :param address: host and port to listen on; port 0 takes a free one.
-    :param name: what every answer says.
+    :param address: host and port to listen on; port 0 is any free one.
+    :param name: the body of every answer.
     """
 
     allow_reuse_address = True
@@ -72,7 +72,7 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         description="A small web service that answers every GET with its own name.",
         epilog="example: python -m rtunnel.demo.service --name laptop --port 8080",
     )
-    parser.add_argument("--name", default="laptop", help="what the answers say (default: laptop)")
+    parser.add_argument("--name", default="laptop", help="the body of the answers (default: laptop)")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8080, help="port to listen on, 0 for a free one (default: 8080)")
     return parser.parse_args(argv)

@@ -9,14 +9,14 @@ import attrs
 
 __all__ = ["Act", "Phase", "Results", "Side", "Tally"]
 
-NEAR = 15.0
-"""Percentage points that a share of one half may be off."""
-FEW = 250.0
+TOLERANCE = 15.0
+"""Percentage points by which a share of one half may be off."""
+FIVE_SIGMA = 250.0
 """Five standard deviations of such a share, in percentage points, times the square root of the number of requests."""
 
 
 class Side(Enum):
-    """Who answered."""
+    """The side that answered a request."""
 
     POD = "pod"
     LAPTOP = "laptop"
@@ -24,9 +24,9 @@ class Side(Enum):
 
 @attrs.define
 class Tally:
-    """Requests by what became of them.
+    """Numbers of requests, by how they ended.
 
-    :ivar failures: why requests failed, with how many did for each reason.
+    :ivar failures: the failed requests, by reason.
     """
 
     pod: int = 0
@@ -35,12 +35,12 @@ class Tally:
 
     @property
     def failed(self) -> int:
-        """How many had no answer of either side."""
+        """How many were answered by neither side."""
         return sum(self.failures.values())
 
     @property
     def answered(self) -> int:
-        """How many had one."""
+        """How many were answered."""
         return self.pod + self.laptop
 
     @property
@@ -51,7 +51,7 @@ class Tally:
     def count(self, outcome: Side | str) -> None:
         """Count one request.
 
-        :param outcome: who answered, or why nobody did.
+        :param outcome: the side that answered, or why the request failed.
         """
         match outcome:
             case Side.POD:
@@ -94,11 +94,11 @@ class Phase:
         if self.laptop in (0, 100):
             return self.laptop, self.laptop
         one = 100 / answered
-        off = min(max(NEAR, FEW / sqrt(answered)), 50 - one)
+        off = min(max(TOLERANCE, FIVE_SIGMA / sqrt(answered)), 50 - one)
         return 50 - off, 50 + off
 
     def complaint(self, tally: Tally) -> str | None:
-        """Say what is not as expected, None when all is.
+        """What is not as expected; ``None`` if everything is.
 
         :param tally: what was counted in the phase.
         """
@@ -124,7 +124,7 @@ class Act:
 
     @property
     def complaint(self) -> str | None:
-        """What went wrong, None when nothing did so far."""
+        """What is not as expected; ``None`` if everything is, or the phase is not over."""
         return self.phase.complaint(self.tally) if self.done else None
 
 
@@ -133,7 +133,7 @@ class Results:
     """Everything that was counted.
 
     :ivar acts: the phases, in order, those to come too.
-    :ivar between: the requests sent while somebody was joining or leaving.
+    :ivar between: the requests that were sent while a client was joining or leaving.
     :ivar connections: how many connections the visitor has opened for all of them.
     """
 
@@ -148,10 +148,10 @@ class Results:
 
     @property
     def complaints(self) -> list[str]:
-        """One line for each thing that is not as expected; phases that were not played are no reason to complain."""
+        """What is not as expected, one line each; phases that were not played do not count."""
         lines = [act.complaint for act in self.acts if act.complaint]
         if self.between.failed:
-            lines.append(f"while somebody joined or left: {_failures(self.between)}")
+            lines.append(f"while a client joined or left: {_failures(self.between)}")
         return lines
 
 

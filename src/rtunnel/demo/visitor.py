@@ -1,4 +1,4 @@
-"""Who sends the requests: one visitor on one kept-alive connection, so that one sees each request being routed by itself."""
+"""The visitor: all its requests use one keep-alive connection, which shows that each is routed by itself."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rtunnel.demo.shares import Side
 __all__ = ["Visitor", "answers"]
 
 TIMEOUT = 10.0
-"""Seconds until a request without an answer has failed."""
-PROBE_PATIENCE = 1.0
-"""Seconds that a probe of a process may take."""
+"""Seconds after which a request without an answer has failed."""
+PROBE_TIMEOUT = 1.0
+"""Seconds for a process to answer a probe."""
 
 
 class Visitor:
-    """Sends GET requests to an entrypoint, one after another, and opens a new connection only when it lost the last one.
+    """Sends GET requests to an entrypoint, one after another, and opens a new connection only when the last one was lost.
 
     :param port: the entrypoint's port on loopback.
-    :param host: what the ``Host`` header says.
+    :param host: the ``Host`` header.
     """
 
     def __init__(self, port: int, host: str) -> None:
@@ -38,10 +38,10 @@ class Visitor:
             sleep(self._next - now)
         self._next = max(self._next, now) + interval
 
-    def ask(self) -> Side | str:
+    def request(self) -> Side | str:
         """Send one request and wait for the answer.
 
-        :return: who answered, or why the request failed.
+        :return: the side that answered, or why the request failed.
         """
         if self._connection.sock is None:
             self.connections += 1
@@ -57,7 +57,7 @@ class Visitor:
         try:
             return Side(body.decode().strip())
         except ValueError:
-            return "answered by somebody else"
+            return "unexpected answer"
 
     def leave(self) -> None:
         """Close the connection."""
@@ -65,12 +65,12 @@ class Visitor:
 
 
 def answers(port: int, path: str) -> bool:
-    """Tell whether a service on loopback answers a GET with status 200; never raises.
+    """Whether a service on loopback answers a GET with status 200; never raises.
 
     :param port: the service's port.
-    :param path: the path to ask for.
+    :param path: the path to request.
     """
-    connection = HTTPConnection("127.0.0.1", port, timeout=PROBE_PATIENCE)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PROBE_TIMEOUT)
     try:
         connection.request("GET", path)
         return connection.getresponse().status == 200

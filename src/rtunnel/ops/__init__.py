@@ -6,6 +6,7 @@
 - :mod:`rtunnel.ops.status`: the document at ``/status``
 - :mod:`rtunnel.ops.admin`: the admin endpoint, which serves it, the metrics and the probes
 - :mod:`rtunnel.ops.systemd`: ``sd_notify``
+- :mod:`rtunnel.ops.file_watch`: files that are read again when they change
 """
 
 from __future__ import annotations

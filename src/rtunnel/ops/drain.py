@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 
 __all__ = ["DRAIN_INTERVAL", "drain"]
 
@@ -18,15 +19,13 @@ def drain(busy: Callable[[], bool], until: float, reactor: IReactorTime) -> Defe
 
     :param busy: tells whether something still is; called once in each interval, at once for the first time.
     :param until: when to stop waiting, in the reactor's seconds.
-    :returns: fires with None, at the latest one interval after ``until``.
+    :returns: fires with None, at the latest one interval after ``until``; fails with what ``busy`` raises.
     """
-    done: Deferred[None] = Deferred()
 
     def check() -> None:
-        if reactor.seconds() < until and busy():
-            reactor.callLater(DRAIN_INTERVAL, check)
-        else:
-            done.callback(None)
+        if reactor.seconds() >= until or not busy():
+            checks.stop()
 
-    check()
-    return done
+    checks = LoopingCall(check)
+    checks.clock = reactor
+    return checks.start(DRAIN_INTERVAL).addCallback(lambda _: None)

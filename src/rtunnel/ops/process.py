@@ -1,7 +1,7 @@
-"""The process as a whole: how it starts, what signals do to it, and with which status it ends.
+"""The process as a whole: how it starts, how it reacts to signals, and the exit status it ends with.
 
-Twisted's own ways differ in three points from what is promised here: a signal that stops the reactor becomes the exit status
-(``twisted.application.app._exitWithSignal``), SIGHUP kills, and an exception out of ``startService`` prints a traceback.
+Twisted differs in three points from what is promised here: a signal that stops the reactor becomes the exit status
+(``twisted.application.app._exitWithSignal``), SIGHUP kills, and an exception from ``startService`` prints a traceback.
 """
 
 from __future__ import annotations
@@ -20,23 +20,24 @@ from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
 from rtunnel.ops.memory import collect_rarely, keep_large_blocks
+from rtunnel.ops.signals import StopSignals
 from rtunnel.ops.start import StartError
 
 __all__ = ["ProcessService"]
 
 
 class ProcessService(MultiService):
-    """The parent of everything that one process runs; what :func:`rtunnel.tap.makeService` returns.
+    """The parent of all services of one process; what :func:`rtunnel.tap.makeService` returns.
 
     - A :class:`~rtunnel.ops.start.StartError` of a child ends the process with status 1 and one line on stderr.
-    - SIGTERM and Ctrl-C stop the children, which drain; status 0. A further Ctrl-C quits at once.
+    - SIGTERM and Ctrl-C stop the children, which drain; status 0. A second Ctrl-C ends the process at once.
     - SIGHUP calls :attr:`on_hang_up`.
 
     Children start in the order in which they were added and stop in the opposite one.
 
     :param reactor: the reactor that runs the process.
     :param drain: how many seconds the children may take to stop, for the log line.
-    :param warnings: what the user asked for in vain, logged at the start.
+    :param warnings: about the options of the user, logged at the start.
     :ivar on_hang_up: what SIGHUP does; called by the reactor, never by a signal handler.
     """
 
@@ -46,7 +47,7 @@ class ProcessService(MultiService):
         self.drain = drain
         self.on_hang_up: Callable[[], None] = _nothing
         self._warnings = warnings
-        self._stopping = False
+        self._stop_signals = StopSignals(reactor, self._stop_reactor)
         self._log = Logger()
 
     def privilegedStartService(self) -> None:
@@ -63,7 +64,7 @@ class ProcessService(MultiService):
         """
         for warning in self._warnings:
             self._log.warn("{text}", text=warning)
-        # before a service manager hears that we are ready and may ask for a reload; what nohup ignores stays ignored
+        # before a service manager is told that we are ready and may ask for a reload; what nohup ignores stays ignored
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
         keep_large_blocks()
@@ -73,13 +74,13 @@ class ProcessService(MultiService):
         except StartError as error:
             self._fail(error)
             raise
-        # after the reactor has installed its own
-        self._reactor.callWhenRunning(self._take_stop_signals)
+        # after the reactor has installed its own handlers
+        self._reactor.callWhenRunning(self._stop_signals.install)
 
     @inlineCallbacks
     def stopService(self) -> Generator[Deferred[Any], Any, None]:
-        """Stop the children one after another, the last added first, each when the one before has ended."""
-        self._stopping = True
+        """Stop the children one after another, the last added first, each when the one before has stopped."""
+        self._stop_signals.stopping = True
         Service.stopService(self)
         for child in reversed(list(self)):
             try:
@@ -94,22 +95,8 @@ class ProcessService(MultiService):
         if _is_null(2):
             self._log.critical("{error}", error=str(error))
 
-    # -- signals: handlers only leave a note for the reactor
-
-    def _take_stop_signals(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
-
-    def _stop(self, number: int, _frame: FrameType | None) -> None:
-        if not self._stopping:
-            self._stopping = True
-            self._reactor.callFromThread(self._stop_reactor, signal.Signals(number).name)
-        elif number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def _stop_reactor(self, name: str) -> None:
-        self._log.info("{name}: stopping, running requests get up to {drain:g} s", name=name, drain=self.drain)
+    def _stop_reactor(self, number: signal.Signals) -> None:
+        self._log.info("{name}: stopping, running requests get up to {drain:g} s", name=number.name, drain=self.drain)
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
@@ -117,14 +104,14 @@ class ProcessService(MultiService):
         self._reactor.callFromThread(self._hung_up)
 
     def _hung_up(self) -> None:
-        if self._stopping:
-            self._log.info("SIGHUP: nothing is reloaded any more, the process stops")
+        if self._stop_signals.stopping:
+            self._log.info("SIGHUP ignored: shutting down")
         else:
             self.on_hang_up()
 
 
 def _nothing() -> None:
-    """SIGHUP before anybody said what it does."""
+    """SIGHUP before :attr:`ProcessService.on_hang_up` is set."""
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -136,7 +123,7 @@ def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackT
 
 
 def _is_null(descriptor: int) -> bool:
-    """Whether a descriptor leads nowhere, as those of a daemon do."""
+    """Whether a descriptor is /dev/null, as those of a daemon are."""
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(os.devnull))
     except OSError:

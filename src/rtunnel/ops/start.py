@@ -6,8 +6,8 @@ __all__ = ["StartError"]
 
 
 class StartError(Exception):
-    """The service cannot start as it was asked to: a port in use, a permission refused.
+    """The service cannot start with these settings: a port in use, a missing permission, a file that cannot be read.
 
-    Raised out of ``startService``. Its text is one line for the user, which names the setting, the value and the cause; the
-    process prints it without a traceback and ends with status 1 (:mod:`rtunnel.tap`).
+    Raised from ``startService``. Its text is one line for the user, with the setting, the value and the cause; the process
+    prints it without a traceback and ends with status 1 (:mod:`rtunnel.ops.process`).
     """

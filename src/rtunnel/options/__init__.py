@@ -1,11 +1,11 @@
-"""Every option once, and what its text means.
+"""Every option once, and how its values are parsed.
 
-- :mod:`rtunnel.options.table`: the options, with their settings, words and keys
-- :mod:`rtunnel.options.kinds`: the forms of values
-- :mod:`rtunnel.options.layers`: what was given in one place, by which name
-- :mod:`rtunnel.options.environment`: the variables
-- :mod:`rtunnel.options.ignored_gost_keys`: the keys of gost that do not exist here
-- :mod:`rtunnel.options.help`: the help
+- :mod:`rtunnel.options.table`: the options, with their settings, help and URL keys
+- :mod:`rtunnel.options.kinds`: kinds of values: durations, sizes, addresses, ...
+- :mod:`rtunnel.options.targets`, :mod:`rtunnel.options.proxies`: two kinds that are longer
+- :mod:`rtunnel.options.layers`: the options given in one place, and how they become settings
+- :mod:`rtunnel.options.environment`: options as variables
+- :mod:`rtunnel.options.ignored_gost_keys`: gost's keys that are ignored here, with a warning
 """
 
 from __future__ import annotations

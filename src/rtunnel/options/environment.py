@@ -1,7 +1,7 @@
-"""Options from the environment: ``RTUNNEL_HEAD_TIMEOUT=5s`` is ``--head-timeout 5s``.
+"""Options as environment variables: ``RTUNNEL_HEAD_TIMEOUT=5s`` is ``--head-timeout 5s``.
 
-An empty variable counts as none. Lists are separated by commas or spaces; by spaces alone where one value may have commas
-of its own: the URLs of ``RTUNNEL_L``, the targets of ``RTUNNEL_TARGET``.
+An empty variable is the same as none. Lists are separated by commas or spaces; by spaces only where a value may contain commas
+itself, as the URLs of ``RTUNNEL_L`` and the targets of ``RTUNNEL_TARGET`` do.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 
+from rtunnel.options.layers import RawOption
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 
-__all__ = ["REACTOR", "misspelt", "typed"]
+__all__ = ["REACTOR", "misspelt", "options"]
 
 REACTOR = "RTUNNEL_REACTOR"
-"""The reactor of the ``rtunnel`` command, which must choose before it knows any other option."""
+"""The variable for the reactor of the ``rtunnel`` command, which is chosen before any other option is read."""
 
 
-def typed(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[tuple[Option, str, str]]:
-    """What the variables say: option, variable, text."""
+def options(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[RawOption]:
+    """The options that are given as variables."""
     for option in rows:
         value = environ.get(option.variable, "").strip()
         if not value:
@@ -34,13 +35,13 @@ def typed(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[tupl
 
 
 def misspelt(environ: Mapping[str, str]) -> Iterator[str]:
-    """Warn of variables that look like ours and are not, one line each.
+    """Warnings about variables whose names resemble one of ours, one line each.
 
-    Others stay unmentioned: Kubernetes makes ``RTUNNEL_SERVICE_HOST`` and the like of a Service with that name.
+    Others are ignored: Kubernetes sets ``RTUNNEL_SERVICE_HOST`` and the like for a Service of that name.
     """
     known = [option.variable for option in (*SERVER, *CLIENT, *VISITOR)] + [REACTOR]
     for name in environ:
         if name.startswith("RTUNNEL_") and name not in known:
             close = get_close_matches(name, known, 1, 0.9)
             if close:
-                yield f"the variable {name} is set but means nothing; did you mean {close[0]}?"
+                yield f"unknown variable {name} is ignored; did you mean {close[0]}?"

@@ -1,4 +1,4 @@
-"""The keys that gost knows and we do not have: named in a warning and left out.
+"""Keys of gost that do not exist here: they are ignored, with a warning.
 
 Read in go-gost/x: ``config/cmd/cmd.go`` (generic keys), ``handler/tunnel/metadata.go``, ``handler/forward/remote/metadata.go``,
 ``listener/rudp/metadata.go``, ``listener/udp/metadata.go``, ``connector/tunnel/metadata.go``, ``listener/ws/metadata.go``,
@@ -10,7 +10,7 @@ from __future__ import annotations
 __all__ = ["ACCESS", "OF_CLIENT", "OF_SERVER", "OF_TARGET", "OF_VISITOR"]
 
 ACCESS = frozenset(("auth", "auther", "authers", "admission", "bypass"))
-"""Keys that keep somebody out: they are refused where we do not have them, since without them more could connect than was meant."""
+"""Keys that restrict access: they are refused, because ignoring them would let in more clients than was meant."""
 
 _SOCKETS = (
     "keepalive keepalive.idle keepalive.interval keepalive.count "

@@ -1,7 +1,7 @@
-"""The kinds of values: how the text of an option, a URL key or an environment variable becomes a value.
+"""Kinds of values: how the text of an option, a URL key or an environment variable is parsed.
 
-A kind knows the form of a value, the settings know its bounds: ``300`` is a whole number here and a bad weight there. A parser
-raises :class:`ValueError` with the words that finish the sentence *NAME "TEXT": ...*.
+A kind knows the form of a value, the settings know its bounds: ``300`` is a whole number here, and an invalid weight there. A
+parser raises :class:`ValueError` with a text that follows *NAME "TEXT": ...*: what is wrong, and what to write instead.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ __all__ = [
     "DURATION",
     "FILE",
     "HOST",
-    "LINE",
+    "LISTEN",
     "LOCAL_PORT",
+    "LOG_FORMAT",
     "NOT",
     "NUMBER",
     "OFF",
     "PATH",
-    "PLACE",
     "PROXY_PROTOCOL",
     "ROUTE",
     "SERVER",
@@ -58,19 +58,19 @@ __all__ = [
 ]
 
 UNSET: Any = object()
-"""What a parser gives for a text that asks for nothing, e.g. ``mux.keepaliveDisabled=false``."""
+"""The result of a parser for a text that changes nothing, e.g. ``mux.keepaliveDisabled=false``."""
 
 
 @attrs.frozen
 class Kind:
-    """One form of value.
+    """One kind of value.
 
-    :ivar metavar: what stands for it in the help, ``""`` for a switch, ``FILE`` for the name of a file.
+    :ivar metavar: the placeholder in the help; ``""`` for a switch, ``FILE`` for the name of a file.
     :ivar parse: from text to value; raises :class:`ValueError`.
-    :ivar show: from value to text, as a user could type it.
-    :ivar secret: whether the text must never be repeated.
-    :ivar unit: what a bare number counts.
-    :ivar lists: whether one value may hold commas, which then separate no values in the environment.
+    :ivar show: from value to text, as a user would write it.
+    :ivar secret: whether the text must never be printed.
+    :ivar unit: of a number without a unit.
+    :ivar lists: whether a value may contain commas, which then do not separate values in the environment.
     """
 
     metavar: str
@@ -98,7 +98,7 @@ def _duration(text: str) -> float:
     if _BARE.fullmatch(text):
         return float(text)
     if not _PARTS.fullmatch(text):
-        raise ValueError("is not a time; write e.g. 15s, 1m30s, 250ms, or a bare number of seconds")
+        raise ValueError("not a time; write e.g. 15s, 1m30s, 250ms or a number of seconds")
     return sum(float(number) * UNIT_SECONDS[unit] for number, unit in _PART.findall(text))
 
 
@@ -109,7 +109,7 @@ def _show_duration(seconds: float) -> str:
 def _size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if not match:
-        raise ValueError("is not a size; write a number of bytes, or e.g. 64KiB, 1MiB")
+        raise ValueError("not a size; write a number of bytes, or e.g. 64KiB, 1MiB")
     number, unit = match.groups()
     return int(number) * _SIZE_UNITS.get((unit or "").lower(), 1)
 
@@ -153,7 +153,7 @@ def _show_switch(value: bool) -> str:
 
 def _smux(text: str) -> Any:
     if text.lower() != "smux":
-        raise ValueError("is not supported; smux is")
+        raise ValueError("not supported; only smux is")
     return UNSET
 
 
@@ -163,11 +163,11 @@ SIZE = Kind("SIZE", _size, _show_size, unit="bytes")
 DURATION = Kind("TIME", _duration, _show_duration, unit="seconds")
 SWITCH = Kind("", _switch, _show_switch)
 NOT = Kind("", lambda text: not _switch(text), lambda value: _show_switch(not value))
-"""A switch that turns its setting off."""
+"""A switch that disables its setting."""
 OFF = Kind("", lambda text: 0.0 if _switch(text) else UNSET)
 """A switch that sets a time to 0."""
 SMUX = Kind("", _smux)
-"""gost's ``mux.type``: the only type that we speak changes nothing."""
+"""gost's ``mux.type``, of which only smux is supported."""
 
 
 # -- names, addresses, rules
@@ -175,18 +175,18 @@ SMUX = Kind("", _smux)
 
 def _port(text: str) -> int:
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or int(text) > 65535:
-        raise ValueError("has no valid port; a port is a number from 1 to 65535")
+        raise ValueError("invalid port; write a number from 1 to 65535")
     return int(text)
 
 
 def _address(text: str) -> Address:
     host, colon, port = text.rpartition(":")
     if text.isdecimal():
-        raise ValueError(f'has no colon; write ":{text}" for that port, or HOST:{text}')
+        raise ValueError(f'no colon; write ":{text}" for that port, or HOST:{text}')
     if not colon or not port or (host.startswith("[") and not host.endswith("]")):
-        raise ValueError("has no port; write HOST:PORT, or :PORT")
+        raise ValueError("no port; write HOST:PORT, or :PORT")
     if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError("is ambiguous; put brackets around an IPv6 address, as in [::1]:80")
+        raise ValueError("ambiguous; put brackets around an IPv6 address, as in [::1]:80")
     try:
         return Address(host.removeprefix("[").removesuffix("]"), _port(port))
     except SettingsError as error:
@@ -196,20 +196,20 @@ def _address(text: str) -> Address:
 def _connectable(text: str) -> Address:
     address = _address(text)
     if not address.port:
-        raise ValueError("has no port to connect to; write HOST:PORT")
+        raise ValueError("no port to connect to; write HOST:PORT")
     return address if address.host else Address("localhost", address.port)
 
 
 def udp(parse: Callable[[str], Address]) -> Callable[[str], Address]:
-    """The same with ``udp://`` before it for UDP."""
+    """The same parser, also for ``udp://`` addresses."""
 
-    def either(text: str) -> Address:
+    def parse_either(text: str) -> Address:
         if not text.lower().startswith("udp://"):
             return parse(text)
         address = parse(text[len("udp://") :])
         return UdpAddress(address.host, address.port)
 
-    return either
+    return parse_either
 
 
 def _bind(text: str) -> Address:
@@ -219,14 +219,14 @@ def _bind(text: str) -> Address:
 def _destination(text: str) -> Address:
     address = _address(text if ":" in text else f"{text}:0")
     if not address.host:
-        raise ValueError("has no host; write the name of a rule of the server, e.g. ssh.svc")
+        raise ValueError("no host; write one of the server's rules, e.g. ssh.svc")
     return address
 
 
 def _uuid(text: str) -> uuid.UUID:
-    # the exact form only: UUID() also takes braces, urn: and hyphens anywhere
+    # only this form: UUID() also accepts braces, urn: and hyphens anywhere
     if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
-        raise ValueError("is not a UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78")
+        raise ValueError("not a UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78")
     return uuid.UUID(text)
 
 
@@ -235,8 +235,8 @@ def _cidr(text: str) -> IPv4Network | IPv6Network:
         return ip_network(text)
     except ValueError as error:
         if "has host bits" in str(error):
-            raise ValueError(f"names a host inside its network; write {ip_network(text, strict=False)}") from None
-        raise ValueError("is not a network; write e.g. 10.0.0.0/8, fd00::/8 or 192.168.1.1") from None
+            raise ValueError(f"an address inside its network; write {ip_network(text, strict=False)}") from None
+        raise ValueError("not a network; write e.g. 10.0.0.0/8, fd00::/8 or 192.168.1.1") from None
 
 
 def _proxy_protocol(text: str) -> Any:
@@ -244,15 +244,15 @@ def _proxy_protocol(text: str) -> Any:
         return UNSET
     if text in ("1", "2"):
         raise ValueError(
-            "would take the word of anybody who connects; write the networks of your proxies instead, "
-            "e.g. entrypoint.ProxyProtocol=10.0.0.0/8 (either version is taken)"
+            "would trust the PROXY header of every visitor; write the networks of your proxies instead, "
+            "e.g. entrypoint.ProxyProtocol=10.0.0.0/8 (both versions are accepted)"
         )
     return _cidr(text)
 
 
 @attrs.frozen
 class ListenAddress:
-    """A host and port with, perhaps, the transport and the path: what ``--listen`` and ``--server`` take."""
+    """A host and port, with a transport and a path if they are given: the value of ``--listen`` and ``--server``."""
 
     address: Address
     transport: str | None = None
@@ -260,21 +260,21 @@ class ListenAddress:
 
 
 def _listen_address(parse: Callable[[str], Address]) -> Callable[[str], ListenAddress]:
-    def place(text: str) -> ListenAddress:
+    def parse_listen(text: str) -> ListenAddress:
         scheme, slashes, rest = text.rpartition("://")
         transport = None
         if slashes:
             transport = scheme.lower()
             if transport not in TRANSPORTS:
-                raise ValueError("is neither ws://, wss://HOST:PORT/PATH nor tcp://, tls://HOST:PORT")
+                raise ValueError("unknown scheme; write ws:// or wss://HOST:PORT/PATH, tcp:// or tls://HOST:PORT")
         authority, slash, path = rest.partition("/")
         if "@" in authority:
-            raise ValueError("must not hold a password; give it with --auth-file or RTUNNEL_AUTH")
+            raise ValueError("must not contain a password; give it with --auth-file or RTUNNEL_AUTH")
         if slash and transport is not None and transport not in WEBSOCKETS:
-            raise ValueError(f"has a path, but {transport} has none")
+            raise ValueError(f"{transport}:// has no path; leave it out")
         return ListenAddress(parse(authority), transport, f"/{path}" if path else None)
 
-    return place
+    return parse_listen
 
 
 ADDRESS = Kind("[HOST]:PORT", _address)
@@ -283,19 +283,19 @@ LOCAL_PORT = Kind("[udp://][HOST]:PORT", udp(_address))
 TARGET = Kind("[HOST]:PORT", _connectable)
 BIND = Kind("HOST[:PORT]", _bind, lambda address: "" if address == Address("", 0) else str(address))
 DESTINATION = Kind("HOST[:PORT]", _destination, lambda address: address.host if not address.port else str(address))
-PLACE = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _listen_address(_address))
+LISTEN = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _listen_address(_address))
 SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST:PORT[/PATH]", _listen_address(_connectable))
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 CIDR = Kind("CIDR", _cidr)
 PROXY_PROTOCOL = Kind("CIDR", _proxy_protocol)
-"""gost's ``entrypoint.ProxyProtocol``: networks in place of the version."""
+"""gost's ``entrypoint.ProxyProtocol``, with networks in place of the version."""
 FILE = Kind("FILE", str)
 WATCHED_FILE = Kind("FILE", os.path.abspath)
 """A file that is read later, when the working directory may be another one."""
 PATH = Kind("PATH", str)
 HOST = Kind("HOST", str)
-LINE = Kind("text|json", str)
+LOG_FORMAT = Kind("text|json", str)
 URL = Kind("URL", str)
 
 
@@ -305,16 +305,16 @@ URL = Kind("URL", str)
 def _auth(text: str) -> Credentials:
     user, colon, password = text.partition(":")
     if not colon:
-        raise ValueError("must hold user:password")
+        raise ValueError("must be user:password")
     try:
         return Credentials(user, password)
     except SettingsError as error:
-        raise ValueError(f"holds a {error.key} that {error.hint}") from None
+        raise ValueError(f"the {error.key} {error.hint}") from None
 
 
 def _auth_base64(text: str) -> Credentials:
     try:
-        # "-_" and missing padding: gost takes both alphabets (config/cmd/cmd.go, parseAuthFromCmd)
+        # "-_" and missing padding: gost accepts both alphabets (config/cmd/cmd.go, parseAuthFromCmd)
         raw = base64.b64decode(text.translate(str.maketrans("-_", "+/")) + "=" * (-len(text) % 4), validate=True)
         return _auth(raw.decode())
     except (binascii.Error, UnicodeError):
@@ -328,10 +328,10 @@ def _auth_file(path: str) -> Credentials:
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
     except ValueError:
-        raise ValueError("is not a text file with user:password") from None
+        raise ValueError("not a text file; it must contain one line, user:password") from None
     lines = text.splitlines()
     if len(lines) != 1 or len(text) > 1024:
-        raise ValueError("must hold one line, user:password")
+        raise ValueError("must contain one line, user:password")
     return _auth(lines[0])
 
 

@@ -1,7 +1,6 @@
-"""What was given in one place (a command line, the environment, a URL), by setting; and how it becomes settings.
+"""The options given in one place (a command line, the environment, a file, a URL), by setting; and how they become settings.
 
-A layer maps the path of a setting to its :class:`OptionValue`. Layers are laid over each other: the environment lies below
-the command line, and that below a URL, which speaks for its own listener or connector only.
+A layer maps the path of a setting to its :class:`OptionValue`. Later layers override earlier ones (:func:`overlay`).
 """
 
 from __future__ import annotations
@@ -15,18 +14,21 @@ from rtunnel.options.kinds import UNSET, Kind, ListenAddress
 from rtunnel.options.table import Option, name_of
 from rtunnel.settings import SettingsError
 
-__all__ = ["Layer", "OptionValue", "construct", "overlay", "parts", "put", "require"]
+__all__ = ["Layer", "OptionValue", "RawOption", "construct", "overlay", "parts", "put", "require"]
+
+RawOption = tuple[Option, str, str]
+"""An option, the name under which it was given (``--path``, ``RTUNNEL_PATH``) and its text."""
 
 _Model = TypeVar("_Model")
 
 
 @attrs.frozen
 class OptionValue:
-    """A value with the name and the text under which the user gave it.
+    """A value with the name and the text that the user gave.
 
-    :ivar key: the name as the user typed it.
-    :ivar text: what the user typed, ``None`` when it is a secret or several texts.
-    :ivar value: what it means.
+    :ivar key: the name under which it was given.
+    :ivar text: the text that was given; ``None`` for a secret, and for several texts.
+    :ivar value: the parsed text.
     """
 
     key: str
@@ -38,11 +40,11 @@ Layer = dict[str, OptionValue]
 
 
 def put(layer: Layer, option: Option, key: str, text: str, kind: Kind | None = None) -> None:
-    """Read a text and add what it means.
+    """Parse a text and add its value to a layer.
 
-    :param key: the name to blame.
-    :param kind: the form of the text, ``None`` for the option's own.
-    :raises SettingsError: the text does not have the form.
+    :param key: the name under which it was given, for errors.
+    :param kind: how it is parsed; ``None`` for the option's own kind.
+    :raises SettingsError: it cannot be parsed.
     """
     kind = kind or option.kind
     shown = None if kind.secret else text
@@ -55,44 +57,45 @@ def put(layer: Layer, option: Option, key: str, text: str, kind: Kind | None = N
     if isinstance(value, ListenAddress):
         _put_listen_address(layer, option, key, text, value)
     elif option.many:
-        before = layer[option.field].value if option.field in layer else ()
-        layer[option.field] = OptionValue(key, None, (*before, value))
+        earlier = layer[option.field].value if option.field in layer else ()
+        layer[option.field] = OptionValue(key, None, (*earlier, value))
     else:
         layer[option.field] = OptionValue(key, shown, value)
 
 
-def _put_listen_address(layer: Layer, option: Option, key: str, text: str, place: ListenAddress) -> None:
-    layer[option.field] = OptionValue(key, text, place.address)
-    for field, value in (("transport", place.transport), ("path", place.path)):
+def _put_listen_address(layer: Layer, option: Option, key: str, text: str, listen: ListenAddress) -> None:
+    layer[option.field] = OptionValue(key, text, listen.address)
+    for field, value in (("transport", listen.transport), ("path", listen.path)):
         if value is not None:
             layer[field] = OptionValue(key, text, value)
 
 
 def parts(text: str) -> list[str]:
-    """The values of a list with commas; the text itself when there are none."""
+    """The values of a list separated by commas; the text itself if it is empty."""
     return [part.strip() for part in text.split(",") if part.strip()] or [text]
 
 
 def overlay(*layers: Mapping[str, OptionValue]) -> Layer:
-    """One layer out of several; the later ones win."""
-    return {field: given for layer in layers for field, given in layer.items()}
+    """One layer made of several; later ones override earlier ones."""
+    return {field: value for layer in layers for field, value in layer.items()}
 
 
 def require(layer: Layer, field: str, name: str, hint: str) -> None:
-    """Insist on a setting that has no default.
+    """Check that a setting without a default was given.
 
-    :raises SettingsError: nobody gave it.
+    :param name: of its option.
+    :raises SettingsError: it was not.
     """
     if field not in layer:
-        raise SettingsError(name, None, f"is missing; {hint}")
+        raise SettingsError(name, None, f"missing; {hint}")
 
 
 def construct(model: type[_Model], layer: Layer, group: str = "", **more: Any) -> _Model:
-    """Make a settings object out of what was given for its fields.
+    """Make a settings object from the values of its fields in a layer; the other fields have their defaults.
 
     :param group: the path of the model in the settings, e.g. ``mux``.
     :param more: values of further fields.
-    :raises SettingsError: a value is out of bounds; it names what the user typed.
+    :raises SettingsError: a value is invalid; with the name and the text that the user gave.
     """
     prefix = f"{group}." if group else ""
     names = [attribute.name for attribute in attrs.fields(model)]  # type: ignore[arg-type]
@@ -100,7 +103,7 @@ def construct(model: type[_Model], layer: Layer, group: str = "", **more: Any) -
     try:
         return model(**(more | values))
     except SettingsError as error:
-        given = layer.get(prefix + error.key)
-        if given is None:
+        option_value = layer.get(prefix + error.key)
+        if option_value is None:
             raise error.about(name_of(prefix + error.key) or error.key, error.value) from None
-        raise error.about(given.key, error.value if given.text is None else given.text) from None
+        raise error.about(option_value.key, error.value if option_value.text is None else option_value.text) from None

@@ -1,4 +1,4 @@
-"""How proxies are written, and which one the environment asks for."""
+"""Proxies as users write them, and those that the environment names."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ _SCHEMES = {**{scheme: scheme for scheme in PROXY_PORTS}, "socks5h": "socks5", "
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
 
 
-def proxy_of(scheme: str, user: str | None, place: str) -> ProxySettings:
-    """A proxy out of the parts of its URL.
+def proxy_of(scheme: str, user: str | None, address: str) -> ProxySettings:
+    """A proxy from the parts of its URL.
 
-    :param user: what stands before the ``@``, as it was written.
-    :raises ValueError: it is none; the words never repeat the password.
+    :param user: the part before the ``@``, as it was written.
+    :raises ValueError: the URL is invalid; the text never contains the password.
     """
     known = _SCHEMES.get(scheme.lower())
     if known is None:
-        raise ValueError("is no proxy that can be used; http://, https:// and socks5:// can")
-    address = kinds.SERVER_ADDRESS.parse(place if _has_port(place) else f"{place}:{PROXY_PORTS[known]}")
+        raise ValueError("unsupported proxy; use http://, https:// or socks5://")
+    parsed = kinds.SERVER_ADDRESS.parse(address if _has_port(address) else f"{address}:{PROXY_PORTS[known]}")
     try:
-        return ProxySettings(scheme=known, address=address, credentials=_credentials(user) if user else None)
+        return ProxySettings(scheme=known, address=parsed, credentials=_credentials(user) if user else None)
     except SettingsError as error:
-        raise ValueError(f"holds a {error.key} that {error.hint}") from None
+        raise ValueError(f"the {error.key} {error.hint}") from None
 
 
-def _has_port(place: str) -> bool:
-    return ":" in (place.rpartition("]")[2] if place.startswith("[") else place)
+def _has_port(address: str) -> bool:
+    return ":" in (address.rpartition("]")[2] if address.startswith("[") else address)
 
 
 def _credentials(user: str) -> Credentials:
     if _BROKEN_ESCAPE.search(user):
-        raise ValueError('has a "%" without two hex digits after it; write a plain "%" as %25')
+        raise ValueError('contains "%" without two hex digits after it; write a literal "%" as %25')
     name, colon, password = user.partition(":")
     if not colon:
-        raise ValueError("has a user without a password; write USER:PASSWORD@HOST:PORT")
+        raise ValueError("user without a password; write USER:PASSWORD@HOST:PORT")
     try:
         return Credentials(unquote(name, errors="strict"), unquote(password, errors="strict"))
     except UnicodeDecodeError:
-        raise ValueError("is not UTF-8 when its %-escapes are resolved") from None
+        raise ValueError("not UTF-8 once its %-escapes are decoded") from None
 
 
 def _proxy(text: str) -> ProxySettings | None:
@@ -55,7 +55,7 @@ def _proxy(text: str) -> ProxySettings | None:
         return None
     match = _URL.fullmatch(text.strip())
     if match is None or not match[3]:
-        raise ValueError("is not the URL of a proxy; write e.g. http://HOST:3128 or socks5://HOST:1080, or direct")
+        raise ValueError("not a proxy URL; write e.g. http://HOST:3128 or socks5://HOST:1080, or direct")
     return proxy_of(match[1] or "http", match[2], match[3])
 
 
@@ -66,21 +66,21 @@ def _proxy_file(path: str) -> ProxySettings | None:
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror or error}") from None
     except ValueError:
-        raise ValueError("is not a text file with the URL of a proxy") from None
+        raise ValueError("not a text file; it must contain one line, the URL of a proxy") from None
     if len(lines) != 1:
-        raise ValueError("must hold one line, the URL of a proxy")
+        raise ValueError("must contain one line, the URL of a proxy")
     try:
         return _proxy(lines[0])
     except ValueError as error:
-        raise ValueError(f"holds what {error}") from None
+        raise ValueError(f"in the file: {error}") from None
 
 
 def _show(proxy: ProxySettings | None) -> str:
     if proxy is None:
         return "direct"
     user = proxy.credentials
-    before = f"{quote(user.user, safe='')}:{quote(user.password, safe='')}@" if user is not None else ""
-    return f"{proxy.scheme}://{before}{proxy.address}"
+    userinfo = f"{quote(user.user, safe='')}:{quote(user.password, safe='')}@" if user is not None else ""
+    return f"{proxy.scheme}://{userinfo}{proxy.address}"
 
 
 PROXY = Kind("URL", _proxy, _show, secret=True, lists=True)
@@ -91,12 +91,12 @@ PROXY_FILE = Kind("FILE", _proxy_file)
 
 
 def from_environment(environ: Mapping[str, str], transport: str, server: Address) -> tuple[ProxySettings, ...]:
-    """The proxy that the usual variables name for a server.
+    """The proxy for a server according to the usual variables.
 
-    ``wss`` and ``tls`` look at ``HTTPS_PROXY``, ``ws`` at ``HTTP_PROXY``; each of them, and ``tcp``, at ``ALL_PROXY`` then. Each is
-    looked for in lower case first. ``NO_PROXY`` names what is reached directly; this machine always is.
+    ``wss`` and ``tls`` use ``HTTPS_PROXY``, ``ws`` uses ``HTTP_PROXY``; without it, and for ``tcp``, ``ALL_PROXY``. Lower case
+    comes first. ``NO_PROXY`` lists the servers that are reached directly; this machine always is.
 
-    :raises SettingsError: the variable names no proxy that can be used.
+    :raises SettingsError: the variable is not the URL of a supported proxy.
     """
     names = {"wss": ("https_proxy",), "tls": ("https_proxy",), "ws": ("http_proxy",)}.get(transport, ())
     for name in (*names, "all_proxy"):
@@ -111,7 +111,7 @@ def _named(variable: str, text: str) -> tuple[ProxySettings, ...]:
     try:
         proxy = _proxy(text)
     except ValueError as error:
-        raise SettingsError(variable, None, f"{error}; NO_PROXY or --proxy direct does without") from None
+        raise SettingsError(variable, None, f"{error}; to connect without a proxy, use NO_PROXY or --proxy direct") from None
     return () if proxy is None else (proxy,)
 
 
@@ -128,12 +128,12 @@ def _entries(listed: str) -> Iterator[str]:
 
 
 def _matches(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of NO_PROXY means a server: ``*``, a name and all below it, an address, a network, perhaps with a port."""
+    """Whether an entry of NO_PROXY (``*``, a domain with its subdomains, an address, a network; with or without a port) matches."""
     if entry == "*":
         return True
-    name, colon, only = entry.rpartition(":")
-    if colon and only.isdecimal() and ("]" in name or ":" not in name):
-        if int(only) != port:
+    name, colon, entry_port = entry.rpartition(":")
+    if colon and entry_port.isdecimal() and ("]" in name or ":" not in name):
+        if int(entry_port) != port:
             return False
         entry = name
     entry = entry.removeprefix("[").removesuffix("]")

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from ssl import SSLContext
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.interfaces import IAddress, IStreamServerEndpoint
 from twisted.logger import Logger
 
+from rtunnel.ops.file_watch import ReloadedValue
 from rtunnel.ops.start import StartError
 from rtunnel.settings import SECURE, WEBSOCKETS, Address, ListenerSettings
-from rtunnel.transport.certificates import CertificateFileError, ReloadingContext, self_signed_context, server_context
+from rtunnel.transport.certificates import CertificateFileError, self_signed_context, server_context
 from rtunnel.transport.sockets import SocketServerEndpoint, host_and_port
+from rtunnel.transport.tls_creators import ServerConnectionCreator
 from rtunnel.transport.tls_endpoints import TlsServerEndpoint
 from rtunnel.transport.websocket_endpoints import WebSocketServerEndpoint
 
@@ -33,7 +35,7 @@ def listen_endpoint(settings: ListenerSettings, reactor: Any, under: IStreamServ
     if settings.transport in SECURE:
         endpoint = TlsServerEndpoint(
             endpoint,
-            _contexts(settings, reactor),
+            ServerConnectionCreator(_contexts(settings, reactor)),
             reactor=reactor,
             handshake_timeout=settings.handshake_timeout,
             refused=_refused,
@@ -45,29 +47,29 @@ def listen_endpoint(settings: ListenerSettings, reactor: Any, under: IStreamServ
     return endpoint
 
 
-def _contexts(settings: ListenerSettings, reactor: Any) -> Callable[[], SSLContext]:
+def _contexts(settings: ListenerSettings, reactor: Any) -> Callable[[], SSL.Context]:
     tls = settings.tls
     try:
         if tls.cert_file is None:
             context, fingerprint = self_signed_context(tls.ca_file)
             _log.warn(
-                "the certificate of {address} is signed by itself, for this start only: clients cannot verify it "
+                "the certificate of {address} is self-signed, for this start only: clients cannot verify it "
                 "(SHA-256 {fingerprint}); give --cert-file and --key-file (certFile, keyFile)",
                 address=str(settings.listen),
                 fingerprint=fingerprint,
             )
             return lambda: context
-        make = partial(server_context, tls.cert_file, tls.key_file, tls.ca_file)
-        renewed = ReloadingContext(
-            make,
-            (tls.cert_file, tls.key_file, tls.ca_file),
+        contexts = ReloadedValue(
+            partial(server_context, tls.cert_file, tls.key_file, tls.ca_file),
+            [file for file in (tls.cert_file, tls.key_file, tls.ca_file) if file is not None],
+            unusable=CertificateFileError,
             what=f"the certificate, key or CA of {settings.listen}",
-            seconds=reactor.seconds,
+            reactor=reactor,
         )
-        renewed.load()
+        contexts.load()
     except CertificateFileError as error:
         raise StartError(str(error)) from error
-    return renewed.current
+    return contexts.current
 
 
 def _refused(peer: IAddress, reason: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
-from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from rtunnel.ids import mask_ids
+from rtunnel.ops.file_watch import FileWatcher
 from rtunnel.ops.start import StartError
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.rules_file import RulesError, read_rules
@@ -18,14 +17,11 @@ from rtunnel.settings.checks import plain
 __all__ = ["MAX_FILE", "Routes"]
 
 LOOK = 1.0
-"""Seconds between two looks at the file. What changed is read when two looks saw the same, so that nobody reads half of a file."""
+"""Seconds between two looks at the file."""
 MAX_FILE = 16 * 2**20
 """Bytes of the largest file that is read."""
 SHOWN = 10
 """Faults of one file that are named; the rest is counted."""
-
-Mark = tuple[int, int, int, int] | None
-"""What tells one state of a file from another, None for none: its device, number, size and time of change."""
 
 
 class _Unreadable(Exception):
@@ -56,10 +52,7 @@ class Routes:
         self.tunnels = frozenset(rule.tunnel for rule in rules)
         self._changed: Callable[[], None] = lambda: None
         self._log = Logger()
-        self._loop = LoopingCall(self._look)
-        self._loop.clock = reactor
-        # read already, and seen at the last look
-        self._known = self._seen = self._mark()
+        self._watcher = FileWatcher((file,) if file is not None else (), self._reload, reactor, interval=LOOK)
         if file is not None:
             try:
                 self._take(self._read(file))
@@ -73,39 +66,21 @@ class Routes:
         :param changed: called after each change of the rules.
         """
         self._changed = changed
-        if self._file is not None and not self._loop.running:
-            self._loop.start(LOOK, now=False)
+        self._watcher.start()
 
     def stop(self) -> None:
         """Watch no more."""
-        if self._loop.running:
-            self._loop.stop()
+        self._watcher.stop()
 
     # -- the file
 
-    def _look(self) -> None:
-        if self._file is None:
-            return
-        mark, before = self._mark(), self._seen
-        self._seen = mark
-        if mark == self._known or mark != before:
-            return
-        self._known = mark
+    def _reload(self) -> None:
         try:
-            self._take(self._read(self._file))
+            self._take(self._read(cast(str, self._file)))
         except _Unreadable as error:
             for line in error.lines:
                 self._log.error("{line}", line=line)
             self._log.error("the rules stay as they were, because {file} cannot be used", file=self._file)
-
-    def _mark(self) -> Mark:
-        if self._file is None:
-            return None
-        try:
-            status = os.stat(self._file)
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def _read(self, file: str) -> tuple[IngressRule, ...]:
         try:

@@ -1,8 +1,8 @@
-"""What the user can ask for: one model for gost's URLs, plain options and the environment.
+"""The settings: one model for configuration files, the environment, the command line and gost's URLs.
 
-The classes are plain frozen values; making one checks it. Nothing here opens a file, resolves a name or knows where a value
-came from: a check that fails raises :class:`SettingsError` with the *field's* name as its key, and whoever read the value
-(:mod:`rtunnel.options`) says the same again with the name and the text that the user typed.
+The classes are plain frozen values, validated when they are made. Nothing here opens a file, resolves a name or knows where a value
+came from: an invalid one raises :class:`SettingsError` with the *field's* name as its key, and the code that parsed the value
+(:mod:`rtunnel.options`) raises it again with the name and the text that the user gave.
 
 All times are seconds, all sizes bytes.
 """

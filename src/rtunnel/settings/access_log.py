@@ -1,4 +1,4 @@
-"""Whether and how each request leaves a line."""
+"""The access log."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["FORMATS", "STDOUT", "AccessLogSettings"]
 
 FORMATS = ("text", "json")
 STDOUT = "-"
-"""What stands for stdout in place of a file."""
+"""Means stdout in place of a file."""
 
 
 @attrs.frozen(kw_only=True)
 class AccessLogSettings:
-    """The access log.
+    """Whether and how each request and connection is logged.
 
-    :ivar file: where the lines go, ``-`` for stdout, ``None`` for no access log.
+    :ivar file: where the lines are written, ``-`` for stdout; ``None`` for no access log.
     :ivar format: ``text`` or ``json``.
-    :ivar query: whether the query of a request is written too; it may hold secrets.
+    :ivar query: whether the query of a request is included; it may hold secrets.
     """
 
     file: str | None = attrs.field(

@@ -1,4 +1,4 @@
-"""What settings are checked with: the one error, and validators that raise it."""
+"""The error of an invalid setting, and the validators that raise it."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from rtunnel.ids import mask_ids
 
 __all__ = ["DAY", "PATH", "SettingsError", "SettingsErrors", "Validator", "check", "header_value", "seconds", "whole"]
 
-_SHOWN = 120  # characters of a value that an error repeats
-_NAMED = 500  # characters of a name, which may begin with the path of a file
+_MAX_VALUE = 120  # characters of a value that an error repeats
+_MAX_KEY = 500  # characters of a name, which may begin with the path of a file
 
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 class SettingsError(Exception):
-    """A setting that is not valid. As a text it shows of any tunnel's ID the first characters only.
+    """A setting is missing or invalid. As a text it shows only the first characters of a tunnel's ID.
 
     :param key: the name of the setting as the user knows it.
-    :param value: what was given, or ``None`` when nothing was given or it is a secret.
-    :param hint: what is wrong and what to write instead.
+    :param value: the value as it was given; ``None`` when none was given, or when it is a secret.
+    :param hint: what is wrong, and what to write instead.
     """
 
     def __init__(self, key: str, value: str | None, hint: str) -> None:
@@ -32,18 +32,18 @@ class SettingsError(Exception):
         self.hint = hint
 
     def about(self, key: str, value: str | None) -> SettingsError:
-        """The same complaint with the name and the text that the user typed."""
+        """The same error with the name and the text that the user gave."""
         return SettingsError(key, value, self.hint)
 
     def __str__(self) -> str:
-        subject = plain(mask_ids(self.key), _NAMED)
+        subject = plain(mask_ids(self.key), _MAX_KEY)
         if self.value is not None:
             subject += f' "{plain(mask_ids(self.value))}"'
         return f"{subject}: {plain(self.hint, None)}"
 
 
 class SettingsErrors(SettingsError):
-    """Several at once, in their order; as a text, one line for each.
+    """Several errors at once; as a text, one line each.
 
     :param errors: at least one.
     """
@@ -56,17 +56,17 @@ class SettingsErrors(SettingsError):
         return "\n".join(map(str, self.errors))
 
 
-def plain(text: str, limit: int | None = _SHOWN) -> str:
-    """Text on one line, whatever it holds."""
+def plain(text: str, limit: int | None = _MAX_VALUE) -> str:
+    """Text on one line, with everything that is not printable as escapes."""
     if limit is not None and len(text) > limit:
         text = text[: limit - 3] + "..."
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def check(test: Callable[[Any], bool], hint: str) -> Validator:
-    """A validator for what passes a test.
+    """A validator for values that pass a test.
 
-    :param hint: what is wrong with anything else, and what to write instead.
+    :param hint: what is wrong with all others, and what to write instead.
     """
 
     def validate(_instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -85,15 +85,15 @@ def whole(low: int, high: int, what: str = "a whole number") -> Validator:
 
 
 def seconds(low: float, high: float, zero: str | None = None) -> Validator:
-    """A time between two bounds; *zero* says what 0 means where it is allowed as well."""
+    """A validator for times between two bounds; *zero* is what 0 means, where it is allowed as well."""
     return check(
         lambda value: isinstance(value, int | float) and (low <= value <= high or (zero is not None and value == 0)),
-        f"must be a time from {low:g}s to {high:g}s" + (f", or 0 for {zero}" if zero else ""),
+        f"must be a time between {low:g}s and {high:g}s" + (f", or 0 for {zero}" if zero else ""),
     )
 
 
 def header_value(text: str) -> bool:
-    """Whether the text can stand in a request line or header without changing its meaning (visible ASCII)."""
+    """Whether a text can be part of a request line or header without changing its meaning (visible ASCII)."""
     return text.isascii() and text.isprintable() and " " not in text
 
 
@@ -102,5 +102,5 @@ DAY = 86400.0
 
 PATH = check(
     lambda path: path.startswith("/") and header_value(path) and not set(path) & set("?#"),
-    'must be a path that begins with "/", without spaces, "?" and "#", e.g. /proxy',
+    'must be a path that begins with "/", without spaces, "?" or "#", e.g. /proxy',
 )

@@ -1,4 +1,4 @@
-"""What a client process does."""
+"""The settings of a client process."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.proxy import ProxySettings
 from rtunnel.settings.targets import ForwardSettings, TargetList, connectable, target_list
 from rtunnel.settings.tls import ClientTls
-from rtunnel.settings.transports import TRANSPORT, no_tls_in_vain
+from rtunnel.settings.transports import TRANSPORT, check_no_unused_tls
 from rtunnel.settings.udp import UdpSettings
 
 __all__ = ["ClientSettings", "ConnectorSettings", "ServerConnectionSettings", "VisitorSettings"]
 
 
 def _without_direct(proxies: Iterable[ProxySettings | None]) -> tuple[ProxySettings, ...]:
-    """``None`` among them is the user's word for none at all."""
+    """Without the ``None`` that stands for a direct connection."""
     return tuple(proxy for proxy in proxies if proxy is not None)
 
 
 @attrs.frozen(kw_only=True)
 class ServerConnectionSettings:
-    """How a server is reached, and the tunnel that is wanted there: what connectors and visitors have in common.
+    """How a server is reached, and which tunnel is used there: what connectors and visitors have in common.
 
-    :ivar server: where the server listens for clients.
+    :ivar server: the address on which the server accepts clients.
     :ivar transport: ``ws``, ``tcp``, or the same with TLS: ``wss``, ``tls``.
     :ivar tls: see :class:`ClientTls`.
-    :ivar proxies: what stands in between, the nearest first.
+    :ivar proxies: on the path to the server, the nearest first.
     :ivar tunnel: which tunnel to join or to visit.
-    :ivar path: where the WebSocket is (not used by ``tcp`` and ``tls``).
+    :ivar path: of the WebSocket; unused by ``tcp`` and ``tls``.
     :ivar host: the Host header of the upgrade request, ``None`` for the server's own name.
-    :ivar credentials: for a server that asks, or ``None``.
-    :ivar mux: see :class:`MuxSettings`; a visitor has the keepalive of it.
+    :ivar credentials: for a server that requires them, or ``None``.
+    :ivar mux: see :class:`MuxSettings`; a visitor uses only the keepalive.
     :ivar udp: see :class:`UdpSettings`; for datagrams only.
-    :ivar connect_timeout: seconds to reach the server, and to reach the target.
-    :ivar handshake_timeout: seconds for the upgrade and the answer of the server.
+    :ivar connect_timeout: seconds for connecting to the server, and to the target.
+    :ivar handshake_timeout: seconds for the WebSocket upgrade and the tunnel handshake.
     """
 
     server: Address = attrs.field(validator=CONNECTABLE)
@@ -52,7 +52,7 @@ class ServerConnectionSettings:
     host: str | None = attrs.field(
         default=None,
         validator=attrs.validators.optional(
-            check(lambda host: host and header_value(host) and not set(host) & set("/?#@"), "is not a host name")
+            check(lambda host: host and header_value(host) and not set(host) & set("/?#@"), "not a host name")
         ),
     )
     credentials: Credentials | None = None
@@ -62,19 +62,19 @@ class ServerConnectionSettings:
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
 
     def __attrs_post_init__(self) -> None:
-        no_tls_in_vain(self.transport, self.tls)
+        check_no_unused_tls(self.transport, self.tls)
 
 
 @attrs.frozen(kw_only=True)
 class ConnectorSettings(ServerConnectionSettings):
-    """One attachment of a client to a tunnel.
+    """One connection of a client that joins a tunnel.
 
-    :ivar target: where streams are passed to.
+    :ivar target: where streams are forwarded to.
     :ivar forward: how; see :class:`ForwardSettings`.
-    :ivar weight: 1 to 255; 255 leaves out all smaller ones.
-    :ivar bind: the address asked of the server: host ``""`` and port 0 for "as you like".
-    :ivar backoff_min: the first wait after a loss.
-    :ivar backoff_max: the longest wait.
+    :ivar weight: 1 to 255; with 255, connectors with a smaller weight get nothing.
+    :ivar bind: the address requested from the server; host ``""`` and port 0 leave the choice to it.
+    :ivar backoff_min: seconds before the first attempt to reconnect.
+    :ivar backoff_max: the longest time between two attempts.
     """
 
     target: TargetList = attrs.field(converter=target_list, validator=connectable)
@@ -87,37 +87,37 @@ class ConnectorSettings(ServerConnectionSettings):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.target.udp and (self.forward.proxy_protocol or self.forward.rewrites):
-            hint = "takes datagrams, which have neither a PROXY header nor header fields of HTTP to change"
+            hint = "a UDP target, whose datagrams have no PROXY header and no HTTP header fields"
             raise SettingsError("target", str(self.target), hint)
         if self.backoff_max < self.backoff_min:
-            raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the first wait, {self.backoff_min:g}s")
+            raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the minimum, {self.backoff_min:g}s")
 
 
 @attrs.frozen(kw_only=True)
 class VisitorSettings(ServerConnectionSettings):
     """One local port that leads to a private tunnel.
 
-    :ivar listen: where local programs connect, or a :class:`UdpAddress` to which they send; port 0 takes any free one.
-    :ivar to: what is asked for: a host that an ingress rule of the server names, and a port, 0 for none.
+    :ivar listen: where local programs connect, or a :class:`UdpAddress` to which they send; port 0 is any free one.
+    :ivar to: the destination: a host in the server's ingress rules, and a port, 0 for none.
     """
 
     listen: Address
-    to: Address = attrs.field(validator=check(lambda to: bool(to.host), "has no host; write the name of a rule, e.g. ssh.svc"))
+    to: Address = attrs.field(validator=check(lambda to: bool(to.host), "no host; write one of the server's rules, e.g. ssh.svc"))
 
     @property
     def datagrams(self) -> bool:
-        """Whether the port is one of UDP."""
+        """Whether it is a UDP port."""
         return isinstance(self.listen, UdpAddress)
 
 
 @attrs.frozen
 class ClientSettings:
-    """Everything that one client process does: at least one connector or visitor.
+    """The settings of a client process, with at least one connector or visitor.
 
-    :ivar connectors: what joins tunnels.
+    :ivar connectors: the tunnels that it joins, and where their streams are forwarded to.
     :ivar visitors: local ports that lead to private tunnels.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
-    :ivar drain: the seconds that running requests get when the client stops.
+    :ivar drain: seconds for running requests to finish when the client stops.
     """
 
     connectors: tuple[ConnectorSettings, ...] = ()
@@ -128,10 +128,10 @@ class ClientSettings:
     def __attrs_post_init__(self) -> None:
         if not self.connectors and not self.visitors:
             raise SettingsError("connectors", "()", "a client needs at least one server and target")
-        taken: list[tuple[str, Address]] = [] if self.admin is None else [("admin", self.admin)]
+        used: list[tuple[str, Address]] = [] if self.admin is None else [("admin", self.admin)]
         for visitor in self.visitors:
-            for other, used in taken:
-                if visitor.listen.meets(used):
-                    hint = f'the port is taken by {other} "{used}"; give each its own port'
+            for other, address in used:
+                if visitor.listen.conflicts_with(address):
+                    hint = f'the port is already used by {other} "{address}"; choose another one'
                     raise SettingsError("listen", str(visitor.listen), hint)
-            taken.append(("listen", visitor.listen))
+            used.append(("listen", visitor.listen))

@@ -11,7 +11,7 @@ __all__ = ["Credentials"]
 
 @attrs.frozen
 class Credentials:
-    """Who a client is. The password shows in no ``repr``, error or log line."""
+    """Who a client is. The password never appears in a ``repr``, error or log line."""
 
     user: str = attrs.field()
     password: str = attrs.field(repr=False)
@@ -19,6 +19,6 @@ class Credentials:
     @user.validator
     @password.validator
     def _fits(self, attribute: attrs.Attribute[str], value: str) -> None:
-        # a length byte goes before each of them on the wire
+        # each has a length byte before it on the wire
         if not value.isprintable() or not 0 < len(value.encode()) <= 255:
-            raise SettingsError(attribute.name, None, "must have 1 to 255 bytes of printable text")
+            raise SettingsError(attribute.name, None, "must be 1 to 255 bytes of printable text")

@@ -1,4 +1,4 @@
-"""What to do so that what runs becomes what is wanted; pure data, made before anything is touched."""
+"""The difference between the settings that are running and those that are wanted: pure data, made before anything changes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ K = TypeVar("K", bound=Hashable)
 
 @attrs.frozen
 class BindKey:
-    """A place to listen: an address, and the how many-th of its kind, since port 0 can be asked for several times."""
+    """An address to listen on, numbered, because port 0 can be wanted several times."""
 
     address: Address
     number: int = 1
 
     @classmethod
     def counter(cls) -> Callable[[Address], BindKey]:
-        """Give each address its key, in order."""
+        """A function that gives each address its key, in order."""
         counts: Counter[Address] = Counter()
 
         def key(address: Address) -> BindKey:
@@ -39,25 +39,20 @@ class BindKey:
 
 @attrs.frozen
 class Difference(Generic[K]):
-    """Between what runs and what is wanted, by key, each in its order.
+    """What to start, stop and change, by key.
 
-    :ivar start: wanted and not there.
-    :ivar stop: there and not wanted.
-    :ivar change: there, and wanted otherwise.
+    :ivar start: wanted and not running.
+    :ivar stop: running and not wanted.
+    :ivar change: running, and wanted with other settings.
     """
 
     start: tuple[K, ...]
     stop: tuple[K, ...]
     change: tuple[K, ...]
 
-    @property
-    def nothing(self) -> bool:
-        """Whether what runs is what is wanted."""
-        return not (self.start or self.stop or self.change)
-
 
 def compare(running: Mapping[K, object], wanted: Mapping[K, object]) -> Difference[K]:
-    """Tell the difference."""
+    """What to do with what is running, so that it is what is wanted."""
     return Difference(
         start=tuple(key for key in wanted if key not in running),
         stop=tuple(key for key in running if key not in wanted),
@@ -66,7 +61,7 @@ def compare(running: Mapping[K, object], wanted: Mapping[K, object]) -> Differen
 
 
 def numbered(values: Iterable[K]) -> dict[tuple[K, int], K]:
-    """Values as keys of themselves; one that is there twice has two keys."""
+    """Values by key, where equal values have different keys."""
     counts: Counter[K] = Counter()
     found: dict[tuple[K, int], K] = {}
     for value in values:

@@ -1,4 +1,4 @@
-"""Where visitors arrive."""
+"""The settings of entrypoints, where visitors connect."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["EntrypointSettings"]
 class EntrypointSettings:
     """Entrypoints with the ingress rules that they share.
 
-    :ivar entrypoints: where visitors arrive.
+    :ivar entrypoints: where visitors connect.
     :ivar rules: which host belongs to which tunnel.
-    :ivar routes_file: a file with more rules, which is watched, ``None`` for none.
-    :ivar proxy_protocol: whose connections begin with a PROXY header; those of anybody else have none.
+    :ivar routes_file: a file with more rules, reloaded when it changes; ``None`` for none.
+    :ivar proxy_protocol: the networks whose connections begin with a PROXY header; all others have none.
     :ivar http: see :class:`HttpSettings`.
     """
 
@@ -38,5 +38,5 @@ class EntrypointSettings:
                 raise SettingsError(
                     "rules",
                     str(rule),
-                    "this host already has another tunnel; name each host once",
+                    "this host already belongs to another tunnel; list each host once",
                 )

@@ -1,4 +1,4 @@
-"""The limits and habits of the HTTP entrypoint."""
+"""HTTP at the entrypoints."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ __all__ = ["HttpSettings"]
 
 @attrs.frozen(kw_only=True)
 class HttpSettings:
-    """The limits and habits of the HTTP entrypoint.
+    """Limits, timeouts and trusted proxies.
 
-    :ivar head_bytes: the largest request or response head; a larger one is 431.
-    :ivar line_bytes: the longest line in a head.
-    :ivar header_count: the most header fields in a head.
-    :ivar head_timeout: seconds that a request head may take to arrive, then 408.
-    :ivar idle_timeout: seconds that a kept-alive visitor connection may wait for its next request.
-    :ivar response_timeout: seconds until the answer of the target must begin, then 504; 0 waits for ever.
-    :ivar retry_buffer_bytes: how much of a request body is kept so that another connector can be tried.
-    :ivar pool: whether a stream is kept for the next request to the same connector and host.
-    :ivar pool_idle: seconds that a free stream is kept.
-    :ivar trusted_proxies: whose ``X-Forwarded-*``, ``Forwarded`` and ``X-Request-Id`` are trusted.
-    :ivar write_forwarded: whether requests get a ``Forwarded`` field (RFC 7239) beside ``X-Forwarded-*``.
+    :ivar head_bytes: maximum size of a request or response head; a larger one is answered with 431.
+    :ivar line_bytes: maximum length of a line in a head.
+    :ivar header_count: maximum number of header fields in a head.
+    :ivar head_timeout: seconds for a request head to arrive, then 408.
+    :ivar idle_timeout: seconds that a keep-alive connection may wait for its next request.
+    :ivar response_timeout: seconds for the target's response to begin, then 504; 0 disables the limit.
+    :ivar retry_buffer_bytes: how much of a request body is kept for a retry with another connector.
+    :ivar pool: whether a stream is reused for the next request to the same connector and host.
+    :ivar pool_idle: seconds that an unused stream is kept.
+    :ivar trusted_proxies: the networks whose ``X-Forwarded-*``, ``Forwarded`` and ``X-Request-Id`` are trusted.
+    :ivar write_forwarded: whether requests get a ``Forwarded`` field (RFC 7239) in addition to ``X-Forwarded-*``.
     """
 
     head_bytes: int = attrs.field(default=65536, validator=whole(1024, 16 * 2**20))

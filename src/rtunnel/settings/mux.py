@@ -13,18 +13,18 @@ __all__ = ["MuxSettings"]
 class MuxSettings:
     """How streams share a link (smux; the defaults are gost's, ``handler/tunnel/metadata.go`` and ``smux/mux.go``).
 
-    :ivar version: 2 (windows for each stream) or 1 (none); both ends must say the same.
-    :ivar stream_window: bytes of one stream that we take before the consumer took any.
-    :ivar frame_size: the most bytes that we put in one frame; any size is taken.
-    :ivar keepalive_interval: seconds between two NOP frames, 0 sends none and never declares a link dead.
-    :ivar keepalive_timeout: seconds without any frame after which a link is dead.
-    :ivar receive_buffer: bytes of all streams of a link together.
+    :ivar version: 2 (a window for each stream) or 1 (none); the same at both ends.
+    :ivar stream_window: receive window of a stream, in bytes.
+    :ivar frame_size: maximum size of the frames that are sent; those of any size are accepted.
+    :ivar keepalive_interval: seconds between two keepalives (NOP frames); 0 sends none, and never closes a link for being silent.
+    :ivar keepalive_timeout: seconds without traffic after which a link is closed.
+    :ivar receive_buffer: receive buffer of a link for all its streams, in bytes.
     """
 
     version: int = attrs.field(default=2, validator=whole(1, 2))
     stream_window: int = attrs.field(default=1048576, validator=whole(4096, 2**31 - 1))
     frame_size: int = attrs.field(default=32768, validator=whole(256, 65535))
-    keepalive_interval: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, "no keepalive"))
+    keepalive_interval: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, "no keepalives"))
     keepalive_timeout: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))
     receive_buffer: int = attrs.field(default=4194304, validator=whole(4096, 2**31 - 1))
 

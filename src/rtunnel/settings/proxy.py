@@ -1,4 +1,4 @@
-"""Proxies on the way to a server."""
+"""Proxies on the path to a server."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtunnel.settings.tls import ClientTls
 __all__ = ["PROXY_PORTS", "ProxySettings"]
 
 PROXY_PORTS = {"http": 80, "https": 443, "socks5": 1080}
-"""The kinds of proxies, and the port of each where none is said."""
+"""The kinds of proxies, with their default ports."""
 
 
 @attrs.frozen(kw_only=True)
@@ -21,8 +21,8 @@ class ProxySettings:
 
     :ivar scheme: ``http`` (CONNECT), ``https`` (the same over TLS to the proxy), ``socks5``.
     :ivar address: where it listens.
-    :ivar credentials: for a proxy that asks, or ``None``.
-    :ivar tls: of ``https``.
+    :ivar credentials: for a proxy that requires them, or ``None``.
+    :ivar tls: for ``https``.
     """
 
     scheme: str = attrs.field(validator=check(PROXY_PORTS.__contains__, "must be http, https or socks5"))
@@ -32,8 +32,8 @@ class ProxySettings:
 
     def __attrs_post_init__(self) -> None:
         if self.credentials is not None and self.scheme != "socks5" and ":" in self.credentials.user:
-            raise SettingsError("user", None, "must not hold a colon: HTTP ends the user name there")
+            raise SettingsError("user", None, "must not contain a colon, where HTTP ends the user name")
 
     def __str__(self) -> str:
-        """As it may be shown: without the credentials."""
+        """The proxy without its credentials, for logs."""
         return f"{self.scheme} proxy {self.address}"

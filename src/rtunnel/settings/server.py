@@ -1,4 +1,4 @@
-"""What a server process does."""
+"""The settings of a server process."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.tls import ServerTls
-from rtunnel.settings.transports import SECURE, TRANSPORT, no_tls_in_vain
+from rtunnel.settings.transports import SECURE, TRANSPORT, check_no_unused_tls
 
 __all__ = ["ListenerSettings", "ServerSettings"]
 
 
-def _where(path: str | None) -> str | None:
+def _absolute(path: str | None) -> str | None:
     """A file that is read again later, when twistd may have changed the working directory."""
     return None if path is None else os.path.abspath(path)
 
 
 @attrs.frozen(kw_only=True)
 class ListenerSettings(EntrypointSettings):
-    """One place where clients attach, with the entrypoints and the ingress rules that belong to it.
+    """One address where clients connect, with the entrypoints and the ingress rules that belong to it.
 
-    :ivar listen: where links are accepted; port 0 takes any free one. ``None`` for entrypoints apart, at which nobody attaches: the
-        tunnels of their rules are joined at the other listeners.
+    :ivar listen: where clients connect; port 0 is any free one. ``None`` for standalone entrypoints: clients join the tunnels of
+        their rules at the other listeners.
     :ivar transport: ``ws``, ``tcp``, or the same with TLS: ``wss``, ``tls``.
     :ivar tls: see :class:`ServerTls`.
-    :ivar path: where the WebSocket is (not used by ``tcp`` and ``tls``).
-    :ivar credentials: the one user beside those of the file, ``None`` for none.
-    :ivar users: the file of users; without any user everybody may connect.
-    :ivar permissions: the file that says who may bind and visit what; without it every user may everything.
-    :ivar entrypoint_id: the ID by which public entrypoints outside visit every public rule, ``None`` for nobody.
-    :ivar direct: whether the ID of a tunnel is enough to join and to visit it, without an ingress rule.
+    :ivar path: of the WebSocket; unused by ``tcp`` and ``tls``.
+    :ivar credentials: a single user, besides those of the file; ``None`` for none.
+    :ivar users: the users file; without any user, every client may connect.
+    :ivar permissions: the permissions file; without it, every user may bind and visit every tunnel.
+    :ivar entrypoint_id: the ID with which public entrypoints of other servers visit every public rule; ``None`` for none.
+    :ivar direct: whether the ID of a tunnel is enough to join and visit it, without an ingress rule.
     :ivar mux: see :class:`MuxSettings`.
-    :ivar handshake_timeout: seconds for the upgrade and the relay request of a new link.
+    :ivar handshake_timeout: seconds for the WebSocket upgrade and the tunnel handshake.
     """
 
     listen: Address | None = None
@@ -48,8 +48,8 @@ class ListenerSettings(EntrypointSettings):
     tls: ServerTls = attrs.field(factory=ServerTls)
     path: str = attrs.field(default="/ws", validator=PATH)
     credentials: Credentials | None = None
-    users: str | None = attrs.field(default=None, converter=_where)
-    permissions: str | None = attrs.field(default=None, converter=_where)
+    users: str | None = attrs.field(default=None, converter=_absolute)
+    permissions: str | None = attrs.field(default=None, converter=_absolute)
     entrypoint_id: UUID | None = attrs.field(
         default=None, validator=check(lambda value: value is None or value.int != 0, "must not be the nil UUID")
     )
@@ -61,36 +61,34 @@ class ListenerSettings(EntrypointSettings):
         super().__attrs_post_init__()
         if any(rule.tunnel == self.entrypoint_id for rule in self.rules):
             raise SettingsError(
-                "entrypoint_id", str(self.entrypoint_id), "is the ID of a tunnel as well; make another one with uuidgen"
+                "entrypoint_id", str(self.entrypoint_id), "also the ID of a tunnel; generate another one with uuidgen"
             )
-        no_tls_in_vain(self.transport, self.tls)
+        check_no_unused_tls(self.transport, self.tls)
         if self.transport in SECURE and not (self.tls.cert_file or self.tls.self_signed):
             raise SettingsError(
                 "tls.cert_file",
                 None,
-                f"is missing; {self.transport} needs a certificate: --cert-file FILE --key-file FILE (certFile, keyFile in a URL), "
-                "or for a trial --self-signed (selfSigned=true), which clients cannot verify",
+                f"missing; {self.transport} needs a certificate: --cert-file FILE --key-file FILE (certFile, keyFile in a URL), "
+                "or for tests --self-signed (selfSigned=true), which clients cannot verify",
             )
         if self.permissions is not None and self.users is None and self.credentials is None:
-            raise SettingsError(
-                "permissions", self.permissions, "speaks of users, but there are none; add --users FILE (users=FILE in -L)"
-            )
+            raise SettingsError("permissions", self.permissions, "needs users; add --users FILE (users=FILE in -L)")
 
 
 @attrs.frozen
 class ServerSettings:
-    """Everything that one server process does.
+    """The settings of a server process.
 
     :ivar listeners: at least one.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
-    :ivar drain: the seconds that running requests get when the server stops.
+    :ivar drain: seconds for running requests to finish when the server stops.
     :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
     """
 
     listeners: tuple[ListenerSettings, ...] = attrs.field(
         validator=check(
             lambda listeners: any(listener.listen is not None for listener in listeners),
-            "a server needs at least one place where clients attach",
+            "a server needs at least one address where clients connect",
         )
     )
     admin: Address | None = None
@@ -98,12 +96,13 @@ class ServerSettings:
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
 
     def __attrs_post_init__(self) -> None:
-        taken: list[tuple[str, Address]] = []
+        used: list[tuple[str, Address]] = []
         for name, address in self._addresses():
-            for other, used in taken:
-                if address.meets(used):
-                    raise SettingsError(name, str(address), f'the port is taken by {other} "{used}"; give each its own port')
-            taken.append((name, address))
+            for other_name, other in used:
+                if address.conflicts_with(other):
+                    hint = f'the port is already used by {other_name} "{other}"; choose another one'
+                    raise SettingsError(name, str(address), hint)
+            used.append((name, address))
 
     def _addresses(self) -> Iterator[tuple[str, Address]]:
         for listener in self.listeners:

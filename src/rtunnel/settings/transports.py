@@ -1,4 +1,4 @@
-"""The byte streams that a link can run over."""
+"""The transports that a link can run over."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import attrs
 
 from rtunnel.settings.checks import SettingsError, check
 
-__all__ = ["SECURE", "TRANSPORT", "TRANSPORTS", "WEBSOCKETS", "no_tls_in_vain"]
+__all__ = ["SECURE", "TRANSPORT", "TRANSPORTS", "WEBSOCKETS", "check_no_unused_tls"]
 
 TRANSPORTS = ("ws", "wss", "tcp", "tls")
 
@@ -19,15 +19,16 @@ WEBSOCKETS = frozenset(("ws", "wss"))
 TRANSPORT = check(TRANSPORTS.__contains__, "must be one of " + ", ".join(f'"{name}"' for name in TRANSPORTS))
 
 
-def no_tls_in_vain(transport: str, tls: attrs.AttrsInstance) -> None:
-    """Refuse settings of TLS for a transport that has none: who gives them believes to be safe.
+def check_no_unused_tls(transport: str, tls: attrs.AttrsInstance) -> None:
+    """Refuse TLS settings for a transport without TLS, which would give a false sense of security.
 
-    :param tls: an attrs object; each of its fields that is not at its default was given.
+    :param tls: an attrs object; each field whose value is not the default was given.
+    :raises SettingsError: one was given.
     """
     if transport in SECURE:
         return
     secure = "wss" if transport in WEBSOCKETS else "tls"
     for field in attrs.fields(type(tls)):
         if getattr(tls, field.name) != field.default:
-            hint = f"is about TLS, but {transport}:// has none; write {secure}:// (in a URL of gost tunnel+{secure}://)"
+            hint = f"needs TLS, which {transport}:// does not have; write {secure}:// (in a gost URL tunnel+{secure}://)"
             raise SettingsError(f"tls.{field.name}", None, hint)

@@ -1,4 +1,4 @@
-"""What is asked of associations: the datagrams between one visitor's address and a target."""
+"""Limits of UDP associations, the datagrams between one visitor's address and a target."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["UdpSettings"]
 
 @attrs.frozen(kw_only=True)
 class UdpSettings:
-    """Limits of associations. UDP has no end, so an association ends when nothing was sent either way for a while.
+    """Limits of associations. UDP has no end of a connection, so an association ends after a while without datagrams.
 
-    :ivar idle: the seconds of silence after which an association is over.
-    :ivar associations: how many a local port of a visitor has at once; a new one takes the place of the most silent.
+    :ivar idle: seconds without datagrams after which an association ends.
+    :ivar associations: maximum number for a local port of a visitor; a new one replaces the one that was idle longest.
     """
 
     idle: float = attrs.field(default=60.0, validator=seconds(0.1, DAY))

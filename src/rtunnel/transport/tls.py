@@ -1,313 +1,167 @@
-"""TLS over any connection: a protocol that is a transport.
+"""TLS over any connection: Twisted's, which ends each direction by itself and reads and writes in large pieces.
 
-The library works on memory (``ssl.MemoryBIO``), so it does not matter what is beneath: sockets that write at once, inherited ones,
-a connection through a proxy. What is written leaves as one write of the connection beneath, in records of 16 KiB; nothing waits
-here, so that backpressure is that of the connection beneath.
+:class:`twisted.protocols.tls.TLSMemoryBIOProtocol` closes a connection as soon as the peer has ended its direction, which would
+cut the answer off a request whose sender has finished; and it takes 32 KiB at a time. :class:`TlsProtocol` differs in that. It
+overrides private methods of Twisted's (:data:`rtunnel.private_details.TLS`); where they are gone, :class:`StockTlsProtocol` takes
+its place, which is Twisted's own but for what every transport here has to offer.
 """
 
 from __future__ import annotations
 
-import ssl
-from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-from twisted.internet.error import ConnectionClosed, ConnectionDone
-from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITransport
-from twisted.internet.protocol import Protocol, connectionDone
+from OpenSSL import SSL
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.components import registerAdapter
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.transport.certificates import CertificateFileError
+from rtunnel.private_details import TLS, available
 from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.tls_errors import CUT_OFF, TlsError, describe_reply, in_words
 
-__all__ = ["GOODBYE_TIME", "TlsConnection", "TlsFault"]
+__all__ = ["ALERT_TIMEOUT", "PLAIN_HTTP", "StockTlsProtocol", "TlsFactory", "TlsProtocol"]
 
 RECORD = 16384
 """Bytes of one record, at most (RFC 8446 5.1)."""
-GOODBYE_TIME = 5.0
+ALERT_TIMEOUT = 5.0
 """Seconds in which a peer may take the alert of a connection that has failed."""
-CUT_OFF = "the connection was cut off in the middle (no close_notify)"
+PLAIN_HTTP = b"HTTP/1.1 400 this port speaks TLS, use wss or https\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+"""The answer to a client that speaks HTTP to a port with TLS."""
+UNEXPECTED_MESSAGE = b"\x15\x03\x03\x00\x02\x02\x0a"
+"""The answer to one that speaks anything else: the fatal alert unexpected_message (RFC 8446 6)."""
 
 
-class TlsFault(ConnectionClosed):
-    """TLS has failed or was cut off; the text is one line that says what to do."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    def __str__(self) -> str:
-        return self.reason
-
-
-@implementer(ITransport, IConsumer, IPushProducer, IHalfCloseableProtocol)
-class TlsConnection(Protocol):
-    """One connection: the protocol of the connection beneath, and the transport of ``protocol`` once the handshake is done.
-
-    It ends with ``connectionLost`` of ``protocol``: ConnectionDone after both goodbyes (close_notify), or ours; :class:`TlsFault`
-    when the peer was cut off before its goodbye, so that a truncated stream never looks like a whole one; else the reason of the
-    connection beneath. Each direction ends by itself (RFC 8446 6.1).
-    """
+class StockTlsProtocol(TLSMemoryBIOProtocol):
+    """Twisted's TLS as a transport whose protocol can be exchanged; it has no half-close."""
 
     transport: Any
+    factory: Any
+    begun = True
+    """Whether the peer has sent anything; Twisted's cannot tell."""
 
-    def __init__(self, reactor: Any, seconds: float) -> None:
-        self.protocol: Any = None
+    @property
+    def protocol(self) -> Any:
         """Who gets the bytes; may be exchanged at any time once the handshake is done."""
-        self.disconnecting = False
-        self._reactor = reactor
-        self._seconds = seconds
-        self._timer: Any = None
-        self._incoming = ssl.MemoryBIO()
-        self._outgoing = ssl.MemoryBIO()
-        self._tls: ssl.SSLObject | None = None
-        self._begun = False
-        self._open = False
-        self._paused = False
-        self._read_ended = False
-        self._write_ended = False
-        self._nobody_reads = False
-        self._fault: TlsFault | None = None
+        return self.wrappedProtocol
 
-    # -- what the two ends do differently
+    @protocol.setter
+    def protocol(self, protocol: Any) -> None:
+        self.wrappedProtocol = protocol
 
-    def wrap(self) -> ssl.SSLObject:
-        """Make the engine."""
-        raise NotImplementedError
+    def loseWriteConnection(self) -> None:
+        """Close: Twisted would end the connection beneath without close_notify."""
+        self.loseConnection()
 
-    def begin(self, first: bytes) -> str | None:
-        """Look at the first bytes of the peer; the words for what is no TLS."""
-        raise NotImplementedError
+    def abortConnection(self) -> None:
+        """Cut the connection. Twisted would write a close_notify first, which says that the stream was whole."""
+        self.disconnecting = True
+        self.transport.abortConnection()
 
-    def verify(self, tls: ssl.SSLObject) -> str | None:
-        """Look at the peer's certificate when the handshake is done; the words for one that is not good."""
-        raise NotImplementedError
 
-    def words(self, error: ssl.SSLError) -> str:
-        """Say what an error means."""
-        raise NotImplementedError
+@implementer(IHalfCloseableProtocol, IPushProducer)
+class TlsProtocol(StockTlsProtocol):
+    """The protocol of a connection, and the transport of what is spoken over TLS.
 
-    def opened(self) -> None:
-        """The handshake is done: put a protocol on, if anybody still wants it."""
-        raise NotImplementedError
+    It ends with ``connectionLost`` of ``protocol``: ConnectionDone after both ends' close_notify, or ours;
+    :class:`~rtunnel.transport.tls_errors.TlsError` when TLS failed or the peer was cut off before its close_notify, so that a
+    truncated stream never looks like a whole one; else the reason of the connection beneath. Each direction ends by itself
+    (RFC 8446 6.1). What is written leaves as one write of the connection beneath; nothing waits here, so that backpressure is
+    that of the connection beneath.
+    """
 
-    def failed(self, reason: Failure) -> None:
-        """The handshake failed; called when the connection is gone."""
-        raise NotImplementedError
+    begun = False
+    _read_ended = False
+    _write_ended = False
+    _peer_closed = False
+    """Whether nobody would read a close_notify: it would be answered with a reset, which looks like an accident."""
+    _paused = False
+    _held = False
+    """Whether bytes wait to be decrypted until reading is resumed."""
+    _alert_timer: Any = None
 
-    # -- the connection beneath: IHalfCloseableProtocol
-
-    def connectionMade(self) -> None:
-        self._timer = self._reactor.callLater(self._seconds, self._expired)
-        try:
-            self._tls = self.wrap()
-        except CertificateFileError as error:
-            self._give_up(str(error))
-            return
-        self._shake()
+    # -- the connection beneath
 
     def dataReceived(self, data: bytes) -> None:
-        if self._fault is not None or self._tls is None or self._read_ended:
+        if self._lostTLSConnection or self._read_ended:
             return
-        if not self._open:
-            self._shake_with(data)
+        if self._handshakeDone:
+            self.getHandle().bio_write(data)
+            self._flushReceiveBIO()
             return
-        self._incoming.write(data)
-        self._receive()
+        if not self.begun:
+            self.begun = True
+            fault = self.factory.answer_cleartext(self.transport, data)
+            if fault is not None:
+                self._fail(Failure(TlsError(fault)))
+                return
+        super().dataReceived(data)
+        if not self._lostTLSConnection:
+            # the end of the handshake
+            self._flushSendBIO()
 
     def readConnectionLost(self) -> None:
-        """The peer ended the connection beneath: fine after its goodbye, an accident before."""
-        self._nobody_reads = True
+        """The peer ended the connection beneath: fine after its close_notify, a truncation before."""
+        self._peer_closed = True
         if not self._read_ended:
-            self._give_up(CUT_OFF if self._open else "the connection was closed during the TLS handshake")
+            self._fail(Failure(TlsError(self._cut_off())))
 
     def writeConnectionLost(self) -> None:
         """Never asked for."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._stop_timer()
-        if self._fault is not None:
-            reason = Failure(self._fault)
-        elif not (self._read_ended or self.disconnecting) and reason.check(ConnectionDone):
-            reason = Failure(TlsFault(CUT_OFF))
-        self.disconnecting = self._read_ended = self._write_ended = True
-        self._tls = None
-        if not self._open:
-            self.failed(reason)
-        elif self.protocol is not None:
-            self.protocol.connectionLost(reason)
+        if self._alert_timer is not None and self._alert_timer.active():
+            self._alert_timer.cancel()
+        if not (self._read_ended or self.disconnecting) and reason.check(ConnectionDone):
+            reason = Failure(TlsError(self._cut_off()))
+        self.disconnecting = self._read_ended = self._write_ended = self._lostTLSConnection = True
+        super().connectionLost(reason)
 
-    # -- the handshake
-
-    def _shake_with(self, data: bytes) -> None:
-        if not self._begun:
-            self._begun = True
-            fault = self.begin(data)
-            if fault is not None:
-                self._give_up(fault)
-                return
-        self._incoming.write(data)
-        self._shake()
-        if self._open:
-            self._receive()
-
-    def _shake(self) -> None:
-        tls = cast(ssl.SSLObject, self._tls)
-        try:
-            tls.do_handshake()
-        except ssl.SSLWantReadError:
-            self._flush()
-            return
-        except ssl.SSLError as error:
-            self._flush()
-            self._give_up(self.words(error))
-            return
-        self._flush()
-        fault = self.verify(tls)
-        if fault is not None:
-            self._give_up(fault)
-            return
-        self._stop_timer()
-        self._open = True
-        self.opened()
-
-    def _expired(self) -> None:
-        self._timer = None
-        self._fault = TlsFault("the TLS handshake took too long")
-        self._begun = True
-        self.transport.abortConnection()
-
-    def _stop_timer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None and timer.active():
-            timer.cancel()
-
-    def _give_up(self, words: str) -> None:
-        """End it; an alert that says why, if there is one, has been written."""
-        if self._fault is not None:
-            return
-        self._fault = TlsFault(words)
-        self.disconnecting = self._write_ended = True
-        self._stop_timer()
-        self._timer = self._reactor.callLater(GOODBYE_TIME, self.transport.abortConnection)
-        # a transport whose producer is paused would wait for it before it closes
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+    def _cut_off(self) -> str:
+        return CUT_OFF if self._handshakeDone else "the connection was closed during the TLS handshake"
 
     # -- bytes in
 
-    def _receive(self) -> None:
-        """Decrypt all that is here, pass it on in one piece."""
-        tls = self._tls
-        if tls is None or self._paused or self.disconnecting:
+    def _flushReceiveBIO(self) -> None:
+        """Decrypt all that is here, and deliver it in one piece."""
+        if self._paused:
+            self._held = True
+        if self._paused or self._lostTLSConnection:
             return
-        incoming = self._incoming
+        receive = self.getHandle().recv
         pieces = []
-        ended = False
-        fault = None
+        ended, failure = False, None
         try:
-            while incoming.pending or tls.pending():
-                piece = tls.read(RECORD)
-                if not piece:
-                    ended = True
-                    break
-                pieces.append(piece)
-        except ssl.SSLWantReadError:
+            while True:
+                pieces.append(receive(RECORD))
+        except SSL.WantReadError:
             pass
-        except ssl.SSLZeroReturnError:
+        except SSL.ZeroReturnError:
             ended = True
-        except ssl.SSLError as error:
-            fault = self.words(error)
-        if self._outgoing.pending:
-            # an answer to a change of keys, or the alert of an error
-            self._flush()
-        if pieces:
+        except SSL.Error:
+            failure = Failure()
+        if pieces and not self.disconnecting:
             self.protocol.dataReceived(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-        if fault is not None:
-            self._give_up(fault)
-        elif ended and not self._read_ended:
+        if failure is not None:
+            self._fail(failure)
+        elif ended:
             self._peer_ended()
 
     def _peer_ended(self) -> None:
+        """The close_notify of the peer came."""
         self._read_ended = True
-        if not IHalfCloseableProtocol.providedBy(self.protocol):
-            self._nobody_reads = True
-            self.loseConnection()
-        elif self._write_ended:
-            self.loseConnection()
-        else:
-            self.protocol.readConnectionLost()
-
-    # -- ITransport, IConsumer: bytes out
-
-    def write(self, data: bytes) -> None:
-        """Encrypt and write."""
-        if self._write_ended or not data:
-            return
-        tls = cast(ssl.SSLObject, self._tls)
-        try:
-            sent = tls.write(data)
-            while sent < len(data):
-                sent += tls.write(data[sent:])
-        except ssl.SSLError as error:
-            self._give_up(self.words(error))
-            return
-        self.transport.write(self._outgoing.read())
-
-    def writeSequence(self, data: Iterable[bytes]) -> None:
-        """Write several pieces as one."""
-        self.write(b"".join(data))
-
-    def loseWriteConnection(self) -> None:
-        """Say goodbye; the other direction goes on."""
-        if self._write_ended:
-            return
-        if self._read_ended:
-            self.loseConnection()
-        else:
-            self._say_goodbye()
-
-    def loseConnection(self) -> None:
-        """Write what was written, say goodbye, close."""
         if self.disconnecting:
             return
-        self.disconnecting = True
-        self._say_goodbye()
-        self.transport.loseConnection()
-
-    def abortConnection(self) -> None:
-        """Cut the connection."""
-        self.disconnecting = self._write_ended = True
-        self.transport.abortConnection()
-
-    def _say_goodbye(self) -> None:
-        if self._write_ended:
-            return
-        self._write_ended = True
-        if self._nobody_reads:
-            # it would be answered with a reset, which looks like an accident
-            return
-        with suppress(ssl.SSLError):
-            # it wants to read the peer's goodbye, which comes in its time
-            cast(ssl.SSLObject, self._tls).unwrap()
-        self._flush()
-
-    def _flush(self) -> None:
-        data = self._outgoing.read()
-        if data:
-            self.transport.write(data)
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Have a producer paused when the connection beneath is behind."""
-        self.transport.registerProducer(producer, streaming)
-
-    def unregisterProducer(self) -> None:
-        """Forget the producer."""
-        self.transport.unregisterProducer()
-
-    # -- IPushProducer
+        half_closeable = IHalfCloseableProtocol.providedBy(self.protocol)
+        if half_closeable and not self._write_ended:
+            self.protocol.readConnectionLost()
+        else:
+            self._peer_closed = not half_closeable
+            self.loseConnection()
 
     def pauseProducing(self) -> None:
         """Read nothing for now."""
@@ -317,35 +171,129 @@ class TlsConnection(Protocol):
     def resumeProducing(self) -> None:
         """Read on."""
         self._paused = False
-        if self._incoming.pending:
+        if self._held:
             # came with the end of the handshake, and was not wanted then
-            self._reactor.callLater(0, self._receive)
+            self._held = False
+            self.factory.reactor.callLater(0, self._flushReceiveBIO)
         self.transport.resumeProducing()
 
     def stopProducing(self) -> None:
         """The consumer is gone."""
         self.loseConnection()
 
-    def setTcpNoDelay(self, enabled: bool) -> None:
-        """Of the connection beneath."""
-        self.transport.setTcpNoDelay(enabled)
+    # -- bytes out
 
-    def setTcpKeepAlive(self, enabled: bool) -> None:
-        """Of the connection beneath."""
-        self.transport.setTcpKeepAlive(enabled)
+    def write(self, data: bytes) -> None:
+        """Encrypt and write, at once; only once the handshake is done."""
+        if self._write_ended or not data:
+            return
+        try:
+            self.getHandle().sendall(data)
+        except SSL.Error:
+            self._fail(Failure())
+            return
+        self._flushSendBIO(len(data) + len(data) // 128 + 256)
 
-    def getPeer(self) -> Any:
-        """The address of the other end of the connection."""
-        return self.transport.getPeer()
+    def _flushSendBIO(self, size: int = RECORD) -> None:
+        """Write what was encrypted.
 
-    def getHost(self) -> Any:
-        """The address of this end of the connection."""
-        return self.transport.getHost()
+        :param size: bytes that are expected, at least.
+        """
+        read = self.getHandle().bio_read
+        with suppress(SSL.WantReadError):
+            while True:
+                data = read(size)
+                self.transport.write(data)
+                if len(data) < size:
+                    return
+
+    # -- the end
+
+    def loseWriteConnection(self) -> None:
+        """Send close_notify; the other direction goes on."""
+        if self._read_ended:
+            self.loseConnection()
+        else:
+            self._shutdownTLS()
+
+    def loseConnection(self) -> None:
+        """Write what was written, send close_notify, close; the peer's is not waited for (RFC 8446 6.1)."""
+        if self.disconnecting:
+            return
+        self.disconnecting = True
+        self._shutdownTLS()
+        self.transport.loseConnection()
+
+    def abortConnection(self) -> None:
+        """Cut the connection."""
+        self._write_ended = True
+        super().abortConnection()
+
+    def _shutdownTLS(self) -> None:
+        """Send close_notify, once."""
+        if self._write_ended:
+            return
+        self._write_ended = True
+        if not self._peer_closed:
+            with suppress(SSL.Error):
+                self.getHandle().shutdown()
+            self._flushSendBIO()
+
+    def failVerification(self, reason: Failure) -> None:
+        """Remember why the handshake fails; it does in a moment, with an alert that tells the peer."""
+        self._reason = reason
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:
+        self._fail(reason)
+
+    def _fail(self, reason: Failure | None) -> None:
+        """TLS is over. The alert that says why has been written; the peer has :data:`ALERT_TIMEOUT` to take it."""
+        if self._lostTLSConnection:
+            return
+        if reason is not None and self._reason is None:
+            self._reason = in_words(reason, is_client=self.factory.is_client)
+        self.disconnecting = self._write_ended = True
+        self._alert_timer = self.factory.reactor.callLater(ALERT_TIMEOUT, self.transport.abortConnection)
+        # a transport whose producer is paused would wait for it before it closes
+        self.transport.unregisterProducer()
+        super()._tlsShutdownFinished(None)
 
 
-def _beneath(connection: TlsConnection) -> ITunnelTransport:
+def _beneath(connection: StockTlsProtocol) -> ITunnelTransport:
     """TLS adds nothing to what the connection beneath can do."""
     return ITunnelTransport(connection.transport)
 
 
-registerAdapter(_beneath, TlsConnection, ITunnelTransport)
+registerAdapter(_beneath, StockTlsProtocol, ITunnelTransport)
+
+
+class TlsFactory(TLSMemoryBIOFactory):
+    """The factory of one end of TLS connections.
+
+    :param creator: makes the OpenSSL connections.
+    :param is_client: which end it is.
+    :param upper: builds what is spoken over TLS.
+    :param reactor: for timers.
+    """
+
+    protocol = TlsProtocol if available(TLS, "TLS is Twisted's own, without half-close") else StockTlsProtocol
+
+    def __init__(self, creator: Any, is_client: bool, upper: IProtocolFactory, reactor: Any) -> None:
+        super().__init__(creator, is_client, upper, clock=reactor)
+        self.is_client = is_client
+        self.reactor = reactor
+
+    def answer_cleartext(self, transport: Any, first: bytes) -> str | None:
+        """Look at the first bytes of the peer, and answer those that are not TLS.
+
+        :returns: what is wrong with them; None when they are TLS.
+        """
+        if self.is_client:
+            return describe_reply(first)
+        if first[0] == 22:
+            return None
+        if first[:1].isalpha():
+            transport.write(PLAIN_HTTP)
+            return "the client speaks plain HTTP on a TLS port; it must use wss:// (tunnel+wss://)"
+        transport.write(UNEXPECTED_MESSAGE)
+        return "the client does not speak TLS on a TLS port; it must use tls:// (tunnel+tls://)"

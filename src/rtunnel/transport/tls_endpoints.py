@@ -1,85 +1,103 @@
-"""TLS over another endpoint: a server's and a client's."""
+"""TLS over another endpoint, a server's and a client's: as Twisted's ``wrapServerTLS`` and ``wrapClientTLS``, but patient.
+
+Theirs hand a protocol its connection before the handshake, and so before anybody knows who the peer is. These do when it is done,
+give it a time limit, and say why it failed.
+"""
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any, cast
 
-from cryptography.x509 import load_der_x509_certificate
-from service_identity import CertificateError, VerificationError
-from service_identity.cryptography import verify_certificate_hostname, verify_certificate_ip_address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
-from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint, IStreamServerEndpoint
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import (
+    IHandshakeListener,
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLServerConnectionCreator,
+    IProtocol,
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.transport.certificates import names_of
-from rtunnel.transport.tls import TlsConnection
-from rtunnel.transport.tls_faults import fault_of_client, fault_of_server, plain_answer
+from rtunnel.transport.tls import TlsFactory
+from rtunnel.transport.tls_errors import TlsError, in_words
 
 __all__ = ["TlsClientEndpoint", "TlsServerEndpoint"]
 
-PLAIN_HTTP = b"HTTP/1.1 400 this port speaks TLS, use wss or https\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-"""The answer to a client that speaks HTTP to a port with TLS."""
-UNEXPECTED = b"\x15\x03\x03\x00\x02\x02\x0a"
-"""The answer to one that speaks anything else: the fatal alert unexpected_message (RFC 8446 6)."""
 
-# -- server
+@implementer(IHandshakeListener)
+class _Handshake(Protocol):
+    """The protocol of a TLS connection until its handshake is done."""
 
+    transport: Any
+    factory: _Handshakes
 
-class _ServerConnection(TlsConnection):
-    """A connection accepted by a :class:`TlsServerEndpoint`."""
-
-    def __init__(self, factory: _ServerFactory, address: Any) -> None:
-        endpoint = factory.endpoint
-        super().__init__(endpoint.reactor, endpoint.handshake_timeout)
-        self._factory = factory
+    def __init__(self, address: Any) -> None:
         self._address = address
+        self._timer: Any = None
 
-    def wrap(self) -> ssl.SSLObject:
-        return self._factory.endpoint.context().wrap_bio(self._incoming, self._outgoing, server_side=True)
+    def connectionMade(self) -> None:
+        self._timer = self.factory.reactor.callLater(self.factory.timeout, self._expired)
 
-    def begin(self, first: bytes) -> str | None:
-        if first[0] == 22:
-            return None
-        if first[:1].isalpha():
-            self.transport.write(PLAIN_HTTP)
-            return "it speaks plain HTTP, and this port TLS; use wss:// there (tunnel+wss://)"
-        self.transport.write(UNEXPECTED)
-        return "it does not speak TLS, and this port does; use tls:// there (tunnel+tls://)"
+    def _expired(self) -> None:
+        # silence as well is worth a word then
+        self.transport.begun = True
+        self.transport.failVerification(Failure(TlsError("the TLS handshake took too long")))
+        self.transport.abortConnection()
 
-    def verify(self, tls: ssl.SSLObject) -> str | None:
-        return None
-
-    def words(self, error: ssl.SSLError) -> str:
-        return fault_of_server(error)
-
-    def opened(self) -> None:
-        self.protocol = self._factory.upper.buildProtocol(self._address)
-        if self.protocol is None:
-            self.loseConnection()
+    def handshakeCompleted(self) -> None:
+        """Put the protocol on that is spoken over TLS."""
+        self._timer.cancel()
+        self._timer = None
+        upper = self.factory.upper.buildProtocol(self._address)
+        if upper is None:
+            self.transport.loseConnection()
         else:
-            self.protocol.makeConnection(self)
+            self.transport.protocol = upper
+            upper.makeConnection(self.transport)
+        self.factory.opened(upper)
 
-    def failed(self, reason: Failure) -> None:
-        # whoever only knocks (a probe that the port is open) is not worth a word
-        if self._begun:
-            self._factory.endpoint.refused(self.transport.getPeer(), reason.getErrorMessage())
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self._timer is None:
+            return
+        if self._timer.active():
+            self._timer.cancel()
+        self.factory.failed(self.transport, in_words(reason, is_client=self.factory.is_client))
 
 
-class _ServerFactory(Factory):
+class _Handshakes(Factory):
+    """The factory under the TLS of an endpoint.
+
+    :param upper: builds what is spoken over TLS.
+    :param opened: called with each protocol that was put on a connection, None when there is none.
+    :param failed: called with the connection and the reason, when the handshake failed.
+    """
+
     noisy = False
 
-    def __init__(self, endpoint: TlsServerEndpoint, upper: IProtocolFactory) -> None:
-        self.endpoint = endpoint
+    def __init__(
+        self,
+        endpoint: TlsServerEndpoint | TlsClientEndpoint,
+        upper: IProtocolFactory,
+        opened: Callable[[Any], None],
+        failed: Callable[[Any, Failure], None],
+    ) -> None:
+        self.reactor = endpoint.reactor
+        self.timeout = endpoint.handshake_timeout
+        self.is_client = isinstance(endpoint, TlsClientEndpoint)
         self.upper = upper
+        self.opened = opened
+        self.failed = failed
 
-    def buildProtocol(self, addr: Any) -> _ServerConnection:
-        return _ServerConnection(self, addr)
+    def buildProtocol(self, addr: Any) -> Any:
+        handshake = _Handshake(addr)
+        handshake.factory = self
+        return handshake
 
 
 @implementer(IStreamServerEndpoint)
@@ -87,7 +105,7 @@ class TlsServerEndpoint:
     """Accepts TLS over another endpoint; a protocol sees its connection when the handshake is done.
 
     :param under: where the connections come from.
-    :param context: gives the context of each connection, e.g. :meth:`~rtunnel.transport.certificates.ReloadingContext.current`.
+    :param creator: makes the OpenSSL connections, e.g. :class:`~rtunnel.transport.tls_creators.ServerConnectionCreator`.
     :param reactor: for the time limit.
     :param handshake_timeout: seconds that a handshake may take.
     :param refused: called with the peer's address and the reason, when a handshake failed.
@@ -96,79 +114,28 @@ class TlsServerEndpoint:
     def __init__(
         self,
         under: IStreamServerEndpoint,
-        context: Callable[[], ssl.SSLContext],
+        creator: IOpenSSLServerConnectionCreator,
         *,
         reactor: Any,
         handshake_timeout: float = 15.0,
         refused: Callable[[Any, str], None] = lambda peer, reason: None,
     ) -> None:
         self._under = under
-        self.context = context
+        self._creator = creator
         self.reactor = reactor
         self.handshake_timeout = handshake_timeout
-        self.refused = refused
+        self._refused = refused
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """Listen."""
-        return cast("Deferred[Any]", self._under.listen(_ServerFactory(self, protocolFactory)))
 
+        def failed(tls: Any, reason: Failure) -> None:
+            # whoever only knocks (a probe that the port is open) is not worth a word
+            if tls.begun:
+                self._refused(tls.getPeer(), reason.getErrorMessage())
 
-# -- client
-
-
-class _ClientConnection(TlsConnection):
-    """The one connection of a :class:`TlsClientEndpoint`'s connect."""
-
-    def __init__(self, factory: _ClientFactory, address: Any) -> None:
-        endpoint = factory.endpoint
-        super().__init__(endpoint.reactor, endpoint.handshake_timeout)
-        self._factory = factory
-        self._address = address
-
-    def wrap(self) -> ssl.SSLObject:
-        endpoint = self._factory.endpoint
-        return endpoint.context().wrap_bio(self._incoming, self._outgoing, server_hostname=endpoint.name)
-
-    def begin(self, first: bytes) -> str | None:
-        return plain_answer(first)
-
-    def verify(self, tls: ssl.SSLObject) -> str | None:
-        if tls.context.verify_mode == ssl.CERT_NONE:
-            return None
-        return _wrong_name(tls.getpeercert(binary_form=True) or b"", self._factory.endpoint.name)
-
-    def words(self, error: ssl.SSLError) -> str:
-        return fault_of_client(error)
-
-    def opened(self) -> None:
-        waiting, self._factory.waiting = self._factory.waiting, None
-        if waiting is None:
-            self.abortConnection()
-            return
-        self.protocol = self._factory.upper.buildProtocol(self._address)
-        if self.protocol is None:
-            self.loseConnection()
-            waiting.errback(Failure(ConnectionClosed("no protocol")))
-            return
-        self.protocol.makeConnection(self)
-        waiting.callback(self.protocol)
-
-    def failed(self, reason: Failure) -> None:
-        waiting, self._factory.waiting = self._factory.waiting, None
-        if waiting is not None:
-            waiting.errback(reason)
-
-
-class _ClientFactory(Factory):
-    noisy = False
-
-    def __init__(self, endpoint: TlsClientEndpoint, upper: IProtocolFactory, waiting: Deferred[IProtocol]) -> None:
-        self.endpoint = endpoint
-        self.upper = upper
-        self.waiting: Deferred[IProtocol] | None = waiting
-
-    def buildProtocol(self, addr: Any) -> _ClientConnection:
-        return _ClientConnection(self, addr)
+        handshakes = _Handshakes(self, protocolFactory, lambda protocol: None, failed)
+        return cast("Deferred[Any]", self._under.listen(TlsFactory(self._creator, False, handshakes, self.reactor)))
 
 
 @implementer(IStreamClientEndpoint)
@@ -176,9 +143,8 @@ class TlsClientEndpoint:
     """Opens TLS over another endpoint; ``connect`` fires when the handshake is done and the server's certificate is good.
 
     :param under: how to reach the server.
-    :param context: gives the context of each connection; with ``CERT_NONE`` the name is not verified either.
-    :param name: the name or IP address that the certificate must be for (verified by service-identity, RFC 6125); names are sent to
-        the server as well (SNI).
+    :param creator: makes the OpenSSL connection, e.g. :class:`~rtunnel.transport.tls_creators.ClientConnectionCreator`, which
+        verifies the server's certificate.
     :param reactor: for the time limit.
     :param handshake_timeout: seconds that the handshake may take.
     """
@@ -186,65 +152,40 @@ class TlsClientEndpoint:
     def __init__(
         self,
         under: IStreamClientEndpoint,
-        context: Callable[[], ssl.SSLContext],
+        creator: IOpenSSLClientConnectionCreator,
         *,
-        name: str,
         reactor: Any,
         handshake_timeout: float = 15.0,
     ) -> None:
         self._under = under
-        self.context = context
-        self.name = name.rstrip(".")
+        self._creator = creator
         self.reactor = reactor
         self.handshake_timeout = handshake_timeout
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """Connect and shake hands.
 
-        The Deferred fails with what the endpoint beneath failed with, or with :class:`TlsFault`.
+        The Deferred fails with what the endpoint beneath failed with, or with :class:`~rtunnel.transport.tls_errors.TlsError`.
         """
         below: list[Any] = []
 
         def cancel(_: Deferred[IProtocol]) -> None:
-            factory.waiting = None
             connecting.cancel()
             if below:
                 below[0].abortConnection()
 
-        def failed(failure: Failure) -> None:
-            waiting, factory.waiting = factory.waiting, None
-            if waiting is not None:
-                waiting.errback(failure)
+        def opened(protocol: Any) -> None:
+            if protocol is None:
+                failed(None, Failure(ConnectionClosed("no protocol")))
+            elif not result.called:
+                result.callback(protocol)
 
-        opened: Deferred[IProtocol] = Deferred(cancel)
-        factory = _ClientFactory(self, protocolFactory, opened)
-        connecting = self._under.connect(factory)
-        connecting.addCallbacks(below.append, failed)
-        return opened
+        def failed(tls: Any, reason: Failure) -> None:
+            if not result.called:
+                result.errback(reason)
 
-
-def _wrong_name(der: bytes, name: str) -> str | None:
-    """Verify that a certificate is for a name or IP address; the words for one that is not."""
-    if not der:
-        return "the server showed no certificate"
-    try:
-        certificate = load_der_x509_certificate(der)
-    except ValueError as error:
-        return f"the server's certificate is malformed ({error})"
-    verify = verify_certificate_ip_address if _is_address(name) else verify_certificate_hostname
-    try:
-        verify(certificate, name)
-    except (VerificationError, CertificateError, ValueError):
-        return (
-            f"the server's certificate is for {names_of(certificate)}, not for {name}; "
-            "give the name that it should be for with --tls-server-name (serverName)"
-        )
-    return None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True
+        result: Deferred[IProtocol] = Deferred(cancel)
+        handshakes = _Handshakes(self, protocolFactory, opened, failed)
+        connecting = self._under.connect(TlsFactory(self._creator, True, handshakes, self.reactor))
+        connecting.addCallbacks(below.append, lambda reason: failed(None, reason))
+        return result

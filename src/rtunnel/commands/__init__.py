@@ -1,0 +1,28 @@
+"""The commands, one in each file; :data:`COMMANDS` is the table of them, in the order of ``rtunnel --help``.
+
+A new command is a file here and a row in the table. What the file contains depends on the kind of the command, of which there are
+three in :mod:`rtunnel.cli.command`; what commands share is in :mod:`rtunnel.cli`.
+"""
+
+from __future__ import annotations
+
+from rtunnel.cli.command import Command, PlainCommand, ServiceCommand
+
+__all__ = ["COMMANDS", "find"]
+
+COMMANDS: tuple[Command, ...] = (
+    ServiceCommand("server", "accept clients and visitors, and distribute the visitors' requests among the clients"),
+    ServiceCommand("client", "join a tunnel of a server and forward its requests to a local service"),
+    ServiceCommand("visitor", "open a local port that leads to a private tunnel, for SSH for example"),
+    PlainCommand("status", "show what a running server or client is doing"),
+    PlainCommand("check", "check a configuration file and summarize it"),
+    PlainCommand("convert", "turn options and URLs, or a gost file, into a configuration file"),
+    PlainCommand("schema", "print the JSON Schema of a configuration file, for editors"),
+    PlainCommand("user", "print a line for a users file, with the hash of a password"),
+    PlainCommand("demo", "play the whole scenario on this machine; nothing else is needed"),
+)
+
+
+def find(name: str) -> Command | None:
+    """The command of that name, if there is one."""
+    return next((command for command in COMMANDS if command.name == name), None)

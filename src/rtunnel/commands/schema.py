@@ -1,0 +1,29 @@
+"""``rtunnel schema``: the JSON Schema of a configuration file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from rtunnel.cli.arguments import Parser
+from rtunnel.cli.exit_status import ExitStatus
+from rtunnel.config.layout import LAYOUTS
+from rtunnel.config.schema import schema
+
+__all__ = ["main"]
+
+_EPILOG = """\
+The source tree has the same files: docs/server.schema.json, docs/client.schema.json and docs/visitor.schema.json.
+Editors with yaml-language-server use the schema that the first line of a file names:
+  # yaml-language-server: $schema=server.schema.json
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser("schema", description="Prints the JSON Schema of a configuration file.", epilog=_EPILOG)
+    layouts = {layout.role: layout for layout in LAYOUTS}
+    parser.add_argument("role", choices=layouts, help="the command that the file is for")
+    layout = layouts[parser.parse_args(argv).role]
+    print(json.dumps(schema(layout), indent=2, ensure_ascii=False))
+    return ExitStatus.OK

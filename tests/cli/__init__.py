@@ -1,0 +1,3 @@
+"""What the commands share."""
+
+from __future__ import annotations

@@ -1,0 +1,31 @@
+"""The table of commands, and the files that it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+import rtunnel.commands
+from rtunnel.cli.help import command_help
+from rtunnel.commands import COMMANDS, find
+
+FOLDER = Path(rtunnel.commands.__file__).parent
+
+
+class TableTests(SynchronousTestCase):
+    def test_one_file_for_each_command(self) -> None:
+        files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+        self.assertEqual({command.name for command in COMMANDS}, files)
+        self.assertEqual(len(COMMANDS), len(files))
+
+    def test_find(self) -> None:
+        for command in COMMANDS:
+            self.assertIs(find(command.name), command)
+        self.assertIsNone(find("nonsense"))
+
+    def test_help_names_all_of_them(self) -> None:
+        text = command_help(COMMANDS)
+        for command in COMMANDS:
+            self.assertRegex(text, rf"\n  {command.name} +{command.summary}\n")
+        self.assertLessEqual(max(map(len, text.splitlines())), 120)

@@ -1,0 +1,69 @@
+"""The status as tables."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+from rich.console import Console
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.ops.status import PortStatus, ServiceStatus
+from rtunnel.status.tables import bytes_text, duration_text, tables
+from tests.commands.test_status import document
+
+
+def shown(status: dict[str, Any]) -> str:
+    out = StringIO()
+    console = Console(file=out, width=200)
+    for part in tables(status):
+        console.print(part)
+    return out.getvalue()
+
+
+class TableTests(SynchronousTestCase):
+    def test_no_connector(self) -> None:
+        self.assertIn("connectors: none", shown(document(ServiceStatus(role="client"))))
+
+    def test_a_visitor(self) -> None:
+        """Only what it has: its ports."""
+        port = PortStatus(address="*:2222", to="ssh.svc", tunnel="2f1c1d2e", server="server:8421", connections=1)
+        text = shown(document(ServiceStatus(role="visitor", ports=(port,))))
+        self.assertRegex(
+            text, r"local ports\s+address +leads to +tunnel +server +connections *\n\*:2222 +ssh.svc +2f1c1d2e +server:8421 +1"
+        )
+        for word in ("connectors", "tunnels", "attach"):
+            self.assertNotIn(word, text)
+
+    def test_an_older_process(self) -> None:
+        """Has no ports and no networks."""
+        status = document()
+        del status["ports"], status["connectors"][0]["network"]
+        text = shown(status)
+        self.assertNotIn("local ports", text)
+        self.assertRegex(text, "10bc451e +- +joined")
+
+    def test_an_error(self) -> None:
+        status = document()
+        status["errors"] = [{"time": "2026-01-31T12:00:00.000Z", "level": "warn", "text": "oh", "times": 3}]
+        self.assertIn("oh (3 times)", shown(status))
+
+    def test_nothing_colours_the_terminal_or_is_markup(self) -> None:
+        status = document()
+        status["connectors"][0]["user"] = "[red]\x1b[31mroot\r"
+        self.assertIn(r"[red]\x1b[31mroot\r", shown(status))
+
+    def test_the_kernels_estimate_is_marked(self) -> None:
+        status = document()
+        status["connectors"][0]["round_trip"] = {"seconds": 0.0421, "by": "tcp"}
+        self.assertIn("42.1 ms (tcp)", shown(status))
+
+
+class WordsTests(SynchronousTestCase):
+    def test_durations(self) -> None:
+        for seconds, text in ((0.4, "0s"), (59.9, "59s"), (65, "1m 5s"), (7380, "2h 3m"), (90000, "1d 1h")):
+            self.assertEqual(duration_text(seconds), text)
+
+    def test_bytes(self) -> None:
+        for size, text in ((0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (5 * 2**30, "5.0 GiB"), (3 * 2**40, "3.0 TiB")):
+            self.assertEqual(bytes_text(size), text)
