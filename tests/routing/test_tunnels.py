@@ -301,7 +301,7 @@ def counts(
     drawn: Counter[str] = Counter()
     for part in range(total):
         aim((part + 0.5) / total)
-        one = registry.choose(NGINX, exclude, datagrams)
+        one = registry.choose(NGINX, exclude, datagrams=datagrams)
         if one is not None:
             drawn[one.pool] += 1
     return drawn
@@ -347,4 +347,4 @@ class SequenceTests(SynchronousTestCase):
             share = {one.pool: 1 if one.weight == EXCLUSIVE_WEIGHT else one.weight for one in left}
             self.assertEqual(counts(registry, sum(share.values()), exclude, aim, datagrams=datagrams), share)
             if not left:
-                self.assertIsNone(registry.choose(NGINX, exclude, datagrams))
+                self.assertIsNone(registry.choose(NGINX, exclude, datagrams=datagrams))

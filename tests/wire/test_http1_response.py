@@ -321,7 +321,7 @@ class WriteTests(Case):
         """It passes as long as it is true, and is never there twice, nor is anything that only looks like it taken out."""
         lines = b"HTTP/1.1 200 OK\r\nX-Connection: keep-alive\r\n%bA: Connection: keep-alive\r\nContent-Length: 0\r\n"
         for spelling in (b"Connection: keep-alive\r\n", b"connection:keep-alive\r\n", b"CONNECTION: \tKeep-Alive\r\n"):
-            head = ResponseHead(200, lines % spelling, 0, True)
+            head = ResponseHead(lines % spelling, 0)
             head.says_keep_alive = True
             for minor, keep_alive, chunked, expected in (
                 (1, True, False, lines % spelling),

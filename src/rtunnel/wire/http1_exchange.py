@@ -86,13 +86,8 @@ class RequestSide:
             self.buffered = b""
         if self._waits != _FOR_HEAD:
             return self._receive_more(data)
-        reader = self.reader
         try:
-            # nearly every head is like the last one
-            template = reader.templates.first
-            found = template.read(data, 0) if template is not None and len(data) <= reader.max_template else None
-            if found is None:
-                found = reader.read(data, skip_empty_lines(data))
+            found = self.reader.read(data, skip_empty_lines(data) if data[0] <= 32 else 0)
         except HeadError as error:
             return [self._malformed(error)]
         if found is None:
@@ -204,11 +199,9 @@ class AnswerSide:
         """Take bytes of the connection. Without a request there is nothing to answer: such bytes are malformed."""
         if self._waits == _FOR_HEAD:
             self.begun = True
-            reader = self._reader
-            template = reader.templates.first
-            if template is not None and not self._held and len(data) <= reader.max_template:
+            if not self._held:
                 # nearly every answer is like the last one, and comes in one piece
-                found = template.read(data, self._request.method)
+                found = self._reader.read_known(data, self._request.method)
                 if found is not None:
                     head, end = found
                     if len(data) - end == head.body:

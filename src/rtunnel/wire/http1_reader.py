@@ -25,20 +25,18 @@ class RequestReader:
 
     :param limits: how large a head may be there.
     :param policy: which fields are taken out, dropped and noted.
-    :ivar templates: of the heads that came often. Whoever has no byte to lose asks the first one directly (``templates.first``).
-    :ivar max_template: bytes of data in which a template may look without regard to the limits.
     :ivar parsed: heads that no template took.
     """
 
-    __slots__ = ("_limits", "max_template", "parsed", "policy", "templates")
+    __slots__ = ("_limits", "_max_template", "_templates", "parsed", "policy")
 
     def __init__(self, limits: HeadLimits, policy: FieldPolicy = UNTRUSTED) -> None:
         self.policy = policy
         self.parsed = 0
         self._limits = limits
         # a head within one line's limit breaks no other one; its number of fields was in order when its template was made
-        self.max_template = min(limits.line_bytes, limits.head_bytes)
-        self.templates = Templates(partial(RequestTemplate, policy=policy))
+        self._max_template = min(limits.line_bytes, limits.head_bytes)
+        self._templates = Templates(partial(RequestTemplate, policy=policy))
 
     def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read the head that begins at ``start``.
@@ -46,10 +44,19 @@ class RequestReader:
         :returns: the head and the index after it; None when it is not whole yet.
         :raises rtunnel.wire.http1_head.HeadError: when it is not what HTTP/1 allows, or too large.
         """
-        templates = self.templates
-        for template in templates.tried():
+        template = self._templates.first
+        if template is not None:
+            # nearly every head is like the last one
             found = template.read(data, start)
-            if found is not None and found[1] - start <= self.max_template:
+            if found is not None and found[1] - start <= self._max_template:
+                return found
+        return self._read_other(data, start)
+
+    def _read_other(self, data: bytes, start: int) -> tuple[RequestHead, int] | None:
+        templates = self._templates
+        for template in templates.others:
+            found = template.read(data, start)
+            if found is not None and found[1] - start <= self._max_template:
                 templates.prefer(template)
                 return found
         end = head_end(data, start, self._limits)
@@ -67,18 +74,27 @@ class ResponseReader:
     """Reads the responses of one connector's target.
 
     :param limits: how large a head may be.
-    :ivar templates: of the heads that came often. Whoever has no byte to lose asks the first one directly (``templates.first``).
-    :ivar max_template: bytes of data in which a template may look without regard to the limits.
     :ivar parsed: heads that no template took.
     """
 
-    __slots__ = ("_limits", "max_template", "parsed", "templates")
+    __slots__ = ("_limits", "_max_template", "_templates", "parsed")
 
     def __init__(self, limits: HeadLimits) -> None:
         self.parsed = 0
         self._limits = limits
-        self.max_template = min(limits.line_bytes, limits.head_bytes)
-        self.templates = Templates(ResponseTemplate)
+        self._max_template = min(limits.line_bytes, limits.head_bytes)
+        self._templates = Templates(ResponseTemplate)
+
+    def read_known(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
+        """Read the head at the beginning of ``data`` if it is like the last one; not an interim one.
+
+        :param method: of the request that it answers.
+        :returns: the head and the index after it; None when :meth:`read` is to say what there is.
+        """
+        template = self._templates.first
+        if template is None or len(data) > self._max_template:
+            return None
+        return template.read(data, method)
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
         """Read the head at the beginning of ``data``, the answer to a request with a method.
@@ -86,10 +102,10 @@ class ResponseReader:
         :returns: the head and the index after it; None when it is not whole yet.
         :raises rtunnel.wire.http1_head.HeadError: when it is not what HTTP/1 allows, or too large.
         """
-        templates = self.templates
+        templates = self._templates
         for template in templates.tried():
             found = template.read(data, method)
-            if found is not None and found[1] <= self.max_template:
+            if found is not None and found[1] <= self._max_template:
                 templates.prefer(template)
                 return found
         end = head_end(data, 0, self._limits)
