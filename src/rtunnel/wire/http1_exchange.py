@@ -193,6 +193,7 @@ class AnswerSide:
         """
         self._waits = _FOR_HEAD
         self._request = request
+        self._interim = 0
         self.begun = False
 
     def receive(self, data: bytes) -> list[Event]:
