@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from rtunnel.metrics.stats import ServerStats, TunnelStats
 from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.ops.access_file import AccessFile
+from rtunnel.ops.drain import drain
 from rtunnel.ops.start import StartError
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.outcomes import LinkEnd
@@ -34,8 +35,8 @@ from rtunnel.transport.rebindable_port import RebindablePort
 
 __all__ = ["ServerService"]
 
-DRAIN_STEP = 0.05
-"""Seconds between two looks whether the last request has ended."""
+CLOSE_TIMEOUT = 1.0
+"""Seconds that the close handshakes of the links may take."""
 
 
 class ServerService(Service):
@@ -229,19 +230,18 @@ class ServerService(Service):
         closing = [port.close() for port in ports.values()]
         for entrypoint in self._visited:
             entrypoint.drain()
-        drained: Deferred[None] = Deferred()
-        self._await_requests(self._reactor.seconds() + self.settings.drain, drained)
+        drained = drain(self._requests_in_progress, self._reactor.seconds() + self.settings.drain, self._reactor)
+        drained.addCallback(self._close_links).addCallback(self._cut_links)
         return DeferredList([*closing, drained], consumeErrors=True).addCallback(self._stopped)
 
     def _stopped(self, _: object) -> None:
         if self._access_file is not None:
             self._access_file.stopService()
 
-    def _await_requests(self, until: float, done: Deferred[None]) -> None:
-        busy = self._leaving.busy or any(entrypoint.busy for entrypoint in self._visited)
-        if busy and self._reactor.seconds() < until:
-            self._reactor.callLater(DRAIN_STEP, self._await_requests, until, done)
-            return
+    def _requests_in_progress(self) -> bool:
+        return self._leaving.busy or any(entrypoint.busy for entrypoint in self._visited)
+
+    def _close_links(self, _: None) -> Deferred[None]:
         self._deadlines.stop()
         self._leaving.cut()
         for entrypoint in self._visited:
@@ -249,17 +249,13 @@ class ServerService(Service):
         for listener in self._listeners:
             listener.access_control.stop()
             listener.close()
-        self._await_links(self._reactor.seconds() + 1.0, done)
+        until = self._reactor.seconds() + CLOSE_TIMEOUT
+        return drain(lambda: any(listener.links for listener in self._listeners), until, self._reactor)
 
-    def _await_links(self, until: float, done: Deferred[None]) -> None:
-        """Give the close handshakes of the links a moment."""
-        if any(listener.links for listener in self._listeners) and self._reactor.seconds() < until:
-            self._reactor.callLater(DRAIN_STEP, self._await_links, until, done)
-            return
+    def _cut_links(self, _: None) -> None:
         for listener in self._listeners:
             for link in list(listener.links):
                 link.drop(LinkEnd.SERVER_STOPPED)
-        done.callback(None)
 
     def tunnel_stats(self) -> Iterator[TunnelStats]:
         """What each tunnel carries now: those that a rule names, and those that have connectors."""

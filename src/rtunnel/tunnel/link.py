@@ -102,15 +102,12 @@ class Link(Protocol):
         self._reading_paused = False
         self._closing = False
         self._lost = False
+        self.usable = True
+        """Whether streams can be opened: neither closing nor lost."""
         self._ignoring_input = False
         """Whether what comes is ignored: the link is lost or was dropped."""
         self._why: tuple[LinkEnd, str] | None = None
         """Why this end closed it, with details."""
-
-    @property
-    def usable(self) -> bool:
-        """Whether streams can be opened."""
-        return not (self._closing or self._lost)
 
     def tcp_round_trip(self) -> float | None:
         """The kernel's estimate, see :func:`~rtunnel.transport.tcp_info.tcp_round_trip`; None where the link is not over TCP."""
@@ -168,6 +165,7 @@ class Link(Protocol):
             return
         self.flush()
         self._closing = True
+        self.usable = False
         self._why = self._why or (end, detail)
         if self.transport is not None:
             # a transport whose producer is paused would wait for it before it closes
@@ -179,6 +177,7 @@ class Link(Protocol):
         if self._lost:
             return
         self._closing = self._ignoring_input = True
+        self.usable = False
         self._why = self._why or (end, detail)
         self.transport.abortConnection()
 
@@ -187,6 +186,7 @@ class Link(Protocol):
         if self._lost:
             return
         self._lost = self._ignoring_input = True
+        self.usable = False
         if self._tick is not None:
             self._tick.cancel()
             self._tick = None

@@ -16,6 +16,9 @@ __all__ = ["VIA", "Forwarding", "TrustedProxies", "new_request_id", "within"]
 VIA = b"1.1 rtunnel"
 """Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a name that tells no internals."""
 
+MAX_REMEMBERED = 256
+"""Bytes of the longest chain of addresses whose origin is remembered."""
+
 _process = urandom(8).hex().encode()
 _serial = count(int.from_bytes(urandom(4), "big"))
 _sound_id = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
@@ -178,7 +181,8 @@ class TrustedProxies:
         :param peer: the visitor's address, a trusted one.
         :param named: what it said in the forwarding fields.
         """
-        return self._origin(peer, named.get(b"x-forwarded-for") or _chain(named))
+        chain = named.get(b"x-forwarded-for") or _chain(named)
+        return (self._origin if len(chain) <= MAX_REMEMBERED else self._find_origin)(peer, chain)
 
     def _find_origin(self, peer: str, chain: bytes) -> str:
         address = peer
