@@ -221,6 +221,7 @@ EXAMPLES = {
     "maxHead": "9000",
     "maxLine": "9000",
     "retryBuffer": "9000",
+    "forwarded": "true",
     "mux.maxStreamBuffer": "9000",
     "mux.maxReceiveBuffer": "9000",
     "mux.maxFrameSize": "9000",

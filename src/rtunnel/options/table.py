@@ -435,9 +435,16 @@ SERVER = (
         "trusted-proxy",
         kinds.CIDR,
         "http.trusted_proxies",
-        "trust X-Forwarded-* and X-Request-Id from these networks; repeatable",
+        "trust X-Forwarded-*, Forwarded and X-Request-Id from these networks; repeatable",
         (_key("trustedProxy"),),
         many=True,
+    ),
+    Option(
+        "forwarded",
+        kinds.SWITCH,
+        "http.write_forwarded",
+        "add Forwarded (RFC 7239) to requests, beside X-Forwarded-*",
+        (_key("forwarded"),),
     ),
     Option(
         "head-timeout",
