@@ -190,7 +190,7 @@ class ConnectorTests(SynchronousTestCase):
         self.connector.start()
         self.accept()
         self.server.pipe.break_link()
-        self.failed("the connection was lost; ")
+        self.failed("the connection was lost (", "has failed, check its log")
 
     # -- losses and ends
 

@@ -48,6 +48,7 @@ class ReasonTests(SynchronousTestCase):
             (error.TCPTimedOutError(), "nothing answered in time; "),
             (error.TimeoutError(), "nothing answered in time; "),
             (error.ConnectionLost(), "the connection was lost; "),
+            (error.ConnectionLost("the cable is cut"), "the connection was lost (the cable is cut); "),
             (error.ConnectionDone(), "the other end closed the connection; "),
             (error.ConnectError(errno.EHOSTUNREACH, "No route to host"), "there is no route to the host; "),
         ]:

@@ -65,8 +65,15 @@ def _reason(cause: BaseException | None) -> str:
         return _BY_ERRNO[number]
     for kind, found in _BY_CLASS:
         if type(cause) is kind:
-            return found if isinstance(found, str) else _BY_ERRNO[found]
+            return _BY_ERRNO[found] if isinstance(found, int) else _detailed(found, cause)
     return _text(cause)
+
+
+def _detailed(sentence: str, cause: BaseException) -> str:
+    """Put what else an error says into its sentence."""
+    detail = " ".join(str(argument) for argument in cause.args)
+    what, hint_follows, hint = sentence.partition("; ")
+    return f"{what} ({detail}){hint_follows}{hint}" if detail else sentence
 
 
 def _text(cause: BaseException | None) -> str:

@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from rtunnel.outcomes import LinkEnd
 from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.tcp_info import tcp_round_trip
 from rtunnel.tunnel.stream import LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
@@ -361,4 +362,4 @@ def _end_of(reason: Failure) -> tuple[LinkEnd, str]:
     """Why a link ended that this end had not closed, from what its transport says."""
     if reason.check(ConnectionDone):
         return LinkEnd.CLOSED, PEER_CLOSED
-    return LinkEnd.LOST, reason.getErrorMessage()
+    return LinkEnd.LOST, reason_of(reason)
