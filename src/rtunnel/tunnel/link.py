@@ -58,7 +58,6 @@ class Link(Protocol):
     :param peer: the other end, for logs.
     """
 
-    flush_size = FLUSH_SIZE
     transport: Any = None
 
     def __init__(
@@ -74,13 +73,11 @@ class Link(Protocol):
     ) -> None:
         self.session = session
         self.credit_grain = session.credit_grain
+        """Bytes of a stream that may have been consumed before its credit is returned."""
         self.peer = peer
         self.streams: dict[int, TunnelStream] = {}
-        self.flush_scheduled = False
         self.congested = False
-        """Whether the transport has more to send than it should: whoever writes is paused."""
-        self.waiting: set[TunnelStream] = set()
-        """Streams whose producers wait for the transport."""
+        """Whether the transport has more to send than it should: streams that write are paused."""
         self.bytes_in = 0
         """Bytes received from the peer, frames and all."""
         self.bytes_out = 0
@@ -95,6 +92,9 @@ class Link(Protocol):
         self._on_leaving = on_leaving
         self._on_lost = on_lost
         self._turn_end_calls: list[Callable[[], None]] = []
+        self._flush_scheduled = False
+        self._waiting: set[TunnelStream] = set()
+        """Streams whose producers wait for the transport."""
         self._heard = True
         self._idle_for = 0.0
         self._asked: float | None = None
@@ -137,10 +137,56 @@ class Link(Protocol):
         self.streams[stream_id] = stream
         return stream
 
+    # -- called by its streams
+
+    def send(self, stream_id: int, data: bytes) -> int:
+        """Have bytes of a stream leave at the end of the turn, as far as the peer's credit goes.
+
+        :returns: how many bytes of the stream wait for credit.
+        """
+        session = self.session
+        waiting = session.send(stream_id, data)
+        if not self._flush_scheduled or session.queued > FLUSH_SIZE:
+            self.schedule_flush()
+        return waiting
+
+    def unsent(self, stream_id: int) -> int:
+        """Bytes of a stream that wait for the peer's credit."""
+        return self.session.waiting(stream_id)
+
+    def return_credit(self, stream_id: int, size: int) -> None:
+        """So many bytes of a stream were consumed."""
+        self.session.consumed(stream_id, size)
+        if self.session.has_output or self._reading_paused:
+            self.schedule_flush()
+
+    def finish_stream(self, stream_id: int) -> None:
+        """End our direction of a stream."""
+        self.session.finish(stream_id)
+        self.schedule_flush()
+
+    def close_stream(self, stream_id: int, *, read_ended: bool) -> None:
+        """End both directions of a stream: our own after what was written, the peer's by telling it to stop.
+
+        :param read_ended: whether the peer has ended its direction already.
+        """
+        if not read_ended:
+            self.session.stop(stream_id)
+        self.finish_stream(stream_id)
+
+    def abort_stream(self, stream_id: int) -> None:
+        """Give a stream up, with what waits for credit."""
+        self.session.abort(stream_id)
+        self.schedule_flush()
+
+    def wait_for_transport(self, stream: TunnelStream) -> None:
+        """Call ``writable`` of a stream when the link is not congested any longer."""
+        self._waiting.add(stream)
+
     def forget(self, stream: TunnelStream) -> None:
         """A stream ended."""
         self.streams.pop(stream.id, None)
-        self.waiting.discard(stream)
+        self._waiting.discard(stream)
 
     # -- the life of the link
 
@@ -277,8 +323,8 @@ class Link(Protocol):
         """Have what was written sent at the end of the turn, or now when it is much."""
         if self.session.queued > FLUSH_SIZE:
             self.flush()
-        if not self.flush_scheduled:
-            self.flush_scheduled = True
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
             self._end_of_turn(self._turn_ended)
 
     def at_turn_end(self, call: Callable[[], None]) -> None:
@@ -297,7 +343,7 @@ class Link(Protocol):
             self.transport.write(data)
 
     def _turn_ended(self) -> None:
-        self.flush_scheduled = False
+        self._flush_scheduled = False
         if self._turn_end_calls:
             self._run_turn_end_calls()
         if self._lost:
@@ -324,10 +370,10 @@ class Link(Protocol):
     def resumeProducing(self) -> None:
         """The transport caught up."""
         self.congested = False
-        waiting, self.waiting = self.waiting, set()
+        waiting, self._waiting = self._waiting, set()
         for stream in waiting:
             if self.congested:
-                self.waiting.add(stream)
+                self._waiting.add(stream)
             else:
                 self.run_guarded(stream, stream.writable)
 

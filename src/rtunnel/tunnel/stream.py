@@ -98,15 +98,12 @@ class TunnelStream:
         """Send bytes at the end of the turn; a registered producer is paused when the peer or the link is behind."""
         if self._write_ended:
             return
-        link = self.link
-        waiting = link.session.send(self.id, data)
-        if not link.flush_scheduled or link.session.queued > link.flush_size:
-            link.schedule_flush()
+        waiting = self.link.send(self.id, data)
         if self._producer is not None:
-            if link.congested or waiting > STREAM_BUFFER:
+            if self.link.congested or waiting > STREAM_BUFFER:
                 self._pause_producer()
             elif not self._streaming:
-                link.at_turn_end(self._pull)
+                self.link.at_turn_end(self._pull)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces as one."""
@@ -118,29 +115,21 @@ class TunnelStream:
             return
         self._write_ended = True
         self.open = False
-        self.link.session.finish(self.id)
-        self.link.schedule_flush()
+        self.link.finish_stream(self.id)
         self._maybe_end()
 
     def loseConnection(self) -> None:
         """Send what was written, then end both directions; nothing more is delivered."""
         if self._ended:
             return
-        session = self.link.session
-        if not self._read_ended:
-            session.stop(self.id)
-        self._write_ended = True
-        self.open = False
-        session.finish(self.id)
-        self.link.schedule_flush()
+        self.link.close_stream(self.id, read_ended=self._read_ended)
         self._end(DONE)
 
     def abortConnection(self) -> None:
         """Give the stream up at once, dropping what waits; the peer is told to stop."""
         if self._ended:
             return
-        self.link.session.abort(self.id)
-        self.link.schedule_flush()
+        self.link.abort_stream(self.id)
         self._end(DONE)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
@@ -199,7 +188,7 @@ class TunnelStream:
             self._taken = taken
             return
         self._taken = 0
-        self.link.session.consumed(self.id, taken)
+        self.link.return_credit(self.id, taken)
 
     def peer_finished(self) -> None:
         """The peer sends no more."""
@@ -224,9 +213,9 @@ class TunnelStream:
         if not self._producer_paused:
             return
         if self.link.congested:
-            self.link.waiting.add(self)
+            self.link.wait_for_transport(self)
             return
-        if self.link.session.waiting(self.id) > STREAM_BUFFER:
+        if self.link.unsent(self.id) > STREAM_BUFFER:
             # the link can take more, the peer cannot: this is called again when it gives credit
             return
         self._producer_paused = False
@@ -246,7 +235,7 @@ class TunnelStream:
             if self._streaming:
                 self._producer.pauseProducing()
         if self.link.congested:
-            self.link.waiting.add(self)
+            self.link.wait_for_transport(self)
 
     def _pull(self) -> None:
         """Ask a pull producer, which writes when it is asked, for more."""
@@ -271,8 +260,7 @@ class TunnelStream:
         finally:
             self._delivering = False
             if taken:
-                self.link.session.consumed(self.id, taken)
-                self.link.schedule_flush()
+                self.link.return_credit(self.id, taken)
         if not held:
             self._held = None
 
