@@ -5,7 +5,6 @@ So an association, the datagrams between two addresses, can stand where a connec
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from zope.interface import implementer
 
 from rtunnel.outcomes import DatagramLoss
 from rtunnel.reactor_types import INetworkReactor
+from rtunnel.transport.sockets import lacks_ipv6
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 
 __all__ = ["MAX_BYTES", "MAX_DATAGRAMS", "Association", "UdpClientEndpoint", "listen_udp"]
@@ -61,8 +61,6 @@ class Association:
     :param on_end: called once when it has ended, before ``connectionLost`` of the protocol.
     """
 
-    disconnecting = False
-
     def __init__(
         self,
         send: Callable[[bytes], object],
@@ -79,6 +77,7 @@ class Association:
         self.active: float = reactor.seconds()
         """When a datagram went either way last."""
         self.paused = False
+        self.disconnecting = False
         self._send = send
         self._peer = peer
         self._host = host
@@ -311,8 +310,8 @@ def listen_udp(reactor: IReactorUDP, host: str, port: int, protocol: DatagramPro
     """
     try:
         listening = reactor.listenUDP(port, protocol, host or "::", READ_SIZE)
-    except CannotListenError as error:
-        if host or getattr(error.socketError, "errno", None) not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+    except (CannotListenError, OSError) as error:
+        if host or not lacks_ipv6(error):
             raise
         listening = reactor.listenUDP(port, protocol, "", READ_SIZE)
     _widen(listening)

@@ -18,7 +18,9 @@ class _CurrentFactory(Factory):
     """What the port knows of: passes each connection to the factory of the moment."""
 
     noisy = False
-    within: Any = None
+
+    def __init__(self) -> None:
+        self.within: IProtocolFactory | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         return None if self.within is None else self.within.buildProtocol(addr)
@@ -37,13 +39,13 @@ class RebindablePort:
     """
 
     def __init__(self, reactor: IReactorTCP, host: str, port: int) -> None:
-        self._authenticator = _CurrentFactory()
-        self.port: Any = listen_tcp(reactor, host, port, self._authenticator)
+        self._current = _CurrentFactory()
+        self.port: Any = listen_tcp(reactor, host, port, self._current)
         """The listening port."""
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Let a factory answer from now on; the Deferred has fired already."""
-        self._authenticator.within = protocolFactory
+        self._current.within = protocolFactory
         return succeed(self.port)
 
     def close(self) -> Deferred[None]:

@@ -39,7 +39,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 from rtunnel.private_details import SOCKETS, available
 from rtunnel.reactor_types import INetworkReactor
 
-__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "listen_tcp", "plain_address"]
+__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "lacks_ipv6", "listen_tcp", "plain_address"]
 
 AT_ONCE = available(SOCKETS, "sockets write when the reactor says so")
 """Whether sockets write at once."""
@@ -214,7 +214,7 @@ def listen_tcp(reactor: IReactorTCP, host: str, port: int, factory: Any, backlog
     try:
         listening: Any = reactor.listenTCP(port, factory, backlog, host or "::")
     except (CannotListenError, OSError) as error:
-        if host or not _no_ipv6(error):
+        if host or not lacks_ipv6(error):
             raise
         listening = reactor.listenTCP(port, factory, backlog, "")
     if AT_ONCE and IReactorFDSet.providedBy(reactor):
@@ -222,8 +222,9 @@ def listen_tcp(reactor: IReactorTCP, host: str, port: int, factory: Any, backlog
     return cast(IListeningPort, listening)
 
 
-def _no_ipv6(error: Exception) -> bool:
-    cause = getattr(error, "socketError", error)
+def lacks_ipv6(error: CannotListenError | OSError) -> bool:
+    """Whether listening on every address of both families failed because the system has no IPv6."""
+    cause = error.socketError if isinstance(error, CannotListenError) else error
     return getattr(cause, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or not socket.has_ipv6
 
 
