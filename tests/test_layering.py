@@ -27,7 +27,7 @@ BELOW: dict[str, set[str]] = {
     "config": {"ids", "settings", "options", "urls"},
     "roles": {"ids", "settings", "options", "urls", "config", "metrics", "ops"},
     "metrics": {"outcomes", "ids"},
-    "ops": {"outcomes", "ids", "settings"},
+    "ops": {"outcomes", "ids", "settings", "transport"},
     "auth": {"outcomes", "ids", "routing", "settings", "ops"},
     "transport": {"reactor_types", "private_details", "outcomes", "ids", "wire"},
     "tunnel": {"reactor_types", "outcomes", "ids", "wire", "transport"},

@@ -2,12 +2,12 @@
 
 Three things differ from :class:`twisted.internet.epollreactor.EPollReactor`:
 
-- :meth:`TurnReactor.end_of_turn` runs a callable once, when all events that the last poll brought were handled: whoever writes
-  frames into a link during the turn has them leave as one message, without a timer of its own for each.
+- :meth:`TurnReactor.end_of_turn` runs a callable once, when all events of the last poll have been handled: the frames that were
+  written to a link during the turn leave as one message, without a timer for each.
 - events are dispatched directly, not through ``log.callWithLogger``, whose context switch costs more than the dispatch.
-- a turn at which no timed call is due goes from one poll to the next without looking at them.
+- where no timed call is due, one poll follows the other directly.
 
-Chosen with ``twistd --reactor rtunnel`` (a Reactor plugin); everything works, a little slower, on any stock reactor, see
+Selected with ``twistd --reactor rtunnel`` (a Reactor plugin). Everything works, a little slower, on any stock reactor: see
 :func:`rtunnel.tunnel.turn.end_of_turn`.
 """
 
@@ -29,11 +29,11 @@ __all__ = ["TurnReactor", "install"]
 _log = Logger()
 
 MAX_EVENTS = 40
-"""Events of one turn; what is left over comes with the next.
+"""Events of one turn; the others are left for the next one.
 
-A turn ends with what it wrote leaving in one piece. With a hundred visitors at once, all of them would come in one turn, and while
-this process works on it the other end of the tunnel waits, and then the other way round; with turns of this size each has something
-to do. Smaller ones cost more in pieces than they gain.
+At the end of a turn everything that it wrote leaves in one piece. With a hundred visitors in one turn, the other end of the tunnel
+would be idle while this one works, and the other way round; with turns of this size both are busy. Smaller ones cost more, in more
+pieces, than they gain.
 """
 MAX_TIMEOUT = 2147483.0
 """Seconds that epoll can wait at most (its milliseconds are an int)."""
@@ -48,7 +48,7 @@ class TurnReactor(EPollReactor):
         super().__init__()  # type: ignore[no-untyped-call]
 
     def mainLoop(self) -> None:
-        """Turn until the reactor is stopped."""
+        """Run turns until the reactor is stopped."""
         while self._started:
             with _log.failureHandler("Unexpected error in main loop"):
                 self._turns()
@@ -62,11 +62,11 @@ class TurnReactor(EPollReactor):
             if wait is not None and wait <= 0:
                 self.runUntilCurrent()
                 wait = self.timeout()
-            # what the calls that were due asked for is not in the wait
+            # new timed calls are not included in the wait
             self.doPoll(self.timeout() if self._newTimedCalls else wait if self.running else 0)
 
     def end_of_turn(self, call: Callable[[], None]) -> None:
-        """Call once, without arguments, when the events at hand are handled and before the reactor waits again."""
+        """Call once, without arguments, when the current events have been handled and before the reactor waits again."""
         self._ends.append(call)
 
     def _end_turn(self) -> None:
@@ -79,10 +79,10 @@ class TurnReactor(EPollReactor):
                     _log.failure("error at the end of a turn")
 
     def doPoll(self, timeout: float | None) -> None:
-        """Poll once, dispatch what came, end the turn."""
+        """Poll once, dispatch the events, end the turn."""
         if self._ends:
-            # left by timed calls, which run between two polls; what they in turn asked for (a timed call, the end of the
-            # reactor) is not in the timeout, which was reckoned before
+            # left by timed calls, which run between two polls; what they cause in turn (a timed call, the end of the reactor) is
+            # not included in the timeout
             self._end_turn()
             timeout = 0
         try:
@@ -100,7 +100,7 @@ class TurnReactor(EPollReactor):
             if event != EPOLLIN:
                 dispatch(selectable, descriptor, event)  # type: ignore[no-untyped-call]
                 continue
-            # what dispatch does when there is something to read and nothing else, as there nearly always is
+            # the same as dispatch where the descriptor is readable and nothing else, as it nearly always is
             try:
                 why = selectable.doRead()
             except BaseException as error:
@@ -111,12 +111,12 @@ class TurnReactor(EPollReactor):
         if self._ends:
             self._end_turn()
 
-    # the name under which Twisted's main loop calls it
+    # Twisted's name for it
     doIteration = doPoll
 
 
 def install() -> EPollReactor:
-    """Install the reactor as the process's one (what a Reactor plugin's module must offer).
+    """Install the reactor globally (what a Reactor plugin's module must offer).
 
     Without the details of Twisted that it relies on (:data:`rtunnel.private_details.EPOLL`) it is Twisted's epoll reactor.
     """

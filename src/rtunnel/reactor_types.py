@@ -1,4 +1,4 @@
-"""The reactor as each part needs it: what works with a clock says :class:`~twisted.internet.interfaces.IReactorTime`."""
+"""Types of reactors, where a single interface of Twisted is not enough."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["INetworkReactor", "IReactorTurns"]
 
 
 class INetworkReactor(IReactorTCP, IReactorUDP, IReactorUNIX, IReactorPluggableNameResolver, IReactorThreads, IReactorTime):
-    """What is asked of a reactor where connections are made: every reactor of Twisted that works on sockets has it all."""
+    """What is needed where connections are made; every reactor of Twisted that works on sockets provides all of it."""
 
 
 class IReactorTurns(Interface):
     """A reactor that knows when a turn ends: see :class:`rtunnel.reactor.TurnReactor`."""
 
     def end_of_turn(call: Callable[[], None]) -> None:
-        """Call once, without arguments, when the events at hand are handled and before the reactor waits again."""
+        """Call once, without arguments, when the current events have been handled and before the reactor waits again."""

@@ -210,7 +210,7 @@ class EndTests(SynchronousTestCase):
         for protocol in protocols:
             self.assertEqual([failure.type for failure in protocol.lost], [ConnectionLost])
         for link in (links.server, links.client):
-            self.assertEqual((link.streams, link.waiting, link.usable), ({}, set(), False))
+            self.assertEqual((link.streams, link._waiting, link.usable), ({}, set(), False))
             self.assertRaises(LinkClosed, link.open_stream, HalfCloser())
         self.assertEqual((len(links.lost["server"]), len(links.lost["client"])), (1, 1))
         self.assertEqual(links.clock.getDelayedCalls(), [])

@@ -372,12 +372,12 @@ class BackpressureTests(SynchronousTestCase):
         for source in sources:
             self.assertTrue(source.paused)
             self.assertGreater(len(source.rest), 0)
-        self.assertEqual(len(links.server.waiting), 4)
+        self.assertEqual(len(links.server._waiting), 4)
         links.pipe.client.resumeProducing()
         links.settle(*sources)
         for source, (_, _, _, theirs) in zip(sources, streams, strict=True):
             self.assertEqual((len(theirs.received), source.paused), (200_000, False))
-        self.assertEqual(links.server.waiting, set())
+        self.assertEqual(links.server._waiting, set())
 
     def test_producers_that_write_as_they_are_resumed(self) -> None:
         class Greedy(Source):
@@ -414,7 +414,7 @@ class BackpressureTests(SynchronousTestCase):
                 call()
                 links.settle(source, busy)
             self.assertEqual((len(theirs.received), source.rest, busy.rest), (1 << 20, b"", b""))
-            self.assertEqual(links.server.waiting, set())
+            self.assertEqual(links.server._waiting, set())
 
     def test_a_stalled_stream_on_a_busy_link_does_not_grow(self) -> None:
         links = Links(high_water=10_000)
@@ -545,4 +545,4 @@ class FlowTests(SynchronousTestCase):
         for (_, ours, _, theirs), each in zip(streams, data, strict=True):
             self.assertEqual(theirs.received, each)
             self.assertEqual((len(ours.lost), len(theirs.lost)), (finish, finish))
-        self.assertEqual((links.server.waiting, links.client.session.congested), (set(), False))
+        self.assertEqual((links.server._waiting, links.client.session.congested), (set(), False))

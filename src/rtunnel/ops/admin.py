@@ -5,8 +5,6 @@ Plain HTTP without authentication: bind it to loopback or the pod's address, nev
 
 from __future__ import annotations
 
-import errno
-import socket
 from collections.abc import Callable
 from functools import partial
 from io import BytesIO
@@ -19,8 +17,9 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.web.http import HTTPFactory, Request
 
-from rtunnel.ops.start import StartError
+from rtunnel.ops.start import cannot_listen
 from rtunnel.settings import Address
+from rtunnel.transport.sockets import listen_tcp
 
 __all__ = ["AdminService"]
 
@@ -78,23 +77,13 @@ class AdminService(Service):
 
         :raises StartError: it cannot be bound.
         """
+        host, port = self._address.host, self._address.port
         try:
-            self._listening = self._listen(self._address.host or "::")
-        except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or str(error.socketError)
-            where = f"{self._address.host or '*'}:{self._address.port}"
-            raise StartError(f"the admin endpoint cannot listen on {where}: {reason}") from error
+            self._listening = listen_tcp(self._reactor, host, port, _Probes(self.answer, self._reactor))
+        except (CannotListenError, OSError) as error:
+            raise cannot_listen("the admin endpoint", f"{host or '*'}:{port}", error) from error
         super().startService()  # type: ignore[no-untyped-call]
         self._log.info("admin endpoint on {host}:{port}", host=self._address.host or "*", port=self.port)
-
-    def _listen(self, interface: str) -> Any:
-        """Listen; "::" means both families, or IPv4 alone on a system without IPv6."""
-        try:
-            return self._reactor.listenTCP(self._address.port, _Probes(self.answer, self._reactor), interface=interface)
-        except CannotListenError as error:
-            if self._address.host or interface == "" or not _no_ipv6(error):
-                raise
-            return self._listen("")
 
     def stopService(self) -> Deferred[None]:
         """Close the port; fires when it is closed. Pending responses are still sent."""
@@ -116,10 +105,6 @@ class AdminService(Service):
         if path == b"/status":
             return 200, JSON, self._status()
         return 404, PLAIN, b"not found: there are /livez, /readyz, /metrics and /status\n"
-
-
-def _no_ipv6(error: CannotListenError) -> bool:
-    return not socket.has_ipv6 or getattr(error.socketError, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 _Answer = Callable[[bytes], tuple[int, bytes, bytes]]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["StartError"]
+from twisted.internet.error import CannotListenError
+
+__all__ = ["StartError", "cannot_listen"]
 
 
 class StartError(Exception):
@@ -11,3 +13,14 @@ class StartError(Exception):
     Raised from ``startService``. Its text is one line for the user, with the setting, the value and the cause; the process
     prints it without a traceback and ends with status 1 (:mod:`rtunnel.ops.process`).
     """
+
+
+def cannot_listen(what: str, address: str, error: CannotListenError | OSError) -> StartError:
+    """The error of a port that cannot be opened.
+
+    :param what: what would listen there: "the entrypoint".
+    :param address: where, for people.
+    :param error: why not.
+    """
+    cause = error.socketError if isinstance(error, CannotListenError) else error
+    return StartError(f"{what} cannot listen on {address}: {getattr(cause, 'strerror', None) or cause}")

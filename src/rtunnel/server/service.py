@@ -15,7 +15,7 @@ from rtunnel.metrics.stats import ServerStats, TunnelStats
 from rtunnel.ops.access import FORMATS, AccessLog
 from rtunnel.ops.access_file import AccessFile
 from rtunnel.ops.drain import drain
-from rtunnel.ops.start import StartError
+from rtunnel.ops.start import StartError, cannot_listen
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.outcomes import LinkEnd
 from rtunnel.routing.tunnels import TunnelRegistry
@@ -215,7 +215,7 @@ class ServerService(Service):
             except (CannotListenError, OSError) as error:
                 for port in opened.values():
                     port.close()
-                raise _start_error(plan.roles[key], key, error) from error
+                raise cannot_listen(f"the {plan.roles[key]}", str(key), error) from error
         return opened
 
     # -- end
@@ -275,9 +275,3 @@ class ServerService(Service):
             rules=[rule for group in self._groups.values() for rule in group.routes.table.rules],
             tunnels=self.tunnel_stats(),
         )
-
-
-def _start_error(what: str, key: BindKey, error: Exception) -> StartError:
-    cause = getattr(error, "socketError", error)
-    reason = getattr(cause, "strerror", None) or str(cause)
-    return StartError(f"the {what} cannot listen on {key}: {reason}")

@@ -1,11 +1,10 @@
-"""UDP as a transport of streams: what is written are datagrams with their lengths, and so is what is received.
+"""UDP as a stream transport: datagrams are written and received with their lengths in front.
 
-So an association, the datagrams between two addresses, can stand where a connection does, on either side of a splice.
+So an association, the datagrams between two addresses, can take the place of a connection, on either side of a splice.
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 from collections import deque
 from collections.abc import Callable
@@ -31,37 +30,37 @@ from zope.interface import implementer
 
 from rtunnel.outcomes import DatagramLoss
 from rtunnel.reactor_types import INetworkReactor
+from rtunnel.transport.sockets import lacks_ipv6
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 
 __all__ = ["MAX_BYTES", "MAX_DATAGRAMS", "Association", "UdpClientEndpoint", "listen_udp"]
 
 MAX_DATAGRAMS = 1024
-"""Datagrams of one association that may wait for the other side; then the oldest is dropped (gost's ``readQueueSize``)."""
+"""Datagrams of one association that may wait for the other side; beyond that the oldest is dropped (gost's ``readQueueSize``)."""
 MAX_BYTES = 262144
-"""Bytes of them; a datagram that is larger by itself does not exist."""
+"""The same in bytes; no datagram is larger by itself."""
 READ_SIZE = 65535
-"""Bytes that are read at once: more than any datagram has."""
-KERNEL_BYTES = 4194304
-"""Bytes that the system is asked to keep for us while we do something else; it may give less."""
+"""Bytes of one read: more than any datagram has."""
+KERNEL_BUFFER = 4194304
+"""Bytes of the socket buffers that the kernel is asked for; it may grant less."""
 LINGER = 10.0
-"""Seconds that the other side may take to end as well, once an association is over."""
+"""Seconds that the other side may take to end as well, once an association has ended."""
 
 
 @implementer(ITransport, IConsumer, IPushProducer)
 class Association:
     """The datagrams between a socket and one address, as a transport.
 
-    It ends for reading when nothing went either way for ``idle`` seconds, or when the other side ended: there is no more to expect
-    then. While it is paused datagrams wait, and of too many the oldest are dropped; what is written leaves at once or never.
+    Reading ends when nothing passed in either direction for ``idle`` seconds, or when the other side ended: nothing more can be
+    expected then. While it is paused, datagrams are queued, and the oldest are dropped when the queue is full. What is written is
+    sent at once or never.
 
-    :param send: sends one datagram; raises :class:`OSError` when the system does not take it.
+    :param send: sends one datagram; raises :class:`OSError` when the system does not accept it.
     :param peer: the address of the other end; *host* that of the socket.
     :param idle: seconds of silence.
     :param on_drop: called for each dropped datagram with the reason.
     :param on_end: called once when it has ended, before ``connectionLost`` of the protocol.
     """
-
-    disconnecting = False
 
     def __init__(
         self,
@@ -79,6 +78,7 @@ class Association:
         self.active: float = reactor.seconds()
         """When a datagram went either way last."""
         self.paused = False
+        self.disconnecting = False
         self._send = send
         self._peer = peer
         self._host = host
@@ -91,20 +91,20 @@ class Association:
         self._waiting_bytes = 0
         self._read_ended = False
         self._lost = False
-        self._timer = reactor.callLater(idle, self._look)
+        self._timer = reactor.callLater(idle, self._check_idle)
 
     @property
     def over(self) -> bool:
-        """Whether nothing that comes is passed on any more."""
+        """Whether received datagrams are dropped from now on."""
         return self._read_ended or self.disconnecting
 
     # -- from the socket
 
     def received(self, datagram: bytes) -> None:
-        """A datagram came from the address."""
+        """A datagram came from the peer."""
         self.active = self._reactor.seconds()
         if self.over:
-            # whoever takes them has been told that there are no more
+            # the protocol has been told that there are no more
             self._on_drop(DatagramLoss.EXPIRED)
         elif self.paused or self._waiting:
             self._keep(frame_datagram(datagram))
@@ -112,7 +112,7 @@ class Association:
             self.protocol.dataReceived(frame_datagram(datagram))
 
     def refused(self) -> None:
-        """The system learnt that nobody takes datagrams there."""
+        """The kernel learnt (ICMP) that no socket is bound at the peer's address."""
         self._on_drop(DatagramLoss.REFUSED)
 
     def _keep(self, framed: bytes) -> None:
@@ -122,10 +122,10 @@ class Association:
             self._waiting_bytes -= len(self._waiting.popleft())
             self._on_drop(DatagramLoss.QUEUE_FULL)
 
-    # -- ITransport, IConsumer: towards the address
+    # -- ITransport, IConsumer: towards the peer
 
     def write(self, data: bytes) -> None:
-        """Take bytes, and send the datagrams that are whole now."""
+        """Send the datagrams that are complete with these bytes."""
         if self._lost or self.disconnecting:
             return
         self.active = self._reactor.seconds()
@@ -136,11 +136,11 @@ class Association:
                 self._on_drop(DatagramLoss.REFUSED)
 
     def writeSequence(self, data: Any) -> None:
-        """Take several pieces."""
+        """Write several pieces as one."""
         self.write(b"".join(data))
 
     def loseWriteConnection(self) -> None:
-        """The other side has no more, so nothing more is to be expected from this one."""
+        """The other side has ended, so no answer is expected any longer."""
         self._end_read()
 
     def loseConnection(self) -> None:
@@ -148,7 +148,7 @@ class Association:
         self._close(ConnectionDone)
 
     def abortConnection(self) -> None:
-        """End it as something that was not finished."""
+        """End it as unfinished."""
         self._close(ConnectionAborted)
 
     def _close(self, reason: type[Exception]) -> None:
@@ -158,10 +158,10 @@ class Association:
             self._reactor.callLater(0, self._lose, reason)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Nobody is ever paused: datagrams that the system does not take are dropped."""
+        """Producers are never paused: datagrams that the kernel does not accept are dropped."""
 
     def unregisterProducer(self) -> None:
-        """There is nothing to forget."""
+        """Nothing was registered."""
 
     def getPeer(self) -> Any:
         """The address of the other end."""
@@ -174,11 +174,11 @@ class Association:
     # -- IPushProducer: towards the protocol
 
     def pauseProducing(self) -> None:
-        """Keep what comes."""
+        """Queue what is received."""
         self.paused = True
 
     def resumeProducing(self) -> None:
-        """Pass on what was kept, and what comes."""
+        """Deliver what was queued, and what is received from now on."""
         self.paused = False
         while self._waiting and not self.paused and not self._read_ended:
             framed = self._waiting.popleft()
@@ -186,16 +186,16 @@ class Association:
             self.protocol.dataReceived(framed)
 
     def stopProducing(self) -> None:
-        """The other side is gone."""
+        """The consumer is gone."""
         self.loseConnection()
 
     # -- its end
 
-    def _look(self) -> None:
-        """Whether it was silent for too long."""
+    def _check_idle(self) -> None:
+        """End it if it was idle for too long."""
         left = self.active + self._idle - self._reactor.seconds()
         if left > 0 or self._waiting:
-            self._timer = self._reactor.callLater(left if left > 0 else self._idle, self._look)
+            self._timer = self._reactor.callLater(left if left > 0 else self._idle, self._check_idle)
         else:
             self._end_read()
 
@@ -242,9 +242,9 @@ class _Connected(DatagramProtocol):
 
 @implementer(IStreamClientEndpoint)
 class UdpClientEndpoint:
-    """Makes an :class:`Association` with a host and port, on a socket of its own; a name is resolved anew for each, to IPv4 first.
+    """Makes an :class:`Association` with a host and port, on a socket of its own; a name is resolved for each, preferably to IPv4.
 
-    Nobody is asked, so it works whether or not somebody is there.
+    UDP has no handshake, so this succeeds whether or not there is a peer.
 
     :param idle: see :class:`Association`, as for *on_drop*.
     """
@@ -265,7 +265,7 @@ class UdpClientEndpoint:
     def _resolve(self) -> Deferred[str]:
         if isIPAddress(self._host) or isIPv6Address(self._host):
             return succeed(self._host)
-        looking = deferToThreadPool(
+        resolving = deferToThreadPool(
             self._reactor,
             self._reactor.getThreadPool(),
             socket.getaddrinfo,
@@ -273,7 +273,7 @@ class UdpClientEndpoint:
             self._port,
             type=socket.SOCK_DGRAM,
         )
-        return looking.addCallback(_preferred)
+        return resolving.addCallback(_preferred)
 
     def _open(self, host: str, factory: Any) -> Any:
         connected = _Connected()
@@ -299,20 +299,20 @@ class UdpClientEndpoint:
 
 
 def _preferred(found: list[Any]) -> str:
-    """One of the addresses of a name: of IPv4 where there is one, since no datagram tells whether somebody is at the other."""
+    """Choose an address of a name: of IPv4 where there is one, since UDP does not tell which of them is reachable."""
     return str(min(found, key=lambda one: one[0] is not socket.AF_INET)[4][0])
 
 
 def listen_udp(reactor: IReactorUDP, host: str, port: int, protocol: DatagramProtocol) -> IListeningPort:
-    """Take datagrams of whoever sends them.
+    """Listen for datagrams.
 
     :param host: address to bind; empty for every address of both families where the system has IPv6.
-    :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
+    :raises CannotListenError: when the port is in use, not permitted, or the address is not local.
     """
     try:
         listening = reactor.listenUDP(port, protocol, host or "::", READ_SIZE)
-    except CannotListenError as error:
-        if host or getattr(error.socketError, "errno", None) not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+    except (CannotListenError, OSError) as error:
+        if host or not lacks_ipv6(error):
             raise
         listening = reactor.listenUDP(port, protocol, "", READ_SIZE)
     _widen(listening)
@@ -320,8 +320,8 @@ def listen_udp(reactor: IReactorUDP, host: str, port: int, protocol: DatagramPro
 
 
 def _widen(port: Any) -> None:
-    """Have the system keep more datagrams for us, where we read slower than they come for a moment."""
+    """Enlarge the socket buffers, for bursts that are faster than we read."""
     handle = port.getHandle()
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         with suppress(OSError):
-            handle.setsockopt(socket.SOL_SOCKET, option, KERNEL_BYTES)
+            handle.setsockopt(socket.SOL_SOCKET, option, KERNEL_BUFFER)

@@ -15,8 +15,8 @@ __all__ = ["ITunnelTransport", "PlainTransport"]
 class ITunnelTransport(Interface):
     """What a link or a visit asks of its connection beyond :class:`~twisted.internet.interfaces.ITransport`.
 
-    ``ITunnelTransport(transport)`` gives it for every transport: a WebSocket has it itself, TLS has what is beneath it, and any
-    other transport gets a :class:`PlainTransport`.
+    ``ITunnelTransport(transport)`` adapts any transport: a WebSocket provides it itself, TLS gives that of the connection beneath,
+    and every other transport gets a :class:`PlainTransport`.
     """
 
     def ping(on_pong: Callable[[], None]) -> bool:
@@ -43,7 +43,7 @@ class ITunnelTransport(Interface):
 
 @implementer(ITunnelTransport)
 class PlainTransport:
-    """A transport that has bytes and nothing else: a socket, a stream of a link, an association, a connection in memory."""
+    """A transport of bytes and nothing else: a socket, a stream of a link, an association, a connection in memory."""
 
     __slots__ = ("_transport",)
 
@@ -55,7 +55,7 @@ class PlainTransport:
         return False
 
     def enter_half_close_mode(self, end_write: Callable[[], None] | None = None) -> None:
-        """The directions end separately as it is."""
+        """Its directions end separately anyway."""
 
     def set_no_delay(self) -> None:
         # a unix socket of Twisted is both, and some versions raise there

@@ -19,7 +19,7 @@ __all__ = ["ProxiedClientEndpoint", "ProxyRefused"]
 
 
 class ProxyRefused(ConnectionClosed):
-    """The proxy did not pass us on; the text is one line that names it."""
+    """The proxy did not connect us; the text is one line that names it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -31,9 +31,9 @@ class ProxyRefused(ConnectionClosed):
 
 @implementer(IStreamClientEndpoint)
 class ProxiedClientEndpoint:
-    """Connects through a proxy; ``connect`` fires when the proxy passes bytes on.
+    """Connects through a proxy; ``connect`` fires when the proxy forwards bytes.
 
-    The protocol of the proxy's connection gives the transport itself away then: nothing of this stays on the way of the bytes.
+    The transport is handed over then: no byte passes through the code here any longer.
 
     :param under: how to reach the proxy.
     :param handshake: makes the engine of each connect.
@@ -98,7 +98,7 @@ class _Factory(Factory):
 
 
 class _AtProxy(Protocol):
-    """The protocol of a connection until the proxy passes bytes on."""
+    """The protocol of a connection until the proxy forwards bytes."""
 
     transport: Any
 
@@ -126,10 +126,10 @@ class _AtProxy(Protocol):
         if answer:
             self.transport.write(answer)
         if self._engine.done:
-            self._pass_on()
+            self._hand_over()
 
-    def _pass_on(self) -> None:
-        """Give the connection away."""
+    def _hand_over(self) -> None:
+        """Hand the connection over."""
         self._stop_timer()
         factory, transport = self._factory, self.transport
         waiting, factory.waiting = factory.waiting, None
@@ -166,5 +166,5 @@ class _AtProxy(Protocol):
         factory = self._factory
         waiting, factory.waiting = factory.waiting, None
         if waiting is not None:
-            words = self._reason or "closed the connection before it answered"
-            waiting.errback(Failure(ProxyRefused(f"the {factory.endpoint.name} {words}")))
+            fault = self._reason or "closed the connection before it answered"
+            waiting.errback(Failure(ProxyRefused(f"the {factory.endpoint.name} {fault}")))

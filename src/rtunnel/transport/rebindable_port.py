@@ -1,4 +1,4 @@
-"""A port that stays bound while what answers at it is exchanged."""
+"""A port that stays bound while its factory is replaced."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ __all__ = ["RebindablePort"]
 
 
 class _CurrentFactory(Factory):
-    """What the port knows of: passes each connection to the factory of the moment."""
+    """The port's own factory: passes each connection to the current one."""
 
     noisy = False
-    within: Any = None
+
+    def __init__(self) -> None:
+        self.within: IProtocolFactory | None = None
 
     def buildProtocol(self, addr: Any) -> Any:
         return None if self.within is None else self.within.buildProtocol(addr)
@@ -26,26 +28,26 @@ class _CurrentFactory(Factory):
 
 @implementer(IStreamServerEndpoint)
 class RebindablePort:
-    """A bound port as an endpoint: to listen again puts another factory in the place of the one before, for new connections.
+    """A bound port as an endpoint: listening again replaces the factory, for new connections.
 
-    A reload changes everything above the port in this way, also whether it speaks WebSocket, and no visitor finds it closed.
+    A reload replaces everything above the port in this way, even whether it speaks WebSocket, and the port stays open meanwhile.
 
     :param reactor: the reactor.
     :param host: address to bind; empty for every address.
     :param port: 0 for any free one.
-    :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
+    :raises CannotListenError: when the port is in use, not permitted, or the address is not local.
     """
 
     def __init__(self, reactor: IReactorTCP, host: str, port: int) -> None:
-        self._authenticator = _CurrentFactory()
-        self.port: Any = listen_tcp(reactor, host, port, self._authenticator)
+        self._current = _CurrentFactory()
+        self.port: Any = listen_tcp(reactor, host, port, self._current)
         """The listening port."""
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
-        """Let a factory answer from now on; the Deferred has fired already."""
-        self._authenticator.within = protocolFactory
+        """Use a factory from now on; the Deferred has fired already."""
+        self._current.within = protocolFactory
         return succeed(self.port)
 
     def close(self) -> Deferred[None]:
-        """Free the port; fires when it is free. Connections that it took live on."""
+        """Close the port; fires when it is free. Accepted connections stay open."""
         return maybeDeferred(self.port.stopListening).addCallback(lambda _: None)

@@ -2,7 +2,7 @@
 
 Twisted's ``transport.write`` puts bytes into a buffer and asks the reactor for a write event, which costs two epoll_ctl calls and
 a turn of latency for each small message. Here ``write`` tries the socket first and leaves to Twisted only what the kernel did
-not take; order, backpressure and errors stay as they are.
+not accept; order, backpressure and errors stay as they are.
 
 The listening port and the client connector are Twisted's own with another transport class. The details relied on are
 :data:`rtunnel.private_details.SOCKETS`; without them (:data:`AT_ONCE`), or on a reactor that is not made of sockets, everything is
@@ -39,15 +39,15 @@ from zope.interface import directlyProvides, implementer, providedBy
 from rtunnel.private_details import SOCKETS, available
 from rtunnel.reactor_types import INetworkReactor
 
-__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "listen_tcp", "plain_address"]
+__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "lacks_ipv6", "listen_tcp", "plain_address"]
 
 AT_ONCE = available(SOCKETS, "sockets write when the reactor says so")
 """Whether sockets write at once."""
 
 READ_SIZE = 65536
-"""Bytes that are read at once."""
+"""Bytes of one read."""
 BULK_READ_SIZE = 1 << 19
-"""The same where the last read was as large as it could be, and nobody is behind: bulk costs its system calls and wake-ups.
+"""The same after a read that was as large as possible, unless the consumer is slow: the cost of bulk is that of its system calls.
 
 A process that reads so much at once calls :func:`rtunnel.ops.memory.keep_large_blocks` at its start.
 """
@@ -56,24 +56,24 @@ A process that reads so much at once calls :func:`rtunnel.ops.memory.keep_large_
 class _WriteAtOnce:
     """Mixed in before Twisted's transport class.
 
-    Whether there is anything between a write and the socket (a closing, TLS, a pull producer) is judged when something changed,
-    not at each write: the calls that may change it forget the judgement.
+    Whether anything stands between a write and the socket (a closing, TLS, a pull producer) is determined after a change, not at
+    each write: the calls that may change it reset :attr:`_send`.
     """
 
     _send: Callable[[bytes], int] | None = None
-    """The socket's own ``send`` once it was judged that nothing is between."""
+    """The socket's own ``send``, once it is known that nothing stands between."""
     _read_size = READ_SIZE
     """Bytes that the next read asks for."""
 
     def doRead(self) -> Any:
-        """Read once, as Twisted does, without the calls between."""
+        """Read once, as Twisted does, with fewer calls."""
         connection: Any = self
         try:
             data = connection.socket.recv(self._read_size)
         except BlockingIOError:
             return None
         except OSError:
-            # an error is told once: whoever reads again sees the end of a stream, as if the peer had closed it cleanly
+            # the kernel reports an error once: another read would look like a clean end
             return CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
@@ -83,21 +83,21 @@ class _WriteAtOnce:
         return None
 
     def write(self, data: bytes) -> None:
-        """Send now what the kernel takes; the rest waits in Twisted's buffer."""
+        """Send now what the kernel accepts; the rest waits in Twisted's buffer."""
         connection: Any = self
-        send = self._send or self._judge()
+        send = self._send or self._direct_send()
         if send is None or connection.dataBuffer or connection._tempDataLen:
             super().write(data)  # type: ignore[misc]
             return
         try:
             sent = send(data)
         except OSError:
-            # Twisted meets the same error, if it is one, in its own time, and reports it as it always does
+            # Twisted gets the same error, if it is one, and reports it
             sent = 0
         if sent < len(data):
             super().write(data[sent:] if sent else data)  # type: ignore[misc]
 
-    def _judge(self) -> Callable[[bytes], int] | None:
+    def _direct_send(self) -> Callable[[bytes], int] | None:
         connection: Any = self
         if (
             connection.connected
@@ -112,11 +112,11 @@ class _WriteAtOnce:
         return self._send
 
     def pauseProducing(self) -> None:
-        """Read nothing for now; whoever is behind gets small pieces again, since each has to wait somewhere."""
+        """Read nothing for now; a slow consumer gets small pieces again, since each has to be buffered somewhere."""
         self._read_size = READ_SIZE
         super().pauseProducing()  # type: ignore[misc]
 
-    # -- what may change it
+    # -- what may change that
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         self._send = None
@@ -194,7 +194,7 @@ def _connecting_reactor(reactor: INetworkReactor) -> Any:
 
 
 def plain_address(host: str) -> str:
-    """Write an IPv4 address that a dual-stack socket shows as ``::ffff:192.0.2.1`` the plain way."""
+    """Unmap an IPv4 address that a dual-stack socket shows as ``::ffff:192.0.2.1`` (RFC 4291 2.5.5.2)."""
     return host[7:] if host.startswith("::ffff:") and "." in host else host
 
 
@@ -209,12 +209,12 @@ def listen_tcp(reactor: IReactorTCP, host: str, port: int, factory: Any, backlog
     """Listen, synchronously.
 
     :param host: address to bind; empty for every address of both families where the system has IPv6.
-    :raises CannotListenError: when the port is in use, not permitted, or the address is not ours.
+    :raises CannotListenError: when the port is in use, not permitted, or the address is not local.
     """
     try:
         listening: Any = reactor.listenTCP(port, factory, backlog, host or "::")
     except (CannotListenError, OSError) as error:
-        if host or not _no_ipv6(error):
+        if host or not lacks_ipv6(error):
             raise
         listening = reactor.listenTCP(port, factory, backlog, "")
     if AT_ONCE and IReactorFDSet.providedBy(reactor):
@@ -222,8 +222,9 @@ def listen_tcp(reactor: IReactorTCP, host: str, port: int, factory: Any, backlog
     return cast(IListeningPort, listening)
 
 
-def _no_ipv6(error: Exception) -> bool:
-    cause = getattr(error, "socketError", error)
+def lacks_ipv6(error: CannotListenError | OSError) -> bool:
+    """Whether listening on every address of both families failed because the system has no IPv6."""
+    cause = error.socketError if isinstance(error, CannotListenError) else error
     return getattr(cause, "errno", None) in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL) or not socket.has_ipv6
 
 
@@ -246,9 +247,9 @@ class SocketServerEndpoint:
 
 @implementer(IStreamClientEndpoint)
 class SocketClientEndpoint:
-    """Connects to a host and TCP port; names are resolved anew for each connect, both families are tried.
+    """Connects to a host and TCP port; a name is resolved for each connect, and both families are tried.
 
-    :param timeout: seconds that one address may take.
+    :param timeout: seconds to connect to one address.
     """
 
     def __init__(self, reactor: INetworkReactor, host: str, port: int, timeout: float = 10.0) -> None:
@@ -271,7 +272,7 @@ class SocketClientEndpoint:
 
 
 def _unwrapped(protocol: Any) -> Any:
-    """Take Twisted's wrapper, which only serves the connecting, out of the way of every byte that follows."""
+    """Detach Twisted's wrapper, which is only needed while connecting, so that received bytes do not pass through it."""
     if isinstance(protocol.transport, AtOnceClient):
         protocol.transport.protocol = protocol
     return protocol

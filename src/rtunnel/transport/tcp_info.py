@@ -9,7 +9,7 @@ from struct import Struct
 __all__ = ["tcp_round_trip"]
 
 _RTT = Struct("=68xI")
-"""``tcpi_rtt`` of ``struct tcp_info``, in microseconds (``linux/tcp.h``); its place never changes, since programs rely on it."""
+"""``tcpi_rtt`` of ``struct tcp_info``, in microseconds (``linux/tcp.h``, whose layout is part of the kernel's stable interface)."""
 
 
 def tcp_round_trip(connection: socket.socket) -> float | None:

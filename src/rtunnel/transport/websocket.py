@@ -1,6 +1,6 @@
 """The WebSocket as a byte stream: a transport like any other.
 
-Message boundaries carry no meaning (gost sends a message per smux frame and reads whatever comes), so a Protocol sits on a
+Message boundaries carry no meaning (gost sends a message per smux frame, and reads any), so a Protocol sits on a
 :class:`WebSocketConnection` and neither knows frames.
 
 autobahn (:mod:`rtunnel.transport.websocket_autobahn`) does the opening handshake, control frames and the closing. Binary frames
@@ -62,7 +62,7 @@ class WebSocketConnection(Protocol):
 
     def __init__(self, speaker: Any, reactor: IReactorTime, *, client: bool, seconds: float) -> None:
         self.protocol: Any = None
-        """Who gets the bytes; may be exchanged at any time once the upgrade is done."""
+        """Receives the bytes; may be replaced at any time once the upgrade is done."""
         self.disconnecting = False
         self.paused = False
         self.half_close_mode = False
@@ -93,15 +93,15 @@ class WebSocketConnection(Protocol):
     # -- what the two ends do differently
 
     def upgraded(self) -> None:
-        """The upgrade is done: put a protocol on, if anybody still wants it."""
+        """The upgrade is done: connect a protocol, if it is still wanted."""
         raise NotImplementedError
 
     def upgrade_failed(self, reason: Failure) -> None:
-        """There was no upgrade; called when the connection is gone."""
+        """There was no upgrade; called when the connection is lost."""
         raise NotImplementedError
 
     def received_tls(self) -> None:
-        """The peer speaks TLS, and this connection does not: end it."""
+        """The peer speaks TLS, which this connection does not: close it."""
         raise NotImplementedError
 
     # -- the connection beneath
@@ -112,7 +112,7 @@ class WebSocketConnection(Protocol):
         self._speaker.makeConnection(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes of frames: payload goes up, control frames to autobahn; before, take those of the upgrade."""
+        """Bytes of frames: payload is delivered, control frames go to autobahn. Before the upgrade: those of its head."""
         if not self._framed:
             self._receive_unframed(data)
             return
@@ -140,7 +140,7 @@ class WebSocketConnection(Protocol):
             self._receive_head(data)
 
     def _receive_head(self, data: bytes) -> None:
-        """Collect the peer's part of the upgrade; autobahn gets it whole, and nothing that comes after it."""
+        """Collect the peer's part of the upgrade; autobahn gets all of it, and nothing after it."""
         searched = max(len(self._head) - len(END_OF_HEAD) + 1, 0)
         self._head += data
         end = self._head.find(END_OF_HEAD, searched)
@@ -153,9 +153,9 @@ class WebSocketConnection(Protocol):
             self.transport.abortConnection()
 
     def _upgrade(self, rest: bytes) -> None:
-        """Have autobahn judge the head.
+        """The peer's part of the upgrade is complete: pass it to autobahn.
 
-        :param rest: what came with it.
+        :param rest: what was received after it.
         """
         try:
             self._speaker.dataReceived(self.head)
@@ -176,7 +176,7 @@ class WebSocketConnection(Protocol):
             self._end(reason)
 
     def _end(self, reason: Failure) -> None:
-        """The connection is gone."""
+        """The connection is lost: tell the protocol."""
         self.disconnecting = True
         done = reason.check(ConnectionDone) is not None
         # a gost closes without a close frame: what it sent was all it had
@@ -205,7 +205,7 @@ class WebSocketConnection(Protocol):
             self._end_read()
 
     def _end_read(self) -> None:
-        """The peer ended its direction; the protocol is told once."""
+        """The peer ended its direction: tell the protocol, once."""
         if self.half_close_mode and not self._read_ended and IHalfCloseableProtocol.providedBy(self.protocol):
             self._read_ended = True
             self.protocol.readConnectionLost()
@@ -221,7 +221,7 @@ class WebSocketConnection(Protocol):
         self.upgraded()
 
     def on_message(self, payload: bytes) -> None:
-        """A whole message, where frames are not ours."""
+        """A message was received, where frames are not ours."""
         if not payload:
             self._peer_ended()
         elif not self.disconnecting:
@@ -233,7 +233,7 @@ class WebSocketConnection(Protocol):
             self._on_pong()
 
     def on_closing(self) -> None:
-        """A close frame is about to be sent, ours or the answer to the peer's: nothing is written after it.
+        """A close frame is about to be sent, ours or the answer to the peer's: nothing may be written after it.
 
         The closing has :data:`CLOSE_TIMEOUT`, but no limit where a visitor's last bytes are still to be read.
         """
@@ -246,7 +246,7 @@ class WebSocketConnection(Protocol):
             self._close_timer = self._reactor.callLater(CLOSE_TIMEOUT, self.transport.abortConnection)
 
     def on_close(self, clean: bool) -> None:
-        """The connection is gone.
+        """The connection is lost.
 
         :param clean: whether both ends had sent a close frame.
         """
@@ -304,7 +304,7 @@ class WebSocketConnection(Protocol):
         self.transport.abortConnection()
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Have a producer paused when the connection is behind."""
+        """Pause a producer when the connection is slow."""
         self.transport.registerProducer(producer, streaming)
 
     def unregisterProducer(self) -> None:

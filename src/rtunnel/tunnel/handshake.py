@@ -1,4 +1,4 @@
-"""What comes before a link on the same connection: one relay message, in time."""
+"""What precedes a link on the same connection: one relay message, within a time limit."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ M = TypeVar("M")
 
 @implementer(IHalfCloseableProtocol)
 class Handshake(Protocol, Generic[M]):
-    """The Protocol of a connection until it became a link; from then on it only passes everything to the link.
+    """The Protocol of a connection until it becomes a link; from then on everything is passed to the link.
 
-    A subclass says what follows from the message (:meth:`received`), from none (:meth:`expired`), and from what is no message
-    (:meth:`malformed`). Each ends the handshake with :meth:`switch_to_link`, :meth:`switch_to` or :meth:`finish`; what comes after
-    that is for the link, for the new protocol, or dropped.
+    A subclass decides what follows from the message (:meth:`received`), from a timeout (:meth:`expired`), and from bytes that are not
+    a message (:meth:`malformed`). Each ends the handshake with :meth:`switch_to_link`, :meth:`switch_to` or :meth:`finish`; what
+    is received after that goes to the link, to the new protocol, or nowhere.
 
-    :param take: takes the message off the beginning of the bytes, None while it is not whole.
+    :param take: parses the message at the beginning of some bytes; None while it is not complete.
     :param seconds: how long the message may take.
     """
 
@@ -35,77 +35,77 @@ class Handshake(Protocol, Generic[M]):
 
     def __init__(self, take: Callable[[bytes], tuple[M, int] | None], *, seconds: float, reactor: IReactorTime) -> None:
         self.link: Any = None
-        """What follows: a link, or what carries the bytes of a visitor."""
+        """What follows: a link, or the protocol of a visit."""
         self._take = take
         self._seconds = seconds
         self._reactor = reactor
         self._timer: Any = None
         self._buffer = b""
-        self._held = False
+        self._paused = False
 
     def received(self, message: M) -> None:
-        """The message is here."""
+        """The message was received."""
         raise NotImplementedError
 
     def malformed(self, reason: str) -> None:
-        """What came is not the message."""
+        """What was received is not the message."""
         raise NotImplementedError
 
     def expired(self) -> None:
-        """The message did not come in time."""
+        """The message was not received in time."""
         raise NotImplementedError
 
     def switch_to_link(self, link: Link) -> None:
         """The connection is a link from here on."""
         self.finish()
         self.link = link
-        # from here on each byte goes to the link without a stop
+        # from here on bytes go straight to the link
         self.dataReceived = link.dataReceived  # type: ignore[method-assign]
         link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
 
     def pause(self) -> None:
-        """The message came in time, but what follows from it takes a while to know: what comes until :meth:`resume` is kept."""
+        """The message was received in time, but its consequences are not known yet: buffer bytes until :meth:`resume`."""
         Handshake.finish(self)
-        self._held = True
+        self._paused = True
 
     def resume(self) -> None:
-        """It is known, and the handshake has ended."""
-        self._held = False
-        kept, self._buffer = self._buffer, b""
-        if kept:
-            self.dataReceived(kept)
+        """They are known, and the handshake has ended."""
+        self._paused = False
+        held, self._buffer = self._buffer, b""
+        if held:
+            self.dataReceived(held)
 
     def switch_to(self, protocol: Any) -> None:
-        """The connection belongs to another protocol from here on, which is connected already; no byte takes the way through us."""
+        """Hand the connection over to another protocol, which is connected already; nothing passes through here any longer."""
         self.finish()
         self.link = protocol
         self.dataReceived = protocol.dataReceived  # type: ignore[method-assign]
         self.transport.protocol = protocol
 
     def finish(self) -> None:
-        """The handshake is over, one way or the other."""
-        self._held = False
+        """End the handshake, whatever follows."""
+        self._paused = False
         timer, self._timer = self._timer, None
         if timer is not None and timer.active():
             timer.cancel()
 
     def connectionMade(self) -> None:
-        # what two ends tell each other is small, and each waits for it
+        # the frames of a tunnel are small, and the peer waits for them
         ITunnelTransport(self.transport).set_no_delay()
         self._timer = self._reactor.callLater(self._seconds, self.expired)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._held:
-            self._keep(data)
+        if self._paused:
+            self._hold(data)
         elif self._timer is not None:
             self._buffer += data
             self._take_message()
 
-    def _keep(self, data: bytes) -> None:
+    def _hold(self, data: bytes) -> None:
         self._buffer += data
         if len(self._buffer) > MAX_MESSAGE:
-            self._held, self._buffer = False, b""
-            self.malformed("too much came before the answer")
+            self._paused, self._buffer = False, b""
+            self.malformed("too many bytes before the answer")
 
     def _take_message(self) -> None:
         try:

@@ -24,20 +24,20 @@ from rtunnel.wire.smux import DATA, FINISHED, LEAVING, OPENED, STOPPED, WRITABLE
 __all__ = ["FLUSH_SIZE", "Keepalive", "Link", "LinkClosed"]
 
 FLUSH_SIZE = 1 << 20
-"""Bytes that a turn may collect before they are sent without waiting for its end."""
+"""Bytes that are collected in a turn at most, before they are sent without waiting for its end."""
 PEER_CLOSED = "the peer closed the connection"
 
 
 class LinkClosed(Exception):
-    """A stream was asked of a link that is closing or lost."""
+    """No stream can be opened: the link is closing or lost."""
 
 
 @frozen
 class Keepalive:
-    """How a link finds out that its peer is gone.
+    """How a dead peer is detected.
 
-    :param interval: seconds between two signs of life (a smux NOP, and a WebSocket ping where there is one); 0 for none.
-    :param timeout: seconds without a byte from the peer after which the link is lost.
+    :param interval: seconds between two keepalives (a smux NOP, and a WebSocket ping where there is one); 0 disables them.
+    :param timeout: seconds without a byte from the peer after which it is taken for dead.
     """
 
     interval: float = 10.0
@@ -48,18 +48,17 @@ class Keepalive:
 class Link(Protocol):
     """A Protocol that owns one smux session: bytes in, events out, one flush per reactor turn.
 
-    It is the only dispatcher of the session's events. An exception of one stream ends that stream and no other.
+    It is the only dispatcher of the session's events. An exception in one stream aborts that stream and no other.
 
     :param session: the engine; the link owns it.
     :param reactor: for timers and the end of the turn.
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
-        alone opens streams (one that the peer opens is then given up).
-    :param on_leaving: called when the peer wants no more streams; those under way go on.
-    :param on_lost: called once when the link is gone, after all its streams have ended, with why it ended, and the same as text.
+        alone opens streams (one that the peer opens is aborted then).
+    :param on_leaving: called when the peer wants no more streams; those that are open go on.
+    :param on_lost: called once when the connection is lost and all streams have ended, with the reason, and the same as text.
     :param peer: the other end, for logs.
     """
 
-    flush_size = FLUSH_SIZE
     transport: Any = None
 
     def __init__(
@@ -75,17 +74,15 @@ class Link(Protocol):
     ) -> None:
         self.session = session
         self.credit_grain = session.credit_grain
+        """Bytes of a stream that may have been consumed before its credit is returned."""
         self.peer = peer
         self.streams: dict[int, TunnelStream] = {}
-        self.flush_scheduled = False
         self.congested = False
-        """Whether the transport has more to send than it should: whoever writes is paused."""
-        self.waiting: set[TunnelStream] = set()
-        """Streams whose producers wait for the transport."""
+        """Whether the transport's buffer is full: streams that write are paused."""
         self.bytes_in = 0
-        """Bytes received from the peer, frames and all."""
+        """Bytes received from the peer, including frame headers."""
         self.bytes_out = 0
-        """Bytes sent to the peer, frames and all."""
+        """Bytes sent to the peer, including frame headers."""
         self.round_trip: float | None = None
         """Seconds from the last ping to its pong; None where there was none (a plain connection has no ping)."""
         self._log = Logger()
@@ -96,17 +93,22 @@ class Link(Protocol):
         self._on_leaving = on_leaving
         self._on_lost = on_lost
         self._turn_end_calls: list[Callable[[], None]] = []
-        self._heard = True
+        self._flush_scheduled = False
+        self._waiting: set[TunnelStream] = set()
+        """Streams whose producers wait for the transport."""
+        self._received = True
+        """Whether anything was received since the last keepalive."""
         self._idle_for = 0.0
-        self._asked: float | None = None
-        self._tick: Any = None
+        self._ping_sent: float | None = None
+        """When the oldest ping without a pong was sent."""
+        self._keepalive_timer: Any = None
         self._reading_paused = False
         self._closing = False
         self._lost = False
         self.usable = True
         """Whether streams can be opened: neither closing nor lost."""
         self._ignoring_input = False
-        """Whether what comes is ignored: the link is lost or was dropped."""
+        """Whether received bytes are dropped: the link is lost, or was cut."""
         self._why: tuple[LinkEnd, str] | None = None
         """Why this end closed it, with details."""
 
@@ -120,7 +122,7 @@ class Link(Protocol):
     # -- streams
 
     def open_stream(self, protocol: Any) -> TunnelStream:
-        """Open a stream without asking: SYN leaves together with its first bytes.
+        """Open a stream, without waiting for the peer: SYN leaves together with the first bytes.
 
         :raises LinkClosed: when the link is closing or lost, or its stream ids are used up.
         """
@@ -135,23 +137,69 @@ class Link(Protocol):
         self.streams[stream_id] = stream
         return stream
 
+    # -- called by its streams
+
+    def send(self, stream_id: int, data: bytes) -> int:
+        """Send bytes of a stream at the end of the turn, as far as the peer's credit goes.
+
+        :returns: how many bytes of the stream wait for credit.
+        """
+        session = self.session
+        waiting = session.send(stream_id, data)
+        if not self._flush_scheduled or session.queued > FLUSH_SIZE:
+            self.schedule_flush()
+        return waiting
+
+    def unsent(self, stream_id: int) -> int:
+        """Bytes of a stream that wait for the peer's credit."""
+        return self.session.waiting(stream_id)
+
+    def return_credit(self, stream_id: int, size: int) -> None:
+        """Return the credit of bytes that were consumed."""
+        self.session.consumed(stream_id, size)
+        if self.session.has_output or self._reading_paused:
+            self.schedule_flush()
+
+    def finish_stream(self, stream_id: int) -> None:
+        """End our direction of a stream."""
+        self.session.finish(stream_id)
+        self.schedule_flush()
+
+    def close_stream(self, stream_id: int, *, read_ended: bool) -> None:
+        """End both directions of a stream: our own after what was written, the peer's by telling it to stop.
+
+        :param read_ended: whether the peer has ended its direction already.
+        """
+        if not read_ended:
+            self.session.stop(stream_id)
+        self.finish_stream(stream_id)
+
+    def abort_stream(self, stream_id: int) -> None:
+        """Abort a stream, and drop what waits for credit."""
+        self.session.abort(stream_id)
+        self.schedule_flush()
+
+    def wait_for_transport(self, stream: TunnelStream) -> None:
+        """Call ``writable`` of a stream when the link is no longer congested."""
+        self._waiting.add(stream)
+
     def forget(self, stream: TunnelStream) -> None:
-        """A stream ended."""
+        """A stream has ended."""
         self.streams.pop(stream.id, None)
-        self.waiting.discard(stream)
+        self._waiting.discard(stream)
 
     # -- the life of the link
 
     def connectionMade(self) -> None:
-        """Begin to watch and to send."""
+        """Start to send, and to exchange keepalives."""
         self.transport.registerProducer(self, True)
         if self._keepalive.interval:
-            self._ask()
-            self._tick = self._reactor.callLater(self._keepalive.interval, self._watch)
+            self._send_ping()
+            self._keepalive_timer = self._reactor.callLater(self._keepalive.interval, self._keep_alive)
         self.schedule_flush()
 
     def leave(self) -> None:
-        """Ask the peer for no more streams, before closing."""
+        """Ask the peer to open no more streams, before closing."""
         if self.usable:
             self.session.leave()
             self.flush()
@@ -188,9 +236,9 @@ class Link(Protocol):
             return
         self._lost = self._ignoring_input = True
         self.usable = False
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
+        if self._keepalive_timer is not None:
+            self._keepalive_timer.cancel()
+            self._keepalive_timer = None
         self._run_turn_end_calls()
         for stream in list(self.streams.values()):
             self.run_guarded(stream, stream.link_lost, LOST)
@@ -208,8 +256,8 @@ class Link(Protocol):
     # -- bytes in
 
     def dataReceived(self, data: bytes) -> None:
-        """Run the session and pass its events to the streams."""
-        self._heard = True
+        """Run the session and dispatch its events to the streams."""
+        self._received = True
         self.bytes_in += len(data)
         if self._ignoring_input:
             return
@@ -242,16 +290,16 @@ class Link(Protocol):
             # credit returned, replies to SYN, frames freed by an UPD
             self.schedule_flush()
         if self.session.congested and not self._reading_paused:
-            # a session of version 1 has no windows: when its consumers are behind, the whole connection waits
+            # a session of version 1 has no windows: when its consumers are slow, the whole connection is paused
             self._reading_paused = True
             self.transport.pauseProducing()
 
     def pong_received(self) -> None:
-        """A sign of life that carries no bytes (a pong)."""
-        self._heard = True
-        if self._asked is not None:
-            self.round_trip = max(self._reactor.seconds() - self._asked, 0.0)
-            self._asked = None
+        """The peer answered a ping."""
+        self._received = True
+        if self._ping_sent is not None:
+            self.round_trip = max(self._reactor.seconds() - self._ping_sent, 0.0)
+            self._ping_sent = None
 
     def _accept(self, stream_id: int) -> None:
         stream = TunnelStream(self, stream_id)
@@ -262,24 +310,24 @@ class Link(Protocol):
         self.run_guarded(stream, self._on_stream, stream)
 
     def run_guarded(self, stream: TunnelStream, call: Callable[..., None], *arguments: Any) -> None:
-        """Call something of a stream; an exception ends that stream and goes no further."""
+        """Call a method of a stream; an exception aborts the stream and is not propagated."""
         try:
             call(*arguments)
         except Exception:
             self._fail(stream)
 
     def _fail(self, stream: TunnelStream) -> None:
-        self._log.failure("error in {stream}; it is given up", stream=repr(stream.getPeer()))
+        self._log.failure("error in {stream}, which is aborted", stream=repr(stream.getPeer()))
         stream.abortConnection()
 
     # -- bytes out
 
     def schedule_flush(self) -> None:
-        """Have what was written sent at the end of the turn, or now when it is much."""
+        """Send what was written at the end of the turn, or now if it is more than :data:`FLUSH_SIZE`."""
         if self.session.queued > FLUSH_SIZE:
             self.flush()
-        if not self.flush_scheduled:
-            self.flush_scheduled = True
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
             self._end_of_turn(self._turn_ended)
 
     def at_turn_end(self, call: Callable[[], None]) -> None:
@@ -288,17 +336,17 @@ class Link(Protocol):
         self.schedule_flush()
 
     def flush(self) -> None:
-        """Send what was written."""
+        """Send what was written, now."""
         if self.transport is None:
             return
         data = self.session.take_output()
         if data and not self._closing:
-            # more bytes would keep a transport that closes when all is sent from ever closing
+            # a transport that closes once everything is sent must not be given more
             self.bytes_out += len(data)
             self.transport.write(data)
 
     def _turn_ended(self) -> None:
-        self.flush_scheduled = False
+        self._flush_scheduled = False
         if self._turn_end_calls:
             self._run_turn_end_calls()
         if self._lost:
@@ -309,8 +357,8 @@ class Link(Protocol):
             self.transport.resumeProducing()
 
     def _run_turn_end_calls(self) -> None:
-        soon, self._turn_end_calls = self._turn_end_calls, []
-        for call in soon:
+        calls, self._turn_end_calls = self._turn_end_calls, []
+        for call in calls:
             try:
                 call()
             except Exception:
@@ -319,47 +367,47 @@ class Link(Protocol):
     # -- IPushProducer: the transport's buffer
 
     def pauseProducing(self) -> None:
-        """The transport is behind: writers are paused as they write."""
+        """The transport's buffer is full: streams are paused as they write."""
         self.congested = True
 
     def resumeProducing(self) -> None:
-        """The transport caught up."""
+        """The transport's buffer is empty."""
         self.congested = False
-        waiting, self.waiting = self.waiting, set()
+        waiting, self._waiting = self._waiting, set()
         for stream in waiting:
             if self.congested:
-                self.waiting.add(stream)
+                self._waiting.add(stream)
             else:
                 self.run_guarded(stream, stream.writable)
 
     def stopProducing(self) -> None:
-        """The transport is gone; connectionLost follows."""
+        """The connection is lost; connectionLost follows."""
 
-    # -- life
+    # -- keepalives
 
-    def _watch(self) -> None:
-        """Each interval: count silence, give a sign of life."""
+    def _keep_alive(self) -> None:
+        """At each interval: check for how long nothing was received, and send a keepalive."""
         keepalive = self._keepalive
-        # nothing is heard while reading is paused, and that is not the peer's fault
-        self._idle_for = 0.0 if self._heard or self._reading_paused else self._idle_for + keepalive.interval
-        self._heard = False
+        # nothing can be received while reading is paused
+        self._idle_for = 0.0 if self._received or self._reading_paused else self._idle_for + keepalive.interval
+        self._received = False
         if self._idle_for >= keepalive.timeout:
-            self._tick = None
+            self._keepalive_timer = None
             self.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"nothing received for {self._idle_for:g} s")
             return
         self.session.ping()
-        self._ask()
+        self._send_ping()
         self.flush()
-        self._tick = self._reactor.callLater(keepalive.interval, self._watch)
+        self._keepalive_timer = self._reactor.callLater(keepalive.interval, self._keep_alive)
 
-    def _ask(self) -> None:
-        """Send a ping where the transport has one; its pong is timed."""
-        if ITunnelTransport(self.transport).ping(self.pong_received) and self._asked is None:
-            self._asked = self._reactor.seconds()
+    def _send_ping(self) -> None:
+        """Send a ping where the transport has one, and measure the time until its pong."""
+        if ITunnelTransport(self.transport).ping(self.pong_received) and self._ping_sent is None:
+            self._ping_sent = self._reactor.seconds()
 
 
 def _end_of(reason: Failure) -> tuple[LinkEnd, str]:
-    """Why a link ended that this end had not closed, from what its transport says."""
+    """Why a link ended that this end did not close, according to its transport."""
     if reason.check(ConnectionDone):
         return LinkEnd.CLOSED, PEER_CLOSED
     return LinkEnd.LOST, reason_of(reason)

@@ -19,11 +19,11 @@ class SpliceOutcome(Enum):
     """How a splice ended; each ends in exactly one way."""
 
     DONE = "done"
-    """Both sides sent all they had and closed."""
+    """Both sides sent everything and closed."""
     NEAR_LOST = "near_lost"
-    """The near side (visitor or stream of the link) went away before it had finished."""
+    """The near side (a visitor, or a stream of the link) was lost before both had finished."""
     FAR_LOST = "far_lost"
-    """The far side (target) went away before it had finished."""
+    """The far side (a target) was lost before both had finished."""
 
 
 class Splice:
@@ -47,7 +47,7 @@ class Splice:
         """The side that sent last."""
 
     def join(self) -> None:
-        """Begin: both sides are connected; what the near side sent earlier is passed on."""
+        """Start, when both sides are connected; what the near side sent earlier is passed on."""
         for side in (self.near, self.far):
             side.transport.registerProducer(side.other.transport, True)
             side.joined = True
@@ -59,18 +59,18 @@ class Splice:
                 side.other.finish()
 
     def abort(self) -> None:
-        """Close both sides at once."""
+        """Cut both sides."""
         for side in (self.near, self.far):
             if side.transport is not None and not side.lost:
                 side.transport.abortConnection()
 
     def side_lost(self, side: Side, clean: bool) -> None:
-        """A transport is gone: close the other one, and record how it ended when both are."""
+        """A transport is lost: close the other one, and report the outcome when both are."""
         other = side.other
         if self.outcome is None and not (clean and side.read_ended and other.read_ended):
             self.outcome = side.if_lost
         if not other.lost:
-            # what the far side sent is still worth delivering; a near side that was cut off must not look like a clean end
+            # what the far side sent is still delivered; a near side that was cut off must not look like a clean end
             other.close(at_once=side is self.near and not clean)
             return
         self.outcome = self.outcome or SpliceOutcome.DONE
@@ -94,7 +94,7 @@ class Side(Protocol):
         self.early: list[bytes] = []
 
     def attach(self, transport: Any) -> None:
-        """Take over a transport that is connected already (a stream, a visitor's connection)."""
+        """Take over a connected transport (a stream, a visitor's connection)."""
         self.transport = transport
         self.connected = 1
         transport.protocol = self
@@ -104,17 +104,17 @@ class Side(Protocol):
         self.transport.write(data)
 
     def finish(self) -> None:
-        """The other side has no more: half-close this one, or close it when it has no more either."""
+        """The other side has ended: half-close this one, or close both when this one has ended as well."""
         if self.read_ended:
             self.close()
             self.other.close()
         elif not self.lost:
-            # a paused producer would keep Twisted's transport from ever half-closing
+            # Twisted's transport would wait for a paused producer before it half-closes
             self.transport.unregisterProducer()
             self.transport.loseWriteConnection()
 
     def close(self, *, at_once: bool = False) -> None:
-        """Close this transport, after what was written unless ``at_once``."""
+        """Close this transport, once everything is sent unless ``at_once``."""
         if self.lost or self.transport is None:
             return
         self.transport.unregisterProducer()
@@ -137,7 +137,7 @@ class Side(Protocol):
             self.other.finish()
 
     def writeConnectionLost(self) -> None:
-        """Our own half-close went through."""
+        """Our own half-close is complete."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.lost:

@@ -1,9 +1,9 @@
-"""One smux stream as a Twisted transport: any Protocol can sit on it."""
+"""One smux stream as a Twisted transport, for any Protocol."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -37,11 +37,11 @@ class StreamAddress:
 
 @implementer(ITransport, IConsumer, IPushProducer)
 class TunnelStream:
-    """A smux stream of a :class:`~rtunnel.tunnel.link.Link`, which owns it until it ended.
+    """A smux stream of a :class:`~rtunnel.tunnel.link.Link`, which owns it until it has ended.
 
-    It ends when both directions ended, when either side gives it up, or with its link; then ``connectionLost`` of the protocol is
-    called, exactly once. Bytes count as consumed, and their credit goes back to the peer, when the protocol took them; while the
-    stream is paused they wait here, never more than the window.
+    It ends when both directions have ended, when either side aborts it, or with its link; then ``connectionLost`` of the protocol
+    is called, exactly once. Bytes count as consumed, and their credit is returned to the peer, when they were delivered to the
+    protocol; while the stream is paused they are held here, at most a window of them.
     """
 
     __slots__ = (
@@ -67,13 +67,13 @@ class TunnelStream:
         self.link = link
         self.id = stream_id
         self.protocol: Any = protocol
-        """Who gets the bytes; may be exchanged at any time."""
+        """Receives the bytes; may be replaced at any time."""
         self._held: deque[bytes] | None = None
         self.paused = False
-        """Whether what comes is held."""
+        """Whether received bytes are held."""
         self._delivering = False
         self.open = True
-        """Whether both directions are open: an idle stream that is not cannot carry another exchange."""
+        """Whether both directions are open: only then can an idle stream carry another exchange."""
         self._read_ended = False
         self._write_ended = False
         self._ended = False
@@ -84,29 +84,26 @@ class TunnelStream:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing can be sent or received any more."""
+        """Whether nothing more can be sent or received."""
         return self._ended
 
     @property
     def blocked(self) -> bool:
-        """Whether the producer waits for the peer to read, or for the link."""
+        """Whether the producer is paused until the peer reads, or the link can send."""
         return self._producer_paused
 
     # -- ITransport, IConsumer: towards the peer
 
     def write(self, data: bytes) -> None:
-        """Send bytes at the end of the turn; a registered producer is paused when the peer or the link is behind."""
+        """Send bytes at the end of the turn; a registered producer is paused when the peer or the link is slow."""
         if self._write_ended:
             return
-        link = self.link
-        waiting = link.session.send(self.id, data)
-        if not link.flush_scheduled or link.session.queued > link.flush_size:
-            link.schedule_flush()
+        waiting = self.link.send(self.id, data)
         if self._producer is not None:
-            if link.congested or waiting > STREAM_BUFFER:
+            if self.link.congested or waiting > STREAM_BUFFER:
                 self._pause_producer()
             elif not self._streaming:
-                link.at_turn_end(self._pull)
+                self.link.at_turn_end(self._pull)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces as one."""
@@ -118,33 +115,25 @@ class TunnelStream:
             return
         self._write_ended = True
         self.open = False
-        self.link.session.finish(self.id)
-        self.link.schedule_flush()
+        self.link.finish_stream(self.id)
         self._maybe_end()
 
     def loseConnection(self) -> None:
         """Send what was written, then end both directions; nothing more is delivered."""
         if self._ended:
             return
-        session = self.link.session
-        if not self._read_ended:
-            session.stop(self.id)
-        self._write_ended = True
-        self.open = False
-        session.finish(self.id)
-        self.link.schedule_flush()
+        self.link.close_stream(self.id, read_ended=self._read_ended)
         self._end(DONE)
 
     def abortConnection(self) -> None:
-        """Give the stream up at once, dropping what waits; the peer is told to stop."""
+        """Abort the stream at once, dropping what waits for credit; the peer is told to stop."""
         if self._ended:
             return
-        self.link.session.abort(self.id)
-        self.link.schedule_flush()
+        self.link.abort_stream(self.id)
         self._end(DONE)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """Have a producer paused and resumed with the credit of the stream and the buffer of its link."""
+        """Pause and resume a producer with the credit of the stream and the buffer of its link."""
         if self._ended:
             producer.stopProducing()
             return
@@ -169,24 +158,24 @@ class TunnelStream:
     # -- IPushProducer: from the peer
 
     def pauseProducing(self) -> None:
-        """Hold what comes; its credit is kept back, so the peer stops after a window at most."""
+        """Hold received bytes without returning their credit, so that the peer stops after a window at most."""
         self.paused = True
 
     def resumeProducing(self) -> None:
-        """Deliver what was held, and go on."""
+        """Deliver what was held, and what is received from now on."""
         self.paused = False
         if self._held is not None and not self._delivering:
-            # called by the consumer, whose fault an error in here would not be
+            # the caller is the consumer, which must not get an error of the protocol
             self.link.run_guarded(self, self._deliver_held)
 
     def stopProducing(self) -> None:
-        """The consumer is gone: nothing more is delivered, but what was written is still worth sending."""
+        """The consumer is gone: nothing more is delivered, but what was written is still sent."""
         self.loseConnection()
 
     # -- called by the link
 
     def deliver(self, data: bytes) -> None:
-        """Take bytes of the peer."""
+        """Bytes of the peer were received."""
         if self.paused or self._held is not None:
             if self._held is None:
                 self._held = deque()
@@ -195,11 +184,11 @@ class TunnelStream:
         self.protocol.dataReceived(data)
         taken = self._taken + len(data)
         if taken < self.link.credit_grain:
-            # an exchange of a few hundred bytes need not be accounted for each time
+            # not worth a call of the session yet: a small exchange costs none
             self._taken = taken
             return
         self._taken = 0
-        self.link.session.consumed(self.id, taken)
+        self.link.return_credit(self.id, taken)
 
     def peer_finished(self) -> None:
         """The peer sends no more."""
@@ -209,7 +198,7 @@ class TunnelStream:
             self._held.append(b"")
 
     def peer_stopped(self) -> None:
-        """The peer reads no more: what is written from now on is dropped, and so is who writes it."""
+        """The peer reads no more: what is written from now on is dropped, and a producer is stopped."""
         if self._ended:
             return
         self._write_ended = True
@@ -220,21 +209,25 @@ class TunnelStream:
         self._maybe_end()
 
     def writable(self) -> None:
-        """The peer gave credit, or the link's buffer is empty again."""
+        """The peer returned credit, or the link is no longer congested."""
         if not self._producer_paused:
             return
         if self.link.congested:
-            self.link.waiting.add(self)
+            self.link.wait_for_transport(self)
             return
-        if self.link.session.waiting(self.id) > STREAM_BUFFER:
-            # the link can take more, the peer cannot: this is called again when it gives credit
+        if self.link.unsent(self.id) > STREAM_BUFFER:
+            # still no credit: this is called again when the peer returns some
             return
         self._producer_paused = False
         if self._producer is not None:
             self._producer.resumeProducing()
 
+    def at_turn_end(self, call: Callable[[], None]) -> None:
+        """Call something at the end of the turn, when all events of the link have been dispatched."""
+        self.link.at_turn_end(call)
+
     def link_lost(self, reason: Failure) -> None:
-        """The link is gone, and all its streams with it."""
+        """The link is lost, and all its streams with it."""
         if not self._ended:
             self._end(reason, at_once=True)
 
@@ -246,10 +239,10 @@ class TunnelStream:
             if self._streaming:
                 self._producer.pauseProducing()
         if self.link.congested:
-            self.link.waiting.add(self)
+            self.link.wait_for_transport(self)
 
     def _pull(self) -> None:
-        """Ask a pull producer, which writes when it is asked, for more."""
+        """Resume a pull producer, which writes once each time."""
         if self._producer is not None and not self._streaming and not self._producer_paused:
             self._producer.resumeProducing()
 
@@ -271,8 +264,7 @@ class TunnelStream:
         finally:
             self._delivering = False
             if taken:
-                self.link.session.consumed(self.id, taken)
-                self.link.schedule_flush()
+                self.link.return_credit(self.id, taken)
         if not held:
             self._held = None
 
@@ -293,7 +285,7 @@ class TunnelStream:
             self._end(DONE)
 
     def _end(self, reason: Failure, at_once: bool = False) -> None:
-        """Forget the stream and tell the protocol, never from inside a call of its own."""
+        """Have the link forget the stream, and tell the protocol, but not from inside one of its own calls."""
         self._ended = self._read_ended = self._write_ended = True
         self.open = False
         self._held = None
@@ -310,4 +302,4 @@ class TunnelStream:
             self.link.at_turn_end(lambda: protocol.connectionLost(reason))
 
 
-LOST = Failure(ConnectionLost("the link is gone"))
+LOST = Failure(ConnectionLost("the link is lost"))

@@ -1,4 +1,4 @@
-"""The end of a reactor turn: when what a turn wrote leaves in one piece."""
+"""The end of a reactor turn, when everything that was written in the turn leaves in one piece."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rtunnel.reactor_types import IReactorTurns
 __all__ = ["EndOfTurn", "end_of_turn"]
 
 EndOfTurn = Callable[[Callable[[], None]], object]
-"""Takes a callable and calls it once at the end of the running turn."""
+"""Takes a callable and calls it once at the end of the current turn."""
 
 
 def end_of_turn(reactor: IReactorTime) -> EndOfTurn:

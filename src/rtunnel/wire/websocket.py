@@ -1,8 +1,8 @@
 """The frames of an open WebSocket (RFC 6455 5) that carries a byte stream: bytes to events, payload to frames, no I/O.
 
-Message boundaries carry no meaning: payload is passed on as it comes, also that of half a frame. Only binary messages are spoken.
-Control frames are passed on whole and as they came, for the WebSocket library that did the opening handshake: ping, pong and the
-closing are its business.
+Message boundaries carry no meaning: payload is passed on as it is received, before its frame is complete. Only binary messages
+are accepted. Control frames are passed on whole, as raw bytes, for the WebSocket library that did the opening handshake: it
+handles ping, pong and the closing.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class FrameCodec:
     """The frames of one end of a WebSocket, in both directions.
 
     :param client: whether this end is the client, which masks what it sends (RFC 6455 5.1).
-    :param mask: applies a key; where a fast one comes from is no business of the engine.
+    :param mask: applies a key; a parameter, since fast implementations are not pure Python.
     :param random: gives so many bytes of a strong source of entropy, for masking keys (RFC 6455 5.3).
     """
 
