@@ -714,6 +714,31 @@ class AnswerSideTests(SynchronousTestCase):
                 self.assertEqual(answered.exchange(exchange, pieces), exchange.said, pieces)
                 self.assertTrue(answered.side.reusable)
 
+    def test_reusable_is_of_the_last_answer(self) -> None:
+        """From the next request on it says nothing any more of the answer before, nor does the head."""
+        for second in (*UNENDED, *SWITCHED, *BAD_ANSWERS, *(exchange for exchange in ANSWERS if not exchange.reusable)):
+            answered = Answered()
+            answered.exchange(ANSWERS[0], [ANSWERS[0].data])
+            self.assertTrue(answered.side.reusable)
+            answered.side.expect(second.method, second.upgrade)
+            self.assertFalse(answered.side.reusable)
+            self.assertIsNone(answered.side.head)
+            answered.exchange(second, [second.data] if second.data else [])
+            self.assertFalse(answered.side.reusable, second)
+
+    def test_interim_answers_are_counted_for_each_answer(self) -> None:
+        """A target may send hints before every answer, and its connection lasts all the same."""
+        reader = ResponseReader(HeadLimits())
+        hint, final = answer(b"103 Early Hints", b"Link: a"), answer(b"200 OK", LENGTH_5, body=b"hello")
+        for _ in range(LEARN_AFTER):
+            Answered(reader).exchange(ANSWERS[0], [final])
+        exchange = Exchange(hint + final, [("INTERIM", 103), *body(200, b"hello")])
+        for pieces in ([hint + final], [hint, final], pieces_of(hint + final, range(len(hint + final)))):
+            answered = Answered(reader)
+            for _ in range(MAX_INTERIM + 2):
+                self.assertEqual(answered.exchange(exchange, pieces), exchange.said)
+                self.assertTrue(answered.side.reusable)
+
     def test_many_interim_answers(self) -> None:
         """However many come in one piece, the stack does not grow with them."""
         side = AnswerSide(ResponseReader(HeadLimits()))
@@ -729,6 +754,18 @@ class AnswerSideTests(SynchronousTestCase):
         for _ in range(9):
             self.assertEqual(side.receive(b"A: ".ljust(98, b"x") + b"\r\n"), [])
         self.assertEqual([kind for kind, _, _ in side.receive(b"A: ".ljust(98, b"x") + b"\r\n")], [MALFORMED])
+
+    @settings(slowly, max_examples=200)
+    @given(st.lists(st.sampled_from([exchange for exchange in ANSWERS if exchange.reusable]), max_size=8), st.data())
+    def test_one_connection(self, exchanges: list[Exchange], data: st.DataObject) -> None:
+        """Exchanges one after another on one connection, each cut anywhere."""
+        answered = Answered()
+        last = data.draw(st.sampled_from((*ANSWERS, *UNENDED, *SWITCHED)))
+        for exchange in (*exchanges, last):
+            pieces = pieces_of(exchange.data, data.draw(cut_places))
+            self.assertEqual(answered.exchange(exchange, pieces), exchange.said)
+            self.assertEqual(answered.side.reusable, exchange in ANSWERS and exchange.reusable)
+        self.assertEqual(answered.side.ended(), last.ended)
 
     @settings(slowly, max_examples=200)
     @given(
