@@ -149,8 +149,26 @@ class RefusedTests(SynchronousTestCase):
                 self.assertTrue(refused(b"0\r\n" + trailer + b"\r\n\r\n", step), trailer)
 
     def test_trailers_that_a_target_could_take_for_fields_of_the_head(self) -> None:
-        for name in (b"Content-Length", b"transfer-encoding", b"HOST", b"Connection", b"Upgrade", b"X-Forwarded-For", b"te"):
-            self.assertTrue(refused(b"0\r\n" + name + b": 5\r\n\r\n", 100), name)
+        for name in (
+            *(b"Content-Length", b"transfer-encoding", b"HOST", b"Connection", b"Upgrade", b"te", b"Keep-Alive"),
+            *(b"Via", b"X-Request-ID", b"Forwarded", b"X-Real-IP", b"X-Forwarded-For", b"x-forwarded-anything", b"x_forwarded_for"),
+            *(b"X_Real-IP", b"X-Original-Forwarded-For", b"True-Client-IP", b"CF-Connecting-IP", b"X-Scheme"),
+        ):
+            for step in (1, 100):
+                self.assertTrue(refused(b"0\r\n" + name + b": 5\r\n\r\n", step), name)
+
+    def test_trailers_that_only_look_like_them(self) -> None:
+        for name in (
+            b"X-Sum",
+            b"Grpc-Status",
+            b"ETag",
+            b"Hosts",
+            b"X-Forward",
+            b"Forwarded-By-Me",
+            b"X-Client-Id",
+            b"Content-Lengths",
+        ):
+            self.assertFalse(refused(b"0\r\n" + name + b": 5\r\n\r\n", 100), name)
 
 
 class LimitTests(SynchronousTestCase):

@@ -195,6 +195,8 @@ class AnswerSide:
         self._request = request
         self._interim = 0
         self.begun = False
+        self.head = None
+        self.reusable = False
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes of the connection. Without a request there is nothing to answer: such bytes are malformed."""
@@ -257,8 +259,6 @@ class AnswerSide:
     def _begin(self, head: Any, rest: bytes, events: list[Event]) -> None:
         self.head = head
         body = head.body
-        self._interim = 0
-        self.reusable = False
         if body >= 0:
             self._left = body
         elif body == CHUNKED:
