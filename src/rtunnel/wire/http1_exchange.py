@@ -49,7 +49,9 @@ MAX_INTERIM: Final = 100
 _END: Final[Event] = (END, None, b"")
 _NOTHING: Final[list[Event]] = []
 
-# what a side waits for
+# what a side waits for; an answer side may be new, or its connection gone before anything was answered
+_NEW: Final = -1
+_GONE: Final = -2
 _FOR_HEAD: Final = 0
 _FOR_BODY: Final = 1
 _FOR_OWNER: Final = 2
@@ -164,25 +166,22 @@ class AnswerSide:
     """The answers of one connection, each to a request that was announced with :meth:`expect`.
 
     :param reader: reads the heads; shared by the connections of one target.
-    :ivar begun: whether a byte of the present answer came: the point of no return.
-    :ivar head: of the present answer, when it came.
     :ivar reusable: whether the last answer left the connection fit for another request: it was framed, the target keeps the
         connection, and sent not a byte too many.
     """
 
-    __slots__ = ("_chunks", "_held", "_interim", "_left", "_reader", "_request", "_waits", "begun", "head", "reusable")
+    __slots__ = ("_chunks", "_head", "_held", "_interim", "_left", "_reader", "_request", "_waits", "reusable")
 
     _request: RequestHead
 
     def __init__(self, reader: ResponseReader) -> None:
         self._reader = reader
-        self._waits = _FOR_OWNER
+        self._waits = _NEW
         self._interim = 0
         self._left = 0
         self._chunks: ChunkedBody | None = None
-        self.begun = False
         self._held = b""
-        self.head: Any = None
+        self._head: Any = None
         self.reusable = False
 
     def expect(self, request: RequestHead) -> None:
@@ -193,30 +192,33 @@ class AnswerSide:
         """
         self._waits = _FOR_HEAD
         self._request = request
-        self._interim = 0
-        self.begun = False
-        self.head = None
         self.reusable = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether a byte of the present answer came: the point of no return."""
+        return self._waits not in (_FOR_HEAD, _NEW, _GONE) or self._held != b"" or self._interim > 0
 
     def receive(self, data: bytes) -> list[Event]:
         """Take bytes of the connection. Without a request there is nothing to answer: such bytes are malformed."""
         if self._waits == _FOR_HEAD:
-            self.begun = True
-            if not self._held:
+            if not (self._held or self._interim):
                 # nearly every answer is like the last one, and comes in one piece
                 found = self._reader.read_known(data, self._request.method)
                 if found is not None:
                     head, end = found
                     if len(data) - end == head.body:
                         self._waits = _FOR_OWNER
-                        self.head = head
                         self.reusable = head.keep_alive
                         return [(WHOLE, head, data[end:])]
             return self._read_heads(data)
         if self._waits == _FOR_BODY:
             return self._read_body(data, [])
-        if self._waits == _FOR_OWNER:
-            return [self._malformed(HeadError(502, "an answer without a request"))]
+        if self._waits in (_FOR_OWNER, _NEW):
+            closed = _CLOSED if self.begun else _GONE
+            events = [self._malformed(HeadError(502, "an answer without a request"))]
+            self._waits = closed
+            return events
         return _NOTHING
 
     def ended(self) -> bool:
@@ -224,8 +226,8 @@ class AnswerSide:
 
         :returns: whether the answer is whole with that: its body had no other end.
         """
-        whole = self._waits == _FOR_BODY and self.head.body == UNTIL_CLOSE
-        self._waits = _CLOSED
+        whole = self._waits == _FOR_BODY and self._head.body == UNTIL_CLOSE
+        self._waits = _CLOSED if self.begun else _GONE
         return whole
 
     def _read_heads(self, data: bytes) -> list[Event]:
@@ -257,7 +259,8 @@ class AnswerSide:
         return events
 
     def _begin(self, head: Any, rest: bytes, events: list[Event]) -> None:
-        self.head = head
+        self._head = head
+        self._interim = 0
         body = head.body
         if body >= 0:
             self._left = body
@@ -278,7 +281,7 @@ class AnswerSide:
         if not self._request.upgrade:
             raise HeadError(502, "a 101 to a request that did not ask for an upgrade")
         self._waits = _CLOSED
-        self.head = head
+        self._head = head
         events.append((UPGRADE, head, rest))
 
     def _read_body(self, data: bytes, events: list[Event]) -> list[Event]:
@@ -296,7 +299,7 @@ class AnswerSide:
                 events.append(self._malformed(error))
                 return events
             whole = chunks.done
-        elif self.head.body == UNTIL_CLOSE:
+        elif self._head.body == UNTIL_CLOSE:
             events.append((DATA, None, data))
             return events
         else:
@@ -310,7 +313,8 @@ class AnswerSide:
         if whole:
             self._chunks = None
             self._waits = _FOR_OWNER
-            self.reusable = end == size and self.head.keep_alive
+            self.reusable = end == size and self._head.keep_alive
+            self._head = None
             events.append(_END)
         return events
 

@@ -67,6 +67,7 @@ class RequestHead:
     :ivar expects_continue: the visitor waits for a 100 before it sends the body.
     :ivar te_trailers: the visitor takes trailers.
     :ivar takes_chunks: an answer may come in chunks, which HTTP/1.0 does not have.
+    :ivar persistent: the connection stays, and it takes no field to say so, as in HTTP/1.1.
     :ivar plain: nothing but the fields that this proxy adds is written after the lines.
     :ivar idempotent: sent twice it means the same as sent once (RFC 9110 section 9.2.2).
     """
@@ -81,6 +82,7 @@ class RequestHead:
     te_trailers: bool = False
     idempotent: bool = True
     takes_chunks: bool = True
+    persistent: bool = True
     plain: bool = True
 
     def __init__(self, target: bytes, authority: bytes, host: str, lines: bytes) -> None:
@@ -190,6 +192,7 @@ def _read_unusual(
     request.takes_chunks = minor > 0
     request.body = body
     request.keep_alive = stays_open(minor, options)
+    request.persistent = minor > 0 and request.keep_alive
     request.upgrade = special.get(b"upgrade", b"") if minor and b"upgrade" in options else b""
     request.expects_continue = expects_continue
     request.te_trailers = b"te" in special and b"trailers" in members(special[b"te"])

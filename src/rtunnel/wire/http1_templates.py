@@ -173,7 +173,12 @@ class RequestTemplate:
         self._head: type[RequestHead] = type(
             "KnownRequestHead",
             (RequestHead,),
-            {"method": method, "keep_alive": self._keep_alive, "idempotent": method in IDEMPOTENT},
+            {
+                "method": method,
+                "keep_alive": self._keep_alive,
+                "persistent": self._keep_alive,
+                "idempotent": method in IDEMPOTENT,
+            },
         )
         self._named = tuple(captured.items())
 

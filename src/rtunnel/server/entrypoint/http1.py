@@ -250,12 +250,13 @@ class HttpVisitor(Protocol):
     def respond(self, head: ResponseHead, data: bytes) -> None:
         """Begin the answer."""
         entrypoint, request = self._entrypoint, self._request
-        if head.body < 0 or not request.keep_alive or entrypoint.draining:
+        if head.body < 0 or not request.persistent or entrypoint.draining:
             chunked = head.body == CHUNKED and request.takes_chunks
             self._keep = request.keep_alive and (head.body >= 0 or chunked) and not entrypoint.draining
             data = write_response(head, request.minor, self._keep, chunked) + data
         else:
-            data = write_response(head, request.minor) + data
+            # what write_response() says of nearly every head: nothing but its lines
+            data = b"%b\r\n%b" % (head.lines, data)
         entrypoint.stats.bytes_out += len(data)
         self.transport.write(data)
 
