@@ -20,7 +20,7 @@ from rtunnel.settings import Address, ForwardSettings, UdpAddress, UnixSocket
 from rtunnel.transport.datagrams import UdpClientEndpoint
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import reason_of
-from rtunnel.transport.sockets import SocketClientEndpoint, plain_address
+from rtunnel.transport.sockets import SocketClientEndpoint, host_and_port, plain_address
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import RelayAddress, Response
 
@@ -66,8 +66,7 @@ def proxy_header(version: int, preface: Response, transport: Any) -> bytes:
     source = _known(preface.addresses[0]) if preface.addresses else None
     if source is None:
         return ProxyHeader().encode(version)
-    peer = transport.getPeer()
-    places = (preface.addresses[-1], RelayAddress(getattr(peer, "host", ""), getattr(peer, "port", 0)))
+    places = (preface.addresses[-1], RelayAddress(*host_and_port(transport.getPeer())))
     destination = next((found for found in map(_known, places) if found is not None), ProxyAddress("0.0.0.0", 0))
     return ProxyHeader(source, destination).encode(version)
 

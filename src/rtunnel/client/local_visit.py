@@ -14,7 +14,7 @@ from zope.interface import implementer
 from rtunnel.client.dialling import Once, no_delay
 from rtunnel.client.visit_endpoint import VisitClientEndpoint, VisitFailed, VisitFailure
 from rtunnel.outcomes import LocalPortOutcome
-from rtunnel.transport.sockets import plain_address
+from rtunnel.transport.sockets import host_and_port
 from rtunnel.tunnel.link import Keepalive
 from rtunnel.tunnel.liveness import LivenessMonitor
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
@@ -102,8 +102,7 @@ class LocalVisit(Protocol):
         """Dial the tunnel."""
         no_delay(self.transport)
         self.transport.pauseProducing()
-        address = self.transport.getPeer()
-        self.source = RelayAddress(plain_address(getattr(address, "host", "") or ""), getattr(address, "port", 0) or 0)
+        self.source = RelayAddress(*host_and_port(self.transport.getPeer()))
         self._port.begun(self)
         self._dialling = dialling = self._port.visit_endpoint(self.source).connect(Once(self._splice.far))
         dialling.addCallbacks(self._admitted, self._not_admitted)

@@ -13,7 +13,7 @@ from typing import Any
 
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocolFactory, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory, TLSMemoryBIOProtocol
 from twisted.python.components import registerAdapter
@@ -278,7 +278,7 @@ class TlsFactory(TLSMemoryBIOFactory):
 
     protocol = TlsProtocol if available(TLS, "TLS is Twisted's own, without half-close") else StockTlsProtocol
 
-    def __init__(self, creator: Any, is_client: bool, upper: IProtocolFactory, reactor: Any) -> None:
+    def __init__(self, creator: Any, is_client: bool, upper: IProtocolFactory, reactor: IReactorTime) -> None:
         super().__init__(creator, is_client, upper, clock=reactor)
         self.is_client = is_client
         self.reactor = reactor

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
     IOpenSSLServerConnectionCreator,
     IProtocol,
     IProtocolFactory,
+    IReactorTime,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -116,7 +117,7 @@ class TlsServerEndpoint:
         under: IStreamServerEndpoint,
         creator: IOpenSSLServerConnectionCreator,
         *,
-        reactor: Any,
+        reactor: IReactorTime,
         handshake_timeout: float = 15.0,
         refused: Callable[[Any, str], None] = lambda peer, reason: None,
     ) -> None:
@@ -154,7 +155,7 @@ class TlsClientEndpoint:
         under: IStreamClientEndpoint,
         creator: IOpenSSLClientConnectionCreator,
         *,
-        reactor: Any,
+        reactor: IReactorTime,
         handshake_timeout: float = 15.0,
     ) -> None:
         self._under = under

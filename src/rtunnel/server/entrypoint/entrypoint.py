@@ -17,7 +17,7 @@ from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.observers import Observer
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
-from rtunnel.transport.sockets import plain_address
+from rtunnel.transport.sockets import host_and_port
 from rtunnel.tunnel.splice import Splice
 from rtunnel.wire.http1 import TRUSTED, UNTRUSTED, HeadLimits, RequestReader
 
@@ -38,8 +38,7 @@ class Peer:
     @classmethod
     def of(cls, transport: Any) -> Peer:
         """The other end of a connection."""
-        address = transport.getPeer()
-        return cls(plain_address(getattr(address, "host", "") or ""), getattr(address, "port", 0) or 0)
+        return cls(*host_and_port(transport.getPeer()))
 
 
 class VisitorConnection(Protocol):

@@ -13,7 +13,7 @@ from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.first_bytes import FirstBytes
 from rtunnel.server.entrypoint.forwarding import within
-from rtunnel.transport.sockets import plain_address
+from rtunnel.transport.sockets import host_and_port
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader, ProxyProtocolError, take_proxy_header
 
 __all__ = ["Network", "ProxiedEntrypoint", "ProxiedVisitor"]
@@ -39,7 +39,7 @@ class ProxiedEntrypoint(Factory):
         self.proxies = proxies
 
     def buildProtocol(self, addr: Any) -> Protocol:
-        if within(plain_address(getattr(addr, "host", "") or ""), self.proxies):
+        if within(host_and_port(addr)[0], self.proxies):
             return ProxiedVisitor(self.entrypoint)
         return FirstBytes(self.entrypoint)
 

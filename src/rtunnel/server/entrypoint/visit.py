@@ -220,7 +220,7 @@ class Visit:
         """The target has nothing to say, or the connector gave the stream up: which of the two shows at the end of the turn."""
         if pending is self._attempt.stream:
             self._far_silent = True
-            pending.stream.link.at_turn_end(lambda: self._heard_nothing(pending))
+            pending.stream.at_turn_end(lambda: self._heard_nothing(pending))
 
     def _heard_nothing(self, pending: PendingStream) -> None:
         if pending is self._attempt.stream and not pending.stream.ended:
