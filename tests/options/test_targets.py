@@ -39,7 +39,7 @@ class TargetTests(SynchronousTestCase):
             ("a:80?pfad=/api", "invalid filter"),
             ("a:80?path=/a&path=/b", "each at most once"),
             ("a:80?", "invalid filter"),
-            ("a:80?protocol=smtp", "http, tls, ssh can be told apart"),
+            ("a:80?protocol=smtp", "write one of http, tls, ssh"),
             ("udp://:0", "no port to connect to"),
             ("udp://a:53,b:53", "mixes UDP and TCP"),
             ("udp://a:53?path=/a", "filter by host"),

@@ -24,8 +24,8 @@ class Handshake(Protocol, Generic[M]):
     """The Protocol of a connection until it becomes a link; from then on everything is passed to the link.
 
     A subclass decides what follows from the message (:meth:`received`), from a timeout (:meth:`expired`), and from bytes that are
-    not a message (:meth:`malformed`). Each ends the handshake with :meth:`switch_to_link`, :meth:`switch_to` or :meth:`finish`; what
-    is received after that goes to the link, to the new protocol, or nowhere.
+    not a message (:meth:`malformed`). Each ends the handshake with :meth:`switch_to_link`, :meth:`switch_to` or :meth:`finish`;
+    what is received after that goes to the link, to the new protocol, or nowhere.
 
     :param take: parses the message at the beginning of some bytes; None while it is not complete.
     :param seconds: how long the message may take.

@@ -11,7 +11,7 @@ from rtunnel.wire.http1_head import HeadError
 
 __all__ = ["absolute_form", "host_of"]
 
-HOST_LENGTH: Final = 255
+MAX_HOST_LENGTH: Final = 255
 """Most characters of a host, as of a name in the DNS (RFC 1035 section 2.3.4)."""
 
 # Possessive repeats only of single characters: of groups, CPython before 3.11.5 gets them wrong (python/cpython#106052).
@@ -33,7 +33,7 @@ def host_of(value: bytes) -> tuple[bytes, str]:
     """
     authority = value.strip(b" \t")
     match = _NAME.fullmatch(authority) or _IPV6.fullmatch(authority)
-    if match is None or len(match[1]) > HOST_LENGTH or int(match[2] or 0) > 65535:
+    if match is None or len(match[1]) > MAX_HOST_LENGTH or int(match[2] or 0) > 65535:
         raise HeadError(400, "malformed Host" if authority else "empty Host")
     host = match[1].decode("ascii").lower()
     if match.re is _IPV6:

@@ -14,17 +14,19 @@ __all__ = ["LAST_CHUNK", "ChunkedBody", "write_chunk"]
 LAST_CHUNK: Final = b"0\r\n\r\n"
 """The end of a chunked body without trailers."""
 
-EXTENSION_BYTES: Final = 256
+MAX_EXTENSION_BYTES: Final = 256
 """Most bytes of a chunk's extensions. Hardly anybody uses them, except to make readers disagree or work."""
-SIZE_DIGITS: Final = 15
+MAX_SIZE_DIGITS: Final = 15
 """Most digits of a chunk's size: an exabyte, and still an integer of 64 bits everywhere."""
-TRAILER_BYTES: Final = 16384
+MAX_TRAILER_BYTES: Final = 16384
 """Most bytes of a trailer section."""
-TRAILER_COUNT: Final = 64
+MAX_TRAILER_COUNT: Final = 64
 """Most fields of a trailer section."""
 
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,%d}+)(?:;[\t\x20-\x7e\x80-\xff]{0,%d}+)?\r\n" % (SIZE_DIGITS, EXTENSION_BYTES - 1))
-_SIZE_LINE: Final = SIZE_DIGITS + EXTENSION_BYTES + 2
+_SIZE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,%d}+)(?:;[\t\x20-\x7e\x80-\xff]{0,%d}+)?\r\n" % (MAX_SIZE_DIGITS, MAX_EXTENSION_BYTES - 1)
+)
+_MAX_SIZE_LINE: Final = MAX_SIZE_DIGITS + MAX_EXTENSION_BYTES + 2
 _TRAILER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t\x20-\x7e\x80-\xff]*+\r\n")
 _NO_TRAILERS: Final = HOP_BY_HOP | {b"host", b"content-length", b"via", b"x-request-id"}
 """Fields that a trailer must not be (RFC 9110 section 6.5.1), for a target could take it for one of the head."""
@@ -126,7 +128,7 @@ class ChunkedBody:
     def _gather_line(self, data: bytes, at: int) -> int:
         end = data.find(b"\n", at) + 1
         self._line += data[at : end or len(data)]
-        if len(self._line) > (TRAILER_BYTES if self._in_trailers else _SIZE_LINE):
+        if len(self._line) > (MAX_TRAILER_BYTES if self._in_trailers else _MAX_SIZE_LINE):
             raise HeadError(400, "a line of a chunked body is too long")
         if not end:
             return len(data)
@@ -155,5 +157,5 @@ class ChunkedBody:
             raise HeadError(400, "a trailer that only a head can have")
         self._trailer_bytes += len(line)
         self._trailer_count += 1
-        if self._trailer_bytes > TRAILER_BYTES or self._trailer_count > TRAILER_COUNT:
+        if self._trailer_bytes > MAX_TRAILER_BYTES or self._trailer_count > MAX_TRAILER_COUNT:
             raise HeadError(400, "too many trailers")

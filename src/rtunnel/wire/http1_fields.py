@@ -52,7 +52,7 @@ HOP_BY_HOP: Final = frozenset(
 """RFC 9110 section 7.6.1, with what is meant for a proxy (RFC 9110 section 11.7) and for one connection (RFC 7540 section
 3.2.1). ``Trailer`` is not among them: trailers pass, and so does their announcement."""
 
-LENGTH_DIGITS: Final = 18
+MAX_LENGTH_DIGITS: Final = 18
 """Most digits of a Content-Length: an exabyte, and still an integer of 64 bits everywhere."""
 
 _ONCE: Final = frozenset({b"host", b"content-length"})
@@ -196,7 +196,7 @@ def framing(special: Special, minor: int, nothing: int) -> int:
 
 def is_length(value: bytes) -> bool:
     """Whether it is a length in its normal form: digits alone, and no zero before others."""
-    return value.isdigit() and len(value) <= LENGTH_DIGITS and (value[0] != 48 or len(value) == 1)
+    return value.isdigit() and len(value) <= MAX_LENGTH_DIGITS and (value[0] != 48 or len(value) == 1)
 
 
 def _check_coding(value: bytes, minor: int) -> None:

@@ -9,7 +9,7 @@ import attrs
 
 __all__ = ["HeadError", "HeadLimits", "head_end", "skip_empty_lines"]
 
-EMPTY_LINES: Final = 4
+MAX_EMPTY_LINES: Final = 4
 """Empty lines that may stand before a request line (RFC 9112 section 2.2 asks for at least one)."""
 
 _BEGINNING: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}+(?:[ /]|\Z)|\r?\Z")
@@ -49,10 +49,10 @@ class HeadLimits:
 def skip_empty_lines(data: bytes | bytearray, start: int = 0) -> int:
     """Pass over the few empty lines that may stand before a request line (RFC 9112 section 2.2).
 
-    :returns: the index of the first byte behind them; behind :data:`EMPTY_LINES` of them the next one is an error, which
+    :returns: the index of the first byte behind them; behind :data:`MAX_EMPTY_LINES` of them the next one is an error, which
         :func:`head_end` and the parser find.
     """
-    for _ in range(EMPTY_LINES):
+    for _ in range(MAX_EMPTY_LINES):
         if not data.startswith(b"\r\n", start):
             break
         start += 2

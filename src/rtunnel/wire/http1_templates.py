@@ -36,7 +36,7 @@ MAX_COUNTED: Final = 512
 """Kinds whose heads are counted; when there are more, counting begins anew."""
 MAX_TEMPLATES: Final = 64
 """Templates that are kept; when there are more, all are forgotten."""
-PAUSE: Final = 64
+UNSUITABLE_PAUSE: Final = 64
 """Heads that are not looked at after one of which no template can be made: they tend to come in numbers."""
 MAX_FIELDS: Final = 40
 """Fields of a head that a template is made of."""
@@ -294,7 +294,7 @@ class Templates(Generic[T]):
             self.prefer(template)
         elif template is not None or self._counts[key] > LEARN_AFTER:
             # no template is made of such heads, and many more may come
-            self._pause = PAUSE
+            self._pause = UNSUITABLE_PAUSE
 
     def _count(self, key: int, head: bytes) -> T | None:
         """Count a head of a kind without a template; the last one that it takes brings the template."""

@@ -116,7 +116,7 @@ class ProxyHeader:
 
     def _block(self) -> bytes:
         family, addresses = (UNSPECIFIED, b"") if self.local else self._addresses()
-        body = addresses + b"".join(map(_written, () if self.local else self.additions))
+        body = addresses + b"".join(map(_encode_tlv, () if self.local else self.additions))
         if len(body) > 65535:
             raise ValueError("the PROXY header is longer than 65551 bytes")
         return _prefix.pack(SIGNATURE, LOCAL if self.local else PROXY, family, len(body)) + body
@@ -161,7 +161,7 @@ def _port(end: ProxyAddress) -> int:
     return end.port
 
 
-def _written(addition: tuple[int, bytes]) -> bytes:
+def _encode_tlv(addition: tuple[int, bytes]) -> bytes:
     kind, value = addition
     if not 0 <= kind <= 255 or len(value) > 65535:
         raise ValueError("an addition to a PROXY header has a type of one byte and a value of at most 65535")

@@ -164,7 +164,7 @@ def take_features(data: bytes, start: int, end: int) -> Features:
         begin = position + _header.size
         position = begin + size
         _whole(position <= end, "feature")
-        take = _TAKERS.get(kind)
+        take = _READERS.get(kind)
         if take is not None:
             take(found, data[begin:position])
     return found
@@ -240,7 +240,7 @@ def _take_metadata(found: Features, data: bytes) -> None:
 
 
 _NETWORKS: Final = {int(network): network for network in Network}
-_TAKERS: Final[dict[int, Callable[[Features, bytes], None]]] = {
+_READERS: Final[dict[int, Callable[[Features, bytes], None]]] = {
     USER_AUTH: _take_credentials,
     ADDRESS: _take_address,
     TUNNEL: _take_tunnel,
