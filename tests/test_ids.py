@@ -27,3 +27,4 @@ class NamesTests(SynchronousTestCase):
         for text in (str(TUNNEL), str(TUNNEL)[:-1], str(TUNNEL)[:18], TUNNEL.hex, str(TUNNEL).replace("-", "", 1), f"{TUNNEL}0"):
             self.assertEqual(mask_ids(f'"a.local={text}"'), '"a.local=10bc451e..."')
             self.assertEqual(mask_ids(f"${text}"), "$10bc451e...")
+        self.assertEqual(mask_ids("9" * 100), "9" * 100)

@@ -16,7 +16,7 @@ SHOWN = 8
 
 # also what is almost an ID: errors repeat what was mistyped
 _WITH_HYPHENS = re.compile(r"(?<![0-9a-z])([0-9a-f]{8})[0-9a-f]*(?:-[0-9a-f]+){2,}", re.ASCII | re.IGNORECASE)
-_BARE = re.compile(r"(?<![0-9a-z])([0-9a-f]{8})[0-9a-f]{20,}", re.ASCII | re.IGNORECASE)
+_BARE = re.compile(r"(?<![0-9a-z])([0-9a-f]{8})[0-9a-f]{20,28}(?![0-9a-z])", re.ASCII | re.IGNORECASE)
 
 
 def short_id(whole: UUID) -> str:

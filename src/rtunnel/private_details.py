@@ -65,7 +65,7 @@ def available(details: Iterable[Detail], otherwise: str) -> bool:
 AUTOBAHN = (
     Detail(
         "autobahn.websocket.protocol.WebSocketProtocol.sendCloseFrame",
-        "every close frame passes it, so that we know when the closing begins, and it takes the codes of the RFC, unlike sendClose",
+        "sends every close frame, so that we know when the closing begins, and accepts the codes of the RFC, unlike sendClose",
         ("self", "code", "reasonUtf8", "isReply"),
     ),
 )
@@ -86,13 +86,13 @@ SOCKETS = (
     Detail("twisted.internet.tcp.Connection.TLS", _STATE),
     Detail(
         "twisted.internet.tcp.Connection.doRead",
-        "is done without the calls between",
+        "is replaced, with fewer calls",
         ("self",),
         ("socket", "recv", "_dataReceived"),
     ),
     Detail(
         "twisted.internet.tcp.Connection._dataReceived",
-        "is passed by",
+        "is bypassed",
         ("self", "data"),
         ("protocol", "dataReceived", "CONNECTION_DONE"),
     ),
@@ -110,6 +110,7 @@ SOCKETS = (
         ("self",),
         ("host", "port", "bindAddress"),
     ),
+    Detail("twisted.internet.tcp.BaseClient.failIfNotConnected", "fails a connect with the error of the socket", ("self", "err")),
     Detail("twisted.internet.base.BaseConnector.connect", "makes each connection with it", ("self",), ("_makeTransport",)),
 )
 """For sockets that write at once, :mod:`rtunnel.transport.sockets`."""

@@ -1,4 +1,4 @@
-"""A port that stays bound while what answers at it is exchanged."""
+"""A port that stays bound while its factory is replaced."""
 
 from __future__ import annotations
 
@@ -37,31 +37,31 @@ class Sayer(Factory):
         return Say()
 
 
-class DoorTests(TestCase):
+class RebindablePortTests(TestCase):
     def setUp(self) -> None:
-        self.door = RebindablePort(reactor, "127.0.0.1", 0)
-        self.addCleanup(self.door.close)
-        self.port: int = self.door.port.getHost().port
+        self.rebindable = RebindablePort(reactor, "127.0.0.1", 0)
+        self.addCleanup(self.rebindable.close)
+        self.port: int = self.rebindable.port.getHost().port
 
-    def pong_received(self) -> Deferred[bytes]:
+    def answer(self) -> Deferred[bytes]:
         def connect() -> bytes:
             with socket.create_connection(("127.0.0.1", self.port), 20) as connection:
                 return connection.makefile("rb").read()
 
         return deferToThread(connect)
 
-    async def test_exchange(self) -> None:
-        verifyObject(IStreamServerEndpoint, self.door)
+    async def test_replaced(self) -> None:
+        verifyObject(IStreamServerEndpoint, self.rebindable)
         for word in (b"one", b"two"):
-            self.assertIs(self.successResultOf(self.door.listen(Sayer(word))), self.door.port)
-            self.assertEqual(await self.pong_received(), word)
+            self.assertIs(self.successResultOf(self.rebindable.listen(Sayer(word))), self.rebindable.port)
+            self.assertEqual(await self.answer(), word)
 
-    async def test_nobody_answers_yet(self) -> None:
-        self.assertEqual(await self.pong_received(), b"")
+    async def test_no_factory_yet(self) -> None:
+        self.assertEqual(await self.answer(), b"")
 
     def test_taken(self) -> None:
         self.assertRaises(CannotListenError, RebindablePort, reactor, "127.0.0.1", self.port)
 
     async def test_close(self) -> None:
-        await self.door.close()
+        await self.rebindable.close()
         RebindablePort(reactor, "127.0.0.1", self.port).close()

@@ -524,7 +524,7 @@ class FastStreamTests(SynchronousTestCase):
         self.assertEqual([sent[start + 1] for start in (0, 9, 18)], [0x83] * 3)
         self.assertEqual(len({sent[start + 2 : start + 6] for start in (0, 9, 18)}), 3)
 
-    def test_behind_the_handshake(self) -> None:
+    def test_frames_with_the_request(self) -> None:
         """Frames that come in one piece with the upgrade, whole or not, are not lost."""
         for whole in (True, False):
             world = World(greeting=b"welcome")
@@ -539,7 +539,7 @@ class FastStreamTests(SynchronousTestCase):
             self.assertEqual(bytes(world.servers.one.received), b"first" + b"second" * 100 + b"third")
             self.assertTrue(raw.take().endswith(frame(0x82, b"welcome")))
 
-    def test_behind_the_answer(self) -> None:
+    def test_frames_with_the_answer(self) -> None:
         """The same at the client's end."""
         raw = Raw()
         opened = self.world.dial(raw)
@@ -734,7 +734,7 @@ class FastStreamTests(SynchronousTestCase):
         self.assertEqual(len(client.lost), 1)
         self.ended(server)
 
-    def raw(self) -> tuple[HalfUpper, HalfUpper]:
+    def half_closing(self) -> tuple[HalfUpper, HalfUpper]:
         """Two ends that carry the bytes of a visitor."""
         ends = self.both()
         for end in ends:
@@ -743,11 +743,11 @@ class FastStreamTests(SynchronousTestCase):
         client, server = (end.stream.protocol for end in ends)
         return client, server
 
-    def test_half_close_of_raw_bytes(self) -> None:
+    def test_half_close_mode(self) -> None:
         """An empty message ends a direction; the other one goes on, until it ends as well."""
         for turned in (False, True):
             self.world = World()
-            first, second = reversed(self.raw()) if turned else self.raw()
+            first, second = reversed(self.half_closing()) if turned else self.half_closing()
             first.stream.write(b"question")
             first.stream.loseWriteConnection()
             self.pump(chunk=1)
@@ -760,9 +760,9 @@ class FastStreamTests(SynchronousTestCase):
             self.ended(second)
             self.assertEqual(second.ends, 1)
 
-    def test_slow_reader_of_raw_bytes(self) -> None:
-        """A visitor may take its time for the last bytes; the close frame behind them has no limit."""
-        client, server = self.raw()
+    def test_slow_reader_in_half_close_mode(self) -> None:
+        """A visitor may take its time to read the last bytes; the close frame after them has no time limit."""
+        client, server = self.half_closing()
         client.stream.pauseProducing()
         server.stream.write(bytes(MIB))
         server.stream.loseConnection()
@@ -783,7 +783,7 @@ class FastStreamTests(SynchronousTestCase):
         self.assertEqual((bytes(server.stream.protocol.received), server.stream.protocol.ends), (b"x", 0))
 
     def test_peer_without_half_close(self) -> None:
-        """A gost passes over empty messages and ends with the connection: that is an end in order for what it sent."""
+        """A gost ignores empty messages and closes the connection: that is a clean end of what it sent."""
         raw: Any = self.world.open_client()
         upper = self.world.servers.one
         half = upper.stream.protocol = HalfUpper(upper)
@@ -844,7 +844,7 @@ class FastStreamTests(SynchronousTestCase):
         self.ended(self.world.servers.one)
 
     def test_nothing_after_the_close(self) -> None:
-        """What comes behind a close frame is not delivered (RFC 6455 5.5.1), nor is anything sent behind ours."""
+        """What is received after a close frame is not delivered (RFC 6455 5.5.1), and nothing is sent after ours."""
         raw = self.world.open_server()
         client = self.world.clients.one
         raw.send(frame(0x88, struct.pack(">H", 1000)) + frame(0x82, b"ghost"))
@@ -927,7 +927,7 @@ class FastStreamTests(SynchronousTestCase):
         self.assertEqual(bytes(server.received), b"")
 
     def test_end_from_above(self) -> None:
-        """Of frames that were read together, those behind the one at which the upper protocol gave up do not come."""
+        """Of frames that were read together, those after the one at which the upper protocol closed are not delivered."""
         for method in ("abortConnection", "loseConnection"):
             world = self.world = World()
             raw = world.open_client()

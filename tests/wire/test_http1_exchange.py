@@ -15,8 +15,10 @@ from rtunnel.wire.http1 import (
     PASS_ALL,
     HeadError,
     HeadLimits,
+    RequestHead,
     RequestReader,
     ResponseReader,
+    parse_request,
 )
 from rtunnel.wire.http1_exchange import (
     DATA,
@@ -412,23 +414,26 @@ def answer(start: bytes = b"200 OK", *lines: bytes, body: bytes = b"", version: 
     return b"".join(line + b"\r\n" for line in (version + b" " + start, *lines, b"")) + body
 
 
+GETTING = parse_request(request())
+HEADING = parse_request(request(b"HEAD /"))
+UPGRADING = parse_request(request(b"GET /", b"Connection: upgrade", b"Upgrade: websocket"))
+OLD_GETTING = parse_request(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
+"""HTTP/1.0 has no chunks: they are taken off."""
+
+
 class Exchange(NamedTuple):
     """One exchange as an answer side sees it.
 
     :ivar data: what comes.
     :ivar said: what is said of it.
-    :ivar method: of the request.
-    :ivar upgrade: whether it asked for an upgrade.
-    :ivar decode: whether the payload is wanted.
+    :ivar request: that is answered.
     :ivar ended: whether the answer is whole when the connection ends with it.
     :ivar reusable: whether another request may follow.
     """
 
     data: bytes
     said: Said
-    method: bytes = b"GET"
-    upgrade: bool = False
-    decode: bool = False
+    request: RequestHead = GETTING
     ended: bool = False
     reusable: bool = True
 
@@ -441,7 +446,7 @@ class Answered:
 
     def exchange(self, exchange: Exchange, pieces: Sequence[bytes]) -> Said:
         """Say that a request was sent, and take the answer in pieces."""
-        self.side.expect(exchange.method, exchange.upgrade, exchange.decode)
+        self.side.expect(exchange.request)
         assert not self.side.begun
         said = self.receive(*pieces)
         assert self.side.begun == bool(exchange.data)
@@ -484,19 +489,19 @@ ANSWERS = [
     Exchange(answer(b"200 OK", LENGTH_5, body=b"hello", version=b"HTTP/1.0"), body(200, b"hello"), reusable=False),
     Exchange(answer(b"200 OK", LENGTH_5, b"Connection: keep-alive", body=b"hello", version=b"HTTP/1.0"), body(200, b"hello")),
     Exchange(answer(b"200 OK", CHUNKED_FIELD, body=CHUNKS), body(200, CHUNKS)),
-    Exchange(answer(b"200 OK", CHUNKED_FIELD, body=CHUNKS), body(200, b"hello world"), decode=True),
+    Exchange(answer(b"200 OK", CHUNKED_FIELD, body=CHUNKS), body(200, b"hello world"), OLD_GETTING),
     Exchange(answer(b"200 OK", CHUNKED_FIELD, body=b"0\r\n\r\n"), body(200, b"0\r\n\r\n")),
-    Exchange(answer(b"200 OK", CHUNKED_FIELD, body=b"0\r\n\r\n"), body(200), decode=True),
+    Exchange(answer(b"200 OK", CHUNKED_FIELD, body=b"0\r\n\r\n"), body(200), OLD_GETTING),
     Exchange(answer(b"200 OK", CHUNKED_FIELD, b"Connection: close", body=CHUNKS), body(200, CHUNKS), reusable=False),
-    Exchange(answer(b"200 OK", LENGTH_5, body=b"hello"), body(200, b"hello"), decode=True),
-    Exchange(answer(b"200 OK", LENGTH_5), body(200), method=b"HEAD"),
-    Exchange(answer(b"200 OK", CHUNKED_FIELD), body(200), method=b"HEAD"),
-    Exchange(answer(b"200 OK"), body(200), method=b"HEAD"),
+    Exchange(answer(b"200 OK", LENGTH_5, body=b"hello"), body(200, b"hello"), OLD_GETTING),
+    Exchange(answer(b"200 OK", LENGTH_5), body(200), HEADING),
+    Exchange(answer(b"200 OK", CHUNKED_FIELD), body(200), HEADING),
+    Exchange(answer(b"200 OK"), body(200), HEADING),
     Exchange(answer(b"204 No Content"), body(204)),
     Exchange(answer(b"204 No Content", LENGTH_5), body(204)),
     Exchange(answer(b"304 Not Modified", LENGTH_5), body(304)),
     Exchange(answer(b"304 Not Modified", CHUNKED_FIELD), body(304)),
-    Exchange(answer(b"200 OK", LENGTH_5, body=b"hello"), body(200, b"hello"), upgrade=True),
+    Exchange(answer(b"200 OK", LENGTH_5, body=b"hello"), body(200, b"hello"), UPGRADING),
     Exchange(
         answer(b"426 Upgrade Required", LENGTH_5, b"Upgrade: h2c", b"Connection: upgrade", body=b"hello"), body(426, b"hello")
     ),
@@ -513,7 +518,7 @@ ANSWERS = [
 UNENDED = [
     Exchange(answer(b"200 OK", body=b"until the end"), [("HEAD", 200), ("DATA", b"until the end")], ended=True),
     Exchange(answer(b"200 OK"), [("HEAD", 200)], ended=True),
-    Exchange(answer(b"200 OK", b"Connection: keep-alive", body=CHUNKS), [("HEAD", 200), ("DATA", CHUNKS)], ended=True, decode=True),
+    Exchange(answer(b"200 OK", b"Connection: keep-alive", body=CHUNKS), [("HEAD", 200), ("DATA", CHUNKS)], OLD_GETTING, ended=True),
     Exchange(answer(b"200 OK", body=b"x", version=b"HTTP/1.0"), [("HEAD", 200), ("DATA", b"x")], ended=True),
     Exchange(b"", []),
     Exchange(b"HTTP/1", []),
@@ -522,7 +527,7 @@ UNENDED = [
     Exchange(answer(b"200 OK", LENGTH_5, body=b"hell"), [("HEAD", 200), ("DATA", b"hell")]),
     Exchange(answer(b"200 OK", CHUNKED_FIELD), [("HEAD", 200)]),
     Exchange(answer(b"200 OK", CHUNKED_FIELD, body=CHUNKS[:-2]), [("HEAD", 200), ("DATA", CHUNKS[:-2])]),
-    Exchange(answer(b"200 OK", CHUNKED_FIELD, body=CHUNKS[:-2]), [("HEAD", 200), ("DATA", b"hello world")], decode=True),
+    Exchange(answer(b"200 OK", CHUNKED_FIELD, body=CHUNKS[:-2]), [("HEAD", 200), ("DATA", b"hello world")], OLD_GETTING),
     Exchange(answer(b"100 Continue"), [("INTERIM", 100)]),
     Exchange(answer(b"100 Continue") + b"HTTP/1.1 200", [("INTERIM", 100)]),
 ]
@@ -530,8 +535,8 @@ UNENDED = [
 
 SWITCH = answer(b"101 Switching Protocols", b"Connection: upgrade", b"Upgrade: websocket")
 SWITCHED = [
-    Exchange(SWITCH, [("UPGRADE", b"websocket")], upgrade=True),
-    Exchange(answer(b"100 Continue") + SWITCH, [("INTERIM", 100), ("UPGRADE", b"websocket")], upgrade=True),
+    Exchange(SWITCH, [("UPGRADE", b"websocket")], UPGRADING),
+    Exchange(answer(b"100 Continue") + SWITCH, [("INTERIM", 100), ("UPGRADE", b"websocket")], UPGRADING),
 ]
 
 BAD_ANSWERS = [
@@ -548,8 +553,8 @@ BAD_ANSWERS = [
     Exchange(answer(b"200 OK", b"A: " + b"b" * 20000), []),
     Exchange(request(), []),
     Exchange(SWITCH, []),
-    Exchange(answer(b"101 x"), [], upgrade=True),
-    Exchange(answer(b"101 x", b"Upgrade: websocket"), [], upgrade=True),
+    Exchange(answer(b"101 x"), [], UPGRADING),
+    Exchange(answer(b"101 x", b"Upgrade: websocket"), [], UPGRADING),
     Exchange(answer(b"100 Continue") + b"\x00", [("INTERIM", 100)]),
     Exchange(answer(b"100 Continue") + SWITCH, [("INTERIM", 100)]),
     Exchange(answer(b"100 Continue") * (MAX_INTERIM + 1), [("INTERIM", 100)] * MAX_INTERIM),
@@ -593,7 +598,7 @@ class AnswerSideTests(SynchronousTestCase):
             Answered(reader).exchange(exchange, pieces_of(exchange.data, ()))
         side = AnswerSide(reader)
         for cut in range(len(exchange.data)):
-            side.expect(b"GET")
+            side.expect(GETTING)
             kinds = [kind for piece in pieces_of(exchange.data, [cut]) for kind, _, _ in side.receive(piece)]
             self.assertEqual(kinds[0] == WHOLE, cut == 0 or kinds == [WHOLE], kinds)
             self.assertTrue(side.reusable)
@@ -601,8 +606,8 @@ class AnswerSideTests(SynchronousTestCase):
         self.assertEqual((event[0], event[1].status, event[2]), (WHOLE, 200, b"hello"))
         self.assertIs(side.head, event[1])
 
-    def events(self, side: AnswerSide, data: bytes, method: bytes = b"GET") -> list[Event]:
-        side.expect(method)
+    def events(self, side: AnswerSide, data: bytes) -> list[Event]:
+        side.expect(GETTING)
         return side.receive(data)
 
     def test_until_the_connection_ends(self) -> None:
@@ -646,8 +651,8 @@ class AnswerSideTests(SynchronousTestCase):
         """Of a body that is malformed from its first chunk on the head is not said, so that somebody else can still answer."""
         begin = answer(b"200 OK", CHUNKED_FIELD)
         for bad in BAD_CHUNKS:
-            for decode in (False, True):
-                exchange = Exchange(begin + bad, [], decode=decode)
+            for asked in (GETTING, OLD_GETTING):
+                exchange = Exchange(begin + bad, [], asked)
                 self.assertEqual(Answered().exchange(exchange, [exchange.data]), [("MALFORMED",)], bad)
                 for pieces in every_cut(exchange.data):
                     answered = Answered()
@@ -655,7 +660,7 @@ class AnswerSideTests(SynchronousTestCase):
                     self.assertEqual(malformed, ("MALFORMED",))
                     self.assertIn([event[:1] for event in said], ([], [("HEAD",)], [("HEAD",), ("DATA",)]))
                     passed = b"".join(event[1] for event in said if event[0] == "DATA")
-                    self.assertTrue((b"hello!" if decode else bad).startswith(passed), (bad, passed))
+                    self.assertTrue((bad if asked.takes_chunks else b"hello!").startswith(passed), (bad, passed))
                     self.assertFalse(answered.side.reusable)
                     self.assertEqual(answered.receive(b"0\r\n\r\n"), [])
 
@@ -699,7 +704,7 @@ class AnswerSideTests(SynchronousTestCase):
         """The first byte of an answer is the point of no return; each exchange has its own."""
         side = AnswerSide(ResponseReader(HeadLimits()))
         for exchange in (ANSWERS[0], ANSWERS[12], ANSWERS[21]):
-            side.expect(exchange.method)
+            side.expect(exchange.request)
             self.assertFalse(side.begun)
             side.receive(exchange.data[:1])
             self.assertTrue(side.begun)
@@ -720,7 +725,7 @@ class AnswerSideTests(SynchronousTestCase):
             answered = Answered()
             answered.exchange(ANSWERS[0], [ANSWERS[0].data])
             self.assertTrue(answered.side.reusable)
-            answered.side.expect(second.method, second.upgrade)
+            answered.side.expect(second.request)
             self.assertFalse(answered.side.reusable)
             self.assertIsNone(answered.side.head)
             answered.exchange(second, [second.data] if second.data else [])
@@ -742,14 +747,14 @@ class AnswerSideTests(SynchronousTestCase):
     def test_many_interim_answers(self) -> None:
         """However many come in one piece, the stack does not grow with them."""
         side = AnswerSide(ResponseReader(HeadLimits()))
-        side.expect(b"GET")
+        side.expect(GETTING)
         events = side.receive(answer(b"100 Continue") * (sys.getrecursionlimit() * 3))
         self.assertEqual([kind for kind, _, _ in events], [INTERIM] * MAX_INTERIM + [MALFORMED])
 
     def test_limits(self) -> None:
         """A head that never ends is refused when it is too large."""
         side = AnswerSide(ResponseReader(HeadLimits(head_bytes=1000, line_bytes=300)))
-        side.expect(b"GET")
+        side.expect(GETTING)
         side.receive(b"HTTP/1.1 200 OK\r\n")
         for _ in range(9):
             self.assertEqual(side.receive(b"A: ".ljust(98, b"x") + b"\r\n"), [])
@@ -770,17 +775,20 @@ class AnswerSideTests(SynchronousTestCase):
     @settings(slowly, max_examples=200)
     @given(
         st.lists(st.sampled_from([exchange.data for exchange in (*ANSWERS[:-1], *UNENDED, *BAD_ANSWERS)]) | st.binary(max_size=9)),
-        st.sampled_from((b"GET", b"HEAD")),
-        st.booleans(),
+        st.sampled_from((GETTING, HEADING, OLD_GETTING, UPGRADING)),
         cut_places,
     )
-    def test_any_bytes(self, parts: list[bytes], method: bytes, decode: bool, cuts: list[int]) -> None:
+    def test_any_bytes(self, parts: list[bytes], asked: RequestHead, cuts: list[int]) -> None:
         """Whatever comes, there are events and nothing is raised; cuts may show a fault later, and never another answer."""
-        exchange = Exchange(b"".join(parts), [], method=method, decode=decode)
+        exchange = Exchange(b"".join(parts), [], asked)
         whole = Answered().exchange(exchange, [exchange.data] if exchange.data else [])
         for pieces in (pieces_of(exchange.data, cuts), [exchange.data[at : at + 1] for at in range(len(exchange.data))]):
             said = Answered().exchange(exchange, pieces)
-            if ("END",) in whole:
+            switched = next((at for at, (kind, *_) in enumerate(whole, 1) if kind == "UPGRADE"), 0)
+            if switched:
+                # what comes after it is its owner's, who has taken the connection away by then
+                self.assertEqual(said[:switched], whole[:switched])
+            elif ("END",) in whole:
                 self.assertEqual(said[: len(whole)], whole)
             elif whole and whole[-1][0] == "MALFORMED":
                 self.assertEqual(said[-1][0], "MALFORMED")

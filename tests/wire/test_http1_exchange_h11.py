@@ -157,7 +157,7 @@ class Proxy:
         if not self.sides or not self.sides[-1].reusable:
             self.sides.append(AnswerSide(self._reader))
             self.to_target.append(b"")
-        self.sides[-1].expect(head.method)
+        self.sides[-1].expect(head)
         self._answered = False
         self._keep = head.keep_alive
         via = head.named.get(b"via")

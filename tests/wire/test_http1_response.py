@@ -322,7 +322,7 @@ class WriteTests(Case):
         lines = b"HTTP/1.1 200 OK\r\nX-Connection: keep-alive\r\n%bA: Connection: keep-alive\r\nContent-Length: 0\r\n"
         for spelling in (b"Connection: keep-alive\r\n", b"connection:keep-alive\r\n", b"CONNECTION: \tKeep-Alive\r\n"):
             head = ResponseHead(lines % spelling, 0)
-            head.says_keep_alive = True
+            head.status, head.keep_alive, head.says_keep_alive = 200, True, True
             for minor, keep_alive, chunked, expected in (
                 (1, True, False, lines % spelling),
                 (1, True, True, lines % spelling + b"Transfer-Encoding: chunked\r\n"),

@@ -198,6 +198,7 @@ class WebSocketConnection(Protocol):
         for timer in (self._head_timer, self._close_timer):
             if timer is not None and timer.active():
                 timer.cancel()
+        self._head_timer = self._close_timer = None
 
     def _peer_ended(self) -> None:
         """The peer sent an empty message."""
