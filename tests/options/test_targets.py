@@ -35,7 +35,7 @@ class TargetTests(SynchronousTestCase):
             ("a:1-300", "larger than 256"),
             ("unix:app.sock", "must be an absolute path"),
             ("a:80?path=api", 'does not begin with "/"'),
-            ("a:80?path=/a%3Fb", 'holds "?"'),
+            ("a:80?path=/a%3Fb", 'contains "?"'),
             ("a:80?pfad=/api", "invalid filter"),
             ("a:80?path=/a&path=/b", "each at most once"),
             ("a:80?", "invalid filter"),

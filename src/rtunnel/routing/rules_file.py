@@ -61,7 +61,7 @@ def read_rules(text: str, existing: Iterable[IngressRule] = ()) -> tuple[Ingress
             continue
         other, where = known.setdefault(rule.pattern, (rule, f"line {number}"))
         if other != rule:
-            faults.append(RuleFault(number, rule_text, f"this host has a different tunnel in {where}; name each host once"))
+            faults.append(RuleFault(number, rule_text, f"this host has another tunnel in {where}; name each host once"))
         rules.append(rule)
     if faults:
         raise RulesError(faults)
