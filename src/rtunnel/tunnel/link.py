@@ -19,7 +19,7 @@ from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.tcp_info import tcp_round_trip
 from rtunnel.tunnel.stream import LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
-from rtunnel.wire.smux import DATA, FINISHED, LEAVING, OPENED, STOPPED, WRITABLE, Session, SmuxError
+from rtunnel.wire.smux import DATA, DRAINING, FINISHED, OPENED, STOPPED, WRITABLE, Session, SmuxError
 
 __all__ = ["FLUSH_SIZE", "Keepalive", "Link", "LinkClosed"]
 
@@ -272,7 +272,7 @@ class Link(Protocol):
             if stream is None:
                 if kind == OPENED:
                     self._accept(stream_id)
-                elif kind == LEAVING and self._on_leaving is not None:
+                elif kind == DRAINING and self._on_leaving is not None:
                     self._on_leaving()
                 continue
             try:
