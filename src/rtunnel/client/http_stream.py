@@ -308,7 +308,7 @@ class HttpStream(OpenStream):
         exchange = self._exchange
         if exchange is not None and exchange.connection is not None:
             exchange.connection.transport.unregisterProducer()
-            # it may have been paused a moment ago, by a target that will not resume it any more
+            # it may just have been paused, by a target that will not resume it any more
             self._stream.resumeProducing()
 
     # -- answers

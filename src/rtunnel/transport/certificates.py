@@ -124,7 +124,7 @@ def _load_certificate(context: SSL.Context, cert_file: str, key_file: str | None
         raise CertificateFileError(where if key_file else f"{where}, and no key file is given")
     if b"ENCRYPTED" in key:
         # OpenSSL would ask the terminal for the password
-        raise CertificateFileError(f'the key in "{key_name}" is encrypted, and nobody can be asked for its password; decrypt it')
+        raise CertificateFileError(f'the key in "{key_name}" is encrypted, and there is no way to ask for its password; decrypt it')
     try:
         context.use_certificate_chain_file(cert_file)
         context.use_privatekey_file(key_name)
