@@ -28,7 +28,7 @@ test: $(VENV)/.test needs ## run the tests; the last line is the summary (TESTS=
 coverage: $(VENV)/.test ## run the tests, then list the lines that no test ran
 	$(BIN)/coverage erase
 	@status=0; $(MAKE) --no-print-directory test RUN="coverage run -m" || status=$$?; \
-	    $(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*; $(BIN)/coverage report; exit $$status
+	    $(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*; $(BIN)/coverage report || status=1; exit $$status
 
 interop: $(VENV)/.test ## run the tests with a real gost and print a table: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
 	$(BIN)/python -m tests.interop

@@ -211,6 +211,8 @@ def plain_request(head: bytes, policy: Plain) -> dict[str, Any]:
         passing.append((b"Content-Length", b"%d" % body))
     if minor == b"1" and values(fields, b"expect"):
         passing.append((b"Expect", joined(fields, b"expect")))
+    upgrade = joined(fields, b"upgrade") if b"upgrade" in options and minor == b"1" else b""
+    te_trailers = b"trailers" in listed(fields, b"te")
     return {
         "method": method,
         "target": target,
@@ -221,10 +223,12 @@ def plain_request(head: bytes, policy: Plain) -> dict[str, Any]:
         "named": {name: joined(fields, name) for name in policy.taken | (policy.noted - {*options}) if values(fields, name)},
         "body": body,
         "keep_alive": b"close" not in options and (minor == b"1" or b"keep-alive" in options),
-        "upgrade": joined(fields, b"upgrade") if b"upgrade" in options and minor == b"1" else b"",
+        "upgrade": upgrade,
         "expects_continue": body != 0 and minor == b"1" and b"100-continue" in listed(fields, b"expect"),
-        "te_trailers": b"trailers" in listed(fields, b"te"),
+        "te_trailers": te_trailers,
         "idempotent": method not in (b"POST", b"M-SEARCH"),
+        "takes_chunks": minor == b"1",
+        "plain": body != CHUNKED and not upgrade and not te_trailers,
     }
 
 
@@ -281,6 +285,8 @@ def request_attributes(head: RequestHead) -> dict[str, Any]:
         "expects_continue": head.expects_continue,
         "te_trailers": head.te_trailers,
         "idempotent": head.idempotent,
+        "takes_chunks": head.takes_chunks,
+        "plain": head.plain,
     }
 
 
@@ -500,7 +506,7 @@ class StabilityTests(SynchronousTestCase):
         written = write_request(first, added)
         second = parse_request(written, policy)
         self.assertEqual({name: second.named.get(name) for name in policy.taken}, dict.fromkeys(policy.taken, b"1.1 x"))
-        first.minor, first.keep_alive, first.named = 1, True, second.named
+        first.minor, first.takes_chunks, first.keep_alive, first.named = 1, True, True, second.named
         self.assertEqual(request_attributes(second), request_attributes(first))
         self.assertEqual(second.fields, first.fields)
         self.assertEqual(write_request(second, added), written)

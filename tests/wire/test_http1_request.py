@@ -60,6 +60,7 @@ class OrdinaryTests(Case):
         self.assertEqual(head.lines, b"GET / HTTP/1.1\r\nHost: example.org\r\n")
         self.assertEqual(head.fields, b"Host: example.org\r\n")
         self.assertEqual((head.body, head.keep_alive, head.idempotent), (0, True, True))
+        self.assertEqual((head.takes_chunks, head.plain), (True, True))
         self.assertEqual((head.named, head.upgrade, head.expects_continue, head.te_trailers), ({}, b"", False, False))
 
     def test_one_head_says_nothing_of_another(self) -> None:
@@ -68,6 +69,7 @@ class OrdinaryTests(Case):
             b"POST / HTTP/1.0\r\nHost: a\r\nVia: 1.0 b\r\nConnection: keep-alive\r\nTE: trailers\r\nContent-Length: 5\r\n\r\n"
         )
         self.assertEqual((unusual.minor, unusual.body, unusual.te_trailers, unusual.idempotent), (0, 5, True, False))
+        self.assertEqual((unusual.takes_chunks, unusual.plain), (False, False))
         self.assertEqual(unusual.named, {b"via": b"1.0 b"})
         self.test_the_least_request()
         self.assertNotIsInstance(RequestHead.named, MutableMapping)

@@ -119,6 +119,8 @@ def meaning_of_request(head: RequestHead) -> Meaning:
         "expects_continue": head.expects_continue,
         "te_trailers": head.te_trailers,
         "idempotent": head.idempotent,
+        "takes_chunks": head.takes_chunks,
+        "plain": head.plain,
     }
 
 
