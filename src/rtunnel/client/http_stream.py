@@ -91,7 +91,7 @@ class _Exchange:
 
 @implementer(IHalfCloseableProtocol)
 class HttpStream(OpenStream):
-    """A stream that carries HTTP; ends with one recorded outcome.
+    """A stream that carries HTTP; ends with one recorded outcome. It is longer than others because it is one state machine.
 
     An upgrade makes it a splice with the target that agreed to it. A target that fails before it answered ends the stream without a
     byte, so that the server may ask another connector. A target learns of one visitor in its PROXY header: with one, each stream

@@ -254,7 +254,7 @@ class Admission(Handshake[Request]):
             ),
             reactor=listener.reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
-            on_leaving=self._client_draining,
+            on_draining=self._client_draining,
             on_lost=self._link_lost,
             peer=self._peer_name,
         )
