@@ -255,7 +255,7 @@ def _password_warning(layer: Layer, origin: str, instead: str) -> tuple[str, ...
 def _credentials(origin: str, user: str) -> Credentials:
     name, _, password = user.partition(":")
     try:
-        # a "+" is no space in this part of a URL
+        # a "+" is not a space in this part of a URL
         return Credentials(*(_decoded(origin, None, part.replace("+", "%2B")) for part in (name, password)))
     except SettingsError as error:
         key = f"{origin} {error.key}" if error.key in ("user", "password") else error.key

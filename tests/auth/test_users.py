@@ -39,7 +39,7 @@ class UsersTests(SynchronousTestCase):
         self.refused(f"alice:{text()}\nalice:{text()}", 2, 'names the user "alice" again')
         self.refused("alice:swordfish", 1, "holds no Argon2id hash")
         self.refused(f":{text()}", 1, "1 to 255 bytes")
-        self.refused("# nobody\n", 1, "no user in the file")
+        self.refused("# nobody\n", 1, "the file contains no user")
 
     def test_names(self) -> None:
         for name in ("alice", "a.b-c_d+e@f", "ü", "x" * 255):

@@ -13,7 +13,7 @@ from rtunnel.metrics.stats import ClientStats
 from rtunnel.ops.drain import DRAIN_INTERVAL
 from rtunnel.settings import Address, ConnectorSettings
 from rtunnel.wire.relay import Response, Status, TunnelFeature
-from rtunnel.wire.smux import LEAVING
+from rtunnel.wire.smux import DRAINING
 from tests.client.harness import PREFACE, PlayedEndpoint, ServerEnd, settle
 
 JOINED = Response(status=Status.OK, tunnel=TunnelFeature(uuid4())).encode()
@@ -87,7 +87,7 @@ class DrainTests(SynchronousTestCase):
         gone = self.drained()
         self.steps(2)
         self.assertEqual(gone, [None])
-        self.assertIn(LEAVING, self.one.end.signals)
+        self.assertIn(DRAINING, self.one.end.signals)
         self.assertTrue(self.one.server.transport.disconnected and self.two.server.transport.disconnected)
 
     def test_waits_for_each(self) -> None:

@@ -115,7 +115,7 @@ class ProcessTests(SecretCase):
             stranger.wait_for("leads to private.svc")
             self.assertEqual(self.ask(stranger_port, "any"), 0)
             stranger.wait_for("cannot visit")
-            server.wait_for("refused the visitor")
+            server.wait_for("rejected: ")
         with self.subTest("asked"):
             for address in (admin, client_admin, visitor_admin):
                 for path in ("status", "metrics"):

@@ -90,6 +90,6 @@ class FormTests(SynchronousTestCase):
         self.refused("bind alice,,bob *", 1, 'has a comma without a name beside it in "alice,,bob"')
         self.refused("serve alice *", 1, 'begins with "serve", which is neither bind nor visit')
         self.refused("BIND alice *", 1, "neither bind nor visit")
-        self.refused("bind alice nginx.local:80", 1, 'names a port in "nginx.local:80"')
+        self.refused("bind alice nginx.local:80", 1, 'has a port in "nginx.local:80"')
         for name in ("a?", "[ab]", "!bob", '"a"'):
             self.refused(f"bind {name} *", 1, "* is the only wildcard")

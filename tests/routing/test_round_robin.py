@@ -9,11 +9,11 @@ from rtunnel.routing.round_robin import RoundRobin
 
 class RotaTests(SynchronousTestCase):
     def setUp(self) -> None:
-        self.rota = RoundRobin("abc", max_fails=2, fail_timeout=10)
-        self.a, self.b, self.c = self.rota.places
+        self.round_robin = RoundRobin("abc", max_fails=2, fail_timeout=10)
+        self.a, self.b, self.c = self.round_robin.members
 
     def order(self, now: float = 0) -> str:
-        return "".join(place.thing for place in self.rota.order(now))
+        return "".join(member.thing for member in self.round_robin.order(now))
 
     def test_turns(self) -> None:
         self.assertEqual([self.order() for _ in range(4)], ["abc", "bca", "cab", "abc"])
@@ -29,25 +29,25 @@ class RotaTests(SynchronousTestCase):
         self.a.failed(0)
         self.a.worked()
         self.a.failed(0)
-        self.assertFalse(self.rota.left_out(self.a, 0))
+        self.assertFalse(self.round_robin.is_skipped(self.a, 0))
 
     def test_comes_back_when_the_time_is_over(self) -> None:
         for _ in range(2):
             self.a.failed(5)
-        self.assertTrue(self.rota.left_out(self.a, 14.9))
-        self.assertFalse(self.rota.left_out(self.a, 15))
+        self.assertTrue(self.round_robin.is_skipped(self.a, 14.9))
+        self.assertFalse(self.round_robin.is_skipped(self.a, 15))
         # and one more failure is enough to be left out again
         self.a.failed(15)
-        self.assertTrue(self.rota.left_out(self.a, 16))
+        self.assertTrue(self.round_robin.is_skipped(self.a, 16))
 
     def test_all_failed(self) -> None:
         """When all are left out, all are tried, in turn."""
-        for place in self.rota.places:
-            place.failed(0)
-            place.failed(0)
+        for member in self.round_robin.members:
+            member.failed(0)
+            member.failed(0)
         self.assertEqual([self.order(1) for _ in range(3)], ["abc", "bca", "cab"])
 
     def test_never_left_out(self) -> None:
-        rota = RoundRobin("ab", max_fails=1, fail_timeout=0)
-        rota.places[0].failed(0)
-        self.assertFalse(rota.left_out(rota.places[0], 0))
+        round_robin = RoundRobin("ab", max_fails=1, fail_timeout=0)
+        round_robin.members[0].failed(0)
+        self.assertFalse(round_robin.is_skipped(round_robin.members[0], 0))

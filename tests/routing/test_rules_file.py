@@ -66,7 +66,7 @@ hidden.too ${B}
         )
         self.assertIn("write HOST=UUID", found[0][2])
         self.assertIn("has no valid UUID", found[1][2])
-        self.assertIn("names a port", found[3][2])
+        self.assertIn("has a port", found[3][2])
 
     def test_contradiction(self) -> None:
         self.assertEqual(

@@ -227,7 +227,7 @@ class FarConnector(Protocol):
             Session(opens=True),
             reactor=world.clock,
             keepalive=Keepalive(0),
-            on_leaving=self.leaving,
+            on_draining=self.leaving,
             on_lost=self.left,
             peer="192.0.2.7:1",
         )

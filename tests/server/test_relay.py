@@ -388,7 +388,7 @@ class OwnerTests(OwnersTestCase):
             (line,) = lines
             self.assertEqual(
                 line,
-                "refused the visitor 198.51.100.9:4712 (user user): "
+                "visitor 198.51.100.9:4712 (user user) rejected: "
                 'the permissions do not allow it to visit "pod.local" in the tunnel 10bc451e',
             )
             self.assertTrue(self.visitor.closed)

@@ -55,7 +55,7 @@ class RoutesTests(SynchronousTestCase):
 
     def look(self, times: int = 2) -> None:
         for _ in range(times):
-            self.clock.advance(module.LOOK)
+            self.clock.advance(module.POLL_INTERVAL)
 
     def hosts(self) -> list[str]:
         """The hosts that are routed."""
@@ -151,7 +151,7 @@ class BrokenTests(RoutesTests):
         self.look(10)
         self.assertEqual(self.hosts(), ["fixed.local", "a.local"])
         self.assertEqual((routes.tunnels, self.told), ({A, B}, 0))
-        stay = "error the rules stay as they were, because FILE cannot be used"
+        stay = "error the rules stay as they were, because FILE cannot be used; fix it, it will be read again"
         self.assertEqual(self.logged, [*(f"error {line}" for line in lines), stay])
         self.write(f"b.local={B}\n")
         self.look()
@@ -182,7 +182,7 @@ class BrokenTests(RoutesTests):
 
     def test_too_large(self) -> None:
         self.patch(module, "MAX_FILE", 1 << 20)
-        self.broken("#" * ((1 << 20) + 1), "FILE: is larger than 1 MiB; that is no file of rules")
+        self.broken("#" * ((1 << 20) + 1), "FILE: is larger than 1 MiB, which is too large for ingress rules")
 
     def test_gone(self) -> None:
         self.start(f"a.local={B}\n")

@@ -395,7 +395,7 @@ class NameTests(WithCertificates):
 
     def test_a_certificate_without_names(self) -> None:
         ends = self.ends(server=server_context(*self.authority.issue())).shake()
-        self.assertIn("is for nobody, not for server.local", ends.refusal(self))
+        self.assertIn("is for no host, not for server.local", ends.refusal(self))
 
     def test_not_verified(self) -> None:
         context, _ = self_signed_context()

@@ -130,7 +130,7 @@ class Links:
             Session(opens=True, **options),
             reactor=self.clock,
             keepalive=keepalive,
-            on_leaving=lambda: self.left.append("client"),
+            on_draining=lambda: self.left.append("client"),
             on_lost=lambda link, end, reason: self.lost["server"].append(reason),
             peer="client",
         )

@@ -36,7 +36,7 @@ from rtunnel.wire.http1_templates import (
     MAX_HEAD,
     MAX_TEMPLATES,
     MAX_TRIED,
-    PAUSE,
+    UNSUITABLE_PAUSE,
     RequestTemplate,
     ResponseTemplate,
     Templates,
@@ -812,7 +812,7 @@ class LearningTests(SynchronousTestCase):
         odd = b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n"
         for _ in range(LEARN_AFTER + 1):
             templates.learn(odd)
-        for _ in range(PAUSE + LEARN_AFTER - 1):
+        for _ in range(UNSUITABLE_PAUSE + LEARN_AFTER - 1):
             templates.learn(self.kind(1))
         self.assertIsNone(templates.first)
         templates.learn(self.kind(1))

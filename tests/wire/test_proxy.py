@@ -92,7 +92,7 @@ class HttpTests(_Tests):
         both = basic.replace(b"\r\nContent", b"\r\nProxy-Authenticate: Negotiate\r\nContent")
         self.assertIn("asks for a user and password", self.refused(self.make(), both))
         other = b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-authenticate: Negotiate\r\nContent-Length: 0\r\n\r\n"
-        self.assertIn("asks for ntlm, negotiate, and only basic is spoken here", self.refused(self.make(LOGIN), other))
+        self.assertIn("asks for ntlm, negotiate, and only basic is supported", self.refused(self.make(LOGIN), other))
 
     def test_malformed(self) -> None:
         for answer in (
@@ -178,8 +178,8 @@ class SocksTests(_Tests):
         self.assertIn("asks for a user and password", self.refused(self.make(), b"\x05\x02"))
         self.assertIn("asks for a user and password", self.refused(self.make(), b"\x05\xff"))
         self.assertIn("refuses the user and password", self.refused(self.make(LOGIN), b"\x05\x02", b"\x01\x01"))
-        self.assertIn("takes none of the ways", self.refused(self.make(LOGIN), b"\x05\xff"))
-        self.assertIn("takes none of the ways", self.refused(self.make(LOGIN), b"\x05\x01"))
+        self.assertIn("accepts none of the supported authentication methods", self.refused(self.make(LOGIN), b"\x05\xff"))
+        self.assertIn("accepts none of the supported authentication methods", self.refused(self.make(LOGIN), b"\x05\x01"))
 
     def test_malformed(self) -> None:
         for answers in (

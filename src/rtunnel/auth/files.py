@@ -11,7 +11,7 @@ from rtunnel.settings import SettingsError
 __all__ = ["read"]
 
 MAX_BYTES: Final = 16 * 2**20
-"""Bytes of a file; far more than anybody's users."""
+"""Maximum size of a file, in bytes."""
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ def read(path: str, parse: Callable[[str], T]) -> T:
     """Read a file.
 
     :param parse: of its text; raises :class:`~rtunnel.routing.lines.LineError`.
-    :raises SettingsError: it cannot be read, or a line of it cannot be had: then the key is ``PATH:LINE``.
+    :raises SettingsError: it cannot be read, or a line of it is invalid: then the key is ``PATH:LINE``.
     """
     try:
         with open(path, encoding="utf-8") as file:

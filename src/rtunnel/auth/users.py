@@ -56,7 +56,7 @@ class Users:
                 raise LineError(number, str(error)) from None
         if not hashes:
             # most likely the file is just being written
-            raise LineError(1, 'there is no user in the file; generate a line with "rtunnel user NAME"')
+            raise LineError(1, 'the file contains no user; generate a line with "rtunnel user NAME"')
         return cls(hashes)
 
     def with_user(self, name: str, hashed: PasswordHash) -> Users:

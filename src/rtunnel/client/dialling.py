@@ -157,9 +157,9 @@ class Dialler:
         if failure.check(CancelledError, ConnectingCancelledError):
             return failure
         now = self._reactor.seconds()
-        was_skipped = self._round_robin.left_out(member, now)
+        was_skipped = self._round_robin.is_skipped(member, now)
         member.failed(now)
-        if self._round_robin.left_out(member, now) and not was_skipped:
+        if self._round_robin.is_skipped(member, now) and not was_skipped:
             # logged once: a target that is skipped already is tried only when all are
             self._log.warn(
                 "target {target} cannot be reached: {reason}; the others are preferred for {seconds} s",

@@ -18,10 +18,10 @@ HANDOVER = 10.0
 """Seconds that connectors wait for those that take their place."""
 
 
-def drain_connectors(connectors: Sequence[ConnectorClient], patience: float, reactor: IReactorTime) -> Deferred[None]:
+def drain_connectors(connectors: Sequence[ConnectorClient], drain_timeout: float, reactor: IReactorTime) -> Deferred[None]:
     """Have some connectors leave together.
 
-    :param patience: seconds that streams in progress get.
+    :param drain_timeout: seconds that streams in progress get.
     :returns: fires when no link is left.
     """
     for connector in connectors:
@@ -41,7 +41,7 @@ def drain_connectors(connectors: Sequence[ConnectorClient], patience: float, rea
 
         return DeferredList([connector.stop() for connector in connectors]).addCallback(left)
 
-    return drain(busy, reactor.seconds() + patience, reactor).addCallback(stop)
+    return drain(busy, reactor.seconds() + drain_timeout, reactor).addCallback(stop)
 
 
 def _cut(connectors: Sequence[ConnectorClient]) -> None:

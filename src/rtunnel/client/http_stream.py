@@ -91,7 +91,7 @@ class _Exchange:
 
 @implementer(IHalfCloseableProtocol)
 class HttpStream(OpenStream):
-    """A stream that carries HTTP; ends with one recorded outcome.
+    """A stream that carries HTTP; ends with one recorded outcome. It is longer than others because it is one state machine.
 
     An upgrade makes it a splice with the target that agreed to it. A target that fails before it answered ends the stream without a
     byte, so that the server may ask another connector. A target learns of one visitor in its PROXY header: with one, each stream
@@ -308,7 +308,7 @@ class HttpStream(OpenStream):
         exchange = self._exchange
         if exchange is not None and exchange.connection is not None:
             exchange.connection.transport.unregisterProducer()
-            # it may have been paused a moment ago, by a target that will not resume it any more
+            # it may just have been paused, by a target that will not resume it any more
             self._stream.resumeProducing()
 
     # -- answers

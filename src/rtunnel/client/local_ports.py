@@ -55,10 +55,10 @@ class LocalPorts:
         for port in self.ports:
             port.start()
 
-    def reload(self, wanted: Iterable[VisitorSettings], patience: float) -> list[str]:
+    def reload(self, wanted: Iterable[VisitorSettings], drain_timeout: float) -> list[str]:
         """Open what is new, close what is no longer wanted, and have the rest do what other settings say; connections go on.
 
-        :param patience: seconds that connections to a port that is closed may go on.
+        :param drain_timeout: seconds that connections to a port that is closed may go on.
         :returns: what changed, for people, one line each.
         :raises StartError: a port cannot be opened, or a file not be used; then nothing has changed.
         """
@@ -73,7 +73,7 @@ class LocalPorts:
         for key, dialer in dialers.items():
             self._ports[key].change(keyed[key], dialer)
         for key in difference.stop:
-            self._drain(self._ports[key], patience)
+            self._drain(self._ports[key], drain_timeout)
         self._ports = {key: started.get(key) or self._ports[key] for key in keyed}
         return [
             *(f"visitor at {key} opened" for key in difference.start),
@@ -81,19 +81,19 @@ class LocalPorts:
             *(f"visitor at {key} closed" for key in difference.stop),
         ]
 
-    def drain(self, patience: float) -> Deferred[None]:
+    def drain(self, drain_timeout: float) -> Deferred[None]:
         """Accept no more connections, also at ports that a reload has closed already.
 
-        :param patience: seconds that those in progress get; then they are cut.
+        :param drain_timeout: seconds that those in progress get; then they are cut.
         :returns: fires when nothing is left.
         """
         for port in self.ports:
-            self._drain(port, patience)
+            self._drain(port, drain_timeout)
         return DeferredList(self._draining, consumeErrors=True).addCallback(lambda _: None)
 
-    def _drain(self, port: LocalPort, patience: float) -> None:
+    def _drain(self, port: LocalPort, drain_timeout: float) -> None:
         closed = port.close()
-        drained = drain(port.poll_activity, self._reactor.seconds() + patience, self._reactor)
+        drained = drain(port.poll_activity, self._reactor.seconds() + drain_timeout, self._reactor)
         gone = DeferredList([closed, drained.addCallback(lambda _: port.cut())], consumeErrors=True)
         self._draining.append(gone)
         gone.addCallback(lambda _: self._draining.remove(gone))

@@ -23,7 +23,7 @@ _BIND = {
     Status.FORBIDDEN: "no ingress rule (--route) of it names this tunnel, or its permissions do not allow {who} to bind it",
 }
 _VISIT = {
-    Status.FORBIDDEN: "its permissions do not allow {who} to visit the tunnel; ask whoever runs the server",
+    Status.FORBIDDEN: "its permissions do not allow {who} to visit the tunnel; ask the administrator of the server",
     Status.SERVICE_UNAVAILABLE: (
         "no client is connected for the tunnel; start one (rtunnel client --tunnel), with a udp:// target for datagrams"
     ),
@@ -56,7 +56,7 @@ def _hint(status: Status, request: Request) -> str:
 
 
 def describe_malformed_answer(first: bytes, reason: str) -> str:
-    """Say what an answer means that is no relay message.
+    """Explain a response that is not a relay message.
 
     :param first: the first bytes of it.
     :param reason: what is wrong with it.

@@ -152,7 +152,7 @@ class OpenStream:
         """Give the stream up when it is stalled after the server ended its direction.
 
         A gost that has lost its visitor sends a FIN, which could be a half-close, and forgets the stream; what the target still
-        sends fills the window and would wait there forever. (A server of ours says that nobody reads any more.)
+        sends fills the window and would wait there forever. (An rtunnel server signals that nothing is read any more.)
         """
         if not self.read_ended or not self._stream.blocked:
             self._stalls = 0

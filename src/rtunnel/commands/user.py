@@ -15,7 +15,7 @@ from rtunnel.settings import Credentials, SettingsError
 __all__ = ["main"]
 
 _EPILOG = """\
-The password is read from the terminal, else from the first line of standard input. It is no argument, because command
+The password is read from the terminal, else from the first line of standard input. It is not an argument, because command
 lines are visible to every user of a machine.
 
 examples:

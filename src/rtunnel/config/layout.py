@@ -23,7 +23,7 @@ from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 __all__ = ["CLIENT_LAYOUT", "CONFIG", "LAYOUTS", "SERVER_LAYOUT", "VISITOR_LAYOUT", "FileLayout", "Group", "Leaf"]
 
 CONFIG = "config"
-"""The option for the file, which is no key of it."""
+"""The option for the file itself, which is not a key in it."""
 
 
 @attrs.frozen

@@ -24,7 +24,7 @@ MAX_SHORT_IDS = 4096
 
 
 class Access:
-    """A request or connection under way, and the line that will tell of it; owned by whoever serves it, who ends it once.
+    """A request or connection in progress, and its line in the access log; owned by what serves it, which ends it once.
 
     Everything but the times is filled in as it becomes known.
 

@@ -25,7 +25,7 @@ MAX_QUEUED = 16 * 2**20
 TIMEOUT = 2.0
 """Seconds that the last lines may take when the process ends."""
 MODE = 0o640
-"""Of a new file: it tells who visited what, which is nobody else's business."""
+"""The mode of a new file: it contains who visited what, which others must not read."""
 
 PIPE = 4096
 """Bytes that a pipe takes in one piece (POSIX PIPE_BUF of Linux), so that lines of the log cannot come in between."""

@@ -1,4 +1,4 @@
-"""Files that are read again when they change: by whoever watches them all the time, and by whoever asks now and then."""
+"""Files that are read again when they change: watched continuously, or checked when their value is needed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Stamp = tuple[int, int, int, int] | None
 class FileWatcher:
     """Looks at files at an interval; has them read again when they changed and then stood still from one look to the next.
 
-    So nobody reads half of a file. Owned by who starts and stops it.
+    So a half-written file is not read. Owned by who starts and stops it.
 
     :param paths: of the files, which are taken as read now; links are followed, so that it sees what Kubernetes does with a mounted
         Secret.
@@ -71,7 +71,7 @@ class FileWatcher:
 class ReloadedValue(Generic[T]):
     """Something made of files, and made again when they have changed: for who needs it now and then, without a timer.
 
-    A change is seen at once, since nobody may ask for a long time after. Files that cannot be used are logged, once for each
+    A change is seen at once, since the next check may be much later. Files that cannot be used are logged, once for each
     change, and the value before them stays.
 
     :param make: makes it.

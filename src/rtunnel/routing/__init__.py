@@ -1,1 +1,1 @@
-"""Who gets a request: ingress rules, tunnels, the choice of a connector. Pure decisions; no I/O, no clock."""
+"""Routing: ingress rules, tunnels and the selection of a connector. Pure decisions; no I/O, no clock."""

@@ -1,9 +1,9 @@
-"""Filters of targets: which of a client's targets a request or a connection is for.
+"""Target filters: which of a client's targets serves a request or connection.
 
-A filter names a host, the beginning of a path and a protocol, each or none of them; these are the node filters of gost
-(go-gost/x ``hop/hop.go``: ``checkHost``, ``checkPath``, ``checkProtocol``). Of several filters that fit, the one that says most is
-taken: an exact host before a wildcard, a longer wildcard before a shorter one, then the longer path, then a protocol before none.
-gost takes all that fit in turn, those without a filter among them.
+A filter matches on a host, a path prefix and a protocol, all of them optional, like the node filters of gost (go-gost/x
+``hop/hop.go``: ``checkHost``, ``checkPath``, ``checkProtocol``). If several filters match, the most specific one wins: an exact
+host before a wildcard, a longer wildcard before a shorter one, then the longer path, then a protocol before none. gost instead
+takes turns among all that match, those without a filter included.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from rtunnel.routing.ingress import EVERY_HOST, host_pattern
 __all__ = ["ANY", "PROTOCOLS", "TargetFilter", "plain_path", "protocol_of", "ranked"]
 
 PROTOCOLS: Final = ("http", "tls", "ssh")
-"""What :func:`protocol_of` can tell."""
+"""The protocols that :func:`protocol_of` detects."""
 
-LONGEST_LINE: Final = 16384
-"""Bytes of a first line, after which it is none of HTTP."""
+MAX_LINE: Final = 16384
+"""Maximum length of the first line of HTTP, in bytes."""
 
 _REQUEST_LINE: Final = re.compile(rb"[A-Z][A-Z-]{0,31} [!-~]++ HTTP/1\.[01]\r?")
 _METHOD: Final = re.compile(rb"[A-Z][A-Z-]{0,31}(?: |\Z)")
@@ -36,13 +36,13 @@ def _host(text: str) -> str:
 
 @frozen
 class TargetFilter:
-    """What a target is for.
+    """Which requests and connections a target serves.
 
-    :param host: a host name, ``*.example.org`` for the name itself and all below it, or ``""`` for every host; written in its
-        one form, as in :class:`~rtunnel.routing.ingress.IngressRule`.
-    :param path: what the path of a request begins with, without %-escapes; ``""`` for every path, also where there is none.
-    :param protocol: one of :data:`PROTOCOLS`, ``""`` for each.
-    :raises ValueError: with the words that finish the sentence *FILTER "TEXT": ...*.
+    :param host: a host name, ``*.example.org`` for the name itself and its subdomains, or ``""`` for every host; normalized
+        as in :class:`~rtunnel.routing.ingress.IngressRule`.
+    :param path: prefix of the request path, without %-escapes; ``""`` for every path, and for connections without one.
+    :param protocol: one of :data:`PROTOCOLS`, ``""`` for any.
+    :raises ValueError: with a message that completes *FILTER "TEXT": ...*.
     """
 
     host: str = field(default="", converter=_host)
@@ -52,64 +52,64 @@ class TargetFilter:
     @path.validator
     def _check_path(self, _attribute: object, path: str) -> None:
         if path and (not path.startswith("/") or not path.isprintable() or "?" in path):
-            raise ValueError('has a path that does not begin with "/" or holds "?"; write e.g. path=/api')
+            raise ValueError('has a path that does not begin with "/" or contains "?"; write e.g. path=/api')
 
     @protocol.validator
     def _check_protocol(self, _attribute: object, protocol: str) -> None:
         if protocol and protocol not in PROTOCOLS:
-            raise ValueError(f"has an unknown protocol; {', '.join(PROTOCOLS)} can be told apart")
+            raise ValueError(f"has an unknown protocol; write one of {', '.join(PROTOCOLS)}")
 
     @property
     def of_http(self) -> bool:
-        """Whether only requests of HTTP can fit, each by itself."""
+        """Whether only HTTP requests can match, each one individually."""
         return bool(self.path) or self.protocol == "http"
 
     @property
     def rank(self) -> tuple[int, int, int, int]:
-        """How much it says; more is larger."""
+        """How specific it is; a more specific filter has a larger rank."""
         wildcard = self.host.startswith("*.")
         return (bool(self.host) + (bool(self.host) and not wildcard), len(self.host), len(self.path), bool(self.protocol))
 
     def fits_host(self, host: str) -> bool:
-        """Whether a host is among those.
+        """Whether the host matches.
 
-        :param host: as :func:`~rtunnel.routing.ingress.normalise_host` gives it.
+        :param host: normalized by :func:`~rtunnel.routing.ingress.normalise_host`.
         """
         if self.host.startswith("*."):
             return host == self.host[2:] or host.endswith(self.host[1:])
         return not self.host or host == self.host
 
     def fits(self, host: str, protocol: str, path: bytes = b"") -> bool:
-        """Whether the target is for this.
+        """Whether a request or connection matches.
 
-        :param protocol: what :func:`protocol_of` said.
-        :param path: of a request, as :func:`plain_path` gives it; empty for anything but HTTP.
+        :param protocol: the result of :func:`protocol_of`.
+        :param path: of a request, the result of :func:`plain_path`; empty for anything but HTTP.
         """
         return self.protocol in ("", protocol) and path.startswith(self.path.encode()) and self.fits_host(host)
 
 
 ANY: Final = TargetFilter()
-"""The filter of a target that is for everything."""
+"""The filter that matches everything."""
 
 
 def ranked(filters: Iterable[TargetFilter]) -> list[TargetFilter]:
-    """Each filter once, those that say most first."""
+    """Each filter once, the most specific ones first."""
     return sorted(dict.fromkeys(filters), key=lambda one: one.rank, reverse=True)
 
 
 def plain_path(target: bytes) -> bytes:
-    """The path of a request's target, without its query and its %-escapes."""
+    """The path of a request target, without the query and with %-escapes decoded."""
     path = target.partition(b"?")[0]
     return unquote_to_bytes(path) if b"%" in path else path
 
 
 def protocol_of(data: bytes) -> str | None:
-    """Tell a protocol by the first bytes of a connection.
+    """Detect the protocol from the first bytes of a connection.
 
-    HTTP/1 is told by its whole first line, since other protocols begin with a word in capitals as well (``EHLO``); HTTP/2 without
-    TLS counts as any other.
+    HTTP/1 is detected by its whole first line, since other protocols begin with a word in capitals as well (``EHLO``); HTTP/2
+    without TLS is not detected.
 
-    :returns: one of :data:`PROTOCOLS`, ``""`` for any other, None while it takes more bytes to tell.
+    :returns: one of :data:`PROTOCOLS`, ``""`` for any other, None while more bytes are needed.
     """
     if data[:2] == b"\x16\x03":
         return "tls"
@@ -118,6 +118,6 @@ def protocol_of(data: bytes) -> str | None:
     line, end, _ = data.partition(b"\n")
     if end:
         return "http" if _REQUEST_LINE.fullmatch(line) else ""
-    if data in (b"", b"\x16") or (_METHOD.match(line) and len(line) <= LONGEST_LINE):
+    if data in (b"", b"\x16") or (_METHOD.match(line) and len(line) <= MAX_LINE):
         return None
     return ""

@@ -1,10 +1,10 @@
-"""Ingress rules: which tunnel a host name belongs to.
+"""Ingress rules: host patterns and the tunnels that they lead to.
 
-A pattern is a host name (exact), ``*.example.org`` or ``.example.org`` (the name itself and everything below it, at any depth), or
-``*`` (every host that no other rule names). An exact rule is taken before a wildcard, a longer wildcard before a shorter one. Case,
-a trailing dot and the spelling of an IPv6 address do not matter.
+A pattern is a host name (exact), ``*.example.org`` or ``.example.org`` (the name itself and its subdomains, at any depth), or ``*``
+(every host that no other rule matches). An exact rule takes precedence over a wildcard, a longer wildcard over a shorter one. Case,
+a trailing dot and the notation of an IPv6 address do not matter.
 
-gost reads the same patterns in the same order (go-gost/x ``ingress/ingress.go``); its ``*`` is an addition of ours.
+gost matches the same patterns in the same order (go-gost/x ``ingress/ingress.go``); ``*`` is an extension of rtunnel.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from attrs import field, frozen
 __all__ = ["EVERY_HOST", "IngressRule", "IngressTable", "host_pattern", "normalise_host"]
 
 MAX_HOST: Final = 253
-"""Characters of a host name (RFC 1035 section 2.3.4, as text without the trailing dot)."""
+"""Maximum length of a host name (RFC 1035 section 2.3.4, as text without the trailing dot)."""
 
 EVERY_HOST: Final = "*"
 
-# an underscore is no part of a host name, but of many a name in use
+# underscores are not allowed in host names, but many names in use have them
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
-# the plain form only: UUID() also takes braces, "urn:" and hyphens anywhere
+# the plain form only: UUID() also accepts braces, "urn:" and hyphens anywhere
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _NO_UUID = UUID(int=0)
 
 
 def normalise_host(text: str) -> str:
-    """Bring a host as it was asked for into the form that :meth:`IngressTable.lookup` takes.
+    """Normalize a requested host for :meth:`IngressTable.lookup`.
 
-    :param text: a host name or IP address, with or without a port; nothing is checked.
-    :returns: the same in lower case, without port, trailing dot and the brackets of IPv6, an IPv6 address in its short form.
+    :param text: a host name or IP address, with or without a port; not validated.
+    :returns: the host in lower case, without port, trailing dot and the brackets of IPv6; an IPv6 address in its short form.
     """
     if text.startswith("["):
         host = text[1:].partition("]")[0]
@@ -48,7 +48,7 @@ def normalise_host(text: str) -> str:
 
 
 def _short_ipv6(host: str) -> str | None:
-    """Write an IPv6 address the short way (RFC 5952), None for anything else."""
+    """The short form of an IPv6 address (RFC 5952), None for anything else."""
     if ":" not in host:
         return None
     try:
@@ -58,9 +58,9 @@ def _short_ipv6(host: str) -> str | None:
 
 
 def host_pattern(text: str) -> str:
-    """Check a pattern of hosts and write it in its one form.
+    """Validate and normalize a host pattern.
 
-    :raises ValueError: with the words that finish the sentence *PATTERN ...*.
+    :raises ValueError: with a message that completes *PATTERN ...*.
     """
     if not text.isascii():
         raise ValueError("is not in ASCII; write an international host name in its xn-- form")
@@ -71,7 +71,7 @@ def host_pattern(text: str) -> str:
     if address is not None:
         return address
     if ":" in host:
-        raise ValueError("names a port; a rule is for a host on every port, leave it out")
+        raise ValueError("has a port; a rule applies to a host on every port, leave the port out")
     name = host.removeprefix("*.") if host.startswith("*.") else host.removeprefix(".")
     if not name:
         raise ValueError("has no host; write HOST=UUID, e.g. nginx.local=10bc451e-59dc-4c70-999e-91a30813ac78")
@@ -86,11 +86,11 @@ def host_pattern(text: str) -> str:
 class IngressRule:
     """One host pattern and the tunnel that it leads to.
 
-    :param pattern: see the module; kept lower case, without trailing dot and brackets, and always ``*.example.org`` for
-        ``.example.org``, so that equal patterns are equal texts.
+    :param pattern: see the module; normalized to lower case, without trailing dot and brackets, and to ``*.example.org`` for
+        ``.example.org``, so that equal patterns are equal strings.
     :param tunnel: where requests for these hosts go.
-    :param private: whether only visitors that know the tunnel's id are let in, not those of a public entrypoint.
-    :raises ValueError: when the pattern is none.
+    :param private: whether only visitors that know the tunnel's ID are admitted, not those of a public entrypoint.
+    :raises ValueError: when the pattern is invalid.
     """
 
     pattern: str = field(converter=host_pattern)
@@ -99,9 +99,9 @@ class IngressRule:
 
     @classmethod
     def parse(cls, text: str) -> IngressRule:
-        """Read a rule: ``host=uuid``, gost's ``host:uuid``, and either with a ``$`` before the id for a private one.
+        """Parse a rule: ``host=uuid`` or gost's ``host:uuid``, with a ``$`` before the UUID for a private tunnel.
 
-        :raises ValueError: with the words that finish the sentence *NAME "TEXT": ...*.
+        :raises ValueError: with a message that completes *NAME "TEXT": ...*.
         """
         host, sign, tunnel = text.rpartition("=" if "=" in text else ":")
         host, tunnel = host.strip(), tunnel.strip()
@@ -111,14 +111,14 @@ class IngressRule:
         return cls(host, _tunnel(tunnel.removeprefix("$")), private)
 
     def __str__(self) -> str:
-        """The rule as a user can type it."""
+        """The rule in the syntax of :meth:`parse`."""
         host = f"[{self.pattern}]" if ":" in self.pattern else self.pattern
         return f"{host}={'$' if self.private else ''}{self.tunnel}"
 
 
 def _tunnel(text: str) -> UUID:
     if not text:
-        # the usual cause: "host:$uuid" in double quotes, out of which a shell takes the $uuid
+        # the usual cause: "host:$uuid" in double quotes, in which a shell expands $uuid
         raise ValueError("has no tunnel; write HOST=UUID, and a $ before the UUID in single quotes")
     if not _UUID.fullmatch(text):
         raise ValueError("has no valid UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78")
@@ -129,10 +129,10 @@ def _tunnel(text: str) -> UUID:
 
 
 class IngressTable:
-    """The ingress rules of an entrypoint, ready for look-ups; never changes (a reload makes a new one).
+    """The ingress rules of an entrypoint, indexed for lookup; immutable (a reload makes a new one).
 
     :param rules: in any order; a rule may be repeated.
-    :raises ValueError: when two rules say different things about one pattern.
+    :raises ValueError: when two different rules have the same pattern.
     """
 
     __slots__ = ("_below", "_every", "_exact", "_patterns", "rules")
@@ -151,11 +151,11 @@ class IngressTable:
         self._exact = {pattern: rule for pattern, rule in by_pattern.items() if not pattern.startswith("*.")}
 
     def patterns(self, tunnel: UUID) -> tuple[str, ...]:
-        """The patterns of all rules that lead to a tunnel, private ones among them."""
+        """The patterns of all rules that lead to a tunnel, including private ones."""
         return self._patterns.get(tunnel, ())
 
     def lookup(self, host: str) -> IngressRule | None:
-        """Find the rule for a host: one dict look-up for an exact rule, one more for each label for a wildcard.
+        """Find the rule for a host: one dict lookup for an exact rule, and one per label for a wildcard.
 
         :param host: in lower case, without port and trailing dot (:func:`normalise_host`).
         """

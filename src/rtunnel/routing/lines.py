@@ -1,4 +1,4 @@
-"""Files of lines, such as users and permissions: one thing a line, empty lines and those that begin with ``#`` say nothing."""
+"""Line-based files, such as users and permissions: one entry per line; empty lines and lines that begin with ``#`` are ignored."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ __all__ = ["LineError", "lines_of"]
 
 
 class LineError(ValueError):
-    """A line cannot be had.
+    """A line is invalid.
 
     :param line: its number, counted from 1.
-    :param hint: what is wrong and what to write instead; nothing of the line is repeated that could be a secret.
+    :param hint: what is wrong and how to fix it; never contains what could be a secret.
     """
 
     def __init__(self, line: int, hint: str) -> None:
@@ -24,7 +24,7 @@ class LineError(ValueError):
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:
-    """The lines that say something, with their numbers, without the spaces around them."""
+    """The entries with their line numbers, stripped of surrounding spaces."""
     for number, line in enumerate(map(str.strip, text.split("\n")), 1):
         if line and not line.startswith("#"):
             yield number, line

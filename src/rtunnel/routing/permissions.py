@@ -1,7 +1,7 @@
 """Permissions: which user may bind and which may visit which tunnel.
 
-One rule a line, of three words: what, who, which. Each word may be a list with commas, in the last two ``*`` stands for any
-characters. What no rule allows is forbidden::
+One rule per line, with three fields: what, who, which. Each field may be a comma-separated list; in the last two, ``*`` matches
+any characters. What no rule allows is forbidden::
 
     # what       who            which
     bind         alice,team-*   nginx.local
@@ -31,7 +31,7 @@ from rtunnel.routing.lines import LineError, lines_of
 __all__ = ["Action", "OwnerRule", "Permissions"]
 
 _FORM = "write it like: bind,visit  alice,team-*  nginx.local"
-# what could stand for something else elsewhere: other wildcards, exclusion, quotes
+# characters with a meaning in other syntaxes: other wildcards, exclusion, quotes
 _NO_NAME = re.compile(r"[?\[\]!\"'\\]")
 
 
@@ -68,7 +68,7 @@ class OwnerRule:
     def parse(cls, text: str) -> OwnerRule:
         """Read a line.
 
-        :raises ValueError: with what is wrong, and the hint.
+        :raises ValueError: with what is wrong and how to fix it.
         """
         words = text.split()
         if len(words) != 3:
@@ -81,7 +81,7 @@ class OwnerRule:
         )
 
     def of(self, user: str, action: Action) -> bool:
-        """Whether the rule speaks of a user who does this."""
+        """Whether the rule applies to this user and action."""
         return action in self.actions and any(pattern.fullmatch(user) for pattern in self.users)
 
     def names(self, thing: str) -> bool:
@@ -111,7 +111,7 @@ def _name(name: str) -> str:
 
 def _things(name: str) -> Iterable[_Pattern]:
     if ":" in name and not name.startswith("[") and name.count(":") == 1:
-        raise ValueError(f'names a port in "{mask_ids(name)}"; a rule is for a host on every port, leave it out')
+        raise ValueError(f'has a port in "{mask_ids(name)}"; a rule applies to a host on every port, leave the port out')
     name = normalise_host(name)
     yield _glob(name)
     if name.startswith("*."):
@@ -119,9 +119,9 @@ def _things(name: str) -> Iterable[_Pattern]:
 
 
 class Permissions:
-    """All rules of an permissions file, ready to be asked; never changes (a reload makes a new one).
+    """All rules of a permissions file; immutable (a reload makes a new one).
 
-    :param rules: in any order: each only allows.
+    :param rules: in any order: each one only allows.
     """
 
     __slots__ = ("rules",)
@@ -131,9 +131,9 @@ class Permissions:
 
     @classmethod
     def parse(cls, text: str) -> Permissions:
-        """Read the text of an permissions file.
+        """Parse the text of a permissions file.
 
-        :raises LineError: what is wrong with the first bad line.
+        :raises LineError: for the first invalid line.
         """
         rules = []
         for number, line in lines_of(text):
@@ -153,7 +153,7 @@ class Permissions:
         """Whether a user may do something with a tunnel.
 
         :param hosts: of the tunnel: for BIND the patterns of all ingress rules that lead to it, for VISIT the host that the
-            visitor asks for; as :class:`~rtunnel.routing.ingress.IngressRule` and
+            visitor requests; as :class:`~rtunnel.routing.ingress.IngressRule` and
             :func:`~rtunnel.routing.ingress.normalise_host` write them.
         :returns: true when the rules for this user name the tunnel, or every one of the hosts.
         """

@@ -1,9 +1,9 @@
-"""Turns among things that can take each other's place: round-robin, and whoever failed is left out for a while.
+"""Round-robin over interchangeable members, with passive health checks.
 
-Health is passive, as in gost's selector (go-gost/x ``selector/filter.go``, ``selector/strategy.go``): nothing is probed, an attempt
-that failed says it. After ``max_fails`` failures in a row something is left out until ``fail_timeout`` has passed since the last
-one. Unlike there, an order is given and not a choice: whoever fails is followed by the next one at once, and those left out come
-last, so that all are tried when all have failed.
+Health is passive, as in gost's selector (go-gost/x ``selector/filter.go``, ``selector/strategy.go``): nothing is probed, only
+attempts count. After ``max_fails`` consecutive failures a member is skipped until ``fail_timeout`` has passed since the last one.
+Unlike gost, this returns an order and not a single choice: after a failure the caller tries the next member at once. Skipped
+members come last, so that all are tried when all have failed.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ T = TypeVar("T")
 class Member(Generic[T]):
     """One of a :class:`RoundRobin`, which owns it.
 
-    :ivar thing: whose place it is.
-    :ivar fails: attempts that failed in a row.
-    :ivar failed_at: when the last one failed.
+    :ivar thing: what it stands for, e.g. a target.
+    :ivar fails: consecutive failures.
+    :ivar failed_at: time of the last failure.
     """
 
     __slots__ = ("failed_at", "fails", "thing")
@@ -32,7 +32,7 @@ class Member(Generic[T]):
         self.failed_at = 0.0
 
     def worked(self) -> None:
-        """An attempt succeeded: nothing is held against it any more."""
+        """An attempt succeeded: reset the failures."""
         self.fails = 0
 
     def failed(self, now: float) -> None:
@@ -42,31 +42,31 @@ class Member(Generic[T]):
 
 
 class RoundRobin(Generic[T]):
-    """Says in which order things are tried.
+    """Determines in which order things are tried.
 
-    :param things: at least one; the same one twice has two turns.
-    :param max_fails: failures in a row after which one is left out.
-    :param fail_timeout: seconds that it is left out; 0 for never.
+    :param things: at least one; a thing that is given twice gets two turns.
+    :param max_fails: consecutive failures after which a member is skipped.
+    :param fail_timeout: how long it is skipped, in seconds; 0 disables skipping.
     """
 
     def __init__(self, things: Iterable[T], *, max_fails: int, fail_timeout: float) -> None:
-        self.places = tuple(Member(thing) for thing in things)
+        self.members = tuple(Member(thing) for thing in things)
         self._max_fails = max_fails
         self._fail_timeout = fail_timeout
         self._turn = 0
 
-    def left_out(self, place: Member[T], now: float) -> bool:
-        """Whether it failed so often, and so short a time ago, that others come first."""
-        return place.fails >= self._max_fails and now - place.failed_at < self._fail_timeout
+    def is_skipped(self, member: Member[T], now: float) -> bool:
+        """Whether a member is skipped for now, because of recent failures."""
+        return member.fails >= self._max_fails and now - member.failed_at < self._fail_timeout
 
     def order(self, now: float) -> list[Member[T]]:
-        """All places: first those in good health, beginning with the next in turn, then the others."""
-        good = [place for place in self.places if not self.left_out(place, now)]
-        bad = [place for place in self.places if self.left_out(place, now)]
+        """All members: first the healthy ones, beginning with the next in turn, then the skipped ones."""
+        healthy = [member for member in self.members if not self.is_skipped(member, now)]
+        skipped = [member for member in self.members if self.is_skipped(member, now)]
         turn, self._turn = self._turn, self._turn + 1
-        return _turned(good, turn) + _turned(bad, turn)
+        return _rotated(healthy, turn) + _rotated(skipped, turn)
 
 
-def _turned(places: list[Member[T]], turn: int) -> list[Member[T]]:
-    start = turn % len(places) if places else 0
-    return places[start:] + places[:start]
+def _rotated(members: list[Member[T]], turn: int) -> list[Member[T]]:
+    start = turn % len(members) if members else 0
+    return members[start:] + members[:start]

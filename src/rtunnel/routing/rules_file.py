@@ -1,7 +1,7 @@
-"""Ingress rules as the text of a file: one rule a line.
+"""Ingress rules in a file: one rule per line.
 
-A line is ``HOST=UUID`` as on the command line, or host and UUID with blanks between them as in gost's files (go-gost/x
-``ingress/ingress.go``); ``$`` before the UUID makes the rule private. ``#`` begins a comment, empty lines count for nothing.
+A line is ``HOST=UUID`` as on the command line, or host and UUID separated by whitespace as in gost's files (go-gost/x
+``ingress/ingress.go``); ``$`` before the UUID makes the rule private. ``#`` begins a comment, empty lines are ignored.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class RuleFault:
 
     :ivar line: its number, from 1.
     :ivar text: the rule as it was written.
-    :ivar hint: the words that finish the sentence *TEXT ...*.
+    :ivar hint: a message that completes *TEXT ...*.
     """
 
     line: int
@@ -30,7 +30,7 @@ class RuleFault:
 
 
 class RulesError(Exception):
-    """Some lines are no rules.
+    """Some lines are not valid rules.
 
     :param faults: at least one, in the order of the lines.
     """
@@ -40,13 +40,13 @@ class RulesError(Exception):
         super().__init__(f"{len(self.faults)} faults, the first in line {self.faults[0].line}")
 
 
-def read_rules(text: str, beside: Iterable[IngressRule] = ()) -> tuple[IngressRule, ...]:
-    """Read all rules of a file.
+def read_rules(text: str, existing: Iterable[IngressRule] = ()) -> tuple[IngressRule, ...]:
+    """Parse all rules of a file.
 
-    :param beside: rules from elsewhere, which these must not contradict.
-    :raises RulesError: with all that is wrong.
+    :param existing: rules from elsewhere, which these must not contradict.
+    :raises RulesError: with all faults.
     """
-    known = {rule.pattern: (rule, "the settings") for rule in beside}
+    known = {rule.pattern: (rule, "the settings") for rule in existing}
     rules: list[IngressRule] = []
     faults: list[RuleFault] = []
     for number, line in enumerate(text.split("\n"), 1):

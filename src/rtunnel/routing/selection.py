@@ -1,10 +1,9 @@
-"""Who serves: the tunnel that a host leads to, and the connector of it that is asked next.
+"""Selection: the tunnel that a host leads to, and the next connector of it to try.
 
-This is the only place that decides it. A :class:`Selector` is asked with a :class:`RouteQuery`, which is read as far as the
-decision needs it: a server whose rules name hosts alone never looks at a path or a field. The candidates come in order, one with
-each call, as the caller says which of them failed; their order is the order of their ranks
-(:class:`~rtunnel.routing.tunnels.Rank`), and by weight within a rank. Whatever else is to decide (the filter of a person, a link
-that is suspect, a connector that lives in another process) is a rank, or a row of the registry.
+All routing decisions are made here. A :class:`Selector` gets a :class:`RouteQuery` and evaluates it lazily: a server whose rules
+match on hosts only never reads a path or a header field. Each call returns one candidate; the caller passes those that have failed
+so far. Candidates are ordered by rank (:class:`~rtunnel.routing.tunnels.Rank`), and drawn by weight within a rank. Further criteria
+(a user's intercept, a suspect link, a connector in another process) belong into a rank or into the registry.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ P = TypeVar("P")
 
 
 class VisitorProtocol(Enum):
-    """What a visitor speaks."""
+    """A visitor's protocol."""
 
     HTTP = "http"
     TLS = "tls"
@@ -35,31 +34,31 @@ _DATAGRAMS: Final = VisitorProtocol.DATAGRAMS  # a member of an Enum costs a cal
 
 
 class RouteQuery(Protocol):
-    """What is known of a request or connection that asks to be served. Those that are methods cost something and are asked last.
+    """What is known about a request or connection to be routed. The methods are expensive and are called last.
 
-    What the protocol does not tell, such as the path of a TLS connection, is empty.
+    What the protocol does not have, such as the path of a TLS connection, is empty.
     """
 
     @property
     def protocol(self) -> VisitorProtocol:
-        """What the visitor speaks."""
+        """The protocol of the visitor."""
 
     @property
     def host(self) -> str:
-        """Whom it asks for, as :func:`~rtunnel.routing.ingress.normalise_host` writes it; ``""`` when it did not say."""
+        """The requested host, normalized by :func:`~rtunnel.routing.ingress.normalise_host`; ``""`` if there is none."""
 
     @property
     def visitor_address(self) -> str:
-        """The IP address of the visitor, as far as it is known."""
+        """The IP address of the visitor, if known."""
 
     def method(self) -> bytes:
         """The method of a request."""
 
     def path(self) -> bytes:
-        """The path of a request, with its query, as sent."""
+        """The path of a request, with its query, as received."""
 
     def field(self, name: bytes) -> bytes | None:
-        """The value of a header field; several lines of a name are combined.
+        """The value of a header field; repeated fields are combined.
 
         :param name: in lower case.
         """
@@ -69,10 +68,10 @@ class RouteQuery(Protocol):
 
 
 class Selector(Generic[P]):
-    """Decides for one listener or entrypoint; owned by it.
+    """Makes the routing decisions of one listener or entrypoint; owned by it.
 
     :param registry: the tunnels and their connectors.
-    :param table: the ingress rules; exchanged at a reload.
+    :param table: the ingress rules; replaced at a reload.
     """
 
     __slots__ = ("registry", "table")
@@ -82,15 +81,15 @@ class Selector(Generic[P]):
         self.table = table
 
     def rule(self, query: RouteQuery) -> IngressRule | None:
-        """The public rule that a request or connection at an entrypoint falls under, None when there is none."""
+        """The public rule that matches a request or connection at an entrypoint, None if there is none."""
         rule = self.table.lookup(query.host)
         return None if rule is None or rule.private else rule
 
     def select(self, tunnel: UUID, query: RouteQuery, failed: Collection[Connector[Any]] | None = None) -> Connector[P] | None:
-        """The next connector of a tunnel to be asked.
+        """The next connector of a tunnel to try.
 
-        :param failed: those that were asked and failed.
-        :returns: None when none is attached, or all have failed.
+        :param failed: those that were tried and failed.
+        :returns: None if no connector is attached or all have failed.
         """
         found = self.registry.by_number.get(tunnel.int)
         if found is None:

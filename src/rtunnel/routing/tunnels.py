@@ -1,12 +1,12 @@
-"""Tunnels, who is attached to them, and the choice of a connector by weight.
+"""Tunnels, their connectors, and the weighted choice of a connector.
 
-Each choice is made anew and at random: a connector of weight 3 is chosen three times as often as one of weight 1. The weight 255 is
-exclusive: as long as a connector with it is attached, smaller ones get nothing, and several of them share evenly (go-gost/x
-``handler/tunnel/tunnel.go`` has the same rule). But a connector that the caller excludes, because it just failed, counts as absent:
-when all exclusive ones are excluded, the smaller ones step in.
+Each choice is independent and random: a connector of weight 3 is chosen three times as often as one of weight 1. The weight 255 is
+exclusive: as long as a connector with it is attached, those with smaller weights are not chosen; several exclusive connectors share
+evenly (the same rule as in go-gost/x ``handler/tunnel/tunnel.go``). A connector that the caller excludes, because it has just
+failed, counts as absent: when all exclusive ones are excluded, the others are chosen.
 
-A connector takes either streams of bytes or streams of datagrams (UDP), and is drawn for its own kind only. A gost with a single
-connector gives it both (``handler/tunnel/tunnel.go``).
+A connector accepts either byte streams or datagram streams (UDP), and is chosen only for its own kind. A gost with a single
+connector sends both to it (``handler/tunnel/tunnel.go``).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from rtunnel.ids import short_id
 __all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Rank", "Tunnel", "TunnelRegistry"]
 
 EXCLUSIVE_WEIGHT: Final = 255
-"""Connectors of this weight leave nothing to smaller ones."""
+"""While a connector of this weight is attached, those with smaller weights are not chosen."""
 
 P = TypeVar("P")
 
 
 class Rank(IntEnum):
-    """Which connectors are asked first: those of a later rank are drawn only when all of the earlier ones are excluded."""
+    """The order in which connectors are tried: a later rank is used only when all connectors of earlier ranks are excluded."""
 
     EXCLUSIVE = 0
     SHARING = 1
@@ -43,24 +43,24 @@ def _check_weight(_connector: object, _attribute: attrs.Attribute[int], weight: 
         raise ValueError(f"the weight {weight} of a connector is not from 1 to {EXCLUSIVE_WEIGHT}")
 
 
-# without hooks on assignment: the counters are counted up with each request
+# without hooks on assignment: the counters are incremented with each request
 @attrs.define(eq=False, on_setattr=attrs.setters.NO_OP)
 class Connector(Generic[P]):
-    """One live attachment of a client to a tunnel; made when its link is up, removed from the registry when it is lost.
+    """One client attached to a tunnel; created when its link is up, removed from the registry when the link is lost.
 
-    Only the counters change. Two connectors are never equal, whatever they say.
+    Only the counters change. Connectors are compared by identity.
 
-    :param id: the connector's own id, which its client was told.
+    :param id: the connector's own ID, which its client knows.
     :param tunnel: the tunnel that it belongs to.
     :param weight: its share, 1 to 255.
-    :param pool: what streams are opened on; nothing here looks at it.
-    :param peer: where the client comes from, for logs.
-    :param user: who the client is, if it was asked.
-    :param datagrams: whether it takes streams of datagrams, and only those.
-    :param since: when its link came up, in seconds of the epoch, for people.
-    :ivar streams: streams opened so far; counted by whoever opens them.
-    :ivar requests: requests and connections that ended so far; counted by whoever serves them (:meth:`count`).
-    :ivar outcomes: how they ended, those apart whose answer was passed on whole.
+    :param pool: what opens streams; opaque to this module.
+    :param peer: address of the client, for logs.
+    :param user: the authenticated user, if any.
+    :param datagrams: whether it accepts datagram streams, and only those.
+    :param since: when its link came up, in seconds since the epoch, for display.
+    :ivar streams: streams opened so far; incremented by the caller that opens them.
+    :ivar requests: requests and connections that ended so far; see :meth:`count`.
+    :ivar outcomes: their outcomes, except those whose response was passed on completely.
     :raises ValueError: when the weight is out of bounds.
     """
 
@@ -78,19 +78,19 @@ class Connector(Generic[P]):
 
     @property
     def rank(self) -> Rank:
-        """When it is asked, compared with the others of its tunnel."""
+        """Its rank among the connectors of its tunnel."""
         return Rank.EXCLUSIVE if self.weight == EXCLUSIVE_WEIGHT else Rank.SHARING
 
     def count(self, outcome: str) -> None:
-        """Count the end of a request or connection that was not simply answered."""
+        """Count a request or connection that ended with another outcome than a complete response."""
         self.requests += 1
         self.outcomes[outcome] = self.outcomes.get(outcome, 0) + 1
 
 
 class _Group(Generic[P]):
-    """Connectors that are drawn from by weight.
+    """Connectors of one rank, chosen by weight.
 
-    The running sums of their weights are kept, so that a draw is a binary search; connector number ``i`` owns the numbers from
+    The prefix sums of their weights are stored, so that a draw is a binary search; connector ``i`` owns the numbers from
     ``sums[i - 1]`` up to ``sums[i]``.
     """
 
@@ -112,7 +112,7 @@ class _Group(Generic[P]):
         self.sums = list(accumulate(member.weight for member in self.members))
 
     def draw(self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float]) -> Connector[P] | None:
-        """Draw one that is not excluded, None when there is none."""
+        """Draw one that is not excluded, None if there is none."""
         members = self.members
         if exclude:
             return self._draw_without(exclude, random)
@@ -122,7 +122,7 @@ class _Group(Generic[P]):
         return members[bisect_right(sums, int(random() * sums[-1]))]
 
     def _draw_without(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[P] | None:
-        """The numbers of the excluded ones are stepped over."""
+        """Draw while skipping the numbers of the excluded connectors."""
         index, members, sums = self.index, self.members, self.sums
         holes = sorted({index[connector] for connector in exclude if connector in index})
         if len(holes) == len(members):
@@ -137,9 +137,9 @@ class _Group(Generic[P]):
 
 
 class Tunnel(Generic[P]):
-    """The connectors of one tunnel; owned by the registry from the first one attached until the last one left.
+    """The connectors of one tunnel; owned by the registry while at least one is attached.
 
-    :param tunnel_id: the tunnel's id.
+    :param tunnel_id: the tunnel's ID.
     """
 
     __slots__ = ("_groups", "_tiers", "id", "only")
@@ -148,13 +148,13 @@ class Tunnel(Generic[P]):
         self.id = tunnel_id
         self._groups: dict[tuple[bool, Rank], _Group[P]] = {}
         self._tiers: dict[bool, tuple[_Group[P], ...]] = {False: (), True: ()}
-        """For streams of bytes (False) and of datagrams (True), the groups in the order of their ranks; none of them is empty."""
+        """For byte streams (False) and datagram streams (True), the groups in order of rank; none of them is empty."""
         self.only: Connector[P] | None = None
-        """The one that gets every stream of bytes, when there is but one to draw."""
+        """The connector that gets every byte stream, if there is only one candidate."""
 
     @property
     def connectors(self) -> tuple[Connector[P], ...]:
-        """Those attached now: those for datagrams last, the others by their rank."""
+        """The attached connectors: those for datagrams last, the others by rank."""
         return tuple(member for tier in self._tiers.values() for group in tier for member in group.members)
 
     def __len__(self) -> int:
@@ -191,7 +191,7 @@ class Tunnel(Generic[P]):
     def choose(
         self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float], *, datagrams: bool = False
     ) -> Connector[P] | None:
-        """Draw a connector by weight: of the first rank that has one which is not excluded; None when there is none."""
+        """Draw a connector by weight, from the first rank that is not completely excluded; None if there is none."""
         for group in self._tiers[datagrams]:
             drawn = group.draw(exclude, random)
             if drawn is not None:
@@ -200,9 +200,9 @@ class Tunnel(Generic[P]):
 
 
 class TunnelRegistry(Generic[P]):
-    """All tunnels that have a connector; the place where links and visitors meet. Iterating gives every connector.
+    """All tunnels that have a connector. Iterating yields every connector.
 
-    :param random: gives numbers from 0 up to, but without, 1.
+    :param random: returns numbers in [0, 1).
     """
 
     __slots__ = ("_random", "by_number")
@@ -210,22 +210,22 @@ class TunnelRegistry(Generic[P]):
     def __init__(self, random: Callable[[], float] = random_number) -> None:
         self._random = random
         self.by_number: dict[int, Tunnel[P]] = {}
-        """The tunnels by the number of their id: the hash of a UUID is Python code, that of an int is not."""
+        """The tunnels by the integer value of their ID: the hash of a UUID is computed in Python, that of an int in C."""
 
     def add(self, connector: Connector[P]) -> None:
         """Attach a connector to its tunnel.
 
-        :raises ValueError: when it is attached already.
+        :raises ValueError: if it is already attached.
         """
         tunnel = self.by_number.get(connector.tunnel.int)
         if tunnel is None:
             tunnel = self.by_number[connector.tunnel.int] = Tunnel(connector.tunnel)
         elif connector in tunnel:
-            raise ValueError(f"the connector {short_id(connector.id)} is attached already")
+            raise ValueError(f"the connector {short_id(connector.id)} is already attached")
         tunnel.add(connector)
 
     def remove(self, connector: Connector[P]) -> bool:
-        """Detach a connector; with its last one a tunnel goes as well.
+        """Detach a connector; a tunnel without connectors is removed.
 
         :returns: whether it was attached.
         """
@@ -240,25 +240,25 @@ class TunnelRegistry(Generic[P]):
     def choose(
         self, tunnel_id: UUID, exclude: Collection[Connector[Any]] | None = None, *, datagrams: bool = False
     ) -> Connector[P] | None:
-        """Draw a connector of a tunnel by weight; takes the same time for two connectors and for thousands.
+        """Draw a connector of a tunnel by weight, in time logarithmic in their number.
 
-        :param exclude: connectors not to be chosen, such as those that failed for this request.
-        :param datagrams: whether the stream is to carry datagrams.
-        :returns: None when none is attached or all are excluded.
+        :param exclude: connectors not to choose, e.g. those that failed for this request.
+        :param datagrams: whether the stream carries datagrams.
+        :returns: None if no connector is attached or all are excluded.
         """
         tunnel = self.by_number.get(tunnel_id.int)
         return None if tunnel is None else tunnel.choose(exclude, self._random, datagrams=datagrams)
 
     def get(self, tunnel_id: UUID) -> Tunnel[P] | None:
-        """A tunnel, None when nobody is attached to it."""
+        """A tunnel, None if no connector is attached to it."""
         return self.by_number.get(tunnel_id.int)
 
     @property
     def tunnels(self) -> tuple[Tunnel[P], ...]:
-        """The tunnels that have a connector now."""
+        """The tunnels that have a connector."""
         return tuple(self.by_number.values())
 
     def __iter__(self) -> Iterator[Connector[P]]:
-        # out of copies: connectors may come and go on the way
+        # iterates over copies: connectors may attach and detach meanwhile
         for tunnel in self.tunnels:
             yield from tunnel.connectors

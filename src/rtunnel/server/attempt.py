@@ -1,8 +1,8 @@
-"""Attempts: the one way from a request or connection to a connector that serves it.
+"""Attempts: sending a request or connection to a selected connector, with failover.
 
-Choose a connector, open a stream there, send what there is. **The first byte of an answer is the point of no return**: before it, a
-connector that fails is replaced by the next one; after it, nothing is sent again. HTTP exchanges, TLS connections and visits all go
-this way; here alone streams and retries are counted.
+Select a connector, open a stream, send what was received so far. **The first byte of the response is the point of no return**:
+before it, a failed connector is replaced by the next one; after it, nothing is retried. HTTP exchanges, TLS connections and visits
+all use this module, which is also the only one that counts streams and retries.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ __all__ = ["Attempt", "AttemptOwner", "PendingOwner", "PendingStream"]
 
 
 class AttemptStream(Protocol):
-    """A stream of a connector, with what reads it."""
+    """A stream of a connector, with its protocol."""
 
     stream: TunnelStream
 
     @property
     def used(self) -> bool:
-        """Whether it has carried an exchange before; then its target may have closed it in the meantime."""
+        """Whether it has carried an exchange before; then its target may have closed it meanwhile."""
 
 
 S = TypeVar("S", bound=AttemptStream)
@@ -40,42 +40,42 @@ S_co = TypeVar("S_co", bound=AttemptStream, covariant=True)
 
 
 class AttemptOwner(RouteQuery, Protocol[S_co]):
-    """Who makes an attempt, and what is asked about it."""
+    """The owner of an attempt, and the query that it is routed by."""
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> S_co:
-        """Open a stream, or take a free one, and send all that there is so far.
+        """Open a stream or acquire an idle one, and send everything received so far.
 
-        :param fresh: only on one that has carried nothing: a free one was tried and had been closed.
-        :raises LinkClosed: when the link takes no more streams.
+        :param fresh: whether to use a new stream only, because an idle one was tried and had been closed.
+        :raises LinkClosed: when the link accepts no more streams.
         """
 
     def exhausted(self) -> None:
-        """No connector is left: none is attached, or each was tried."""
+        """No connector is left: none is attached, or all were tried."""
 
 
 class AttemptHost(Protocol):
-    """Where attempts are made: an entrypoint, or what lets visits in."""
+    """Where attempts are made: an entrypoint, or the relay entrypoint of visits."""
 
     selector: Selector[UpstreamPool]
     stats: ServerStats
 
 
 class Attempt(Generic[S]):
-    """One request or connection on its way to a connector; owned by whoever serves it, from the rule to the end.
+    """The attempts to send one request or connection to a connector; owned by the exchange, TLS connection or visit.
 
-    It does not know its owner, which gives itself with each call: two objects that know each other would wait for the collector.
+    The owner is an argument of each call and not an attribute: a reference cycle would leave both to the garbage collector.
 
     :param host: where it is made.
-    :param tunnel: where the rule leads.
+    :param tunnel: the tunnel of the matching rule.
     :ivar connector: the one that was tried last.
-    :ivar failed: those that did not answer, in the order in which they were tried.
-    :ivar retries: how often it was sent again.
+    :ivar failed: those that did not respond, in the order in which they were tried.
+    :ivar retries: how often it was retried.
     """
 
-    # what most attempts never come to need stands here and not in each of them
+    # class attributes for what most attempts never set
     connector: Connector[UpstreamPool] | None = None
     stream: S | None = None
-    """The stream of the present try, None between tries and after the end."""
+    """The stream of the current attempt, None between attempts and after the end."""
     failed: list[Connector[UpstreamPool]] | None = None
     retries = 0
 
@@ -84,9 +84,9 @@ class Attempt(Generic[S]):
         self.tunnel = tunnel
 
     def start(self, owner: AttemptOwner[S], again: bool = False) -> None:
-        """Try the connector that comes next.
+        """Try the next connector.
 
-        :param again: whether it was sent before, which :meth:`lost` knows.
+        :param again: whether this is a retry (see :meth:`lost`).
         """
         while True:
             connector = self._host.selector.select(self.tunnel, owner, self.failed)
@@ -108,17 +108,17 @@ class Attempt(Generic[S]):
             return
 
     def lost(self, owner: AttemptOwner[S]) -> None:
-        """The stream ended before the first byte of an answer: go on with another one."""
+        """The stream was closed before the first byte of a response: try the next one."""
         stream, self.stream = self.stream, None
         if stream is None:
             return
         if not stream.used:
-            # a free stream that was closed while it waited says nothing about its connector
+            # an idle stream that had been closed is not a failure of its connector
             self._fail()
         self.start(owner, again=True)
 
     def drop(self) -> None:
-        """Nobody waits any more: the stream ends at once, and its target's connection with it."""
+        """The visitor is gone: close the stream at once, and with it the target's connection."""
         stream, self.stream = self.stream, None
         if stream is not None:
             stream.stream.abortConnection()
@@ -131,23 +131,23 @@ class Attempt(Generic[S]):
 
 
 class PendingOwner(Protocol):
-    """Who waits for the first byte of a :class:`PendingStream`."""
+    """The owner of a :class:`PendingStream`."""
 
     def answered(self, pending: PendingStream, data: bytes) -> None:
-        """The first bytes came."""
+        """The first bytes were received."""
 
     def answer_ended(self, pending: PendingStream) -> None:
-        """The other end sends nothing: the target has nothing to say, or the connector gave the stream up."""
+        """The other end half-closed without sending anything: the target sends no data, or the connector gave up."""
 
     def stream_lost(self, pending: PendingStream) -> None:
-        """The stream ended."""
+        """The stream was closed."""
 
 
 @implementer(IHalfCloseableProtocol)
 class PendingStream:
-    """The protocol of a stream that carries one connection, until its first byte: then the two are spliced.
+    """The protocol of a stream that carries one connection, until its first byte; then the two are spliced.
 
-    :raises LinkClosed: when the connector's link takes no more streams.
+    :raises LinkClosed: when the connector's link accepts no more streams.
     """
 
     __slots__ = ("_owner", "stream")
@@ -159,7 +159,7 @@ class PendingStream:
         self.stream = pool.open_raw(self)
 
     def makeConnection(self, transport: Any) -> None:
-        """Streams are connected from their beginning."""
+        """Does nothing: streams are connected from the start."""
 
     def dataReceived(self, data: bytes) -> None:
         self._owner.answered(self, data)
@@ -168,7 +168,7 @@ class PendingStream:
         self._owner.answer_ended(self)
 
     def writeConnectionLost(self) -> None:
-        """Our own half-close went through."""
+        """Our half-close was sent."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._owner.stream_lost(self)

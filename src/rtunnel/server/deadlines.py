@@ -1,7 +1,7 @@
 """Time limits of many connections, kept by one timer.
 
-A limit of seconds need not be kept to the millisecond. So whoever has one stores when it ends in an attribute, which costs
-nothing to move with each request, and one sweep every half second looks for those that are over.
+Limits of seconds do not need millisecond precision. So each connection stores its deadline in an attribute, which costs nothing to
+move with each request, and one sweep every half second finds those that have expired.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ __all__ = ["NEVER", "Deadlines", "Limited"]
 
 NEVER = float("inf")
 SWEEP = 0.5
-"""Seconds between two sweeps: how late a limit may be noticed."""
+"""Seconds between two sweeps: how late an expired deadline may be noticed."""
 
 
 class Limited(Protocol):
-    """Something with a deadline; the sweep compares, nobody else is told when it moves."""
+    """Something with a deadline; the sweep reads the attribute, so moving it needs no call."""
 
     deadline: float
-    """When it ends, in the seconds of :attr:`Deadlines.now`; :data:`NEVER` for none."""
+    """The deadline on the clock of :attr:`Deadlines.now`; :data:`NEVER` for none."""
 
     def expired(self) -> None:
-        """The deadline passed. Called at each sweep until it is moved or the thing is discarded."""
+        """The deadline has passed. Called at each sweep until it is moved or the object is discarded."""
 
 
 class Deadlines:
-    """All things with a deadline of one server; owned by the service, which starts and stops the sweep."""
+    """Everything with a deadline in one server; owned by the service, which starts and stops the sweep."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
@@ -40,27 +40,27 @@ class Deadlines:
         self._loop.clock = reactor
         self._log = Logger()
         self.now: float = reactor.seconds()
-        """The time of the last sweep, in seconds of the reactor: half a second old at most."""
+        """The time of the last sweep on the reactor's clock: at most half a second old."""
 
     def start(self) -> None:
-        """Begin to sweep."""
+        """Start sweeping."""
         self._loop.start(SWEEP, now=True)
 
     def stop(self) -> None:
-        """Sweep no more."""
+        """Stop sweeping."""
         if self._loop.running:
             self._loop.stop()
 
     def add(self, thing: Limited) -> None:
-        """Watch a thing from now on."""
+        """Start checking an object's deadline."""
         self._things.add(thing)
 
     def discard(self, thing: Limited) -> None:
-        """Watch a thing no more."""
+        """Stop checking an object's deadline."""
         self._things.discard(thing)
 
     def each_sweep(self, call: Callable[[float], None]) -> None:
-        """Call with the time at each sweep."""
+        """Register a function that is called with the time at each sweep."""
         self._every.append(call)
 
     def _sweep(self) -> None:
@@ -69,6 +69,6 @@ class Deadlines:
             try:
                 thing.expired()
             except Exception:
-                self._log.failure("error at a time limit")
+                self._log.failure("error while handling an expired deadline")
         for call in self._every:
             call(now)

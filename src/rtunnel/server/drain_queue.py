@@ -1,4 +1,4 @@
-"""What has no more part in new requests: it ends with the last one under way, or when its time is over."""
+"""Draining: removed parts get no new requests, and are closed when their last request ends or their timeout expires."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["DrainQueue", "Drainable", "DrainingConnector"]
 
 
 class Drainable(Protocol):
-    """Something that is about to end."""
+    """Something that can be drained."""
 
     @property
     def busy(self) -> bool:
-        """Whether a request is under way."""
+        """Whether a request is in progress."""
 
     def cut(self) -> None:
-        """End it now."""
+        """Close it now."""
 
 
 class DrainingConnector:
-    """A connector that is chosen for no more requests.
+    """A connector that gets no new requests.
 
     :param end: why its link is closed.
-    :param detail: more about it, for the log.
+    :param detail: the reason in more detail, for the log.
     """
 
     def __init__(self, pool: UpstreamPool, end: LinkEnd, detail: str) -> None:
@@ -53,7 +53,7 @@ class _Entry:
 
 
 class DrainQueue:
-    """All that is leaving; owned by the service, whose sweep asks each whether it has ended.
+    """Everything that is draining; owned by the service, whose sweep closes what is no longer busy.
 
     :param seconds: the clock.
     """
@@ -62,24 +62,24 @@ class DrainQueue:
         self._seconds = seconds
         self._parts: list[_Entry] = []
 
-    def add(self, drainable: Drainable, patience: float) -> None:
-        """Let something leave, within a time in seconds."""
-        self._parts.append(_Entry(drainable, self._seconds() + patience))
+    def add(self, drainable: Drainable, timeout: float) -> None:
+        """Drain something, and close it after a timeout in seconds."""
+        self._parts.append(_Entry(drainable, self._seconds() + timeout))
 
     @property
     def busy(self) -> bool:
-        """Whether any of them is."""
+        """Whether any part is busy."""
         return any(part.drainable.busy for part in self._parts)
 
     def sweep(self, now: float) -> None:
-        """End those that are done and those whose time is over."""
+        """Close the parts that are no longer busy and those whose timeout has expired."""
         for part in list(self._parts):
             if not part.drainable.busy or now >= part.until:
                 self._parts.remove(part)
                 part.drainable.cut()
 
     def cut(self) -> None:
-        """End all of them now."""
+        """Close all of them now."""
         parts, self._parts = self._parts, []
         for part in parts:
             part.drainable.cut()

@@ -1,4 +1,4 @@
-"""The place where clients attach: sockets, TLS and WebSocket, one upon the other, as the settings say."""
+"""The server endpoint of a tunnel listener: TCP, optionally with TLS and WebSocket on top, according to the settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _log = Logger()
 def listen_endpoint(settings: ListenerSettings, reactor: Any, under: IStreamServerEndpoint | None = None) -> IStreamServerEndpoint:
     """The endpoint of a tunnel listener.
 
-    :param under: where the connections come from; None for a socket at ``settings.listen``.
+    :param under: the endpoint to wrap; None for a socket at ``settings.listen``.
     :raises StartError: a certificate, key or CA cannot be used.
     """
     listen = settings.listen or Address("", 0)
@@ -53,7 +53,7 @@ def _contexts(settings: ListenerSettings, reactor: Any) -> Callable[[], SSL.Cont
         if tls.cert_file is None:
             context, fingerprint = self_signed_context(tls.ca_file)
             _log.warn(
-                "the certificate of {address} is self-signed, for this start only: clients cannot verify it "
+                "the certificate of {address} is self-signed and changes with each start: clients cannot verify it "
                 "(SHA-256 {fingerprint}); give --cert-file and --key-file (certFile, keyFile)",
                 address=str(settings.listen),
                 fingerprint=fingerprint,

@@ -1,4 +1,4 @@
-"""The tunnel listener: admits clients, which become connectors of their tunnels, and visitors that know a tunnel."""
+"""The tunnel listener: admits clients, which become connectors of their tunnels, and visitors that know a tunnel ID."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ from rtunnel.wire.smux import Session
 __all__ = ["TunnelListener"]
 
 _NO_HOST = ("", "0.0.0.0", "::")
-"""What a client says that asks for no host."""
+"""The address of a client that requests no host."""
 
 _STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD: Status.UNAUTHORIZED}
-"""The statuses that tell a client why it was rejected; other reasons are SERVICE_UNAVAILABLE, so that it retries."""
+"""The statuses that tell a client why it was rejected; other reasons become SERVICE_UNAVAILABLE, so that it retries."""
 
 
 class TunnelListener(Factory):
-    """What all links of one tunnel listener share; owned by its listener group. At the entrypoints of the group it speaks relay.
+    """What all links of one tunnel listener share; owned by its listener group. At the entrypoints it serves the relay protocol.
 
     :param settings: of the listener.
-    :param known: says whether a tunnel id may be bound: whether an ingress rule names it.
+    :param known: whether a tunnel ID may be bound, e.g. because an ingress rule leads to it.
     :param table: the ingress rules.
-    :param access_control: who is let in.
-    :param registry: where connectors are entered as long as their link lives.
-    :param relay: who lets visitors in, that is connections that say CONNECT.
+    :param access_control: decides who is admitted.
+    :param registry: connectors are registered here while their link is up.
+    :param relay: admits visitors, i.e. connections that send CONNECT.
     """
 
     noisy = False
@@ -89,22 +89,22 @@ class TunnelListener(Factory):
         self.admissions: set[Admission] = set()
         self.links: set[Link] = set()
         self.connectors: set[Connector[UpstreamPool]] = set()
-        """Those whose link is up; also of clients that are about to stop, which the registry has given up."""
+        """Those whose link is up, including draining ones, which are no longer in the registry."""
         self.address = ""
-        """Where it listens, set when it does."""
+        """The address it listens at, once it does."""
 
     def buildProtocol(self, addr: Any) -> Admission:
         return Admission(self)
 
     def accept(self, entrypoint: Entrypoint, transport: Any, peer: Peer, data: bytes) -> None:
-        """Take over a connection of an entrypoint that speaks the relay protocol; it may visit, but not join."""
+        """Take over a connection of an entrypoint that speaks the relay protocol; it may visit, but not bind."""
         admission = Admission(self, peer, visits_only=True)
         transport.protocol = admission
         admission.makeConnection(transport)  # type: ignore[no-untyped-call]
         admission.dataReceived(data)
 
     def close(self) -> None:
-        """The server stops: close all links cleanly, and the connections that have not become one."""
+        """The server stops: close all links cleanly, and the connections that are still in the handshake."""
         for admission in list(self.admissions):
             admission.refuse_quietly()
         for link in list(self.links):
@@ -112,21 +112,21 @@ class TunnelListener(Factory):
 
 
 class Admission(Handshake[Request]):
-    """One connection to the tunnel listener: reads the relay request, then is the link of a connector, or a visit.
+    """One connection to the tunnel listener: reads the relay request, then becomes the link of a connector, or a visit.
 
-    :param whose: whose connection it is; by default of who is at the other end.
-    :param visits_only: whether only visitors are let in.
+    :param announced_peer: the visitor's address if a proxy announced it; by default the peer of the connection.
+    :param visits_only: whether only visitors are admitted.
     """
 
     _connector: Connector[UpstreamPool]
     _active_grant: ActiveGrant
 
-    def __init__(self, listener: TunnelListener, whose: Peer | None = None, *, visits_only: bool = False) -> None:
+    def __init__(self, listener: TunnelListener, announced_peer: Peer | None = None, *, visits_only: bool = False) -> None:
         super().__init__(take_request, seconds=listener.settings.handshake_timeout, reactor=listener.reactor)
         self._listener = listener
         self._visits_only = visits_only
-        self._announced_peer = whose
-        self._peer = whose or Peer("", 0)
+        self._announced_peer = announced_peer
+        self._peer = announced_peer or Peer("", 0)
         self._peer_name = ""
         self._log_name = ""
         self._grant = ANONYMOUS
@@ -141,32 +141,32 @@ class Admission(Handshake[Request]):
         self._listener.admissions.add(self)
 
     def received(self, message: Request) -> None:
-        """Find out who it is, which may take a while, then decide."""
+        """Authenticate, which may take a while, then decide."""
         self.pause()
         user = message.credentials[0] if message.credentials else None
         self._log_name = f"{self._peer_name} (user {plain(user)})" if user else self._peer_name
         host = self._peer_name.rpartition(":")[0]
         self._listener.access_control.admit(message.credentials, host).addCallbacks(
-            self._known, self._unknown, callbackArgs=(message,)
-        ).addErrback(self._broken)
+            self._authenticated, self._rejected, callbackArgs=(message,)
+        ).addErrback(self._failed)
 
-    def _known(self, grant: Grant, request: Request) -> None:
+    def _authenticated(self, grant: Grant, request: Request) -> None:
         if self in self._listener.admissions:
             self._grant = grant
             self._admit(request)
             self.resume()
 
-    def _unknown(self, failure: Failure) -> None:
+    def _rejected(self, failure: Failure) -> None:
         refused = failure.value
         if not isinstance(refused, AuthenticationFailed):
             failure.raiseException()
         if self in self._listener.admissions:
             self._refuse(_STATUSES.get(refused.kind, Status.SERVICE_UNAVAILABLE), refused.kind, refused.reason)
         else:
-            self._count(refused.kind, f"{refused.reason}, and it did not wait for the answer")
+            self._count(refused.kind, f"{refused.reason}, and it did not wait for the response")
 
-    def _broken(self, failure: Failure) -> None:
-        """An exception of ours hurts this client only."""
+    def _failed(self, failure: Failure) -> None:
+        """An internal error: log it and abort this connection only."""
         self._log.failure("error while admitting {peer}", failure=failure, peer=self._peer_name)
         self.finish()
         self.transport.abortConnection()
@@ -175,7 +175,7 @@ class Admission(Handshake[Request]):
         self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, reason)
 
     def expired(self) -> None:
-        self._count(RefusalReason.TIMEOUT, "no request came in time")
+        self._count(RefusalReason.TIMEOUT, "it sent no request in time")
         self.finish()
         self.transport.abortConnection()
 
@@ -185,12 +185,12 @@ class Admission(Handshake[Request]):
 
     def _admit(self, request: Request) -> None:
         if request.network not in (Network.TCP, Network.UDP):
-            reason = f"tunnels carry TCP and UDP here, and not {request.network.name}"
+            reason = f"tunnels carry TCP and UDP, not {request.network.name}"
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, reason)
         elif request.command is Command.CONNECT:
             self._listener.relay.admit(request, self, self._peer, self._grant, self._listener.access_control)
         elif request.command is not Command.BIND or self._visits_only:
-            self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, f"the request {request.command.name} is not served here")
+            self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, f"the request {request.command.name} is not supported here")
         elif request.tunnel is None or not request.tunnel.id.int:
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, "the request names no tunnel")
         elif not self._listener.known(request.tunnel.id):
@@ -207,10 +207,10 @@ class Admission(Handshake[Request]):
         return listener.access_control.may(self._grant, Action.BIND, tunnel, listener.table.patterns(tunnel))
 
     def _endpoint(self, tunnel: UUID, asked: str) -> str:
-        """The host under which the tunnel is reached, for its client: the one that it asked for, if a rule leads that host there.
+        """The host name of the tunnel for its client: the requested one, if a rule leads that host to the tunnel.
 
-        gost gives any host that no rule leads elsewhere (go-gost/x ``handler/tunnel/bind.go``); here a host that no rule names
-        could not be reached.
+        gost grants any host that no rule leads elsewhere (go-gost/x ``handler/tunnel/bind.go``); here a host without a
+        rule could not be reached.
         """
         if asked in _NO_HOST:
             return endpoint_host(tunnel)
@@ -223,7 +223,7 @@ class Admission(Handshake[Request]):
         ):
             return asked
         self._log.info(
-            "{who} asked for the host {host}, to which no ingress rule of tunnel {tunnel} leads; it gets the usual one",
+            "{who} asked for the host {host}, to which no ingress rule of tunnel {tunnel} leads; it gets the default one",
             who=self._log_name,
             host=plain(asked),
             tunnel=short_id(tunnel),
@@ -231,7 +231,7 @@ class Admission(Handshake[Request]):
         return endpoint_host(tunnel)
 
     def _bind(self, request: Request, tunnel: TunnelFeature) -> None:
-        """Make the connection a link and enter its connector."""
+        """Turn the connection into a link and register its connector."""
         listener = self._listener
         connector_id = uuid4()
         weight = tunnel.weight or 1
@@ -254,7 +254,7 @@ class Admission(Handshake[Request]):
             ),
             reactor=listener.reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
-            on_leaving=self._leaving,
+            on_draining=self._client_draining,
             on_lost=self._link_lost,
             peer=self._peer_name,
         )
@@ -299,8 +299,8 @@ class Admission(Handshake[Request]):
             kind=" for datagrams" if datagrams else "",
         )
 
-    def _leaving(self) -> None:
-        """The client is about to stop: it gets no more requests, those under way go on."""
+    def _client_draining(self) -> None:
+        """The client is draining: it gets no more requests, those in progress go on."""
         self._listener.registry.remove(self._connector)
 
     def _link_lost(self, link: Link, end: LinkEnd, text: str) -> None:
@@ -322,7 +322,7 @@ class Admission(Handshake[Request]):
         )
 
     def _refuse(self, status: Status, kind: RefusalReason, reason: str) -> None:
-        """Say no, with the status that gost's clients know, and close."""
+        """Respond with the status that gost's clients know, and close."""
         self._count(kind, reason)
         self.finish()
         self.transport.write(Response(status=status).encode())
@@ -336,6 +336,6 @@ class Admission(Handshake[Request]):
         self._log.info("refused {who}: {reason}", who=self._log_name, reason=reason)
 
     def refuse_quietly(self) -> None:
-        """Close before anything was asked (the server stops)."""
+        """Close without a response (the server stops)."""
         self.finish()
         self.transport.loseConnection()

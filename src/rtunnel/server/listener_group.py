@@ -1,4 +1,4 @@
-"""One listener of the settings as it runs: where clients attach, and the entrypoints for the rules that it has."""
+"""A running listener of the settings: the tunnel listener for clients, and its entrypoints."""
 
 from __future__ import annotations
 
@@ -45,29 +45,29 @@ class Shared:
     registry: TunnelRegistry[UpstreamPool]
     deadlines: Deadlines
     stats: ServerStats
-    leaving: DrainQueue
+    draining: DrainQueue
     access: AccessLog | None
     routed_elsewhere: Callable[[UUID], bool]
     """Whether the rules of a standalone entrypoint name a tunnel: then it may be joined at every listener."""
     rules_changed: Callable[[], None]
-    """Told when the rules of a group are others than before."""
+    """Called when the rules of a group have changed."""
     reactor: Any
 
 
 class ListenerGroup:
-    """One listener with its entrypoints; owned by the service from its start until the settings want it no more.
+    """One listener with its entrypoints; owned by the service from its start until a reload removes it.
 
-    It answers nobody before :meth:`answer` is called.
+    It accepts no connections before :meth:`listen` is called.
 
     :param planned: the settings and the keys.
-    :param routes: the rules that they ask for.
-    :param rights: who may do what here.
+    :param routes: the ingress rules of the settings.
+    :param rights: users and permissions.
     """
 
     def __init__(self, planned: PlannedListener, routes: Routes, rights: Rights, shared: Shared) -> None:
         self.planned = planned
         self.routes = routes
-        """The rules in force."""
+        """The active rules."""
         self._shared = shared
         self._direct = False
         self._entrypoints: dict[BindKey, Entrypoint] = {}
@@ -97,25 +97,25 @@ class ListenerGroup:
         return (self._entrypoints[key] for key in self.planned.entrypoints)
 
     def knows(self, tunnel: UUID) -> bool:
-        """Whether a tunnel may be joined here: whether a rule names it, here or at a standalone entrypoint, or none has to."""
+        """Whether a tunnel may be joined here: a rule here or at a standalone entrypoint leads to it, or ``direct`` allows any."""
         named = tunnel in self.routes.tunnels or self._shared.routed_elsewhere(tunnel)
         return named or (self._direct and tunnel != self.planned.settings.entrypoint_id)
 
-    # -- what is wanted changes
+    # -- reload
 
-    def change(self, planned: PlannedListener, routes: Routes, patience: float) -> None:
-        """Do from now on what other settings say; what is under way goes on.
+    def change(self, planned: PlannedListener, routes: Routes, drain_timeout: float) -> None:
+        """Apply new settings; requests in progress go on.
 
-        New rules and limits hold from the next request on, also on connections that exist; what a connection or link got at its
-        start (a WebSocket's path, the windows of streams) for new ones. A connector whose tunnel no rule names any more takes no
-        more requests.
+        New rules and limits apply from the next request on, also on existing connections; what is fixed when a connection or link
+        is opened (a WebSocket's path, the windows of streams) applies to new ones. A connector whose tunnel has no rule any more
+        gets no more requests.
 
-        :param patience: seconds for what has to go.
+        :param drain_timeout: seconds until removed parts are closed.
         """
-        self._apply(planned, routes, patience)
+        self._apply(planned, routes, drain_timeout)
 
     def _rules_changed(self) -> None:
-        """The file of rules holds others; the same as other settings."""
+        """The rules file has changed: apply the new rules."""
         for entrypoint in self._entrypoints.values():
             entrypoint.selector.table = self.routes.table
         self.listener.table = self.routes.table
@@ -123,30 +123,30 @@ class ListenerGroup:
         self._shared.rules_changed()
         self.listener.access_control.review()
 
-    def drop_unrouted_connectors(self, patience: float) -> None:
-        """Let connectors go whose tunnel may not be joined here any more."""
+    def drop_unrouted_connectors(self, drain_timeout: float) -> None:
+        """Drain the connectors whose tunnel may not be joined here any more."""
         for connector in list(self.listener.connectors):
             if not self.knows(connector.tunnel):
-                self._drop_connector(connector, LinkEnd.UNROUTED, "no ingress rule names its tunnel any longer", patience)
+                self._drop_connector(connector, LinkEnd.UNROUTED, "no ingress rule names its tunnel any longer", drain_timeout)
 
-    def stop(self, patience: float) -> None:
-        """Admit nobody any more, and let all that is here leave within a time."""
+    def stop(self, drain_timeout: float) -> None:
+        """Admit no new clients and visitors, and drain everything within a timeout."""
         self.routes.stop()
         self._direct = False
         for key in list(self._entrypoints):
-            self._retire(key, patience)
+            self._retire(key, drain_timeout)
         self.listener.access_control.stop()
-        self._shared.leaving.add(self.relay, patience)
+        self._shared.draining.add(self.relay, drain_timeout)
         for admission in list(self.listener.admissions):
             admission.refuse_quietly()
         for connector in list(self.listener.connectors):
-            self._drop_connector(connector, LinkEnd.SERVER_STOPPED, "its listener is stopping", patience)
+            self._drop_connector(connector, LinkEnd.SERVER_STOPPED, "its listener is stopping", drain_timeout)
 
-    def _apply(self, planned: PlannedListener, routes: Routes, patience: float = 0) -> None:
+    def _apply(self, planned: PlannedListener, routes: Routes, drain_timeout: float = 0) -> None:
         settings, table = planned.settings, routes.table
         difference = compare(self._entrypoints, dict.fromkeys(planned.entrypoints))
         for key in difference.stop:
-            self._retire(key, patience)
+            self._retire(key, drain_timeout)
         for key in difference.change:
             self._entrypoints[key].change(settings.http, table)
         for key in difference.start:
@@ -173,25 +173,25 @@ class ListenerGroup:
             access=access,
         )
 
-    def _retire(self, key: BindKey, patience: float) -> None:
+    def _retire(self, key: BindKey, drain_timeout: float) -> None:
         entrypoint = self._entrypoints.pop(key)
         entrypoint.drain()
-        self._shared.leaving.add(entrypoint, patience)
+        self._shared.draining.add(entrypoint, drain_timeout)
 
-    def _drop_connector(self, connector: Any, end: LinkEnd, detail: str, patience: float) -> None:
+    def _drop_connector(self, connector: Any, end: LinkEnd, detail: str, drain_timeout: float) -> None:
         if self._shared.registry.remove(connector):
-            self._shared.leaving.add(DrainingConnector(connector.pool, end, detail), patience)
+            self._shared.draining.add(DrainingConnector(connector.pool, end, detail), drain_timeout)
 
     # -- at the ports
 
-    def answer(self, ports: Mapping[BindKey, RebindablePort], place: IStreamServerEndpoint | None) -> None:
-        """Answer at the ports, with what the settings say now.
+    def listen(self, ports: Mapping[BindKey, RebindablePort], endpoint: IStreamServerEndpoint | None) -> None:
+        """Start accepting connections at the ports, according to the current settings.
 
         :param ports: the bound ports, by key.
-        :param place: where clients attach, ``None`` when they go on to attach as before.
+        :param endpoint: the endpoint of the tunnel listener; None to keep the present one.
         """
-        if place is not None:
-            self._listen(ports[self.planned.listen], place)
+        if endpoint is not None:
+            self._listen_for_clients(ports[self.planned.listen], endpoint)
         proxies = self.planned.settings.proxy_protocol
         for key, entrypoint in self._entrypoints.items():
             ports[key].listen(ProxiedEntrypoint(entrypoint, proxies) if proxies else VisitorFactory(entrypoint))
@@ -199,9 +199,9 @@ class ListenerGroup:
                 entrypoint.address = _shown(key, ports[key])
                 self._log.info("entrypoint on {address}", address=entrypoint.address)
 
-    def _listen(self, port: RebindablePort, place: IStreamServerEndpoint) -> None:
+    def _listen_for_clients(self, port: RebindablePort, endpoint: IStreamServerEndpoint) -> None:
         settings = self.planned.settings
-        place.listen(self.listener)
+        endpoint.listen(self.listener)
         self.listener.address = _shown(self.planned.listen, port)
         where = f" at path {settings.path}" if settings.transport in WEBSOCKETS else ""
         self._log.info(
@@ -221,9 +221,9 @@ def endpoint_of(planned: PlannedListener, ports: Mapping[BindKey, RebindablePort
 
 
 def rights_of(planned: PlannedListener) -> Rights:
-    """Who may do what at a listener, out of its files.
+    """The users and permissions of a listener, read from its files.
 
-    :raises StartError: a file, or a line of it, cannot be had.
+    :raises StartError: a file cannot be read, or a line of it is invalid.
     """
     try:
         return Rights.read(planned.settings)

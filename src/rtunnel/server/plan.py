@@ -1,4 +1,4 @@
-"""What a server has to do so that what runs becomes what its settings want."""
+"""The steps from the running state of a server to the one of its settings."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from rtunnel.settings.diff import BindKey, Difference, changed_fields, compare
 __all__ = ["PlannedListener", "ServerPlan", "planned_listeners"]
 
 TRANSPORT = frozenset(("transport", "tls", "path", "handshake_timeout"))
-"""The settings of a listener that its transport is made of."""
+"""The settings of a listener that need a new transport when they change."""
 
 
 @attrs.frozen
 class PlannedListener:
-    """A listener with the keys that it takes.
+    """A listener and the keys of its addresses.
 
-    :ivar listen: where clients attach; by it a listener is known to be the same one in other settings. Where nobody attaches, the
-        first entrypoint with the number 0, a key that nothing is bound to.
+    :ivar listen: where clients attach; identifies the listener across reloads. If no clients attach, the first entrypoint with the
+        number 0, a key that nothing is bound to.
     :ivar entrypoints: where visitors arrive.
     """
 
@@ -35,18 +35,18 @@ class PlannedListener:
 
 
 def planned_listeners(settings: ServerSettings) -> tuple[PlannedListener, ...]:
-    """Give every address of the settings its key."""
+    """Assign a key to every address of the settings."""
     key = BindKey.counter()
 
-    def place(listener: ListenerSettings) -> PlannedListener:
+    def plan(listener: ListenerSettings) -> PlannedListener:
         listen = key(listener.listen) if listener.listen is not None else BindKey(listener.entrypoints[0], number=0)
         return PlannedListener(listen, tuple(map(key, listener.entrypoints)), listener)
 
-    return tuple(map(place, settings.listeners))
+    return tuple(map(plan, settings.listeners))
 
 
-def _spots(listeners: tuple[PlannedListener, ...]) -> dict[BindKey, str]:
-    """Every key, with what is there."""
+def _keys(listeners: tuple[PlannedListener, ...]) -> dict[BindKey, str]:
+    """Every bound key and the role of its port."""
     found = {}
     for listener in listeners:
         if listener.attaching:
@@ -57,10 +57,10 @@ def _spots(listeners: tuple[PlannedListener, ...]) -> dict[BindKey, str]:
 
 @attrs.frozen
 class ServerPlan:
-    """From what runs to what is wanted.
+    """The difference between the running listeners and the wanted ones.
 
-    :ivar wanted: how it is to be, in the order of the settings.
-    :ivar ports: ports to bind and to free, with what is there.
+    :ivar wanted: the listeners of the settings, in their order.
+    :ivar ports: ports to bind and to close.
     :ivar groups: listeners to start, stop and change, by their keys.
     """
 
@@ -72,21 +72,21 @@ class ServerPlan:
 
     @classmethod
     def between(cls, running: tuple[PlannedListener, ...], wanted: tuple[PlannedListener, ...]) -> ServerPlan:
-        """Compare; nothing is touched."""
+        """Compare, without any effect."""
         before, after = ({listener.listen: listener for listener in listeners} for listeners in (running, wanted))
-        roles = _spots(wanted)
+        roles = _keys(wanted)
         return cls(
             running=before,
             wanted=after,
-            # a port that changes its role stays bound: it has nothing to do for that
-            ports=attrs.evolve(compare(_spots(running), roles), change=()),
+            # a port that changes its role stays bound
+            ports=attrs.evolve(compare(_keys(running), roles), change=()),
             groups=compare(before, after),
             roles=roles,
         )
 
     @property
     def moved(self) -> tuple[BindKey, ...]:
-        """The listeners with a transport that is new: started, or with other settings of it."""
+        """The listeners with a new transport: those started, and those whose transport settings changed."""
         changed = (
             key
             for key in self.groups.change
@@ -95,17 +95,17 @@ class ServerPlan:
         return tuple(key for key in (*self.groups.start, *changed) if self.wanted[key].attaching)
 
     def lines(self) -> Iterator[str]:
-        """What changes, for people."""
+        """Descriptions of the changes, for the log."""
         for key in self.groups.start:
             yield f"listener {key} started"
         for key in self.groups.change:
             before, after = self.running[key].settings, self.wanted[key].settings
-            yield f"listener {key} changed ({', '.join(_words(before, after))})"
+            yield f"listener {key} changed ({', '.join(_changes(before, after))})"
         for key in self.groups.stop:
             yield f"listener {key} stopped"
 
 
-def _words(before: ListenerSettings, after: ListenerSettings) -> Iterator[str]:
+def _changes(before: ListenerSettings, after: ListenerSettings) -> Iterator[str]:
     for name in changed_fields(before, after):
         old, new = getattr(before, name), getattr(after, name)
         if isinstance(old, tuple):

@@ -1,4 +1,4 @@
-"""The ingress rules in force: those of the settings, and those of a file that is watched."""
+"""The active ingress rules: those of the settings, and those of a watched file."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from rtunnel.settings.checks import plain
 
 __all__ = ["MAX_FILE", "Routes"]
 
-LOOK = 1.0
-"""Seconds between two looks at the file."""
+POLL_INTERVAL = 1.0
+"""Seconds between two checks of the file."""
 MAX_FILE = 16 * 2**20
-"""Bytes of the largest file that is read."""
-SHOWN = 10
-"""Faults of one file that are named; the rest is counted."""
+"""Maximum size of the file, in bytes."""
+MAX_SHOWN = 10
+"""Maximum number of faults that are logged per file; the rest is counted."""
 
 
 class _Unreadable(Exception):
-    """A file holds no rules; one line for each thing that is wrong."""
+    """A file cannot be used; one line per fault."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self.lines = tuple(lines)
@@ -35,14 +35,13 @@ class _Unreadable(Exception):
 class Routes:
     """The rules of some entrypoints; owned by the service, which starts and stops the watch.
 
-    A change of the file makes another table, as a whole. A file that cannot be read, or holds anything that is no rule, changes
-    nothing.
+    A change of the file replaces the whole table. A file that cannot be read or contains an invalid rule changes nothing.
 
-    :param rules: what the settings say; in force whatever the file says.
+    :param rules: those of the settings; active regardless of the file.
     :param file: the path of the file, None for none.
-    :ivar table: what is in force.
-    :ivar tunnels: where the rules in force lead to.
-    :raises StartError: when the file cannot be had at the start.
+    :ivar table: the active rules.
+    :ivar tunnels: the tunnels of the active rules.
+    :raises StartError: when the file cannot be used at the start.
     """
 
     def __init__(self, rules: tuple[IngressRule, ...], file: str | None, *, reactor: Any) -> None:
@@ -52,16 +51,16 @@ class Routes:
         self.tunnels = frozenset(rule.tunnel for rule in rules)
         self._changed: Callable[[], None] = lambda: None
         self._log = Logger()
-        self._watcher = FileWatcher((file,) if file is not None else (), self._reload, reactor, interval=LOOK)
+        self._watcher = FileWatcher((file,) if file is not None else (), self._reload, reactor, interval=POLL_INTERVAL)
         if file is not None:
             try:
-                self._take(self._read(file))
+                self._apply(self._read(file))
             except _Unreadable as error:
                 more = f" (and {len(error.lines) - 1} more)" if len(error.lines) > 1 else ""
                 raise StartError(error.lines[0] + more) from None
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin to watch the file.
+        """Start watching the file.
 
         :param changed: called after each change of the rules.
         """
@@ -69,18 +68,20 @@ class Routes:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching the file."""
         self._watcher.stop()
 
     # -- the file
 
     def _reload(self) -> None:
         try:
-            self._take(self._read(cast(str, self._file)))
+            self._apply(self._read(cast(str, self._file)))
         except _Unreadable as error:
             for line in error.lines:
                 self._log.error("{line}", line=line)
-            self._log.error("the rules stay as they were, because {file} cannot be used", file=self._file)
+            self._log.error(
+                "the rules stay as they were, because {file} cannot be used; fix it, it will be read again", file=self._file
+            )
 
     def _read(self, file: str) -> tuple[IngressRule, ...]:
         try:
@@ -89,21 +90,21 @@ class Routes:
         except OSError as error:
             raise _Unreadable([f"{plain(file, None)}: cannot be read: {error.strerror or error}"]) from None
         if len(data) > MAX_FILE:
-            raise _Unreadable([f"{plain(file, None)}: is larger than {MAX_FILE >> 20} MiB; that is no file of rules"])
+            raise _Unreadable([f"{plain(file, None)}: is larger than {MAX_FILE >> 20} MiB, which is too large for ingress rules"])
         try:
             return read_rules(data.decode("utf-8-sig"), self._fixed)
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             raise _Unreadable([f"{plain(file, None)}:{line}: is not UTF-8 text; write host names in their xn-- form"]) from None
         except RulesError as error:
-            place = plain(file, None)
-            shown = [(fault.line, plain(mask_ids(fault.text)), fault.hint) for fault in error.faults[:SHOWN]]
-            lines = [f'{place}:{line}: "{text}": {hint}' for line, text, hint in shown]
-            more = len(error.faults) - SHOWN
-            raise _Unreadable([*lines, f"{place}: and {more} more"] if more > 0 else lines) from None
+            path = plain(file, None)
+            shown = [(fault.line, plain(mask_ids(fault.text)), fault.hint) for fault in error.faults[:MAX_SHOWN]]
+            lines = [f'{path}:{line}: "{text}": {hint}' for line, text, hint in shown]
+            more = len(error.faults) - MAX_SHOWN
+            raise _Unreadable([*lines, f"{path}: and {more} more"] if more > 0 else lines) from None
 
-    def _take(self, rules: tuple[IngressRule, ...]) -> None:
-        """The file says these."""
+    def _apply(self, rules: tuple[IngressRule, ...]) -> None:
+        """Activate the rules of the file."""
         before = {rule.pattern: rule for rule in self.table.rules}
         self.table = IngressTable((*self._fixed, *rules))
         self.tunnels = frozenset(rule.tunnel for rule in self.table.rules)

@@ -1,4 +1,4 @@
-"""The server as a whole: what belongs together, and the order of its start and end."""
+"""The server service: its parts, and the order in which they start, reload and stop."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ from rtunnel.transport.rebindable_port import RebindablePort
 __all__ = ["ServerService"]
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that the close handshakes of the links may take."""
+"""Timeout of the close handshakes of the links, in seconds."""
 
 
 class ServerService(Service):
     """Runs the tunnel listeners and entrypoints of one process.
 
-    The end goes in order: no new visitor and no new link, idle visitors closed, requests under way up to ``settings.drain``
-    seconds, then the links closed properly, then what is left is cut.
+    It stops in steps: no new visitors and links are accepted, idle visitors are closed, requests in progress get up to
+    ``settings.drain`` seconds, then the links are closed cleanly, and what is left is aborted.
 
-    :param settings: what the user asked for.
+    :param settings: the validated settings.
     :param reactor: the reactor.
     """
 
@@ -57,7 +57,7 @@ class ServerService(Service):
         self.stats = ServerStats()
         self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         self.access: AccessLog | None = None
-        """Where requests and connections leave a line, if that was asked for."""
+        """The access log, if configured."""
         self._access_file: AccessFile | None = None
         access = settings.access_log
         if access.file is not None:
@@ -66,12 +66,12 @@ class ServerService(Service):
         self.ready = False
         self._reactor = reactor
         self._deadlines = Deadlines(reactor)
-        self._leaving = DrainQueue(reactor.seconds)
+        self._drain_queue = DrainQueue(reactor.seconds)
         self._shared = Shared(
             registry=self.registry,
             deadlines=self._deadlines,
             stats=self.stats,
-            leaving=self._leaving,
+            draining=self._drain_queue,
             access=self.access,
             routed_elsewhere=self._routed_elsewhere,
             rules_changed=lambda: self._drop_unrouted_connectors(self.settings.drain),
@@ -99,7 +99,7 @@ class ServerService(Service):
 
     @property
     def _visited(self) -> list[Entrypoint | RelayEntrypoint]:
-        """All that takes visitors."""
+        """Everything that accepts visitors."""
         return [*self._entrypoints, *(group.relay for group in self._groups.values())]
 
     @property
@@ -109,17 +109,17 @@ class ServerService(Service):
     # -- start
 
     def privilegedStartService(self) -> None:
-        """Bind every port, while the process may still bind low ones (``twistd --uid``).
+        """Bind every port, while the process may still bind privileged ones (``twistd --uid``).
 
-        :raises StartError: when one cannot be bound; none stays bound then.
+        :raises StartError: if one cannot be bound; then none stays bound.
         """
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         self._bind()
 
     def startService(self) -> None:
-        """Begin to serve; binds the ports if that was not done before.
+        """Start serving; binds the ports unless they are already bound.
 
-        :raises StartError: when one cannot be bound; none stays bound then. When the access log cannot be opened.
+        :raises StartError: if a port cannot be bound (then none stays bound), or the access log cannot be opened.
         """
         if self._access_file is not None:
             self._access_file.startService()
@@ -151,31 +151,31 @@ class ServerService(Service):
             connector.pool.sweep(now)
         for group in self._groups.values():
             group.relay.sweep(now)
-        self._leaving.sweep(now)
+        self._drain_queue.sweep(now)
 
-    # -- what is wanted changes
+    # -- reload
 
     def reload(self, settings: ServerSettings) -> list[str]:
-        """Make what runs what other settings want, and touch nothing else.
+        """Apply new settings, and change nothing else.
 
-        New ports are bound first; then each listener takes what is new for it. Ports of listeners and entrypoints that are wanted
-        no more are freed at once, and what is under way there gets ``settings.drain`` seconds.
+        New ports are bound first; then each listener applies its changes. Ports of removed listeners and entrypoints are closed at
+        once, and requests in progress there get ``settings.drain`` seconds.
 
-        :returns: what changed, for people, one line each.
-        :raises StartError: a port cannot be bound, or a file not be used; then nothing has changed.
+        :returns: descriptions of the changes, one line each.
+        :raises StartError: a port cannot be bound, or a file cannot be used; then nothing has changed.
         """
         plan = ServerPlan.between(tuple(group.planned for group in self._groups.values()), planned_listeners(settings))
         self._apply(plan, settings.drain)
         self.settings = settings
         return list(plan.lines())
 
-    def _apply(self, plan: ServerPlan, patience: float = 0) -> None:
+    def _apply(self, plan: ServerPlan, drain_timeout: float = 0) -> None:
         opened = self._open(plan)
         ports = self._ports | opened
         try:
-            # all files are read here, before anything is touched
+            # all files are read here, before anything is changed
             routes = {key: self._make_routes(plan.wanted[key].settings) for key in (*plan.groups.start, *plan.groups.change)}
-            places = {key: endpoint_of(plan.wanted[key], ports, self._reactor) for key in plan.moved}
+            endpoints = {key: endpoint_of(plan.wanted[key], ports, self._reactor) for key in plan.moved}
             rights = {key: rights_of(wanted) for key, wanted in plan.wanted.items()}
         except StartError:
             for port in opened.values():
@@ -183,31 +183,31 @@ class ServerService(Service):
             raise
         self._ports = ports
         for key in plan.groups.stop:
-            self._groups.pop(key).stop(patience)
+            self._groups.pop(key).stop(drain_timeout)
         for key in plan.groups.start:
             self._groups[key] = ListenerGroup(plan.wanted[key], routes[key], rights[key], self._shared)
         for key in plan.groups.change:
-            self._groups[key].change(plan.wanted[key], routes[key], patience)
+            self._groups[key].change(plan.wanted[key], routes[key], drain_timeout)
         self._groups = {key: self._groups[key] for key in plan.wanted}
-        self._drop_unrouted_connectors(patience)
+        self._drop_unrouted_connectors(drain_timeout)
         for key, group in self._groups.items():
             group.listener.access_control.apply(group.planned.settings, rights[key])
-            group.answer(ports, places.get(key))
+            group.listen(ports, endpoints.get(key))
         for key in plan.ports.stop:
             self._ports.pop(key).close()
 
     def _routed_elsewhere(self, tunnel: UUID) -> bool:
         return any(tunnel in group.routes.tunnels for group in self._groups.values() if not group.planned.attaching)
 
-    def _drop_unrouted_connectors(self, patience: float) -> None:
+    def _drop_unrouted_connectors(self, drain_timeout: float) -> None:
         for group in self._groups.values():
-            group.drop_unrouted_connectors(patience)
+            group.drop_unrouted_connectors(drain_timeout)
 
     def _make_routes(self, settings: ListenerSettings) -> Routes:
         return Routes(settings.rules, settings.routes_file, reactor=self._reactor)
 
     def _open(self, plan: ServerPlan) -> dict[BindKey, RebindablePort]:
-        """Bind the new ports, all or none."""
+        """Bind the new ports: all of them, or none."""
         opened: dict[BindKey, RebindablePort] = {}
         for key in plan.ports.start:
             try:
@@ -218,10 +218,10 @@ class ServerService(Service):
                 raise cannot_listen(f"the {plan.roles[key]}", str(key), error) from error
         return opened
 
-    # -- end
+    # -- stop
 
     def stopService(self) -> Deferred[None]:
-        """Drain, then close; fires when nothing is left and the ports are free."""
+        """Drain, then close; fires when everything is closed and the ports are free."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
         for group in self._groups.values():
@@ -239,11 +239,11 @@ class ServerService(Service):
             self._access_file.stopService()
 
     def _requests_in_progress(self) -> bool:
-        return self._leaving.busy or any(entrypoint.busy for entrypoint in self._visited)
+        return self._drain_queue.busy or any(entrypoint.busy for entrypoint in self._visited)
 
     def _close_links(self, _: None) -> Deferred[None]:
         self._deadlines.stop()
-        self._leaving.cut()
+        self._drain_queue.cut()
         for entrypoint in self._visited:
             entrypoint.cut()
         for listener in self._listeners:
@@ -258,7 +258,7 @@ class ServerService(Service):
                 link.drop(LinkEnd.SERVER_STOPPED)
 
     def tunnel_stats(self) -> Iterator[TunnelStats]:
-        """What each tunnel carries now: those that a rule names, and those that have connectors."""
+        """Statistics per tunnel: for those with a rule, and those with connectors."""
         connectors: dict[UUID, list[UpstreamPool]] = {
             tunnel: [] for group in self._groups.values() for tunnel in group.routes.tunnels
         }
@@ -268,7 +268,7 @@ class ServerService(Service):
             yield TunnelStats(tunnel, len(pools), sum(len(pool.link.streams) for pool in pools))
 
     def status(self) -> ServiceStatus:
-        """What the server says of itself."""
+        """The status of the server."""
         return server_status(
             listeners=self._listeners,
             entrypoints=self._entrypoints,

@@ -1,4 +1,4 @@
-"""What a server says of itself when it is asked for its status."""
+"""The status document of a server."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def server_status(
     rules: Iterable[IngressRule],
     tunnels: Iterable[TunnelStats],
 ) -> ServiceStatus:
-    """The status of a server out of its parts.
+    """Assemble the status of a server.
 
-    :param rules: all that are in force.
+    :param rules: all active ones.
     :param tunnels: the tunnels that have a rule or a connector.
     """
     listeners = tuple(listeners)

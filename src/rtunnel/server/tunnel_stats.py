@@ -1,4 +1,4 @@
-"""What the connectors of a server carry, for the metrics."""
+"""Statistics of the connectors of a server, for the metrics."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["connector_stats", "round_trip"]
 
 
 def connector_stats(connector: Connector[UpstreamPool]) -> ConnectorStats:
-    """What a connector carries now, and has carried."""
+    """The statistics of a connector."""
     link = connector.pool.link
-    far = round_trip(connector)
+    trip = round_trip(connector)
     outcomes = dict(connector.outcomes)
     answered = connector.requests - sum(outcomes.values())
     if answered:
@@ -24,12 +24,12 @@ def connector_stats(connector: Connector[UpstreamPool]) -> ConnectorStats:
         tunnel=connector.tunnel,
         weight=connector.weight,
         streams=len(link.streams),
-        round_trip=None if far is None else far.seconds,
+        round_trip=None if trip is None else trip.seconds,
         counts=Counts(outcomes, link.bytes_in, link.bytes_out),
     )
 
 
 def round_trip(connector: Connector[UpstreamPool]) -> RoundTrip | None:
-    """How far away a client is."""
+    """The round trip to a client."""
     link = connector.pool.link
     return RoundTrip.of(ping=link.round_trip, tcp=link.tcp_round_trip)

@@ -1,6 +1,6 @@
 """Streams that carry HTTP exchanges one after another, pooled per connector and host.
 
-A pooled stream is connected to its target already: a request on it costs no SYN, no connect and no FIN.
+A pooled stream is already connected to its target: a request on it costs no SYN, no connect and no FIN.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from rtunnel.wire.http1_exchange import AnswerSide, Event
 __all__ = ["AnswerOwner", "Upstream", "UpstreamPool"]
 
 MAX_IDLE = 1024
-"""Free streams that a pool keeps for one host."""
+"""Maximum number of idle streams that a pool keeps per host."""
 
 
 class AnswerOwner(Protocol):
-    """Who waits for the answer that comes on an upstream."""
+    """Receives the response on an upstream."""
 
     def answer(self, events: list[Event]) -> None:
-        """Something of the answer came."""
+        """A part of the response was received."""
 
     def upstream_ended(self) -> None:
-        """The stream ended, or its other end says nothing more."""
+        """The stream was closed, or half-closed by its other end."""
 
 
 @implementer(IHalfCloseableProtocol)
 class Upstream:
-    """The protocol of one stream for all its life; owned by an exchange while :attr:`exchange` is set, else by its pool."""
+    """The protocol of one stream for its whole lifetime; owned by an exchange while :attr:`exchange` is set, else by its pool."""
 
     __slots__ = ("answers", "exchange", "host", "idle_since", "pool", "stream", "used")
 
@@ -46,13 +46,13 @@ class Upstream:
         self.answers = AnswerSide(pool.reader)
         self.exchange: AnswerOwner | None = None
         self.used = False
-        """Whether an exchange was completed on it: then the target may have closed it in the meantime."""
+        """Whether an exchange was completed on it: then the target may have closed it meanwhile."""
         self.idle_since = 0.0
 
     def dataReceived(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is None:
-            # a target that speaks without being asked cannot be trusted with the next request
+            # a target that sends data without a request cannot be trusted with the next one
             self.discard()
         else:
             exchange.answer(self.answers.receive(data))
@@ -64,7 +64,7 @@ class Upstream:
             self.exchange.upstream_ended()
 
     def writeConnectionLost(self) -> None:
-        """Our own half-close went through."""
+        """Our half-close was sent."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         exchange = self.exchange
@@ -73,13 +73,13 @@ class Upstream:
             exchange.upstream_ended()
 
     def discard(self) -> None:
-        """Close the stream at once; the target's connection closes with it."""
+        """Close the stream at once, and with it the target's connection."""
         self.exchange = None
         self.pool.forget(self)
         self.stream.abortConnection()
 
     def release(self) -> None:
-        """The exchange is complete: the stream carries another one if it can."""
+        """The exchange is complete: return the stream to the pool if it can be reused."""
         if not self.answers.reusable:
             self.stream.unregisterProducer()
             self.discard()
@@ -102,11 +102,11 @@ class Upstream:
 
 
 class UpstreamPool:
-    """The free streams of one connector; owned by its link, ends with it.
+    """The idle streams of one connector; owned by its link.
 
     :param link: where new streams are opened.
-    :param limits: how large the head of a target's answer may be.
-    :param idle: seconds that a free stream is kept; 0 to keep none.
+    :param limits: maximum sizes of a response head.
+    :param idle: how long an idle stream is kept, in seconds; 0 disables pooling.
     """
 
     __slots__ = ("_idle", "free", "link", "max_idle", "reader")
@@ -115,10 +115,10 @@ class UpstreamPool:
         self.reader = ResponseReader(limits)
         self.link = link
         self.max_idle = MAX_IDLE if idle else 0
-        """Free streams that are kept for one host."""
+        """Maximum number of idle streams per host."""
         self._idle = idle
         self.free: dict[str, list[Upstream]] = {}
-        """The free streams by host, those that were used last at the end."""
+        """The idle streams by host, the most recently used ones last."""
 
     @property
     def busy(self) -> bool:
@@ -126,37 +126,37 @@ class UpstreamPool:
         return len(self.link.streams) > sum(map(len, self.free.values()))
 
     def acquire(self, host: str) -> Upstream | None:
-        """Take the free stream of a host that was used last, unless its link is closing: nothing is sent there any more."""
+        """Acquire the most recently used idle stream of a host; None if there is none or the link is closing."""
         free = self.free.get(host)
         return free.pop() if free and self.link.usable else None
 
     def acquire_recent(self, host: str) -> Upstream | None:
-        """The same, if no sweep has seen it free: its target answered less than half a second ago, so it hardly has closed it."""
+        """The same, if no sweep has seen it idle: it was in use less than half a second ago, so its target has hardly closed it."""
         free = self.free.get(host)
         return free.pop() if free and not free[-1].idle_since and self.link.usable else None
 
     def open(self, host: str) -> Upstream:
         """Open a stream for a host.
 
-        :raises rtunnel.tunnel.link.LinkClosed: when the link takes no more streams.
+        :raises rtunnel.tunnel.link.LinkClosed: when the link accepts no more streams.
         """
         return Upstream(self, host)
 
     def open_raw(self, protocol: Any) -> TunnelStream:
-        """Open a stream for one connection, whatever it speaks.
+        """Open a stream for one connection of any protocol.
 
-        :raises rtunnel.tunnel.link.LinkClosed: when the link takes no more streams.
+        :raises rtunnel.tunnel.link.LinkClosed: when the link accepts no more streams.
         """
         return self.link.open_stream(protocol)
 
     def forget(self, upstream: Upstream) -> None:
-        """A stream ended."""
+        """A stream was closed."""
         free = self.free.get(upstream.host)
         if free and upstream in free:
             free.remove(upstream)
 
     def sweep(self, now: float) -> None:
-        """Close what was free for too long, counted from the first sweep that saw it free."""
+        """Close streams that were idle for too long, counted from the first sweep that saw them idle."""
         for host, free in list(self.free.items()):
             if not free:
                 del self.free[host]

@@ -90,15 +90,15 @@ def self_signed_context(ca_file: str | None = None, name: str = "rtunnel") -> tu
 
 
 def names_of(certificate: x509.Certificate) -> str:
-    """Whom a certificate is for, in words: its first names, for logs and errors."""
+    """The names of a certificate as text, for logs and errors; only the first ones."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
-        return "nobody"
+        return "no host"
     names = extension.get_values_for_type(x509.DNSName)
     names += [str(address) for address in extension.get_values_for_type(x509.IPAddress)]
     more = f" and {len(names) - 4} more" if len(names) > 4 else ""
-    return ", ".join(names[:4]) + more if names else "nobody"
+    return ", ".join(names[:4]) + more if names else "no host"
 
 
 def _context() -> SSL.Context:
@@ -124,7 +124,7 @@ def _load_certificate(context: SSL.Context, cert_file: str, key_file: str | None
         raise CertificateFileError(where if key_file else f"{where}, and no key file is given")
     if b"ENCRYPTED" in key:
         # OpenSSL would ask the terminal for the password
-        raise CertificateFileError(f'the key in "{key_name}" is encrypted, and nobody can be asked for its password; decrypt it')
+        raise CertificateFileError(f'the key in "{key_name}" is encrypted, and there is no way to ask for its password; decrypt it')
     try:
         context.use_certificate_chain_file(cert_file)
         context.use_privatekey_file(key_name)

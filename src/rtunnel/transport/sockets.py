@@ -159,7 +159,7 @@ class AtOnceClient(_WriteAtOnce, Client):
 
 
 def _pending_error(client: Any) -> int:
-    """The error of a client's socket that nobody was told of yet; 0 for none, or when the socket is closed already."""
+    """The pending error of a client's socket; 0 for none, or if the socket is already closed."""
     connection = getattr(client, "socket", None)
     return 0 if connection is None else int(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 

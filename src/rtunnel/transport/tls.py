@@ -78,7 +78,7 @@ class TlsProtocol(StockTlsProtocol):
     _read_ended = False
     _write_ended = False
     _peer_closed = False
-    """Whether nobody would read a close_notify: it would be answered with a reset, which looks like an accident."""
+    """Whether a close_notify would not be read: the peer would respond with a reset, which looks like an error."""
     _paused = False
     _held = False
     """Whether bytes wait to be decrypted until reading is resumed."""

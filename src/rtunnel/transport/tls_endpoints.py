@@ -1,6 +1,6 @@
 """TLS over another endpoint, a server's and a client's: as Twisted's ``wrapServerTLS`` and ``wrapClientTLS``, but patient.
 
-Theirs hand a protocol its connection before the handshake, and so before anybody knows who the peer is. These do when it is done,
+Theirs hand a protocol its connection before the handshake, and so before the peer is known. These do when it is done,
 give it a time limit, and say why it failed.
 """
 
@@ -131,7 +131,7 @@ class TlsServerEndpoint:
         """Listen."""
 
         def failed(tls: Any, reason: Failure) -> None:
-            # whoever only knocks (a probe that the port is open) is not worth a word
+            # a connection without a handshake (a port probe) is not worth logging
             if tls.begun:
                 self._refused(tls.getPeer(), reason.getErrorMessage())
 

@@ -51,7 +51,8 @@ TLS_RECORDS = (0x15, 0x16)
 class WebSocketConnection(Protocol):
     """One WebSocket: the protocol of the connection beneath, and the transport of ``protocol`` once the upgrade is done.
 
-    It ends with ``connectionLost`` of ``protocol``: ConnectionDone after a proper close handshake, else the reason.
+    It ends with ``connectionLost`` of ``protocol``: ConnectionDone after a proper close handshake, else the reason. The class is
+    longer than others because it is a protocol and a transport at once.
 
     :param speaker: autobahn's protocol, which speaks what is not a binary frame; on the same connection.
     :param client: whether this end is the client.

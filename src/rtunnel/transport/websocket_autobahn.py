@@ -41,7 +41,7 @@ class _Callbacks:
         if isBinary:
             self.connection.on_message(payload)
         else:
-            self.sendClose(FORBIDDEN_TEXT, "only binary messages are spoken here")  # type: ignore[attr-defined]
+            self.sendClose(FORBIDDEN_TEXT, "only binary messages are supported")  # type: ignore[attr-defined]
 
     def send(self, payload: bytes) -> None:
         """Send a binary message, unless the closing has begun."""
@@ -80,7 +80,7 @@ class _ClientSpeaker(_Callbacks, WebSocketClientProtocol):  # type: ignore[misc]
         self.connection.peer_half_closes = _knows_half_close(response.headers)
 
     def failHandshake(self, reason: str) -> None:
-        """The answer is no upgrade."""
+        """The response is not an upgrade."""
         self.connection.fault = reason
         super().failHandshake(reason)
 

@@ -19,7 +19,7 @@ from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.tcp_info import tcp_round_trip
 from rtunnel.tunnel.stream import LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
-from rtunnel.wire.smux import DATA, FINISHED, LEAVING, OPENED, STOPPED, WRITABLE, Session, SmuxError
+from rtunnel.wire.smux import DATA, DRAINING, FINISHED, OPENED, STOPPED, WRITABLE, Session, SmuxError
 
 __all__ = ["FLUSH_SIZE", "Keepalive", "Link", "LinkClosed"]
 
@@ -48,13 +48,14 @@ class Keepalive:
 class Link(Protocol):
     """A Protocol that owns one smux session: bytes in, events out, one flush per reactor turn.
 
-    It is the only dispatcher of the session's events. An exception in one stream aborts that stream and no other.
+    It is the only dispatcher of the session's events. An exception in one stream aborts that stream and no other. The class is
+    longer than others because it joins the connection, the session and its streams, and its hot paths are inlined.
 
     :param session: the engine; the link owns it.
     :param reactor: for timers and the end of the turn.
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
         alone opens streams (one that the peer opens is aborted then).
-    :param on_leaving: called when the peer wants no more streams; those that are open go on.
+    :param on_draining: called when the peer wants no more streams; those that are open go on.
     :param on_lost: called once when the connection is lost and all streams have ended, with the reason, and the same as text.
     :param peer: the other end, for logs.
     """
@@ -68,7 +69,7 @@ class Link(Protocol):
         reactor: IReactorTime,
         keepalive: Keepalive,
         on_stream: Callable[[TunnelStream], None] | None = None,
-        on_leaving: Callable[[], None] | None = None,
+        on_draining: Callable[[], None] | None = None,
         on_lost: Callable[[Link, LinkEnd, str], None],
         peer: str = "",
     ) -> None:
@@ -90,7 +91,7 @@ class Link(Protocol):
         self._end_of_turn = end_of_turn(reactor)
         self._keepalive = keepalive
         self._on_stream = on_stream
-        self._on_leaving = on_leaving
+        self._on_draining = on_draining
         self._on_lost = on_lost
         self._turn_end_calls: list[Callable[[], None]] = []
         self._flush_scheduled = False
@@ -272,8 +273,8 @@ class Link(Protocol):
             if stream is None:
                 if kind == OPENED:
                     self._accept(stream_id)
-                elif kind == LEAVING and self._on_leaving is not None:
-                    self._on_leaving()
+                elif kind == DRAINING and self._on_draining is not None:
+                    self._on_draining()
                 continue
             try:
                 if kind == DATA:

@@ -1,12 +1,11 @@
-"""The first words of a TLS client: the ClientHello, and the server name in it.
+"""The ClientHello of TLS, and the server name in it.
 
-Nothing is decrypted and no TLS is spoken: a :class:`ClientHelloReader` only finds out which name a client asks for, so that its
-connection can be passed on as it is. All that is needed stands in the clear (RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3),
-whatever version the two ends will agree on. Where the hello is encrypted (ECH), the name outside counts: it names who can
-decrypt the other one.
+Nothing is decrypted: a :class:`ClientHelloReader` only extracts the requested server name, so that the connection can be passed on
+unchanged. It is sent unencrypted (RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3) in every version of TLS. With an encrypted
+hello (ECH) the outer name is used: it belongs to the server that can decrypt the inner one.
 
-Extensions and values that are not known, GREASE (RFC 8701) among them, are stepped over. What is malformed, or could be read in
-two ways, is refused with the alert that a TLS server would send.
+Unknown extensions and values, such as GREASE (RFC 8701), are skipped. A malformed or ambiguous hello is rejected with the alert
+that a TLS server would send.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ HANDSHAKE: Final = 0x16
 """The first byte of a connection that begins with a ClientHello: the type of the record that carries it."""
 
 MAX_HELLO: Final = 65536
-"""Bytes until the hello must be whole, with the headers of its records. Common ones have 200 to 2000; this leaves room for session
-tickets of any size in use."""
+"""Maximum length of the hello with its record headers, in bytes. Common ones have 200 to 2000; this leaves room for session tickets
+of any size in use."""
 
 MAX_RECORD: Final = 16384
-"""Bytes of a record (RFC 8446 section 5.1)."""
+"""Maximum length of a record, in bytes (RFC 8446 section 5.1)."""
 RECORD_HEADER: Final = 5
 MESSAGE_HEADER: Final = 4
 
@@ -37,7 +36,7 @@ HOST_NAME: Final = 0
 
 MAX_NAME: Final = 255
 
-# as in wire/http1_authority.py; an address is no server name (RFC 6066 section 3), but one of IPv4 cannot be told from a name
+# as in wire/http1_authority.py; addresses are not allowed (RFC 6066 section 3), but an IPv4 address looks like a name
 _NAME: Final = re.compile(rb"([0-9A-Za-z_-]++(?:\.[0-9A-Za-z_-]++)*)\.?")
 
 
@@ -54,14 +53,14 @@ class Alert(IntEnum):
 
 
 def alert_record(alert: Alert) -> bytes:
-    """The bytes that tell a client, before anything was answered, that its connection failed: one fatal alert in one record."""
+    """A record with a fatal alert, to be sent before any other response."""
     return bytes((21, 3, 3, 0, 2, 2, alert))
 
 
 class ClientHelloError(Exception):
-    """What came is no ClientHello, or one that no server may take.
+    """The received data is not a valid ClientHello.
 
-    :param alert: what to tell the client.
+    :param alert: the alert to send to the client.
     :param reason: what is wrong.
     """
 
@@ -73,19 +72,19 @@ class ClientHelloError(Exception):
 
 @frozen
 class ClientHello:
-    """What a client said first.
+    """The ClientHello.
 
-    :param server_name: the host that it wants to talk to, in lower case and without a final dot; None when it named none.
+    :param server_name: the requested host, in lower case and without a trailing dot; None if there is none.
     """
 
     server_name: str | None
 
 
 class ClientHelloReader:
-    """Takes the first bytes of a connection, in pieces of any size, until the ClientHello is whole.
+    """Parses the first bytes of a connection, in pieces of any size, until the ClientHello is complete.
 
-    The hello may be spread over any number of records. Time and memory are linear in the bytes that were fed, and these are
-    bounded by :data:`MAX_HELLO`. Whoever feeds it keeps the bytes: they are passed on untouched.
+    The hello may be split into any number of records. Time and memory are linear in the number of bytes, which is limited to
+    :data:`MAX_HELLO`. The caller keeps the bytes and passes them on unchanged.
     """
 
     __slots__ = ("_fed", "_header", "_left", "_message")
@@ -94,14 +93,14 @@ class ClientHelloReader:
         self._fed = 0
         self._header = b""
         self._left = 0
-        """Bytes of the current record that are still to come."""
+        """Remaining bytes of the current record."""
         self._message = bytearray()
 
     def feed(self, data: bytes) -> ClientHello | None:
-        """Take more bytes.
+        """Parse more bytes.
 
-        :returns: the hello when it is whole, with whatever follows it left unread; None until then.
-        :raises ClientHelloError: as soon as it is certain that no valid hello will come of it.
+        :returns: the hello when it is complete, None until then; what follows it is not parsed.
+        :raises ClientHelloError: as soon as it cannot become a valid hello.
         """
         data = data[: MAX_HELLO - self._fed]
         self._fed += len(data)
@@ -123,11 +122,11 @@ class ClientHelloReader:
         return None
 
     def _open_record(self) -> None:
-        """Look at the header of a record, as far as it came."""
+        """Parse the header of a record as far as it was received."""
         header = self._header
         if header[0] != HANDSHAKE:
             raise ClientHelloError(Alert.UNEXPECTED_MESSAGE, "another record before the end of the hello")
-        # the minor number means nothing here: clients write 1 or 3 whatever they speak
+        # the minor version is meaningless here: clients send 1 or 3 regardless of their version
         if len(header) > 1 and header[1] != 3:
             raise ClientHelloError(Alert.PROTOCOL_VERSION, "unknown version of the record")
         if len(header) < RECORD_HEADER:
@@ -140,7 +139,7 @@ class ClientHelloReader:
         self._header, self._left = b"", length
 
     def _whole(self) -> bool:
-        """Whether all of the message is here; cuts off what follows it."""
+        """Whether the message is complete; removes what follows it."""
         message = self._message
         if message[0] != CLIENT_HELLO:
             raise ClientHelloError(Alert.UNEXPECTED_MESSAGE, "the first message is not a ClientHello")
@@ -168,7 +167,7 @@ class _Cursor:
     def left(self) -> int:
         return len(self._data) - self._position
 
-    def take(self, size: int) -> bytes:
+    def read(self, size: int) -> bytes:
         if size > self.left:
             raise ClientHelloError(Alert.DECODE_ERROR, "a field is longer than what it is in")
         start = self._position
@@ -176,14 +175,14 @@ class _Cursor:
         return self._data[start : self._position]
 
     def number(self, size: int) -> int:
-        return int.from_bytes(self.take(size), "big")
+        return int.from_bytes(self.read(size), "big")
 
     def vector(self, size: int, low: int, high: int) -> bytes:
-        """Bytes with their count ahead of them, itself of so many bytes, and from ``low`` to ``high``."""
+        """Bytes with a length prefix of ``size`` bytes; the length must be from ``low`` to ``high``."""
         count = self.number(size)
         if not low <= count <= high:
             raise ClientHelloError(Alert.DECODE_ERROR, "a field is too short or too long")
-        return self.take(count)
+        return self.read(count)
 
     def end(self) -> None:
         if self.left:
@@ -191,12 +190,12 @@ class _Cursor:
 
 
 def _read_hello(message: bytes) -> ClientHello:
-    """Read a whole message (RFC 8446 section 4.1.2; RFC 5246 section 7.4.1.2 is the same without a need for extensions)."""
+    """Parse a whole message (RFC 8446 section 4.1.2; RFC 5246 section 7.4.1.2 is the same without a need for extensions)."""
     hello = _Cursor(message)
-    hello.take(MESSAGE_HEADER)
+    hello.read(MESSAGE_HEADER)
     if hello.number(2) >> 8 != 3:
         raise ClientHelloError(Alert.PROTOCOL_VERSION, "unknown version of the hello")
-    hello.take(32)  # random
+    hello.read(32)  # random
     hello.vector(1, 0, 32)  # session id
     if len(hello.vector(2, 2, 65534)) % 2:  # cipher suites
         raise ClientHelloError(Alert.DECODE_ERROR, "half a cipher suite")
@@ -209,7 +208,7 @@ def _read_hello(message: bytes) -> ClientHello:
         kind = extensions.number(2)
         value = extensions.vector(2, 0, 65535)
         if kind in seen:
-            raise ClientHelloError(Alert.ILLEGAL_PARAMETER, "an extension that comes twice")
+            raise ClientHelloError(Alert.ILLEGAL_PARAMETER, "an extension is there twice")
         seen.add(kind)
         if kind == SERVER_NAME:
             name = _read_server_name(value)
@@ -217,9 +216,9 @@ def _read_hello(message: bytes) -> ClientHello:
 
 
 def _read_server_name(value: bytes) -> str:
-    """Read the extension (RFC 6066 section 3).
+    """Parse the extension (RFC 6066 section 3).
 
-    Its list has one entry: other kinds of names were never defined, and of the kind that there is only one is allowed.
+    Its list has one entry: only one type of name was ever defined, and only one name of it is allowed.
     """
     extension = _Cursor(value)
     names = _Cursor(extension.vector(2, 1, 65535))

@@ -1,7 +1,7 @@
 """Datagrams on a stream of bytes: each is ``LENGTH(2, big endian)`` and its bytes.
 
-The form is gost's (go-gost/x ``connector/tunnel/conn.go``): on the stream of a UDP connector behind the preface, and on a visitor's
-connection behind the answer to CONNECT, in both directions. A datagram may be empty.
+The format is gost's (go-gost/x ``connector/tunnel/conn.go``): on the stream of a UDP connector after the preface, and on a
+visitor's connection after the response to CONNECT, in both directions. A datagram may be empty.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ __all__ = ["MAX_DATAGRAM", "DatagramReader", "frame_datagram"]
 LENGTH: Final = 2
 
 MAX_DATAGRAM: Final = 65507
-"""Bytes of the largest datagram that UDP carries over IPv4 (65535 without the headers of IP and UDP)."""
+"""Maximum size of a UDP datagram over IPv4, in bytes (65535 without the headers of IP and UDP)."""
 
 
 def frame_datagram(datagram: bytes) -> bytes:
-    """The bytes that stand for a datagram.
+    """Frame a datagram.
 
     :raises ValueError: when it is larger than 65535 bytes.
     """
@@ -27,7 +27,7 @@ def frame_datagram(datagram: bytes) -> bytes:
 
 
 class DatagramReader:
-    """Takes datagrams out of bytes that may be cut anywhere; keeps less than one datagram with its length."""
+    """Parses datagrams from bytes that may be split anywhere; buffers less than one framed datagram."""
 
     __slots__ = ("_buffer",)
 
@@ -36,13 +36,13 @@ class DatagramReader:
 
     @property
     def waiting(self) -> int:
-        """Bytes of a datagram that is not whole yet, its length included."""
+        """Buffered bytes of an incomplete datagram, including its length."""
         return len(self._buffer)
 
     def receive(self, data: bytes) -> list[bytes]:
-        """Take bytes.
+        """Parse received bytes.
 
-        :returns: the datagrams that are whole now, in their order.
+        :returns: the datagrams that are complete now, in order.
         """
         if self._buffer:
             data = self._buffer + data

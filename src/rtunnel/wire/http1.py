@@ -1,12 +1,12 @@
-"""HTTP/1 as a reverse proxy needs it: heads parsed strictly and written anew, bodies followed as they pass.
+"""HTTP/1 for a reverse proxy: strict parsing and rewriting of heads, and tracking of bodies.
 
-Nothing here does I/O or keeps anything but where a chunked body stands. A caller that holds the bytes of a connection
+Nothing here does I/O, and only the tracking of chunked bodies has state. The caller
 
-1. reads a head with a :class:`RequestReader` (behind :func:`skip_empty_lines`) or a :class:`ResponseReader`,
-2. writes it anew with :func:`write_request` or :func:`write_response`,
-3. passes ``body`` bytes on, or those that :class:`ChunkedBody` says.
+1. reads a head with a :class:`RequestReader` (after :func:`skip_empty_lines`) or a :class:`ResponseReader`,
+2. rewrites it with :func:`write_request` or :func:`write_response`,
+3. passes on ``body`` bytes, or as many as :class:`ChunkedBody` determines.
 
-Whatever the peer did wrong is a :class:`HeadError`; nothing else is raised, whatever the bytes.
+Invalid data of a peer raises :class:`HeadError` and nothing else.
 """
 
 from __future__ import annotations

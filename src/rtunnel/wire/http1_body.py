@@ -1,4 +1,4 @@
-"""Bodies of HTTP/1 in chunks (RFC 9112 section 7.1): where they end, and what they carry."""
+"""Chunked bodies of HTTP/1 (RFC 9112 section 7.1): their end, and their payload."""
 
 from __future__ import annotations
 
@@ -14,34 +14,36 @@ __all__ = ["LAST_CHUNK", "ChunkedBody", "write_chunk"]
 LAST_CHUNK: Final = b"0\r\n\r\n"
 """The end of a chunked body without trailers."""
 
-EXTENSION_BYTES: Final = 256
-"""Most bytes of a chunk's extensions. Hardly anybody uses them, except to make readers disagree or work."""
-SIZE_DIGITS: Final = 15
-"""Most digits of a chunk's size: an exabyte, and still an integer of 64 bits everywhere."""
-TRAILER_BYTES: Final = 16384
-"""Most bytes of a trailer section."""
-TRAILER_COUNT: Final = 64
-"""Most fields of a trailer section."""
+MAX_EXTENSION_BYTES: Final = 256
+"""Maximum length of chunk extensions, in bytes. They are hardly used, except for request smuggling and denial of service."""
+MAX_SIZE_DIGITS: Final = 15
+"""Maximum number of digits of a chunk size: an exabyte, and still a 64-bit integer everywhere."""
+MAX_TRAILER_BYTES: Final = 16384
+"""Maximum size of a trailer section, in bytes."""
+MAX_TRAILER_COUNT: Final = 64
+"""Maximum number of trailers."""
 
-_SIZE: Final = re.compile(rb"([0-9A-Fa-f]{1,%d}+)(?:;[\t\x20-\x7e\x80-\xff]{0,%d}+)?\r\n" % (SIZE_DIGITS, EXTENSION_BYTES - 1))
-_SIZE_LINE: Final = SIZE_DIGITS + EXTENSION_BYTES + 2
+_SIZE: Final = re.compile(
+    rb"([0-9A-Fa-f]{1,%d}+)(?:;[\t\x20-\x7e\x80-\xff]{0,%d}+)?\r\n" % (MAX_SIZE_DIGITS, MAX_EXTENSION_BYTES - 1)
+)
+_MAX_SIZE_LINE: Final = MAX_SIZE_DIGITS + MAX_EXTENSION_BYTES + 2
 _TRAILER: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]++):[\t\x20-\x7e\x80-\xff]*+\r\n")
 _NO_TRAILERS: Final = HOP_BY_HOP | {b"host", b"content-length", b"via", b"x-request-id"}
-"""Fields that a trailer must not be (RFC 9110 section 6.5.1), for a target could take it for one of the head."""
+"""Fields that are forbidden as trailers (RFC 9110 section 6.5.1), because a target could treat them like fields of the head."""
 
 
 def write_chunk(payload: bytes) -> bytes:
-    """One chunk; nothing for an empty payload, because an empty chunk would be the last."""
+    """Write a chunk; nothing for an empty payload, because an empty chunk would be the last one."""
     return b"%x\r\n%b\r\n" % (len(payload), payload) if payload else b""
 
 
 class ChunkedBody:
-    """Follows one chunked body through the data that its owner passes on, as they came. Made anew for each body.
+    """Tracks one chunked body in the data that its owner passes on unchanged. Each body needs a new instance.
 
-    Sizes are skipped by arithmetic, so a large chunk costs no more than a small one. Extensions and trailers pass. After an
-    error the connection is to be closed: nothing can be said of what follows.
+    Payload is skipped by its size, so a large chunk costs no more than a small one. Extensions and trailers are passed on. After an
+    error the connection must be closed, because the end of the body is unknown.
 
-    :ivar done: the body has ended, trailers and all.
+    :ivar done: whether the body has ended, including trailers.
     """
 
     __slots__ = ("_in_trailers", "_left", "_line", "_trailer_bytes", "_trailer_count", "done")
@@ -50,24 +52,24 @@ class ChunkedBody:
         self.done = False
         self._in_trailers = False
         self._left = 0
-        """Bytes of the present chunk that are to come, with its CRLF."""
+        """Remaining bytes of the current chunk, including its CRLF."""
         self._line = b""
-        """The beginning of a size or a trailer whose line has not ended."""
+        """The beginning of an incomplete size or trailer line."""
         self._trailer_bytes = 0
         self._trailer_count = 0
 
     def feed(self, data: bytes, start: int = 0) -> int:
-        """Go on with ``data`` from ``start``.
+        """Process ``data`` from ``start``.
 
-        :returns: the index just after the last byte of this body; the length of ``data`` while the body goes on.
+        :returns: the index after the last byte of this body; the length of ``data`` if the body continues.
         :raises HeadError: 400 when the chunks or the trailers are malformed.
         """
         return self._follow(data, start, None)
 
     def decode(self, data: bytes, start: int = 0) -> tuple[bytes, int]:
-        """Go on as :meth:`feed` does, and take the payload out of its chunks, for a visitor with HTTP/1.0. Trailers are dropped.
+        """Like :meth:`feed`, but also decode the payload, for a visitor with HTTP/1.0. Trailers are dropped.
 
-        :returns: the payload, and what :meth:`feed` returns.
+        :returns: the payload, and the result of :meth:`feed`.
         :raises HeadError: 400 when the chunks or the trailers are malformed.
         """
         payload: list[bytes] = []
@@ -86,7 +88,7 @@ class ChunkedBody:
         return at
 
     def _pass_chunks(self, data: bytes, at: int, payload: list[bytes] | None) -> int:
-        """Pass the chunks that are whole, and the size of the first that is not."""
+        """Skip complete chunks, and the size of the first incomplete one."""
         while found := _SIZE.match(data, at):
             at = found.end()
             size = int(found[1], 16)
@@ -126,24 +128,24 @@ class ChunkedBody:
     def _gather_line(self, data: bytes, at: int) -> int:
         end = data.find(b"\n", at) + 1
         self._line += data[at : end or len(data)]
-        if len(self._line) > (TRAILER_BYTES if self._in_trailers else _SIZE_LINE):
+        if len(self._line) > (MAX_TRAILER_BYTES if self._in_trailers else _MAX_SIZE_LINE):
             raise HeadError(400, "a line of a chunked body is too long")
         if not end:
             return len(data)
         line, self._line = self._line, b""
         if self._in_trailers:
-            self._take_trailer(line)
+            self._read_trailer(line)
         else:
-            self._take_size(line)
+            self._read_size(line)
         return end
 
-    def _take_size(self, line: bytes) -> None:
+    def _read_size(self, line: bytes) -> None:
         size = _SIZE.fullmatch(line)
         if size is None:
             raise HeadError(400, "malformed chunk size")
         self._begin_chunk(int(size[1], 16))
 
-    def _take_trailer(self, line: bytes) -> None:
+    def _read_trailer(self, line: bytes) -> None:
         if line == b"\r\n":
             self.done = True
             return
@@ -155,5 +157,5 @@ class ChunkedBody:
             raise HeadError(400, "a trailer that only a head can have")
         self._trailer_bytes += len(line)
         self._trailer_count += 1
-        if self._trailer_bytes > TRAILER_BYTES or self._trailer_count > TRAILER_COUNT:
+        if self._trailer_bytes > MAX_TRAILER_BYTES or self._trailer_count > MAX_TRAILER_COUNT:
             raise HeadError(400, "too many trailers")

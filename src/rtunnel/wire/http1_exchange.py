@@ -1,23 +1,23 @@
-"""The exchange engine: one request and its answer, as events.
+"""The exchange engine: requests and responses as events.
 
-A proxy follows HTTP/1 on two connections at once, and each of the two has a side here. :class:`RequestSide` takes the bytes of
-whoever asks: requests, one after another. :class:`AnswerSide` takes the bytes of whoever answers. The server has the first at a
-visitor's connection and the second at a stream; the client, where it looks into streams, has the first at a stream and the second
-at a target's connection. Neither side does I/O, calls its owner, or knows the other: the owner tells the answer side what was
-asked (:meth:`AnswerSide.expect`) and the request side that it was answered (:meth:`RequestSide.next`).
+A proxy tracks HTTP/1 on two connections at once, and each of them has a side here. :class:`RequestSide` parses requests, one after
+another, :class:`AnswerSide` parses responses. The server has the former at a visitor's connection and the latter at a stream; the
+client, where it parses HTTP, has the former at a stream and the latter at a target's connection. Neither side does I/O, calls its
+owner, or knows the other: the owner announces requests to the answer side (:meth:`AnswerSide.expect`) and completed responses to
+the request side (:meth:`RequestSide.next`).
 
 Events are tuples of a kind, a head or None, and bytes:
 
-- (:data:`WHOLE`, head, data): a whole answer, as nearly all of them come: its head and all of its body.
-- (:data:`HEAD`, head, data): a request, or the beginning of an answer, with the first bytes of its body, which may be none. A
-  request whose ``body`` is 0 is whole.
+- (:data:`WHOLE`, head, data): a complete response, as most are received: its head and all of its body.
+- (:data:`HEAD`, head, data): a request, or the beginning of a response, with the first bytes of its body, possibly none. A
+  request whose ``body`` is 0 is complete.
 - (:data:`DATA`, None, data): more of the body, never empty.
-- (:data:`END`, None, b""): the body, and with it the request or the answer, is whole.
-- (:data:`INTERIM`, head, b""): 1xx, the answer is still to come.
-- (:data:`UPGRADE`, head, data): 101, and what came after it: this connection speaks HTTP no more.
-- (:data:`MALFORMED`, error, b""): a :class:`~rtunnel.wire.http1_head.HeadError`; the side takes nothing more.
+- (:data:`END`, None, b""): the body, and with it the request or the response, is complete.
+- (:data:`INTERIM`, head, b""): 1xx, the final response follows.
+- (:data:`UPGRADE`, head, data): 101, and the data after it: the connection has switched to another protocol.
+- (:data:`MALFORMED`, error, b""): a :class:`~rtunnel.wire.http1_head.HeadError`; the side ignores further data.
 
-The bytes of a body in chunks pass as they came, chunks and all, unless the request does not take chunks
+Chunked bodies are passed on with their chunk framing, unless the request does not accept chunks
 (:attr:`~rtunnel.wire.http1_request.RequestHead.takes_chunks`).
 """
 
@@ -44,7 +44,7 @@ MALFORMED: Final = 6
 Event = tuple[int, Any, bytes]
 
 MAX_INTERIM: Final = 100
-"""Interim answers before the final one; a target that sends more is taken for broken."""
+"""Maximum number of interim responses before the final one; a target that sends more is treated as broken."""
 
 _END: Final[Event] = (END, None, b"")
 _NOTHING: Final[list[Event]] = []
@@ -59,11 +59,11 @@ _CLOSED: Final = 3
 
 
 class RequestSide:
-    """The requests of one connection, one at a time: the next one is read when its owner says that the last one was answered.
+    """The requests of one connection, one at a time: the next one is parsed when the response to the last one is complete.
 
-    :param reader: reads the heads; may be exchanged between two requests.
-    :ivar buffered: bytes that wait: of an unfinished head, or sent ahead of the answer (pipelining).
-    :ivar whole: whether all of the present request is here; False while bytes of its body are to come.
+    :param reader: reads the heads; may be replaced between two requests.
+    :ivar buffered: buffered bytes: of an incomplete head, or pipelined.
+    :ivar whole: whether the current request was received completely; False while bytes of its body are missing.
     """
 
     __slots__ = ("_chunks", "_left", "_waits", "buffered", "reader", "whole")
@@ -78,11 +78,11 @@ class RequestSide:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of a request has come."""
+        """Whether no bytes of a request were received."""
         return self._waits == _FOR_HEAD and not self.buffered
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take bytes of the connection."""
+        """Parse bytes of the connection."""
         if self.buffered:
             data = self.buffered + data
             self.buffered = b""
@@ -111,7 +111,7 @@ class RequestSide:
         return _NOTHING
 
     def next(self) -> list[Event]:
-        """The present request was answered: go on with what has come already."""
+        """The response to the current request is complete: continue with buffered data."""
         self._waits = _FOR_HEAD
         if not self.buffered:
             return _NOTHING
@@ -119,7 +119,7 @@ class RequestSide:
         return self.receive(data)
 
     def detach(self) -> bytes:
-        """The connection speaks HTTP no more, or is gone: returns what has come and was not read."""
+        """The connection was upgraded or closed: returns the data that was received and not parsed."""
         self._waits = _CLOSED
         data, self.buffered = self.buffered, b""
         return data
@@ -163,11 +163,11 @@ class RequestSide:
 
 
 class AnswerSide:
-    """The answers of one connection, each to a request that was announced with :meth:`expect`.
+    """The responses of one connection, each to a request that was announced with :meth:`expect`.
 
     :param reader: reads the heads; shared by the connections of one target.
-    :ivar reusable: whether the last answer left the connection fit for another request: it was framed, the target keeps the
-        connection, and sent not a byte too many.
+    :ivar reusable: whether the connection can be reused after the last response: it was framed, the target keeps the
+        connection open, and has sent no excess bytes.
     """
 
     __slots__ = ("_chunks", "_head", "_held", "_interim", "_left", "_reader", "_request", "_waits", "reusable")
@@ -185,10 +185,10 @@ class AnswerSide:
         self.reusable = False
 
     def expect(self, request: RequestHead) -> None:
-        """A request was sent; its answer is to come.
+        """A request was sent; its response follows.
 
-        The framing of the answer depends on the method; a 101 is an answer to those alone that asked for an upgrade; and chunks are
-        taken off where the asker does not take them.
+        The framing of the response depends on the method; a 101 is only valid if the request asked for an upgrade; and chunks are
+        decoded if the request does not accept them.
         """
         self._waits = _FOR_HEAD
         self._request = request
@@ -200,10 +200,10 @@ class AnswerSide:
         return self._waits not in (_FOR_HEAD, _NEW, _GONE) or self._held != b"" or self._interim > 0
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take bytes of the connection. Without a request there is nothing to answer: such bytes are malformed."""
+        """Parse bytes of the connection. Bytes without a request are malformed."""
         if self._waits == _FOR_HEAD:
             if not (self._held or self._interim):
-                # nearly every answer is like the last one, and comes in one piece
+                # nearly every response matches the last template, and is received in one piece
                 found = self._reader.read_known(data, self._request.method)
                 if found is not None:
                     head, end = found
@@ -222,16 +222,16 @@ class AnswerSide:
         return _NOTHING
 
     def ended(self) -> bool:
-        """The connection ended.
+        """The connection was closed.
 
-        :returns: whether the answer is whole with that: its body had no other end.
+        :returns: whether this completes the response, because its body is delimited by the end of the connection.
         """
         whole = self._waits == _FOR_BODY and self._head.body == UNTIL_CLOSE
         self._waits = _CLOSED if self.begun else _GONE
         return whole
 
     def _read_heads(self, data: bytes) -> list[Event]:
-        """Read interim answers, and the final one, as far as they are here."""
+        """Parse interim responses and the final one, as far as they were received."""
         events: list[Event] = []
         data, self._held = self._held + data, b""
         while data:
@@ -274,7 +274,7 @@ class AnswerSide:
         if kind == DATA:
             events[at] = (HEAD, head, data)
         elif kind == END:
-            # a body that is malformed from its first chunk on leaves the head unsaid: somebody can still answer instead
+            # if the first chunk is malformed, no HEAD event is emitted: the owner can still send another response
             events.insert(at, (HEAD, head, b""))
 
     def _switch(self, head: Any, rest: bytes, events: list[Event]) -> None:

@@ -1,4 +1,4 @@
-"""Why a head of HTTP/1 was refused, in words. Slow and thorough: nobody comes here with a good head."""
+"""Descriptions of faults in HTTP/1 heads. Slow and thorough, since it is only called for invalid heads."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _STATUS: Final = re.compile(rb"[1-9][0-9]{2}")
 
 
 def request_fault(head: bytes) -> HeadError | None:
-    """The first thing in a request's head that breaks the grammar of RFC 9112; None when nothing does."""
+    """The first violation of the grammar of RFC 9112 in a request head; None if there is none."""
     start_line, *lines = head.split(b"\r\n")
     return _lines_fault(head, start_line) or _request_line_fault(start_line) or _fields_fault(lines)
 
 
 def response_fault(head: bytes) -> HeadError | None:
-    """The same for a response's head."""
+    """The same for a response head."""
     start_line, *lines = head.split(b"\r\n")
     return _lines_fault(head, start_line) or _status_line_fault(start_line) or _fields_fault(lines)
 

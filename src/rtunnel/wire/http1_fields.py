@@ -1,8 +1,8 @@
-"""The fields of an HTTP/1 head that concern a proxy: picked out of the others, which pass as they came.
+"""The fields of an HTTP/1 head that concern a proxy, extracted from the others, which are passed on unchanged.
 
-A head has dozens of fields and a proxy cares for three of them. So a pattern finds these few, and all that stands between
-them stays one piece of bytes: no object per field, no call per field. The head was judged by llhttp before; the pattern
-relies on it for names, for values without control characters, and for lines that end with CRLF.
+A head has dozens of fields, and a proxy needs about three of them. So a regular expression finds these few, and everything between
+them stays one bytes object: no object and no call per field. The head was validated by llhttp before; the pattern relies on it for
+valid names, values without control characters, and lines that end with CRLF.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 CHUNKED: Final = -1
-"""Framing of a body that comes in chunks."""
+"""Framing of a chunked body."""
 UNTIL_CLOSE: Final = -2
-"""Framing of a response's body that ends with its connection."""
+"""Framing of a response body that is delimited by the end of the connection."""
 
 HOP_BY_HOP: Final = frozenset(
     {
@@ -49,15 +49,15 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     }
 )
-"""RFC 9110 section 7.6.1, with what is meant for a proxy (RFC 9110 section 11.7) and for one connection (RFC 7540 section
-3.2.1). ``Trailer`` is not among them: trailers pass, and so does their announcement."""
+"""RFC 9110 section 7.6.1, plus those for a proxy (RFC 9110 section 11.7) and for one connection (RFC 7540 section
+3.2.1). ``Trailer`` is not included: trailers are passed on, and so is their announcement."""
 
-LENGTH_DIGITS: Final = 18
-"""Most digits of a Content-Length: an exabyte, and still an integer of 64 bits everywhere."""
+MAX_LENGTH_DIGITS: Final = 18
+"""Maximum number of digits of a Content-Length: an exabyte, and still a 64-bit integer everywhere."""
 
 _ONCE: Final = frozenset({b"host", b"content-length"})
 _HANDLED: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"http2-settings"})
-"""Connection options that need no search for a field of that name: there is none, or it is a special one."""
+"""Connection options for which no field needs to be searched: there is none, or it is a special one."""
 _NONE: Final[frozenset[bytes]] = frozenset()
 _COMMON_OPTIONS: Final = {
     b"keep-alive": frozenset({b"keep-alive"}),
@@ -69,24 +69,24 @@ _COMMON_OPTIONS: Final = {
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++")
 
 Special = dict[bytes, bytes]
-"""Values of the special fields by their names in lower case; the lines of one name are combined (RFC 9110 section 5.2)."""
+"""Values of the special fields by lower-case name; repeated fields are combined (RFC 9110 section 5.2)."""
 
 
 Pieces = list[bytes | Any]
-"""What :func:`special_pattern` splits a head in."""
+"""The result of splitting a head with :func:`special_pattern`."""
 
 
 def special_pattern(names: Iterable[bytes], patterns: Mapping[bytes, bytes] = MappingProxyType({})) -> re.Pattern[bytes]:
-    """The pattern to split a judged head with: a line end followed by a special field, or by the empty line.
+    """The pattern that splits a validated head: a line end followed by a special field, or by the empty line.
 
-    The pieces are, in turn, lines that pass as they came, each with its CRLF *before* it, the name and the value of a special
-    field, lines again, and so on. The empty line gives None for name and value, so that a head shows that it is whole and
-    only one: the last pieces are ``None, None, b""``.
+    The pieces are, alternately, lines that are passed on, each with its CRLF *before* it, then the name and the value of a special
+    field, then lines again, and so on. The empty line gives None for name and value, which shows that the data is exactly one
+    complete head: the last pieces are ``None, None, b""``.
 
-    Most lines are dismissed by their first letter; that is what the lookahead is for, and why the names stand in groups.
+    Most lines are ruled out by their first letter: hence the lookahead and the grouped names.
 
     :param names: of special fields, in lower case.
-    :param patterns: further special fields: by their first letter, what matches the rest of their names.
+    :param patterns: further special fields: by first letter, patterns for the rest of the name.
     """
     groups: dict[bytes, list[bytes]] = {}
     for name in sorted(names):
@@ -95,19 +95,19 @@ def special_pattern(names: Iterable[bytes], patterns: Mapping[bytes, bytes] = Ma
         groups.setdefault(initial, []).append(rest)
     initials = b"".join(groups)
     others = bytes(letter for letter in ascii_letters.encode() if bytes([letter]).lower() not in initials)
-    # escaped: names may begin with signs that mean something in a set
+    # escaped: names may begin with characters that are special in a set
     initial_sets = {initial: re.escape(initial) + re.escape(initial.upper()) for initial in groups}
     grouped = b"|".join(b"[%b](?i:%b)" % (initial_sets[initial], b"|".join(ends)) for initial, ends in groups.items())
     return re.compile(rb"\r\n(?![%b])(?:\r\n|(%b):[ \t]*+([^\r]*+))" % (others, grouped))
 
 
 def pick_special(pieces: Pieces, noted: Collection[bytes] = ()) -> tuple[bytes, Special]:
-    """Sort the pieces that :func:`special_pattern` split a head in.
+    """Separate special fields from other lines, in a head that was split by :func:`special_pattern`.
 
-    :param noted: special fields whose lines stay among the others.
+    :param noted: special fields whose lines are kept among the others.
     :returns: the other lines, and the special fields.
-    :raises HeadError: 400 when the empty line is missing, or not only at the end, or when a field is there twice that may be
-        there once.
+    :raises HeadError: 400 when the empty line is missing, or not only at the end, or when a field is repeated that must be
+        unique.
     """
     if pieces[-1] or pieces[1::3].count(None) != 1 or pieces[-3] is not None:
         raise HeadError(400, "not one whole head")
@@ -133,16 +133,16 @@ def _combined(name: bytes, value: bytes, another: bytes) -> bytes:
 
 
 def members(value: bytes) -> list[bytes]:
-    """The members of a list in lower case; empty ones do not count (RFC 9110 section 5.6.1)."""
+    """The members of a list in lower case; empty ones are ignored (RFC 9110 section 5.6.1)."""
     return [member for part in value.lower().split(b",") if (member := part.strip(b" \t"))]
 
 
 def obey_connection(others: bytes, special: Special) -> tuple[bytes, frozenset[bytes]]:
-    """Do what ``Connection`` says: remove the fields that it names (RFC 9110 section 7.6.1).
+    """Apply ``Connection``: remove the fields that it names (RFC 9110 section 7.6.1).
 
     :param others: lines, each with its CRLF before it.
-    :returns: those that stay, and the connection options in lower case. Special fields are not concerned: the hop-by-hop ones
-        are out anyway, the others are written by this proxy, whatever ``Connection`` says.
+    :returns: the remaining lines, and the connection options in lower case. Special fields are unaffected: the hop-by-hop ones
+        are removed anyway, the others are written by this proxy.
     :raises HeadError: 400 when ``Connection`` is not a list of tokens.
     """
     value = special.get(b"connection")
@@ -165,16 +165,16 @@ def _without(others: bytes, named: frozenset[bytes]) -> bytes:
 
 
 def stays_open(minor: int, options: frozenset[bytes]) -> bool:
-    """Whether the sender goes on after this exchange (RFC 9112 section 9.3)."""
+    """Whether the sender keeps the connection open after this exchange (RFC 9112 section 9.3)."""
     return b"close" not in options and (minor == 1 or b"keep-alive" in options)
 
 
 def framing(special: Special, minor: int, nothing: int) -> int:
-    """Where the body ends (RFC 9112 section 6.3), stricter than the RFC: what two readers may read in two ways is refused.
+    """The framing of the body (RFC 9112 section 6.3), stricter than the RFC: ambiguous framing is rejected.
 
-    A Content-Length among the special fields is brought to its normal form.
+    A Content-Length among the special fields is normalized.
 
-    :param nothing: the answer when no field says it.
+    :param nothing: the result if no field determines it.
     :raises HeadError: 400 for a malformed or ambiguous framing, 501 for a transfer coding other than chunked.
     """
     length = special.get(b"content-length")
@@ -195,8 +195,8 @@ def framing(special: Special, minor: int, nothing: int) -> int:
 
 
 def is_length(value: bytes) -> bool:
-    """Whether it is a length in its normal form: digits alone, and no zero before others."""
-    return value.isdigit() and len(value) <= LENGTH_DIGITS and (value[0] != 48 or len(value) == 1)
+    """Whether a value is a normalized length: only digits, without leading zeros."""
+    return value.isdigit() and len(value) <= MAX_LENGTH_DIGITS and (value[0] != 48 or len(value) == 1)
 
 
 def _check_coding(value: bytes, minor: int) -> None:

@@ -1,4 +1,4 @@
-"""Where a head of HTTP/1 begins and ends in a stream of bytes, and the one error that a peer's HTTP can cause."""
+"""The start and end of an HTTP/1 head in a byte stream, and the error for invalid HTTP of a peer."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import attrs
 
 __all__ = ["HeadError", "HeadLimits", "head_end", "skip_empty_lines"]
 
-EMPTY_LINES: Final = 4
-"""Empty lines that may stand before a request line (RFC 9112 section 2.2 asks for at least one)."""
+MAX_EMPTY_LINES: Final = 4
+"""Maximum number of empty lines before a request line (RFC 9112 section 2.2 asks for at least one)."""
 
 _BEGINNING: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}+(?:[ /]|\Z)|\r?\Z")
-"""What every request and every response begins with, as far as it is here: a method or ``HTTP/``."""
+"""The beginning of every request and response, possibly incomplete: a method or ``HTTP/``."""
 
 
 class HeadError(Exception):
-    """A peer sent what is not HTTP/1, more of it than allowed, or what cannot be forwarded.
+    """A peer sent invalid HTTP/1, exceeded a limit, or sent something that cannot be forwarded.
 
-    :param status: the status that says so to the visitor: 400, 431, 501 or 505; 502 when the target is to blame.
-    :param reason: one line, safe to log and to show: it never holds bytes of the peer.
+    :param status: the status for the visitor: 400, 431, 501 or 505; 502 if it is the fault of the target.
+    :param reason: one line, safe to log and to show: it never contains data of the peer.
     """
 
     def __init__(self, status: int, reason: str) -> None:
@@ -34,9 +34,9 @@ class HeadError(Exception):
 
 @attrs.frozen
 class HeadLimits:
-    """How large a head may be.
+    """Maximum sizes of a head.
 
-    :param head_bytes: bytes of a whole head, with the empty line that ends it.
+    :param head_bytes: bytes of a head, including the empty line at its end.
     :param line_bytes: bytes of one line, without its CRLF.
     :param header_count: number of fields.
     """
@@ -47,12 +47,12 @@ class HeadLimits:
 
 
 def skip_empty_lines(data: bytes | bytearray, start: int = 0) -> int:
-    """Pass over the few empty lines that may stand before a request line (RFC 9112 section 2.2).
+    """Skip the few empty lines that are allowed before a request line (RFC 9112 section 2.2).
 
-    :returns: the index of the first byte behind them; behind :data:`EMPTY_LINES` of them the next one is an error, which
-        :func:`head_end` and the parser find.
+    :returns: the index of the first byte after them; after :data:`MAX_EMPTY_LINES` a further one is an error, which
+        :func:`head_end` and the parser report.
     """
-    for _ in range(EMPTY_LINES):
+    for _ in range(MAX_EMPTY_LINES):
         if not data.startswith(b"\r\n", start):
             break
         start += 2
@@ -62,9 +62,9 @@ def skip_empty_lines(data: bytes | bytearray, start: int = 0) -> int:
 def head_end(data: bytes | bytearray, start: int, limits: HeadLimits) -> int:
     """Find the end of the head that begins at ``start``.
 
-    :returns: the index just after its CRLFCRLF, or -1 while it is not whole.
-    :raises HeadError: 431 when it is larger than allowed, 400 as soon as it cannot become a head any more (the bytes of
-        another protocol, a line that ends without CR). Whoever reads a target's answer turns either into a 502.
+    :returns: the index after its CRLFCRLF, or -1 while it is incomplete.
+    :raises HeadError: 431 when it exceeds a limit, 400 as soon as it cannot become a valid head (data of another
+        protocol, a line that ends without CR). For responses, the caller turns either into a 502.
     """
     end = data.find(b"\r\n\r\n", start)
     if end < 0:
@@ -87,7 +87,7 @@ def _check_beginning(data: bytes | bytearray, start: int, limits: HeadLimits) ->
     if lines > limits.header_count + 1:
         raise HeadError(431, "too many fields")
     if len(data) - start > limits.line_bytes:
-        # a CR at the end is no part of its line if LF follows
+        # a CR at the end does not belong to the line if LF follows
         _check_size(data, start, len(data) - data.endswith(b"\r"), limits)
 
 

@@ -1,7 +1,7 @@
-"""Heads of HTTP/1 out of a connection's bytes: found, judged and taken apart in one call.
+"""Readers of HTTP/1 heads: find, validate and parse the next head of a connection in one call.
 
-Heads of a kind that came often are read with a template (:mod:`rtunnel.wire.http1_templates`), all others by httptools; the result
-means the same. With :data:`FAST` off no template is made or used.
+Heads of a frequent kind are read with a template (:mod:`rtunnel.wire.http1_templates`), all others by httptools, with
+the same result. If :data:`FAST` is False, no templates are made or used.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ FAST = True
 
 
 class RequestReader:
-    """Reads the requests that come to one place.
+    """Reads request heads.
 
-    :param limits: how large a head may be there.
-    :param policy: which fields are taken out, dropped and noted.
-    :ivar parsed: heads that no template took.
+    :param limits: maximum sizes of a head.
+    :param policy: which fields are taken, dropped and noted.
+    :ivar parsed: number of heads that matched no template.
     """
 
     __slots__ = ("_limits", "_max_template", "_templates", "parsed", "policy")
@@ -34,19 +34,19 @@ class RequestReader:
         self.policy = policy
         self.parsed = 0
         self._limits = limits
-        # a head within one line's limit breaks no other one; its number of fields was in order when its template was made
+        # a head within the limit of a line exceeds no other one; its number of fields was checked when its template was made
         self._max_template = min(limits.line_bytes, limits.head_bytes)
         self._templates = Templates(partial(RequestTemplate, policy=policy))
 
     def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read the head that begins at ``start``.
 
-        :returns: the head and the index after it; None when it is not whole yet.
-        :raises rtunnel.wire.http1_head.HeadError: when it is not what HTTP/1 allows, or too large.
+        :returns: the head and the index after it; None while it is incomplete.
+        :raises rtunnel.wire.http1_head.HeadError: when it is invalid or too large.
         """
         template = self._templates.first
         if template is not None:
-            # nearly every head is like the last one
+            # nearly every head matches the template of the last one
             found = template.read(data, start)
             if found is not None and found[1] - start <= self._max_template:
                 return found
@@ -71,10 +71,10 @@ class RequestReader:
 
 
 class ResponseReader:
-    """Reads the responses of one connector's target.
+    """Reads response heads of one connector's target.
 
-    :param limits: how large a head may be.
-    :ivar parsed: heads that no template took.
+    :param limits: maximum sizes of a head.
+    :ivar parsed: number of heads that matched no template.
     """
 
     __slots__ = ("_limits", "_max_template", "_templates", "parsed")
@@ -86,10 +86,10 @@ class ResponseReader:
         self._templates = Templates(ResponseTemplate)
 
     def read_known(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
-        """Read the head at the beginning of ``data`` if it is like the last one; not an interim one.
+        """Read the head at the beginning of ``data`` if it matches the last template; never an interim one.
 
-        :param method: of the request that it answers.
-        :returns: the head and the index after it; None when :meth:`read` is to say what there is.
+        :param method: of its request.
+        :returns: the head and the index after it; None if the caller has to use :meth:`read`.
         """
         template = self._templates.first
         if template is None or len(data) > self._max_template:
@@ -97,10 +97,11 @@ class ResponseReader:
         return template.read(data, method)
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
-        """Read the head at the beginning of ``data``, the answer to a request with a method.
+        """Read the head at the beginning of ``data``.
 
-        :returns: the head and the index after it; None when it is not whole yet.
-        :raises rtunnel.wire.http1_head.HeadError: when it is not what HTTP/1 allows, or too large.
+        :param method: of its request.
+        :returns: the head and the index after it; None while it is incomplete.
+        :raises rtunnel.wire.http1_head.HeadError: when it is invalid or too large.
         """
         templates = self._templates
         for template in templates.tried():

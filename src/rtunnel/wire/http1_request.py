@@ -1,7 +1,7 @@
-"""Heads of requests: parsed strictly, made ready for the target, written anew.
+"""Request heads: strict parsing, preparation for the target, and writing.
 
-llhttp (httptools) judges a head and refuses what RFC 9112 does not allow. It is asked for its verdict only: to call back into
-Python for each field would cost more than all the rest. What the proxy needs is then picked out of the head.
+llhttp (httptools) validates a head according to RFC 9112. It is used without callbacks: a call into Python for each field would
+cost more than everything else. The fields that the proxy needs are then extracted from the head.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"
 _NOTHING: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 _BEGINNING: Final = re.compile(rb"(?!CONNECT )([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
-"""The request line, Host when it comes first (it does nearly always, as RFC 9110 section 7.2 would have it), and the rest."""
+"""The request line, Host if it is the first field (as it nearly always is, see RFC 9110 section 7.2), and the rest."""
 
 _ENDS: Final = {
     (False, False): b"\r\n",
@@ -43,33 +43,33 @@ _ENDS: Final = {
     (True, False): b"Connection: upgrade\r\n\r\n",
     (True, True): b"Connection: TE, upgrade\r\n\r\n",
 }
-"""How a head ends, by whether it asks for an upgrade and for trailers."""
+"""The end of a head, by whether it requests an upgrade and accepts trailers."""
 
 
 class RequestHead:
-    """A request between its visitor and its target.
+    """A request head.
 
-    What few requests have stands in the class and not in each of them; what is the same for all heads of a kind may stand in a
-    class of its own.
+    Class attributes are the defaults for what few requests have. Templates create subclasses with the attributes that are equal in
+    all heads of a kind.
 
     :ivar method: as sent.
-    :ivar target: in origin-form, or ``*``: of an absolute-form what follows the authority.
-    :ivar authority: what the visitor named, port and all: the value of Host, or the authority of an absolute-form.
-    :ivar host: the same for routing: lower case, without port, final dot and the brackets of IPv6.
-    :ivar lines: the request line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in their
-        order and, of most heads, verbatim; Host first. The fields that the policy takes or drops are out, and so are the
-        hop-by-hop fields, but for a ``Connection: keep-alive``, which is as true of the connection to the target.
-    :ivar named: the values of fields that the policy takes or notes, by their names in lower case.
+    :ivar target: in origin-form, or ``*``; of an absolute-form the part after the authority.
+    :ivar authority: the requested host with its port: the value of Host, or the authority of an absolute-form.
+    :ivar host: the same for routing: lower case, without port, trailing dot and the brackets of IPv6.
+    :ivar lines: the request line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in
+        order and usually verbatim; Host first. The fields that the policy takes or drops are removed, and so are the hop-by-hop
+        fields, except for ``Connection: keep-alive``, which is also valid for the connection to the target.
+    :ivar named: the values of fields that the policy takes or notes, by lower-case name.
     :ivar minor: minor version of the visitor's HTTP/1: 0 or 1.
     :ivar body: bytes of the body, or :data:`CHUNKED`.
-    :ivar keep_alive: the visitor would go on after this exchange.
-    :ivar upgrade: the protocols that the visitor would like to change to; empty when none.
-    :ivar expects_continue: the visitor waits for a 100 before it sends the body.
-    :ivar te_trailers: the visitor takes trailers.
-    :ivar takes_chunks: an answer may come in chunks, which HTTP/1.0 does not have.
-    :ivar persistent: the connection stays, and it takes no field to say so, as in HTTP/1.1.
-    :ivar plain: nothing but the fields that this proxy adds is written after the lines.
-    :ivar idempotent: sent twice it means the same as sent once (RFC 9110 section 9.2.2).
+    :ivar keep_alive: whether the visitor keeps the connection open.
+    :ivar upgrade: the protocols that the visitor offers to switch to; empty if none.
+    :ivar expects_continue: whether the visitor waits for a 100 before it sends the body.
+    :ivar te_trailers: whether the visitor accepts trailers.
+    :ivar takes_chunks: whether the response may be chunked, which HTTP/1.0 does not support.
+    :ivar persistent: whether the connection stays open without a field that says so, as in HTTP/1.1.
+    :ivar plain: whether only the fields that this proxy adds are written after the lines.
+    :ivar idempotent: whether the method is idempotent (RFC 9110 section 9.2.2).
     """
 
     method: bytes
@@ -92,7 +92,7 @@ class RequestHead:
         self.lines = lines
 
     def __repr__(self) -> str:
-        # neither target nor fields: they may hold secrets
+        # neither target nor fields: they may contain secrets
         return f"<RequestHead {self.method!r} for {self.host!r}, body {self.body}>"
 
     @property
@@ -101,12 +101,12 @@ class RequestHead:
         return self.lines.partition(b"\r\n")[2]
 
     def field(self, name: bytes) -> bytes | None:
-        """Look up an end-to-end field; the lines of one name are combined (RFC 9110 section 5.2).
+        """Look up an end-to-end field; repeated fields are combined (RFC 9110 section 5.2).
 
-        Cheap for those that the policy names; any other is searched for.
+        Fast for those that the policy names; any other is searched for.
 
         :param name: in lower case.
-        :returns: None when there is none.
+        :returns: None if there is none.
         """
         value = self.named.get(name)
         if value is not None:
@@ -123,13 +123,13 @@ def _line_of(name: bytes) -> re.Pattern[bytes]:
 def parse_request(head: bytes, policy: FieldPolicy = UNTRUSTED) -> RequestHead:
     """Parse the whole head of a request, from the first byte of its request line to its empty line.
 
-    Refused with 400: what llhttp refuses (obs-fold, bare CR or LF, control characters, white space before a colon, two lengths,
-    a length and a transfer coding), more than one space in the request line, a target with a fragment or with other characters
-    than the visible ones of ASCII (a client has to encode them, RFC 3986 section 2.1), a transfer coding in HTTP/1.0 or with
-    chunked not at its end, no Host, two, or a malformed one. With 501: CONNECT, methods that llhttp does not know, transfer
+    Rejected with 400: what llhttp rejects (obs-fold, bare CR or LF, control characters, white space before a colon, two lengths,
+    a length and a transfer coding), more than one space in the request line, a target with a fragment or with characters
+    other than visible ASCII (a client has to encode them, RFC 3986 section 2.1), a transfer coding in HTTP/1.0 or without
+    chunked at its end, a missing, repeated or malformed Host. With 501: CONNECT, methods that llhttp does not know, transfer
     codings other than chunked. With 505: versions other than HTTP/1.0 and 1.1.
 
-    :param policy: which fields are taken out, dropped and noted.
+    :param policy: which fields are taken, dropped and noted.
     :raises HeadError: with one of these.
     """
     try:
@@ -142,7 +142,7 @@ def parse_request(head: bytes, policy: FieldPolicy = UNTRUSTED) -> RequestHead:
 
 
 def _read(head: bytes, policy: FieldPolicy) -> RequestHead:
-    """Read most heads, which have no special field but Host and perhaps ``Connection: keep-alive``; leave the others."""
+    """Parse usual heads, without special fields except Host and perhaps ``Connection: keep-alive``; delegate the others."""
     beginning = _BEGINNING.match(head)
     if beginning is None:
         raise request_fault(head) or HeadError(501, "a method that is not for an entrypoint")
@@ -211,7 +211,7 @@ def _host(first: bytes | None, special: Special) -> tuple[bytes, str]:
 
 
 def _named(special: Special, policy: FieldPolicy, options: frozenset[bytes]) -> Mapping[bytes, bytes]:
-    # what Connection names is not for us to look at (RFC 9110 section 7.6.1)
+    # fields that Connection names are not for us (RFC 9110 section 7.6.1)
     names = policy.taken | (policy.noted - options)
     if names.isdisjoint(special):
         return _NOTHING
@@ -219,7 +219,7 @@ def _named(special: Special, policy: FieldPolicy, options: frozenset[bytes]) -> 
 
 
 def _refuse(head: bytes, error: HttpParserError, policy: FieldPolicy) -> NoReturn:
-    """Say it in our words when we find the fault as well, else in those of llhttp, which are constants."""
+    """Raise our description of the fault if we find it, else the one of llhttp, which is constant."""
     fault = request_fault(head)
     if fault is None and isinstance(error, HttpParserInvalidMethodError):
         fault = HeadError(501, "an unknown method")
@@ -231,7 +231,7 @@ def _refuse(head: bytes, error: HttpParserError, policy: FieldPolicy) -> NoRetur
 def write_request(head: RequestHead, added: bytes) -> bytes:
     """Write the head for the target; always as HTTP/1.1.
 
-    :param added: ready lines of the fields that this proxy sets: ``X-Forwarded-*``, ``X-Request-Id``, ``Via``.
+    :param added: complete lines of the fields that this proxy sets: ``X-Forwarded-*``, ``X-Request-Id``, ``Via``.
     """
     if head.plain:
         return b"%b%b\r\n" % (head.lines, added)

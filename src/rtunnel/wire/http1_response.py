@@ -41,20 +41,20 @@ _ENDS: Final = {
         (False, 0, b"Connection: close\r\n"),
     )
 }
-"""How a head ends, by whether its body is chunked, the connection stays, and the visitor's minor version."""
+"""The end of a head, by whether its body is chunked, the connection is kept open, and the visitor's minor version."""
 
 
 class ResponseHead:
-    """A response between its target and its visitor. What is the same for all heads of a kind may stand in a class of its own.
+    """A response head. Templates create subclasses with the attributes that are equal in all heads of a kind.
 
     :ivar status: status code.
-    :ivar lines: the status line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in their
-        order and, of most heads, verbatim. The hop-by-hop fields are out, but for a ``Connection: keep-alive``, which is as true
-        of the connection to the visitor as long as that is kept.
+    :ivar lines: the status line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in
+        order and usually verbatim. The hop-by-hop fields are removed, except for ``Connection: keep-alive``, which is also valid
+        for the connection to the visitor as long as that is kept open.
     :ivar body: bytes of the body, :data:`CHUNKED` or :data:`UNTIL_CLOSE`.
-    :ivar keep_alive: the target goes on after this exchange.
-    :ivar says_keep_alive: whether the lines have a ``Connection: keep-alive``.
-    :ivar upgrade: the protocol that a 101 changes to; empty with every other status.
+    :ivar keep_alive: whether the target keeps the connection open.
+    :ivar says_keep_alive: whether the lines contain a ``Connection: keep-alive``.
+    :ivar upgrade: the protocol that a 101 switches to; empty for every other status.
     """
 
     status: int
@@ -83,11 +83,11 @@ class ResponseHead:
 def parse_response(head: bytes, method: bytes) -> ResponseHead:
     """Parse the whole head of a response, from the first byte of its status line to its empty line.
 
-    As strict as :func:`~rtunnel.wire.http1_request.parse_request` where the same can be wrong; two equal lengths, which RFC 9110
-    section 8.6 lets one merge, are refused as well. A length in a 1xx or 204 means nothing and is dropped. Any status from
-    100 to 999 passes.
+    As strict as :func:`~rtunnel.wire.http1_request.parse_request` about the same faults; two equal lengths, which RFC 9110
+    section 8.6 allows to merge, are rejected as well. A length in a 1xx or 204 is meaningless and is dropped. Any status from
+    100 to 999 is accepted.
 
-    :param method: of the request, for the framing of the body depends on it (RFC 9112 section 6.3).
+    :param method: of the request, because the framing of the body depends on it (RFC 9112 section 6.3).
     :raises HeadError: always with 502.
     """
     try:
@@ -115,9 +115,9 @@ def _read(head: bytes, method: bytes) -> ResponseHead:
 
 
 def _read_usual(status: int, reason: bytes, pieces: Pieces) -> ResponseHead | None:
-    """Read a head that tells a length, and perhaps that the connection stays: such are most, in this very spelling.
+    """Parse the usual kind of head: with Content-Length and perhaps keep-alive, in this spelling.
 
-    :returns: None when there is more to say, and for :func:`_read_unusual` to say it.
+    :returns: None for other heads, which need :func:`_read_unusual`.
     """
     others = pieces[0]
     length = b""
@@ -173,7 +173,7 @@ def _upgrade(special: Special, options: frozenset[bytes]) -> bytes:
 
 
 def _refuse(head: bytes, method: bytes, error: HttpParserError) -> NoReturn:
-    """Say it in our words when we find the fault as well, else in those of llhttp, which are constants."""
+    """Raise our description of the fault if we find it, else the one of llhttp, which is constant."""
     fault = response_fault(head)
     if fault is None:
         try:
@@ -187,8 +187,8 @@ def write_response(head: ResponseHead, minor: int, keep_alive: bool = True, chun
     """Write the head for the visitor; always as HTTP/1.1 (RFC 9112 section 2.3).
 
     :param minor: minor version of the visitor's HTTP/1.
-    :param keep_alive: we go on with the visitor after this exchange.
-    :param chunked: the body leaves in chunks.
+    :param keep_alive: whether the connection to the visitor is kept open.
+    :param chunked: whether the body is sent in chunks.
     """
     lines = head.lines
     if head.status < 200:

@@ -1,4 +1,4 @@
-"""Heads of requests written with some fields changed, by whoever passes them on to a target it knows."""
+"""Rewriting of request heads for a particular target."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ __all__ = ["RequestRewrite"]
 
 
 class RequestRewrite:
-    """Changes heads of requests, always in the same way.
+    """Rewrites request heads, always in the same way.
 
-    Heads are to be read with :data:`~rtunnel.wire.http1_policy.PASS_ALL`: what an earlier proxy said of the visitor
-    (``X-Forwarded-For`` and the like) passes as it came, like every other field.
+    Heads must be read with :data:`~rtunnel.wire.http1_policy.PASS_ALL`: the forwarding fields of an earlier proxy
+    (``X-Forwarded-For`` etc.) are passed on unchanged, like every other field.
 
-    :param host: the new Host, None for what it was.
-    :param set_fields: names and values of fields; others of these names are taken out.
-    :param remove: names of fields that are taken out.
+    :param host: the new Host, None to keep it.
+    :param set_fields: names and values of fields to set; existing fields of these names are removed.
+    :param remove: names of fields to remove.
 
-    Neither names a field that frames a message, nor Host: the caller sees to it.
+    The caller ensures that neither contains Host or a field for message framing.
     """
 
     __slots__ = ("_added", "_host", "_names", "_unwanted")
@@ -36,7 +36,7 @@ class RequestRewrite:
         self._unwanted = re.compile(rb"^(?:%b):[^\n]*\n" % either, re.IGNORECASE | re.MULTILINE) if names else None
 
     def write(self, head: RequestHead) -> bytes:
-        """The head as the target gets it; its body follows as it came."""
+        """Write the head for the target; the body is passed on unchanged."""
         lines = head.lines
         if self._host:
             # Host stands first, see RequestHead

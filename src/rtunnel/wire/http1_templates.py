@@ -1,17 +1,17 @@
-"""Templates: heads that look like heads seen before, read with one regular expression made for their kind.
+"""Templates: frequent kinds of heads, read with one regular expression per kind.
 
 A client sends the same fields in the same order again and again, and so does a target; only values change. Once such a sequence was
 seen often enough, a template is made of it: the names are literal, the values of end-to-end fields may be any text, those that
-framing, routing or the connection depend on are literal or captured in their strict form. One match then does what
-finding the end of the head, judging it and taking it apart did. The lines between two that do not pass are one group; so of most
-heads everything that passes is a single piece of the bytes that came: the head is *verbatim*.
+framing, routing or the connection depend on are literal or captured in their strict form. One match then replaces finding the end
+of the head, validating and parsing it. Consecutive lines that are passed on are one group, so most heads are passed on as a single
+slice of the received bytes: they are *verbatim*.
 
-This is a fast path and no second opinion: what a template takes, :func:`~rtunnel.wire.http1_request.parse_request` and
-:func:`~rtunnel.wire.http1_response.parse_response` take with the same meaning (a test compares them on heads damaged in all
-ways), and whatever no template takes goes to them (:mod:`rtunnel.wire.http1_reader`).
+This is only a fast path: what a template matches, :func:`~rtunnel.wire.http1_request.parse_request` and
+:func:`~rtunnel.wire.http1_response.parse_response` parse with the same result (a test compares them on mutated heads), and heads
+that match no template are parsed by them (:mod:`rtunnel.wire.http1_reader`).
 
-What strangers can put in is bounded: a kind of head is remembered by a digest of its names, a template is made after
-:data:`LEARN_AFTER` heads of a kind, of heads of moderate size only, and all is forgotten when there are too many.
+Memory is bounded, whatever untrusted peers send: kinds of heads are counted by a digest of their names, a template is made after
+:data:`LEARN_AFTER` heads of a kind, only of heads of moderate size, and all are dropped when there are too many.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from rtunnel.wire.http1_response import ResponseHead
 __all__ = ["LEARN_AFTER", "MAX_HEAD", "RequestTemplate", "ResponseTemplate", "Templates"]
 
 LEARN_AFTER: Final = 16
-"""Heads of one kind that are parsed before a template is made of it: making one costs as much as parsing hundreds."""
+"""Number of heads of one kind before a template is made of it: making one costs as much as parsing hundreds."""
 MAX_TRIED: Final = 4
-"""Templates that are tried on a head before it is parsed; those that matched last come first."""
+"""Maximum number of templates that are tried on a head before it is parsed; most recently matched ones first."""
 MAX_COUNTED: Final = 512
-"""Kinds whose heads are counted; when there are more, counting begins anew."""
+"""Maximum number of kinds that are counted; beyond it, counting restarts."""
 MAX_TEMPLATES: Final = 64
-"""Templates that are kept; when there are more, all are forgotten."""
-PAUSE: Final = 64
-"""Heads that are not looked at after one of which no template can be made: they tend to come in numbers."""
+"""Maximum number of templates; beyond it, all are dropped."""
+UNSUITABLE_PAUSE: Final = 64
+"""Number of heads that are not counted after an unsuitable one: there tend to be many of them."""
 MAX_FIELDS: Final = 40
-"""Fields of a head that a template is made of."""
+"""Maximum number of fields of a head that a template is made of."""
 MAX_HEAD: Final = 4096
-"""Bytes of the largest head that a template is made of."""
+"""Maximum size of a head that a template is made of, in bytes."""
 
 _TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
 _STRIPPED: Final = rb"[ \t]*+((?:[\t\x20-\x7e\x80-\xff]*[!-~\x80-\xff])?)"
-"""A value without white space around it. A head with some behind a value that is captured matches no template."""
+"""A value without surrounding white space. A head with trailing white space in a captured value matches no template."""
 _LENGTH: Final = rb"[ \t]*+(0|[1-9][0-9]{0,17}+)"
 _KEEP_ALIVE: Final = (b"keep-alive", b"Keep-Alive")
 _BODILESS: Final = (204, 304)
 
 Field = tuple[bytes, bytes, bytes]
-"""Name, the same in lower case, and value without the white space around it."""
+"""Name, lower-case name, and value without surrounding white space."""
 
 
 class Unsuitable(Exception):
@@ -59,7 +59,7 @@ class Unsuitable(Exception):
 
 
 class _Builder:
-    """Puts a template's pattern together, line by line, and remembers which group holds what."""
+    """Builds a template's pattern line by line, and records the numbers of its groups."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -69,7 +69,7 @@ class _Builder:
         self.captured: dict[bytes, int] = {}
 
     def keep(self, line: bytes, *captures: bytes) -> None:
-        """A line that passes; neighbours share a group.
+        """Add a line that is passed on; consecutive ones share a group.
 
         :param captures: the names of the groups inside the line.
         """
@@ -82,7 +82,7 @@ class _Builder:
         self._capture(captures)
 
     def drop(self, line: bytes, *captures: bytes) -> None:
-        """A line that does not pass."""
+        """Add a line that is not passed on."""
         if self._open:
             self._parts.append(b")")
             self._open = False
@@ -97,13 +97,13 @@ class _Builder:
             self.captured[name] = self._groups
 
     def match(self) -> Callable[[bytes, int], re.Match[bytes] | None]:
-        """The pattern's way to match at a position."""
+        """The match method of the compiled pattern."""
         self.drop(rb"\r\n")
         return re.compile(b"".join(self._parts)).match
 
 
 def _split(head: bytes) -> tuple[bytes, list[Field]]:
-    """The start line and the fields of a head that was parsed already."""
+    """The start line and the fields of a valid head."""
     start_line, *lines = head[:-4].split(b"\r\n")
     fields = []
     for line in lines:
@@ -122,14 +122,14 @@ def _literal(name: bytes, value: bytes) -> bytes:
 
 
 def _joined(match: re.Match[bytes], groups: list[int]) -> bytes:
-    """What stands in some groups."""
+    """The concatenated groups."""
     return match[groups[0]] if len(groups) == 1 else b"".join(match.group(*groups))
 
 
 class RequestTemplate:
     """Requests with one method and one sequence of fields, Host first.
 
-    :param policy: which fields do not pass, and which are named.
+    :param policy: which fields are taken, dropped and noted.
     """
 
     __slots__ = ("_head", "_host", "_keep_alive", "_kept", "_length", "_match", "_named", "_target")
@@ -249,8 +249,9 @@ class ResponseTemplate:
         )
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
-        """Read a head of this kind, the answer to a request with a method.
+        """Read a head of this kind.
 
+        :param method: of its request.
         :returns: the head and the index after it.
         """
         match = self._match(data, 0)
@@ -269,11 +270,11 @@ T = TypeVar("T", bound=RequestTemplate | ResponseTemplate)
 
 
 class Templates(Generic[T]):
-    """The templates of the heads that come to one place.
+    """The templates of one reader.
 
     :param make: makes a template of a start line and fields.
-    :ivar first: the one that matched last, to be tried first.
-    :ivar others: those to be tried after it.
+    :ivar first: the most recently matched one, which is tried first.
+    :ivar others: those that are tried after it.
     """
 
     __slots__ = ("_counts", "_known", "_make", "_pause", "first", "others")
@@ -287,7 +288,7 @@ class Templates(Generic[T]):
         self.others: list[T] = []
 
     def learn(self, head: bytes) -> None:
-        """Count a head that was parsed; make a template of its kind when it has come often."""
+        """Count a head that was parsed; make a template of its kind when it is frequent."""
         if self._pause:
             self._pause -= 1
             return
@@ -298,11 +299,11 @@ class Templates(Generic[T]):
         if template is not None and template is not self.first and template not in self.others:
             self.prefer(template)
         elif template is not None or self._counts[key] > LEARN_AFTER:
-            # no template is made of such heads, and many more may come
-            self._pause = PAUSE
+            # no template can be made of such heads, and there may be many more
+            self._pause = UNSUITABLE_PAUSE
 
     def _count(self, key: int, head: bytes) -> T | None:
-        """Count a head of a kind without a template; the last one that it takes brings the template."""
+        """Count a head of a kind without a template; makes the template when the count is reached."""
         if len(self._counts) >= MAX_COUNTED:
             self._counts.clear()
         count = self._counts[key] = self._counts.get(key, 0) + 1
@@ -320,11 +321,11 @@ class Templates(Generic[T]):
         return template
 
     def tried(self) -> tuple[T, ...]:
-        """Those that are tried on a head, the likeliest first."""
+        """The templates to try on a head, the most likely one first."""
         return () if self.first is None else (self.first, *self.others)
 
     def prefer(self, template: T) -> None:
-        """Try this template first from now on: it matched, or it is new."""
+        """Move a template to the front: it matched, or it is new."""
         first = self.first
         if template is first:
             return
@@ -337,6 +338,6 @@ class Templates(Generic[T]):
 
 
 def _digest(start_line: bytes, fields: list[Field]) -> int:
-    """What tells one kind from another: method or status line, the names, and the values that are literal in a template."""
+    """The identity of a kind: method or status line, names, and the values that are literal in a template."""
     start = start_line if start_line.startswith(b"HTTP/") else start_line.split(b" ", 1)[0]
     return hash((start, *((name, value if lower in HOP_BY_HOP else b"") for name, lower, value in fields)))

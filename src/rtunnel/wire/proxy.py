@@ -1,8 +1,8 @@
-"""What a client says to a proxy before the proxy passes bytes on: HTTP CONNECT and SOCKS5, one interface for both.
+"""Client handshakes with a forward proxy: HTTP CONNECT and SOCKS5, with one interface.
 
-An engine is used once: send :meth:`ProxyHandshake.begin`, give it what comes, send what it answers, until
-:attr:`ProxyHandshake.done`; then :attr:`ProxyHandshake.rest` are the first bytes of the other end. Whatever the proxy says that is
-no way on is a :class:`ProxyError`.
+An engine is used once: send :meth:`ProxyHandshake.begin`, pass received data to :meth:`ProxyHandshake.receive` and send what it
+returns, until :attr:`ProxyHandshake.done`; then :attr:`ProxyHandshake.rest` are the first bytes of the other end. A failed
+handshake raises :class:`ProxyError`.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from rtunnel.wire.http1 import HeadError, HeadLimits, head_end, parse_response
 __all__ = ["HttpConnect", "ProxyError", "ProxyHandshake", "Socks5"]
 
 LIMITS: Final = HeadLimits(head_bytes=16384, line_bytes=8192, header_count=64)
-"""How large the head of a proxy's answer may be."""
+"""Maximum sizes of the head of a proxy's response."""
 MAX_INTERIM: Final = 4
-"""Heads with a status of 1xx that may come before the answer."""
+"""Maximum number of interim (1xx) responses before the final one."""
 
 
 class ProxyError(Exception):
-    """The proxy does not pass us on; the text is one line that says what to do, and holds no secret."""
+    """The proxy did not connect us; the text is one line that says what to do, without secrets."""
 
 
 class ProxyHandshake(Protocol):
-    """What the engines have in common."""
+    """The common interface of the engines."""
 
     done: bool
-    """Whether the proxy passes bytes on from here."""
+    """Whether the handshake is complete."""
     rest: bytes
-    """What came behind the handshake: bytes of the other end."""
+    """Data received after the handshake: bytes of the other end."""
 
     def begin(self) -> bytes:
-        """The first words."""
+        """The first message."""
 
     def receive(self, data: bytes) -> bytes:
-        """Take what the proxy says; returns what to answer.
+        """Process data of the proxy; returns the data to send.
 
-        :raises ProxyError: it does not pass us on.
+        :raises ProxyError: the proxy did not connect us.
         """
 
 
@@ -56,7 +56,7 @@ class HttpConnect:
     """HTTP CONNECT (RFC 9110 section 9.3.6) with Basic credentials (RFC 7617).
 
     :param host: a name, which the proxy resolves, or an IP address.
-    :param login: for a proxy that asks; sent at once, as there is nobody else on the way to it.
+    :param login: credentials for the proxy; sent without waiting for a challenge.
     """
 
     def __init__(self, host: str, port: int, login: Login | None = None) -> None:
@@ -75,11 +75,11 @@ class HttpConnect:
 
     def receive(self, data: bytes) -> bytes:
         self._buffer += data
-        while not self.done and self._take_head():
+        while not self.done and self._read_head():
             pass
         return b""
 
-    def _take_head(self) -> bool:
+    def _read_head(self) -> bool:
         try:
             end = head_end(self._buffer, 0, LIMITS)
             if end < 0:
@@ -90,7 +90,7 @@ class HttpConnect:
             raise ProxyError(f"does not answer as an HTTP proxy does ({error.reason})") from None
         self._buffer = self._buffer[end:]
         if 200 <= status < 300:
-            # whatever a head says of a body: there is none (RFC 9110 section 9.3.6)
+            # there is no body, whatever the head says (RFC 9110 section 9.3.6)
             self.done, self.rest, self._buffer = True, self._buffer, b""
         elif 100 <= status < 200 and status != 101 and self._interim < MAX_INTERIM:
             self._interim += 1
@@ -102,7 +102,7 @@ class HttpConnect:
         if status == 407:
             schemes = _schemes(head)
             if schemes and "basic" not in schemes:
-                return f"asks for {', '.join(schemes)}, and only basic is spoken here; put a local proxy that speaks it in between"
+                return f"asks for {', '.join(schemes)}, and only basic is supported; put a local proxy that supports it in between"
             return _MISSING if self._login is None else _WRONG
         answer = f"(it answered {_status_text(head)})"
         if status in (401, 403, 405):
@@ -116,12 +116,12 @@ _SCHEME = re.compile(rb"^proxy-authenticate:[ \t]*([A-Za-z0-9!#$%&'*+.^_`|~-]{1,
 
 
 def _schemes(head: bytes) -> list[str]:
-    """Which schemes of authentication a proxy offers, in lower case (the first of each field, which is what proxies send)."""
+    """The authentication schemes that a proxy offers, in lower case (the first one of each field, as proxies send them)."""
     return [scheme.decode().lower() for scheme in _SCHEME.findall(head)]
 
 
 def _status_text(head: bytes) -> str:
-    """Status and reason, fit for a log."""
+    """Status and reason, safe for a log."""
     text = head.partition(b"\r\n")[0].partition(b" ")[2][:60].decode("ascii", "replace").strip()
     return "".join(character if character.isprintable() else "?" for character in text)
 
@@ -153,10 +153,10 @@ class _Step(Enum):
 
 
 class Socks5:
-    """SOCKS version 5 (RFC 1928), with user and password (RFC 1929) when there are some.
+    """SOCKS version 5 (RFC 1928), optionally with user and password (RFC 1929).
 
     :param host: a name, which the proxy resolves, or an IP address.
-    :param login: offered beside none; the proxy chooses.
+    :param login: offered in addition to no authentication; the proxy chooses.
     """
 
     def __init__(self, host: str, port: int, login: Login | None = None) -> None:
@@ -176,14 +176,14 @@ class Socks5:
         self._buffer += data
         answer = b""
         while not self.done:
-            taken = self._take()
-            if taken is None:
+            reply = self._read_message()
+            if reply is None:
                 break
-            answer += taken
+            answer += reply
         return answer
 
-    def _take(self) -> bytes | None:
-        """Take the next message; returns what to answer, None while it is not whole."""
+    def _read_message(self) -> bytes | None:
+        """Parse the next message; returns the data to send, None while it is incomplete."""
         buffer = self._buffer
         if not buffer:
             return None
@@ -191,7 +191,7 @@ class Socks5:
         if buffer[0] != expected:
             raise ProxyError("does not answer as a SOCKS5 proxy does")
         if self._step is _Step.REPLY:
-            return self._take_reply(buffer)
+            return self._read_reply(buffer)
         if len(buffer) < 2:
             return None
         self._buffer = buffer[2:]
@@ -206,7 +206,7 @@ class Socks5:
             return bytes((AUTH_VERSION, len(user))) + user + bytes((len(password),)) + password
         if self._login is None and method in (NO_METHOD, USER_PASSWORD):
             raise ProxyError(_MISSING.replace("http:", "socks5:"))
-        raise ProxyError("takes none of the ways to authenticate that are spoken here (none; user and password)")
+        raise ProxyError("accepts none of the supported authentication methods (none; user and password)")
 
     def _logged_in(self, status: int) -> bytes:
         if status:
@@ -217,12 +217,12 @@ class Socks5:
         self._step = _Step.REPLY
         return bytes((VERSION, CONNECT, 0)) + _address(self._host) + self._port.to_bytes(2)
 
-    def _take_reply(self, buffer: bytes) -> bytes | None:
+    def _read_reply(self, buffer: bytes) -> bytes | None:
         if len(buffer) < 2:
             return None
         if buffer[1]:
-            words = _REPLIES.get(buffer[1], f"refuses to connect to {{}} (SOCKS5 reply {buffer[1]})")
-            raise ProxyError(words.format(f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"))
+            text = _REPLIES.get(buffer[1], f"refuses to connect to {{}} (SOCKS5 reply {buffer[1]})")
+            raise ProxyError(text.format(f"[{self._host}]:{self._port}" if ":" in self._host else f"{self._host}:{self._port}"))
         if len(buffer) < 5:
             return None
         sizes = {IPV4: 4, IPV6: 16, DOMAIN: 1 + buffer[4]}
@@ -241,6 +241,6 @@ def _address(host: str) -> bytes:
     except ValueError:
         name = host.encode()
         if not 0 < len(name) < 256:
-            raise ProxyError("takes host names of 1 to 255 bytes only") from None
+            raise ProxyError("accepts host names of 1 to 255 bytes only") from None
         return bytes((DOMAIN, len(name))) + name
     return bytes((IPV4 if isinstance(address, IPv4Address) else IPV6,)) + address.packed

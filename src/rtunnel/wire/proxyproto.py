@@ -1,8 +1,8 @@
-"""The PROXY protocol: how a proxy tells, ahead of the bytes of a connection, whose connection it passes on.
+"""The PROXY protocol: a header in which a proxy announces the addresses of a connection that it forwards.
 
-The format is HAProxy's (``doc/proxy-protocol.txt``), in its versions 1, a line of text, and 2, binary. The header stands once, at
-the head of a connection; :func:`take_proxy_header` reads either version, :meth:`ProxyHeader.encode` writes either. Nothing in a
-header is proved: whoever takes one decides from which addresses.
+The format is HAProxy's (``doc/proxy-protocol.txt``), in its versions 1, a line of text, and 2, binary. The header is sent once, at
+the beginning of a connection; :func:`take_proxy_header` parses either version, :meth:`ProxyHeader.encode` writes either. A header
+is not authenticated: the receiver has to decide from which addresses it accepts one.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from attrs import frozen
 __all__ = ["MAX_HEADER", "ProxyAddress", "ProxyHeader", "ProxyProtocolError", "take_proxy_header"]
 
 MAX_HEADER: Final = 4096
-"""Bytes of the longest header that is taken. The format allows 65551, but what there is beside the addresses, such as the name of a
-certificate, is short."""
+"""Maximum length of an accepted header, in bytes. The format allows 65551, but what is sent besides the addresses, such as the name
+of a certificate, is short."""
 MAX_LINE: Final = 107
-"""Bytes of the longest header of version 1, with its CR LF."""
+"""Maximum length of a header of version 1, in bytes, including CR LF."""
 
 TEXT: Final = b"PROXY "
 SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
@@ -35,7 +35,7 @@ STREAM: Final = 1
 DATAGRAM: Final = 2
 
 CRC32C: Final = 0x03
-"""The type of the one addition that is looked at: a checksum, which has to be right when it is there."""
+"""The type of the only TLV that is evaluated: a checksum, which must be correct if present."""
 
 _prefix = Struct(">12sBBH")
 PREFIX: Final = _prefix.size
@@ -49,7 +49,7 @@ _PORT: Final = re.compile(r"0|[1-9][0-9]{0,4}", re.ASCII)
 
 
 class ProxyProtocolError(Exception):
-    """What came is no header, or one that is not allowed; the words say why."""
+    """The received data is not a header, or not an accepted one; the text says why."""
 
 
 @frozen
@@ -70,14 +70,14 @@ End: TypeAlias = ProxyAddress | bytes
 
 @frozen
 class ProxyHeader:
-    """What a header says; nothing is checked before :meth:`encode`.
+    """The fields of a header; validated by :meth:`encode`.
 
-    :param source: who connected to the proxy; None when the proxy speaks for itself or does not say (``LOCAL``, ``UNKNOWN``): then
-        the addresses of the connection itself count.
-    :param destination: to which address; None together with the source.
-    :param local: whether the proxy says that the connection is its own, such as a probe of its health (version 2).
+    :param source: the peer of the proxy; None if the proxy does not announce it (``LOCAL``, ``UNKNOWN``): then the addresses of the
+        connection itself apply.
+    :param destination: the address that it connected to; None together with the source.
+    :param local: whether the connection is the proxy's own, e.g. a health check (version 2).
     :param datagram: whether it is about datagrams (version 2).
-    :param additions: types and values of what else is said (``TLV``), in their order (version 2).
+    :param additions: types and values of further fields (``TLV``), in order (version 2).
     """
 
     source: End | None = None
@@ -87,13 +87,13 @@ class ProxyHeader:
     additions: tuple[tuple[int, bytes], ...] = ()
 
     def encode(self, version: int) -> bytes:
-        """The header, byte for byte.
+        """Encode the header.
 
-        Where one end is IPv4 and the other one IPv6, the former is written as IPv6 (``::ffff:192.0.2.1``), since a header has one
-        family.
+        If one end is IPv4 and the other one IPv6, the former is written as IPv6 (``::ffff:192.0.2.1``), since a header has one
+        address family.
 
         :param version: 1 or 2.
-        :raises ValueError: when something does not fit into the version.
+        :raises ValueError: when a value does not fit the version.
         """
         if (self.source is None) is not (self.destination is None):
             raise ValueError("a PROXY header names both ends or none")
@@ -101,7 +101,7 @@ class ProxyHeader:
             return self._line()
         if version == 2:
             return self._block()
-        raise ValueError(f"there is no version {version} of the PROXY protocol")
+        raise ValueError(f"unknown version {version} of the PROXY protocol")
 
     def _line(self) -> bytes:
         if self.datagram or self.additions:
@@ -116,7 +116,7 @@ class ProxyHeader:
 
     def _block(self) -> bytes:
         family, addresses = (UNSPECIFIED, b"") if self.local else self._addresses()
-        body = addresses + b"".join(map(_written, () if self.local else self.additions))
+        body = addresses + b"".join(map(_encode_tlv, () if self.local else self.additions))
         if len(body) > 65535:
             raise ValueError("the PROXY header is longer than 65551 bytes")
         return _prefix.pack(SIGNATURE, LOCAL if self.local else PROXY, family, len(body)) + body
@@ -142,7 +142,7 @@ def _one_family(
 ) -> tuple[IPv4Address, IPv4Address] | tuple[IPv6Address, IPv6Address]:
     """Both hosts as addresses of the same family.
 
-    :raises ValueError: when one is not an address (but a name, say).
+    :raises ValueError: when one is not an IP address.
     """
     ours, theirs = ip_address(source.host), ip_address(destination.host)
     if isinstance(ours, IPv4Address) and isinstance(theirs, IPv4Address):
@@ -151,7 +151,7 @@ def _one_family(
 
 
 def _as_ipv6(address: IPv4Address | IPv6Address) -> IPv6Address:
-    # by number, which leaves out the zone of a link-local address: it means nothing elsewhere
+    # by integer value, which drops the zone of a link-local address: it is only valid locally
     return IPv6Address(int(address) | (0xFFFF << 32 if address.version == 4 else 0))
 
 
@@ -161,7 +161,7 @@ def _port(end: ProxyAddress) -> int:
     return end.port
 
 
-def _written(addition: tuple[int, bytes]) -> bytes:
+def _encode_tlv(addition: tuple[int, bytes]) -> bytes:
     kind, value = addition
     if not 0 <= kind <= 255 or len(value) > 65535:
         raise ValueError("an addition to a PROXY header has a type of one byte and a value of at most 65535")
@@ -172,26 +172,26 @@ def _written(addition: tuple[int, bytes]) -> bytes:
 
 
 def take_proxy_header(data: bytes) -> tuple[ProxyHeader, int] | None:
-    """Read the header at the head of what came, of either version.
+    """Parse a header of either version at the beginning of the received data.
 
-    :returns: the header and how many bytes it took, None when it is not whole yet.
-    :raises ProxyProtocolError: as soon as it is certain that no valid header will come of it.
+    :returns: the header and its length in bytes, None while it is incomplete.
+    :raises ProxyProtocolError: as soon as it cannot become a valid header.
     """
     if data[:1] == TEXT[:1]:
         if not _begins(data, TEXT):
             raise ProxyProtocolError("no PROXY header")
-        return _take_line(data)
+        return _read_line(data)
     if not _begins(data, SIGNATURE):
         raise ProxyProtocolError("no PROXY header")
-    return _take_block(data)
+    return _read_block(data)
 
 
 def _begins(data: bytes, mark: bytes) -> bool:
-    """Whether data begins with a mark, as far as it has come."""
+    """Whether data begins with a signature or a part of it."""
     return mark.startswith(data[: len(mark)])
 
 
-def _take_line(data: bytes) -> tuple[ProxyHeader, int] | None:
+def _read_line(data: bytes) -> tuple[ProxyHeader, int] | None:
     end = data.find(b"\n", 0, MAX_LINE)
     if end < 0:
         if len(data) >= MAX_LINE:
@@ -200,7 +200,7 @@ def _take_line(data: bytes) -> tuple[ProxyHeader, int] | None:
     line = data[len(TEXT) : end - 1]
     if data[end - 1 : end] != b"\r":
         raise ProxyProtocolError("malformed line")
-    # whatever follows UNKNOWN is to be ignored
+    # what follows UNKNOWN is ignored
     if line == b"UNKNOWN" or line.startswith(b"UNKNOWN "):
         return ProxyHeader(), end + 1
     words = line.decode("ascii", "replace").split(" ")
@@ -212,7 +212,7 @@ def _take_line(data: bytes) -> tuple[ProxyHeader, int] | None:
 
 def _read_end(family: str, host: str, port: str) -> ProxyAddress:
     try:
-        # the zone of an IPv6 address ("%eth0") means something on the proxy only, and the format has none
+        # the zone of an IPv6 address ("%eth0") is only valid on the proxy, and not part of the format
         address = IPv4Address(host) if family == "TCP4" else IPv6Address("" if "%" in host else host)
     except ValueError:
         raise ProxyProtocolError(f"malformed address for {family}") from None
@@ -222,11 +222,11 @@ def _read_end(family: str, host: str, port: str) -> ProxyAddress:
 
 
 def _plain(address: IPv4Address | IPv6Address) -> str:
-    """An address as text; IPv4 that was written as IPv6 is IPv4."""
+    """An address as text; IPv4-mapped IPv6 addresses as IPv4."""
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _take_block(data: bytes) -> tuple[ProxyHeader, int] | None:
+def _read_block(data: bytes) -> tuple[ProxyHeader, int] | None:
     command = data[12] if len(data) > 12 else PROXY
     if command not in (LOCAL, PROXY):
         raise ProxyProtocolError("unknown version or command")
@@ -242,7 +242,7 @@ def _take_block(data: bytes) -> tuple[ProxyHeader, int] | None:
     if len(data) < end:
         return None
     if command == LOCAL or layout is None or family == UNSPECIFIED:
-        # a receiver must use the addresses of the connection, whatever else is said
+        # the receiver must use the addresses of the connection, and ignore the rest
         return ProxyHeader(local=command == LOCAL), end
     body = PREFIX + layout.size
     if body > end:
@@ -261,9 +261,9 @@ def _read_ends(family: int, layout: Struct, data: bytes) -> tuple[End, End]:
 
 
 def _read_additions(header: bytes, position: int) -> list[tuple[int, bytes]]:
-    """Take apart what stands after the addresses.
+    """Parse the TLVs after the addresses.
 
-    :param header: all of the header: a checksum is over all of it.
+    :param header: the whole header, for the checksum.
     """
     found = []
     while position < len(header):

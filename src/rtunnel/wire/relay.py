@@ -1,9 +1,8 @@
-"""Relay messages: what client and server say before a link or a stream carries anything else.
+"""Relay messages: the first messages of client and server on a link or stream.
 
 The format is gost's (go-gost/relay ``relay.go``), all numbers big endian. A message is four bytes,
 ``VERSION(1) COMMAND-OR-STATUS(1) LENGTH(2)``, then ``LENGTH`` bytes of features (:mod:`rtunnel.wire.relay_features`): at most 65539
-bytes. A :class:`Request` asks, a :class:`Response` answers; a response also stands at the head of each stream, where it is called
-the stream's preface.
+bytes. A :class:`Request` gets a :class:`Response`; a response is also sent at the beginning of each stream, as its preface.
 """
 
 from __future__ import annotations
@@ -55,18 +54,18 @@ _header = Struct(">BBH")
 HEADER: Final = _header.size
 
 MAX_MESSAGE: Final = HEADER + 65535
-"""Bytes of the longest message."""
+"""Maximum length of a message, in bytes."""
 
 
 class Command(IntEnum):
-    """What a request asks for."""
+    """The command of a request."""
 
     CONNECT = 1
-    """Join this connection with a stream of the tunnel: what a visitor sends."""
+    """Connect to the tunnel; sent by a visitor."""
     BIND = 2
-    """Make this connection a link of the tunnel: what a client sends."""
+    """Turn the connection into a link of the tunnel; sent by a client."""
     ASSOCIATE = 3
-    """Relay datagrams; no part of the tunnel protocol, but a well-formed request."""
+    """Relay datagrams; not part of the tunnel protocol, but a valid request."""
 
 
 _COMMANDS: Final = {int(command): command for command in Command}
@@ -75,15 +74,15 @@ _STATUSES: Final = {int(status): status for status in Status}
 
 @frozen
 class Request:
-    """What a client or a visitor asks of the server; nothing is checked before :meth:`encode`.
+    """A request of a client or visitor to the server; validated by :meth:`encode`.
 
-    :param command: what is asked.
-    :param network: what is to be carried.
+    :param command: the command.
+    :param network: the kind of traffic.
     :param credentials: user and password.
     :param addresses: the sender's own address first, then the destination (CONNECT) or the address to bind (BIND).
-    :param tunnel: which tunnel.
-    :param metadata: more that is known about the sender, at most 20 pairs of at most 255 bytes; a gost ignores keys that it does
-        not know, and an older one refuses metadata altogether: leave it empty when there is nothing to say.
+    :param tunnel: the tunnel ID.
+    :param metadata: additional data about the sender, at most 20 pairs of at most 255 bytes; gost ignores unknown keys, and older
+        versions reject metadata altogether: leave it empty unless it is needed.
     """
 
     command: Command
@@ -111,12 +110,12 @@ class Request:
 
 @frozen
 class Response:
-    """How the server answered; nothing is checked before :meth:`encode`.
+    """The response of the server; validated by :meth:`encode`.
 
-    :param status: whether it worked.
-    :param addresses: to BIND: the endpoint, that is the host name of the tunnel and the port that was asked for. In a preface: the
-        visitor's address, then the destination that the visitor asked for.
-    :param tunnel: to BIND: the id of the new connector, with the weight that was asked for.
+    :param status: the status.
+    :param addresses: for BIND: the endpoint, i.e. the host name of the tunnel and the requested port. In a preface: the visitor's
+        address, then the requested destination.
+    :param tunnel: for BIND: the ID of the new connector, with the requested weight.
     :param metadata: as in :class:`Request`.
     """
 
@@ -135,26 +134,26 @@ class Response:
 
 
 def stream_preface(source: RelayAddress, destination: RelayAddress) -> bytes:
-    """What the server sends at the head of each stream: a :class:`Response` with two addresses, made faster.
+    """Encode the preface of a stream: a :class:`Response` with two addresses, encoded faster.
 
     :param source: the visitor.
-    :param destination: what the visitor asked for, the host with its port.
-    :raises ValueError: when a host is too long or holds spaces or control characters.
+    :param destination: the requested host and port.
+    :raises ValueError: when a host is too long or contains spaces or control characters.
     """
     addresses = encode_address(source) + encode_address(destination)
     return _header.pack(VERSION, 0, len(addresses)) + addresses
 
 
 def endpoint_host(tunnel: UUID) -> str:
-    """The host name under which a server knows a tunnel whose client asked for none (go-gost/x ``handler/tunnel/bind.go``)."""
+    """The host name of a tunnel whose client requested none (go-gost/x ``handler/tunnel/bind.go``)."""
     return md5(str(tunnel).encode(), usedforsecurity=False).hexdigest()[:16]
 
 
 def take_request(data: bytes) -> tuple[Request, int] | None:
-    """Read the request at the head of what came.
+    """Parse a request at the beginning of the received data.
 
-    :returns: the request and how many bytes it took, None when it is not whole yet.
-    :raises RelayError: as soon as it is certain that no valid request will come of it.
+    :returns: the request and its length in bytes, None while it is incomplete.
+    :raises RelayError: as soon as it cannot become a valid request.
     """
     end = _end(data)
     if len(data) < 2:
@@ -171,10 +170,10 @@ def take_request(data: bytes) -> tuple[Request, int] | None:
 
 
 def take_response(data: bytes) -> tuple[Response, int] | None:
-    """Read the response at the head of what came.
+    """Parse a response at the beginning of the received data.
 
-    :returns: the response and how many bytes it took, None when it is not whole yet.
-    :raises RelayError: as soon as it is certain that no valid response will come of it.
+    :returns: the response and its length in bytes, None while it is incomplete.
+    :raises RelayError: as soon as it cannot become a valid response.
     """
     end = _end(data)
     if len(data) < 2:
@@ -189,10 +188,10 @@ def take_response(data: bytes) -> tuple[Response, int] | None:
 
 
 def take_preface(data: bytes) -> tuple[Response, int] | None:
-    """Read the preface of a stream: :func:`take_response`, faster for what servers send to most.
+    """Parse the preface of a stream: like :func:`take_response`, but faster in the common case.
 
-    :returns: the response and how many bytes it took, None when it is not whole yet.
-    :raises RelayError: as soon as it is certain that no valid preface will come of it.
+    :returns: the response and its length in bytes, None while it is incomplete.
+    :raises RelayError: as soon as it cannot become a valid preface.
     """
     # status OK, then two addresses and nothing else, the first of them IPv4
     if data[:2] == b"\x01\x00" and data[4:8] == b"\x02\x00\x07\x01" and data[14:15] == b"\x02":
@@ -203,9 +202,9 @@ def take_preface(data: bytes) -> tuple[Response, int] | None:
 
 
 def _end(data: bytes) -> int | None:
-    """Where the message ends, None when it is not whole yet.
+    """The end of the message, None while it is incomplete.
 
-    :raises RelayError: when it is of another version.
+    :raises RelayError: when it has another version.
     """
     if data and data[0] != VERSION:
         raise RelayError("unknown version")

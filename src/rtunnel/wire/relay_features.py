@@ -1,7 +1,7 @@
 """The features of relay messages: addresses, tunnel ids, credentials, networks and metadata, each ``TYPE(1) LENGTH(2)`` and data.
 
-They are gost's (go-gost/relay ``feature.go``). Reading is strict: what is truncated, has a wrong size, comes twice or says
-something unknown raises :class:`RelayError`; only a feature of an unknown type is skipped, so that newer peers can say more.
+The format is gost's (go-gost/relay ``feature.go``). Parsing is strict: a feature that is truncated, has a wrong size, is repeated
+or has an unknown value raises :class:`RelayError`; only features of unknown types are skipped, for compatibility with newer peers.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ UDP_CONNECTOR_FLAG: Final = 0x01
 
 MAX_ADDRESSES: Final = 2
 MAX_PAIRS: Final = 20
-"""Pairs of metadata, gost's bound."""
+"""Maximum number of metadata pairs, as in gost."""
 MAX_TEXT: Final = 255
-"""Bytes of a host name, a credential, a key or value of the metadata."""
+"""Maximum length of a host name, a credential, a metadata key or value, in bytes."""
 
 NO_METADATA: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -57,7 +57,7 @@ _tunnel = Struct(">16sBHB")
 
 
 class Network(IntEnum):
-    """What a tunnel carries."""
+    """The kind of traffic of a tunnel."""
 
     TCP = 0
     UDP = 1
@@ -67,7 +67,7 @@ class Network(IntEnum):
 
 
 class Status(IntEnum):
-    """How a request was answered."""
+    """The status of a response."""
 
     OK = 0
     BAD_REQUEST = 1
@@ -77,22 +77,22 @@ class Status(IntEnum):
     SERVICE_UNAVAILABLE = 5
     """No connector is attached to the tunnel."""
     HOST_UNREACHABLE = 6
-    """The tunnel is not the one that the host belongs to, or is a private one."""
+    """The tunnel is not the one of the host, or is private."""
     NETWORK_UNREACHABLE = 7
-    """No ingress rule names the host."""
+    """No ingress rule matches the host."""
     INTERNAL_SERVER_ERROR = 8
 
     @property
     def description(self) -> str:
-        """The status for humans: ``service unavailable``."""
+        """The status as text, e.g. ``service unavailable``."""
         return self.name.lower().replace("_", " ")
 
 
 class RelayError(Exception):
-    """The peer sent something that is no relay message: there is nothing to go on with.
+    """The peer sent an invalid relay message.
 
-    :param reason: what is wrong, in a few words; nothing that the peer sent is repeated in it.
-    :param status: what to answer, where an answer is due.
+    :param reason: a short description; never contains data of the peer.
+    :param status: the status to respond with, where a response is due.
     """
 
     def __init__(self, reason: str, status: Status = Status.BAD_REQUEST) -> None:
@@ -109,7 +109,7 @@ class RelayAddress:
     """A host and a port.
 
     :param host: an IP address or a host name, at most 255 bytes without spaces and control characters, or ``""`` for none. An IPv6
-        address that only wraps an IPv4 one travels as IPv4, as gost has it.
+        address that maps an IPv4 one is sent as IPv4, as in gost.
     :param port: 0 to 65535, 0 for none.
     """
 
@@ -119,11 +119,11 @@ class RelayAddress:
 
 @frozen
 class TunnelFeature:
-    """The id of a tunnel (in requests) or of a connector (in the answer to BIND).
+    """The ID of a tunnel (in requests) or of a connector (in the response to BIND).
 
-    :param id: the id itself.
-    :param weight: the byte on the wire, 0 to 255; whoever binds a tunnel with 0 means 1.
-    :param private: of a tunnel: only visitors that know its id are let in.
+    :param id: the ID.
+    :param weight: the byte on the wire, 0 to 255; 0 in a BIND request means 1.
+    :param private: of a tunnel: only visitors that know its ID are admitted.
     :param udp: of a connector: it carries datagrams.
     """
 
@@ -134,7 +134,7 @@ class TunnelFeature:
 
 
 class Features:
-    """What the features of one message said; ``None`` for those that were absent."""
+    """The features of one message; ``None`` for those that are absent."""
 
     __slots__ = ("addresses", "credentials", "metadata", "network", "tunnel")
 
@@ -150,43 +150,43 @@ class Features:
 
 
 def take_features(data: bytes, start: int, end: int) -> Features:
-    """Read all features of a message.
+    """Parse all features of a message.
 
-    :param start: where they begin in ``data``.
-    :param end: where they end.
+    :param start: their start in ``data``.
+    :param end: their end.
     :raises RelayError: when they are malformed.
     """
     found = Features()
     position = start
     while position < end:
-        _whole(position + _header.size <= end, "header of a feature")
+        _check_size(position + _header.size <= end, "header of a feature")
         kind, size = _header.unpack_from(data, position)
         begin = position + _header.size
         position = begin + size
-        _whole(position <= end, "feature")
-        take = _TAKERS.get(kind)
-        if take is not None:
-            take(found, data[begin:position])
+        _check_size(position <= end, "feature")
+        read = _READERS.get(kind)
+        if read is not None:
+            read(found, data[begin:position])
     return found
 
 
 def read_address(data: bytes) -> RelayAddress:
-    """Read the data of an address feature.
+    """Parse the data of an address feature.
 
     :raises RelayError: when it is malformed.
     """
     kind = data[0] if data else 0
     raw = data[1:-2]
     if kind == IPV4:
-        _whole(len(raw) == 4, "IPv4 address")
+        _check_size(len(raw) == 4, "IPv4 address")
         host = ".".join(map(str, raw))  # str(IPv4Address(raw)) takes several times as long
     elif kind == DOMAIN:
-        _whole(len(data) >= 4 and len(raw) == 1 + raw[0], "host name")
+        _check_size(len(data) >= 4 and len(raw) == 1 + raw[0], "host name")
         host = _text(raw[1:], "a host name")
         if not _plain(host):
             raise RelayError("spaces or control characters in a host name")
     elif kind == IPV6:
-        _whole(len(raw) == 16, "IPv6 address")
+        _check_size(len(raw) == 16, "IPv6 address")
         address = IPv6Address(raw)
         host = str(address.ipv4_mapped or address)
     else:
@@ -194,76 +194,76 @@ def read_address(data: bytes) -> RelayAddress:
     return RelayAddress(host, int.from_bytes(data[-2:], "big"))
 
 
-def _take_credentials(found: Features, data: bytes) -> None:
-    _once(found.credentials, "credentials")
-    user, position = _take_text(data, 0, 1, "the user name")
-    password, position = _take_text(data, position, 1, "the password")
-    _whole(position == len(data), "credentials")
+def _read_credentials(found: Features, data: bytes) -> None:
+    _check_once(found.credentials, "credentials")
+    user, position = _read_text(data, 0, 1, "the user name")
+    password, position = _read_text(data, position, 1, "the password")
+    _check_size(position == len(data), "credentials")
     found.credentials = (user, password)
 
 
-def _take_address(found: Features, data: bytes) -> None:
+def _read_address(found: Features, data: bytes) -> None:
     if len(found.addresses) == MAX_ADDRESSES:
         raise RelayError("more than two addresses")
     found.addresses.append(read_address(data))
 
 
-def _take_tunnel(found: Features, data: bytes) -> None:
-    _once(found.tunnel, "tunnel id")
-    _whole(len(data) == _tunnel.size, "tunnel id")
+def _read_tunnel(found: Features, data: bytes) -> None:
+    _check_once(found.tunnel, "tunnel id")
+    _check_size(len(data) == _tunnel.size, "tunnel id")
     raw, flags, _, weight = _tunnel.unpack(data)
     found.tunnel = TunnelFeature(UUID(bytes=raw), weight, bool(flags & PRIVATE_FLAG), bool(flags & UDP_CONNECTOR_FLAG))
 
 
-def _take_network(found: Features, data: bytes) -> None:
-    _once(found.network, "network")
-    _whole(len(data) == 2, "network")
+def _read_network(found: Features, data: bytes) -> None:
+    _check_once(found.network, "network")
+    _check_size(len(data) == 2, "network")
     found.network = _NETWORKS.get(int.from_bytes(data, "big"))
     if found.network is None:
         raise RelayError("unknown network")
 
 
-def _take_metadata(found: Features, data: bytes) -> None:
-    _once(found.metadata, "metadata")
-    _whole(len(data) >= 2, "metadata")
+def _read_metadata(found: Features, data: bytes) -> None:
+    _check_once(found.metadata, "metadata")
+    _check_size(len(data) >= 2, "metadata")
     count, position = int.from_bytes(data[:2], "big"), 2
     if count > MAX_PAIRS:
         raise RelayError("too much metadata")
     pairs: dict[str, str] = {}
     for _ in range(count):
-        key, position = _take_text(data, position, 2, "a key of the metadata")
+        key, position = _read_text(data, position, 2, "a key of the metadata")
         if key in pairs:
-            raise RelayError("a key of the metadata comes twice")
-        pairs[key], position = _take_text(data, position, 2, "a value of the metadata")
-    _whole(position == len(data), "metadata")
+            raise RelayError("a key of the metadata is there twice")
+        pairs[key], position = _read_text(data, position, 2, "a value of the metadata")
+    _check_size(position == len(data), "metadata")
     found.metadata = MappingProxyType(pairs)
 
 
 _NETWORKS: Final = {int(network): network for network in Network}
-_TAKERS: Final[dict[int, Callable[[Features, bytes], None]]] = {
-    USER_AUTH: _take_credentials,
-    ADDRESS: _take_address,
-    TUNNEL: _take_tunnel,
-    NETWORK: _take_network,
-    METADATA: _take_metadata,
+_READERS: Final[dict[int, Callable[[Features, bytes], None]]] = {
+    USER_AUTH: _read_credentials,
+    ADDRESS: _read_address,
+    TUNNEL: _read_tunnel,
+    NETWORK: _read_network,
+    METADATA: _read_metadata,
 }
 
 
-def _once(earlier: object, what: str) -> None:
+def _check_once(earlier: object, what: str) -> None:
     if earlier is not None:
         raise RelayError(f"{what} twice")
 
 
-def _whole(fits: bool, what: str) -> None:
+def _check_size(fits: bool, what: str) -> None:
     if not fits:
         raise RelayError(f"wrong size of {what}")
 
 
-def _take_text(data: bytes, position: int, size: int, what: str) -> tuple[str, int]:
-    """Read a text that stands after its length, itself of ``size`` bytes; also returns where the text ends."""
+def _read_text(data: bytes, position: int, size: int, what: str) -> tuple[str, int]:
+    """Parse a text with a length prefix of ``size`` bytes; also returns the end of the text."""
     start = position + size
     end = start + int.from_bytes(data[position:start], "big")
-    _whole(start <= len(data) and end <= len(data) and end - start <= MAX_TEXT, what)
+    _check_size(start <= len(data) and end <= len(data) and end - start <= MAX_TEXT, what)
     return _text(data[start:end], what), end
 
 
@@ -275,7 +275,7 @@ def _text(data: bytes, what: str) -> str:
 
 
 def _plain(host: str) -> bool:
-    """Whether a host can be written into a log or a head as it is."""
+    """Whether a host is safe to write to a log or a head."""
     return host.isprintable() and " " not in host
 
 
@@ -290,9 +290,9 @@ def encode_features(
     tunnel: TunnelFeature | None = None,
     metadata: Mapping[str, str] = NO_METADATA,
 ) -> bytes:
-    """All features of a message, in gost's order.
+    """Encode all features of a message, in gost's order.
 
-    :raises ValueError: when something does not fit into the format.
+    :raises ValueError: when a value does not fit the format.
     """
     if len(addresses) > MAX_ADDRESSES:
         raise ValueError("more than two addresses")
@@ -310,18 +310,18 @@ def encode_features(
 
 
 def encode_address(address: RelayAddress) -> bytes:
-    """A whole address feature.
+    """Encode an address feature.
 
-    :raises ValueError: when the host does not fit into it.
+    :raises ValueError: when the host or port does not fit the format.
     """
     if not 0 <= address.port <= 65535:
-        raise ValueError(f"{address.port} is no port")
+        raise ValueError(f"the port {address.port} is not from 0 to 65535")
     return _encode_host(address.host) + address.port.to_bytes(2, "big")
 
 
 @lru_cache(maxsize=1024)
 def _encode_host(host: str) -> bytes:
-    """An address feature up to its port; kept, since the same few hosts are visited again and again."""
+    """An address feature up to its port; cached, since the same few hosts are used again and again."""
     data = _host_data(host)
     return _header.pack(ADDRESS, len(data) + 2) + data
 
@@ -336,7 +336,7 @@ def _host_data(host: str) -> bytes:
             return bytes((IPV4,)) + mapped.packed if mapped else bytes((IPV6,)) + address.packed
     except AddressValueError:
         pass
-    # a name, or an address with a zone, which only a text can carry
+    # a name, or an address with a zone, which has no binary form
     if not _plain(host):
         raise ValueError("spaces or control characters in a host name")
     return bytes((DOMAIN,)) + _sized(host, "a host name", 1)
@@ -361,7 +361,7 @@ def _feature(kind: int, data: bytes) -> bytes:
 
 
 def _sized(text: str, what: str, size: int) -> bytes:
-    """A text after its length, itself of ``size`` bytes."""
+    """A text with a length prefix of ``size`` bytes."""
     raw = text.encode()
     if len(raw) > MAX_TEXT:
         raise ValueError(f"{what} is longer than {MAX_TEXT} bytes")

@@ -2,18 +2,18 @@
 
 smux (xtaci/smux, versions 1 and 2) carries many streams over one ordered byte stream. A frame is eight bytes, little endian,
 ``VERSION(1) COMMAND(1) LENGTH(2) STREAM(4)``, then ``LENGTH`` bytes. Version 2 gives each stream a window of its own: the
-receiver tells with UPD how much it consumed and how large its window is.
+receiver sends UPD with the bytes it has consumed and the size of its window.
 
-A :class:`Session` never calls its owner. :meth:`Session.receive` takes bytes and returns events; the sending calls queue
-frames, which :meth:`Session.take_output` hands over. All arithmetic of credit lives here.
+A :class:`Session` never calls its owner. :meth:`Session.receive` parses bytes and returns events; the sending methods queue
+frames, which :meth:`Session.take_output` returns. All flow control arithmetic is here.
 
-Two signals are ours, both a UPD of version 2 that announces a window of zero:
+rtunnel adds two signals, both a UPD of version 2 with a window of zero:
 
-- on a stream it says "the reader is gone, stop sending" (as STOP_SENDING of QUIC, RFC 9000 19.5). smux has no reset, and a FIN
-  alone cannot tell a half-close from a visitor that left in the middle of a download. A peer that does not know the signal finds
-  no room in the window and sends nothing more, which is what was asked for.
-- on stream 0 it says "open no more streams, I am leaving" (as GOAWAY of HTTP/2, RFC 9113 6.8). There is no stream 0, and a peer
-  that does not know the signal ignores updates of streams that it does not know.
+- on a stream it means "stop sending" (like STOP_SENDING in QUIC, RFC 9000 19.5). smux has no reset, and a FIN alone cannot
+  distinguish a half-close from a visitor that is gone in the middle of a download. For a peer that does not know the signal the
+  window is full, so it sends nothing more, as intended.
+- on stream 0 it means "open no more streams, I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8). Stream 0 does not exist, and
+  a peer that does not know the signal ignores updates of unknown streams.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from typing import Final
 
 __all__ = [
     "DATA",
+    "DRAINING",
     "FINISHED",
     "INITIAL_WINDOW",
-    "LEAVING",
     "MAX_FRAME",
     "OPENED",
     "STOPPED",
@@ -45,13 +45,13 @@ UPD: Final = 4
 HEADER: Final = 8
 MAX_FRAME: Final = 65535
 INITIAL_WINDOW: Final = 262144
-"""What a sender assumes of its peer's window until the first UPD (xtaci/smux ``initialPeerWindow``)."""
+"""The assumed window of the peer until its first UPD (xtaci/smux ``initialPeerWindow``)."""
 FIRST_UPDATE: Final = 65536
-"""Bytes consumed before the first UPD: an exchange smaller than this costs no UPD at all."""
+"""Bytes consumed before the first UPD is sent: a smaller exchange needs none."""
 CREDIT_GRAIN: Final = 4096
-"""Most bytes of a stream that an application may have consumed and not yet said so."""
+"""Maximum bytes of a stream that an application may have consumed before it calls :meth:`Session.consumed`."""
 RUN_FRAME: Final = 4096
-"""Bytes of payload from which on a frame is looked at together with those that follow it."""
+"""Minimum payload size, in bytes, from which a frame is processed together with those that follow it."""
 UNLIMITED: Final = 1 << 62
 MODULUS: Final = 1 << 32
 
@@ -60,32 +60,32 @@ DATA: Final = 2
 FINISHED: Final = 3
 STOPPED: Final = 4
 WRITABLE: Final = 5
-LEAVING: Final = 6
+DRAINING: Final = 6
 
 Event = tuple[int, int, bytes]
-"""``(kind, stream id, payload)``; the payload is empty but for :data:`DATA`.
+"""``(kind, stream id, payload)``; the payload is empty except for :data:`DATA`.
 
 - :data:`OPENED`: the peer opened the stream.
 - :data:`DATA`: bytes of the stream, in order; return the credit with :meth:`Session.consumed`.
-- :data:`FINISHED`: the peer sends no more.
-- :data:`STOPPED`: the peer reads no more; what was queued for it is dropped.
-- :data:`WRITABLE`: all that had waited for credit has become frames.
-- :data:`LEAVING`: the peer wants no more streams (stream id 0).
+- :data:`FINISHED`: the peer has half-closed the stream.
+- :data:`STOPPED`: the peer has stopped reading; pending data was dropped.
+- :data:`WRITABLE`: all data that waited for credit was framed.
+- :data:`DRAINING`: the peer accepts no more streams (stream ID 0).
 """
 
 _header = Struct("<BBHI")
 _fast_header = Struct("<HHI")
-"""The same, with version and command in one number."""
+"""The same, with version and command as one number."""
 _update = Struct("<BBHIII")
 _window = Struct("<II")
 
 
 class SmuxError(Exception):
-    """The peer broke the protocol: the session cannot go on and its connection is to be closed."""
+    """The peer violated the protocol: the session has ended and its connection must be closed."""
 
 
 class _Stream:
-    """The accounts of one stream; owned by the session from SYN until both sides ended."""
+    """The state of one stream; owned by the session from SYN until both sides have ended."""
 
     __slots__ = (
         "acknowledged",
@@ -120,13 +120,14 @@ class _Stream:
 class Session:
     """One end of a smux session.
 
-    :param opens: whether this end opens streams (the smux client: odd ids from 3 on, as gost numbers them) or accepts them.
-    :param version: 1 or 2; both ends must agree, frames of the other version break the session.
-    :param window: bytes that this end lets a peer send ahead on each stream (version 2; gost ``mux.maxStreamBuffer``).
-    :param frame_size: most bytes of payload in a frame that this end sends; any size up to 65535 is received.
-    :param receive_buffer: bytes that may wait unconsumed in a whole session of version 1 before :attr:`congested` is true.
-    :param max_streams: streams that the peer may have open at once; one more is given up as by :meth:`abort` and counted
-        in :attr:`refused`.
+    The class is longer than others because sending and receiving share the credit of each stream, and the hot paths are inlined.
+
+    :param opens: whether this end opens streams (the smux client: odd IDs from 3, like gost) or accepts them.
+    :param version: 1 or 2; both ends must agree, a frame of the other version is an error.
+    :param window: receive window of each stream, in bytes (version 2; gost ``mux.maxStreamBuffer``).
+    :param frame_size: maximum payload of sent frames, in bytes; any size up to 65535 is received.
+    :param receive_buffer: maximum unconsumed bytes of a session of version 1 before :attr:`congested` is true.
+    :param max_streams: maximum number of open streams of the peer; further ones are aborted.
     """
 
     __slots__ = (
@@ -146,7 +147,6 @@ class Session:
         "_window",
         "credit_grain",
         "queued",
-        "refused",
     )
 
     def __init__(
@@ -169,7 +169,7 @@ class Session:
         self._version = version
         self._window = window
         self.credit_grain = min(CREDIT_GRAIN, window // 16) if version == 2 else 0
-        """Bytes that may be consumed before :meth:`consumed` is told: so few that the peer's window hardly shrinks by them."""
+        """Bytes that may be consumed before :meth:`consumed` is called: few, so that the peer's window hardly shrinks."""
         self._limit = max(window, INITIAL_WINDOW) if version == 2 else UNLIMITED
         self._frame_size = frame_size
         self._receive_buffer = receive_buffer
@@ -183,8 +183,6 @@ class Session:
         self._buffered = 0
         self.queued = 0
         """Bytes of payload framed since the last :meth:`take_output`."""
-        self.refused = 0
-        """Streams of the peer refused because of ``max_streams``."""
 
     @property
     def version(self) -> int:
@@ -193,28 +191,28 @@ class Session:
 
     @property
     def streams(self) -> int:
-        """Streams known: neither ended on both sides nor given up."""
+        """Number of open streams: neither ended on both sides nor aborted."""
         return len(self._streams)
 
     @property
     def has_output(self) -> bool:
-        """Whether there is something to be sent."""
+        """Whether there is output to send."""
         return bool(self._out)
 
     @property
     def congested(self) -> bool:
-        """Whether a session of version 1 holds so much unconsumed that its connection should not be read for now."""
+        """Whether a session of version 1 has so much unconsumed data that reading from its connection should pause."""
         return self._buffered > self._receive_buffer
 
     # -- sending
 
     def open(self) -> int:
-        """Open a stream and return its id.
+        """Open a stream and return its ID.
 
-        :raises SmuxError: when the ids of the session are used up.
+        :raises SmuxError: when the stream IDs are exhausted.
         """
         if self._next_id >= MODULUS - 2:
-            raise SmuxError("the stream ids of the session are used up")
+            raise SmuxError("the stream ids of the session are exhausted")
         self._next_id += 2
         stream_id = self._next_id
         self._streams[stream_id] = self._new_stream()
@@ -222,14 +220,14 @@ class Session:
         return stream_id
 
     def waiting(self, stream_id: int) -> int:
-        """Bytes of a stream that wait for credit."""
+        """Pending bytes of a stream that wait for credit."""
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.pending_size
 
     def send(self, stream_id: int, data: bytes) -> int:
-        """Queue bytes of a stream; what exceeds the peer's window waits here for credit.
+        """Queue bytes of a stream; what exceeds the peer's window waits for credit.
 
-        :returns: how many bytes of the stream wait for credit now; 0 when all were framed.
+        :returns: the number of pending bytes of the stream; 0 if all were framed.
         """
         stream = self._streams.get(stream_id)
         if stream is None or stream.fin_queued:
@@ -252,7 +250,7 @@ class Session:
         return stream.pending_size
 
     def finish(self, stream_id: int) -> None:
-        """End our direction of a stream with FIN, after all that still waits for credit."""
+        """Half-close a stream with FIN, after its pending data."""
         stream = self._streams.get(stream_id)
         if stream is None or stream.fin_queued:
             return
@@ -261,9 +259,9 @@ class Session:
             self._send_fin(stream_id, stream)
 
     def stop(self, stream_id: int) -> None:
-        """Tell the peer that nothing more is read of a stream (a window of zero); our own direction goes on.
+        """Tell the peer to stop sending on a stream (a window of zero); our own direction stays open.
 
-        Version 1 cannot say it: there all that still comes is dropped, so that it does not hold up the other streams.
+        Version 1 has no such signal: there the received data is dropped, so that it does not block the other streams.
         """
         stream = self._streams.get(stream_id)
         if stream is None or stream.fin_received or stream.stopped:
@@ -276,7 +274,7 @@ class Session:
         self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, 0))
 
     def abort(self, stream_id: int) -> None:
-        """Give a stream up at once: drop what waits, stop the peer, FIN, and forget it; later frames of it are ignored."""
+        """Abort a stream: drop pending data, send stop and FIN, and forget it; later frames of it are ignored."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return
@@ -286,13 +284,13 @@ class Session:
         self._forget(stream_id, stream)
 
     def consumed(self, stream_id: int, size: int) -> None:
-        """Return credit: the application took ``size`` bytes of a stream.
+        """Return credit: the application has consumed ``size`` bytes of a stream.
 
-        A UPD is sent lazily: first after 64 KiB (or half a smaller window), then each time half of the window was consumed.
+        UPD is sent lazily: first after 64 KiB (or half of a smaller window), then whenever half of the window was consumed.
         """
         stream = self._streams.get(stream_id)
         if stream is None or stream.stopped:
-            # a window announced after the one of zero would let the peer send again
+            # a window after the one of zero would let the peer send again
             return
         stream.consumed += size
         if self._version == 1:
@@ -303,16 +301,16 @@ class Session:
             self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, self._window))
 
     def ping(self) -> None:
-        """Queue a NOP: any frame is a sign of life for the peer."""
+        """Queue a NOP as a keepalive."""
         self._out.append(_header.pack(self._version, NOP, 0, 0))
 
     def leave(self) -> None:
-        """Tell the peer that no more streams are wanted; those under way go on. Version 1 has no way to say it."""
+        """Tell the peer to open no more streams; open ones go on. Does nothing in version 1."""
         if self._version == 2:
             self._out.append(_update.pack(self._version, UPD, 8, 0, 0, 0))
 
     def take_output(self) -> bytes:
-        """Return all that is to be sent now, and forget it."""
+        """Return the queued output and clear the queue."""
         out = self._out
         if not out:
             return b""
@@ -323,12 +321,12 @@ class Session:
     # -- receiving
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take bytes from the peer, cut anywhere.
+        """Parse bytes from the peer, split anywhere.
 
-        Payload is passed on as it comes: a frame that is cut gives several :data:`DATA` events, large frames of a stream that
-        follow each other give one.
+        Payload is passed on as it is received: a frame that is split gives several :data:`DATA` events, consecutive large frames of
+        a stream give one.
 
-        :raises SmuxError: for anything that the protocol does not allow; the session is then over.
+        :raises SmuxError: when the peer violates the protocol; the session has ended then.
         """
         events: list[Event] = []
         if self._partial:
@@ -386,12 +384,12 @@ class Session:
         return events
 
     def _receive_run(self, data: bytes, position: int, rest: int, stream_id: int, events: list[Event]) -> int:
-        """Take the payload of a large frame, and of those of the same stream that follow it, as one piece.
+        """Collect the payload of a large frame and of the frames of the same stream that follow it.
 
-        Bulk comes in runs of such frames; whoever gets the bytes then writes once for all of them.
+        Bulk data is received in runs of such frames; the receiver then needs one write for all of them.
 
-        :param position: where the payload begins.
-        :param rest: how much of it is to come.
+        :param position: start of the payload.
+        :param rest: remaining size of the payload.
         :returns: the position after the last of the frames.
         """
         size = len(data)
@@ -434,7 +432,7 @@ class Session:
         stream = self._streams.get(stream_id)
         if stream is None:
             if stream_id == 0 and window == 0:
-                events.append((LEAVING, 0, b""))
+                events.append((DRAINING, 0, b""))
             return
         in_flight = (stream.written - consumed) % MODULUS
         if in_flight >= 1 << 31 or in_flight > stream.written:
@@ -458,7 +456,7 @@ class Session:
             self._send_fin(stream_id, stream)
 
     def _receive_signal(self, command: int, length: int, stream_id: int, events: list[Event]) -> None:
-        """Take a frame without payload: SYN, FIN or NOP."""
+        """Process a frame without payload: SYN, FIN or NOP."""
         if command not in (SYN, FIN, NOP):
             raise SmuxError(f"unknown command {command}")
         if length:
@@ -477,18 +475,17 @@ class Session:
         if stream_id in self._streams:
             raise SmuxError(f"stream {stream_id} was opened twice")
         if stream_id & 1 == self._opens or not stream_id:
-            raise SmuxError(f"the peer opened stream {stream_id}, whose id is ours to give")
+            raise SmuxError(f"the peer opened stream {stream_id}, whose id belongs to this end")
         if len(self._streams) >= self._max_streams:
-            self.refused += 1
             if self._version == 2:
-                # what the peer sends finds no reader here: without this it would wait for credit for ever
+                # nothing is read from this stream: without this the peer would wait for credit forever
                 self._out.append(_update.pack(self._version, UPD, 8, stream_id, 0, 0))
             self._out.append(_header.pack(self._version, FIN, 0, stream_id))
             return
         self._streams[stream_id] = self._new_stream()
         events.append((OPENED, stream_id, b""))
 
-    # -- accounts
+    # -- stream state
 
     def _new_stream(self) -> _Stream:
         if self._version == 1:
@@ -496,7 +493,7 @@ class Session:
         return _Stream(INITIAL_WINDOW, max(1, min(FIRST_UPDATE, self._window // 2)))
 
     def _frame_pending(self, stream_id: int, stream: _Stream) -> None:
-        """Turn what waits into frames, as far as the credit goes; then FIN if that was asked for."""
+        """Frame pending data as far as the credit allows; then send FIN if it is queued."""
         pending = stream.pending
         if pending is None:
             return

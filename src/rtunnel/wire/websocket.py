@@ -14,7 +14,7 @@ from typing import Final
 __all__ = ["CONTROL", "EMPTY", "FAILED", "MAX_MESSAGE", "PAYLOAD", "Event", "FrameCodec", "Mask"]
 
 MAX_MESSAGE: Final = 1 << 20
-"""Bytes of payload in one message that is sent."""
+"""Maximum payload of a sent message, in bytes."""
 
 BINARY: Final = 0x82
 """The first byte of a binary message of one frame: FIN, opcode 2."""
@@ -32,7 +32,7 @@ PROTOCOL_ERROR: Final = 1002
 UNSUPPORTED_DATA: Final = 1003
 
 KEYS: Final = 1024
-"""Masking keys that are fetched at once."""
+"""Number of masking keys that are generated at once."""
 
 PAYLOAD: Final = 1
 EMPTY: Final = 2
@@ -44,7 +44,7 @@ Event = tuple[int, bytes]
 
 - :data:`PAYLOAD`: bytes of the stream, in order.
 - :data:`EMPTY`: a message without payload, in one frame.
-- :data:`CONTROL`: a control frame, head and mask and all. Nothing is received after a close frame (RFC 6455 5.5.1).
+- :data:`CONTROL`: a whole control frame, with its head and mask. Nothing is received after a close frame (RFC 6455 5.5.1).
 - :data:`FAILED`: the peer violated the protocol, and nothing more is received (RFC 6455 7.1.7); the bytes are what a close frame
   should tell it: a close code and a reason (RFC 6455 5.5.1).
 """
@@ -64,7 +64,7 @@ class FrameCodec:
 
     :param client: whether this end is the client, which masks what it sends (RFC 6455 5.1).
     :param mask: applies a key; a parameter, since fast implementations are not pure Python.
-    :param random: gives so many bytes of a strong source of entropy, for masking keys (RFC 6455 5.3).
+    :param random: returns so many bytes of a cryptographically secure source, for masking keys (RFC 6455 5.3).
     """
 
     __slots__ = (
@@ -88,7 +88,7 @@ class FrameCodec:
         self._mask = mask
         self._random = random
         self._keys: Iterator[tuple[bytes]] = iter(())
-        # the payload being received: how much is to come, its key, how much of the key was used
+        # the payload being received: its remaining size, its key, and the offset into the key
         self._rest = 0
         self._key = b""
         self._offset = 0
@@ -101,7 +101,7 @@ class FrameCodec:
     # -- sending
 
     def encode(self, payload: bytes) -> bytes:
-        """Make a binary message of payload; of more than :data:`MAX_MESSAGE` several."""
+        """Encode payload as a binary message, or as several if it is longer than :data:`MAX_MESSAGE`."""
         size = len(payload)
         flag = self._flag
         if size < 126:
@@ -126,13 +126,13 @@ class FrameCodec:
     # -- receiving
 
     def receive(self, data: bytes) -> list[Event]:
-        """Take bytes of the peer, cut anywhere."""
+        """Parse bytes of the peer, split anywhere."""
         if self._between_messages and (payload := self._whole_message(data)):
             return [(PAYLOAD, payload)]
         return self._receive(data)
 
     def _whole_message(self, data: bytes) -> bytes | None:
-        """The payload of one message of one frame, if that is what was read, as it nearly always is."""
+        """The payload, if the data is exactly one unfragmented message, as it nearly always is."""
         size = len(data)
         if size < 4 or data[0] != BINARY:
             return None
@@ -230,10 +230,10 @@ class FrameCodec:
         if (opcode == CONTINUATION_OPCODE) != self._fragmented:
             return (
                 PROTOCOL_ERROR,
-                "a fragmented message was not continued" if self._fragmented else "there is no message to continue",
+                "a fragmented message was not continued" if self._fragmented else "no message to continue",
             )
         if opcode == TEXT_OPCODE:
-            return UNSUPPORTED_DATA, "only binary messages are spoken here"
+            return UNSUPPORTED_DATA, "only binary messages are supported"
         return None
 
     def _unmasked(self, payload: bytes) -> bytes:

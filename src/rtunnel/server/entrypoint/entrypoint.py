@@ -1,4 +1,4 @@
-"""What the visitors of one entrypoint share, whatever they speak."""
+"""What the visitors of one entrypoint share, regardless of protocol."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from rtunnel.wire.http1 import TRUSTED, UNTRUSTED, HeadLimits, RequestReader
 __all__ = ["LINGER", "Entrypoint", "Peer", "Speaker", "VisitorConnection"]
 
 LINGER = 2.0
-"""Seconds that a visitor may go on sending after an answer that ends its connection early: closing at once would make the system
-reset the connection, and the answer might be lost with it (RFC 9112 9.6)."""
+"""Seconds that a visitor may go on sending after a response that ends its connection early: closing at once would make the kernel
+reset the connection, and the response might be lost (RFC 9112 9.6)."""
 
 
 @frozen
@@ -37,21 +37,21 @@ class Peer:
 
     @classmethod
     def of(cls, transport: Any) -> Peer:
-        """The other end of a connection."""
+        """The remote address of a connection."""
         return cls(*host_and_port(transport.getPeer()))
 
 
 class VisitorConnection(Protocol):
-    """A visitor's connection as its entrypoint sees it, whatever it speaks."""
+    """A visitor's connection as its entrypoint sees it, regardless of protocol."""
 
     deadline: float
 
     @property
     def busy(self) -> bool:
-        """Whether it is worth waiting for when the server stops."""
+        """Whether a drain has to wait for it."""
 
     def settings_changed(self) -> None:
-        """The entrypoint serves by other settings from now on."""
+        """The settings of the entrypoint have changed."""
 
     def drain(self) -> None:
         """Close unless it is busy."""
@@ -60,14 +60,14 @@ class VisitorConnection(Protocol):
         """Cut the connection."""
 
     def expired(self) -> None:
-        """A time limit is over (called by the sweep)."""
+        """The deadline has passed (called by the sweep)."""
 
 
 class Speaker(Protocol):
-    """A protocol that visitors may speak at an entrypoint.
+    """A protocol that an entrypoint supports.
 
     :ivar name: for the status.
-    :ivar prefixes: what a connection begins with that speaks it; none for the one that gets all others.
+    :ivar prefixes: the first bytes of its connections; empty for the default protocol.
     """
 
     @property
@@ -77,7 +77,7 @@ class Speaker(Protocol):
     def prefixes(self) -> tuple[bytes, ...]: ...
 
     def accept(self, entrypoint: Entrypoint, transport: Any, peer: Peer, data: bytes) -> None:
-        """Take a connection over, with its first bytes."""
+        """Take over a connection, with its first bytes."""
 
 
 class Entrypoint:
@@ -86,9 +86,9 @@ class Entrypoint:
     :param settings: the limits.
     :param table: ingress rules of this entrypoint.
     :param registry: the tunnels and their connectors.
-    :param speakers: what visitors may speak here; the last one gets the connections that no prefix tells.
-    :param observers: who watches the exchanges.
-    :param access: where connections that are no exchanges leave a line.
+    :param speakers: the supported protocols; the last one is the default and gets the connections that match no prefix.
+    :param observers: observe the exchanges.
+    :param access: the access log of connections other than exchanges.
     """
 
     def __init__(
@@ -110,38 +110,38 @@ class Entrypoint:
         self.observers = tuple(observers)
         self.access = access
         self.address = ""
-        """Where it listens, set when it does."""
+        """The address it listens at, once it does."""
         self.draining = False
         self.visitors: set[VisitorConnection] = set()
         self.splices: set[Splice] = set()
         self.change(settings, table)
 
     def change(self, settings: HttpSettings, table: IngressTable) -> None:
-        """Serve by other settings from now on; on connections that exist, from their next request on."""
+        """Apply new settings; on existing connections, from their next request on."""
         self.settings = settings
         self.selector.table = table
         self.response_limit = settings.response_timeout or NEVER
         self.idle_limit = settings.idle_timeout
         limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
         self.proxies = TrustedProxies(settings.trusted_proxies)
-        taken = {b"forwarded"} if settings.write_forwarded else set()
+        own_fields = {b"forwarded"} if settings.write_forwarded else set()
         self._readers = {
-            True: RequestReader(limits, TRUSTED.taking(taken)),
+            True: RequestReader(limits, TRUSTED.taking(own_fields)),
             False: RequestReader(limits, UNTRUSTED),
         }
         for visitor in self.visitors:
             visitor.settings_changed()
 
     def reader(self, *, trusted: bool) -> RequestReader:
-        """What reads the heads of visitors, or of trusted proxies."""
+        """The reader for the heads of visitors, or of trusted proxies."""
         return self._readers[trusted]
 
     # -- its visitors
 
     def enter(self, visitor: VisitorConnection, seconds: float) -> None:
-        """A connection belongs here from now on.
+        """Register a connection.
 
-        :param seconds: until its first time limit is over.
+        :param seconds: until its first deadline.
         """
         self.visitors.add(visitor)
         self.stats.visitors_open += 1
@@ -149,9 +149,9 @@ class Entrypoint:
         self.deadlines.add(visitor)
 
     def leave(self, visitor: VisitorConnection) -> bool:
-        """A connection belongs here no more.
+        """Unregister a connection.
 
-        :returns: whether it did.
+        :returns: whether it was registered.
         """
         if visitor not in self.visitors:
             return False
@@ -162,7 +162,7 @@ class Entrypoint:
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """What visitors may speak here, for the status."""
+        """The supported protocols, for the status."""
         return tuple(speaker.name for speaker in self.speakers)
 
     @property
@@ -172,17 +172,17 @@ class Entrypoint:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is in progress or an upgraded connection open."""
+        """Whether a request is in progress or an upgraded connection is open."""
         return bool(self.splices) or any(visitor.busy for visitor in self.visitors)
 
     def drain(self) -> None:
-        """Close connections as their requests end; those without one now."""
+        """Close idle connections now, and the others when their requests end."""
         self.draining = True
         for visitor in list(self.visitors):
             visitor.drain()
 
     def cut(self) -> None:
-        """Close what is left."""
+        """Abort the remaining connections."""
         for splice in list(self.splices):
             splice.abort()
         for visitor in list(self.visitors):

@@ -1,4 +1,4 @@
-"""One HTTP request and its answer: the way from a visitor through a connector and back."""
+"""One HTTP request and its response: from a visitor through a connector and back."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _ANSWERED: Final = Outcome.ANSWERED  # a member of an Enum costs a call each tim
 
 
 class Downstream(Protocol):
-    """What an exchange needs of the connection, or the stream, that its request came on.
+    """What an exchange needs from the connection, or stream, that its request was received on.
 
     :ivar peer: the visitor.
-    :ivar deadline: when the present time limit is over, in seconds of the reactor; moved by the exchange.
-    :ivar write_paused: whether the visitor is behind with reading.
-    :ivar read_paused: whether the request's body is held up because the target is behind.
+    :ivar deadline: the current deadline on the reactor's clock; moved by the exchange.
+    :ivar write_paused: whether the visitor reads too slowly.
+    :ivar read_paused: whether the request body is paused because the target reads too slowly.
     """
 
     peer: Peer
@@ -41,67 +41,70 @@ class Downstream(Protocol):
     read_paused: bool
 
     def visitor_address(self, head: RequestHead) -> str:
-        """The address of whoever sent a request, as far as trusted proxies tell it."""
+        """The address of the visitor, taken from trusted proxies where there are any."""
 
     @property
     def body_source(self) -> IPushProducer:
-        """The producer to be paused when a request's body comes too fast."""
+        """The producer to pause when a request body arrives too fast."""
 
     def interim(self, head: ResponseHead) -> None:
-        """Pass an interim answer on."""
+        """Pass on an interim response."""
 
     def respond(self, head: ResponseHead, data: bytes) -> None:
-        """Begin the answer.
+        """Begin the response.
 
         :param data: the first bytes of its body.
         """
 
     def send(self, data: bytes) -> None:
-        """Send more of the answer's body."""
+        """Send more of the response body."""
 
     def finish(self) -> None:
-        """The answer is whole; the exchange is over."""
+        """The response is complete; the exchange has ended."""
 
     def refuse(self, status: int, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
-        """Answer a request ourselves; :meth:`finish` follows.
+        """Send a response of our own; :meth:`finish` follows.
 
-        :param read_on: whether what comes after this request still makes sense.
-        :returns: the body of the answer.
+        :param read_on: whether the bytes after this request can still be parsed.
+        :returns: the body of the response.
         """
 
     def switch(self, head: ResponseHead) -> tuple[Any, bytes]:
-        """Pass a 101 on and give the connection up.
+        """Pass on a 101 and hand over the connection.
 
-        :returns: its transport, and what was read ahead.
+        :returns: its transport, and the data that was already read.
         """
 
     def break_off(self) -> None:
-        """Cut it, so that the visitor sees that the answer is not whole."""
+        """Abort it, so that the visitor sees that the response is incomplete."""
 
 
 class Exchange:
     """A request in progress; owned by its downstream, ends with one recorded outcome.
 
-    It has the request routed, sends it on a stream of a connector (:class:`~rtunnel.server.attempt.Attempt`), and passes the answer
+    It routes the request, sends it on a stream of a connector (:class:`~rtunnel.server.attempt.Attempt`), and passes the response
     back. It knows neither how its downstream writes nor how a head was read.
 
+    The class is longer than others because it is one state machine: routing, retries, body, response and timeouts share its state,
+    and splitting it would cost calls in the hot path.
+
     :param head: the request.
-    :param request: its head as the target gets it.
-    :param request_id: what the request is called in X-Request-Id, in logs and in our own answers.
-    :ivar attempt: where it is served, once it was routed.
+    :param request: the head for the target.
+    :param request_id: the value of X-Request-Id, also in logs and in our own responses.
+    :ivar attempt: the attempt to serve it; None before routing.
     """
 
     protocol: Final = VisitorProtocol.HTTP
 
-    # what most exchanges never come to need stands here and not in each of them
+    # class attributes for what most exchanges never set
     attempt: Attempt[Upstream] | None = None
     ended = False
     body_whole = True
-    """Whether all of the request is here."""
+    """Whether the request was received completely."""
     _begun = False
-    """Whether the answer has begun for the visitor: no other one can be given then."""
+    """Whether the response to the visitor has begun: then no other one can be sent."""
     _kept: list[bytes] | None = None
-    """What came of the request's body, as long as it may have to be sent again."""
+    """The request body received so far, while it may have to be resent."""
     _kept_size = 0
     _observers: tuple[ExchangeObserver, ...] = ()
 
@@ -118,11 +121,11 @@ class Exchange:
         if head.body:
             self.body_whole = False
 
-    # -- what the routing may ask (RouteQuery)
+    # -- RouteQuery
 
     @property
     def visitor_address(self) -> str:
-        """The address of the visitor, as far as trusted proxies tell it."""
+        """The address of the visitor, taken from trusted proxies where there are any."""
         return self.downstream.visitor_address(self.head)
 
     def method(self) -> bytes:
@@ -148,7 +151,7 @@ class Exchange:
     # -- the request
 
     def start(self) -> None:
-        """Route the request and send what there is of it."""
+        """Route the request and send what was received of it."""
         entrypoint = self._entrypoint
         if entrypoint.observers:
             self._observers = tuple([observer.begin(self) for observer in entrypoint.observers])
@@ -160,12 +163,12 @@ class Exchange:
         attempt.start(self)
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:
-        """Send what there is of the request on a free stream, or on a new one.
+        """Send what was received of the request on an idle stream, or on a new one.
 
-        A free stream may have been closed by its target a moment ago, which shows only after sending. So a request that may not be
-        sent twice gets one that has just been in use, which keep-alive limits of a second and more leave open, or a fresh one.
+        The target may have just closed an idle stream, which is noticed only after sending. So a request that cannot be resent gets
+        a stream that was in use very recently, which keep-alive timeouts of a second and more leave open, or a new one.
 
-        :raises rtunnel.tunnel.link.LinkClosed: when the link takes no more streams.
+        :raises rtunnel.tunnel.link.LinkClosed: when the link accepts no more streams.
         """
         upstream = None
         if not fresh:
@@ -203,13 +206,13 @@ class Exchange:
             self.refuse(503, Outcome.NO_CONNECTOR)
 
     def _preface(self) -> bytes:
-        """What a client reads at the head of a new stream: who visits, and what was asked for."""
+        """The preface of a new stream: the address of the visitor and the requested host."""
         peer = self.downstream.peer
         host, port = _split_port(self.head.authority, self.host)
         return stream_preface(RelayAddress(peer.host, peer.port), RelayAddress(host, port))
 
     def _await(self) -> None:
-        """Move the time limit: for more of the body, or for the answer."""
+        """Move the deadline: for more of the body, or for the response."""
         entrypoint = self._entrypoint
         if not self.body_whole:
             limit = entrypoint.settings.idle_timeout
@@ -218,7 +221,7 @@ class Exchange:
         self.downstream.deadline = entrypoint.deadlines.now + limit
 
     def request_data(self, data: bytes) -> None:
-        """Take bytes of the request's body."""
+        """Pass on bytes of the request body."""
         for observer in self._observers:
             observer.request_data(data)
         if self._resendable and not self._begun:
@@ -230,7 +233,7 @@ class Exchange:
             self._await()
 
     def request_ended(self) -> None:
-        """The request's body is whole."""
+        """The request body is complete."""
         self.body_whole = True
         stream = self.attempt.stream if self.attempt is not None else None
         if stream is not None:
@@ -241,21 +244,21 @@ class Exchange:
     def _keep(self, data: bytes) -> None:
         self._kept_size += len(data)
         if self._kept_size > self._entrypoint.settings.retry_buffer_bytes:
-            self._send_no_more()
+            self._disable_retries()
         elif self._kept is None:
             self._kept = [data]
         else:
             self._kept.append(data)
 
-    def _send_no_more(self) -> None:
-        """The request will not be sent again."""
+    def _disable_retries(self) -> None:
+        """The body is too large to be buffered for a retry."""
         self._resendable = False
         self._kept = None
 
-    # -- the answer
+    # -- the response
 
     def answer(self, events: list[Event]) -> None:
-        """Take what a target answers."""
+        """Process events of the response."""
         downstream = self.downstream
         for kind, head, data in events:
             if kind == WHOLE:
@@ -286,21 +289,21 @@ class Exchange:
                 self._malformed(head)
 
     def _malformed(self, error: HeadError) -> None:
-        _log.info("request {id}: the target's answer is malformed: {reason}", id=self.request_id.decode(), reason=error.reason)
+        _log.info("request {id}: the target's response is malformed: {reason}", id=self.request_id.decode(), reason=error.reason)
         if self._begun:
             self._break_off(Outcome.ABORTED)
         else:
             self.refuse(502, Outcome.TARGET_FAILED)
 
     def _upgrade(self, head: ResponseHead, data: bytes) -> None:
-        """Both sides speak something else from here on."""
+        """Both sides switch to another protocol: splice them."""
         attempt, observers = self.attempt, self._observers
         if attempt is None or attempt.stream is None:
             return
         upstream, attempt.stream = attempt.stream, None
         for observer in observers:
             observer.answer_begun(head.status, b"")
-        # they are told when both sides of the connection are gone
+        # they are called when both sides of the connection are closed
         self._observers = ()
         self._end(Outcome.UPGRADED)
         upstream.exchange = None
@@ -308,7 +311,7 @@ class Exchange:
         splice_upgraded(self._entrypoint, observers, Side(transport, early), Side(upstream.stream, data))
 
     def upstream_ended(self) -> None:
-        """The stream ended: the answer is complete, or the connector failed."""
+        """The stream was closed: the response is complete, or the connector failed."""
         attempt = self.attempt
         upstream = attempt.stream if attempt is not None else None
         if self.ended or attempt is None or upstream is None:
@@ -323,16 +326,16 @@ class Exchange:
         else:
             upstream.discard()
             if self.downstream.read_paused:
-                # by the stream that is gone, which will not say that it goes on
+                # paused by the stream that was lost, which will not resume it
                 self.downstream.body_source.resumeProducing()
             attempt.lost(self)
 
-    # -- ends
+    # -- end
 
     def refuse(self, status: int, outcome: Outcome, *, read_on: bool = True) -> None:
-        """Answer ourselves, instead of a target.
+        """Send a response of our own instead of the target's.
 
-        :param read_on: whether what comes after this request still makes sense.
+        :param read_on: whether the bytes after this request can still be parsed.
         """
         if self.ended:
             return
@@ -344,7 +347,7 @@ class Exchange:
         self.downstream.finish()
 
     def timed_out(self) -> None:
-        """The visitor stalled in its body, or the target did not begin to answer."""
+        """The visitor stalled in its body, or the target did not respond in time."""
         if self._begun:
             return
         if not self.body_whole and not self.downstream.read_paused:
@@ -353,36 +356,36 @@ class Exchange:
             self.refuse(504, Outcome.RESPONSE_TIMEOUT)
 
     def bad_body(self, error: HeadError) -> None:
-        """The request's body is malformed: what it means is unknown, so nothing after it is read."""
+        """The request body is malformed: nothing after it can be parsed."""
         if self._begun:
             self._break_off(Outcome.BAD_REQUEST)
         else:
             self.refuse(error.status, Outcome.BAD_REQUEST, read_on=False)
 
     def abort(self) -> None:
-        """The visitor is gone: its stream is freed at once."""
+        """The visitor is gone: close its stream at once."""
         if not self.ended:
             self._drop()
             self._end(Outcome.VISITOR_GONE)
 
     def pause(self) -> None:
-        """The visitor is behind."""
+        """The visitor reads too slowly."""
         if self.attempt is not None and self.attempt.stream is not None:
             self.attempt.stream.stream.pauseProducing()
 
     def resume(self) -> None:
-        """The visitor caught up."""
+        """The visitor has caught up."""
         if self.attempt is not None and self.attempt.stream is not None:
             self.attempt.stream.stream.resumeProducing()
 
     def _break_off(self, outcome: Outcome) -> None:
-        """Too late for an answer of our own: the visitor must see that this one is not whole."""
+        """Too late for a response of our own: the visitor must see that this one is incomplete."""
         self._drop()
         self._end(outcome)
         self.downstream.break_off()
 
     def _complete(self) -> None:
-        """The answer is whole."""
+        """The response is complete."""
         attempt = self.attempt
         if self.body_whole and attempt is not None and attempt.stream is not None:
             attempt.stream.release()
@@ -412,7 +415,7 @@ class Exchange:
 
 
 def _split_port(authority: bytes, host: str) -> tuple[str, int]:
-    """The destination that a client is told: the host, and the port of the Host field or 80."""
+    """The destination in the preface: the host, and the port of the Host field or 80."""
     tail = authority.rpartition(b":")[2]
     if tail.isdigit() and not authority.endswith(b"]"):
         return host, min(int(tail), 65535)

@@ -1,4 +1,4 @@
-"""The first bytes of a connection tell what the visitor speaks."""
+"""Detection of a visitor's protocol by the first bytes of its connection."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["FirstBytes", "VisitorFactory", "speaker_of"]
 
 
 def speaker_of(data: bytes, speakers: tuple[Speaker, ...]) -> Speaker | None:
-    """Who a connection is for.
+    """Choose the speaker of a connection.
 
-    :param data: what it began with; not empty.
-    :param speakers: the last one gets what no prefix tells.
-    :returns: None while the bytes could become a prefix that is not whole yet.
+    :param data: its first bytes; not empty.
+    :param speakers: the last one is the default.
+    :returns: None while the bytes are an incomplete prefix.
     """
     for speaker in speakers:
         for prefix in speaker.prefixes:
@@ -32,7 +32,7 @@ def speaker_of(data: bytes, speakers: tuple[Speaker, ...]) -> Speaker | None:
 class VisitorFactory(Factory):
     """Makes the connections of an entrypoint's port.
 
-    :param entrypoint: whose visitors they are.
+    :param entrypoint: what the connections belong to.
     """
 
     noisy = False
@@ -45,9 +45,9 @@ class VisitorFactory(Factory):
 
 
 class FirstBytes(Protocol):
-    """A visitor's connection until its first bytes have come; owned by the entrypoint, which then gives it to a speaker.
+    """A visitor's connection until its protocol is known; owned by the entrypoint. Then a speaker takes it over.
 
-    :param peer: whose connection it is, where a proxy said so; by default who is at the other end.
+    :param peer: the visitor's address if a proxy announced it; by default the peer of the connection.
     """
 
     transport: Any
@@ -77,10 +77,10 @@ class FirstBytes(Protocol):
             speaker.accept(entrypoint, self.transport, self._peer or Peer.of(self.transport), data)
 
     def settings_changed(self) -> None:
-        """Its speaker will ask for them."""
+        """Does nothing: the speaker will read them."""
 
     def drain(self) -> None:
-        """Close: nothing was asked yet."""
+        """Close: no request was received yet."""
         self.transport.loseConnection()
 
     def break_off(self) -> None:
@@ -88,5 +88,5 @@ class FirstBytes(Protocol):
         self.transport.abortConnection()
 
     def expired(self) -> None:
-        """Nothing came in time."""
+        """Nothing was received in time."""
         self.transport.loseConnection()

@@ -1,4 +1,4 @@
-"""What a target is told about the visitor: X-Forwarded-For, -Proto, -Host, X-Request-Id, Via and, when asked for, Forwarded."""
+"""The forwarding fields of a request: X-Forwarded-For, -Proto, -Host, X-Request-Id, Via and, if enabled, Forwarded."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from rtunnel.wire.http1 import RequestHead, write_request
 __all__ = ["VIA", "Forwarding", "TrustedProxies", "new_request_id", "within"]
 
 VIA = b"1.1 rtunnel"
-"""Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a name that tells no internals."""
+"""Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a pseudonym that reveals no internals."""
 
 MAX_REMEMBERED = 256
-"""Bytes of the longest chain of addresses whose origin is remembered."""
+"""Maximum length of a chain of addresses whose origin is cached, in bytes."""
 
 _process = urandom(8).hex().encode()
 _serial = count(int.from_bytes(urandom(4), "big"))
@@ -26,19 +26,19 @@ _is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _PAIR = re.compile(
     rb"""[ \t]*+(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)=(?:"((?:[^"\\]|\\.)*+)"|([^;,"]*+)))?[ \t]*+(?:[;,]|\Z)""", re.DOTALL
 )
-"""A pair of Forwarded (RFC 7239 section 4), or none, and what ends it. A value that is not quoted may be more than a token."""
+"""A pair of Forwarded (RFC 7239 section 4), which may be empty, and its delimiter. Unquoted values need not be tokens."""
 
 
 def new_request_id() -> bytes:
-    """A request id that no other process and no other request has; it is a name, not a secret."""
+    """A unique request ID; it identifies a request and is not a secret."""
     return b"%b%016x" % (_process, next(_serial))
 
 
 class Forwarding:
     """Writes the forwarding fields for the requests of one visitor connection.
 
-    What a visitor itself says in these fields counts only when it is a trusted proxy; else the reader has dropped it
-    (:mod:`rtunnel.wire.http1_policy`). What a trusted proxy says passes, and its chains are extended by its own address.
+    These fields are trusted only if the visitor is a trusted proxy; else the reader has dropped them
+    (:mod:`rtunnel.wire.http1_policy`). The fields of a trusted proxy are passed on, and its address is appended to the chains.
 
     :param peer: the visitor's address.
     :param trusted: whether it is a trusted proxy.
@@ -52,13 +52,13 @@ class Forwarding:
         self.trusted = trusted
         self._forwarded = _node(peer) if write_forwarded else b""
         self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
-        # a visitor asks for the same host again and again
+        # cached, since a visitor requests the same host again and again
         self._authority = self._before_id = b""
 
     def write(self, head: RequestHead) -> tuple[bytes, bytes]:
         """Write the head of a request for its target.
 
-        :returns: the request's id, and the head.
+        :returns: the request ID and the head.
         """
         if head.named or not head.plain:
             request_id, lines = self._lines(head)
@@ -66,28 +66,28 @@ class Forwarding:
         request_id = b"%b%016x" % (_process, next(_serial))
         authority = head.authority
         if authority != self._authority:
-            self._meet(authority)
+            self._set_authority(authority)
         return request_id, b"%b%b%b\r\nVia: 1.1 rtunnel\r\n\r\n" % (head.lines, self._before_id, request_id)
 
-    def _meet(self, authority: bytes) -> None:
+    def _set_authority(self, authority: bytes) -> None:
         self._authority = authority
         self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
 
     def _lines(self, head: RequestHead) -> tuple[bytes, bytes]:
-        """The fields for a request that says something of its way, or is not plain."""
+        """The fields for a request that has forwarding fields itself, or is not plain."""
         named = head.named
         if self.trusted:
             return self._continued(head)
         authority = head.authority
         if authority != self._authority:
-            self._meet(authority)
+            self._set_authority(authority)
         request_id = new_request_id()
         if b"via" in named:
             return request_id, b"%b%b\r\nVia: %b, 1.1 rtunnel\r\n" % (self._before_id, request_id, named[b"via"])
         return request_id, b"%b%b\r\nVia: 1.1 rtunnel\r\n" % (self._before_id, request_id)
 
     def _continued(self, head: RequestHead) -> tuple[bytes, bytes]:
-        """Extend what a trusted proxy said, and add what it did not say."""
+        """Extend the fields of a trusted proxy, and add the missing ones."""
         named = head.named
         get = named.get
         request_id = get(b"x-request-id", b"")
@@ -113,7 +113,7 @@ class Forwarding:
         return request_id, lines
 
     def _element(self, before: bytes, authority: bytes, proto: bytes) -> bytes:
-        """The line of Forwarded (RFC 7239 section 4) with one element more, or nothing when it is not written."""
+        """The Forwarded field (RFC 7239 section 4) with one more element; empty if it is disabled."""
         if not self._forwarded:
             return b""
         element = b"for=%b;host=%b;proto=%b" % (self._forwarded, _quoted(authority), _quoted(proto))
@@ -121,26 +121,26 @@ class Forwarding:
 
 
 def _chain(named: Mapping[bytes, bytes]) -> bytes:
-    """The addresses of Forwarded, for a proxy that tells of them there alone."""
+    """The addresses of Forwarded, for a proxy that writes only this field."""
     return b", ".join(_addresses(named.get(b"forwarded", b"")) or ())
 
 
 def _node(address: str) -> bytes:
-    """An address as Forwarded names it (RFC 7239 section 6)."""
+    """An address in the syntax of Forwarded (RFC 7239 section 6)."""
     return b'"[%b]"' % address.encode() if ":" in address else (address or "unknown").encode("ascii", "replace")
 
 
 def _quoted(text: bytes) -> bytes:
-    """A value as Forwarded has it: a token, or a quoted string."""
+    """A value in the syntax of Forwarded: a token or a quoted string."""
     return text if _is_token(text) else b'"%b"' % re.sub(rb'(["\\])', rb"\\\1", text)
 
 
 def _addresses(forwarded: bytes) -> list[bytes] | None:
     """The addresses in a value of Forwarded, without ports and brackets.
 
-    What is quoted is no syntax: a host that a visitor thought of may hold anything.
+    Quoted strings are opaque: a host that a visitor chose may contain anything.
 
-    :returns: None when it is malformed; then nothing in it can be relied on.
+    :returns: None if it is malformed; then none of it can be trusted.
     """
     addresses = []
     position = 0
@@ -161,9 +161,9 @@ def _without_port(node: bytes) -> bytes:
 
 
 class TrustedProxies:
-    """The networks of the proxies whose word about their visitors counts.
+    """The networks of the proxies whose forwarding fields are trusted.
 
-    Answers are remembered, a bounded number of them: the same few proxies speak of the same visitors again and again.
+    Results are cached, up to a limit: the same few proxies send the same visitor addresses again and again.
 
     :param networks: of the trusted proxies.
     """
@@ -176,10 +176,10 @@ class TrustedProxies:
         return within(address, self._networks)
 
     def origin(self, peer: str, named: Mapping[bytes, bytes]) -> str:
-        """Who asked, as far as it is known: the last one before the trusted proxies, or the visitor itself.
+        """The origin of a request: the last address before the trusted proxies, or the peer itself.
 
-        :param peer: the visitor's address, a trusted one.
-        :param named: what it said in the forwarding fields.
+        :param peer: the address of a trusted proxy.
+        :param named: its forwarding fields.
         """
         chain = named.get(b"x-forwarded-for") or _chain(named)
         return (self._origin if len(chain) <= MAX_REMEMBERED else self._find_origin)(peer, chain)
@@ -197,7 +197,7 @@ class TrustedProxies:
 
 
 def within(peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
-    """Whether an address is in one of some networks."""
+    """Whether an address is in one of the networks."""
     try:
         address = ip_address(peer)
     except ValueError:

@@ -1,4 +1,4 @@
-"""HTTP/1 at an entrypoint: connections of visitors, each with requests one after another."""
+"""HTTP/1 at an entrypoint: visitor connections, each with requests one after another."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from rtunnel.wire.http1_exchange import DATA, END, HEAD, MALFORMED, Event, Reque
 __all__ = ["HTTP1", "Http1", "HttpVisitor"]
 
 READ_AHEAD = 32768
-"""Bytes of later requests (pipelining) that are read while one is in progress."""
+"""Maximum bytes of pipelined requests that are read while one is in progress."""
 
-# what becomes of a visitor's connection
+# states of a visitor's connection
 OPEN = 0
 LINGERING = 1
 CLOSED = 2
@@ -31,7 +31,7 @@ CLOSED = 2
 
 @implementer(IPushProducer)
 class _BodySource:
-    """The producer of a request's body: pauses the reading of its visitor."""
+    """The producer of a request body: pauses reading from its visitor."""
 
     __slots__ = ("_visitor",)
 
@@ -45,28 +45,28 @@ class _BodySource:
         self._visitor.resume_reading()
 
     def stopProducing(self) -> None:
-        """The body is wanted no more; an answer may still come, so what is left of the body is read and dropped."""
+        """The body is not needed any more; a response may still follow, so the rest of the body is read and dropped."""
         self._visitor.resume_reading()
 
 
 @implementer(IPushProducer)
 class HttpVisitor(Protocol):
-    """One visitor connection, the downstream of its exchanges. Requests are answered in order; each is routed by itself.
+    """One visitor connection, the downstream of its exchanges. Requests are served in order; each is routed individually.
 
-    :param peer: who visits.
+    :param peer: the address of the visitor.
     """
 
     transport: Any
     deadline = NEVER
     write_paused = False
-    """Whether the visitor is behind with reading what it asked for."""
+    """Whether the visitor reads responses too slowly."""
     read_paused = False
-    """Whether the target is behind with taking what the visitor sends."""
+    """Whether the target reads the request body too slowly."""
     _body_source: _BodySource | None = None
     _exchange: Exchange | None = None
     _request: RequestHead
     _keep = True
-    """Whether the connection stays after the present answer; once it does not, there is no next one."""
+    """Whether the connection is kept open after the current response."""
     _state = OPEN
     _processing = False
     _advancing = False
@@ -91,7 +91,7 @@ class HttpVisitor(Protocol):
 
     @property
     def body_source(self) -> _BodySource:
-        """The producer to be paused when a request's body comes too fast."""
+        """The producer to pause when a request body arrives too fast."""
         if self._body_source is None:
             self._body_source = _BodySource(self)
         return self._body_source
@@ -117,7 +117,7 @@ class HttpVisitor(Protocol):
         self._state = CLOSED
 
     def settings_changed(self) -> None:
-        """Go on by other settings from the next request on."""
+        """Apply new settings from the next request on."""
         self._apply_settings()
 
     def drain(self) -> None:
@@ -126,13 +126,13 @@ class HttpVisitor(Protocol):
             self._close()
 
     def break_off(self) -> None:
-        """Cut the connection, so that the visitor sees that the answer is not whole."""
+        """Abort the connection, so that the visitor sees that the response is incomplete."""
         if self._state != CLOSED:
             self._state = CLOSED
             self.transport.abortConnection()
 
     def _close(self) -> None:
-        """Close after what was written, which a slow visitor has some time to read."""
+        """Close after the pending output, which a slow visitor has some time to read."""
         if self._state != CLOSED:
             self._state = CLOSED
             self.deadline = self._entrypoint.deadlines.now + self._entrypoint.idle_limit
@@ -140,7 +140,7 @@ class HttpVisitor(Protocol):
             self.transport.loseConnection()
 
     def _linger(self) -> None:
-        """End our direction, and drop what the visitor still sends, for a moment."""
+        """Half-close, and discard what the visitor sends for a short time (:data:`LINGER`)."""
         self._state = LINGERING
         self.requests.detach()
         self.deadline = self._entrypoint.deadlines.now + LINGER
@@ -149,7 +149,7 @@ class HttpVisitor(Protocol):
         self.transport.loseWriteConnection()
 
     def expired(self) -> None:
-        """A time limit is over (called by the sweep)."""
+        """The deadline has passed (called by the sweep)."""
         if self._exchange is not None:
             self._exchange.timed_out()
         elif self._state != OPEN:
@@ -170,7 +170,7 @@ class HttpVisitor(Protocol):
             self._wait()
 
     def _process(self, events: list[Event]) -> None:
-        """Take requests and their bodies."""
+        """Process requests and their bodies."""
         self._processing = True
         for kind, head, data in events:
             if kind == HEAD:
@@ -181,7 +181,7 @@ class HttpVisitor(Protocol):
             elif kind == MALFORMED:
                 self._malformed(head)
             elif self._exchange is None:
-                # the rest of a request that was answered before it was whole
+                # the rest of a request that got a response before it was complete
                 continue
             elif kind == DATA:
                 self._exchange.request_data(data)
@@ -194,7 +194,7 @@ class HttpVisitor(Protocol):
             self._wait()
 
     def _next(self) -> None:
-        """Take what was sent ahead, as far as it is answered at once and the visitor reads: in a loop, for it may be a lot."""
+        """Process pipelined requests, in a loop, while each gets its response at once and the visitor reads."""
         if self._advancing:
             return
         self._advancing = True
@@ -210,12 +210,12 @@ class HttpVisitor(Protocol):
             self._wait()
 
     def _wait(self) -> None:
-        """What is here makes no request yet, or its turn has not come, or the visitor has to read first."""
+        """Wait for the rest of a request, for the current response, or until the visitor reads."""
         if self._exchange is not None or self.write_paused:
             if len(self.requests.buffered) > READ_AHEAD:
                 self.pause_reading()
         elif self._state == OPEN and self.requests.buffered and not self._head_counting:
-            # the limit of a head counts from its first byte, not anew with each
+            # the timeout of a head starts with its first byte
             self._head_counting = True
             self.deadline = self._entrypoint.deadlines.now + self._entrypoint.settings.head_timeout
 
@@ -226,7 +226,7 @@ class HttpVisitor(Protocol):
             self._reject(error, Outcome.BAD_REQUEST)
 
     def _reject(self, error: HeadError, outcome: Outcome) -> None:
-        """Answer what is not a request, and close: where the next one would begin is unknown."""
+        """Respond to an invalid request and close: it is unknown where the next one begins."""
         self._entrypoint.stats.record(outcome)
         head, body = own_answer(error.status, request_id=new_request_id(), close=True)
         self.send(head + body)
@@ -234,7 +234,7 @@ class HttpVisitor(Protocol):
             observer.rejected(self.peer.host, error.status, len(body), outcome)
         self._linger()
 
-    # -- what its exchange asks for
+    # -- Downstream, called by the exchange
 
     def visitor_address(self, head: RequestHead) -> str:
         """The last address before the trusted proxies."""
@@ -243,12 +243,12 @@ class HttpVisitor(Protocol):
         return self._entrypoint.proxies.origin(self.peer.host, head.named)
 
     def interim(self, head: ResponseHead) -> None:
-        """Pass an interim answer on; HTTP/1.0 has none."""
+        """Pass on an interim response; HTTP/1.0 has none."""
         if self._request.minor:
             self.send(write_response(head, minor=1, keep_alive=True, chunked=False))
 
     def respond(self, head: ResponseHead, data: bytes) -> None:
-        """Begin the answer."""
+        """Begin the response."""
         entrypoint, request = self._entrypoint, self._request
         if head.body < 0 or not request.persistent or entrypoint.draining:
             chunked = head.body == CHUNKED and request.takes_chunks
@@ -261,12 +261,12 @@ class HttpVisitor(Protocol):
         self.transport.write(data)
 
     def send(self, data: bytes) -> None:
-        """Send more of an answer."""
+        """Send more of the response body."""
         self._entrypoint.stats.bytes_out += len(data)
         self.transport.write(data)
 
     def refuse(self, status: int, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
-        """Answer ourselves."""
+        """Send a response of our own."""
         self._keep = head.keep_alive and read_on and self.requests.whole and not self._entrypoint.draining
         start, body = own_answer(status, request_id=request_id, accept=head.field(b"accept") or b"", close=not self._keep)
         if head.method == b"HEAD":
@@ -275,7 +275,7 @@ class HttpVisitor(Protocol):
         return body
 
     def finish(self) -> None:
-        """The answer is written: on to the next request, or close."""
+        """The response is complete: continue with the next request, or close."""
         self._exchange = None
         if self._state != OPEN:
             return
@@ -297,7 +297,7 @@ class HttpVisitor(Protocol):
                     self._wait()
 
     def switch(self, head: ResponseHead) -> tuple[Any, bytes]:
-        """Pass a 101 on and give the connection up."""
+        """Pass on a 101 and hand over the connection."""
         self.send(write_response(head, minor=1, keep_alive=True, chunked=False))
         self._leave()
         self._exchange = None
@@ -307,29 +307,29 @@ class HttpVisitor(Protocol):
             self.resume_reading()
         return self.transport, early
 
-    # -- flow
+    # -- flow control
 
     def pause_reading(self) -> None:
-        """Read nothing of the visitor for now."""
+        """Stop reading from the visitor."""
         if not self.read_paused:
             self.read_paused = True
             self.transport.pauseProducing()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading from the visitor."""
         if self.read_paused:
             self.read_paused = False
             if not self.transport.disconnecting:
                 self.transport.resumeProducing()
 
     def pauseProducing(self) -> None:
-        """The visitor does not read as fast as it is answered."""
+        """The visitor reads too slowly."""
         self.write_paused = True
         if self._exchange is not None:
             self._exchange.pause()
 
     def resumeProducing(self) -> None:
-        """The visitor caught up."""
+        """The visitor has caught up."""
         self.write_paused = False
         if self._exchange is not None:
             self._exchange.resume()
@@ -337,17 +337,17 @@ class HttpVisitor(Protocol):
             self._next()
 
     def stopProducing(self) -> None:
-        """The connection is gone; connectionLost follows."""
+        """The connection was closed; connectionLost follows."""
 
 
 class Http1:
-    """HTTP/1 among what visitors may speak; it gets the connections that no prefix tells, and can say what is wrong with them."""
+    """The HTTP/1 speaker; the default, since it can respond to invalid requests."""
 
     name = "http"
     prefixes: tuple[bytes, ...] = ()
 
     def accept(self, entrypoint: Entrypoint, transport: Any, peer: Peer, data: bytes) -> None:
-        """Take a connection over."""
+        """Take over a connection."""
         visitor = HttpVisitor(entrypoint, peer)
         transport.protocol = visitor
         visitor.makeConnection(transport)  # type: ignore[no-untyped-call]

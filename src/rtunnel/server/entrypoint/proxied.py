@@ -1,4 +1,4 @@
-"""Visitors that come through a proxy which says, in a PROXY header, whose connections it passes on."""
+"""Visitors behind a proxy that announces their addresses in a PROXY header."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Network: TypeAlias = IPv4Network | IPv6Network
 
 
 class ProxiedEntrypoint(Factory):
-    """Stands ahead of an entrypoint: connections of certain addresses must begin with a PROXY header, those of others cannot.
+    """Wraps an entrypoint: connections from proxies must begin with a PROXY header, those from other addresses must not.
 
-    Nobody is asked to guess (``doc/proxy-protocol.txt``, section 2): a proxy's connection without a header is closed, since its
-    visitor is unknown; and what looks like a header on any other connection is a malformed request, so no visitor can claim the
+    The presence of a header is never guessed (``doc/proxy-protocol.txt``, section 2): a proxy's connection without a header is
+    closed, since its visitor is unknown; on any other connection a header is a malformed request, so no visitor can claim the
     address of another one.
 
-    :param entrypoint: whose visitors they are once the header was read; owned by the service.
+    :param entrypoint: gets the connections once the header was read; owned by the service.
     :param proxies: the networks of the proxies.
     """
 
@@ -45,7 +45,7 @@ class ProxiedEntrypoint(Factory):
 
 
 class ProxiedVisitor(Protocol):
-    """The connection of a proxy until its header was read; owned by the entrypoint, which then has it as any other visitor's."""
+    """The connection of a proxy until its header was read; owned by the entrypoint. After that it is like any other visitor's."""
 
     transport: Any
     busy = False
@@ -63,12 +63,12 @@ class ProxiedVisitor(Protocol):
         entrypoint.deadlines.add(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # a proxy that connects and leaves without a word looks whether we live
+        # a proxy that connects and closes without sending anything is a health check
         if self._leave() and self._buffer:
-            self._refused("the connection ended within the header")
+            self._refused("the connection was closed within the header")
 
     def _leave(self) -> bool:
-        """Belong to the entrypoint no more; returns whether it did."""
+        """Unregister from the entrypoint; returns whether it was registered."""
         entrypoint = self._entrypoint
         if self not in entrypoint.visitors:
             return False
@@ -77,10 +77,10 @@ class ProxiedVisitor(Protocol):
         return True
 
     def settings_changed(self) -> None:
-        """Its speaker will ask for them."""
+        """Does nothing: the speaker will read them."""
 
     def drain(self) -> None:
-        """Close: nothing was asked yet."""
+        """Close: no request was received yet."""
         self._leave()
         self.transport.loseConnection()
 
@@ -90,24 +90,24 @@ class ProxiedVisitor(Protocol):
         self.transport.abortConnection()
 
     def expired(self) -> None:
-        """The header did not come in time (called by the sweep)."""
-        self._refuse("no header came in time")
+        """The header was not received in time (called by the sweep)."""
+        self._refuse("no header was received in time")
 
     def dataReceived(self, data: bytes) -> None:
         if self not in self._entrypoint.visitors:
             return
         self._buffer += data
         try:
-            taken = take_proxy_header(self._buffer)
+            found = take_proxy_header(self._buffer)
         except ProxyProtocolError as error:
             self._refuse(str(error))
             return
-        if taken is not None:
-            header, end = taken
+        if found is not None:
+            header, end = found
             self._hand_over(header, self._buffer[end:])
 
     def _hand_over(self, header: ProxyHeader, rest: bytes) -> None:
-        """From here on it is a visitor like any other, but for its address."""
+        """Continue as an ordinary visitor connection, with the announced address."""
         self._leave()
         source = header.source
         visitor = FirstBytes(self._entrypoint, Peer(source.host, source.port) if isinstance(source, ProxyAddress) else None)

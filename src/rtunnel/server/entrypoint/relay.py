@@ -1,9 +1,9 @@
 """CONNECT: visitors that speak the relay protocol, at the tunnel listener or at an entrypoint.
 
-The rules are gost's (go-gost/x ``handler/tunnel/connect.go``). A visitor names a tunnel by its ID, and a destination host. It must
-be the tunnel that the ingress rule for the host leads to, whether the rule is public or private; with ``direct`` the ID alone is
-enough. The ID of the public entrypoints (``entrypoint.id``) stands for every public rule: whoever has it is a trusted front,
-and is believed about the address that its visitor comes from.
+The semantics are gost's (go-gost/x ``handler/tunnel/connect.go``). A visitor sends a tunnel ID and a destination host. The ingress
+rule of the host, public or private, must lead to that tunnel; with ``direct`` the ID alone is enough. The ID of the public
+entrypoints (``entrypoint.id``) stands for every public rule: a visitor that knows it is a trusted front proxy, and the visitor
+address that it announces is trusted.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ from rtunnel.wire.relay import Network, RelayAddress, Request, Response, Status
 __all__ = ["FIRST_BYTE", "RelayEntrypoint", "VisitDenied"]
 
 FIRST_BYTE = 1
-"""The version of the relay protocol, which tells it from HTTP and TLS (go-gost/x ``handler/tunnel/entrypoint``)."""
+"""The version of the relay protocol, which distinguishes it from HTTP and TLS (go-gost/x ``handler/tunnel/entrypoint``)."""
 
 _log = Logger()
 
 
 @frozen
 class VisitDenied:
-    """Why a visitor is not let in.
+    """Why a visitor is rejected.
 
-    :ivar status: what the visitor is told.
-    :ivar outcome: how the visit counts.
-    :ivar reason: the same for the log.
-    :ivar tunnel: where the visitor was led to, if it was.
+    :ivar status: the status of the response.
+    :ivar outcome: the outcome in the metrics.
+    :ivar reason: the reason in the log.
+    :ivar tunnel: the requested tunnel, if it was determined.
     """
 
     status: Status
@@ -57,13 +57,13 @@ class VisitDenied:
 
 
 class RelayEntrypoint:
-    """Lets relay visitors in; owned by a site, shared by its tunnel listener and its entrypoints.
+    """Admits relay visitors; owned by a listener group, shared by its tunnel listener and its entrypoints.
 
     :param settings: of the listener.
     :param table: the ingress rules of the listener.
-    :param registry: the tunnels and who is attached.
-    :param access: where each visit, and each refusal, leaves a line.
-    :ivar visits: those that are under way.
+    :param registry: the tunnels and their connectors.
+    :param access: the access log of visits and rejections.
+    :ivar visits: those in progress.
     """
 
     def __init__(
@@ -84,15 +84,15 @@ class RelayEntrypoint:
         self._checked = 0.0
 
     def change(self, settings: ListenerSettings, table: IngressTable) -> None:
-        """Let in from now on whom other settings and rules let in; visits under way go on."""
+        """Apply new settings and rules to new visits; those in progress go on."""
         self.settings = settings
         self.selector.table = table
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
 
-    # -- who is let in
+    # -- admission
 
     def route(self, request: Request) -> UUID | VisitDenied:
-        """Find the tunnel of a CONNECT."""
+        """Determine the tunnel of a CONNECT."""
         if request.tunnel is None or not request.tunnel.id.int:
             return VisitDenied(Status.BAD_REQUEST, VisitOutcome.BAD_REQUEST, "the request names no tunnel")
         asked = request.tunnel.id
@@ -108,17 +108,17 @@ class RelayEntrypoint:
             return rule.tunnel
         if self.settings.direct or (rule is not None and rule.tunnel == asked):
             return asked
-        reason = f'no ingress rule leads the host "{plain(host)}" to the tunnel that the visitor names'
+        reason = f'no ingress rule leads the host "{plain(host)}" to the requested tunnel'
         return VisitDenied(Status.HOST_UNREACHABLE, VisitOutcome.WRONG_TUNNEL, reason)
 
     def _rule(self, host: str) -> IngressRule | None:
-        """The rule for a host; no host, no rule, also where there is one for every host."""
+        """The rule for a host; None without a host, even if there is a rule for every host."""
         return self.selector.table.lookup(host) if host else None
 
     def _hosts(self, tunnel: UUID, host: str) -> tuple[str, ...]:
-        """Hosts the permissions may match on: the one asked for, if its rule leads to the tunnel.
+        """Hosts that permissions may match: the requested one, if its rule leads to the tunnel.
 
-        With ``direct`` the ID alone decides which tunnel is visited, and any host can be written beside it.
+        With ``direct`` the ID alone selects the tunnel, and a visitor can send any host with it.
         """
         rule = self._rule(host)
         return (host,) if rule is not None and rule.tunnel == tunnel else ()
@@ -126,11 +126,11 @@ class RelayEntrypoint:
     def admit(
         self, request: Request, handshake: Handshake[Request], peer: Peer, grant: Grant, access_control: AccessControl
     ) -> None:
-        """Answer a CONNECT; the connection of the handshake is a visit from here on, or closes after a refusal.
+        """Respond to a CONNECT; the connection of the handshake becomes a visit, or is closed after a rejection.
 
-        :param peer: whose connection it is.
-        :param grant: who that is.
-        :param access_control: says what he may.
+        :param peer: the address of the visitor.
+        :param grant: the authenticated user.
+        :param access_control: decides what the user may visit.
         """
         where = f"{peer.host}:{peer.port}"
         who = f"{where} (user {plain(grant.user)})" if grant.user else where
@@ -158,7 +158,7 @@ class RelayEntrypoint:
             self._refuse(refusal, handshake, who, access)
 
     def _begin(self, kind: str, source: RelayAddress, host: str, grant: Grant) -> Access | None:
-        """Begin a line of the access log."""
+        """Start a line of the access log."""
         if self.access is None:
             return None
         access = self.access.begin(kind, source.host)
@@ -166,16 +166,16 @@ class RelayEntrypoint:
         return access
 
     def _source(self, request: Request, peer: Peer) -> RelayAddress:
-        """Where the visitor comes from: what a trusted front says, else what we see."""
+        """The address of the visitor: the one that a trusted front proxy announces, else the peer of the connection."""
         if request.tunnel is not None and request.tunnel.id == self.settings.entrypoint_id and len(request.addresses) > 1:
             return request.addresses[0]
         return RelayAddress(peer.host, peer.port)
 
     def _refuse(self, refusal: VisitDenied, handshake: Handshake[Request], who: str, access: Access | None) -> None:
-        """Answer with a status, log why, and close."""
-        _log.info("refused the visitor {who}: {reason}", who=who, reason=refusal.reason)
+        """Respond with a status, log the reason, and close."""
+        _log.info("visitor {who} rejected: {reason}", who=who, reason=refusal.reason)
         self.stats.visits[refusal.outcome] += 1
-        # with ``direct`` a visitor may think of any ID, which gets no label of its own in the metrics
+        # with ``direct`` a visitor can send any ID: unknown ones get no label in the metrics
         if refusal.tunnel is not None and self.selector.table.patterns(refusal.tunnel):
             self.stats.labelled.count_unrouted(refusal.tunnel, refusal.outcome)
         if access is not None:
@@ -185,23 +185,23 @@ class RelayEntrypoint:
         handshake.transport.write(Response(status=refusal.status).encode())
         handshake.transport.loseConnection()
 
-    # -- life, as the service asks of every entrypoint
+    # -- lifecycle, as of every entrypoint
 
     @property
     def busy(self) -> bool:
-        """Whether a visit is under way."""
+        """Whether a visit is in progress."""
         return bool(self.visits)
 
     def drain(self) -> None:
-        """Nothing has to be told: nobody is let in any more, and visits go on to their end."""
+        """Does nothing: the listener accepts no new connections, and visits go on to their end."""
 
     def cut(self) -> None:
-        """Cut what is left."""
+        """Abort the remaining visits."""
         for visit in list(self.visits):
             visit.abort()
 
     def sweep(self, now: float) -> None:
-        """At each interval of the keepalive, cut the visits whose visitor is gone."""
+        """At each keepalive interval, abort the visits whose visitor is dead."""
         interval = self.keepalive.interval
         if not interval or now - self._checked < interval:
             return
@@ -211,5 +211,5 @@ class RelayEntrypoint:
 
 
 def _host(request: Request) -> str:
-    """The host that a visitor asks for, ``""`` when it names none."""
+    """The requested host, ``""`` if there is none."""
     return normalise_host(request.addresses[-1].host) if request.addresses else ""

@@ -1,7 +1,7 @@
-"""The TLS side of an entrypoint: connections passed through untouched, to the tunnel that the server name leads to.
+"""TLS passthrough at an entrypoint: connections are routed by server name (SNI) and passed on unchanged.
 
-Nothing is decrypted and no certificate is needed here: the two ends speak TLS with each other, whatever is inside (HTTP/2, gRPC,
-anything else). The name stands in the clear at the head of the connection.
+Nothing is decrypted and no certificate is needed here: the two ends speak TLS with each other, with any protocol inside (HTTP/2,
+gRPC and others). The server name is sent unencrypted in the ClientHello.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from rtunnel.wire.relay import RelayAddress, stream_preface
 __all__ = ["TLS", "Tls", "TlsVisitor"]
 
 PORT = 443
-"""The port that a client is told beside the name (go-gost/x ``handler/tunnel/entrypoint``): TLS says none."""
+"""The port in the preface of a stream (go-gost/x ``handler/tunnel/entrypoint``): the ClientHello contains none."""
 READ_AHEAD = 65536
-"""Bytes after the ClientHello (early data) that are read before anything was answered: they may have to be sent again."""
+"""Maximum bytes after the ClientHello (early data) that are read before the response: they may have to be resent."""
 
-# what a connection is doing
+# states of a connection
 HELLO = 0
 TRYING = 1
 JOINED = 2
@@ -52,7 +52,7 @@ class TlsVisitor(Protocol):
     """One TLS connection; owned by its entrypoint, ends with one recorded outcome.
 
     The ClientHello is collected, then sent on a stream of a connector (:class:`~rtunnel.server.attempt.Attempt`). With the first
-    byte of an answer the two sides are joined (:class:`~rtunnel.tunnel.splice.Splice`) and speak for themselves.
+    byte of the response the two sides are spliced (:class:`~rtunnel.tunnel.splice.Splice`).
     """
 
     protocol: Final = VisitorProtocol.TLS
@@ -67,7 +67,7 @@ class TlsVisitor(Protocol):
         self.host = ""
         """The server name."""
         self._sent: list[bytes] = []
-        """What the visitor said, as long as it may have to be sent again."""
+        """The data received from the visitor, while it may have to be resent."""
         self._ahead = 0
         self._paused = False
         self._read_ended = False
@@ -76,7 +76,7 @@ class TlsVisitor(Protocol):
         self._outcome: TlsOutcome | None = None
         self._access = entrypoint.access.begin("tls", peer.host) if entrypoint.access is not None else None
 
-    # -- what the routing may ask (RouteQuery)
+    # -- RouteQuery
 
     @property
     def visitor_address(self) -> str:
@@ -101,19 +101,19 @@ class TlsVisitor(Protocol):
 
     @property
     def busy(self) -> bool:
-        """Whether it talks to a target."""
+        """Whether it is connected, or connecting, to a target."""
         return self._state in (TRYING, JOINED)
 
     def settings_changed(self) -> None:
-        """Time limits are read when they begin."""
+        """Does nothing: timeouts are read when they start."""
 
     def drain(self) -> None:
-        """Close unless it talks to a target."""
+        """Close unless it is busy."""
         if self._state == HELLO:
             self._close(TlsOutcome.STOPPED)
 
     def break_off(self) -> None:
-        """Cut the connection, whatever it does."""
+        """Abort the connection in any state."""
         if self._splice is not None:
             self._record(TlsOutcome.STOPPED)
             self._splice.abort()
@@ -123,7 +123,7 @@ class TlsVisitor(Protocol):
         self.transport.abortConnection()
 
     def expired(self) -> None:
-        """A time limit is over (called by the sweep)."""
+        """The deadline has passed (called by the sweep)."""
         if self._state == HELLO:
             self._close(TlsOutcome.HELLO_TIMEOUT)
         elif self._state == TRYING:
@@ -132,7 +132,7 @@ class TlsVisitor(Protocol):
             self.transport.abortConnection()
 
     def connectionMade(self) -> None:
-        # nothing tells us of a visitor that vanished while both sides are silent, as they may be for hours
+        # detects a dead visitor on a connection that is idle, as it may be for hours
         self.transport.setTcpKeepAlive(True)
         self._entrypoint.enter(self, self._entrypoint.settings.head_timeout)
 
@@ -144,7 +144,7 @@ class TlsVisitor(Protocol):
             self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
-        """Our own half-close went through."""
+        """Our half-close was sent."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state in (HELLO, TRYING):
@@ -193,9 +193,9 @@ class TlsVisitor(Protocol):
     # -- a connector
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
-        """Send what the visitor said so far, on a stream of its own.
+        """Send the data received so far on a new stream.
 
-        :raises LinkClosed: when the link takes no more streams.
+        :raises LinkClosed: when the link accepts no more streams.
         """
         pending = PendingStream(self, pool)
         entrypoint = self._entrypoint
@@ -210,18 +210,18 @@ class TlsVisitor(Protocol):
         self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.TARGET_FAILED if failed else TlsOutcome.NO_CONNECTOR)
 
     def answer_ended(self, pending: PendingStream) -> None:
-        """A target of TLS that has nothing to say is none."""
+        """The target half-closed without a ServerHello: treat it as failed."""
         self.stream_lost(pending)
 
     def stream_lost(self, pending: PendingStream) -> None:
-        """The stream ended before its first byte."""
+        """The stream was closed before its first byte."""
         if self._attempt is not None and pending is self._attempt.stream:
             if not pending.stream.ended:
                 pending.stream.abortConnection()
             self._attempt.lost(self)
 
     def answered(self, pending: PendingStream, data: bytes) -> None:
-        """The first bytes of an answer: both sides speak for themselves from here on."""
+        """The first bytes of the response: splice the two sides."""
         if self._attempt is None or pending is not self._attempt.stream:
             return
         self._state = JOINED
@@ -230,7 +230,7 @@ class TlsVisitor(Protocol):
             self._access.received = sum(map(len, self._sent))
         self.deadline = NEVER
         self._sent = []
-        splice = self._splice = Splice(self._parted)
+        splice = self._splice = Splice(self._splice_ended)
         splice.near.attach(self.transport)
         splice.far.attach(pending.stream)
         splice.near.read_ended = self._read_ended
@@ -239,18 +239,18 @@ class TlsVisitor(Protocol):
             self.transport.resumeProducing()
         splice.join()
 
-    def _parted(self, outcome: SpliceOutcome, up: int, down: int) -> None:
+    def _splice_ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:
         stats = self._entrypoint.stats
         stats.bytes_in += up
         stats.bytes_out += down
         self._record(_ENDS[outcome])
-        self._describe(up, down)
+        self._log_access(up, down)
         self._leave()
 
     # -- ends
 
     def _refuse(self, alert: Alert, outcome: TlsOutcome) -> None:
-        """Say why in the words of TLS, then close; but not at once, which could reset the connection and lose what was said."""
+        """Send an alert, then close; but not at once, which could reset the connection and lose the alert."""
         self._end(outcome)
         self._state = LINGERING
         self.deadline = self._entrypoint.deadlines.now + LINGER
@@ -265,7 +265,7 @@ class TlsVisitor(Protocol):
             self.transport.loseWriteConnection()
 
     def _close(self, outcome: TlsOutcome) -> None:
-        """Close without a word."""
+        """Close without an alert."""
         self._end(outcome)
         self._state = LINGERING
         self.deadline = self._entrypoint.deadlines.now + LINGER
@@ -276,8 +276,8 @@ class TlsVisitor(Protocol):
         self._record(outcome)
         if self._attempt is not None:
             self._attempt.drop()
-        said, self._sent = sum(map(len, self._sent)), []
-        self._describe(said, 0)
+        received, self._sent = sum(map(len, self._sent)), []
+        self._log_access(received, 0)
 
     def _record(self, outcome: TlsOutcome) -> None:
         if self._outcome is not None:
@@ -292,8 +292,8 @@ class TlsVisitor(Protocol):
         else:
             stats.labelled.count_unrouted(attempt.tunnel, outcome)
 
-    def _describe(self, up: int, down: int) -> None:
-        """Leave a line in the access log."""
+    def _log_access(self, up: int, down: int) -> None:
+        """Write the line of the access log."""
         access, self._access = self._access, None
         if access is None or self._outcome is None:
             return
@@ -309,13 +309,13 @@ class TlsVisitor(Protocol):
 
 
 class Tls:
-    """TLS among what visitors may speak."""
+    """The TLS speaker."""
 
     name = "tls"
     prefixes = (bytes([HANDSHAKE]),)
 
     def accept(self, entrypoint: Entrypoint, transport: Any, peer: Peer, data: bytes) -> None:
-        """Take a connection over."""
+        """Take over a connection."""
         visitor = TlsVisitor(entrypoint, peer)
         transport.protocol = visitor
         visitor.makeConnection(transport)  # type: ignore[no-untyped-call]

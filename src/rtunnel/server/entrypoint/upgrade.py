@@ -1,4 +1,4 @@
-"""What becomes of a connection whose target agreed to an upgrade (101): both sides are joined."""
+"""Upgraded connections: after the 101 of the target, both sides are spliced."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Side:
     """One side of the connection.
 
     :ivar transport: the visitor's connection, or the stream of the connector.
-    :ivar early: what came from there after the request, or after the 101.
+    :ivar early: data received from it after the request, or after the 101.
     """
 
     transport: Any
@@ -27,9 +27,9 @@ class Side:
 
 
 def splice_upgraded(entrypoint: Entrypoint, observers: Iterable[ExchangeObserver], visitor: Side, target: Side) -> None:
-    """Join both sides until both are gone; the entrypoint owns the splice until then.
+    """Splice both sides; the entrypoint owns the splice until both are closed.
 
-    :param observers: told at the end.
+    :param observers: called at the end.
     """
 
     def ended(outcome: SpliceOutcome, up: int, down: int) -> None:
@@ -44,7 +44,7 @@ def splice_upgraded(entrypoint: Entrypoint, observers: Iterable[ExchangeObserver
     target.transport.unregisterProducer()
     splice.near.attach(visitor.transport)
     splice.far.attach(target.transport)
-    # counted already when it came
+    # already counted when it was received
     splice.near.early = [visitor.early] if visitor.early else []
     if target.early:
         splice.far.dataReceived(target.early)

@@ -1,4 +1,4 @@
-"""One visit: a visitor's connection and the stream of a private tunnel that it is joined with."""
+"""Visits: a visitor's connection, spliced with a stream of a private tunnel."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ _log = Logger()
 
 
 class VisitHost(Protocol):
-    """What a visit needs of who let it in.
+    """What a visit needs from the relay entrypoint that admitted it.
 
     :ivar visits: those in progress.
-    :ivar keepalive: how a visitor that is gone is found.
+    :ivar keepalive: how a dead visitor is detected.
     """
 
     selector: Selector[UpstreamPool]
@@ -51,26 +51,26 @@ class VisitHost(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class Visit:
-    """A visitor's connection and the stream that it is joined with; ends with exactly one recorded outcome.
+    """A visitor's connection and the stream that it is spliced with; ends with exactly one recorded outcome.
 
-    Opening a stream asks nobody, so whether its target can be reached shows only later. Here the first byte **from either side** is
-    the point of no return, for a protocol may begin with the target: before it, a stream that ends is replaced by one of another
-    connector (:class:`~rtunnel.server.attempt.Attempt`); from it on the two are spliced.
+    Opening a stream needs no confirmation, so an unreachable target is noticed only later. Here the first byte **from either side**
+    is the point of no return, because in some protocols the target speaks first: before it, a stream that is closed is replaced by
+    one of another connector (:class:`~rtunnel.server.attempt.Attempt`); after it the two are spliced.
 
-    :param tunnel: the tunnel that the visitor was let in to.
+    :param tunnel: the tunnel that the visitor was admitted to.
     :param transport: the visitor's connection.
-    :param host: the host that it asked for.
-    :param source: where the visitor comes from.
-    :param addresses: what the visitor said: its own address and the destination, or the destination alone.
-    :param access: the line that it leaves, if there is an access log.
-    :param datagrams: whether it sends datagrams; they pass as they are framed, so only the choice of a connector differs.
+    :param host: the requested host.
+    :param source: the address of the visitor.
+    :param addresses: those of the request: the visitor's own address and the destination, or the destination alone.
+    :param access: its line in the access log, if there is one.
+    :param datagrams: whether it carries datagrams; their framing is passed on, so only the choice of a connector differs.
     """
 
     __slots__ = (
+        "_aborted",
         "_access",
         "_attempt",
         "_begun",
-        "_cut",
         "_far_silent",
         "_liveness",
         "_on_end",
@@ -106,14 +106,14 @@ class Visit:
         self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
         self._attempt: Attempt[PendingStream] = Attempt(relay, tunnel)
         self._begun = False
-        self._cut: VisitOutcome | None = None
-        """Why it was cut, if it was: this, and not what the two connections say then, is how it ended."""
+        self._aborted: VisitOutcome | None = None
+        """Why it was aborted, if it was: this is the outcome then, whatever the two connections report."""
         self._far_silent = False
         self._on_end: Callable[[], None] = lambda: None
         self._splice: Splice | None = None
         self._liveness: LivenessMonitor | None = None
 
-    # -- what the routing may ask (RouteQuery)
+    # -- RouteQuery
 
     @property
     def visitor_address(self) -> str:
@@ -137,14 +137,14 @@ class Visit:
     # -- before the first byte
 
     def open(self) -> bool:
-        """Open a stream to a connector; False when there is none."""
+        """Open a stream to a connector; False if there is none."""
         self._attempt.start(self)
         return self._attempt.stream is not None
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
-        """Send the preface on a stream of its own: nothing of the visitor was read yet.
+        """Send the preface on a new stream: no data of the visitor was read yet.
 
-        :raises LinkClosed: when the link takes no more streams.
+        :raises LinkClosed: when the link accepts no more streams.
         """
         pending = PendingStream(self, pool)
         self._far_silent = False
@@ -152,18 +152,20 @@ class Visit:
         return pending
 
     def exhausted(self) -> None:
-        """No connector is left. Before the visitor was told OK, :meth:`open` says so."""
+        """No connector is left. Before the visitor got its OK, :meth:`open` returns False."""
         if not self._begun:
             return
         tunnel = short_id(self._attempt.tunnel)
-        _log.warn("visitor rejected: no connector of tunnel {tunnel} reaches its target", tunnel=tunnel)
+        _log.warn(
+            "visitor rejected: no connector of tunnel {tunnel} reaches its target; check the log of its clients", tunnel=tunnel
+        )
         self._end(VisitOutcome.TARGET_FAILED)
         self._transport.abortConnection()
 
     def begin(self, on_end: Callable[[], None]) -> None:
-        """The visitor was told OK.
+        """The OK was sent to the visitor.
 
-        :param on_end: called when it has ended.
+        :param on_end: called when the visit has ended.
         """
         self._begun = True
         self._on_end = on_end
@@ -184,7 +186,7 @@ class Visit:
             splice.near.readConnectionLost()
 
     def writeConnectionLost(self) -> None:
-        """Never asked for."""
+        """Does nothing: the visit never half-closes by itself."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._splice is None and self._attempt.stream is not None:
@@ -192,7 +194,7 @@ class Visit:
             self._end(VisitOutcome.VISITOR_GONE)
 
     def join(self) -> Splice | None:
-        """Splice the two sides, once; None when there is no second side any more."""
+        """Splice the two sides unless they already are; None if the other side is gone."""
         if self._splice is not None:
             return self._splice
         pending = self._attempt.stream
@@ -211,46 +213,46 @@ class Visit:
         return splice
 
     def answered(self, pending: PendingStream, data: bytes) -> None:
-        """The target speaks first."""
+        """The target sends the first byte."""
         splice = self.join()
         if splice is not None:
             splice.far.dataReceived(data)
 
     def answer_ended(self, pending: PendingStream) -> None:
-        """The target has nothing to say, or the connector gave the stream up: which of the two shows at the end of the turn."""
+        """The target half-closed without sending anything, or the connector gave up; at the end of the turn it is known which."""
         if pending is self._attempt.stream:
             self._far_silent = True
-            pending.stream.at_turn_end(lambda: self._heard_nothing(pending))
+            pending.stream.at_turn_end(lambda: self._no_data_received(pending))
 
-    def _heard_nothing(self, pending: PendingStream) -> None:
+    def _no_data_received(self, pending: PendingStream) -> None:
         if pending is self._attempt.stream and not pending.stream.ended:
             self.join()
 
     def stream_lost(self, pending: PendingStream) -> None:
-        """The stream ended before the first byte: its target cannot be reached, or its link is gone."""
+        """The stream was closed before the first byte: its target cannot be reached, or its link was lost."""
         if pending is self._attempt.stream and self._splice is None:
             self._attempt.lost(self)
 
     # -- from the first byte on
 
     def check_liveness(self) -> None:
-        """Cut the visit when its visitor gives no sign of life."""
+        """Abort the visit if its visitor is dead."""
         if self._liveness is None:
-            # a target that cannot be reached would have shown by now
+            # an unreachable target would have been noticed by now
             self.join()
         elif not self._liveness.check():
             self._abort(VisitOutcome.VISITOR_GONE)
 
     def forbid(self, reason: str) -> None:
-        """It is no longer allowed: cut both sides."""
+        """The visit is not allowed any more: abort both sides."""
         self._abort(VisitOutcome.FORBIDDEN)
 
     def abort(self) -> None:
-        """The server stops, and its time is over: cut both sides."""
+        """The drain timeout of a stopping server has expired: abort both sides."""
         self._abort(VisitOutcome.STOPPED)
 
     def _abort(self, outcome: VisitOutcome) -> None:
-        self._cut = outcome
+        self._aborted = outcome
         if self._splice is not None:
             self._splice.abort()
         else:
@@ -265,7 +267,7 @@ class Visit:
         self._end(_OUTCOMES[outcome])
 
     def _end(self, outcome: VisitOutcome) -> None:
-        outcome = self._cut or outcome
+        outcome = self._aborted or outcome
         self._relay.visits.discard(self)
         self._relay.stats.visits_open -= 1
         self._relay.stats.visits[outcome] += 1

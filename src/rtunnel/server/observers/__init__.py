@@ -1,6 +1,6 @@
-"""Who watches the exchanges of an entrypoint: several may watch one exchange, and none of them changes it.
+"""Observers of the exchanges of an entrypoint: an exchange may have several, and none of them changes it.
 
-- :mod:`rtunnel.server.observers.access_log`: a line for each exchange
+- :mod:`rtunnel.server.observers.access_log`: writes a line per exchange
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["ExchangeObserver", "ObservedExchange", "Observer"]
 
 
 class ObservedExchange(Protocol):
-    """What an observer sees of an exchange, at any time of its life.
+    """The part of an exchange that observers can read.
 
     :ivar head: the request.
-    :ivar request_id: as in X-Request-Id.
-    :ivar attempt: where it is served, once it was routed.
+    :ivar request_id: the value of X-Request-Id.
+    :ivar attempt: the attempt to serve it; None before routing.
     """
 
     head: RequestHead
@@ -29,45 +29,45 @@ class ObservedExchange(Protocol):
 
     @property
     def visitor_address(self) -> str:
-        """The address of the visitor, as far as trusted proxies tell it."""
+        """The address of the visitor, taken from trusted proxies where there are any."""
 
 
 class ExchangeObserver(Protocol):
-    """Watches one exchange, from its start to its one end. What it raises ends the exchange."""
+    """Observes one exchange from start to end. An exception ends the exchange."""
 
     def request_data(self, data: bytes) -> None:
-        """Bytes of the request's body, as they came."""
+        """Bytes of the request body, as received."""
 
     def answer_begun(self, status: int, data: bytes) -> None:
-        """The answer begins: a target's, or our own.
+        """The response begins: the target's or our own.
 
         :param data: the first bytes of its body.
         """
 
     def answer_data(self, data: bytes) -> None:
-        """More bytes of the answer's body."""
+        """More bytes of the response body."""
 
     def ended(self, outcome: Outcome) -> None:
         """The exchange is over."""
 
     def upgrade_ended(self, received: int, sent: int) -> None:
-        """Instead of :meth:`ended`: both sides of an upgraded connection are gone.
+        """Called instead of :meth:`ended`: both sides of an upgraded connection are closed.
 
-        :param received: bytes that came from the visitor after the request.
-        :param sent: bytes that went to it after the 101.
+        :param received: bytes received from the visitor after the request.
+        :param sent: bytes sent to it after the 101.
         """
 
 
 class Observer(Protocol):
-    """Watches an entrypoint; owned by the service."""
+    """Observes an entrypoint; owned by the service."""
 
     def begin(self, exchange: ObservedExchange) -> ExchangeObserver:
         """A request was read and is about to be routed."""
 
     def rejected(self, visitor: str, status: int, size: int, outcome: Outcome) -> None:
-        """A visitor sent what is not a request.
+        """A visitor sent an invalid request.
 
         :param visitor: its address.
-        :param status: of our answer.
+        :param status: of our response.
         :param size: bytes of its body.
         """

@@ -1,4 +1,4 @@
-"""The access log as an observer: each exchange leaves a line."""
+"""The access log as an observer: a line per exchange."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ __all__ = ["AccessLogObserver"]
 
 
 class AccessLogObserver:
-    """Watches an entrypoint for the access log; shared by all of them, owned by the service.
+    """Observes entrypoints for the access log; shared by all of them, owned by the service.
 
-    :param log: makes the lines.
+    :param log: formats and writes the lines.
     """
 
     def __init__(self, log: AccessLog) -> None:
@@ -23,7 +23,7 @@ class AccessLogObserver:
         return LoggedExchange(exchange, self._log.begin("http", exchange.visitor_address))
 
     def rejected(self, visitor: str, status: int, size: int, outcome: Outcome) -> None:
-        """A visitor sent what is not a request: there is nothing to tell but who, and what it was answered."""
+        """A visitor sent an invalid request: log its address and our response only."""
         access = self._log.begin("http", visitor)
         access.status, access.sent = status, size
         access.answered()
@@ -31,7 +31,7 @@ class AccessLogObserver:
 
 
 class LoggedExchange:
-    """Collects what the line of one exchange tells."""
+    """Collects the data for the line of one exchange."""
 
     __slots__ = ("_access", "_exchange")
 
@@ -40,22 +40,22 @@ class LoggedExchange:
         self._access = access
 
     def request_data(self, data: bytes) -> None:
-        """Count the request's body."""
+        """Count the request body."""
         self._access.received += len(data)
 
     def answer_begun(self, status: int, data: bytes) -> None:
-        """Note when the answer began."""
+        """Record when the response began."""
         access = self._access
         access.status = status
         access.sent = len(data)
         access.answered()
 
     def answer_data(self, data: bytes) -> None:
-        """Count the answer's body."""
+        """Count the response body."""
         self._access.sent += len(data)
 
     def ended(self, outcome: Outcome) -> None:
-        """Fill in what is known of the request, and have the line written."""
+        """Fill in the fields of the request and write the line."""
         access, exchange = self._access, self._exchange
         head, attempt = exchange.head, exchange.attempt
         access.method = head.method.decode("ascii", "backslashreplace")
@@ -71,7 +71,7 @@ class LoggedExchange:
         access.end(outcome)
 
     def upgrade_ended(self, received: int, sent: int) -> None:
-        """An upgraded connection is over."""
+        """An upgraded connection was closed."""
         self._access.received += received
         self._access.sent += sent
         self.ended(Outcome.UPGRADED)
