@@ -163,7 +163,8 @@ class Entrypoint:
     @property
     def protocols(self) -> tuple[str, ...]:
         """The supported protocols, for the status."""
-        return tuple(speaker.name for speaker in self.speakers)
+        *others, default = (speaker.name for speaker in self.speakers)
+        return (default, *others)
 
     @property
     def connections(self) -> int:
