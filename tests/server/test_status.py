@@ -72,7 +72,7 @@ class StatusTests(SynchronousTestCase):
         status = self.status()
         self.assertEqual(status.role, "server")
         self.assertEqual(status.listeners, (ListenerStatus(address="*:8421", transport="tcp", links=0),))
-        entrypoint = EntrypointStatus(address="*:80", protocols=("tls", "relay", "http"), visitors=2)
+        entrypoint = EntrypointStatus(address="*:80", protocols=("http", "tls", "relay"), visitors=2)
         self.assertEqual(status.entrypoints, (entrypoint,))
         rules = (
             RuleStatus(host="pod.local", tunnel=str(TUNNEL)[:8], private=False),
