@@ -410,8 +410,11 @@ class Exchange:
             else:
                 attempt.connector.count(outcome)
         self._entrypoint.stats.requests[outcome] += 1
-        for observer in self._observers:
-            observer.ended(outcome)
+        if self._observers:
+            # they know the exchange: without this the two would wait for the garbage collector
+            observers, self._observers = self._observers, ()
+            for observer in observers:
+                observer.ended(outcome)
 
 
 def _split_port(authority: bytes, host: str) -> tuple[str, int]:

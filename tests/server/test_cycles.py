@@ -1,0 +1,49 @@
+"""Exchanges are freed as they end: what waits for the garbage collector costs others their time."""
+
+from __future__ import annotations
+
+import gc
+
+from rtunnel.ops.access import FORMATS, AccessLog
+from rtunnel.server.attempt import Attempt
+from rtunnel.server.entrypoint.exchange import Exchange
+from rtunnel.server.observers.access_log import AccessLogObserver, LoggedExchange
+from tests.server.harness import HttpCase, World
+from tests.support.heads import GET, OK, POST
+
+
+class CycleTests(HttpCase):
+    """The collector is off, and no exchange is left."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+
+    def left(self) -> list[object]:
+        """What is left of the exchanges."""
+        return [one for one in gc.get_objects() if isinstance(one, Exchange | Attempt | LoggedExchange)]
+
+    def exchanges(self, world: World) -> None:
+        """Some that are answered, refused, retried, and given up by their visitor."""
+        pod = world.attach()
+        visitor = world.visit(GET)
+        pod.stream.answer(OK)
+        visitor.send(b"GET / HTTP/1.1\r\nHost: other.local\r\n\r\n")
+        visitor.send(GET)
+        pod.stream.close()
+        pod.stream.answer(OK)
+        visitor.send(POST)
+        visitor.leave()
+        world.visit(GET).leave()
+
+    def test_plain(self) -> None:
+        self.exchanges(World(self))
+        self.assertEqual(self.left(), [])
+
+    def test_with_an_access_log(self) -> None:
+        lines: list[str] = []
+        self.exchanges(World(self, observers=[AccessLogObserver(AccessLog(lines.append, FORMATS["text"]))]))
+        self.assertEqual(self.left(), [])
+        self.assertGreater(len(lines), 3)
