@@ -361,7 +361,9 @@ class SmugglingTests(Case):
 
     def test_two_heads_in_one(self) -> None:
         self.refused(request() + request())
-        self.refused(request() + b"body")
+        for behind in (b"body", b"G", b"GET /", b"\r\n", b"\r"):
+            self.refused(request() + behind)
+            self.refused(request(b"Connection: keep-alive") + behind)
         self.refused(b"\r\n" + request())
         self.refused(request(b"", b"GET /admin HTTP/1.1", b"Host: b"))
         self.refused(request(b"Content-Length: 5")[:-2] + b"\n")
