@@ -144,6 +144,7 @@ class SelectTests(Case):
         """All that are asked when each fails, in their order."""
         failed: list[Connector[str]] = []
         while (one := self.select(failed, protocol=protocol)) is not None:
+            self.assertNotIn(one, failed, "who failed is not asked again")
             failed.append(one)
         return failed
 
