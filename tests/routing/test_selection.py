@@ -1,4 +1,4 @@
-"""Who serves: rules by host, connectors by protocol and rank, and what is never asked."""
+"""Selection: rules by host, connectors by protocol and rank, and lazy evaluation of queries."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ STREAMS = [protocol for protocol in VisitorProtocol if protocol is not VisitorPr
 
 
 class Untouchable(AssertionError):
-    """Something was asked that no rule needs."""
+    """Something was read that no rule needs."""
 
 
 @frozen
 class Query:
-    """A query that tells its host and its protocol, and nothing else."""
+    """A query with a host and a protocol; reading anything else fails."""
 
     host: str = ""
     protocol: VisitorProtocol = VisitorProtocol.HTTP
@@ -80,7 +80,7 @@ class RuleTests(Case):
     def rule(self, host: str, *rules: IngressRule) -> IngressRule | None:
         self.selector.table = IngressTable(rules)
         found, *others = (self.selector.rule(Query(host, protocol)) for protocol in VisitorProtocol)
-        self.assertEqual(others, [found] * len(others), "whatever the visitor speaks")
+        self.assertEqual(others, [found] * len(others), "for every protocol")
         return found
 
     def test_by_host(self) -> None:
@@ -89,24 +89,24 @@ class RuleTests(Case):
         self.assertIsNone(self.rule("", self.public, self.private))
 
     def test_private_rules_are_hidden(self) -> None:
-        """To a visitor at an entrypoint a private rule is as good as none."""
+        """Private rules do not match at an entrypoint."""
         self.assertIsNone(self.rule("secret.nginx.local", self.public, self.private))
 
     def test_a_private_rule_hides_its_host(self) -> None:
-        """What a private rule names does not fall under a public one that would be next."""
+        """A private rule takes precedence over less specific public ones."""
         wildcard, everything = IngressRule("*.nginx.local", NGINX), IngressRule("*", NGINX)
         self.assertIsNone(self.rule("secret.nginx.local", wildcard, everything, self.private))
         self.assertEqual(self.rule("open.nginx.local", wildcard, everything, self.private), wildcard)
         self.assertEqual(self.rule("", wildcard, everything, self.private), everything)
 
     def test_another_table(self) -> None:
-        """The table is exchanged at a reload."""
+        """The table is replaced at a reload."""
         self.assertEqual(self.rule("nginx.local", self.public), self.public)
         self.assertIsNone(self.rule("nginx.local"))
 
 
 class SelectTests(Case):
-    """Which connector is asked next."""
+    """Which connector is tried next."""
 
     def test_nobody(self) -> None:
         self.assertIsNone(self.select())
@@ -136,14 +136,15 @@ class SelectTests(Case):
         self.assertIn(self.select([]), (first, second))
 
     def test_failed_elsewhere(self) -> None:
-        """What failed and left meanwhile, or belongs to another tunnel, counts for nothing."""
+        """Failed connectors that are not attached any more, or belong to another tunnel, are ignored."""
         (one,) = self.attach(1)
         self.assertIs(self.select([connector(), connector(tunnel=OTHER)]), one)
 
     def order(self, protocol: VisitorProtocol) -> list[Connector[str]]:
-        """All that are asked when each fails, in their order."""
+        """All connectors in the order in which they are tried if each fails."""
         failed: list[Connector[str]] = []
         while (one := self.select(failed, protocol=protocol)) is not None:
+            self.assertNotIn(one, failed, "failed connectors are not tried again")
             failed.append(one)
         return failed
 
@@ -155,7 +156,7 @@ class SelectTests(Case):
         )
     )
     def test_ranks_in_order(self, attached: list[tuple[int, bool]]) -> None:
-        """Each one of the right kind is asked once, those of an earlier rank first."""
+        """Each connector of the right kind is tried once, in order of rank."""
         self.setUp()
         connectors = [self.attach(weight, datagrams=datagrams)[0] for weight, datagrams in attached]
         for protocol in VisitorProtocol:
@@ -173,7 +174,7 @@ class SelectTests(Case):
 
 
 class UntouchedTests(Case):
-    """A query is read as far as the decision needs it: for rules that name hosts, no further than the host."""
+    """Queries are evaluated lazily: rules that match on hosts read nothing but the host."""
 
     def test_query(self) -> None:
         self.selector.table = IngressTable([IngressRule("nginx.local", NGINX), IngressRule("*", OTHER, private=True)])

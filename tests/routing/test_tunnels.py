@@ -119,7 +119,7 @@ class MembershipTests(SynchronousTestCase):
         self.assertRaises(AttributeError, setattr, one, "colour", "red")
 
     def test_outcomes(self) -> None:
-        """What was not simply answered is counted apart, and among the requests."""
+        """Other outcomes than a complete response are counted separately, and as requests."""
         one = connector()
         one.requests += 1
         for outcome in ("timeout", "refused", "timeout"):
@@ -132,7 +132,7 @@ class MembershipTests(SynchronousTestCase):
         self.assertEqual([connector(weight).rank for weight in (1, 254, 255)], [Rank.SHARING, Rank.SHARING, Rank.EXCLUSIVE])
 
     def test_order(self) -> None:
-        """The connectors of a tunnel stand in the order in which they are asked, those for datagrams last."""
+        """Connectors are ordered by rank, those for datagrams last."""
         registry = Registry()
         datagrams = connector(255, datagrams=True)
         registry.add(datagrams)

@@ -1,4 +1,4 @@
-"""The exchange engine: conversations whole, byte by byte and cut at random."""
+"""The exchange engine: conversations in one piece, byte by byte, and split at random."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from rtunnel.wire.http1_exchange import (
 from rtunnel.wire.http1_templates import LEARN_AFTER
 
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A machine that is busy with something else is no fault of a test."""
+"""No deadlines: the machine may be busy."""
 
 Said = list[tuple[Any, ...]]
-"""Events as a reader of this file understands them, bytes of a body that follow each other in one piece."""
+"""Events in a readable form, with adjacent pieces of a body joined."""
 
 
 def pieces_of(data: bytes, cuts: Iterable[int]) -> list[bytes]:
-    """The data cut at these places, without empty pieces."""
+    """The data split at these offsets, without empty pieces."""
     places = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     return [data[start:end] for start, end in pairwise(places) if start < end]
 
 
 def every_cut(data: bytes) -> Iterator[list[bytes]]:
-    """The data whole, byte by byte, and cut in two at each place."""
+    """The data in one piece, byte by byte, and split in two at each offset."""
     yield [data] if data else []
     yield [data[at : at + 1] for at in range(len(data))]
     for cut in range(1, len(data)):
@@ -60,7 +60,7 @@ cut_places = st.lists(st.integers(0, 5000), max_size=8)
 
 
 def joined(said: Said) -> Said:
-    """Put DATA together: where it is cut carries no meaning."""
+    """Join adjacent DATA events: how a body is split has no meaning."""
     result: Said = []
     for event in said:
         if event[0] == "DATA" and result and result[-1][0] == "DATA":
@@ -78,9 +78,9 @@ def request(start: bytes = b"GET /", *lines: bytes, body: bytes = b"") -> bytes:
 
 
 class Asked:
-    """A request side and its owner, who answers each request at once, or only when it is told to.
+    """A request side and its owner, which responds to each request at once or on demand.
 
-    :param at_once: whether it does.
+    :param at_once: whether it responds at once.
     """
 
     def __init__(self, *, at_once: bool = True, reader: RequestReader | None = None) -> None:
@@ -90,18 +90,18 @@ class Asked:
         self._body = False
 
     def receive(self, *pieces: bytes) -> Said:
-        """:returns: all that was said so far."""
+        """:returns: all events so far."""
         for piece in pieces:
             self._note(self.side.receive(piece))
         return joined(self.said)
 
     def answer(self) -> Said:
-        """Answer the present request."""
+        """Respond to the current request."""
         self._note(self.side.next())
         return joined(self.said)
 
     def answer_all(self) -> Said:
-        """Answer the present request and those that wait behind it."""
+        """Respond to the current request and to those queued after it."""
         said = -1
         while self.waits and said < len(self.said):
             said = len(self.said)
@@ -110,7 +110,7 @@ class Asked:
 
     @property
     def waits(self) -> bool:
-        """Whether a whole request waits for its answer."""
+        """Whether a complete request is waiting for its response."""
         return bool(self.said) and not self._body and self.said[-1][0] in ("HEAD", "END")
 
     def _note(self, events: list[Event]) -> None:
@@ -120,7 +120,7 @@ class Asked:
                     assert not self._body
                     self.said.append(("HEAD", head.method, head.target))
                     self._body = head.body != 0
-                    assert data == b"", "the bytes of a request's body have events of their own"
+                    assert data == b"", "body data has separate events"
                 elif kind == DATA:
                     assert data and self._body
                     self.said.append(("DATA", data))
@@ -180,7 +180,7 @@ REQUESTS: list[tuple[bytes, Said]] = [
     (request(b"POST /a", b"Content-Length: 5"), [("HEAD", b"POST", b"/a")]),
     (request(b"POST /a", b"Transfer-Encoding: chunked", body=CHUNKS[:-1]), [("HEAD", b"POST", b"/a"), ("DATA", CHUNKS[:-1])]),
 ]
-"""What comes, and what is said of it when each request is answered at once."""
+"""Input, and the events if each request is responded to at once."""
 
 BAD_REQUESTS: list[tuple[bytes, int]] = [
     (b"\x16\x03\x01\x02\x00", 400),
@@ -206,7 +206,7 @@ BAD_REQUESTS: list[tuple[bytes, int]] = [
     (request(b"GET /", *[b"A: b"] * 200), 431),
     (request(b"GET /", *[b"A: " + b"b" * 16000] * 5), 431),
 ]
-"""What is no request, and the status that says so."""
+"""Malformed requests, and the status of the error."""
 
 BAD_CHUNKS = [
     b"g\r\n",
@@ -229,7 +229,7 @@ class RequestSideTests(SynchronousTestCase):
                 self.assertEqual(Asked().receive(*pieces), joined(expected), pieces)
 
     def test_answers_that_come_late(self) -> None:
-        """Whatever was sent ahead waits, and is read as if it came after the answer."""
+        """Pipelined requests are buffered, and parsed after the response."""
         for data, expected in REQUESTS:
             for pieces in every_cut(data):
                 asked = Asked(at_once=False)
@@ -240,7 +240,7 @@ class RequestSideTests(SynchronousTestCase):
     @settings(slowly, max_examples=200)
     @given(st.lists(st.sampled_from(REQUESTS[:13]), max_size=6), st.sampled_from(REQUESTS), cut_places, st.sets(st.integers(0, 7)))
     def test_any_cuts(self, first: list[tuple[bytes, Said]], last: tuple[bytes, Said], cuts: list[int], lazy: set[int]) -> None:
-        """Conversations one after another, cut anywhere, each answer given now or with one of the next pieces."""
+        """Sequences of conversations, split anywhere, with immediate or delayed responses."""
         data = b"".join(data for data, _ in (*first, last))
         expected = joined([event for _, said in (*first, last) for event in said])
         self.assertEqual(Asked().receive(*pieces_of(data, cuts)), expected)
@@ -252,7 +252,7 @@ class RequestSideTests(SynchronousTestCase):
         self.assertEqual(asked.answer_all(), expected)
 
     def test_known_heads(self) -> None:
-        """The same when templates read the heads."""
+        """The same if templates read the heads."""
         reader = RequestReader(HeadLimits())
         for data, _ in REQUESTS * LEARN_AFTER:
             Asked(reader=reader).receive(*pieces_of(data, ()))
@@ -264,7 +264,7 @@ class RequestSideTests(SynchronousTestCase):
         self.assertLess(reader.parsed - parsed, heads / 2)
 
     def test_malformed(self) -> None:
-        """Wherever the fault comes to light: it is said once, after all that came before it, and nothing after it."""
+        """Reported once, after the events of all valid data; further data is ignored."""
         for before, said in ((b"", []), (request(), GET), *REQUESTS[5:6], *REQUESTS[8:9]):
             for bad, status in BAD_REQUESTS:
                 data = before + bad
@@ -278,7 +278,7 @@ class RequestSideTests(SynchronousTestCase):
                     self.assertEqual(asked.side.detach(), b"")
 
     def test_malformed_bodies(self) -> None:
-        """A body that turns out to be malformed ends all; of its bytes those pass that came before the fault was seen."""
+        """Only data received before the fault was detected is passed on."""
         begin = request(b"POST /a", b"Transfer-Encoding: chunked")
         for bad in BAD_CHUNKS:
             for pieces in every_cut(begin + bad + request()):
@@ -297,7 +297,7 @@ class RequestSideTests(SynchronousTestCase):
         cut_places,
     )
     def test_any_bytes(self, parts: list[bytes], cuts: list[int]) -> None:
-        """Whatever comes, there are events and nothing is raised, and the cuts only decide how much of a bad body passes."""
+        """Arbitrary input never raises, and its split only affects how much of a malformed body is passed on."""
         data = b"".join(parts)
         whole, cut, bytewise = Asked().receive(data) if data else [], Asked().receive(*pieces_of(data, cuts)), Asked()
         for at in range(len(data)):
@@ -312,7 +312,7 @@ class RequestSideTests(SynchronousTestCase):
                 self.assertEqual(said, whole)
 
     def test_idle(self) -> None:
-        """Idle is a connection on which nothing of a request has come."""
+        """A connection is idle while no part of a request has been received."""
         asked = Asked(at_once=False)
         side = asked.side
         self.assertEqual((side.idle, side.whole, side.buffered), (True, True, b""))
@@ -331,7 +331,7 @@ class RequestSideTests(SynchronousTestCase):
         self.assertTrue(side.idle)
 
     def test_whole(self) -> None:
-        """Whole is a request of which no byte is to come, whatever comes after it."""
+        """A request is whole when all of its body has been received."""
         for framing, body in ((b"Content-Length: 5", b"hello"), (b"Transfer-Encoding: chunked", CHUNKS)):
             side = RequestSide(RequestReader(HeadLimits()))
             side.receive(request(b"POST /", framing))
@@ -345,7 +345,7 @@ class RequestSideTests(SynchronousTestCase):
             self.assertTrue(side.whole)
 
     def test_buffered(self) -> None:
-        """What is sent ahead is held back, all of it, and in its order."""
+        """Pipelined data is buffered completely and in order."""
         asked = Asked(at_once=False)
         ahead = request(b"POST /a", b"Content-Length: 5", body=b"hello") + request(b"GET /b")
         asked.receive(request() + ahead[:7])
@@ -361,7 +361,7 @@ class RequestSideTests(SynchronousTestCase):
         self.assertEqual((asked.side.buffered, asked.answer()[3:]), (b"", [("END",), ("HEAD", b"GET", b"/b")]))
 
     def test_one_after_another(self) -> None:
-        """Of many requests in one piece each waits for the answer to the one before."""
+        """Requests in one piece are parsed one at a time, each after the previous response."""
         asked = Asked(at_once=False)
         asked.receive(request() * 1000)
         self.assertEqual(asked.said, GET)
@@ -371,7 +371,7 @@ class RequestSideTests(SynchronousTestCase):
         self.assertEqual(asked.side.buffered, b"")
 
     def test_detach(self) -> None:
-        """Once another protocol is spoken, or the connection is gone, the side hands out what it held, and takes nothing more."""
+        """Detaching returns the buffered data; further data is ignored."""
         upgrade = request(b"GET /", b"Connection: upgrade", b"Upgrade: websocket")
         for data, rest in (
             (upgrade + b"\x81\x05hello", b"\x81\x05hello"),
@@ -390,14 +390,14 @@ class RequestSideTests(SynchronousTestCase):
                 self.assertEqual(asked.side.detach(), b"")
 
     def test_another_reader(self) -> None:
-        """Between two requests the reader may be exchanged; the next head is read with the new one."""
+        """The reader can be replaced between two requests."""
         asked = Asked(at_once=False, reader=RequestReader(HeadLimits(), PASS_ALL))
         asked.receive(request() + request(b"GET /" + b"x" * 100))
         asked.side.reader = RequestReader(HeadLimits(line_bytes=50))
         self.assertEqual(asked.answer(), [*GET, ("MALFORMED", 431)])
 
     def test_limits(self) -> None:
-        """A head that never ends is refused when it is too large, not when memory is."""
+        """An endless head is refused as soon as it exceeds the limit."""
         asked = Asked()
         sent = 0
         while not asked.said:
@@ -418,17 +418,17 @@ GETTING = parse_request(request())
 HEADING = parse_request(request(b"HEAD /"))
 UPGRADING = parse_request(request(b"GET /", b"Connection: upgrade", b"Upgrade: websocket"))
 OLD_GETTING = parse_request(b"GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n")
-"""HTTP/1.0 has no chunks: they are taken off."""
+"""HTTP/1.0 does not have chunked bodies: they are decoded."""
 
 
 class Exchange(NamedTuple):
-    """One exchange as an answer side sees it.
+    """One exchange, as seen by the answer side.
 
-    :ivar data: what comes.
-    :ivar said: what is said of it.
-    :ivar request: that is answered.
-    :ivar ended: whether the answer is whole when the connection ends with it.
-    :ivar reusable: whether another request may follow.
+    :ivar data: the response.
+    :ivar said: the events.
+    :ivar request: the request.
+    :ivar ended: whether the end of the connection completes the response.
+    :ivar reusable: whether the connection can be reused.
     """
 
     data: bytes
@@ -445,7 +445,7 @@ class Answered:
         self.side = AnswerSide(reader or ResponseReader(HeadLimits()))
 
     def exchange(self, exchange: Exchange, pieces: Sequence[bytes]) -> Said:
-        """Say that a request was sent, and take the answer in pieces."""
+        """Announce the request, and receive the response in pieces."""
         self.side.expect(exchange.request)
         assert not self.side.begun
         said = self.receive(*pieces)
@@ -512,7 +512,7 @@ ANSWERS = [
     Exchange(answer(b"102 Processing", LENGTH_5) + answer(b"204 No Content"), [("INTERIM", 102), *body(204)]),
     Exchange(answer(b"100 Continue") * MAX_INTERIM + answer(b"204 x"), [("INTERIM", 100)] * MAX_INTERIM + body(204)),
 ]
-"""Answers that end by themselves."""
+"""Complete responses."""
 
 UNENDED = [
     Exchange(answer(b"200 OK", body=b"until the end"), [("HEAD", 200), ("DATA", b"until the end")], ended=True),
@@ -530,7 +530,7 @@ UNENDED = [
     Exchange(answer(b"100 Continue"), [("INTERIM", 100)]),
     Exchange(answer(b"100 Continue") + b"HTTP/1.1 200", [("INTERIM", 100)]),
 ]
-"""Answers that end with the connection, if at all."""
+"""Responses that are incomplete or end with the connection."""
 
 SWITCH = answer(b"101 Switching Protocols", b"Connection: upgrade", b"Upgrade: websocket")
 SWITCHED = [
@@ -558,7 +558,7 @@ BAD_ANSWERS = [
     Exchange(answer(b"100 Continue") + SWITCH, [("INTERIM", 100)]),
     Exchange(answer(b"100 Continue") * (MAX_INTERIM + 1), [("INTERIM", 100)] * MAX_INTERIM),
 ]
-"""What is no answer; said is what came before the fault."""
+"""Malformed responses; ``said`` lists the events before the error."""
 
 
 def some_cuts(data: bytes) -> Iterable[list[bytes]]:
@@ -577,7 +577,7 @@ class AnswerSideTests(SynchronousTestCase):
                 self.assertFalse(answered.side.ended())
 
     def test_known_heads(self) -> None:
-        """The same when templates read the heads."""
+        """The same if templates read the heads."""
         reader = ResponseReader(HeadLimits())
         for exchange in ANSWERS * LEARN_AFTER:
             Answered(reader).exchange(exchange, pieces_of(exchange.data, ()))
@@ -590,7 +590,7 @@ class AnswerSideTests(SynchronousTestCase):
                 self.assertEqual(answered.side.ended(), exchange.ended)
 
     def test_whole(self) -> None:
-        """A known head with all of its body is one event; for any other cut there are several."""
+        """A known head together with its complete body is a single event."""
         reader = ResponseReader(HeadLimits())
         exchange = ANSWERS[0]
         for _ in range(LEARN_AFTER):
@@ -615,11 +615,11 @@ class AnswerSideTests(SynchronousTestCase):
                 self.assertEqual(answered.exchange(exchange, pieces), exchange.said, pieces)
                 self.assertFalse(answered.side.reusable)
                 self.assertEqual(answered.side.ended(), exchange.ended, exchange)
-                self.assertFalse(answered.side.ended(), "it ends once")
+                self.assertFalse(answered.side.ended(), "only once")
                 self.assertEqual(answered.receive(b"more"), [])
 
     def test_upgrade(self) -> None:
-        """A 101 that was asked for ends the HTTP of this connection; what comes with it is no HTTP and passes unseen."""
+        """After a requested 101 the connection is not HTTP any more; data after it is passed on unparsed."""
         for exchange in SWITCHED:
             for early in (b"", b"\x81\x05hello", answer(b"200 OK", LENGTH_5, body=b"hello")):
                 data = exchange.data + early
@@ -628,15 +628,15 @@ class AnswerSideTests(SynchronousTestCase):
                     said = answered.exchange(exchange, pieces)
                     self.assertEqual([event for event in said if event[0] != "DATA"], exchange.said)
                     passed = b"".join(event[1] for event in said if event[0] == "DATA")
-                    self.assertTrue(early.startswith(passed), "what came with the 101")
+                    self.assertTrue(early.startswith(passed), "data received with the 101")
                     if len(pieces) == 1:
                         self.assertEqual(passed, early)
                     self.assertFalse(answered.side.reusable)
-                    self.assertEqual(answered.receive(b"\x81\x00"), [], "the side takes nothing more")
+                    self.assertEqual(answered.receive(b"\x81\x00"), [], "further data is ignored")
                     self.assertFalse(answered.side.ended())
 
     def test_malformed(self) -> None:
-        """Said once, after the interim answers that came before; and the connection is used no more."""
+        """Reported once, after preceding interim responses; the connection is not reused."""
         for exchange in BAD_ANSWERS:
             for pieces in some_cuts(exchange.data):
                 answered = Answered()
@@ -646,7 +646,7 @@ class AnswerSideTests(SynchronousTestCase):
                 self.assertFalse(answered.side.ended())
 
     def test_malformed_bodies(self) -> None:
-        """Of a body that is malformed from its first chunk on the head is not said, so that somebody else can still answer."""
+        """If the first chunk is malformed, there is no HEAD event, so that the owner can still send its own response."""
         begin = answer(b"200 OK", CHUNKED_FIELD)
         for bad in BAD_CHUNKS:
             for asked in (GETTING, OLD_GETTING):
@@ -670,7 +670,7 @@ class AnswerSideTests(SynchronousTestCase):
         self.assertEqual(answered.receive(b"\r\n"), [("MALFORMED",)])
 
     def test_too_much(self) -> None:
-        """Bytes after an answer are of no request: it is whole, they are dropped, and the connection is used no more."""
+        """Excess data after a response is dropped, and the connection is not reused."""
         for exchange in ANSWERS:
             for excess in (b"x", b"\r\n", answer(b"200 OK", LENGTH_5, body=b"hello")):
                 answered = Answered()
@@ -699,7 +699,7 @@ class AnswerSideTests(SynchronousTestCase):
         self.assertFalse(Answered().side.ended())
 
     def test_begun(self) -> None:
-        """The first byte of an answer is the point of no return; each exchange has its own."""
+        """Whether a byte of the response was received; reset for each exchange."""
         side = AnswerSide(ResponseReader(HeadLimits()))
         for exchange in (ANSWERS[0], ANSWERS[12], ANSWERS[21]):
             side.expect(exchange.request)
@@ -710,7 +710,7 @@ class AnswerSideTests(SynchronousTestCase):
             self.assertTrue(side.begun and side.reusable)
 
     def test_held(self) -> None:
-        """A head that is not whole is held, and read with what comes next; nothing of it is left for the next answer."""
+        """Incomplete heads are held until they are complete; nothing is left for the next response."""
         answered = Answered()
         for exchange in (ANSWERS[0], ANSWERS[6], ANSWERS[21], ANSWERS[22], ANSWERS[2]):
             for pieces in every_cut(exchange.data):
@@ -718,7 +718,7 @@ class AnswerSideTests(SynchronousTestCase):
                 self.assertTrue(answered.side.reusable)
 
     def test_reusable_is_of_the_last_answer(self) -> None:
-        """From the next request on it says nothing any more of the answer before, nor does the head."""
+        """It is reset by the next request."""
         for second in (*UNENDED, *SWITCHED, *BAD_ANSWERS, *(exchange for exchange in ANSWERS if not exchange.reusable)):
             answered = Answered()
             answered.exchange(ANSWERS[0], [ANSWERS[0].data])
@@ -729,7 +729,7 @@ class AnswerSideTests(SynchronousTestCase):
             self.assertFalse(answered.side.reusable, second)
 
     def test_interim_answers_are_counted_for_each_answer(self) -> None:
-        """A target may send hints before every answer, and its connection lasts all the same."""
+        """The limit applies to each response, not to the connection."""
         reader = ResponseReader(HeadLimits())
         hint, final = answer(b"103 Early Hints", b"Link: a"), answer(b"200 OK", LENGTH_5, body=b"hello")
         for _ in range(LEARN_AFTER):
@@ -742,14 +742,14 @@ class AnswerSideTests(SynchronousTestCase):
                 self.assertTrue(answered.side.reusable)
 
     def test_many_interim_answers(self) -> None:
-        """However many come in one piece, the stack does not grow with them."""
+        """Many of them in one piece do not cause recursion."""
         side = AnswerSide(ResponseReader(HeadLimits()))
         side.expect(GETTING)
         events = side.receive(answer(b"100 Continue") * (sys.getrecursionlimit() * 3))
         self.assertEqual([kind for kind, _, _ in events], [INTERIM] * MAX_INTERIM + [MALFORMED])
 
     def test_limits(self) -> None:
-        """A head that never ends is refused when it is too large."""
+        """An endless head is refused as soon as it exceeds the limit."""
         side = AnswerSide(ResponseReader(HeadLimits(head_bytes=1000, line_bytes=300)))
         side.expect(GETTING)
         side.receive(b"HTTP/1.1 200 OK\r\n")
@@ -760,7 +760,7 @@ class AnswerSideTests(SynchronousTestCase):
     @settings(slowly, max_examples=200)
     @given(st.lists(st.sampled_from([exchange for exchange in ANSWERS if exchange.reusable]), max_size=8), st.data())
     def test_one_connection(self, exchanges: list[Exchange], data: st.DataObject) -> None:
-        """Exchanges one after another on one connection, each cut anywhere."""
+        """Several exchanges on one connection, split anywhere."""
         answered = Answered()
         last = data.draw(st.sampled_from((*ANSWERS, *UNENDED, *SWITCHED)))
         for exchange in (*exchanges, last):
@@ -776,7 +776,7 @@ class AnswerSideTests(SynchronousTestCase):
         cut_places,
     )
     def test_any_bytes(self, parts: list[bytes], asked: RequestHead, cuts: list[int]) -> None:
-        """Whatever comes, there are events and nothing is raised; cuts may show a fault later, and never another answer."""
+        """Arbitrary input never raises, and its split never changes a complete response."""
         exchange = Exchange(b"".join(parts), [], asked)
         whole = Answered().exchange(exchange, [exchange.data] if exchange.data else [])
         for pieces in (pieces_of(exchange.data, cuts), [exchange.data[at : at + 1] for at in range(len(exchange.data))]):

@@ -1,4 +1,4 @@
-"""The exchange engine as a proxy between two of h11: another implementation of HTTP/1 at either end, and bytes cut anywhere."""
+"""The exchange engine as a proxy between an h11 client and an h11 server, with data split at random."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from rtunnel.wire.http1_exchange import DATA, END, HEAD, INTERIM, WHOLE, AnswerS
 from rtunnel.wire.http1_templates import LEARN_AFTER
 
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=80, stateful_step_count=40)
-"""A machine that is busy with something else is no fault of a test."""
+"""No deadlines: the machine may be busy."""
 
 Fields = list[tuple[bytes, bytes]]
 FIELDS: list[Fields] = [
@@ -48,7 +48,7 @@ VIA = b"1.1 proxy"
 
 
 def passed_on(fields: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The fields that come out at the other end; the framing and Via are looked at apart."""
+    """The end-to-end fields, except Content-Length and Via, which are checked separately."""
     fields = [(name.lower(), value.strip(b" \t")) for name, value in fields]
     named = {option.strip().lower() for name, value in fields if name == b"connection" for option in value.split(b",")}
     return [pair for pair in fields if pair[0] not in NOT_PASSED_ON | named | {b"via", b"content-length"}]
@@ -65,7 +65,7 @@ def framing_of(pieces: list[bytes], chunked: bool) -> Fields:
 
 
 def written(connection: h11.Connection, start: h11.Request | h11.Response, pieces: list[bytes], trailers: Fields) -> bytes:
-    """What h11 writes for a message."""
+    """A message as h11 serializes it."""
     data = connection.send(start) or b""
     for piece in pieces:
         data += connection.send(h11.Data(data=piece)) or b""
@@ -73,7 +73,7 @@ def written(connection: h11.Connection, start: h11.Request | h11.Response, piece
 
 
 class Message(NamedTuple):
-    """A request or an answer, as it was sent or got: its start, fields, body and trailers."""
+    """A request or response: its start line, fields, body and trailers."""
 
     start: tuple[Any, ...]
     fields: Fields
@@ -86,7 +86,7 @@ def values(message: Message, name: bytes) -> list[bytes]:
 
 
 def check_same(got: Message, sent: Message) -> None:
-    """What one gets is what the other sent, as far as it is for both ends."""
+    """The received message equals the sent one, except for hop-by-hop fields."""
     assert got.start == sent.start
     assert passed_on(got.fields) == passed_on(sent.fields)
     assert values(got, b"content-length") == values(sent, b"content-length")
@@ -95,7 +95,7 @@ def check_same(got: Message, sent: Message) -> None:
 
 
 class Hearing:
-    """What one h11 hears: whole messages, out of its events."""
+    """Assembles complete messages from the events of an h11 connection."""
 
     def __init__(self, connection: h11.Connection) -> None:
         self.connection = connection
@@ -104,7 +104,7 @@ class Hearing:
         self._body = b""
 
     def messages(self) -> Iterator[Message]:
-        """Yield the messages that became whole."""
+        """Yield the messages that are complete now."""
         while True:
             event = self.connection.next_event()
             if isinstance(event, h11.InformationalResponse):
@@ -123,11 +123,11 @@ class Hearing:
 
 
 class Proxy:
-    """A visitor's connection and those to its target, joined by the two sides.
+    """A visitor's connection and the connections to its target, connected by the two sides.
 
-    :ivar sides: of the connections to the target, the last one in use.
-    :ivar to_target: what is to be sent on each of them.
-    :ivar open: whether the visitor's connection goes on.
+    :ivar sides: one for each connection to the target; the last one is current.
+    :ivar to_target: data to be sent on each of them.
+    :ivar open: whether the visitor's connection stays open.
     """
 
     def __init__(self, requests: RequestReader, answers: ResponseReader) -> None:
@@ -196,11 +196,11 @@ class Proxy:
 
 
 OLD = Message((200, b"OK"), [(b"Server", b"old")], b"", [])
-"""An answer that ends with its connection, but for its body."""
+"""A response that ends with the connection, without its body."""
 
 
 class Between(RuleBasedStateMachine):
-    """Two of h11 and a proxy between them, however the bytes are cut: what one sends, the other gets."""
+    """A proxy between two h11 connections: each receives what the other sent, however the data is split."""
 
     counts: ClassVar[Counter[str]] = Counter()
     bodies = st.lists(
@@ -233,7 +233,7 @@ class Between(RuleBasedStateMachine):
         self.connect()
 
     def teach(self) -> None:
-        """Show the readers what is sent here often enough."""
+        """Let the readers learn templates."""
         for fields in self.fields:
             for framing in ([], [(b"Content-Length", b"5")]):
                 start = h11.Request(method=b"POST" if framing else b"GET", target=b"/", headers=[*HOST, *fields, *framing])
@@ -246,7 +246,7 @@ class Between(RuleBasedStateMachine):
                     self.answers.read(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n", b"GET")
 
     def connect(self) -> None:
-        """The target takes the next connection of the proxy."""
+        """The target accepts the next connection of the proxy."""
         self.target = Hearing(h11.Connection(h11.SERVER))
         self.target_open = True
         self.connection += 1
@@ -273,7 +273,7 @@ class Between(RuleBasedStateMachine):
         last: bool,
         empty_lines: int,
     ) -> None:
-        """A visitor sends a request, be the one before answered or not."""
+        """A visitor sends a request, possibly before the previous response."""
         path = b"/" if path == b"*" and method != b"OPTIONS" else path
         bare = method in (b"GET", b"HEAD") and not pieces
         headers = [*HOST, *self.fields[kind], *([] if bare else framing_of(pieces, chunked)), *([CLOSE] if last else [])]
@@ -287,7 +287,7 @@ class Between(RuleBasedStateMachine):
 
     @property
     def answerable(self) -> bool:
-        """Whether the target has a request to answer, perhaps not whole yet."""
+        """Whether the target has received a request head and not responded yet."""
         return self.target.start is not None and self.target.connection.our_state is h11.SEND_RESPONSE
 
     @precondition(lambda self: self.answerable)
@@ -303,7 +303,7 @@ class Between(RuleBasedStateMachine):
     def answer(
         self, status: int, reason: bytes, kind: int, pieces: list[bytes], chunked: bool, trailers: Fields, close: bool
     ) -> None:
-        """The target answers, perhaps before it has read all of the request."""
+        """The target responds, possibly before the request is complete."""
         bodiless = status in (204, 304) or self.target.start.method == b"HEAD"
         headers = [
             *self.answer_fields[kind],
@@ -319,14 +319,14 @@ class Between(RuleBasedStateMachine):
     @precondition(lambda self: self.answerable and self.target.connection.their_state is h11.DONE)
     @rule(pieces=bodies)
     def answer_until_the_end(self, pieces: list[bytes]) -> None:
-        """An old target answers with all it has, and closes."""
+        """An HTTP/1.0 target responds and closes the connection."""
         if self.target.start.method == b"HEAD":
             return
         message = OLD._replace(body=b"".join(pieces))
         self.from_target += b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\n" + message.body
         self.say(message, False)
         self.asking = False
-        # h11 writes no such answer to HTTP/1.1; it is done with this connection
+        # h11 does not support such a response to HTTP/1.1: the connection is not used any more
         self.target.connection.send_failed()
 
     def say(self, message: Message, stays: bool) -> None:
@@ -337,7 +337,7 @@ class Between(RuleBasedStateMachine):
     @precondition(lambda self: self.answerable)
     @rule(status=st.sampled_from([100, 102, 103]))
     def hint(self, status: int) -> None:
-        """The target answers that it will answer."""
+        """The target sends an interim response."""
         start = h11.InformationalResponse(status_code=status, headers=[(b"Link", b"a")], reason=b"x")
         self.from_target += self.target.connection.send(start) or b""
         self.hints.append(status)
@@ -345,7 +345,7 @@ class Between(RuleBasedStateMachine):
     @precondition(lambda self: self.asking)
     @rule(kinds=st.tuples(st.sampled_from([0, 1]), st.sampled_from([0, 1])), pieces=bodies, count=st.integers(1, 3))
     def exchange(self, kinds: tuple[int, int], pieces: list[bytes], count: int) -> None:
-        """Usual requests, sent ahead of their answers."""
+        """Typical pipelined requests."""
         for _ in range(count):
             self.ask(b"GET", b"/", kinds[0], [], False, [], False, 0)
         for _ in range(count):
@@ -378,7 +378,7 @@ class Between(RuleBasedStateMachine):
         self.read_on()
 
     def read_on(self) -> None:
-        """The target reads what has come, as far as it has answered what came before."""
+        """The target processes received data up to the next request that it has to respond to."""
         connection = self.target.connection
         for message in self.target.messages():
             self.check_request(message)
@@ -409,9 +409,9 @@ class Between(RuleBasedStateMachine):
             self.hear(hearing, asked)
 
     def hear(self, hearing: Hearing, asked: Message) -> bytes:
-        """Let a visitor read on.
+        """Let a visitor process received data.
 
-        :returns: what is for the next one.
+        :returns: data of the next response.
         """
         rest = b""
         for message in hearing.messages():
@@ -421,7 +421,7 @@ class Between(RuleBasedStateMachine):
         return rest
 
     def check_request(self, got: Message) -> None:
-        """The target gets what the visitor sent, in its order."""
+        """The target receives what the visitor sent, in order."""
         sent = self.sent[self.got]
         self.got += 1
         check_same(got, sent)
@@ -432,7 +432,7 @@ class Between(RuleBasedStateMachine):
         assert values(got, b"connection") in ([b"TE"],) if te else ([], [b"keep-alive"])
 
     def check_answer(self, got: Message, asked: Message, hints: list[int]) -> None:
-        """The visitor gets what the target answered."""
+        """The visitor receives what the target sent."""
         sent, sent_hints = self.answered[self.heard]
         self.heard += 1
         check_same(got, sent)
@@ -451,7 +451,7 @@ class Between(RuleBasedStateMachine):
         assert not self.from_target and not any(self.proxy.to_target) and not self.proxy.to_visitor
         assert self.got == len(self.answered) == self.heard
         if self.proxy.open:
-            assert self.heard == len(self.sent), "all that was sent was answered"
+            assert self.heard == len(self.sent), "every request has a response"
             assert self.proxy.requests.idle or self.from_visitor.strip(b"\r\n") == b""
         self.counts["exchanges"] += self.heard
         self.counts["heads"] += self.proxy.heads
@@ -473,12 +473,12 @@ class Between(RuleBasedStateMachine):
 
 
 class BetweenTwoTests(SynchronousTestCase):
-    """Another implementation of HTTP/1 at either end."""
+    """Interoperability with an independent implementation."""
 
     def test_between_two_of_h11(self) -> None:
         Between.counts.clear()
         run_state_machine_as_test(Between, settings=slowly)
         counts = Between.counts
         self.assertGreater(counts["exchanges"], 60, counts)
-        self.assertGreater(counts["exchanges"], counts["connections"], "connections were used again")
-        self.assertLess(counts["parsed"], counts["heads"] * 0.97, "templates read some of the heads")
+        self.assertGreater(counts["exchanges"], counts["connections"], "connections are reused")
+        self.assertLess(counts["parsed"], counts["heads"] * 0.97, "some heads are read by templates")

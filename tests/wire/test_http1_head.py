@@ -90,7 +90,7 @@ class LimitTests(SynchronousTestCase):
             self.assertEqual(verdict(head, limits=SMALL), 431 if refused else len(head))
 
     def test_a_line_whose_end_is_cut(self) -> None:
-        """The longest line is taken wherever its bytes are cut, also between its CR and its LF."""
+        """The longest line is accepted wherever it is split, also between CR and LF."""
         for line in (b"GET /".ljust(40, b"x"), b"A: ".ljust(40, b"x")):
             begun = (b"" if line.startswith(b"GET") else b"GET / HTTP/1.1\r\n") + line
             for end in (b"\r", b"\r\n", b"\r\n\r"):
@@ -148,7 +148,7 @@ any_heads = st.builds(
 
 
 class PieceTests(SynchronousTestCase):
-    """A head that comes in pieces is judged like one that comes whole."""
+    """A head in pieces is accepted or refused like a complete one."""
 
     def test_pieces(self) -> None:
         verdicts: Counter[bool] = Counter()
@@ -167,7 +167,7 @@ class PieceTests(SynchronousTestCase):
             verdicts[whole == 431] += 1
 
         check()
-        self.assertGreater(min(verdicts[True], verdicts[False]), 20, "heads of both kinds were there")
+        self.assertGreater(min(verdicts[True], verdicts[False]), 20, "both results occur")
 
 
 class AnyBytesTests(SynchronousTestCase):

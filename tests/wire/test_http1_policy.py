@@ -1,4 +1,4 @@
-"""Which fields of a request pass, are dropped, taken or noted: with each policy, parsed and read by a template."""
+"""Field policies: which fields are passed on, dropped, taken or noted, both by the parser and by templates."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ FORWARDING = (
     b"Fastly-Client-IP",
     b"Front-End-Https",
 )
-"""What proxies tell of the visitor, as each of them writes it."""
+"""Forwarding fields, as proxies write them."""
 
 ORDINARY = (
     b"X-Forward",
@@ -96,13 +96,13 @@ ORDINARY = (
     b"TE-X",
     b"Trailer",
 )
-"""What looks like one of them to a careless eye."""
+"""Ordinary fields with similar names."""
 
 POLICIES = (UNTRUSTED, TRUSTED, PASS_ALL)
 
 
 def spellings(name: bytes) -> set[bytes]:
-    """A name in ways that an application may take for the same."""
+    """Spellings of a name that an application may treat as equal."""
     hyphens = [position for position, letter in enumerate(name) if letter == ord("-")]
     found = {name}
     for signs in product(b"-_", repeat=len(hyphens)):
@@ -118,34 +118,34 @@ def request(*lines: bytes) -> bytes:
 
 
 def on_both_paths(head: bytes, policy: FieldPolicy) -> Iterator[RequestHead]:
-    """The head parsed, and read by a template that was made of heads like it."""
+    """The head from the parser, and from a template that was learned from it."""
     yield parse_request(head, policy)
     reader = RequestReader(HeadLimits(), policy)
     for _ in range(LEARN_AFTER):
         reader.read(head)
     found = reader.read(head)
     assert found is not None
-    assert reader.parsed == LEARN_AFTER, "a template took the last one"
+    assert reader.parsed == LEARN_AFTER, "the last one is read by a template"
     yield found[0]
 
 
 class Case(SynchronousTestCase):
     def fields(self, policy: FieldPolicy, *lines: bytes) -> bytes:
-        """The fields behind Host that pass, on both paths alike."""
+        """The fields after Host that are passed on; the same on both paths."""
         first, second = (head.fields for head in on_both_paths(request(*lines), policy))
         self.assertEqual(first, second)
         self.assertTrue(first.startswith(b"Host: a\r\n"))
         return first[9:]
 
     def named(self, policy: FieldPolicy, *lines: bytes) -> dict[bytes, bytes]:
-        """The values of named fields, on both paths alike."""
+        """The values of taken and noted fields; the same on both paths."""
         first, second = (dict(head.named) for head in on_both_paths(request(*lines), policy))
         self.assertEqual(first, second)
         return first
 
 
 class ForwardingTests(Case):
-    """Fields that tell of the visitor are believed of nobody but a trusted proxy."""
+    """Forwarding fields are accepted only from trusted proxies."""
 
     taken_of_trusted = frozenset({b"x-forwarded-for"})
 
@@ -157,7 +157,7 @@ class ForwardingTests(Case):
                 self.assertEqual(self.named(UNTRUSTED, *lines), {}, spelling)
 
     def test_every_spelling(self) -> None:
-        """With a hyphen or an underscore in each place, in any case: parsed together, and by a template together."""
+        """Every combination of hyphens and underscores, in upper, lower and mixed case."""
         every = sorted(spelling for name in FORWARDING for spelling in spellings(name))
         self.assertGreater(len(every), 500)
         for start in range(0, len(every), 30):
@@ -165,7 +165,7 @@ class ForwardingTests(Case):
             self.assertEqual(self.fields(UNTRUSTED, b"A: 1", *lines, b"B: 2"), b"A: 1\r\nB: 2\r\n")
 
     def test_wherever_they_stand(self) -> None:
-        """First, last, alone, beside each other, twice, with and without white space or a value."""
+        """First, last, alone, adjacent, repeated, with and without white space or a value."""
         for line in (b"X-Real-IP:", b"x_real_ip:y", b"X-Forwarded-For: \t y \t", b"FORWARDED: for=a"):
             self.assertEqual(self.fields(UNTRUSTED, line), b"")
             self.assertEqual(self.fields(UNTRUSTED, line, line), b"")
@@ -207,7 +207,7 @@ class ForwardingTests(Case):
 
 
 class TakenTests(Case):
-    """What the proxy writes itself does not pass; it is told what was there."""
+    """Fields that the proxy writes itself are removed, and their values are extracted."""
 
     def test_of_strangers(self) -> None:
         lines = (b"Via: 1.1 a", b"A: 1", b"x-request-ID: \t7", b"X-Forwarded-For: 192.0.2.1")
@@ -233,21 +233,21 @@ class TakenTests(Case):
         self.assertEqual(self.fields(policy, *lines), b"A: 1\r\nX-Forwarded-Host: b\r\n")
         self.assertEqual(self.named(policy, *lines), {b"forwarded": b"for=192.0.2.1", b"x-forwarded-host": b"b"})
         self.assertEqual(policy.noted, TRUSTED.noted - {b"forwarded"})
-        self.assertEqual(TRUSTED.noted & {b"forwarded"}, {b"forwarded"}, "a policy never changes")
+        self.assertEqual(TRUSTED.noted & {b"forwarded"}, {b"forwarded"}, "a policy is immutable")
 
     def test_an_empty_value(self) -> None:
-        """A field that is there and says nothing is told from one that is not there."""
+        """An empty field differs from a missing one."""
         self.assertEqual(self.named(UNTRUSTED, b"Via: \t "), {b"via": b""})
         self.assertEqual(self.named(UNTRUSTED), {})
 
     def test_several_lines(self) -> None:
-        """Their values are combined; no template is made of such heads."""
+        """Their values are combined; such heads are never read by a template."""
         head = parse_request(request(b"Via: 1.1 a ", b"A: 1", b"via:1.1 b", b"VIA:"), UNTRUSTED)
         self.assertEqual((head.named, head.fields), ({b"via": b"1.1 a, 1.1 b"}, b"Host: a\r\nA: 1\r\n"))
 
 
 class NotedTests(Case):
-    """Somebody asks for a field: its value is told, and its line passes as it did."""
+    """The values of noted fields are extracted, and their lines are passed on unchanged."""
 
     def test_noting(self) -> None:
         lines = (b"Cookie: a=b; c=d", b"A: 1", b"x-CANARY:always", b"X-Other: 2")
@@ -260,7 +260,7 @@ class NotedTests(Case):
                 self.assertEqual(found, [b"Host: a", *passing, b""])
 
     def test_field_by_field(self) -> None:
-        """:meth:`RequestHead.field` gives the same whether a field is noted or searched for."""
+        """:meth:`RequestHead.field` returns the same for noted fields and for others."""
         lines = (b"Cookie: a=b; c=d", b"x-CANARY:always", b"X-Empty:", b"X-Other: 2")
         names = (b"cookie", b"x-canary", b"x-empty", b"x-other", b"x-absent", b"canary", b"host")
         expected = [b"a=b; c=d", b"always", b"", b"2", None, None, b"a"]
@@ -275,7 +275,7 @@ class NotedTests(Case):
         self.assertEqual(self.named(policy, b"Via: 1.1 a", b"Accept: b"), {b"via": b"1.1 a", b"accept": b"b"})
 
     def test_one_that_would_be_dropped(self) -> None:
-        """Whoever asks for a forwarding field gets it, and so does the target; the others are dropped all the same."""
+        """A noted forwarding field is passed on; other forwarding fields are still dropped."""
         policy = UNTRUSTED.noting([b"x-real-ip"])
         lines = (b"X-Real-IP: 192.0.2.1", b"X_Real_IP: 192.0.2.2", b"X-Client-IP: 192.0.2.3")
         self.assertEqual(self.fields(policy, *lines), b"X-Real-IP: 192.0.2.1\r\n")
@@ -287,7 +287,7 @@ class NotedTests(Case):
         self.assertEqual(head.fields, b"Host: a\r\nX-A: 1 \r\nB: 2\r\nx-a: 3\r\n")
 
     def test_what_connection_names_is_not_for_us(self) -> None:
-        """Its line does not pass, and its value is not told: it was for the visitor's next hop alone (RFC 9110 section 7.6.1)."""
+        """Its line is removed and its value is not extracted, as it is hop-by-hop (RFC 9110 section 7.6.1)."""
         usual = request(b"X-A: 1", b"X-B: 2", b"Connection: keep-alive")
         naming = request(b"X-A: 1", b"X-B: 2", b"Connection: X-a")
         for policy in POLICIES:
@@ -297,7 +297,7 @@ class NotedTests(Case):
             self.assertEqual(self.read(reader, usual).named, {b"x-a": b"1", b"x-b": b"2"})
             self.assertEqual(reader.parsed, LEARN_AFTER)
             head = self.read(reader, naming)
-            self.assertEqual(reader.parsed, LEARN_AFTER + 1, "no template takes it")
+            self.assertEqual(reader.parsed, LEARN_AFTER + 1, "not read by a template")
             self.assertEqual((head.named, head.fields), ({b"x-b": b"2"}, b"Host: a\r\nX-B: 2\r\n"))
             self.assertIsNone(head.field(b"x-a"))
 
@@ -311,7 +311,7 @@ class NotedTests(Case):
         return found[0]
 
     def test_names_with_any_sign(self) -> None:
-        """A name is noted that begins with a sign that patterns are written in, and no other one in its place."""
+        """Names may begin with characters that are special in regular expressions."""
         for sign in b"!#$%&'*+-.^_`|~0az":
             name = b"%c-a" % sign
             policy = UNTRUSTED.noting([name])
@@ -320,7 +320,7 @@ class NotedTests(Case):
             self.assertEqual(self.named(policy, b"b-a: 1"), {})
 
     def test_what_frames_a_message_is_written_once(self) -> None:
-        """To ask for a field that the proxy sees to itself changes nothing of what passes."""
+        """Noting a field that the proxy handles itself does not change what is passed on."""
         heads = [
             b"POST / HTTP/1.1\r\nA: b\r\nHost: a\r\nContent-Length: 05\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
             b"PUT / HTTP/1.1\r\nHOST:a\r\nTransfer-Encoding:chunked\r\nConnection: TE,Upgrade\r\nTE: trailers\r\nUpgrade:x\r\n\r\n",

@@ -38,7 +38,7 @@ slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Plain(NamedTuple):
-    """A policy in the open: what is taken, noted, and dropped."""
+    """A policy in plain form: what is taken, noted, and dropped."""
 
     taken: set[bytes]
     noted: set[bytes]
@@ -58,7 +58,7 @@ POLICIES: Final[list[tuple[FieldPolicy, Plain]]] = [
     (UNTRUSTED.noting({b"cookie", b"x-real-ip", b"via"}), Plain({b"via", b"x-request-id"}, {b"cookie", b"x-real-ip"}, True)),
     (PASS_ALL.taking({b"forwarded"}).noting({b"x-a"}), Plain({b"forwarded"}, {b"x-a"}, False)),
 ]
-"""Ours, and the same in the open."""
+"""Policies, and the same in plain form."""
 
 VISITOR_FIELDS = {
     b"forwarded",
@@ -72,7 +72,7 @@ VISITOR_FIELDS = {
 
 
 def tells_of_the_visitor(name: bytes) -> bool:
-    """Of the names in this file; all of them are in tests/wire/test_http1_policy.py."""
+    """Whether a name in this file is a forwarding field; all of them are in tests/wire/test_http1_policy.py."""
     name = name.replace(b"_", b"-")
     return name in VISITOR_FIELDS or name.startswith((b"x-forwarded-", b"x-original-forwarded-"))
 
@@ -262,14 +262,14 @@ def plain_response(head: bytes, method: bytes) -> dict[str, Any]:
 
 
 def pairs(lines: bytes) -> Fields:
-    """Lines as pairs, without the white space around values, which passes as it came."""
+    """Lines as pairs, without white space around values, which is passed on unchanged."""
     *split, end = lines.split(b"\r\n")
     assert end == b""
     return [(name, value.strip(b" \t")) for name, _, value in (line.partition(b":") for line in split)]
 
 
 def request_attributes(head: RequestHead) -> dict[str, Any]:
-    """The same of ours, as a plain reader has it."""
+    """The same attributes of a parsed head."""
     assert head.lines == b"%b %b HTTP/1.1\r\n%b" % (head.method, head.target, head.fields)
     return {
         "method": head.method,
@@ -291,9 +291,9 @@ def request_attributes(head: RequestHead) -> dict[str, Any]:
 
 
 def response_attributes(head: ResponseHead) -> dict[str, Any]:
-    """The same of ours, as a plain reader has it."""
+    """The same attributes of a parsed head."""
     assert head.lines == b"HTTP/1.1 %d %b\r\n%b" % (head.status, head.reason, head.fields)
-    assert not head.says_keep_alive, "of a head that was parsed the line is not passed on"
+    assert not head.says_keep_alive, "the parser removes the line"
     return {
         "status": head.status,
         "reason": head.reason,
@@ -465,7 +465,7 @@ class AgreementTests(SynchronousTestCase):
             taken[expected is not None] += 1
 
         check()
-        self.assertGreater(min(taken[True], taken[False]), 30, "heads of both kinds were there")
+        self.assertGreater(min(taken[True], taken[False]), 30, "both results occur")
 
     def test_on_responses(self) -> None:
         taken: Counter[bool] = Counter()
@@ -482,7 +482,7 @@ class AgreementTests(SynchronousTestCase):
             taken[ours is not None] += 1
 
         check()
-        self.assertGreater(min(taken[True], taken[False]), 30, "heads of both kinds were there")
+        self.assertGreater(min(taken[True], taken[False]), 30, "both results occur")
 
 
 class AnyBytesTests(SynchronousTestCase):

@@ -64,7 +64,7 @@ class OrdinaryTests(Case):
         self.assertEqual((head.named, head.upgrade, head.expects_continue, head.te_trailers), ({}, b"", False, False))
 
     def test_one_head_says_nothing_of_another(self) -> None:
-        """What few heads have stands in the class, and each head that has it has it alone."""
+        """Defaults in the class are not changed by heads that differ."""
         unusual = parse_request(
             b"POST / HTTP/1.0\r\nHost: a\r\nVia: 1.0 b\r\nConnection: keep-alive\r\nTE: trailers\r\nContent-Length: 5\r\n\r\n"
         )
@@ -75,7 +75,7 @@ class OrdinaryTests(Case):
         self.assertNotIsInstance(RequestHead.named, MutableMapping)
 
     def test_lines_are_ready_to_be_written(self) -> None:
-        """The request line is that of HTTP/1.1 in origin-form, whatever came."""
+        """The request line is always HTTP/1.1 in origin-form."""
         for line, expected in (
             (b"GET /a?b HTTP/1.0", b"GET /a?b HTTP/1.1"),
             (b"GET http://c/a HTTP/1.1", b"GET /a HTTP/1.1"),
@@ -103,7 +103,7 @@ class OrdinaryTests(Case):
             self.assertEqual(parse_request(targeting(b"/", method)).idempotent, method in idempotent)
 
     def test_field(self) -> None:
-        """Any end-to-end field can be looked up; lines of one name are one value."""
+        """Any end-to-end field can be looked up; repeated fields are combined."""
         for lines, name, value in (
             ((b"ACCEPT:text/html ", b"Accept-Encoding: gzip"), b"accept", b"text/html"),
             ((b"Accept: a/b", b"X: y", b"accept: c/d\t"), b"accept", b"a/b, c/d"),
@@ -197,7 +197,7 @@ class HopByHopTests(Case):
 
 
 class ForwardedTests(Case):
-    """What earlier proxies said, with each policy; tests/wire/test_http1_policy.py has all the fields."""
+    """Forwarding fields with each policy; all of them are in tests/wire/test_http1_policy.py."""
 
     head = request(
         b"X-Forwarded-For: 1.2.3.4",
@@ -361,7 +361,9 @@ class SmugglingTests(Case):
 
     def test_two_heads_in_one(self) -> None:
         self.refused(request() + request())
-        self.refused(request() + b"body")
+        for behind in (b"body", b"G", b"GET /", b"\r\n", b"\r"):
+            self.refused(request() + behind)
+            self.refused(request(b"Connection: keep-alive") + behind)
         self.refused(b"\r\n" + request())
         self.refused(request(b"", b"GET /admin HTTP/1.1", b"Host: b"))
         self.refused(request(b"Content-Length: 5")[:-2] + b"\n")

@@ -60,7 +60,7 @@ class OrdinaryTests(Case):
         self.assertEqual((head.body, head.keep_alive, head.upgrade), (UNTIL_CLOSE, False, b""))
 
     def test_the_status_line(self) -> None:
-        """Passes with its reason, as one of HTTP/1.1."""
+        """Passed on with its reason, as HTTP/1.1."""
         for line, expected in (
             (b"HTTP/1.1 200 OK", (200, b"OK")),
             (b"HTTP/1.0 404 Not Found", (404, b"Not Found")),
@@ -318,7 +318,7 @@ class WriteTests(Case):
         )
 
     def test_a_line_that_says_keep_alive(self) -> None:
-        """It passes as long as it is true, and is never there twice, nor is anything that only looks like it taken out."""
+        """It is passed on while it is correct, never repeated, and similar lines are kept."""
         lines = b"HTTP/1.1 200 OK\r\nX-Connection: keep-alive\r\n%bA: Connection: keep-alive\r\nContent-Length: 0\r\n"
         for spelling in (b"Connection: keep-alive\r\n", b"connection:keep-alive\r\n", b"CONNECTION: \tKeep-Alive\r\n"):
             head = ResponseHead(lines % spelling, 0)

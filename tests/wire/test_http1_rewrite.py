@@ -57,13 +57,13 @@ class RewriteTests(SynchronousTestCase):
         self.assertEqual(lines[2:], [b"X-A: 2", b"XX: 4", b"x+: \\1"])
 
     def test_absolute_form(self) -> None:
-        """The host that a target in absolute-form names is changed like another one."""
+        """The host of a target in absolute-form is replaced like any other."""
         head = b"GET http://app.local/a HTTP/1.1\r\nAccept: */*\r\nHost: other\r\n\r\n"
         self.assertEqual(self.rewritten(RequestRewrite(), head), [b"GET /a HTTP/1.1", b"Host: app.local", b"Accept: */*"])
         self.assertEqual(self.rewritten(RequestRewrite("b:1"), head), [b"GET /a HTTP/1.1", b"Host: b:1", b"Accept: */*"])
 
     def test_what_was_read_stays(self) -> None:
-        """A head that was rewritten is still what it was, and can be written in another way."""
+        """Rewriting does not modify the head."""
         head = parse_request(HEAD, PASS_ALL)
         before = dict(vars(head))
         changed = RequestRewrite("b", [("Accept", "x")], ["Cookie"]).write(head)
@@ -71,13 +71,13 @@ class RewriteTests(SynchronousTestCase):
         self.assertNotEqual(changed, RequestRewrite().write(head))
 
     def test_known_heads(self) -> None:
-        """A head that a template read is rewritten like one that was parsed."""
+        """A head from a template is rewritten like a parsed one."""
         reader = RequestReader(HeadLimits(), PASS_ALL)
         for _ in range(LEARN_AFTER):
             reader.read(HEAD)
         found = reader.read(HEAD)
         assert found is not None
-        self.assertEqual(reader.parsed, LEARN_AFTER, "a template took the last one")
+        self.assertEqual(reader.parsed, LEARN_AFTER, "the last one is read by a template")
         rewrite = RequestRewrite("inside.local", [("Accept", "text/html")], ["Cookie", "x-request-id"])
         self.assertEqual(sorted(rewrite.write(found[0]).split(b"\r\n")[:-2]), sorted(self.rewritten(rewrite)))
 

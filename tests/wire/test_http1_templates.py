@@ -1,4 +1,4 @@
-"""Heads read by templates: what a template takes, the parser takes with the same meaning, whatever was done to the head."""
+"""Templates: whatever a template accepts, the parser accepts with the same result, even for damaged heads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from rtunnel.wire.http1_templates import (
 )
 
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""A machine that is busy with something else is no fault of a test."""
+"""No deadlines: the machine may be busy."""
 
 POLICIES = (
     UNTRUSTED,
@@ -62,7 +62,7 @@ INGRESS = (
     b"Accept: text/html,*/*;q=0.8\r\nAccept-Encoding: gzip, br\r\nReferer: https://app.local/\r\n"
     b"Cookie: session=abc; theme=dark\r\n\r\n"
 )
-"""As ingress-nginx passes a browser's request on."""
+"""A browser's request as passed on by ingress-nginx."""
 BROWSER = (
     b"GET / HTTP/1.1\r\nHost: app.local:8080\r\nConnection: keep-alive\r\nUpgrade-Insecure-Requests: 1\r\n"
     b"User-Agent: Mozilla/5.0\r\nAccept: text/html\r\nAccept-Language: de, en;q=0.5\r\nCookie: a=b\r\n\r\n"
@@ -89,7 +89,7 @@ Meaning = dict[str, Any]
 
 
 def meaning_of_lines(lines: bytes) -> Meaning:
-    """The end-to-end lines in their order; Content-Length may stand elsewhere, and ``Connection: keep-alive`` may be there."""
+    """The end-to-end lines in order. The position of Content-Length and a ``Connection: keep-alive`` are ignored."""
     start_line, *others, end = lines.split(b"\r\n")
     assert end == b""
     fields: list[tuple[bytes, bytes]] = []
@@ -137,7 +137,7 @@ def meaning_of_response(head: ResponseHead) -> Meaning:
 
 
 def learned_requests(head: bytes, policy: FieldPolicy) -> Templates[RequestTemplate]:
-    """Templates that were shown one head often enough."""
+    """Templates after learning a head."""
     templates = Templates(partial(RequestTemplate, policy=policy))
     for _ in range(LEARN_AFTER):
         templates.learn(head)
@@ -151,11 +151,11 @@ def learned_responses(head: bytes) -> Templates[ResponseTemplate]:
     return templates
 
 
-# -- heads at random
+# -- random heads
 
 
 class Kind(NamedTuple):
-    """Heads with the same names: what their start lines and their lines are drawn from."""
+    """Heads with the same field names: strategies for their start lines and field lines."""
 
     start_lines: st.SearchStrategy[bytes]
     lines: list[st.SearchStrategy[bytes]]
@@ -222,12 +222,12 @@ STATUS_LINES = (
 
 
 def mostly(good: st.SearchStrategy[bytes], bad: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
-    """Twenty good ones for each bad one."""
+    """Twenty valid values for each invalid one."""
     return st.integers(0, 20).flatmap(lambda draw: good if draw < 20 else bad)
 
 
 def line_of(name: bytes, option: bytes) -> st.SearchStrategy[bytes]:
-    """A line whose value is drawn from what goes with its name; an option is the same in all heads of a kind."""
+    """A field line with a value that suits its name; the connection option is the same in all heads of a kind."""
     lower = name.lower()
     if lower == b"host":
         value = mostly(HOSTS, BAD_HOSTS)
@@ -244,7 +244,7 @@ def line_of(name: bytes, option: bytes) -> st.SearchStrategy[bytes]:
 
 @st.composite
 def kinds(draw: st.DrawFn, start_lines: st.SearchStrategy[Any], names: tuple[tuple[bytes, ...], ...], first: bytes) -> Kind:
-    """Kinds of heads; of most of them a template is made."""
+    """Kinds of heads; most of them are suitable for templates."""
     usual, special, odd = names
     drawn = draw(st.lists(st.sampled_from(usual), max_size=6, unique=True))
     drawn += draw(st.lists(st.sampled_from(usual), max_size=1))
@@ -268,7 +268,7 @@ DAMAGE = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 2), BYTES), min_
 
 
 def damaged(head: bytes, damage: list[tuple[int, int, bytes]]) -> bytes:
-    """Put bytes in, take some out, or replace them."""
+    """Insert, remove or replace bytes."""
     for where, removed, put_in in damage:
         position = where % (len(head) + 1)
         head = head[:position] + put_in + head[position + removed :]
@@ -276,7 +276,7 @@ def damaged(head: bytes, damage: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def every_damage(head: bytes, signs: bytes) -> Iterator[bytes]:
-    """The head with each of its bytes taken out, doubled, exchanged with the next, replaced by and preceded by each of some."""
+    """The head with each byte removed, doubled, swapped with the next, replaced, and preceded by other bytes."""
     for position in range(len(head)):
         before, letter, after = head[:position], head[position : position + 1], head[position + 1 :]
         yield before + after
@@ -292,9 +292,9 @@ SIGNS = b"\t\n\r !#,-:;0159AZaz\x00\x7f\x80\xff"
 
 class RequestTests(SynchronousTestCase):
     def check(self, templates: Templates[RequestTemplate], policy: FieldPolicy, head: bytes) -> bool:
-        """What a template takes, the parser takes with the same meaning, and both write the same.
+        """Whatever a template accepts, the parser accepts with the same result, and both are written alike.
 
-        :returns: whether one took it.
+        :returns: whether a template accepts it.
         """
         taken = False
         for template in filter(None, (templates.first, *templates.others)):
@@ -354,7 +354,7 @@ class RequestTests(SynchronousTestCase):
         self.assertGreater(counts["damaged"], 4, counts)
 
     def test_every_damage(self) -> None:
-        """Heads as they are sent, damaged at each place in many ways."""
+        """Typical heads, damaged at each offset in many ways."""
         for seed in SEEDS:
             policies = POLICIES if len(seed) < 400 else (UNTRUSTED, TRUSTED)
             for policy in policies:
@@ -390,7 +390,7 @@ class RequestTests(SynchronousTestCase):
             self.assertIsNone(template.read(seed * 3, 1))
 
     def test_verbatim(self) -> None:
-        """A head from which nothing is taken out passes byte by byte, a ``Connection: keep-alive`` with it."""
+        """A head without removed fields is passed on verbatim, including ``Connection: keep-alive``."""
         for seed in (BROWSER, SHORT, INGRESS):
             template = learned_requests(seed, PASS_ALL).first
             assert template is not None
@@ -400,7 +400,7 @@ class RequestTests(SynchronousTestCase):
             self.assertEqual(write_request(found[0], b""), seed)
 
     def test_values_vary(self) -> None:
-        """What a template reads has the values of the head that it reads, not those of the one that it was made of."""
+        """The values are those of the head that is read, not of the one that was learned."""
         template = learned_requests(INGRESS, TRUSTED).first
         assert template is not None
         other = INGRESS.replace(b"app.local", b"b.local:81").replace(b"192.0.2.7", b"192.0.2.99").replace(b"page=2", b"page=31")
@@ -434,7 +434,7 @@ class RequestTests(SynchronousTestCase):
             self.assertFalse(self.check(templates, UNTRUSTED, POST.replace(b"17", length)), length)
 
     def test_no_template_is_made(self) -> None:
-        """Of heads in which more than a template looks at decides what they mean."""
+        """Heads with semantics that templates do not support."""
         begin = b"GET / HTTP/1.1\r\nHost: a\r\n"
         for head in (
             b"GET / HTTP/1.0\r\nHost: a\r\n\r\n",
@@ -474,7 +474,7 @@ class RequestReaderTests(SynchronousTestCase):
         self.assertEqual(found[1], 2 + len(head))
 
     def test_any_sequence(self) -> None:
-        """The reader gives the same for each of many heads, whether a template took it or not, with templates off as well."""
+        """The result is the same with and without a template, and with templates disabled."""
         for fast in (True, False):
             self.patch(http1_reader, "FAST", fast)
             for policy in POLICIES:
@@ -486,7 +486,7 @@ class RequestReaderTests(SynchronousTestCase):
                 self.assertEqual(reader.parsed, (3 + len(SEEDS)) * LEARN_AFTER if fast else len(SEEDS) * 80)
 
     def test_others_are_tried(self) -> None:
-        """As many kinds as are tried may take turns: none of their heads is parsed."""
+        """Several kinds can alternate without being parsed, up to the number of templates tried."""
         reader = RequestReader(HeadLimits())
         kinds = [b"GET / HTTP/1.1\r\nHost: a\r\nX-%d: b\r\n\r\n" % number for number in range(MAX_TRIED)]
         for _ in range(LEARN_AFTER):
@@ -495,8 +495,9 @@ class RequestReaderTests(SynchronousTestCase):
         self.assertEqual(reader.parsed, LEARN_AFTER * MAX_TRIED)
         for _ in range(5):
             for head in (*kinds, *reversed(kinds)):
+                reader.read(bytes(20000) + head, 20000)
                 self.same(reader, head)
-        self.assertEqual(reader.parsed, LEARN_AFTER * MAX_TRIED)
+        self.assertEqual(reader.parsed, LEARN_AFTER * MAX_TRIED, "at any offset")
 
     def test_not_whole(self) -> None:
         reader = RequestReader(HeadLimits())
@@ -507,7 +508,7 @@ class RequestReaderTests(SynchronousTestCase):
                 self.assertIsNone(reader.read(seed[:end]), end)
 
     def test_refused(self) -> None:
-        """A known head with a fault is refused as an unknown one is."""
+        """Malformed heads of a known kind are refused."""
         faults = (
             (b"Host: app.local", b"Host: app,local", 400),
             (b"Host: app.local", b"Host: app.local\r\nHost: b", 400),
@@ -530,7 +531,7 @@ class RequestReaderTests(SynchronousTestCase):
             self.same(reader, seed)
 
     def test_limits(self) -> None:
-        """A head that is too large is refused, also when its kind is known; one that just fits is not."""
+        """The limits also apply to heads of a known kind."""
         head = b"GET / HTTP/1.1\r\nHost: pod.local\r\nX-A: %b\r\nX-B: %b\r\n\r\n"
         for taught in (0, LEARN_AFTER + 1):
             reader = RequestReader(self.limits)
@@ -543,7 +544,7 @@ class RequestReaderTests(SynchronousTestCase):
                 self.assertEqual(error.status, 431)
 
     def test_off(self) -> None:
-        """With templates off every head is parsed."""
+        """With templates disabled every head is parsed."""
         self.patch(http1_reader, "FAST", False)
         reader = RequestReader(HeadLimits())
         for _ in range(LEARN_AFTER * 2):
@@ -553,7 +554,7 @@ class RequestReaderTests(SynchronousTestCase):
 
 class ResponseTests(SynchronousTestCase):
     def check(self, templates: Templates[ResponseTemplate], head: bytes, method: bytes) -> bool:
-        """The same for answers."""
+        """The same for responses."""
         taken = False
         for template in filter(None, (templates.first, *templates.others)):
             found = template.read(head + b"after", method)
@@ -573,7 +574,7 @@ class ResponseTests(SynchronousTestCase):
         return taken
 
     def check_written(self, ours: ResponseHead, expected: ResponseHead, method: bytes) -> None:
-        """To a visitor of either version, whether its connection stays or not."""
+        """For visitors of both versions, with persistent and closing connections."""
         chunked = expected.body == CHUNKED
         for minor in (0, 1):
             for keep_alive in (False, True):
@@ -697,7 +698,7 @@ class ResponseTests(SynchronousTestCase):
 
 class ResponseReaderTests(SynchronousTestCase):
     def same(self, reader: ResponseReader, head: bytes, method: bytes) -> None:
-        """Both ways to read a head give what the parser gives."""
+        """Both methods return the same as the parser."""
         expected = meaning_of_response(parse_response(head, method))
         known = reader.read_known(head + b"rest", method)
         if known is not None:
@@ -722,7 +723,7 @@ class ResponseReaderTests(SynchronousTestCase):
             self.same(reader, b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n", b"GET")
 
     def test_known(self) -> None:
-        """Only heads like the last one that a template took are known, and only if all that came is small."""
+        """Only heads like the last one are known, and only if the data is within the limit."""
         reader = ResponseReader(HeadLimits(line_bytes=500, head_bytes=1000))
         first, second = ANSWERS[:2]
         self.assertIsNone(reader.read_known(first, b"GET"))
@@ -758,7 +759,7 @@ class LearningTests(SynchronousTestCase):
         return b"GET / HTTP/1.1\r\nHost: pod.local\r\nX-%d: a\r\n\r\n" % number
 
     def test_learns(self) -> None:
-        """A kind that comes often gets a template; its values may change."""
+        """A template is made for a frequent kind; values may vary."""
         templates = Templates(partial(RequestTemplate, policy=UNTRUSTED))
         head = b"GET /%d HTTP/1.1\r\nHost: pod.local\r\nConnection: keep-alive\r\nX-A: %d\r\n\r\n"
         for number in range(LEARN_AFTER):
@@ -771,7 +772,7 @@ class LearningTests(SynchronousTestCase):
         self.assertEqual(found[0].fields, b"Host: pod.local\r\nConnection: keep-alive\r\nX-A: 678\r\n")
 
     def test_kinds_apart(self) -> None:
-        """Another method, another name, another spelling of a name and another Connection make another kind."""
+        """The method, the names, their spelling and the connection option distinguish kinds."""
         templates = learned_requests(BROWSER, UNTRUSTED)
         first = templates.first
         assert first is not None
@@ -790,7 +791,7 @@ class LearningTests(SynchronousTestCase):
             self.assertIsNotNone(templates.first.read(other, 0), other)
 
     def test_prefer(self) -> None:
-        """The template that matched last is tried first, and not more than a few are tried at all."""
+        """The template that matched last is tried first, and the number of tried templates is limited."""
         templates = Templates(partial(RequestTemplate, policy=UNTRUSTED))
         made = []
         for number in range(MAX_TRIED + 2):
@@ -804,10 +805,10 @@ class LearningTests(SynchronousTestCase):
         templates.prefer(third)
         self.assertEqual([templates.first, *templates.others], [made[3], made[5], made[4], made[2]])
         templates.learn(self.kind(0))
-        self.assertEqual([templates.first, *templates.others], [made[0], made[3], made[5], made[4]], "it was made before")
+        self.assertEqual([templates.first, *templates.others], [made[0], made[3], made[5], made[4]], "it already exists")
 
     def test_pause(self) -> None:
-        """Heads of which no template can be made come in numbers, and are not looked at for a while."""
+        """After an unsuitable head, learning pauses."""
         templates = Templates(partial(RequestTemplate, policy=UNTRUSTED))
         odd = b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n"
         for _ in range(LEARN_AFTER + 1):
@@ -819,7 +820,7 @@ class LearningTests(SynchronousTestCase):
         self.assertIsNotNone(templates.first)
 
     def test_bounded(self) -> None:
-        """Strangers who send ever new kinds do not fill the memory, and keep nobody from a template for good."""
+        """Many different kinds do not exhaust memory, and do not prevent learning permanently."""
         templates = Templates(partial(RequestTemplate, policy=UNTRUSTED))
         for number in range(1000):
             for _ in range(LEARN_AFTER if number < 3 * MAX_TEMPLATES else 1):
