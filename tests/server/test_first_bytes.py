@@ -159,7 +159,7 @@ class FirstBytesTests(SynchronousTestCase):
 
     def test_protocols(self) -> None:
         """For the status."""
-        self.assertEqual(self.world.entrypoint.protocols, ("tls", "preface", "http"))
+        self.assertEqual(self.world.entrypoint.protocols, ("http", "tls", "preface"))
 
     # -- those that never say it
 
