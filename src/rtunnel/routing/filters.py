@@ -60,11 +60,6 @@ class TargetFilter:
             raise ValueError(f"has an unknown protocol; write one of {', '.join(PROTOCOLS)}")
 
     @property
-    def of_http(self) -> bool:
-        """Whether only HTTP requests can match, each one individually."""
-        return bool(self.path) or self.protocol == "http"
-
-    @property
     def rank(self) -> tuple[int, int, int, int]:
         """How specific it is; a more specific filter has a larger rank."""
         wildcard = self.host.startswith("*.")

@@ -16,7 +16,7 @@ from uuid import UUID
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 
-__all__ = ["RouteQuery", "Selector", "VisitorProtocol"]
+__all__ = ["ConnectionQuery", "RouteQuery", "Selector", "VisitorProtocol"]
 
 P = TypeVar("P")
 
@@ -65,6 +65,26 @@ class RouteQuery(Protocol):
 
     def cookie(self, name: bytes) -> bytes | None:
         """The value of a cookie."""
+
+
+class ConnectionQuery:
+    """The part of a :class:`RouteQuery` that connections without HTTP leave empty; a base class of those."""
+
+    __slots__ = ()
+
+    def method(self) -> bytes:
+        """None."""
+        return b""
+
+    def path(self) -> bytes:
+        """None."""
+        return b""
+
+    def field(self, name: bytes) -> bytes | None:
+        """None."""
+
+    def cookie(self, name: bytes) -> bytes | None:
+        """None."""
 
 
 class Selector(Generic[P]):

@@ -195,6 +195,11 @@ class Exchange:
             self._await()
         return upstream
 
+    @property
+    def _upstream(self) -> Upstream | None:
+        """The stream of the current attempt."""
+        return self.attempt.stream if self.attempt is not None else None
+
     def exhausted(self) -> None:
         """No connector is left."""
         attempt = self.attempt
@@ -226,18 +231,18 @@ class Exchange:
             observer.request_data(data)
         if self._resendable and not self._begun:
             self._keep(data)
-        stream = self.attempt.stream if self.attempt is not None else None
-        if stream is not None:
-            stream.stream.write(data)
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.stream.write(data)
         if not self._begun:
             self._await()
 
     def request_ended(self) -> None:
         """The request body is complete."""
         self.body_whole = True
-        stream = self.attempt.stream if self.attempt is not None else None
-        if stream is not None:
-            stream.stream.unregisterProducer()
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.stream.unregisterProducer()
         if not self._begun:
             self._await()
 
@@ -370,13 +375,15 @@ class Exchange:
 
     def pause(self) -> None:
         """The visitor reads too slowly."""
-        if self.attempt is not None and self.attempt.stream is not None:
-            self.attempt.stream.stream.pauseProducing()
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.stream.pauseProducing()
 
     def resume(self) -> None:
         """The visitor has caught up."""
-        if self.attempt is not None and self.attempt.stream is not None:
-            self.attempt.stream.stream.resumeProducing()
+        upstream = self._upstream
+        if upstream is not None:
+            upstream.stream.resumeProducing()
 
     def _break_off(self, outcome: Outcome) -> None:
         """Too late for a response of our own: the visitor must see that this one is incomplete."""

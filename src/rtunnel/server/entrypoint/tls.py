@@ -15,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.outcomes import TlsOutcome
-from rtunnel.routing.selection import VisitorProtocol
+from rtunnel.routing.selection import ConnectionQuery, VisitorProtocol
 from rtunnel.server.attempt import Attempt, PendingStream
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
@@ -48,7 +48,7 @@ _log = Logger()
 
 
 @implementer(IHalfCloseableProtocol)
-class TlsVisitor(Protocol):
+class TlsVisitor(ConnectionQuery, Protocol):
     """One TLS connection; owned by its entrypoint, ends with one recorded outcome.
 
     The ClientHello is collected, then sent on a stream of a connector (:class:`~rtunnel.server.attempt.Attempt`). With the first
@@ -82,20 +82,6 @@ class TlsVisitor(Protocol):
     def visitor_address(self) -> str:
         """The address of the visitor."""
         return self._peer.host
-
-    def method(self) -> bytes:
-        """TLS has none."""
-        return b""
-
-    def path(self) -> bytes:
-        """TLS has none."""
-        return b""
-
-    def field(self, name: bytes) -> bytes | None:
-        """TLS has none."""
-
-    def cookie(self, name: bytes) -> bytes | None:
-        """TLS has none."""
 
     # -- the connection, as its entrypoint sees it
 

@@ -16,7 +16,7 @@ from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import Access
 from rtunnel.outcomes import VisitOutcome
-from rtunnel.routing.selection import Selector, VisitorProtocol
+from rtunnel.routing.selection import ConnectionQuery, Selector, VisitorProtocol
 from rtunnel.server.attempt import Attempt, PendingStream
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.transport.interfaces import ITunnelTransport
@@ -50,7 +50,7 @@ class VisitHost(Protocol):
 
 
 @implementer(IHalfCloseableProtocol)
-class Visit:
+class Visit(ConnectionQuery):
     """A visitor's connection and the stream that it is spliced with; ends with exactly one recorded outcome.
 
     Opening a stream needs no confirmation, so an unreachable target is noticed only later. Here the first byte **from either side**
@@ -119,20 +119,6 @@ class Visit:
     def visitor_address(self) -> str:
         """The address of the visitor."""
         return self._source.host
-
-    def method(self) -> bytes:
-        """Visits have none."""
-        return b""
-
-    def path(self) -> bytes:
-        """Visits have none."""
-        return b""
-
-    def field(self, name: bytes) -> bytes | None:
-        """Visits have none."""
-
-    def cookie(self, name: bytes) -> bytes | None:
-        """Visits have none."""
 
     # -- before the first byte
 
