@@ -164,7 +164,11 @@ class StartTests(TestCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             error = self.assertRaises(StartError, self.service(Address("127.0.0.1", port)).startService)
-        self.assertEqual(str(error), f"the admin endpoint cannot listen on 127.0.0.1:{port}: Address already in use")
+        self.assertEqual(
+            str(error),
+            f"the admin endpoint cannot listen on 127.0.0.1:{port}: Address already in use; "
+            "stop what listens there, or choose another address",
+        )
 
     def test_not_our_address(self) -> None:
         error = self.assertRaises(StartError, self.service(Address("192.0.2.1", 0)).startService)

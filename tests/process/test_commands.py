@@ -106,7 +106,7 @@ class RefusalTests(TestCase):
             for name, start in STARTS.items():
                 with self.subTest(start=name):
                     ended = run((*start, *server(port, free_port())))
-                    where = f"127.0.0.1:{port}: Address already in use"
+                    where = f"127.0.0.1:{port}: Address already in use; stop what listens there, or choose another address"
                     self.assert_line(ended, f"rtunnel: the tunnel listener cannot listen on {where}")
                     self.assertNotIn("Traceback", ended.stdout)
 
@@ -114,12 +114,20 @@ class RefusalTests(TestCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
             ended = run((*STARTS["rtunnel"], *server(free_port(), port)))
-            self.assert_line(ended, f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{port}: Address already in use")
+            self.assert_line(
+                ended,
+                f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{port}: Address already in use; "
+                "stop what listens there, or choose another address",
+            )
 
     def test_address_of_another_machine(self) -> None:
         words = [word.replace("entrypoint=127.0.0.1", "entrypoint=192.0.2.1") for word in server(free_port(), 8080)]
         ended = run((*STARTS["rtunnel"], *words))
-        self.assert_line(ended, "rtunnel: the entrypoint cannot listen on 192.0.2.1:8080: Cannot assign requested address")
+        self.assert_line(
+            ended,
+            "rtunnel: the entrypoint cannot listen on 192.0.2.1:8080: Cannot assign requested address; "
+            "choose an address of this machine",
+        )
 
     def test_permission_refused(self) -> None:
         """Without privileges, where the kernel reserves low ports: here, or in a network namespace where containers do not."""
@@ -133,7 +141,11 @@ class RefusalTests(TestCase):
             with Process(start, env=variables()) as process:
                 process.wait_for(f"entrypoint on 127.0.0.1:{PRIVILEGED}")
             return
-        self.assert_line(ended, f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{PRIVILEGED}: Permission denied")
+        self.assert_line(
+            ended,
+            f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{PRIVILEGED}: Permission denied; "
+            "a port below 1024 needs CAP_NET_BIND_SERVICE",
+        )
 
     def test_daemon_tells_the_shell(self) -> None:
         folder = tempfile.TemporaryDirectory()

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+
 from twisted.internet.error import CannotListenError
 
 __all__ = ["StartError", "cannot_listen"]
+
+
+_ADVICE = {
+    errno.EADDRINUSE: "stop what listens there, or choose another address",
+    errno.EADDRNOTAVAIL: "choose an address of this machine",
+    errno.EACCES: "a port below 1024 needs CAP_NET_BIND_SERVICE",
+}
 
 
 class StartError(Exception):
@@ -23,4 +32,6 @@ def cannot_listen(what: str, address: str, error: CannotListenError | OSError) -
     :param error: why not.
     """
     cause = error.socketError if isinstance(error, CannotListenError) else error
-    return StartError(f"{what} cannot listen on {address}: {getattr(cause, 'strerror', None) or cause}")
+    advice = _ADVICE.get(getattr(cause, "errno", None) or 0)
+    reason = getattr(cause, "strerror", None) or cause
+    return StartError(f"{what} cannot listen on {address}: {reason}" + (f"; {advice}" if advice else ""))
