@@ -414,6 +414,13 @@ class RefusalTests(WithCertificates):
         self.assertIn("--ca-file", ends.refusal(self))
         self.assertEqual(ends.refusals, ["the client does not trust the issuer of our certificate"])
 
+    def test_another_name(self) -> None:
+        ends = self.ends(name="other.local").shake()
+        self.assertIn("not for other.local", ends.refusal(self))
+        self.assertEqual(
+            ends.refusals, ["the client ended the handshake; perhaps our certificate is for another name: see the client's log"]
+        )
+
     def test_self_signed(self) -> None:
         ends = self.ends(server=self_signed_context()[0]).shake()
         self.assertIn("is self-signed", ends.refusal(self))

@@ -15,6 +15,7 @@ from twisted.internet.error import ConnectionClosed, ConnectionDone, NoRouteErro
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
+from twisted.logger import LogEvent, LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -196,7 +197,10 @@ class World:
         self.listening, self.connecting = Under(), Under()
         listening: Any = self.listening
         connecting: Any = self.connecting
-        WebSocketServerEndpoint(listening, reactor=self.clock, handshake_timeout=7).listen(self.servers)
+        self.refusals: list[str] = []
+        WebSocketServerEndpoint(
+            listening, reactor=self.clock, handshake_timeout=7, refused=lambda peer, reason: self.refusals.append(reason)
+        ).listen(self.servers)
         endpoint = WebSocketClientEndpoint(connecting, reactor=self.clock, host=host, port=80, path=path, handshake_timeout=9)
         self.connect = endpoint.connect
 
@@ -342,6 +346,22 @@ class HandshakeTests(SynchronousTestCase):
 
     def test_no_answer(self) -> None:
         self.assertIsNone(self.refused(b"", close=True).status)
+
+    def test_one_line(self) -> None:
+        """Both ends tell in words of ours why there was no upgrade, and autobahn adds no warning to that."""
+        events: list[LogEvent] = []
+        observer: Any = events.append
+        globalLogPublisher.addObserver(observer)
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        self.refused(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+        raw = self.world.raw_client()
+        raw.send(b"GET /ws HTTP/1.1\r\nHost: tunnel.local\r\n\r\n")
+        self.world.pipe.pump()
+        probe: Any = self.world.raw_client()
+        probe.transport.loseConnection()
+        self.world.pipe.pump()
+        self.assertEqual(self.world.refusals, ["not upgraded to a WebSocket: HTTP Upgrade header missing"])
+        self.assertEqual([event for event in events if event["log_level"] > LogLevel.info], [])
 
     def test_half_an_answer(self) -> None:
         self.assertIsNone(self.refused(b"HTTP/1.1 502 Bad", close=True).status)

@@ -42,7 +42,7 @@ def listen_endpoint(settings: ListenerSettings, reactor: Any, under: IStreamServ
         )
     if settings.transport in WEBSOCKETS:
         endpoint = WebSocketServerEndpoint(
-            endpoint, reactor=reactor, path=settings.path, handshake_timeout=settings.handshake_timeout
+            endpoint, reactor=reactor, path=settings.path, handshake_timeout=settings.handshake_timeout, refused=_refused
         )
     return endpoint
 

@@ -66,6 +66,8 @@ _AT_SERVER = {
     "alert bad certificate": "the client rejected our certificate",
     "alert certificate expired": "the client says that our certificate has expired",
     "alert certificate unknown": "the client rejected our certificate",
+    # what OpenSSL sends for a name that is not in the certificate: it leaves names to service-identity
+    "alert internal error": "the client ended the handshake; perhaps our certificate is for another name: see the client's log",
     "unsupported protocol": "the client supports no secure version of TLS (1.2 or 1.3)",
     "no shared cipher": "the client supports none of our ciphers",
 }

@@ -19,6 +19,7 @@ from autobahn.twisted.websocket import (
 )
 from autobahn.websocket.types import ConnectionDeny, ConnectionRequest, ConnectionResponse
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger, LogPublisher
 
 from rtunnel.transport.websocket import EMPTY_MESSAGE, HALF_CLOSE, WebSocketConnection
 from rtunnel.wire.websocket import MAX_MESSAGE
@@ -27,6 +28,9 @@ __all__ = ["client_speakers", "server_speakers"]
 
 FORBIDDEN_TEXT = 3003
 """The close code for a text message: autobahn's ``sendClose`` takes none of the RFC's but 1000."""
+
+
+_SILENT = Logger(observer=LogPublisher())
 
 
 class _Callbacks:
@@ -54,6 +58,12 @@ class _Callbacks:
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         self.connection.on_close(wasClean)
 
+    def failHandshake(self, reason: str, *arguments: Any) -> None:
+        """There is no upgrade. The endpoint tells why, so autobahn's own warning would be a second line about it."""
+        self.connection.fault = reason
+        self.log = _SILENT
+        super().failHandshake(reason, *arguments)  # type: ignore[misc]
+
     def sendCloseFrame(self, *arguments: Any, **keywords: Any) -> None:
         self.connection.on_closing()
         super().sendCloseFrame(*arguments, **keywords)  # type: ignore[misc]
@@ -78,11 +88,6 @@ class _ClientSpeaker(_Callbacks, WebSocketClientProtocol):  # type: ignore[misc]
     def onConnect(self, response: ConnectionResponse) -> None:
         """The upgrade was accepted; see what else the server knows."""
         self.connection.peer_half_closes = _knows_half_close(response.headers)
-
-    def failHandshake(self, reason: str) -> None:
-        """The response is not an upgrade."""
-        self.connection.fault = reason
-        super().failHandshake(reason)
 
 
 def _knows_half_close(headers: Mapping[str, str]) -> bool:

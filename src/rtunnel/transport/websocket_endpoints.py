@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -60,7 +61,9 @@ class _ServerConnection(WebSocketConnection):
             self.protocol.makeConnection(self)
 
     def upgrade_failed(self, reason: Failure) -> None:
-        """The client was told."""
+        """The client was told; a connection without a request (a port probe) is not worth logging."""
+        if self.fault:
+            self._factory.endpoint.refused(self._address, f"not upgraded to a WebSocket: {self.fault}")
 
     def received_tls(self) -> None:
         self.transport.write(PLAIN_ONLY)
@@ -87,12 +90,20 @@ class WebSocketServerEndpoint:
     :param reactor: for the time limits.
     :param path: the path of the upgrade; any other is answered with 404.
     :param handshake_timeout: seconds that the upgrade may take.
+    :param refused: called with the peer's address and the reason, when a request was no upgrade.
     """
 
     def __init__(
-        self, under: IStreamServerEndpoint, *, reactor: IReactorTime, path: str = "/ws", handshake_timeout: float = 15.0
+        self,
+        under: IStreamServerEndpoint,
+        *,
+        reactor: IReactorTime,
+        path: str = "/ws",
+        handshake_timeout: float = 15.0,
+        refused: Callable[[Any, str], None] = lambda peer, reason: None,
     ) -> None:
         self._under = under
+        self.refused = refused
         self.reactor = reactor
         self.path = path
         self.handshake_timeout = handshake_timeout
