@@ -26,13 +26,13 @@ class LookingCase(ForwarderCase):
     def at(self, name: str) -> PlayedEndpoint:
         return self.all_targets[f"{name}:80"]
 
-    def dialled(self) -> str:
+    def dialed(self) -> str:
         """Whom the client is connecting to."""
         return " ".join(name.partition(":")[0] for name, target in self.all_targets.items() if target.waiting)
 
     def reaches(self, name: str) -> bytes:
         """Have a target accept the connection that it is asked for; returns what it got since."""
-        self.assertEqual(self.dialled(), name)
+        self.assertEqual(self.dialed(), name)
         self.at(name).accept()
         self.turn()
         return self.got(name)
@@ -89,11 +89,11 @@ class HostTests(LookingCase):
     def test_chosen(self) -> None:
         for host, name in [("a.org", "a"), ("A.ORG.", "a"), ("b.a.org", "below"), ("rest.org", "rest")]:
             self.visits(host)
-            self.assertEqual(self.dialled(), name)
+            self.assertEqual(self.dialed(), name)
 
     def test_none(self) -> None:
         self.visits("other.org")
-        self.assertEqual(self.dialled(), "")
+        self.assertEqual(self.dialed(), "")
         self.assertIn(FINISHED, self.signals)
         self.ends(StreamOutcome.NO_TARGET)
 
@@ -112,7 +112,7 @@ class ProtocolTests(LookingCase):
         ]:
             self.setUp()
             self.send(PREFACE)
-            self.assertEqual(self.dialled(), "")
+            self.assertEqual(self.dialed(), "")
             for byte in data:
                 self.send(bytes([byte]))
             self.assertEqual(self.reaches(name), data)
@@ -125,7 +125,7 @@ class ProtocolTests(LookingCase):
         """A visitor that waits is let through when its time is over."""
         self.send(PREFACE)
         self.clock.advance(4.9)
-        self.assertEqual(self.dialled(), "")
+        self.assertEqual(self.dialed(), "")
         self.clock.advance(0.1)
         self.reaches("rest")
         self.says("rest", b"220 hello\r\n")
@@ -140,7 +140,7 @@ class ProtocolTests(LookingCase):
         self.assertTrue(self.at("rest").peer.read_ended)
 
     def test_visitor_leaves(self) -> None:
-        """Before it said anything: whoever is dialled for it learns of nobody."""
+        """Before it said anything: whoever is dialed for it learns of nobody."""
         self.send(PREFACE)
         self.server.abort(self.stream)
         self.turn()
@@ -172,7 +172,7 @@ class PathTests(LookingCase):
         if dials:
             self.assertEqual(self.reaches(name), get(path))
         else:
-            self.assertEqual((self.dialled(), self.got(name)), ("", get(path)))
+            self.assertEqual((self.dialed(), self.got(name)), ("", get(path)))
         self.says(name, OK)
         self.assertEqual(self.took(), OK)
 
@@ -192,7 +192,7 @@ class PathTests(LookingCase):
         request = b"POST /api/x HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 4\r\n\r\nbody"
         for byte in PREFACE + request:
             self.send(bytes([byte]))
-            if self.dialled():
+            if self.dialed():
                 self.at("api").accept()
         self.assertEqual(self.got("api"), request)
         for byte in OK:
@@ -203,7 +203,7 @@ class PathTests(LookingCase):
         """A request that comes before the one before it is answered waits, and so do its bytes."""
         self.send(PREFACE + get("/api/1") + get("/2") + get("/api/3"))
         self.assertEqual(self.reaches("api"), get("/api/1"))
-        self.assertEqual(self.dialled(), "")
+        self.assertEqual(self.dialed(), "")
         self.says("api", OK)
         self.assertEqual(self.reaches("web"), get("/2"))
         self.says("web", OK)
@@ -350,7 +350,7 @@ class PathTests(LookingCase):
             self.setUp()
             self.send(PREFACE + request)
             self.assertRegex(self.took(), rb"^HTTP/1.1 4[03][01] Bad request")
-            self.assertEqual(self.dialled(), "")
+            self.assertEqual(self.dialed(), "")
             self.ends(StreamOutcome.BAD_REQUEST)
 
     def test_malformed_chunk(self) -> None:
@@ -380,7 +380,7 @@ class PathTests(LookingCase):
         self.ends(StreamOutcome.VISITOR_LOST)
         self.assertTrue(self.at("web").transport.disconnected)
 
-    def test_visitor_leaves_while_dialling(self) -> None:
+    def test_visitor_leaves_while_dialing(self) -> None:
         self.send(PREFACE + get("/"))
         self.server.abort(self.stream)
         self.ends(StreamOutcome.VISITOR_LOST)

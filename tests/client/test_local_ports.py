@@ -55,7 +55,7 @@ class LocalPortsTests(SynchronousTestCase):
         self.ports.start()
 
     def visit(self, number: int = 0) -> Pipe:
-        """A program connects to a port; the tunnel is being dialled for it."""
+        """A program connects to a port; the tunnel is being dialed for it."""
         port: Any = self.ports.ports[number]
         return connect(Peer(), LocalVisit(port))
 

@@ -10,7 +10,7 @@ from tests.client.harness import PREFACE, ForwarderCase, aborted, closed
 
 class ForwarderTests(ForwarderCase):
     def test_forwards(self) -> None:
-        """Also when the preface comes byte by byte; what comes while the target is dialled is not lost."""
+        """Also when the preface comes byte by byte; what comes while the target is dialed is not lost."""
         for byte in PREFACE:
             self.assertEqual(self.target.waiting, [])
             self.send(bytes([byte]))
@@ -94,7 +94,7 @@ class ForwarderTests(ForwarderCase):
         self.assertEqual(len(self.forwarder.open), 0)
         self.assertEqual(sum(self.outcomes().values()), 1)
 
-    def test_visitor_leaves_while_dialling(self) -> None:
+    def test_visitor_leaves_while_dialing(self) -> None:
         self.send(PREFACE)
         self.server.abort(self.stream)
         self.turn()

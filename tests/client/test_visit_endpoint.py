@@ -1,4 +1,4 @@
-"""Dialling a private tunnel: the endpoint, with a server that the test plays."""
+"""Dialing a private tunnel: the endpoint, with a server that the test plays."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OK = Response(status=Status.OK).encode()
 
 
 class VisitEndpointCase(SynchronousTestCase):
-    """An endpoint, a server, and the protocol that is dialled for."""
+    """An endpoint, a server, and the protocol that is dialed for."""
 
     def setUp(self) -> None:
         self.clock = Clock()
@@ -61,9 +61,9 @@ class VisitEndpointCase(SynchronousTestCase):
         self.server.peer.transport.write(data)
         self.settle()
 
-    def failed(self, dialling: Deferred[Any], reason: VisitFailure, *words: str) -> VisitFailed:
+    def failed(self, dialing: Deferred[Any], reason: VisitFailure, *words: str) -> VisitFailed:
         """It failed in one line, and nothing is left of it."""
-        error = self.failureResultOf(dialling, VisitFailed).value
+        error = self.failureResultOf(dialing, VisitFailed).value
         assert isinstance(error, VisitFailed)
         self.assertIs(error.reason, reason)
         for word in words:
@@ -88,13 +88,13 @@ class DialTests(VisitEndpointCase):
 
     def test_let_in(self) -> None:
         """Fires with the protocol, whose transport is that of the visit; also when the answer comes byte by byte."""
-        dialling = self.dial()
+        dialing = self.dial()
         server = self.reach()
         server.take()
         for byte in OK:
-            self.assertNoResult(dialling)
+            self.assertNoResult(dialing)
             self.answer(bytes([byte]))
-        self.assertIs(self.successResultOf(dialling), self.upper)
+        self.assertIs(self.successResultOf(dialing), self.upper)
         self.assertIs(self.upper.transport, self.server.transport)
         self.answer(b"welcome")
         self.upper.transport.write(b"hello")
@@ -132,10 +132,10 @@ class DialTests(VisitEndpointCase):
     def test_no_protocol(self) -> None:
         factory = self.factory()
         factory.buildProtocol = lambda address: None
-        dialling = self.endpoint.connect(factory)
+        dialing = self.endpoint.connect(factory)
         self.reach()
         self.answer(OK)
-        self.failureResultOf(dialling, NoProtocol)
+        self.failureResultOf(dialing, NoProtocol)
         self.assertTrue(self.server.transport.disconnected)
 
     # -- failures
@@ -153,36 +153,36 @@ class DialTests(VisitEndpointCase):
         ]:
             with self.subTest(status=status):
                 self.setUp()
-                dialling = self.dial()
+                dialing = self.dial()
                 self.reach()
                 self.answer(Response(status=status).encode() + b"and more")
-                error = self.failed(dialling, VisitFailure.REFUSED, f"(status {int(status)}); ", word)
+                error = self.failed(dialing, VisitFailure.REFUSED, f"(status {int(status)}); ", word)
                 self.assertIs(error.status, status)
 
     def test_unreachable(self) -> None:
-        dialling = self.dial()
+        dialing = self.dial()
         self.server.refuse(ConnectError(errno.ECONNREFUSED))
-        self.failed(dialling, VisitFailure.UNREACHABLE, "the server cannot be reached: the connection was refused: ")
+        self.failed(dialing, VisitFailure.UNREACHABLE, "the server cannot be reached: the connection was refused: ")
 
     def test_closed_before_the_answer(self) -> None:
-        dialling = self.dial()
+        dialing = self.dial()
         self.reach().transport.loseConnection()
         self.settle()
-        self.failed(dialling, VisitFailure.UNREACHABLE, CLOSED_EARLY)
+        self.failed(dialing, VisitFailure.UNREACHABLE, CLOSED_EARLY)
 
     def test_reset_before_the_answer(self) -> None:
-        dialling = self.dial()
+        dialing = self.dial()
         self.reach().transport.abortConnection()
         self.settle()
-        self.failed(dialling, VisitFailure.UNREACHABLE, "the connection was lost")
+        self.failed(dialing, VisitFailure.UNREACHABLE, "the connection was lost")
 
     def test_silent_server(self) -> None:
-        dialling = self.dial()
+        dialing = self.dial()
         self.reach()
         self.clock.advance(14.9)
-        self.assertNoResult(dialling)
+        self.assertNoResult(dialing)
         self.clock.advance(0.1)
-        self.failed(dialling, VisitFailure.TIMED_OUT, "did not answer within 15 s")
+        self.failed(dialing, VisitFailure.TIMED_OUT, "did not answer within 15 s")
 
     def test_not_a_tunnel_listener(self) -> None:
         for answer, word in [
@@ -192,24 +192,24 @@ class DialTests(VisitEndpointCase):
         ]:
             with self.subTest(answer=answer):
                 self.setUp()
-                dialling = self.dial()
+                dialing = self.dial()
                 self.reach()
                 self.answer(answer)
-                self.failed(dialling, VisitFailure.MALFORMED_ANSWER, word)
+                self.failed(dialing, VisitFailure.MALFORMED_ANSWER, word)
 
     # -- given up
 
     def test_cancelled_while_connecting(self) -> None:
-        dialling = self.dial()
-        dialling.cancel()
-        self.failureResultOf(dialling, CancelledError)
+        dialing = self.dial()
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
         self.assertEqual((self.server.cancelled, self.server.waiting), (1, []))
 
     def test_cancelled_while_asking(self) -> None:
-        dialling = self.dial()
+        dialing = self.dial()
         server = self.reach()
-        dialling.cancel()
-        self.failureResultOf(dialling, CancelledError)
+        dialing.cancel()
+        self.failureResultOf(dialing, CancelledError)
         self.settle()
         self.assertIsNotNone(server.lost)
         self.assertEqual(self.clock.getDelayedCalls(), [])
@@ -225,11 +225,11 @@ class WebSocketTests(VisitEndpointCase):
 
     def let_in(self, *, half_closes: bool = False) -> Peer:
         """The server accepts the upgrade and the visit; returns its end."""
-        dialling = self.dial()
+        dialing = self.dial()
         server = self.reach()
         self.answer(upgrade_answer(server.take(), half_closes=half_closes))
         self.message(OK)
-        self.successResultOf(dialling)
+        self.successResultOf(dialing)
         server.take()
         return server
 
@@ -291,8 +291,8 @@ class WebSocketTests(VisitEndpointCase):
 
     def test_silent_server(self) -> None:
         """The upgrade has its own limit."""
-        dialling = self.dial()
+        dialing = self.dial()
         self.reach()
         self.clock.advance(15)
         self.settle()
-        self.failed(dialling, VisitFailure.UNREACHABLE, "the upgrade to a WebSocket was not answered within 15 s")
+        self.failed(dialing, VisitFailure.UNREACHABLE, "the upgrade to a WebSocket was not answered within 15 s")

@@ -98,7 +98,7 @@ class VisitorTestCase(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
 
-class DiallingTests(VisitorTestCase):
+class DialingTests(VisitorTestCase):
     def test_request(self) -> None:
         """What the vector private-tcp-visitor has: CONNECT, the source, the destination with port 0, the tunnel."""
         taken = take_request(self.accept().take())

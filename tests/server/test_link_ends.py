@@ -31,7 +31,7 @@ DRAIN = 5
 
 
 @implementer(IStreamClientEndpoint)
-class Dialled:
+class Dialed:
     """The way from a client to a server, in memory."""
 
     pipe: Pipe
@@ -70,7 +70,7 @@ class PlainLinkEndTests(SynchronousTestCase):
             registry, Deadlines(self.clock), self.stats, self.draining, None, lambda tunnel: False, lambda: None, self.clock
         )
         self.group = ListenerGroup(planned, Routes(rules, None, reactor=self.clock), Rights(None, None), shared)
-        self.way = Dialled()
+        self.way = Dialed()
         self.connector = ConnectorClient(
             ConnectorSettings(server=Address("server", 8421), transport="tcp", tunnel=TUNNEL, target=Address("localhost", 80)),
             stats=ClientStats(),

@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtunnel.client.backoff import Backoff
-from rtunnel.client.dialling import EndpointFor
+from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.http_forwarder import HttpForwarder, needs_http
 from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
 from rtunnel.client.server_dialer import ServerDialer

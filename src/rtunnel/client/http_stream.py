@@ -13,7 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.client.dialling import Dialler, no_delay, proxy_header
+from rtunnel.client.dialing import Dialer, no_delay, proxy_header
 from rtunnel.client.targets import STREAM_OUTCOMES, Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import plain_path
@@ -58,9 +58,9 @@ class TargetConnection(Protocol):
 
     transport: Any
 
-    def __init__(self, stream: HttpStream, dialler: Dialler, answers: AnswerSide) -> None:
+    def __init__(self, stream: HttpStream, dialer: Dialer, answers: AnswerSide) -> None:
         self.stream = stream
-        self.dialler = dialler
+        self.dialer = dialer
         self.answers = answers
 
     def dataReceived(self, data: bytes) -> None:
@@ -73,7 +73,7 @@ class TargetConnection(Protocol):
 class _Exchange:
     """A request in progress.
 
-    :ivar connection: to its target, None while that is dialled.
+    :ivar connection: to its target, None while that is dialed.
     :ivar early: what came of its body meanwhile.
     :ivar keep: whether the stream goes on after it.
     :ivar begun: whether its answer has begun.
@@ -105,8 +105,8 @@ class HttpStream(OpenStream):
         self._preface = preface
         self._requests = RequestSide(settings.requests)
         self._exchange: _Exchange | None = None
-        self._connections: dict[Dialler, TargetConnection] = {}
-        self._dialling: Deferred[Any] | None = None
+        self._connections: dict[Dialer, TargetConnection] = {}
+        self._dialing: Deferred[Any] | None = None
         self._processing = False
         self._closing: StreamOutcome | None = None
         self._lost = False
@@ -165,8 +165,8 @@ class HttpStream(OpenStream):
             else:
                 # a target must not take half a request for a whole one
                 connection.transport.abortConnection()
-        if self._dialling is not None:
-            self._dialling.cancel()
+        if self._dialing is not None:
+            self._dialing.cancel()
         self._record(self._closing)
 
     def _record(self, outcome: StreamOutcome, up: int = 0, down: int = 0) -> None:
@@ -219,7 +219,7 @@ class HttpStream(OpenStream):
         self._processing = False
         exchange = self._exchange
         if exchange is not None and (exchange.connection is None or self._requests.buffered):
-            # the target is dialled, or is to answer: nothing more is taken, and no credit returned
+            # the target is dialed, or is to answer: nothing more is taken, and no credit returned
             self._stream.pauseProducing()
         if self._read_ended:
             self._end_requests()
@@ -242,33 +242,33 @@ class HttpStream(OpenStream):
             self._refuse(error.status, f"Bad request: {error.reason}", StreamOutcome.BAD_REQUEST)
 
     def _begin(self, head: RequestHead) -> None:
-        dialler = self._forwarder.choose_for(normalise_host(head.host), "http", plain_path(head.target))
-        if dialler is None:
+        dialer = self._forwarder.choose_for(normalise_host(head.host), "http", plain_path(head.target))
+        if dialer is None:
             text = "Not found: no service is for this request"
             self._refuse(404, text, StreamOutcome.NO_TARGET, head_only=head.method == b"HEAD")
             return
         self._exchange = _Exchange(head, keep=head.keep_alive and not self._forwarder.settings.proxy_protocol)
-        connection = self._connections.get(dialler)
+        connection = self._connections.get(dialer)
         if connection is not None:
             self._send(self._exchange, connection)
         else:
-            connection = TargetConnection(self, dialler, AnswerSide(self._settings.answers))
-            self._dialling = dialling = dialler.connect(connection, lambda: not self._lost)
-            dialling.addCallbacks(self._connected, self._failed)
+            connection = TargetConnection(self, dialer, AnswerSide(self._settings.answers))
+            self._dialing = dialing = dialer.connect(connection, lambda: not self._lost)
+            dialing.addCallbacks(self._connected, self._failed)
 
     def _failed(self, failure: Failure) -> None:
-        self._dialling = None
+        self._dialing = None
         if not self._lost:
             self._close(StreamOutcome.TARGET_REFUSED, at_once=True)
 
     def _connected(self, connection: TargetConnection) -> None:
-        self._dialling = None
+        self._dialing = None
         exchange = self._exchange
         if self._closing is not None or exchange is None:
             connection.transport.abortConnection()
             return
         no_delay(connection.transport)
-        self._connections[connection.dialler] = connection
+        self._connections[connection.dialer] = connection
         version = self._forwarder.settings.proxy_protocol
         if version:
             connection.transport.write(proxy_header(version, self._preface, connection.transport))
@@ -365,7 +365,7 @@ class HttpStream(OpenStream):
     def _upgrade(self, head: ResponseHead, connection: TargetConnection, rest: bytes) -> None:
         """Both sides speak something else from here on: join them."""
         self._exchange = None
-        del self._connections[connection.dialler]
+        del self._connections[connection.dialer]
         for other in list(self._connections.values()):
             self._drop(other)
         stream, target = self._stream, connection.transport
@@ -389,8 +389,8 @@ class HttpStream(OpenStream):
 
     def target_lost(self, connection: TargetConnection, *, clean: bool) -> None:
         """The connection to a target is gone."""
-        if self._connections.get(connection.dialler) is connection:
-            del self._connections[connection.dialler]
+        if self._connections.get(connection.dialer) is connection:
+            del self._connections[connection.dialer]
         exchange = self._exchange
         if exchange is None or exchange.connection is not connection or self._closing is not None:
             return
@@ -403,7 +403,7 @@ class HttpStream(OpenStream):
             self._close(StreamOutcome.TARGET_LOST)
 
     def _drop(self, connection: TargetConnection) -> None:
-        if self._connections.get(connection.dialler) is connection:
-            del self._connections[connection.dialler]
+        if self._connections.get(connection.dialer) is connection:
+            del self._connections[connection.dialer]
         connection.transport.unregisterProducer()
         connection.transport.abortConnection()

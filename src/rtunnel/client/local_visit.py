@@ -11,7 +11,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.client.dialling import Once, no_delay
+from rtunnel.client.dialing import Once, no_delay
 from rtunnel.client.visit_endpoint import VisitClientEndpoint, VisitFailed, VisitFailure
 from rtunnel.outcomes import LocalPortOutcome
 from rtunnel.transport.sockets import host_and_port
@@ -50,7 +50,7 @@ class VisitOwner(typing.Protocol):
         """A local program has connected."""
 
     def rejected(self, peer: str, reason: str) -> None:
-        """The tunnel could not be dialled for a local program."""
+        """The tunnel could not be dialed for a local program."""
 
     def ended(self, visit: LocalVisit, outcome: LocalPortOutcome, up: int = 0, down: int = 0) -> None:
         """A visit has ended.
@@ -64,7 +64,7 @@ class VisitOwner(typing.Protocol):
 class LocalVisit(Protocol):
     """One connection (or association) of a local program, and the visit that it is joined with; ends with one recorded outcome.
 
-    It is the protocol of the local connection while the tunnel is dialled, during which nothing is read; then the two are spliced.
+    It is the protocol of the local connection while the tunnel is dialed, during which nothing is read; then the two are spliced.
 
     :param port: owns it.
     :ivar let_in: whether the server has let the visit in.
@@ -77,7 +77,7 @@ class LocalVisit(Protocol):
         self.let_in = False
         self._port = port
         self._splice = Splice(self._spliced_end)
-        self._dialling: Deferred[Any] | None = None
+        self._dialing: Deferred[Any] | None = None
         self._liveness: LivenessMonitor | None = None
         self._cut: LocalPortOutcome | None = None
 
@@ -104,12 +104,12 @@ class LocalVisit(Protocol):
         self.transport.pauseProducing()
         self.source = RelayAddress(*host_and_port(self.transport.getPeer()))
         self._port.begun(self)
-        self._dialling = dialling = self._port.visit_endpoint(self.source).connect(Once(self._splice.far))
-        dialling.addCallbacks(self._admitted, self._not_admitted)
+        self._dialing = dialing = self._port.visit_endpoint(self.source).connect(Once(self._splice.far))
+        dialing.addCallbacks(self._admitted, self._not_admitted)
 
     def _admitted(self, _protocol: Any) -> None:
         splice, keepalive = self._splice, self._port.keepalive
-        self._dialling = None
+        self._dialing = None
         self.let_in = True
         splice.near.attach(self.transport)
         self._liveness = LivenessMonitor(splice.far, keepalive)
@@ -117,7 +117,7 @@ class LocalVisit(Protocol):
         splice.near.transport.resumeProducing()
 
     def _not_admitted(self, failure: Failure) -> None:
-        self._dialling = None
+        self._dialing = None
         if self._cut is None:
             error = failure.value
             reason = error.reason if isinstance(error, VisitFailed) else VisitFailure.UNREACHABLE
@@ -141,8 +141,8 @@ class LocalVisit(Protocol):
 
     def _give_up(self, outcome: LocalPortOutcome) -> None:
         self._cut = outcome
-        if self._dialling is not None:
-            self._dialling.cancel()
+        if self._dialing is not None:
+            self._dialing.cancel()
         self.transport.abortConnection()
         self._port.ended(self, outcome)
 

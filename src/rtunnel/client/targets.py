@@ -11,7 +11,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.client.dialling import Dialler, EndpointFor, no_delay, proxy_header, target_endpoint
+from rtunnel.client.dialing import Dialer, EndpointFor, no_delay, proxy_header, target_endpoint
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import ANY, TargetFilter, ranked
@@ -71,11 +71,11 @@ class Forwarder:
         by_filter: dict[TargetFilter, list[Address | UnixSocket]] = {}
         for target in targets.targets:
             by_filter.setdefault(target.filter, []).append(target.address)
-        self._diallers = [
-            (one, Dialler(by_filter[one], settings=settings, endpoint_for=endpoint_for, reactor=reactor))
+        self._dialers = [
+            (one, Dialer(by_filter[one], settings=settings, endpoint_for=endpoint_for, reactor=reactor))
             for one in ranked(by_filter)
         ]
-        self._only = self._diallers[0][1] if list(by_filter) == [ANY] else None
+        self._only = self._dialers[0][1] if list(by_filter) == [ANY] else None
 
     def start(self) -> None:
         """Begin to check for stalled streams."""
@@ -94,18 +94,18 @@ class Forwarder:
         """Forward a stream that the server opened."""
         stream.protocol = ForwardedStream(self, stream)
 
-    def choose(self, preface: Response, protocol: str = "") -> Dialler | None:
+    def choose(self, preface: Response, protocol: str = "") -> Dialer | None:
         """Choose the targets of a stream; None when there are none for it.
 
         :param protocol: what the visitor speaks, where that is known.
         """
         return self._only or self.choose_for(normalise_host(preface.addresses[-1].host if preface.addresses else ""), protocol)
 
-    def choose_for(self, host: str, protocol: str, path: bytes = b"") -> Dialler | None:
+    def choose_for(self, host: str, protocol: str, path: bytes = b"") -> Dialer | None:
         """Choose the targets of a host, a protocol and the path of a request; see :mod:`rtunnel.routing.filters`."""
-        for one, dialler in self._diallers:
+        for one, dialer in self._dialers:
             if one.fits(host, protocol, path):
-                return dialler
+                return dialer
         return None
 
     def poll_activity(self) -> bool:
@@ -169,16 +169,16 @@ class OpenStream:
 
 @implementer(IHalfCloseableProtocol)
 class ForwardedStream(OpenStream):
-    """One stream: its preface is read, its target dialled, then the two are spliced; ends with one recorded outcome."""
+    """One stream: its preface is read, its target dialed, then the two are spliced; ends with one recorded outcome."""
 
-    __slots__ = ("_buffer", "_dialling", "_forwarder", "_preface", "_timer")
+    __slots__ = ("_buffer", "_dialing", "_forwarder", "_preface", "_timer")
 
     def __init__(self, forwarder: Forwarder, stream: TunnelStream) -> None:
         super().__init__(stream)
         self._forwarder = forwarder
         self._buffer = b""
         self._preface: Response | None = None
-        self._dialling: Deferred[Any] | None = None
+        self._dialing: Deferred[Any] | None = None
         self._timer = forwarder.reactor.callLater(PREFACE_TIMEOUT, self._preface_expired)
         forwarder.open.add(self)
 
@@ -209,8 +209,8 @@ class ForwardedStream(OpenStream):
         """
         self._forward(self._forwarder.choose(preface), early)
 
-    def _forward(self, dialler: Dialler | None, early: bytes) -> None:
-        if dialler is None:
+    def _forward(self, dialer: Dialer | None, early: bytes) -> None:
+        if dialer is None:
             self._give_up(StreamOutcome.NO_TARGET)
             return
         splice = self._splice = Splice(self._ended)
@@ -219,8 +219,8 @@ class ForwardedStream(OpenStream):
             splice.near.dataReceived(early)
         # nothing more is read, and no credit returned, until there is somewhere to put it
         self._stream.pauseProducing()
-        self._dialling = dialler.connect(splice.far, lambda: not splice.near.lost)
-        self._dialling.addCallbacks(self._connected, self._failed)
+        self._dialing = dialer.connect(splice.far, lambda: not splice.near.lost)
+        self._dialing.addCallbacks(self._connected, self._failed)
 
     def readConnectionLost(self) -> None:
         """The server ended the stream before it said what it is for."""
@@ -251,7 +251,7 @@ class ForwardedStream(OpenStream):
         splice = self._splice
         if splice is None:
             return
-        self._dialling = None
+        self._dialing = None
         if splice.near.lost:
             side.transport.abortConnection()
             return
@@ -263,7 +263,7 @@ class ForwardedStream(OpenStream):
         self._stream.resumeProducing()
 
     def _failed(self, failure: Failure) -> None:
-        self._dialling = None
+        self._dialing = None
         if self in self._forwarder.open:
             self._give_up(StreamOutcome.TARGET_REFUSED)
 
@@ -276,7 +276,7 @@ class ForwardedStream(OpenStream):
 
     def abort(self) -> None:
         """Give the stream up (the client stops)."""
-        if self._splice is not None and self._dialling is None:
+        if self._splice is not None and self._dialing is None:
             self._splice.abort()
         else:
             self._give_up(StreamOutcome.STOPPED)

@@ -1,4 +1,4 @@
-"""Dialling a private tunnel: an endpoint like any other, at the other end of which is the target of the tunnel.
+"""Dialing a private tunnel: an endpoint like any other, at the other end of which is the target of the tunnel.
 
 A visit is not multiplexed, as gost has it (go-gost/x ``connector/tunnel/connector.go``): a connection to the server of its own,
 CONNECT, the answer, then the bytes as they are.
@@ -27,7 +27,7 @@ __all__ = ["VisitClientEndpoint", "VisitFailed", "VisitFailure"]
 
 
 class VisitFailure(Enum):
-    """Why a tunnel could not be dialled."""
+    """Why a tunnel could not be dialed."""
 
     REFUSED = "refused"
     """The server answered, with a status other than OK."""
@@ -40,7 +40,7 @@ class VisitFailure(Enum):
 
 
 class VisitFailed(ConnectError):
-    """A tunnel could not be dialled; the text is one line that says why and what to do.
+    """A tunnel could not be dialed; the text is one line that says why and what to do.
 
     :ivar reason: why.
     :ivar status: what the server answered, where it refused.
@@ -96,7 +96,7 @@ class VisitClientEndpoint:
 
 
 class _Attempt(Factory):
-    """One dialling of the tunnel; builds the protocol that asks the server."""
+    """One dialing of the tunnel; builds the protocol that asks the server."""
 
     noisy = False
 
@@ -115,7 +115,7 @@ class _Attempt(Factory):
         self.fail(VisitFailed(VisitFailure.UNREACHABLE, f"the server cannot be reached: {reason_of(failure)}"))
 
     def fail(self, error: Exception) -> None:
-        """Have the dialling fail, if it has not ended before."""
+        """Have the dialing fail, if it has not ended before."""
         waiting, self.waiting = self.waiting, None
         if waiting is not None:
             waiting.errback(Failure(error))
@@ -141,7 +141,7 @@ class _ConnectHandshake(Handshake[Response]):
             self._fail(VisitFailed(VisitFailure.REFUSED, text, message.status))
 
     def _let_in(self) -> None:
-        """Give the connection to the protocol that was dialled for."""
+        """Give the connection to the protocol that was dialed for."""
         attempt, transport = self._attempt, self.transport
         waiting, attempt.waiting = attempt.waiting, None
         if waiting is None:

@@ -24,7 +24,7 @@ from rtunnel.transport.sockets import SocketClientEndpoint, host_and_port, plain
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import RelayAddress, Response
 
-__all__ = ["Dialler", "EndpointFor", "Once", "no_delay", "proxy_header", "target_endpoint"]
+__all__ = ["Dialer", "EndpointFor", "Once", "no_delay", "proxy_header", "target_endpoint"]
 
 EndpointFor = Callable[[Address | UnixSocket], IStreamClientEndpoint]
 """How to reach an address."""
@@ -99,10 +99,10 @@ class Once(Factory):
         return self._protocol
 
 
-class Dialler:
+class Dialer:
     """Connects to one of several interchangeable targets, in turn; owned by a forwarder.
 
-    One that cannot be reached is skipped for a while, and the next one is dialled at once for the same stream, of which nothing was
+    One that cannot be reached is skipped for a while, and the next one is dialed at once for the same stream, of which nothing was
     sent yet; each is tried once for a stream at most.
 
     :param addresses: at least one.
@@ -129,7 +129,7 @@ class Dialler:
         """Connect to the next target in turn that can be reached.
 
         :param protocol: of the connection.
-        :param wanted: whether another target is still to be dialled when one failed.
+        :param wanted: whether another target is still to be dialed when one failed.
         :returns: fires with the protocol, or with the failure of the last target that was tried.
         """
         if self._alone is not None:

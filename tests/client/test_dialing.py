@@ -11,7 +11,7 @@ from twisted.logger import ILogObserver, globalLogPublisher
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.dialling import Dialler
+from rtunnel.client.dialing import Dialer
 from rtunnel.settings import Address, ForwardSettings, UnixSocket
 
 
@@ -37,7 +37,7 @@ class Endpoint:
         return deferred
 
 
-class DiallerTests(SynchronousTestCase):
+class DialerTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.lines: list[str] = []
@@ -52,7 +52,7 @@ class DiallerTests(SynchronousTestCase):
 
     def make(self, *names: str) -> None:
         self.endpoints = {name: Endpoint(name) for name in names}
-        self.dialler = Dialler(
+        self.dialer = Dialer(
             [Address(name, 80) for name in names],
             settings=ForwardSettings(fail_timeout=10),
             endpoint_for=lambda address: self.endpoints[getattr(address, "host", "")],  # type: ignore[arg-type,return-value]
@@ -60,7 +60,7 @@ class DiallerTests(SynchronousTestCase):
         )
 
     def dial(self) -> str:
-        return str(self.successResultOf(self.dialler.connect(object(), lambda: True)))
+        return str(self.successResultOf(self.dialer.connect(object(), lambda: True)))
 
     def down(self, *names: str) -> None:
         for name, endpoint in self.endpoints.items():
@@ -82,14 +82,14 @@ class DiallerTests(SynchronousTestCase):
         """When all are down, each is tried once for a stream, and for the next one again."""
         self.down("a", "b", "c")
         for attempt in (1, 2):
-            self.failureResultOf(self.dialler.connect(object(), lambda: True), ConnectError)
+            self.failureResultOf(self.dialer.connect(object(), lambda: True), ConnectError)
             self.assertEqual([endpoint.tried for endpoint in self.endpoints.values()], [attempt] * 3)
 
     def test_logged_once(self) -> None:
         """The log says when a target is left out, not with each stream."""
         self.down("a", "b", "c")
         for _ in range(5):
-            self.failureResultOf(self.dialler.connect(object(), lambda: True), ConnectError)
+            self.failureResultOf(self.dialer.connect(object(), lambda: True), ConnectError)
         self.assertEqual(len(self.lines), 3)
         self.assertIn("target a:80 cannot be reached", self.lines[0])
         self.assertIn("the others are preferred for 10 s", self.lines[0])
@@ -99,15 +99,15 @@ class DiallerTests(SynchronousTestCase):
         self.make("a")
         self.down("a")
         for _ in range(2):
-            self.failureResultOf(self.dialler.connect(object(), lambda: True), ConnectError)
+            self.failureResultOf(self.dialer.connect(object(), lambda: True), ConnectError)
         self.assertEqual(self.endpoints["a"].tried, 2)
         self.assertEqual(len(self.lines), 2)
 
     def test_not_wanted_any_more(self) -> None:
-        """A stream that ended meanwhile has no further target dialled."""
+        """A stream that ended meanwhile has no further target dialed."""
         wanted = [True]
         later = self.endpoints["a"].later = Deferred()
-        connecting = self.dialler.connect(object(), lambda: wanted[0])
+        connecting = self.dialer.connect(object(), lambda: wanted[0])
         wanted.clear()
         wanted.append(False)
         later.errback(Failure(ConnectError()))
@@ -117,7 +117,7 @@ class DiallerTests(SynchronousTestCase):
     def test_given_up(self) -> None:
         """A connect that was cancelled says nothing against the target."""
         self.endpoints["a"].later = Deferred()
-        connecting = self.dialler.connect(object(), lambda: True)
+        connecting = self.dialer.connect(object(), lambda: True)
         connecting.cancel()
         self.failureResultOf(connecting)
         self.assertEqual((self.lines, self.endpoints["b"].tried), ([], 0))
