@@ -117,7 +117,7 @@ class WriteTests(FileTestCase):
             file.write(line)
         file.stopService()
         self.assertEqual(os.read(reading, 1 << 20).decode(), "".join(lines))
-        pieces = list(access_file._pieces(lines))
+        pieces = list(access_file._for_pipe("".join(lines).encode()))
         self.assertTrue(all(len(piece) <= access_file.PIPE and piece.endswith(b"\n") for piece in pieces))
         self.assertEqual(b"".join(pieces).decode(), "".join(lines))
 
@@ -178,6 +178,7 @@ class TroubleTests(FileTestCase):
         self.clock.advance(access_file.FLUSH)
         for _ in range(10):
             file.write("y" * 99 + "\n")
+        self.clock.advance(access_file.FLUSH)
         self.assertEqual(self.dropped, 10)
         got = b""
 

@@ -19,10 +19,6 @@ __all__ = ["FORMATS", "Access", "AccessLog"]
 
 Write = Callable[[str], None]
 
-MAX_SHORT_IDS = 4096
-"""Shortened IDs that are remembered."""
-
-
 class Access:
     """A request or connection in progress, and its line in the access log; owned by what serves it, which ends it once.
 
@@ -65,12 +61,12 @@ class Access:
     retries = 0
     request_id = ""
 
-    def __init__(self, log: AccessLog, kind: str, visitor: str, began: float, clock: float) -> None:
+    def __init__(self, log: AccessLog, kind: str, visitor: str) -> None:
         self.log = log
         self.kind = kind
         self.visitor = visitor
-        self.began = began
-        self.clock = clock
+        self.began = log.wall()
+        self.clock = log.clock()
 
     def answered(self) -> None:
         """The first byte of the answer came; the later ones do not count."""
@@ -79,9 +75,12 @@ class Access:
 
     def end(self, outcome: str) -> None:
         """It is over: its line is made and written."""
+        log = self.log
         self.outcome = outcome
-        self.total = self.log.clock() - self.clock
-        self.log.record(self)
+        self.total = log.clock() - self.clock
+        if not log.query and "?" in self.target:
+            self.target = self.target.partition("?")[0] + "?..."
+        log.write(log.line(self))
 
 
 class AccessLog:
@@ -94,7 +93,7 @@ class AccessLog:
     :param clock: gives seconds that never jump.
     """
 
-    __slots__ = ("_line", "_query", "_wall", "_write", "clock")
+    __slots__ = ("clock", "line", "query", "wall", "write")
 
     def __init__(
         self,
@@ -105,23 +104,15 @@ class AccessLog:
         wall: Callable[[], float] = time,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        self._write = write
-        self._line = line
-        self._query = query
-        self._wall = wall
+        self.write = write
+        self.line = line
+        self.query = query
+        self.wall = wall
         self.clock = clock
 
     def begin(self, kind: str, visitor: str) -> Access:
         """A request or connection begins."""
-        return Access(self, kind, visitor, self._wall(), self.clock())
-
-    def record(self, access: Access) -> None:
-        """Write the line of what is over."""
-        if not self._query:
-            path, sign, _ = access.target.partition("?")
-            if sign:
-                access.target = path + "?..."
-        self._write(self._line(access))
+        return Access(self, kind, visitor)
 
 
 # -- text
@@ -174,17 +165,12 @@ def _clf(second: int) -> str:
 _MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _clf_time = _Second(_clf)
 _iso_time = _Second(lambda second: strftime("%Y-%m-%dT%H:%M:%S", gmtime(second)))
-_short_ids: dict[int, str] = {}
-"""By number: the hash of a UUID is Python code, that of an int is not."""
 
 
-def _short(whole: UUID) -> str:
-    text = _short_ids.get(whole.int)
-    if text is None:
-        if len(_short_ids) >= MAX_SHORT_IDS:
-            _short_ids.clear()
-        text = _short_ids[whole.int] = short_id(whole)
-    return text
+@lru_cache(maxsize=4096)
+def _short(number: int) -> str:
+    """An ID as it is shown, by its number: the hash of a UUID is Python code, that of an int is not."""
+    return short_id(UUID(int=number))
 
 
 def _text(access: Access) -> str:
@@ -193,8 +179,8 @@ def _text(access: Access) -> str:
     return (
         f"{_known_safe(access.visitor)} - {_known_safe(access.user)} [{_clf_time(access.began)}]"
         f' "{asked}" {access.status or "-"} {access.sent}'
-        f" host={_known_safe(access.host)} outcome={access.outcome} tunnel={_short(access.tunnel) if access.tunnel else '-'}"
-        f" connector={_short(access.connector) if access.connector else '-'}"
+        f" host={_known_safe(access.host)} outcome={access.outcome} tunnel={_short(access.tunnel.int) if access.tunnel else '-'}"
+        f" connector={_short(access.connector.int) if access.connector else '-'}"
         f" first={'-' if access.first_byte is None else f'{access.first_byte:.6f}'} total={access.total:.6f}"
         f" received={access.received} retries={access.retries} id={_safe(access.request_id)}\n"
     )
@@ -228,7 +214,7 @@ def _json(access: Access) -> str:
 
 
 def _quoted_id(whole: UUID | None) -> str:
-    return "null" if whole is None else f'"{_short(whole)}"'
+    return "null" if whole is None else f'"{_short(whole.int)}"'
 
 
 FORMATS: dict[str, Callable[[Access], str]] = {"text": _text, "json": _json}

@@ -21,16 +21,19 @@ __all__ = ["MAX_QUEUED", "AccessFile"]
 FLUSH = 0.5
 """Seconds between two batches: how late a line may stand in the file."""
 MAX_QUEUED = 16 * 2**20
-"""Characters that may wait for the disk; lines beyond are dropped and counted."""
+"""Bytes that may wait for the disk; lines beyond are dropped and counted."""
 TIMEOUT = 2.0
 """Seconds that the last lines may take when the process ends."""
 MODE = 0o640
 """The mode of a new file: it contains who visited what, which others must not read."""
 
+PIECE = 65536
+"""Characters of lines after which they are joined: memory that was just written is cheap to copy and to use again."""
 PIPE = 4096
 """Bytes that a pipe takes in one piece (POSIX PIPE_BUF of Linux), so that lines of the log cannot come in between."""
 
-Batch = list[str]
+Batch = list[bytes]
+"""Whole lines, many in each piece."""
 
 
 class AccessFile(Service):
@@ -48,8 +51,12 @@ class AccessFile(Service):
         self._path = path
         self._dropped = dropped
         self._reactor = reactor
-        self._lines: Batch = []
+        self._lines: list[str] = []
+        self._size = 0
+        """Characters of the lines that are not joined yet."""
+        self._pieces: Batch = []
         self._waiting = 0
+        """Bytes of the pieces that are not written yet."""
         self._batches: SimpleQueue[Batch | None] = SimpleQueue()
         self._file = _File(path)
         self._thread = Thread(target=self._work, name="access log", daemon=True)
@@ -83,17 +90,27 @@ class AccessFile(Service):
 
     def write(self, line: str) -> None:
         """Take a line, with its end."""
-        if self._waiting > MAX_QUEUED:
-            self._lose(1)
-            return
-        self._waiting += len(line)
         self._lines.append(line)
+        self._size += len(line)
+        if self._size > PIECE:
+            self._join()
+
+    def _join(self) -> None:
+        lines, self._lines, self._size = self._lines, [], 0
+        if self._waiting > MAX_QUEUED:
+            self._lose(len(lines))
+            return
+        piece = "".join(lines).encode()
+        self._waiting += len(piece)
+        self._pieces.append(piece)
 
     def flush(self) -> None:
         """Give the thread what there is."""
         if self._lines:
-            lines, self._lines = self._lines, []
-            self._batches.put(lines)
+            self._join()
+        if self._pieces:
+            pieces, self._pieces = self._pieces, []
+            self._batches.put(pieces)
 
     # -- in the thread: it touches the file and the batch, nothing else
 
@@ -113,7 +130,7 @@ class AccessFile(Service):
     def _written(self, batch: Batch, problem: str) -> None:
         self._waiting -= sum(map(len, batch))
         if problem:
-            self._lose(len(batch), problem)
+            self._lose(sum(piece.count(b"\n") for piece in batch), problem)
         elif self._failing:
             self._failing = False
             self._log.info("the access log is written again")
@@ -152,13 +169,12 @@ class _File:
         :raises OSError: not all could be written.
         """
         if self._path == STDOUT:
-            for piece in _pieces(batch):
-                self._write(piece)
-            return
-        if not self._is_current():
+            batch = list(_for_pipe(b"".join(batch)))
+        elif not self._is_current():
             self.close()
             self.open()
-        self._write("".join(batch).encode())
+        for piece in batch:
+            self._write(piece)
 
     def _is_current(self) -> bool:
         try:
@@ -171,13 +187,10 @@ class _File:
             data = data[os.write(self._descriptor, data) :]
 
 
-def _pieces(batch: Batch) -> Iterator[bytes]:
-    """The lines, as many at a time as a pipe takes in one piece."""
-    piece = b""
-    for line in batch:
-        data = line.encode()
-        if piece and len(piece) + len(data) > PIPE:
-            yield piece
-            piece = b""
-        piece += data
-    yield piece
+def _for_pipe(lines: bytes) -> Iterator[bytes]:
+    """The lines, as many at a time as a pipe takes in one piece; a longer line goes alone."""
+    start = 0
+    while start < len(lines):
+        end = lines.rfind(b"\n", start, start + PIPE) + 1 or lines.index(b"\n", start) + 1
+        yield lines[start:end]
+        start = end

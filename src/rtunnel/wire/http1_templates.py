@@ -43,15 +43,17 @@ MAX_FIELDS: Final = 40
 MAX_HEAD: Final = 4096
 """Maximum size of a head that a template is made of, in bytes."""
 
-_TEXT: Final = rb"[\t\x20-\x7e\x80-\xff]*+"
-_STRIPPED: Final = rb"[ \t]*+((?:[\t\x20-\x7e\x80-\xff]*[!-~\x80-\xff])?)"
-"""A value without surrounding white space. A head with trailing white space in a captured value matches no template."""
+_TEXT: Final = (rb"[ -~]*+", rb"[\t -~\x80-\xff]*+")
+"""Any value: of visible ASCII and spaces, as nearly all are, which is matched faster; or with other text, too."""
+_is_ascii: Final = re.compile(_TEXT[0]).fullmatch
+_STRIPPED: Final = (rb" *+((?:[ -~]++(?<! ))?)", rb"[ \t]*+((?:[\t -~\x80-\xff]++(?<![ \t]))?)")
+"""The same without surrounding white space. A head with trailing white space in a captured value matches no template."""
 _LENGTH: Final = rb"[ \t]*+(0|[1-9][0-9]{0,17}+)"
 _KEEP_ALIVE: Final = (b"keep-alive", b"Keep-Alive")
 _BODILESS: Final = (204, 304)
 
-Field = tuple[bytes, bytes, bytes]
-"""Name, lower-case name, and value without surrounding white space."""
+Field = tuple[bytes, bytes, bytes, bool]
+"""Name, lower-case name, value without surrounding white space, and whether it contains more than visible ASCII and spaces."""
 
 
 class Unsuitable(Exception):
@@ -108,7 +110,7 @@ def _split(head: bytes) -> tuple[bytes, list[Field]]:
     fields = []
     for line in lines:
         name, _, value = line.partition(b":")
-        fields.append((name, name.lower(), value.strip(b" \t")))
+        fields.append((name, name.lower(), value.strip(b" \t"), _is_ascii(value) is None))
     return start_line, fields
 
 
@@ -119,11 +121,6 @@ def _line(name: bytes, value: bytes) -> bytes:
 
 def _literal(name: bytes, value: bytes) -> bytes:
     return _line(name, rb"[ \t]*+" + re.escape(value))
-
-
-def _joined(match: re.Match[bytes], groups: list[int]) -> bytes:
-    """The concatenated groups."""
-    return match[groups[0]] if len(groups) == 1 else b"".join(match.group(*groups))
 
 
 class RequestTemplate:
@@ -142,7 +139,7 @@ class RequestTemplate:
         builder.keep(re.escape(method) + rb" (/[!\"$-~]*+) HTTP/1\.1\r\n", b":target")
         self._keep_alive = True
         connections = 0
-        for name, lower, value in fields:
+        for name, lower, value, wide in fields:
             if lower == b"host":
                 builder.keep(_line(name, rb"[ \t]*+([!-~]++)"), lower)
             elif lower == b"content-length":
@@ -157,23 +154,24 @@ class RequestTemplate:
             elif lower in HOP_BY_HOP or lower == b"expect":
                 raise Unsuitable
             elif lower in policy.taken:
-                builder.drop(_line(name, _STRIPPED), lower)
+                builder.drop(_line(name, _STRIPPED[wide]), lower)
             elif lower in policy.noted:
-                builder.keep(_line(name, _STRIPPED), lower)
+                builder.keep(_line(name, _STRIPPED[wide]), lower)
             elif policy.drops(lower):
-                builder.drop(_line(name, _TEXT))
+                builder.drop(_line(name, _TEXT[wide]))
             else:
-                builder.keep(_line(name, _TEXT))
+                builder.keep(_line(name, _TEXT[wide]))
         captured = builder.captured
         self._match = builder.match()
-        self._kept = builder.kept[1:]
+        self._kept = builder.kept if len(builder.kept) > 1 else None
         self._target = captured.pop(b":target")
         self._host = captured.pop(b"host")
         self._length = captured.pop(b"content-length", 0)
-        self._head: type[RequestHead] = type(
+        self._head: Callable[[], RequestHead] = type(
             "KnownRequestHead",
             (RequestHead,),
             {
+                "__init__": object.__init__,
                 "method": method,
                 "keep_alive": self._keep_alive,
                 "persistent": self._keep_alive,
@@ -190,11 +188,14 @@ class RequestTemplate:
         match = self._match(data, start)
         if match is None:
             return None
-        lines = match[1]
-        if self._kept:
-            lines += _joined(match, self._kept)
+        kept = self._kept
+        lines = match[1] if kept is None else b"".join(match.group(*kept))
         authority, host = host_of(match[self._host])
-        head = self._head(match[self._target], authority, host, lines)
+        head = self._head()
+        head.target = match[self._target]
+        head.authority = authority
+        head.host = host
+        head.lines = lines
         if self._named:
             head.named = {name: match[number] for name, number in self._named}
         if self._length:
@@ -218,7 +219,7 @@ class ResponseTemplate:
         builder = _Builder()
         builder.keep(re.escape(start_line) + rb"\r\n")
         seen = set()
-        for name, lower, value in fields:
+        for name, lower, value, wide in fields:
             if lower == b"content-length":
                 builder.keep(_line(name, _LENGTH), lower)
             elif lower == b"connection" and lower not in seen and value in _KEEP_ALIVE:
@@ -228,24 +229,29 @@ class ResponseTemplate:
                 self._keep_alive = False
                 builder.drop(_literal(name, value))
             elif lower == b"keep-alive":
-                builder.drop(_line(name, _TEXT))
+                builder.drop(_line(name, _TEXT[wide]))
             elif lower == b"transfer-encoding" and lower not in seen and value == b"chunked":
                 self._chunked = True
                 builder.drop(_literal(name, value))
             elif lower in HOP_BY_HOP:
                 raise Unsuitable
             else:
-                builder.keep(_line(name, _TEXT))
+                builder.keep(_line(name, _TEXT[wide]))
             seen.add(lower)
         self._length = builder.captured.get(b"content-length", 0)
         if self._chunked == bool(self._length) or (self._bodiless and not self._length):
             raise Unsuitable
         self._match = builder.match()
-        self._kept = builder.kept[1:]
-        self._head: type[ResponseHead] = type(
+        self._kept = builder.kept if len(builder.kept) > 1 else None
+        self._head: Callable[[], ResponseHead] = type(
             "KnownResponseHead",
             (ResponseHead,),
-            {"status": self._status, "keep_alive": self._keep_alive, "says_keep_alive": self._says_keep_alive},
+            {
+                "__init__": object.__init__,
+                "status": self._status,
+                "keep_alive": self._keep_alive,
+                "says_keep_alive": self._says_keep_alive,
+            },
         )
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
@@ -257,13 +263,15 @@ class ResponseTemplate:
         match = self._match(data, 0)
         if match is None:
             return None
-        lines = match[1]
-        if self._kept:
-            lines += _joined(match, self._kept)
+        kept = self._kept
+        lines = match[1] if kept is None else b"".join(match.group(*kept))
         body = int(match[self._length]) if self._length else CHUNKED
         if self._bodiless or method == b"HEAD":
             body = 0
-        return self._head(lines, body), match.end()
+        head = self._head()
+        head.lines = lines
+        head.body = body
+        return head, match.end()
 
 
 T = TypeVar("T", bound=RequestTemplate | ResponseTemplate)
@@ -338,6 +346,6 @@ class Templates(Generic[T]):
 
 
 def _digest(start_line: bytes, fields: list[Field]) -> int:
-    """The identity of a kind: method or status line, names, and the values that are literal in a template."""
+    """The identity of a kind: method or status line, names, the values that are literal in a template, and what others may be."""
     start = start_line if start_line.startswith(b"HTTP/") else start_line.split(b" ", 1)[0]
-    return hash((start, *((name, value if lower in HOP_BY_HOP else b"") for name, lower, value in fields)))
+    return hash((start, *((name, value if lower in HOP_BY_HOP else wide) for name, lower, value, wide in fields)))

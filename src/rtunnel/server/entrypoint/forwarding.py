@@ -60,31 +60,20 @@ class Forwarding:
 
         :returns: the request ID and the head.
         """
-        if head.named or not head.plain:
-            request_id, lines = self._lines(head)
-            return request_id, write_request(head, lines)
+        if self.trusted:
+            return self._continued(head)
         request_id = b"%b%016x" % (_process, next(_serial))
         authority = head.authority
         if authority != self._authority:
             self._set_authority(authority)
-        return request_id, b"%b%b%b\r\nVia: 1.1 rtunnel\r\n\r\n" % (head.lines, self._before_id, request_id)
+        via = _via(head.named) if head.named else _VIA_LINE
+        if head.plain:
+            return request_id, b"%b%b%b%b\r\n" % (head.lines, self._before_id, request_id, via)
+        return request_id, write_request(head, b"%b%b%b" % (self._before_id, request_id, via))
 
     def _set_authority(self, authority: bytes) -> None:
         self._authority = authority
         self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
-
-    def _lines(self, head: RequestHead) -> tuple[bytes, bytes]:
-        """The fields for a request that has forwarding fields itself, or is not plain."""
-        named = head.named
-        if self.trusted:
-            return self._continued(head)
-        authority = head.authority
-        if authority != self._authority:
-            self._set_authority(authority)
-        request_id = new_request_id()
-        if b"via" in named:
-            return request_id, b"%b%b\r\nVia: %b, 1.1 rtunnel\r\n" % (self._before_id, request_id, named[b"via"])
-        return request_id, b"%b%b\r\nVia: 1.1 rtunnel\r\n" % (self._before_id, request_id)
 
     def _continued(self, head: RequestHead) -> tuple[bytes, bytes]:
         """Extend the fields of a trusted proxy, and add the missing ones."""
@@ -94,23 +83,22 @@ class Forwarding:
         if not _sound_id(request_id):
             request_id = new_request_id()
         before = get(b"x-forwarded-for") or _chain(named)
-        via = get(b"via")
-        lines = b"X-Forwarded-For: %b%b\r\nX-Request-Id: %b\r\nVia: %b1.1 rtunnel\r\n" % (
-            before + b", " if before else b"",
-            self.peer,
-            request_id,
-            via + b", " if via else b"",
-        )
+        missing = b""
         if b"x-forwarded-proto" not in named:
-            lines += b"X-Forwarded-Proto: http\r\n"
+            missing = b"X-Forwarded-Proto: http\r\n"
         if b"x-forwarded-host" not in named:
-            lines += b"X-Forwarded-Host: %b\r\n" % head.authority
+            missing += b"X-Forwarded-Host: %b\r\n" % head.authority
         if self._forwarded:
             proto = get(b"x-forwarded-proto") or b"http"
             forwarded = get(b"forwarded", b"")
-            before = b"" if _addresses(forwarded) is None else forwarded
-            lines += self._element(before, get(b"x-forwarded-host") or head.authority, proto)
-        return request_id, lines
+            missing += self._element(
+                b"" if _addresses(forwarded) is None else forwarded, get(b"x-forwarded-host") or head.authority, proto
+            )
+        return request_id, write_request(
+            head,
+            b"X-Forwarded-For: %b%b\r\nX-Request-Id: %b%b%b"
+            % (before + b", " if before else b"", self.peer, request_id, _via(named), missing),
+        )
 
     def _element(self, before: bytes, authority: bytes, proto: bytes) -> bytes:
         """The Forwarded field (RFC 7239 section 4) with one more element; empty if it is disabled."""
@@ -118,6 +106,15 @@ class Forwarding:
             return b""
         element = b"for=%b;host=%b;proto=%b" % (self._forwarded, _quoted(authority), _quoted(proto))
         return b"Forwarded: %b\r\n" % (before + b", " + element if before else element)
+
+
+_VIA_LINE = b"\r\nVia: %b\r\n" % VIA
+
+
+def _via(named: Mapping[bytes, bytes]) -> bytes:
+    """The end of a line, and Via with our entry."""
+    via = named.get(b"via")
+    return _VIA_LINE if via is None else b"\r\nVia: %b, %b\r\n" % (via, VIA)
 
 
 def _chain(named: Mapping[bytes, bytes]) -> bytes:

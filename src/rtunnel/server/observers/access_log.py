@@ -20,7 +20,7 @@ class AccessLogObserver:
 
     def begin(self, exchange: ObservedExchange) -> LoggedExchange:
         """A request was read."""
-        return LoggedExchange(exchange, self._log.begin("http", exchange.visitor_address))
+        return LoggedExchange(self._log, exchange)
 
     def rejected(self, visitor: str, status: int, size: int, outcome: Outcome) -> None:
         """A visitor sent an invalid request: log its address and our response only."""
@@ -30,48 +30,50 @@ class AccessLogObserver:
         access.end(outcome)
 
 
-class LoggedExchange:
-    """Collects the data for the line of one exchange."""
+class LoggedExchange(Access):
+    """Collects the data for the line of one exchange.
 
-    __slots__ = ("_access", "_exchange")
+    :param log: writes the line.
+    :param exchange: what is observed; it owns this.
+    """
 
-    def __init__(self, exchange: ObservedExchange, access: Access) -> None:
+    def __init__(self, log: AccessLog, exchange: ObservedExchange) -> None:
+        super().__init__(log, "http", exchange.visitor_address)
         self._exchange = exchange
-        self._access = access
 
     def request_data(self, data: bytes) -> None:
         """Count the request body."""
-        self._access.received += len(data)
+        self.received += len(data)
 
     def answer_begun(self, status: int, data: bytes) -> None:
         """Record when the response began."""
-        access = self._access
-        access.status = status
-        access.sent = len(data)
-        access.answered()
+        self.status = status
+        self.sent = len(data)
+        self.answered()
 
     def answer_data(self, data: bytes) -> None:
         """Count the response body."""
-        self._access.sent += len(data)
+        self.sent += len(data)
 
     def ended(self, outcome: Outcome) -> None:
         """Fill in the fields of the request and write the line."""
-        access, exchange = self._access, self._exchange
+        exchange = self._exchange
         head, attempt = exchange.head, exchange.attempt
-        access.method = head.method.decode("ascii", "backslashreplace")
-        access.host = head.host
-        access.target = head.target.decode("ascii", "backslashreplace")
-        access.protocol = "HTTP/1.1" if head.minor else "HTTP/1.0"
-        access.request_id = exchange.request_id.decode("ascii", "backslashreplace")
+        # Latin-1 decodes anything; the formats escape what is not ASCII
+        self.method = head.method.decode("latin-1")
+        self.host = head.host
+        self.target = head.target.decode("latin-1")
+        self.protocol = "HTTP/1.1" if head.minor else "HTTP/1.0"
+        self.request_id = exchange.request_id.decode("latin-1")
         if attempt is not None:
-            access.tunnel = attempt.tunnel
-            access.retries = attempt.retries
+            self.tunnel = attempt.tunnel
+            self.retries = attempt.retries
             if attempt.connector is not None:
-                access.connector = attempt.connector.id
-        access.end(outcome)
+                self.connector = attempt.connector.id
+        self.end(outcome)
 
     def upgrade_ended(self, received: int, sent: int) -> None:
         """An upgraded connection was closed."""
-        self._access.received += received
-        self._access.sent += sent
+        self.received += received
+        self.sent += sent
         self.ended(Outcome.UPGRADED)
