@@ -296,15 +296,14 @@ class ObserverTests(LogCase):
         exchange = watched.exchange
         self.assertEqual((exchange.head.target, exchange.head.host), (b"/a?b=c", "pod.local"))
         self.assertIn(b"\r\nX-Request-Id: %b\r\n" % exchange.request_id, self.pod.stream.take())
-        assert exchange.attempt is not None
-        self.assertIs(exchange.attempt.connector, self.pod.connector)
+        self.assertIs(exchange.connector, self.pod.connector)
 
     def test_our_own_answer(self) -> None:
         visitor = self.world.visit(b"GET / HTTP/1.1\r\nHost: who.local\r\n\r\n")
         (watched,) = self.world.watcher.exchanges
         self.assertEqual((watched.calls, watched.status), ("be", 404))
         self.assertEqual(watched.answer, visitor.received.partition(b"\r\n\r\n")[2])
-        self.assertIsNone(watched.exchange.attempt)
+        self.assertIsNone(watched.exchange.tunnel)
 
     def test_upgrade(self) -> None:
         self.world.unusual(requests=1, answers=1)

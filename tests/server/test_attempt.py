@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+from uuid import UUID
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.routing.selection import VisitorProtocol
-from rtunnel.server.attempt import Attempt, PendingStream
+from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.upstream import Upstream, UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.http1 import parse_request
@@ -35,19 +38,20 @@ class Query:
         return None
 
 
-class Request(Query):
+class Request(Query, Attempts[Upstream]):
     """A request on its way, which goes to free streams where it may.
 
     :ivar fresh: whether a fresh stream was asked for, with each try.
     :ivar exhaustions: how often it was said that no connector is left.
     """
 
-    def __init__(self, world: World) -> None:
-        self.attempt: Attempt[Upstream] = Attempt(world.entrypoint, TUNNEL)
+    def __init__(self, world: World, tunnel: UUID = TUNNEL) -> None:
+        self._entrypoint = world.entrypoint
+        self.tunnel = tunnel
         self.fresh: list[bool] = []
         self.exhaustions = 0
         self.answered = False
-        self.attempt.start(self)
+        self.try_next()
         world.turn()
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:
@@ -63,17 +67,17 @@ class Request(Query):
 
     def answer(self, events: list[Event]) -> None:
         self.answered = events[-1][0] in (WHOLE, END)
-        assert self.attempt.stream is not None
-        self.attempt.stream.release()
-        self.attempt.stream = None
+        assert self.stream is not None
+        self.stream.release()
+        self.stream = None
 
     def upstream_ended(self) -> None:
-        if self.attempt.stream is not None:
-            self.attempt.stream.discard()
-        self.attempt.lost(self)
+        if self.stream is not None:
+            self.stream.discard()
+        self.retry()
 
 
-class Connection(Query):
+class Connection(Query, Attempts[PendingStream]):
     """A connection on its way, which has a stream of its own.
 
     :ivar told: what was said of the stream.
@@ -82,9 +86,10 @@ class Connection(Query):
     protocol = VisitorProtocol.TLS
 
     def __init__(self, world: World) -> None:
-        self.attempt: Attempt[PendingStream] = Attempt(world.entrypoint, TUNNEL)
+        self._entrypoint = world.entrypoint
+        self.tunnel = TUNNEL
         self.told: list[object] = []
-        self.attempt.start(self)
+        self.try_next()
         world.turn()
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
@@ -116,7 +121,7 @@ class AttemptCase(SynchronousTestCase):
         """Streams and retries, in all."""
         return self.world.stats.streams_total, self.world.stats.retries_total
 
-    def where(self, attempt: Attempt[Upstream]) -> tuple[FarConnector | None, list[FarConnector]]:
+    def where(self, attempt: Attempts[Any]) -> tuple[FarConnector | None, list[FarConnector]]:
         """Who was tried last, and who had failed."""
         ends = {far.connector: far for far in self.world.connectors}
         last = None if attempt.connector is None else ends[attempt.connector]
@@ -129,8 +134,8 @@ class OrderTests(AttemptCase):
     def test_first(self) -> None:
         request = Request(self.world)
         self.assertEqual(self.laptop.stream.raw, GET)
-        self.assertEqual(self.where(request.attempt), (self.laptop, []))
-        self.assertEqual((request.fresh, request.attempt.retries), ([False], 0))
+        self.assertEqual(self.where(request), (self.laptop, []))
+        self.assertEqual((request.fresh, request.retries), ([False], 0))
         self.assertEqual(self.counted(), (1, 0))
         self.assertEqual((self.laptop.connector.streams, self.pod.connector.streams), (1, 0))
 
@@ -138,9 +143,9 @@ class OrderTests(AttemptCase):
         self.laptop.lose()
         self.pod.lose()
         request = Request(self.world)
-        self.assertEqual((request.exhaustions, request.attempt.stream), (1, None))
-        self.assertEqual(self.where(request.attempt), (None, []))
-        self.assertIsNone(request.attempt.failed)
+        self.assertEqual((request.exhaustions, request.stream), (1, None))
+        self.assertEqual(self.where(request), (None, []))
+        self.assertIsNone(request.failed)
         self.assertEqual(self.counted(), (0, 0))
 
     def test_closing_link(self) -> None:
@@ -148,8 +153,8 @@ class OrderTests(AttemptCase):
         self.laptop.be_closing()
         request = Request(self.world)
         self.assertEqual(self.pod.stream.raw, GET)
-        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
-        self.assertEqual((request.fresh, request.attempt.retries), ([False, False], 0))
+        self.assertEqual(self.where(request), (self.pod, [self.laptop]))
+        self.assertEqual((request.fresh, request.retries), ([False, False], 0))
         self.assertEqual(self.counted(), (1, 0))
         self.assertEqual((self.laptop.connector.streams, self.pod.connector.streams), (0, 1))
 
@@ -157,8 +162,8 @@ class OrderTests(AttemptCase):
         self.laptop.be_closing()
         self.pod.be_closing()
         request = Request(self.world)
-        self.assertEqual((request.exhaustions, request.attempt.stream), (1, None))
-        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop, self.pod]))
+        self.assertEqual((request.exhaustions, request.stream), (1, None))
+        self.assertEqual(self.where(request), (self.pod, [self.laptop, self.pod]))
         self.assertEqual(self.counted(), (0, 0))
 
     def test_stream_lost(self) -> None:
@@ -166,32 +171,30 @@ class OrderTests(AttemptCase):
         request = Request(self.world)
         self.laptop.stream.refuse()
         self.assertEqual(self.pod.stream.raw, GET)
-        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
-        self.assertEqual(request.attempt.retries, 1)
+        self.assertEqual(self.where(request), (self.pod, [self.laptop]))
+        self.assertEqual(request.retries, 1)
         self.assertEqual(self.counted(), (2, 1))
 
     def test_link_lost(self) -> None:
         request = Request(self.world)
         self.laptop.lose()
         self.assertEqual(self.pod.stream.raw, GET)
-        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
+        self.assertEqual(self.where(request), (self.pod, [self.laptop]))
 
     def test_exhausted(self) -> None:
         """Each was tried once; a request that nobody was left for was not sent again."""
         request = Request(self.world)
         self.laptop.stream.refuse()
         self.pod.stream.refuse()
-        self.assertEqual((request.exhaustions, request.attempt.stream), (1, None))
-        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop, self.pod]))
-        self.assertEqual(request.attempt.retries, 1)
+        self.assertEqual((request.exhaustions, request.stream), (1, None))
+        self.assertEqual(self.where(request), (self.pod, [self.laptop, self.pod]))
+        self.assertEqual(request.retries, 1)
         self.assertEqual(self.counted(), (2, 1))
 
     def test_other_tunnels(self) -> None:
         """They are not asked."""
-        request = Request(self.world)
-        attempt: Attempt[Upstream] = Attempt(self.world.entrypoint, PRIVATE)
-        attempt.start(request)
-        self.assertEqual((request.exhaustions, attempt.connector), (1, None))
+        request = Request(self.world, PRIVATE)
+        self.assertEqual((request.exhaustions, request.connector), (1, None))
 
 
 class FreeStreamTests(AttemptCase):
@@ -209,8 +212,8 @@ class FreeStreamTests(AttemptCase):
         """It was counted when it was opened."""
         request = Request(self.world)
         self.assertEqual(len(self.laptop.streams), 2)
-        assert request.attempt.stream is not None
-        self.assertTrue(request.attempt.stream.used)
+        assert request.stream is not None
+        self.assertTrue(request.stream.used)
         self.assertEqual(self.counted(), self.before)
         self.assertEqual(self.laptop.connector.streams, 2)
 
@@ -220,8 +223,8 @@ class FreeStreamTests(AttemptCase):
         self.laptop.streams[-1].close()
         self.assertEqual(len(self.laptop.streams), 3)
         self.assertEqual(request.fresh, [False, True])
-        self.assertEqual(self.where(request.attempt), (self.laptop, []))
-        self.assertEqual(request.attempt.retries, 1)
+        self.assertEqual(self.where(request), (self.laptop, []))
+        self.assertEqual(request.retries, 1)
         self.assertEqual(self.counted(), (3, 1))
 
     def test_fresh_stream_lost(self) -> None:
@@ -229,16 +232,16 @@ class FreeStreamTests(AttemptCase):
         request = Request(self.world)
         self.laptop.streams[1].close()
         self.laptop.streams[2].close()
-        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
+        self.assertEqual(self.where(request), (self.pod, [self.laptop]))
         self.assertEqual(request.fresh, [False, True, True])
-        self.assertEqual(request.attempt.retries, 2)
+        self.assertEqual(request.retries, 2)
         self.assertEqual(self.counted(), (4, 2))
 
     def test_lost_with_its_link(self) -> None:
         """The connector takes no other stream."""
         request = Request(self.world)
         self.laptop.lose()
-        self.assertEqual(self.where(request.attempt), (self.pod, [self.laptop]))
+        self.assertEqual(self.where(request), (self.pod, [self.laptop]))
         self.assertEqual(self.pod.stream.raw, GET)
 
 
@@ -248,20 +251,20 @@ class EndTests(AttemptCase):
     def test_dropped(self) -> None:
         """The stream ends at once, on both sides, and nobody else is tried."""
         request = Request(self.world)
-        request.attempt.drop()
+        request.drop_stream()
         self.world.turn()
         self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
         self.assertEqual((self.pod.streams, request.exhaustions), ([], 0))
-        self.assertIsNone(request.attempt.stream)
-        request.attempt.drop()
+        self.assertIsNone(request.stream)
+        request.drop_stream()
         self.assertEqual(self.counted(), (1, 0))
 
     def test_lost_after_the_end(self) -> None:
         request = Request(self.world)
         self.laptop.stream.answer(OK)
-        request.attempt.lost(request)
+        request.retry()
         self.assertEqual((self.pod.streams, self.counted()), ([], (1, 0)))
-        self.assertEqual(self.where(request.attempt), (self.laptop, []))
+        self.assertEqual(self.where(request), (self.laptop, []))
 
 
 class PendingStreamTests(AttemptCase):
@@ -271,12 +274,12 @@ class PendingStreamTests(AttemptCase):
         connection = Connection(self.world)
         self.assertEqual(self.laptop.stream.raw, b"hello")
         self.laptop.stream.answer(b"first")
-        self.assertEqual(connection.told, [connection.attempt.stream, b"first"])
+        self.assertEqual(connection.told, [connection.stream, b"first"])
 
     def test_answer_ended(self) -> None:
         """A half-close: the other direction stays open."""
         connection = Connection(self.world)
-        pending = connection.attempt.stream
+        pending = connection.stream
         assert pending is not None
         self.laptop.stream.close()
         self.assertEqual(connection.told, [pending, "ended"])
@@ -287,7 +290,7 @@ class PendingStreamTests(AttemptCase):
 
     def test_given_up(self) -> None:
         connection = Connection(self.world)
-        pending = connection.attempt.stream
+        pending = connection.stream
         assert pending is not None
         self.laptop.stream.refuse()
         self.assertEqual(connection.told[-2:], [pending, "lost"])
@@ -297,10 +300,10 @@ class PendingStreamTests(AttemptCase):
         """It has not carried anything, so its connector is to blame."""
         connection = Connection(self.world)
         self.laptop.stream.refuse()
-        connection.attempt.lost(connection)
+        connection.retry()
         self.world.turn()
         self.assertEqual(self.pod.stream.raw, b"hello")
-        self.assertEqual(connection.attempt.failed, [self.laptop.connector])
+        self.assertEqual(connection.failed, [self.laptop.connector])
         self.assertEqual(self.counted(), (2, 1))
 
     def test_closing_link(self) -> None:

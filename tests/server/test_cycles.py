@@ -5,8 +5,7 @@ from __future__ import annotations
 import gc
 
 from rtunnel.ops.access import FORMATS, AccessLog
-from rtunnel.server.attempt import Attempt
-from rtunnel.server.entrypoint.exchange import Exchange
+from rtunnel.server.attempt import Attempts
 from rtunnel.server.observers.access_log import AccessLogObserver, LoggedExchange
 from tests.server.harness import HttpCase, World
 from tests.support.heads import GET, OK, POST
@@ -53,4 +52,4 @@ class CycleTests(HttpCase):
 
 def exchanges_alive() -> list[object]:
     """The exchanges and their parts that this process has not freed yet."""
-    return [one for one in gc.get_objects() if isinstance(one, Exchange | Attempt | LoggedExchange)]
+    return [one for one in gc.get_objects() if isinstance(one, Attempts | LoggedExchange)]

@@ -19,6 +19,7 @@ __all__ = ["FORMATS", "Access", "AccessLog"]
 
 Write = Callable[[str], None]
 
+
 class Access:
     """A request or connection in progress, and its line in the access log; owned by what serves it, which ends it once.
 

@@ -16,13 +16,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.metrics.stats import ServerStats
-from rtunnel.routing.selection import RouteQuery, Selector
+from rtunnel.routing.selection import Selector
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 
-__all__ = ["Attempt", "AttemptOwner", "PendingOwner", "PendingStream"]
+__all__ = ["Attempts", "PendingOwner", "PendingStream"]
 
 
 class AttemptStream(Protocol):
@@ -36,21 +36,6 @@ class AttemptStream(Protocol):
 
 
 S = TypeVar("S", bound=AttemptStream)
-S_co = TypeVar("S_co", bound=AttemptStream, covariant=True)
-
-
-class AttemptOwner(RouteQuery, Protocol[S_co]):
-    """The owner of an attempt, and the query that it is routed by."""
-
-    def send_to(self, pool: UpstreamPool, fresh: bool) -> S_co:
-        """Open a stream or acquire an idle one, and send everything received so far.
-
-        :param fresh: whether to use a new stream only, because an idle one was tried and had been closed.
-        :raises LinkClosed: when the link accepts no more streams.
-        """
-
-    def exhausted(self) -> None:
-        """No connector is left: none is attached, or all were tried."""
 
 
 class AttemptHost(Protocol):
@@ -60,74 +45,86 @@ class AttemptHost(Protocol):
     stats: ServerStats
 
 
-class Attempt(Generic[S]):
-    """The attempts to send one request or connection to a connector; owned by the exchange, TLS connection or visit.
+class Attempts(Generic[S]):
+    """The attempts to send one request or connection to a connector; the base class of exchanges, TLS connections and visits.
 
-    The owner is an argument of each call and not an attribute: a reference cycle would leave both to the garbage collector.
+    A subclass is the :class:`~rtunnel.routing.selection.RouteQuery` that it is routed by, sets :attr:`tunnel` to the one of the
+    matching rule, calls :meth:`try_next` once, and :meth:`retry` when a stream was closed before the first byte.
 
-    :param host: where it is made.
-    :param tunnel: the tunnel of the matching rule.
+    :ivar tunnel: None before it is routed.
     :ivar connector: the one that was tried last.
-    :ivar failed: those that did not respond, in the order in which they were tried.
+    :ivar stream: of the current attempt; None between attempts.
+    :ivar failed: the connectors that did not respond, in the order in which they were tried.
     :ivar retries: how often it was retried.
     """
 
+    _entrypoint: AttemptHost
+
     # class attributes for what most attempts never set
+    tunnel: UUID | None = None
     connector: Connector[UpstreamPool] | None = None
     stream: S | None = None
-    """The stream of the current attempt, None between attempts and after the end."""
     failed: list[Connector[UpstreamPool]] | None = None
     retries = 0
 
-    def __init__(self, host: AttemptHost, tunnel: UUID) -> None:
-        self._host = host
-        self.tunnel = tunnel
+    def send_to(self, pool: UpstreamPool, fresh: bool) -> S:
+        """Open a stream or acquire an idle one, and send everything received so far.
 
-    def start(self, owner: AttemptOwner[S], again: bool = False) -> None:
+        :param fresh: whether to use a new stream only, because an idle one was tried and had been closed.
+        :raises LinkClosed: when the link accepts no more streams.
+        """
+        raise NotImplementedError
+
+    def exhausted(self) -> None:
+        """No connector is left: none is attached, or all were tried."""
+        raise NotImplementedError
+
+    def try_next(self, again: bool = False) -> None:
         """Try the next connector.
 
-        :param again: whether this is a retry (see :meth:`lost`).
+        :param again: whether this is a retry (see :meth:`retry`).
         """
+        entrypoint, tunnel = self._entrypoint, self.tunnel
+        query: Any = self  # as each subclass is
         while True:
-            connector = self._host.selector.select(self.tunnel, owner, self.failed)
+            connector = entrypoint.selector.select(tunnel, query, self.failed) if tunnel is not None else None
             if connector is None:
-                owner.exhausted()
+                self.exhausted()
                 return
             self.connector = connector
             try:
-                stream = self.stream = owner.send_to(connector.pool, again)
+                stream = self.stream = self.send_to(connector.pool, again)
             except LinkClosed:
-                self._fail()
+                self._fail(connector)
                 continue
             if not stream.used:
                 connector.streams += 1
-                self._host.stats.streams_total += 1
+                entrypoint.stats.streams_total += 1
             if again:
                 self.retries += 1
-                self._host.stats.retries_total += 1
+                entrypoint.stats.retries_total += 1
             return
 
-    def lost(self, owner: AttemptOwner[S]) -> None:
-        """The stream was closed before the first byte of a response: try the next one."""
+    def retry(self) -> None:
+        """The stream was closed before the first byte of a response: try the next connector."""
         stream, self.stream = self.stream, None
-        if stream is None:
+        if stream is None or self.connector is None:
             return
         if not stream.used:
             # an idle stream that had been closed is not a failure of its connector
-            self._fail()
-        self.start(owner, again=True)
+            self._fail(self.connector)
+        self.try_next(again=True)
 
-    def drop(self) -> None:
+    def drop_stream(self) -> None:
         """The visitor is gone: close the stream at once, and with it the target's connection."""
         stream, self.stream = self.stream, None
         if stream is not None:
             stream.stream.abortConnection()
 
-    def _fail(self) -> None:
-        if self.connector is not None:
-            if self.failed is None:
-                self.failed = []
-            self.failed.append(self.connector)
+    def _fail(self, connector: Connector[UpstreamPool]) -> None:
+        if self.failed is None:
+            self.failed = []
+        self.failed.append(connector)
 
 
 class PendingOwner(Protocol):

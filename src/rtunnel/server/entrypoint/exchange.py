@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.selection import VisitorProtocol
-from rtunnel.server.attempt import Attempt
+from rtunnel.server.attempt import Attempts
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.upgrade import Side, splice_upgraded
@@ -79,10 +79,10 @@ class Downstream(Protocol):
         """Abort it, so that the visitor sees that the response is incomplete."""
 
 
-class Exchange:
+class Exchange(Attempts[Upstream]):
     """A request in progress; owned by its downstream, ends with one recorded outcome.
 
-    It routes the request, sends it on a stream of a connector (:class:`~rtunnel.server.attempt.Attempt`), and passes the response
+    It routes the request, sends it on a stream of a connector (:class:`~rtunnel.server.attempt.Attempts`), and passes the response
     back. It knows neither how its downstream writes nor how a head was read.
 
     The class is longer than others because it is one state machine: routing, retries, body, response and timeouts share its state,
@@ -91,13 +91,12 @@ class Exchange:
     :param head: the request.
     :param request: the head for the target.
     :param request_id: the value of X-Request-Id, also in logs and in our own responses.
-    :ivar attempt: the attempt to serve it; None before routing.
     """
 
+    _entrypoint: Entrypoint
     protocol: Final = VisitorProtocol.HTTP
 
     # class attributes for what most exchanges never set
-    attempt: Attempt[Upstream] | None = None
     ended = False
     body_whole = True
     """Whether the request was received completely."""
@@ -159,8 +158,8 @@ class Exchange:
         if rule is None:
             self.refuse(404, Outcome.UNKNOWN_HOST)
             return
-        attempt = self.attempt = Attempt(entrypoint, rule.tunnel)
-        attempt.start(self)
+        self.tunnel = rule.tunnel
+        self.try_next()
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:
         """Send what was received of the request on an idle stream, or on a new one.
@@ -195,19 +194,13 @@ class Exchange:
             self._await()
         return upstream
 
-    @property
-    def _upstream(self) -> Upstream | None:
-        """The stream of the current attempt."""
-        return self.attempt.stream if self.attempt is not None else None
-
     def exhausted(self) -> None:
         """No connector is left."""
-        attempt = self.attempt
-        if attempt is None or attempt.failed:
+        if self.failed:
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
-            if attempt.connector is None:
-                self._entrypoint.stats.labelled.count_unrouted(attempt.tunnel, Outcome.NO_CONNECTOR)
+            if self.connector is None and self.tunnel is not None:
+                self._entrypoint.stats.labelled.count_unrouted(self.tunnel, Outcome.NO_CONNECTOR)
             self.refuse(503, Outcome.NO_CONNECTOR)
 
     def _preface(self) -> bytes:
@@ -231,7 +224,7 @@ class Exchange:
             observer.request_data(data)
         if self._resendable and not self._begun:
             self._keep(data)
-        upstream = self._upstream
+        upstream = self.stream
         if upstream is not None:
             upstream.stream.write(data)
         if not self._begun:
@@ -240,7 +233,7 @@ class Exchange:
     def request_ended(self) -> None:
         """The request body is complete."""
         self.body_whole = True
-        upstream = self._upstream
+        upstream = self.stream
         if upstream is not None:
             upstream.stream.unregisterProducer()
         if not self._begun:
@@ -302,10 +295,10 @@ class Exchange:
 
     def _upgrade(self, head: ResponseHead, data: bytes) -> None:
         """Both sides switch to another protocol: splice them."""
-        attempt, observers = self.attempt, self._observers
-        if attempt is None or attempt.stream is None:
+        upstream, observers = self.stream, self._observers
+        if upstream is None:
             return
-        upstream, attempt.stream = attempt.stream, None
+        self.stream = None
         for observer in observers:
             observer.answer_begun(head.status, b"")
         # they are called when both sides of the connection are closed
@@ -317,9 +310,8 @@ class Exchange:
 
     def upstream_ended(self) -> None:
         """The stream was closed: the response is complete, or the connector failed."""
-        attempt = self.attempt
-        upstream = attempt.stream if attempt is not None else None
-        if self.ended or attempt is None or upstream is None:
+        upstream = self.stream
+        if self.ended or upstream is None:
             return
         answers = upstream.answers
         if answers.ended():
@@ -333,7 +325,7 @@ class Exchange:
             if self.downstream.read_paused:
                 # paused by the stream that was lost, which will not resume it
                 self.downstream.body_source.resumeProducing()
-            attempt.lost(self)
+            self.retry()
 
     # -- end
 
@@ -375,13 +367,13 @@ class Exchange:
 
     def pause(self) -> None:
         """The visitor reads too slowly."""
-        upstream = self._upstream
+        upstream = self.stream
         if upstream is not None:
             upstream.stream.pauseProducing()
 
     def resume(self) -> None:
         """The visitor has caught up."""
-        upstream = self._upstream
+        upstream = self.stream
         if upstream is not None:
             upstream.stream.resumeProducing()
 
@@ -393,29 +385,28 @@ class Exchange:
 
     def _complete(self) -> None:
         """The response is complete."""
-        attempt = self.attempt
-        if self.body_whole and attempt is not None and attempt.stream is not None:
-            attempt.stream.release()
+        upstream = self.stream
+        if self.body_whole and upstream is not None:
+            upstream.release()
         else:
             self._drop()
         self._end(_ANSWERED)
         self.downstream.finish()
 
     def _drop(self) -> None:
-        attempt = self.attempt
-        if attempt is not None and attempt.stream is not None:
-            upstream, attempt.stream = attempt.stream, None
+        upstream, self.stream = self.stream, None
+        if upstream is not None:
             upstream.stream.unregisterProducer()
             upstream.discard()
 
     def _end(self, outcome: Outcome) -> None:
         self.ended = True
-        attempt = self.attempt
-        if attempt is not None and attempt.connector is not None:
+        connector = self.connector
+        if connector is not None:
             if outcome is _ANSWERED:
-                attempt.connector.requests += 1
+                connector.requests += 1
             else:
-                attempt.connector.count(outcome)
+                connector.count(outcome)
         self._entrypoint.stats.requests[outcome] += 1
         if self._observers:
             # they know the exchange: without this the two would wait for the garbage collector

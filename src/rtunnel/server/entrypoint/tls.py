@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from rtunnel.outcomes import TlsOutcome
 from rtunnel.routing.selection import ConnectionQuery, VisitorProtocol
-from rtunnel.server.attempt import Attempt, PendingStream
+from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
 from rtunnel.server.upstream import UpstreamPool
@@ -48,13 +48,14 @@ _log = Logger()
 
 
 @implementer(IHalfCloseableProtocol)
-class TlsVisitor(ConnectionQuery, Protocol):
+class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
     """One TLS connection; owned by its entrypoint, ends with one recorded outcome.
 
-    The ClientHello is collected, then sent on a stream of a connector (:class:`~rtunnel.server.attempt.Attempt`). With the first
+    The ClientHello is collected, then sent on a stream of a connector (:class:`~rtunnel.server.attempt.Attempts`). With the first
     byte of the response the two sides are spliced (:class:`~rtunnel.tunnel.splice.Splice`).
     """
 
+    _entrypoint: Entrypoint
     protocol: Final = VisitorProtocol.TLS
     transport: Any
     deadline = NEVER
@@ -71,7 +72,6 @@ class TlsVisitor(ConnectionQuery, Protocol):
         self._ahead = 0
         self._paused = False
         self._read_ended = False
-        self._attempt: Attempt[PendingStream] | None = None
         self._splice: Splice | None = None
         self._outcome: TlsOutcome | None = None
         self._access = entrypoint.access.begin("tls", peer.host) if entrypoint.access is not None else None
@@ -148,9 +148,9 @@ class TlsVisitor(ConnectionQuery, Protocol):
         if self._state == HELLO:
             self._sent.append(data)
             self._read_hello(data)
-        elif self._state == TRYING and self._attempt is not None and self._attempt.stream is not None:
+        elif self._state == TRYING and self.stream is not None:
             self._sent.append(data)
-            self._attempt.stream.stream.write(data)
+            self.stream.stream.write(data)
             self._ahead += len(data)
             if self._ahead > READ_AHEAD and not self._paused:
                 self._paused = True
@@ -173,8 +173,8 @@ class TlsVisitor(ConnectionQuery, Protocol):
             self._refuse(Alert.UNRECOGNIZED_NAME, TlsOutcome.UNKNOWN_NAME)
             return
         self._state = TRYING
-        self._attempt = Attempt(entrypoint, rule.tunnel)
-        self._attempt.start(self)
+        self.tunnel = rule.tunnel
+        self.try_next()
 
     # -- a connector
 
@@ -192,8 +192,7 @@ class TlsVisitor(ConnectionQuery, Protocol):
 
     def exhausted(self) -> None:
         """No connector is left."""
-        failed = self._attempt is not None and self._attempt.failed
-        self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.TARGET_FAILED if failed else TlsOutcome.NO_CONNECTOR)
+        self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.TARGET_FAILED if self.failed else TlsOutcome.NO_CONNECTOR)
 
     def answer_ended(self, pending: PendingStream) -> None:
         """The target half-closed without a ServerHello: treat it as failed."""
@@ -201,14 +200,14 @@ class TlsVisitor(ConnectionQuery, Protocol):
 
     def stream_lost(self, pending: PendingStream) -> None:
         """The stream was closed before its first byte."""
-        if self._attempt is not None and pending is self._attempt.stream:
+        if pending is self.stream:
             if not pending.stream.ended:
                 pending.stream.abortConnection()
-            self._attempt.lost(self)
+            self.retry()
 
     def answered(self, pending: PendingStream, data: bytes) -> None:
         """The first bytes of the response: splice the two sides."""
-        if self._attempt is None or pending is not self._attempt.stream:
+        if pending is not self.stream:
             return
         self._state = JOINED
         if self._access is not None:
@@ -260,8 +259,7 @@ class TlsVisitor(ConnectionQuery, Protocol):
     def _end(self, outcome: TlsOutcome) -> None:
         """Record a connection that never reached a target."""
         self._record(outcome)
-        if self._attempt is not None:
-            self._attempt.drop()
+        self.drop_stream()
         received, self._sent = sum(map(len, self._sent)), []
         self._log_access(received, 0)
 
@@ -269,14 +267,12 @@ class TlsVisitor(ConnectionQuery, Protocol):
         if self._outcome is not None:
             return
         self._outcome = outcome
-        stats, attempt = self._entrypoint.stats, self._attempt
+        stats = self._entrypoint.stats
         stats.tls[outcome] += 1
-        if attempt is None:
-            return
-        if attempt.connector is not None:
-            attempt.connector.count(outcome)
-        else:
-            stats.labelled.count_unrouted(attempt.tunnel, outcome)
+        if self.connector is not None:
+            self.connector.count(outcome)
+        elif self.tunnel is not None:
+            stats.labelled.count_unrouted(self.tunnel, outcome)
 
     def _log_access(self, up: int, down: int) -> None:
         """Write the line of the access log."""
@@ -284,11 +280,9 @@ class TlsVisitor(ConnectionQuery, Protocol):
         if access is None or self._outcome is None:
             return
         access.host = self.host
-        attempt = self._attempt
-        if attempt is not None:
-            access.tunnel = attempt.tunnel
-            access.retries = attempt.retries
-            access.connector = attempt.connector.id if attempt.connector is not None else None
+        access.tunnel = self.tunnel
+        access.retries = self.retries
+        access.connector = self.connector.id if self.connector is not None else None
         access.received += up
         access.sent += down
         access.end(self._outcome)

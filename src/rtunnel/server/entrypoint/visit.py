@@ -17,7 +17,7 @@ from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import Access
 from rtunnel.outcomes import VisitOutcome
 from rtunnel.routing.selection import ConnectionQuery, Selector, VisitorProtocol
-from rtunnel.server.attempt import Attempt, PendingStream
+from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.tunnel.link import Keepalive
@@ -50,12 +50,12 @@ class VisitHost(Protocol):
 
 
 @implementer(IHalfCloseableProtocol)
-class Visit(ConnectionQuery):
+class Visit(ConnectionQuery, Attempts[PendingStream]):
     """A visitor's connection and the stream that it is spliced with; ends with exactly one recorded outcome.
 
     Opening a stream needs no confirmation, so an unreachable target is noticed only later. Here the first byte **from either side**
     is the point of no return, because in some protocols the target speaks first: before it, a stream that is closed is replaced by
-    one of another connector (:class:`~rtunnel.server.attempt.Attempt`); after it the two are spliced.
+    one of another connector (:class:`~rtunnel.server.attempt.Attempts`); after it the two are spliced.
 
     :param tunnel: the tunnel that the visitor was admitted to.
     :param transport: the visitor's connection.
@@ -66,22 +66,8 @@ class Visit(ConnectionQuery):
     :param datagrams: whether it carries datagrams; their framing is passed on, so only the choice of a connector differs.
     """
 
-    __slots__ = (
-        "_aborted",
-        "_access",
-        "_attempt",
-        "_begun",
-        "_far_silent",
-        "_liveness",
-        "_on_end",
-        "_preface",
-        "_relay",
-        "_source",
-        "_splice",
-        "_transport",
-        "host",
-        "protocol",
-    )
+    _entrypoint: VisitHost
+    tunnel: UUID
 
     def __init__(
         self,
@@ -95,7 +81,7 @@ class Visit(ConnectionQuery):
         *,
         datagrams: bool = False,
     ) -> None:
-        self._relay = relay
+        self._entrypoint = relay
         self._transport = transport
         self.host = host
         self.protocol = VisitorProtocol.DATAGRAMS if datagrams else VisitorProtocol.RELAY
@@ -104,7 +90,7 @@ class Visit(ConnectionQuery):
         if access is not None:
             access.tunnel = tunnel
         self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
-        self._attempt: Attempt[PendingStream] = Attempt(relay, tunnel)
+        self.tunnel = tunnel
         self._begun = False
         self._aborted: VisitOutcome | None = None
         """Why it was aborted, if it was: this is the outcome then, whatever the two connections report."""
@@ -124,8 +110,8 @@ class Visit(ConnectionQuery):
 
     def open(self) -> bool:
         """Open a stream to a connector; False if there is none."""
-        self._attempt.start(self)
-        return self._attempt.stream is not None
+        self.try_next()
+        return self.stream is not None
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> PendingStream:
         """Send the preface on a new stream: no data of the visitor was read yet.
@@ -141,7 +127,7 @@ class Visit(ConnectionQuery):
         """No connector is left. Before the visitor got its OK, :meth:`open` returns False."""
         if not self._begun:
             return
-        tunnel = short_id(self._attempt.tunnel)
+        tunnel = short_id(self.tunnel)
         _log.warn(
             "visitor rejected: no connector of tunnel {tunnel} reaches its target; check the log of its clients", tunnel=tunnel
         )
@@ -155,8 +141,8 @@ class Visit(ConnectionQuery):
         """
         self._begun = True
         self._on_end = on_end
-        self._relay.visits.add(self)
-        self._relay.stats.visits_open += 1
+        self._entrypoint.visits.add(self)
+        self._entrypoint.stats.visits_open += 1
         connection = ITunnelTransport(self._transport)
         connection.set_no_delay()
         connection.enter_half_close_mode()
@@ -175,24 +161,24 @@ class Visit(ConnectionQuery):
         """Does nothing: the visit never half-closes by itself."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._splice is None and self._attempt.stream is not None:
-            self._attempt.drop()
+        if self._splice is None and self.stream is not None:
+            self.drop_stream()
             self._end(VisitOutcome.VISITOR_GONE)
 
     def join(self) -> Splice | None:
         """Splice the two sides unless they already are; None if the other side is gone."""
         if self._splice is not None:
             return self._splice
-        pending = self._attempt.stream
+        pending = self.stream
         if pending is not None and pending.stream.ended:
-            self._attempt.lost(self)
-            pending = self._attempt.stream
+            self.retry()
+            pending = self.stream
         if pending is None:
             return None
         splice = self._splice = Splice(self._ended)
         splice.near.attach(self._transport)
         splice.far.attach(pending.stream)
-        self._liveness = LivenessMonitor(splice.near, self._relay.keepalive)
+        self._liveness = LivenessMonitor(splice.near, self._entrypoint.keepalive)
         splice.join()
         if self._far_silent:
             splice.far.readConnectionLost()
@@ -206,18 +192,18 @@ class Visit(ConnectionQuery):
 
     def answer_ended(self, pending: PendingStream) -> None:
         """The target half-closed without sending anything, or the connector gave up; at the end of the turn it is known which."""
-        if pending is self._attempt.stream:
+        if pending is self.stream:
             self._far_silent = True
             pending.stream.at_turn_end(lambda: self._no_data_received(pending))
 
     def _no_data_received(self, pending: PendingStream) -> None:
-        if pending is self._attempt.stream and not pending.stream.ended:
+        if pending is self.stream and not pending.stream.ended:
             self.join()
 
     def stream_lost(self, pending: PendingStream) -> None:
         """The stream was closed before the first byte: its target cannot be reached, or its link was lost."""
-        if pending is self._attempt.stream and self._splice is None:
-            self._attempt.lost(self)
+        if pending is self.stream and self._splice is None:
+            self.retry()
 
     # -- from the first byte on
 
@@ -245,7 +231,7 @@ class Visit(ConnectionQuery):
             self._transport.abortConnection()
 
     def _ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:
-        stats = self._relay.stats
+        stats = self._entrypoint.stats
         stats.bytes_in += up
         stats.bytes_out += down
         if self._access is not None:
@@ -254,14 +240,14 @@ class Visit(ConnectionQuery):
 
     def _end(self, outcome: VisitOutcome) -> None:
         outcome = self._aborted or outcome
-        self._relay.visits.discard(self)
-        self._relay.stats.visits_open -= 1
-        self._relay.stats.visits[outcome] += 1
-        connector, access = self._attempt.connector, self._access
+        self._entrypoint.visits.discard(self)
+        self._entrypoint.stats.visits_open -= 1
+        self._entrypoint.stats.visits[outcome] += 1
+        connector, access = self.connector, self._access
         if connector is not None:
             connector.count(outcome)
         if access is not None:
             access.connector = connector.id if connector is not None else None
-            access.retries = self._attempt.retries
+            access.retries = self.retries
             access.end(outcome)
         self._on_end()

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from typing import Protocol
+from uuid import UUID
 
 from rtunnel.outcomes import Outcome
-from rtunnel.server.attempt import Attempt
-from rtunnel.server.upstream import Upstream
+from rtunnel.routing.tunnels import Connector
+from rtunnel.server.upstream import UpstreamPool
 from rtunnel.wire.http1 import RequestHead
 
 __all__ = ["ExchangeObserver", "ObservedExchange", "Observer"]
@@ -20,12 +21,16 @@ class ObservedExchange(Protocol):
 
     :ivar head: the request.
     :ivar request_id: the value of X-Request-Id.
-    :ivar attempt: the attempt to serve it; None before routing.
+    :ivar tunnel: where it was routed to; None before that.
+    :ivar connector: the one that was tried last.
+    :ivar retries: how often it was retried.
     """
 
     head: RequestHead
     request_id: bytes
-    attempt: Attempt[Upstream] | None
+    tunnel: UUID | None
+    connector: Connector[UpstreamPool] | None
+    retries: int
 
     @property
     def visitor_address(self) -> str:

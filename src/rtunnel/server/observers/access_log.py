@@ -58,18 +58,17 @@ class LoggedExchange(Access):
     def ended(self, outcome: Outcome) -> None:
         """Fill in the fields of the request and write the line."""
         exchange = self._exchange
-        head, attempt = exchange.head, exchange.attempt
+        head, connector = exchange.head, exchange.connector
         # Latin-1 decodes anything; the formats escape what is not ASCII
         self.method = head.method.decode("latin-1")
         self.host = head.host
         self.target = head.target.decode("latin-1")
         self.protocol = "HTTP/1.1" if head.minor else "HTTP/1.0"
         self.request_id = exchange.request_id.decode("latin-1")
-        if attempt is not None:
-            self.tunnel = attempt.tunnel
-            self.retries = attempt.retries
-            if attempt.connector is not None:
-                self.connector = attempt.connector.id
+        self.tunnel = exchange.tunnel
+        self.retries = exchange.retries
+        if connector is not None:
+            self.connector = connector.id
         self.end(outcome)
 
     def upgrade_ended(self, received: int, sent: int) -> None:
