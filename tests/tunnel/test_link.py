@@ -11,8 +11,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from rtunnel.outcomes import LinkEnd
-from rtunnel.tunnel.link import FLUSH_SIZE, Keepalive, Link, LinkClosed
-from rtunnel.tunnel.stream import TunnelStream
+from rtunnel.tunnel.link import Keepalive, Link, LinkClosed
+from rtunnel.tunnel.stream import FLUSH_SIZE, TunnelStream
 from rtunnel.wire.smux import Session
 from tests.support.transports import PingingTransport
 from tests.tunnel.common import QUIET, CountedTransport, HalfCloser, Links, Recorder, Source

@@ -12,8 +12,7 @@ from twisted.protocols.basic import FileSender
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from rtunnel.tunnel.link import FLUSH_SIZE
-from rtunnel.tunnel.stream import STREAM_BUFFER, TunnelStream
+from rtunnel.tunnel.stream import FLUSH_SIZE, STREAM_BUFFER, TunnelStream
 from rtunnel.wire.smux import INITIAL_WINDOW
 from tests.support.pipe import READ_SIZE
 from tests.tunnel.common import HalfCloser, Links, Recorder, Source

@@ -138,14 +138,14 @@ def meaning_of_response(head: ResponseHead) -> Meaning:
 
 def learned_requests(head: bytes, policy: FieldPolicy) -> Templates[RequestTemplate]:
     """Templates after learning a head."""
-    templates = Templates(partial(RequestTemplate, policy=policy))
+    templates = Templates(partial(RequestTemplate, policy=policy, max_size=65536))
     for _ in range(LEARN_AFTER):
         templates.learn(head)
     return templates
 
 
 def learned_responses(head: bytes) -> Templates[ResponseTemplate]:
-    templates = Templates(ResponseTemplate)
+    templates = Templates(partial(ResponseTemplate, max_size=65536))
     for _ in range(LEARN_AFTER):
         templates.learn(head)
     return templates
@@ -701,7 +701,7 @@ class ResponseReaderTests(SynchronousTestCase):
     def same(self, reader: ResponseReader, head: bytes, method: bytes) -> None:
         """Both methods return the same as the parser."""
         expected = meaning_of_response(parse_response(head, method))
-        known = reader.read_known(head + b"rest", method)
+        known = reader.templates.read(head + b"rest", method)
         if known is not None:
             self.assertEqual((meaning_of_response(known[0]), known[1]), (expected, len(head)))
             self.known += 1
@@ -724,24 +724,22 @@ class ResponseReaderTests(SynchronousTestCase):
             self.same(reader, b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n", b"GET")
 
     def test_known(self) -> None:
-        """Only heads like the last one are known, and only if the data is within the limit."""
+        """Only heads like the last one are known; the limit is one of heads, not of what follows them."""
         reader = ResponseReader(HeadLimits(line_bytes=500, head_bytes=1000))
         first, second = ANSWERS[:2]
-        self.assertIsNone(reader.read_known(first, b"GET"))
+        self.assertIsNone(reader.templates.read(first, b"GET"))
         for head in (first, second):
             for _ in range(LEARN_AFTER):
                 reader.read(head, b"GET")
-        self.assertIsNone(reader.read_known(first, b"GET"))
-        self.assertIsNotNone(reader.read_known(second, b"GET"))
+        self.assertIsNone(reader.templates.read(first, b"GET"))
+        self.assertIsNotNone(reader.templates.read(second, b"GET"))
         reader.read(first, b"GET")
         self.assertEqual(reader.parsed, 2 * LEARN_AFTER)
-        self.assertIsNotNone(reader.read_known(first, b"GET"))
-        self.assertIsNone(reader.read_known(second, b"GET"))
-        body = b"x" * (500 - len(first))
-        self.assertIsNotNone(reader.read_known(first + body, b"GET"))
-        self.assertIsNone(reader.read_known(first + body + b"x", b"GET"))
+        self.assertIsNotNone(reader.templates.read(first, b"GET"))
+        self.assertIsNone(reader.templates.read(second, b"GET"))
+        self.assertIsNotNone(reader.templates.read(first + b"x" * 5000, b"GET"))
         for end in range(len(first)):
-            self.assertIsNone(reader.read_known(first[:end], b"GET"))
+            self.assertIsNone(reader.templates.read(first[:end], b"GET"))
 
     def test_limits(self) -> None:
         head = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX-A: %b\r\nX-B: %b\r\n\r\n"
@@ -751,7 +749,7 @@ class ResponseReaderTests(SynchronousTestCase):
                 reader.read(head % (b"b", b"c"), b"GET")
             self.assertIsNotNone(reader.read(head % (b"b" * 195, b"c"), b"GET"))
             for first, second in ((b"b" * 196, b"c"), (b"b" * 120, b"c" * 140)):
-                self.assertIsNone(reader.read_known(head % (first, second), b"GET"))
+                self.assertIsNone(reader.templates.read(head % (first, second), b"GET"))
                 self.assertRaises(HeadError, reader.read, head % (first, second), b"GET")
 
 

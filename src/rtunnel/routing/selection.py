@@ -114,7 +114,7 @@ class Selector(Generic[P]):
         found = self.registry.by_number.get(tunnel.int)
         if found is None:
             return None
-        datagrams = query.protocol is _DATAGRAMS
-        if found.only is not None and not failed and not datagrams:
-            return found.only
+        only, datagrams = found.only, query.protocol is _DATAGRAMS
+        if only is not None and not failed and not datagrams:
+            return only
         return self.registry.choose(tunnel, failed, datagrams=datagrams)

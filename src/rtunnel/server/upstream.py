@@ -80,24 +80,23 @@ class Upstream:
 
     def release(self) -> None:
         """The exchange is complete: return the stream to the pool if it can be reused."""
-        if not self.answers.reusable:
-            self.stream.unregisterProducer()
-            self.discard()
-            return
-        self.exchange = None
-        self.used = True
         stream = self.stream
-        if stream.paused:
-            stream.resumeProducing()
-        pool = self.pool
-        if stream.open:
-            free = pool.free.get(self.host)
-            if free is None:
-                free = pool.free[self.host] = []
-            if len(free) < pool.max_idle:
-                self.idle_since = 0.0
-                free.append(self)
-                return
+        if self.answers.reusable:
+            self.exchange = None
+            self.used = True
+            if stream.paused:
+                # what arrives now was not asked for, and closes it
+                stream.resumeProducing()
+            if stream.open:
+                pool = self.pool
+                free = pool.free.get(self.host)
+                if free is None:
+                    free = pool.free[self.host] = []
+                if len(free) < pool.max_idle:
+                    self.idle_since = 0.0
+                    free.append(self)
+                    return
+        stream.unregisterProducer()
         self.discard()
 
 

@@ -17,14 +17,12 @@ from rtunnel.outcomes import LinkEnd
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.tcp_info import tcp_round_trip
-from rtunnel.tunnel.stream import LOST, TunnelStream
+from rtunnel.tunnel.stream import FLUSH_SIZE, LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
 from rtunnel.wire.smux import DATA, DRAINING, FINISHED, OPENED, STOPPED, WRITABLE, Session, SmuxError
 
-__all__ = ["FLUSH_SIZE", "Keepalive", "Link", "LinkClosed"]
+__all__ = ["Keepalive", "Link", "LinkClosed"]
 
-FLUSH_SIZE = 1 << 20
-"""Bytes that are collected in a turn at most, before they are sent without waiting for its end."""
 PEER_CLOSED = "the peer closed the connection"
 
 
@@ -94,7 +92,8 @@ class Link(Protocol):
         self._on_draining = on_draining
         self._on_lost = on_lost
         self._turn_end_calls: list[Callable[[], None]] = []
-        self._flush_scheduled = False
+        self.flush_scheduled = False
+        """Whether the end of the turn flushes it."""
         self._waiting: set[TunnelStream] = set()
         """Streams whose producers wait for the transport."""
         self._received = True
@@ -139,17 +138,6 @@ class Link(Protocol):
         return stream
 
     # -- called by its streams
-
-    def send(self, stream_id: int, data: bytes) -> int:
-        """Send bytes of a stream at the end of the turn, as far as the peer's credit goes.
-
-        :returns: how many bytes of the stream wait for credit.
-        """
-        session = self.session
-        waiting = session.send(stream_id, data)
-        if not self._flush_scheduled or session.queued > FLUSH_SIZE:
-            self.schedule_flush()
-        return waiting
 
     def unsent(self, stream_id: int) -> int:
         """Bytes of a stream that wait for the peer's credit."""
@@ -327,8 +315,8 @@ class Link(Protocol):
         """Send what was written at the end of the turn, or now if it is more than :data:`FLUSH_SIZE`."""
         if self.session.queued > FLUSH_SIZE:
             self.flush()
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
+        if not self.flush_scheduled:
+            self.flush_scheduled = True
             self._end_of_turn(self._turn_ended)
 
     def at_turn_end(self, call: Callable[[], None]) -> None:
@@ -347,7 +335,7 @@ class Link(Protocol):
             self.transport.write(data)
 
     def _turn_ended(self) -> None:
-        self._flush_scheduled = False
+        self.flush_scheduled = False
         if self._turn_end_calls:
             self._run_turn_end_calls()
         if self._lost:

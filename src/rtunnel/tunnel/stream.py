@@ -14,8 +14,10 @@ from zope.interface import implementer
 if TYPE_CHECKING:
     from rtunnel.tunnel.link import Link
 
-__all__ = ["STREAM_BUFFER", "StreamAddress", "TunnelStream"]
+__all__ = ["FLUSH_SIZE", "STREAM_BUFFER", "StreamAddress", "TunnelStream"]
 
+FLUSH_SIZE = 1 << 20
+"""Bytes that are collected in a turn at most, before they are sent without waiting for its end."""
 STREAM_BUFFER = 65536
 """Bytes that may wait for the peer's credit before the producer of a stream is paused."""
 
@@ -98,12 +100,16 @@ class TunnelStream:
         """Send bytes at the end of the turn; a registered producer is paused when the peer or the link is slow."""
         if self._write_ended:
             return
-        waiting = self.link.send(self.id, data)
+        link = self.link
+        session = link.session
+        waiting = session.send(self.id, data)
+        if not link.flush_scheduled or session.queued > FLUSH_SIZE:
+            link.schedule_flush()
         if self._producer is not None:
-            if self.link.congested or waiting > STREAM_BUFFER:
+            if link.congested or waiting > STREAM_BUFFER:
                 self._pause_producer()
             elif not self._streaming:
-                self.link.at_turn_end(self._pull)
+                link.at_turn_end(self._pull)
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """Send several pieces as one."""

@@ -88,13 +88,15 @@ class RequestSide:
             self.buffered = b""
         if self._waits != _FOR_HEAD:
             return self._receive_more(data)
-        try:
-            found = self.reader.read(data, skip_empty_lines(data) if data[0] <= 32 else 0)
-        except HeadError as error:
-            return [self._malformed(error)]
+        found = self.reader.templates.read(data)
         if found is None:
-            self.buffered = data
-            return _NOTHING
+            try:
+                found = self.reader.read(data, skip_empty_lines(data))
+            except HeadError as error:
+                return [self._malformed(error)]
+            if found is None:
+                self.buffered = data
+                return _NOTHING
         head, end = found
         if head.body:
             return self._begin_body(head, data[end:])
@@ -170,12 +172,13 @@ class AnswerSide:
         connection open, and has sent no excess bytes.
     """
 
-    __slots__ = ("_chunks", "_head", "_held", "_interim", "_left", "_reader", "_request", "_waits", "reusable")
+    __slots__ = ("_chunks", "_head", "_held", "_interim", "_left", "_reader", "_request", "_templates", "_waits", "reusable")
 
     _request: RequestHead
 
     def __init__(self, reader: ResponseReader) -> None:
         self._reader = reader
+        self._templates = reader.templates
         self._waits = _NEW
         self._interim = 0
         self._left = 0
@@ -204,7 +207,7 @@ class AnswerSide:
         if self._waits == _FOR_HEAD:
             if not (self._held or self._interim):
                 # nearly every response matches the last template, and is received in one piece
-                found = self._reader.read_known(data, self._request.method)
+                found = self._templates.read(data, self._request.method)
                 if found is not None:
                     head, end = found
                     if len(data) - end == head.body:

@@ -26,17 +26,17 @@ class RequestReader:
     :param limits: maximum sizes of a head.
     :param policy: which fields are taken, dropped and noted.
     :ivar parsed: number of heads that matched no template.
+    :ivar templates: of frequent heads. Nearly every head matches the template of the last one, so a caller in a hurry tries
+        ``templates.read`` before :meth:`read`.
     """
 
-    __slots__ = ("_limits", "_max_template", "_templates", "parsed", "policy")
+    __slots__ = ("_limits", "parsed", "policy", "templates")
 
     def __init__(self, limits: HeadLimits, policy: FieldPolicy = UNTRUSTED) -> None:
         self.policy = policy
         self.parsed = 0
         self._limits = limits
-        # a head within the limit of a line exceeds no other one; its number of fields was checked when its template was made
-        self._max_template = min(limits.line_bytes, limits.head_bytes)
-        self._templates = Templates(partial(RequestTemplate, policy=policy))
+        self.templates = Templates(partial(RequestTemplate, policy=policy, max_size=_max_template(limits)))
 
     def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read the head that begins at ``start``.
@@ -44,19 +44,10 @@ class RequestReader:
         :returns: the head and the index after it; None while it is incomplete.
         :raises rtunnel.wire.http1_head.HeadError: when it is invalid or too large.
         """
-        template = self._templates.first
-        if template is not None:
-            # nearly every head matches the template of the last one
+        templates = self.templates
+        for template in templates.tried():
             found = template.read(data, start)
-            if found is not None and found[1] - start <= self._max_template:
-                return found
-        return self._read_other(data, start)
-
-    def _read_other(self, data: bytes, start: int) -> tuple[RequestHead, int] | None:
-        templates = self._templates
-        for template in templates.others:
-            found = template.read(data, start)
-            if found is not None and found[1] - start <= self._max_template:
+            if found is not None:
                 templates.prefer(template)
                 return found
         end = head_end(data, start, self._limits)
@@ -75,26 +66,15 @@ class ResponseReader:
 
     :param limits: maximum sizes of a head.
     :ivar parsed: number of heads that matched no template.
+    :ivar templates: as in :class:`RequestReader`; they match final responses only, never interim ones.
     """
 
-    __slots__ = ("_limits", "_max_template", "_templates", "parsed")
+    __slots__ = ("_limits", "parsed", "templates")
 
     def __init__(self, limits: HeadLimits) -> None:
         self.parsed = 0
         self._limits = limits
-        self._max_template = min(limits.line_bytes, limits.head_bytes)
-        self._templates = Templates(ResponseTemplate)
-
-    def read_known(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
-        """Read the head at the beginning of ``data`` if it matches the last template; never an interim one.
-
-        :param method: of its request.
-        :returns: the head and the index after it; None if the caller has to use :meth:`read`.
-        """
-        template = self._templates.first
-        if template is None or len(data) > self._max_template:
-            return None
-        return template.read(data, method)
+        self.templates = Templates(partial(ResponseTemplate, max_size=_max_template(limits)))
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
         """Read the head at the beginning of ``data``.
@@ -103,10 +83,10 @@ class ResponseReader:
         :returns: the head and the index after it; None while it is incomplete.
         :raises rtunnel.wire.http1_head.HeadError: when it is invalid or too large.
         """
-        templates = self._templates
+        templates = self.templates
         for template in templates.tried():
             found = template.read(data, method)
-            if found is not None and found[1] <= self._max_template:
+            if found is not None:
                 templates.prefer(template)
                 return found
         end = head_end(data, 0, self._limits)
@@ -118,3 +98,8 @@ class ResponseReader:
         if FAST:
             templates.learn(raw)
         return head, end
+
+
+def _max_template(limits: HeadLimits) -> int:
+    """A head within the limit of a line exceeds no other one; its number of fields was checked when its template was made."""
+    return min(limits.line_bytes, limits.head_bytes)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from rtunnel.wire.http1_authority import host_of
 from rtunnel.wire.http1_fields import CHUNKED, HOP_BY_HOP
@@ -127,14 +127,16 @@ class RequestTemplate:
     """Requests with one method and one sequence of fields, Host first.
 
     :param policy: which fields are taken, dropped and noted.
+    :param max_size: maximum size of a head, in bytes.
     """
 
-    __slots__ = ("_head", "_host", "_keep_alive", "_kept", "_length", "_match", "_named", "_target")
+    __slots__ = ("_head", "_host", "_keep_alive", "_kept", "_length", "_match", "_max_size", "_named", "_target")
 
-    def __init__(self, start_line: bytes, fields: list[Field], policy: FieldPolicy) -> None:
+    def __init__(self, start_line: bytes, fields: list[Field], policy: FieldPolicy, max_size: int) -> None:
         method, target, version = start_line.split(b" ")
         if version != b"HTTP/1.1" or target[:1] != b"/" or not method.isalpha() or not fields or fields[0][1] != b"host":
             raise Unsuitable
+        self._max_size = max_size
         builder = _Builder()
         builder.keep(re.escape(method) + rb" (/[!\"$-~]*+) HTTP/1\.1\r\n", b":target")
         self._keep_alive = True
@@ -180,13 +182,13 @@ class RequestTemplate:
         )
         self._named = tuple(captured.items())
 
-    def read(self, data: bytes, start: int) -> tuple[RequestHead, int] | None:
+    def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read a head of this kind.
 
         :returns: the head and the index after it.
         """
         match = self._match(data, start)
-        if match is None:
+        if match is None or (end := match.end()) - start > self._max_size:
             return None
         kept = self._kept
         lines = match[1] if kept is None else b"".join(match.group(*kept))
@@ -200,15 +202,30 @@ class RequestTemplate:
             head.named = {name: match[number] for name, number in self._named}
         if self._length:
             head.body = int(match[self._length])
-        return head, match.end()
+        return head, end
 
 
 class ResponseTemplate:
-    """Responses with one status line and one sequence of fields."""
+    """Responses with one status line and one sequence of fields.
 
-    __slots__ = ("_bodiless", "_chunked", "_head", "_keep_alive", "_kept", "_length", "_match", "_says_keep_alive", "_status")
+    :param max_size: maximum size of a head, in bytes.
+    """
 
-    def __init__(self, start_line: bytes, fields: list[Field]) -> None:
+    __slots__ = (
+        "_bodiless",
+        "_chunked",
+        "_head",
+        "_keep_alive",
+        "_kept",
+        "_length",
+        "_match",
+        "_max_size",
+        "_says_keep_alive",
+        "_status",
+    )
+
+    def __init__(self, start_line: bytes, fields: list[Field], max_size: int) -> None:
+        self._max_size = max_size
         version, status = start_line.split(b" ", 2)[:2]
         self._status = int(status)
         self._bodiless = self._status in _BODILESS
@@ -261,7 +278,7 @@ class ResponseTemplate:
         :returns: the head and the index after it.
         """
         match = self._match(data, 0)
-        if match is None:
+        if match is None or (end := match.end()) > self._max_size:
             return None
         kept = self._kept
         lines = match[1] if kept is None else b"".join(match.group(*kept))
@@ -271,10 +288,14 @@ class ResponseTemplate:
         head = self._head()
         head.lines = lines
         head.body = body
-        return head, match.end()
+        return head, end
 
 
 T = TypeVar("T", bound=RequestTemplate | ResponseTemplate)
+
+
+def _read_nothing(*_: object) -> None:
+    """Reads as long as there is no template."""
 
 
 class Templates(Generic[T]):
@@ -282,10 +303,11 @@ class Templates(Generic[T]):
 
     :param make: makes a template of a start line and fields.
     :ivar first: the most recently matched one, which is tried first.
+    :ivar read: its ``read``; where there is none, a function that returns None.
     :ivar others: those that are tried after it.
     """
 
-    __slots__ = ("_counts", "_known", "_make", "_pause", "first", "others")
+    __slots__ = ("_counts", "_known", "_make", "_pause", "first", "others", "read")
 
     def __init__(self, make: Callable[[bytes, list[Field]], T]) -> None:
         self._make = make
@@ -293,6 +315,7 @@ class Templates(Generic[T]):
         self._pause = 0
         self._known: dict[int, T] = {}
         self.first: T | None = None
+        self.read: Any = _read_nothing
         self.others: list[T] = []
 
     def learn(self, head: bytes) -> None:
@@ -325,6 +348,7 @@ class Templates(Generic[T]):
             self._known.clear()
             self.others.clear()
             self.first = None
+            self.read = _read_nothing
         self._known[key] = template
         return template
 
@@ -342,6 +366,7 @@ class Templates(Generic[T]):
         if first is not None:
             self.others.insert(0, first)
         self.first = template
+        self.read = template.read
         del self.others[MAX_TRIED - 1 :]
 
 
