@@ -759,7 +759,7 @@ class LearningTests(SynchronousTestCase):
 
     def test_learns(self) -> None:
         """A template is made for a frequent kind; values may vary."""
-        templates = Templates(partial(RequestTemplate, policy=UNTRUSTED))
+        templates = Templates(partial(RequestTemplate, policy=UNTRUSTED, max_size=65536))
         head = b"GET /%d HTTP/1.1\r\nHost: pod.local\r\nConnection: keep-alive\r\nX-A: %d\r\n\r\n"
         for number in range(LEARN_AFTER):
             self.assertIsNone(templates.first)
@@ -791,7 +791,7 @@ class LearningTests(SynchronousTestCase):
 
     def test_prefer(self) -> None:
         """The template that matched last is tried first, and the number of tried templates is limited."""
-        templates = Templates(partial(RequestTemplate, policy=UNTRUSTED))
+        templates = Templates(partial(RequestTemplate, policy=UNTRUSTED, max_size=65536))
         made = []
         for number in range(MAX_TRIED + 2):
             for _ in range(LEARN_AFTER):
@@ -808,7 +808,7 @@ class LearningTests(SynchronousTestCase):
 
     def test_pause(self) -> None:
         """After an unsuitable head, learning pauses."""
-        templates = Templates(partial(RequestTemplate, policy=UNTRUSTED))
+        templates = Templates(partial(RequestTemplate, policy=UNTRUSTED, max_size=65536))
         odd = b"GET / HTTP/1.1\r\nHost: a\r\nTE: trailers\r\n\r\n"
         for _ in range(LEARN_AFTER + 1):
             templates.learn(odd)
@@ -820,7 +820,7 @@ class LearningTests(SynchronousTestCase):
 
     def test_bounded(self) -> None:
         """Many different kinds do not exhaust memory, and do not prevent learning permanently."""
-        templates = Templates(partial(RequestTemplate, policy=UNTRUSTED))
+        templates = Templates(partial(RequestTemplate, policy=UNTRUSTED, max_size=65536))
         for number in range(1000):
             for _ in range(LEARN_AFTER if number < 3 * MAX_TEMPLATES else 1):
                 templates.learn(self.kind(number))
