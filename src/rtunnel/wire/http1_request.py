@@ -32,7 +32,7 @@ from rtunnel.wire.http1_policy import UNTRUSTED, FieldPolicy, request_pattern
 __all__ = ["RequestHead", "parse_request", "write_request"]
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
-_NOTHING: Final[Mapping[bytes, bytes]] = MappingProxyType({})
+NOTHING: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
 _BEGINNING: Final = re.compile(rb"(?!CONNECT )([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
 """The request line, Host if it is the first field (as it nearly always is, see RFC 9110 section 7.2), and the rest."""
@@ -49,8 +49,7 @@ _ENDS: Final = {
 class RequestHead:
     """A request head.
 
-    Class attributes are the defaults for what few requests have. Templates create subclasses with the attributes that are equal in
-    all heads of a kind.
+    Class attributes are the defaults for what few requests have.
 
     :ivar method: as sent.
     :ivar target: in origin-form, or ``*``; of an absolute-form the part after the authority.
@@ -73,7 +72,7 @@ class RequestHead:
     """
 
     method: bytes
-    named: Mapping[bytes, bytes] = _NOTHING
+    named: Mapping[bytes, bytes] = NOTHING
     minor: int = 1
     body: int = 0
     keep_alive: bool = True
@@ -214,7 +213,7 @@ def _named(special: Special, policy: FieldPolicy, options: frozenset[bytes]) -> 
     # fields that Connection names are not for us (RFC 9110 section 7.6.1)
     names = policy.taken | (policy.noted - options)
     if names.isdisjoint(special):
-        return _NOTHING
+        return NOTHING
     return {name: value.rstrip(b" \t") for name, value in special.items() if name in names}
 
 

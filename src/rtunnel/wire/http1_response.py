@@ -45,7 +45,7 @@ _ENDS: Final = {
 
 
 class ResponseHead:
-    """A response head. Templates create subclasses with the attributes that are equal in all heads of a kind.
+    """A response head.
 
     :ivar status: status code.
     :ivar lines: the status line and the end-to-end fields, ready to be written as HTTP/1.1, each line with its CRLF, in

@@ -96,16 +96,11 @@ class Exchange(Attempts[Upstream]):
     _entrypoint: Entrypoint
     protocol: Final = VisitorProtocol.HTTP
 
-    # class attributes for what most exchanges never set
+    # class attributes for what most exchanges neither set nor read
     ended = False
-    body_whole = True
-    """Whether the request was received completely."""
     _begun = False
     """Whether the response to the visitor has begun: then no other one can be sent."""
-    _kept: list[bytes] | None = None
-    """The request body received so far, while it may have to be resent."""
     _kept_size = 0
-    _observers: tuple[ExchangeObserver, ...] = ()
 
     def __init__(
         self, entrypoint: Entrypoint, downstream: Downstream, head: RequestHead, request_id: bytes, request: bytes
@@ -117,8 +112,13 @@ class Exchange(Attempts[Upstream]):
         self.request_id = request_id
         self._request = request
         self._resendable = head.idempotent
-        if head.body:
-            self.body_whole = False
+        self.body_whole = not head.body
+        """Whether the request was received completely."""
+        self._kept: list[bytes] | None = None
+        """The request body received so far, while it may have to be resent."""
+        self.failed = None
+        observers = entrypoint.observers
+        self._observers: tuple[ExchangeObserver, ...] = tuple([one.begin(self) for one in observers]) if observers else ()
 
     # -- RouteQuery
 
@@ -151,10 +151,7 @@ class Exchange(Attempts[Upstream]):
 
     def start(self) -> None:
         """Route the request and send what was received of it."""
-        entrypoint = self._entrypoint
-        if entrypoint.observers:
-            self._observers = tuple([observer.begin(self) for observer in entrypoint.observers])
-        rule = entrypoint.selector.rule(self)
+        rule = self._entrypoint.selector.rule(self)
         if rule is None:
             self.refuse(404, Outcome.UNKNOWN_HOST)
             return
