@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from bench.table import markdown, ratios, spread, summarise
 from rtunnel.metrics.stats import ServerStats
-from rtunnel.ops.access import FORMATS, AccessLog
+from rtunnel.ops.access import FORMATS, Access, AccessLog
 from rtunnel.reactor_types import IReactorTurns
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
@@ -152,6 +152,7 @@ class Exchanges:
         self.lines: list[str] = []
         turns: Any = _Turns()
         self._turns = turns
+        self._ended: list[Access] = []
         registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         link = self._link = Link(Session(opens=True), reactor=turns, keepalive=Keepalive(0), on_lost=lambda *_: None, peer="bench")
         pool = UpstreamPool(link, limits=HeadLimits(), idle=30.0)
@@ -166,7 +167,7 @@ class Exchanges:
             deadlines=Deadlines(turns),
             stats=ServerStats(),
             speakers=(HTTP1,),
-            observers=() if kind.log is None else (AccessLogObserver(AccessLog(self.lines.append, FORMATS[kind.log])),),
+            observers=() if kind.log is None else (AccessLogObserver(AccessLog(self._ended.append)),),
         )
         self._visitors = []
         for _ in range(VISITORS):
@@ -199,6 +200,9 @@ class Exchanges:
         start = perf_counter()
         self._link.dataReceived(answers)
         self._turns.end()
+        if self._kind.log is not None:
+            self.lines = list(map(FORMATS[self._kind.log], self._ended))
+            self._ended.clear()
         taken += perf_counter() - start
         for transport in self._visitors:
             if not transport.take().endswith(b"hello, visitor\n"):

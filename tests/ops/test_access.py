@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.access import FORMATS, AccessLog
+from rtunnel.ops.access import AccessLog
+from tests.support.access import writes
 from tests.support.ids import TUNNEL
 
 CONNECTOR = UUID("216d6bcf-59dc-4c70-999e-91a30813ac78")
@@ -25,7 +26,7 @@ class LineTestCase(SynchronousTestCase):
         self.lines: list[str] = []
 
     def log(self, line: str) -> AccessLog:
-        return AccessLog(self.lines.append, FORMATS[line], wall=lambda: 1_000_000_000.25, clock=self.clock.seconds)
+        return AccessLog(writes(self.lines, line), wall=lambda: 1_000_000_000.25, clock=self.clock.seconds)
 
 
 class TextTests(LineTestCase):
@@ -66,7 +67,7 @@ class TextTests(LineTestCase):
     @given(st.text(), st.text(), st.text())
     def test_nothing_leaves_its_place(self, method: str, target: str, host: str) -> None:
         lines: list[str] = []
-        access = AccessLog(lines.append, FORMATS["text"], query=True).begin("http", "192.0.2.1")
+        access = AccessLog(writes(lines, "text"), query=True).begin("http", "192.0.2.1")
         access.method, access.target, access.host, access.protocol = method, target, host, "HTTP/1.1"
         access.end("answered")
         (line,) = lines
@@ -80,7 +81,7 @@ class JsonTests(LineTestCase):
     @given(st.text(), st.text())
     def test_one_line_of_json(self, target: str, host: str) -> None:
         lines: list[str] = []
-        access = AccessLog(lines.append, FORMATS["json"], query=True).begin("http", "192.0.2.1")
+        access = AccessLog(writes(lines, "json"), query=True).begin("http", "192.0.2.1")
         access.target, access.host = target, host
         access.end("answered")
         (line,) = lines

@@ -46,8 +46,8 @@ class FileTestCase(TestCase):
     def drop(self, lines: int) -> None:
         self.dropped += lines
 
-    def open(self, path: Path | str | None = None) -> AccessFile:
-        file = AccessFile(str(path or self.path), dropped=self.drop, reactor=self.clock)
+    def open(self, path: Path | str | None = None) -> AccessFile[str]:
+        file: AccessFile[str] = AccessFile(str(path or self.path), line=str, dropped=self.drop, reactor=self.clock)
         file.startService()
         self.addCleanup(file.stopService)
         return file
@@ -90,14 +90,14 @@ class WriteTests(FileTestCase):
         self.assertEqual(stat.S_IMODE(self.path.stat().st_mode) & 0o007, 0)
 
     def test_cannot_be_opened(self) -> None:
-        file = AccessFile(str(self.folder / "none" / "x"), dropped=self.drop, reactor=self.clock)
+        file = AccessFile(str(self.folder / "none" / "x"), line=str, dropped=self.drop, reactor=self.clock)
         error = self.assertRaises(StartError, file.startService)
         self.assertEqual(str(error), f"the access log cannot be written to {self.folder}/none/x: No such file or directory")
         file.stopService()
 
     def test_a_pipe_that_nobody_reads(self) -> None:
         os.mkfifo(self.path)
-        file = AccessFile(str(self.path), dropped=self.drop, reactor=self.clock)
+        file = AccessFile(str(self.path), line=str, dropped=self.drop, reactor=self.clock)
         self.assertIn("No such device or address", str(self.assertRaises(StartError, file.startService)))
 
     def test_stdout(self) -> None:

@@ -20,7 +20,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rtunnel.metrics.stats import ServerStats
-from rtunnel.ops.access import FORMATS, AccessLog
+from rtunnel.ops.access import AccessLog
 from rtunnel.outcomes import LinkEnd, Outcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
@@ -39,6 +39,7 @@ from rtunnel.wire.http1 import HeadLimits, RequestReader, ResponseReader
 from rtunnel.wire.http1_templates import LEARN_AFTER
 from rtunnel.wire.relay import take_preface
 from rtunnel.wire.smux import DATA, FINISHED, OPENED, STOPPED, Session
+from tests.support.access import writes
 from tests.support.heads import GET, OK, POST
 from tests.support.ids import OTHER, TUNNEL
 from tests.support.pipe import Pipe, PipeTransport, connect
@@ -383,7 +384,7 @@ class World:
         self.connectors: list[FarConnector] = []
         self.lines: list[str] = []
         self.watcher = Watcher()
-        log = AccessLog(self.lines.append, FORMATS["json"], query=query, wall=lambda: 0.0, clock=self.clock.seconds)
+        log = AccessLog(writes(self.lines, "json"), query=query, wall=lambda: 0.0, clock=self.clock.seconds)
         rules = [
             IngressRule("pod.local", TUNNEL),
             IngressRule("secret.local", PRIVATE, private=True),

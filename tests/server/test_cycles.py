@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 
-from rtunnel.ops.access import FORMATS, AccessLog
+from rtunnel.ops.access import AccessLog
 from rtunnel.server.attempt import Attempts
 from rtunnel.server.observers.access_log import AccessLogObserver, LoggedExchange
 from tests.server.harness import HttpCase, World
+from tests.support.access import writes
 from tests.support.heads import GET, OK, POST
 
 
@@ -45,7 +46,7 @@ class CycleTests(HttpCase):
 
     def test_with_an_access_log(self) -> None:
         lines: list[str] = []
-        self.exchanges(World(self, observers=[AccessLogObserver(AccessLog(lines.append, FORMATS["text"]))]))
+        self.exchanges(World(self, observers=[AccessLogObserver(AccessLog(writes(lines, "text")))]))
         self.assertEqual(self.left(), [])
         self.assertGreater(len(lines), 3)
 

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, Rights
-from rtunnel.ops.access import FORMATS, AccessLog
+from rtunnel.ops.access import AccessLog
 from rtunnel.outcomes import RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.entrypoint import Peer
@@ -32,6 +32,7 @@ from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
 from tests.server.harness import PRIVATE, FarConnector, Visitor, World
+from tests.support.access import writes
 from tests.support.ids import TUNNEL
 from tests.support.logs import logged
 from tests.support.transports import PingingTransport
@@ -666,7 +667,7 @@ class AccessLogTests(RelayTestCase):
         super().setUp()
         self.lines: list[str] = []
         clock = self.world.clock.seconds
-        self.relay.access = AccessLog(self.lines.append, FORMATS["json"], wall=lambda: 0.0, clock=clock)
+        self.relay.access = AccessLog(writes(self.lines, "json"), wall=lambda: 0.0, clock=clock)
 
     def connect(self, host: str = "pod.local", tunnel: UUID = TUNNEL) -> None:
         self.visitor.send(connect(host, tunnel, credentials=("user", "secret")))

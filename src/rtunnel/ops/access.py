@@ -1,7 +1,7 @@
 """One line per request or connection: what is in it, and how it is written.
 
-The lines are made when an exchange or connection ends; :mod:`rtunnel.ops.access_file` writes them. docs/access-log.md tells
-users what they mean.
+It is recorded when an exchange or connection ends; :mod:`rtunnel.ops.access_file` makes the lines, many at a time, and writes
+them. docs/access-log.md tells users what they mean.
 """
 
 from __future__ import annotations
@@ -17,11 +17,9 @@ from rtunnel.ids import short_id
 
 __all__ = ["FORMATS", "Access", "AccessLog"]
 
-Write = Callable[[str], None]
-
 
 class Access:
-    """A request or connection in progress, and its line in the access log; owned by what serves it, which ends it once.
+    """A request or connection in progress, as the access log records it; owned by what serves it, which ends it once.
 
     Everything but the times is filled in as it becomes known.
 
@@ -75,38 +73,35 @@ class Access:
             self.first_byte = self.log.clock() - self.clock
 
     def end(self, outcome: str) -> None:
-        """It is over: its line is made and written."""
+        """It is over: it is written, and does not change any more."""
         log = self.log
         self.outcome = outcome
         self.total = log.clock() - self.clock
         if not log.query and "?" in self.target:
             self.target = self.target.partition("?")[0] + "?..."
-        log.write(log.line(self))
+        log.write(self)
 
 
 class AccessLog:
-    """Makes the lines; owned by the service.
+    """What all that is logged shares; owned by the service.
 
-    :param write: takes each line, with its end.
-    :param line: how a line looks, one of :data:`FORMATS`.
+    :param write: takes each request or connection when it is over; one of :data:`FORMATS` makes a line of it.
     :param query: whether the query of a request is shown.
     :param wall: gives seconds of the epoch.
     :param clock: gives seconds that never jump.
     """
 
-    __slots__ = ("clock", "line", "query", "wall", "write")
+    __slots__ = ("clock", "query", "wall", "write")
 
     def __init__(
         self,
-        write: Write,
-        line: Callable[[Access], str],
+        write: Callable[[Access], None],
         *,
         query: bool = False,
         wall: Callable[[], float] = time,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self.write = write
-        self.line = line
         self.query = query
         self.wall = wall
         self.clock = clock
@@ -203,12 +198,12 @@ def _json(access: Access) -> str:
     first = access.first_byte
     began = access.began
     return (
-        f'{{"time":"{_iso_time(began)}.{int(began % 1 * 1000):03}Z","kind":"{access.kind}","visitor":{quoted(access.visitor)}'
+        f'{{"time":"{_iso_time(began)}.{int(began % 1 * 1000):03}Z","kind":"{access.kind}","visitor":{_known(access.visitor)}'
         f',"user":{_known(access.user)},"method":{_known(access.method)},"host":{_known(access.host)}'
         f',"target":{_or_null(access.target)},"protocol":{_known(access.protocol)}'
         f',"status":{access.status or "null"},"outcome":"{access.outcome}"'
         f',"tunnel":{_quoted_id(access.tunnel)},"connector":{_quoted_id(access.connector)}'
-        f',"first_byte":{"null" if first is None else round(first, 6)},"total":{round(access.total, 6)}'
+        f',"first_byte":{"null" if first is None else f"{first:.6f}"},"total":{access.total:.6f}'
         f',"received_bytes":{access.received},"sent_bytes":{access.sent},"retries":{access.retries}'
         f',"request_id":{_or_null(access.request_id)}}}\n'
     )
@@ -219,4 +214,4 @@ def _quoted_id(whole: UUID | None) -> str:
 
 
 FORMATS: dict[str, Callable[[Access], str]] = {"text": _text, "json": _json}
-"""How a line can look, by the value of ``--access-log-format``."""
+"""How a line looks, with its end, by the value of ``--access-log-format``."""

@@ -12,7 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 
 from rtunnel.metrics.stats import ServerStats, TunnelStats
-from rtunnel.ops.access import FORMATS, AccessLog
+from rtunnel.ops.access import FORMATS, Access, AccessLog
 from rtunnel.ops.access_file import AccessFile
 from rtunnel.ops.drain import drain
 from rtunnel.ops.start import StartError, cannot_listen
@@ -58,11 +58,13 @@ class ServerService(Service):
         self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         self.access: AccessLog | None = None
         """The access log, if configured."""
-        self._access_file: AccessFile | None = None
+        self._access_file: AccessFile[Access] | None = None
         access = settings.access_log
         if access.file is not None:
-            self._access_file = AccessFile(access.file, dropped=self.stats.drop_access_lines, reactor=reactor)
-            self.access = AccessLog(self._access_file.write, FORMATS[access.format], query=access.query)
+            self._access_file = AccessFile(
+                access.file, line=FORMATS[access.format], dropped=self.stats.drop_access_lines, reactor=reactor
+            )
+            self.access = AccessLog(self._access_file.write, query=access.query)
         self.ready = False
         self._reactor = reactor
         self._deadlines = Deadlines(reactor)

@@ -12,7 +12,7 @@ __all__ = ["AccessLogObserver"]
 class AccessLogObserver:
     """Observes entrypoints for the access log; shared by all of them, owned by the service.
 
-    :param log: formats and writes the lines.
+    :param log: takes what is over.
     """
 
     def __init__(self, log: AccessLog) -> None:
@@ -33,9 +33,11 @@ class AccessLogObserver:
 class LoggedExchange(Access):
     """Collects the data for the line of one exchange.
 
-    :param log: writes the line.
-    :param exchange: what is observed; it owns this.
+    :param log: takes it when the exchange is over.
+    :param exchange: what is observed; it owns this, which forgets it when it is over.
     """
+
+    _exchange: ObservedExchange | None
 
     def __init__(self, log: AccessLog, exchange: ObservedExchange) -> None:
         super().__init__(log, "http", exchange.visitor_address)
@@ -56,8 +58,10 @@ class LoggedExchange(Access):
         self.sent += len(data)
 
     def ended(self, outcome: Outcome) -> None:
-        """Fill in the fields of the request and write the line."""
-        exchange = self._exchange
+        """Fill in the fields of the request, and write it."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is None:
+            return
         head, connector = exchange.head, exchange.connector
         # Latin-1 decodes anything; the formats escape what is not ASCII
         self.method = head.method.decode("latin-1")
