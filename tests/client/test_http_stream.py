@@ -12,7 +12,7 @@ from rtunnel.options.targets import TARGETS
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.settings import ForwardSettings
 from rtunnel.wire.relay import RelayAddress, stream_preface
-from rtunnel.wire.smux import FINISHED, STOPPED
+from rtunnel.wire.smux import FINISHED, REFUSED, STOPPED
 from tests.client.harness import PREFACE, ForwarderCase, PlayedEndpoint, aborted, closed
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -278,12 +278,12 @@ class PathTests(LookingCase):
             self.ends(StreamOutcome.NO_TARGET)
 
     def test_target_refuses(self) -> None:
-        """Without a byte, so that the server may ask another connector."""
+        """Without a byte, and with the word that nothing was delivered, so that the server may ask another connector."""
         self.send(PREFACE + get("/"))
         self.at("web").refuse()
         self.turn()
         self.assertEqual(self.took(), b"")
-        self.assertIn(FINISHED, self.signals)
+        self.assertEqual(self.signals[-3:], [REFUSED, STOPPED, FINISHED])
         self.ends(StreamOutcome.TARGET_REFUSED)
 
     def test_target_dies(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
-from rtunnel.wire.smux import FINISHED, STOPPED
+from rtunnel.wire.smux import FINISHED, REFUSED, STOPPED
 from tests.client.harness import PREFACE, ForwarderCase, aborted, closed
 
 
@@ -49,12 +49,12 @@ class ForwarderTests(ForwarderCase):
         self.assertEqual((len(self.forwarder.open), self.server.streams), (0, 0))
 
     def test_target_refuses(self) -> None:
-        """The stream is closed without a byte, so that the server may ask another connector."""
+        """The stream is closed without a byte, and with the word that nothing was delivered: the server may ask another connector."""
         self.send(PREFACE + b"question")
         self.target.refuse()
         self.turn()
         self.assertEqual(self.received, b"")
-        self.assertIn(FINISHED, self.signals)
+        self.assertEqual(self.signals[-3:], [REFUSED, STOPPED, FINISHED])
         self.assertEqual(self.outcomes(), {StreamOutcome.TARGET_REFUSED: 1})
 
     def test_target_dies(self) -> None:

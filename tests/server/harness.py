@@ -207,7 +207,7 @@ class FarStream:
 
     def refuse(self) -> None:
         """What our client does when the target cannot be reached."""
-        self.connector.session.abort(self.id)
+        self.connector.session.refuse(self.id)
         self.connector.flush()
 
 

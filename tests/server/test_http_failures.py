@@ -70,6 +70,30 @@ class FailureTests(HttpCase):
         self.assertEqual(self.world.outcomes(), {Outcome.TARGET_FAILED: 1})
         self.assertEqual(self.world.stats.retries_total, 0)
 
+    def test_post_that_was_not_delivered(self) -> None:
+        """The client says so: then it goes to another connector, with what came of its body."""
+        visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 6\r\n\r\nabc")
+        self.laptop.stream.refuse()
+        visitor.send(b"def")
+        self.assertTrue(self.pod.stream.take().endswith(b"\r\n\r\nabcdef"))
+        self.pod.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
+        self.assertEqual(self.world.stats.retries_total, 1)
+
+    def test_post_too_large_to_keep(self) -> None:
+        visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 70000\r\n\r\n" + b"x" * 70000)
+        self.laptop.stream.refuse()
+        self.assertEqual(visitor.status, 502)
+        self.assertEqual(self.pod.streams, [])
+
+    def test_post_that_was_answered_in_part(self) -> None:
+        """The first byte is the point of no return, whatever the client says after it."""
+        visitor = self.world.visit(POST)
+        self.laptop.stream.answer(b"HTTP/1.1 2")
+        self.laptop.stream.refuse()
+        self.assertEqual(visitor.status, 502)
+        self.assertEqual(self.pod.streams, [])
+
     def test_post_to_a_closing_link(self) -> None:
         """Nothing of it was sent, so even a POST goes to another connector."""
         self.laptop.be_closing()

@@ -29,6 +29,8 @@ from rtunnel.wire.smux import (
     INITIAL_WINDOW,
     MAX_FRAME,
     OPENED,
+    REFUSED,
+    SIGN_OF_LIFE,
     STOPPED,
     WRITABLE,
     Event,
@@ -366,6 +368,43 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual(ours, [(DRAINING, 0, b"")])
         self.assertEqual(joined(theirs), [(OPENED, 3, b""), (DATA, 3, b"under way")])
 
+    def test_refused(self) -> None:
+        """Nothing was delivered: the other end is told so before the end of the stream, and what was consumed still counts."""
+        left, right = pair()
+        stream = left.open()
+        left.send(stream, b"for nobody")
+        self.talk(left, right)
+        right.consumed(stream, 10)
+        right.refuse(stream)
+        self.assertEqual(frames(right.take_output()), frames(update(stream, 10, 1) + update(stream, 10, 0) + frame(FIN, stream)))
+        self.assertEqual(right.streams, 0)
+        events = left.receive(update(stream, 10, 1) + update(stream, 10, 0) + frame(FIN, stream))
+        self.assertEqual([kind for kind, _, _ in events], [REFUSED, STOPPED, FINISHED])
+        self.assertEqual(left.streams, 0)
+
+    def test_refused_without_the_signal(self) -> None:
+        """Version 1 has none: the stream is aborted; and one that was stopped before is so already."""
+        session = Session(opens=False, version=1)
+        session.receive(frame(SYN, version=1))
+        session.refuse(3)
+        self.assertEqual(session.take_output(), frame(FIN, version=1))
+        session = Session(opens=False)
+        session.receive(frame(SYN))
+        session.stop(3)
+        session.take_output()
+        session.refuse(3)
+        session.refuse(3)
+        self.assertEqual(session.take_output(), frame(FIN))
+
+    def test_sign_of_life(self) -> None:
+        left, right = pair()
+        self.assertTrue(left.ask())
+        ours, theirs = self.talk(left, right)
+        self.assertEqual((ours, theirs), ([(SIGN_OF_LIFE, 0, b"")], []))
+        old = Session(opens=True, version=1)
+        self.assertFalse(old.ask())
+        self.assertEqual(old.take_output(), b"")
+
     def test_refused_over_max_streams(self) -> None:
         left, right = Session(opens=True), Session(opens=False, max_streams=2)
         first, second, third = left.open(), left.open(), left.open()
@@ -642,7 +681,7 @@ class RandomBytesTests(SynchronousTestCase):
             while data:
                 cut = cuts[turn % len(cuts)]
                 for kind, stream_id, payload in session.receive(data[:cut]):
-                    self.assertIn(kind, {OPENED, DATA, FINISHED, STOPPED, WRITABLE, DRAINING})
+                    self.assertIn(kind, {OPENED, DATA, FINISHED, STOPPED, WRITABLE, DRAINING, REFUSED, SIGN_OF_LIFE})
                     if kind == DATA:
                         session.consumed(stream_id, len(payload))
                         session.send(stream_id, payload)

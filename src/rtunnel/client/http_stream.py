@@ -176,13 +176,18 @@ class HttpStream(OpenStream):
         stats.bytes_out += self._down + down
         stats.record(outcome)
 
-    def _close(self, outcome: StreamOutcome, *, at_once: bool = False) -> None:
-        """End the stream, after what was written unless ``at_once``; connectionLost follows."""
+    def _close(self, outcome: StreamOutcome, *, at_once: bool = False, undelivered: bool = False) -> None:
+        """End the stream, after what was written unless ``at_once``; connectionLost follows.
+
+        :param undelivered: whether the target got nothing of the request; then it may be sent elsewhere.
+        """
         if self._closing is not None:
             return
         self._closing = outcome
         self._stream.unregisterProducer()
-        if at_once:
+        if undelivered:
+            self._stream.refuse()
+        elif at_once:
             self._stream.abortConnection()
         else:
             self._stream.loseConnection()
@@ -259,7 +264,7 @@ class HttpStream(OpenStream):
     def _failed(self, failure: Failure) -> None:
         self._dialing = None
         if not self._lost:
-            self._close(StreamOutcome.TARGET_REFUSED, at_once=True)
+            self._close(StreamOutcome.TARGET_REFUSED, undelivered=True)
 
     def _connected(self, connection: TargetConnection) -> None:
         self._dialing = None

@@ -19,7 +19,18 @@ from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.tcp_info import tcp_round_trip
 from rtunnel.tunnel.stream import FLUSH_SIZE, LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
-from rtunnel.wire.smux import DATA, DRAINING, FINISHED, OPENED, STOPPED, WRITABLE, Session, SmuxError
+from rtunnel.wire.smux import (
+    DATA,
+    DRAINING,
+    FINISHED,
+    OPENED,
+    REFUSED,
+    SIGN_OF_LIFE,
+    STOPPED,
+    WRITABLE,
+    Session,
+    SmuxError,
+)
 
 __all__ = ["Keepalive", "Link", "LinkClosed"]
 
@@ -84,6 +95,10 @@ class Link(Protocol):
         """Bytes sent to the peer, including frame headers."""
         self.round_trip: float | None = None
         """Seconds from the last ping to its pong; None where there was none (a plain connection has no ping)."""
+        self.heard = True
+        """Whether anything was received since somebody set it to False."""
+        self.answers_probes = False
+        """Whether the peer is known to answer :meth:`probe`: only then does silence mean that it is gone."""
         self._log = Logger()
         self._reactor = reactor
         self._end_of_turn = end_of_turn(reactor)
@@ -168,6 +183,11 @@ class Link(Protocol):
         self.session.abort(stream_id)
         self.schedule_flush()
 
+    def refuse_stream(self, stream_id: int) -> None:
+        """Abort a stream, and say that nothing of what was not answered was delivered."""
+        self.session.refuse(stream_id)
+        self.schedule_flush()
+
     def wait_for_transport(self, stream: TunnelStream) -> None:
         """Call ``writable`` of a stream when the link is no longer congested."""
         self._waiting.add(stream)
@@ -246,7 +266,7 @@ class Link(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Run the session and dispatch its events to the streams."""
-        self._received = True
+        self._received = self.heard = True
         self.bytes_in += len(data)
         if self._ignoring_input:
             return
@@ -263,6 +283,8 @@ class Link(Protocol):
                     self._accept(stream_id)
                 elif kind == DRAINING and self._on_draining is not None:
                     self._on_draining()
+                elif kind == SIGN_OF_LIFE:
+                    self.answers_probes = True
                 continue
             try:
                 if kind == DATA:
@@ -273,6 +295,8 @@ class Link(Protocol):
                     stream.writable()
                 elif kind == STOPPED:
                     stream.peer_stopped()
+                elif kind == REFUSED:
+                    stream.refused = True
             except Exception:
                 self._fail(stream)
         if self.session.has_output:
@@ -285,7 +309,7 @@ class Link(Protocol):
 
     def pong_received(self) -> None:
         """The peer answered a ping."""
-        self._received = True
+        self._received = self.heard = self.answers_probes = True
         if self._ping_sent is not None:
             self.round_trip = max(self._reactor.seconds() - self._ping_sent, 0.0)
             self._ping_sent = None
@@ -373,6 +397,14 @@ class Link(Protocol):
         """The connection is lost; connectionLost follows."""
 
     # -- keepalives
+
+    def probe(self) -> None:
+        """Ask the peer for a sign of life: with a ping where the transport has one, else within the session."""
+        if self._lost or self._closing:
+            return
+        if not ITunnelTransport(self.transport).ping(self.pong_received):
+            self.session.ask()
+        self.flush()
 
     def _keep_alive(self) -> None:
         """At each interval: check for how long nothing was received, and send a keepalive."""

@@ -61,6 +61,7 @@ class TunnelStream:
         "open",
         "paused",
         "protocol",
+        "refused",
     )
 
     disconnecting = False
@@ -76,6 +77,8 @@ class TunnelStream:
         self._delivering = False
         self.open = True
         """Whether both directions are open: only then can an idle stream carry another exchange."""
+        self.refused = False
+        """Whether the peer said that it has delivered nothing of what it did not answer."""
         self._read_ended = False
         self._write_ended = False
         self._ended = False
@@ -136,6 +139,13 @@ class TunnelStream:
         if self._ended:
             return
         self.link.abort_stream(self.id)
+        self._end(DONE)
+
+    def refuse(self) -> None:
+        """Abort the stream, and tell the peer that nothing of what was not answered was delivered: it may be sent elsewhere."""
+        if self._ended:
+            return
+        self.link.refuse_stream(self.id)
         self._end(DONE)
 
     def registerProducer(self, producer: Any, streaming: bool) -> None:

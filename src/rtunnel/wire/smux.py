@@ -7,13 +7,16 @@ receiver sends UPD with the bytes it has consumed and the size of its window.
 A :class:`Session` never calls its owner. :meth:`Session.receive` parses bytes and returns events; the sending methods queue
 frames, which :meth:`Session.take_output` returns. All flow control arithmetic is here.
 
-rtunnel adds two signals, both a UPD of version 2 with a window of zero:
+rtunnel adds signals, each a UPD of version 2:
 
-- on a stream it means "stop sending" (like STOP_SENDING in QUIC, RFC 9000 19.5). smux has no reset, and a FIN alone cannot
+- with a window of zero on a stream it means "stop sending" (like STOP_SENDING in QUIC, RFC 9000 19.5). smux has no reset, and a FIN alone cannot
   distinguish a half-close from a visitor that is gone in the middle of a download. For a peer that does not know the signal the
   window is full, so it sends nothing more, as intended.
-- on stream 0 it means "open no more streams, I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8). Stream 0 does not exist, and
-  a peer that does not know the signal ignores updates of unknown streams.
+- with a window of one on a stream it means "nothing of what I have not answered was delivered" (like REFUSED_STREAM in HTTP/2,
+  RFC 9113 8.7): it may be sent again elsewhere. A peer that does not know the signal sees a small window, and the end that follows.
+- with a window of zero on stream 0 it means "open no more streams, I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8). Stream 0
+  does not exist, and a peer that does not know the signal ignores updates of unknown streams.
+- with a window of one on stream 0 it asks for a sign of life, with a window of two it is one.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ __all__ = [
     "INITIAL_WINDOW",
     "MAX_FRAME",
     "OPENED",
+    "REFUSED",
+    "SIGN_OF_LIFE",
     "STOPPED",
     "WRITABLE",
     "Event",
@@ -61,6 +66,14 @@ FINISHED: Final = 3
 STOPPED: Final = 4
 WRITABLE: Final = 5
 DRAINING: Final = 6
+REFUSED: Final = 7
+SIGN_OF_LIFE: Final = 8
+
+# windows of a UPD that are signals
+_STOP: Final = 0
+_REFUSE: Final = 1
+_ASK: Final = 1
+_ANSWER: Final = 2
 
 Event = tuple[int, int, bytes]
 """``(kind, stream id, payload)``; the payload is empty except for :data:`DATA`.
@@ -71,6 +84,8 @@ Event = tuple[int, int, bytes]
 - :data:`STOPPED`: the peer has stopped reading; pending data was dropped.
 - :data:`WRITABLE`: all data that waited for credit was framed.
 - :data:`DRAINING`: the peer accepts no more streams (stream ID 0).
+- :data:`REFUSED`: the peer has delivered nothing of what it did not answer; the end of the stream follows.
+- :data:`SIGN_OF_LIFE`: the answer to :meth:`Session.ask` (stream ID 0).
 """
 
 _header = Struct("<BBHI")
@@ -273,6 +288,13 @@ class Session:
             return
         self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, 0))
 
+    def refuse(self, stream_id: int) -> None:
+        """Abort a stream, and tell the peer that nothing of what was not answered was delivered. Version 1 has no such signal."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and self._version == 2 and not stream.stopped:
+            self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, _REFUSE))
+        self.abort(stream_id)
+
     def abort(self, stream_id: int) -> None:
         """Abort a stream: drop pending data, send stop and FIN, and forget it; later frames of it are ignored."""
         stream = self._streams.get(stream_id)
@@ -303,6 +325,15 @@ class Session:
     def ping(self) -> None:
         """Queue a NOP as a keepalive."""
         self._out.append(_header.pack(self._version, NOP, 0, 0))
+
+    def ask(self) -> bool:
+        """Ask the peer for a sign of life.
+
+        :returns: whether it can be asked; not in version 1. A peer that does not know the question does not answer.
+        """
+        if self._version == 2:
+            self._out.append(_update.pack(self._version, UPD, 8, 0, 0, _ASK))
+        return self._version == 2
 
     def leave(self) -> None:
         """Tell the peer to open no more streams; open ones go on. Does nothing in version 1."""
@@ -431,20 +462,31 @@ class Session:
     def _receive_update(self, stream_id: int, consumed: int, window: int, events: list[Event]) -> None:
         stream = self._streams.get(stream_id)
         if stream is None:
-            if stream_id == 0 and window == 0:
-                events.append((DRAINING, 0, b""))
+            if stream_id == 0:
+                self._receive_link_signal(window, events)
             return
         in_flight = (stream.written - consumed) % MODULUS
         if in_flight >= 1 << 31 or in_flight > stream.written:
             raise SmuxError(f"stream {stream_id}: more consumed than was sent")
-        if window == 0:
+        if window == _STOP:
             self._receive_stop(stream_id, stream, events)
+            return
+        if window == _REFUSE:
+            events.append((REFUSED, stream_id, b""))
             return
         stream.credit = window - in_flight
         if stream.pending is not None and stream.credit > 0:
             self._frame_pending(stream_id, stream)
             if not stream.pending_size:
                 events.append((WRITABLE, stream_id, b""))
+
+    def _receive_link_signal(self, window: int, events: list[Event]) -> None:
+        if window == _STOP:
+            events.append((DRAINING, 0, b""))
+        elif window == _ASK:
+            self._out.append(_update.pack(self._version, UPD, 8, 0, 0, _ANSWER))
+        elif window == _ANSWER:
+            events.append((SIGN_OF_LIFE, 0, b""))
 
     def _receive_stop(self, stream_id: int, stream: _Stream, events: list[Event]) -> None:
         stream.pending = None

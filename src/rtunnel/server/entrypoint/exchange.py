@@ -111,7 +111,8 @@ class Exchange(Attempts[Upstream]):
         self.host = head.host
         self.request_id = request_id
         self._request = request
-        self._resendable = head.idempotent
+        self._resendable = True
+        """Whether everything that was received of it is at hand."""
         self.body_whole = not head.body
         """Whether the request was received completely."""
         self._kept: list[bytes] | None = None
@@ -161,14 +162,14 @@ class Exchange(Attempts[Upstream]):
     def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:
         """Send what was received of the request on an idle stream, or on a new one.
 
-        The target may have just closed an idle stream, which is noticed only after sending. So a request that cannot be resent gets
+        The target may have just closed an idle stream, which is noticed only after sending. So a request that must not be repeated gets
         a stream that was in use very recently, which keep-alive timeouts of a second and more leave open, or a new one.
 
         :raises rtunnel.tunnel.link.LinkClosed: when the link accepts no more streams.
         """
         upstream = None
         if not fresh:
-            upstream = pool.acquire(self.host) if self._resendable else pool.acquire_recent(self.host)
+            upstream = pool.acquire(self.host) if self.head.idempotent else pool.acquire_recent(self.host)
         if upstream is None:
             upstream = pool.open(self.host)
         head, downstream = self.head, self.downstream
@@ -315,7 +316,8 @@ class Exchange(Attempts[Upstream]):
             self._complete()
         elif self._begun:
             self._break_off(Outcome.ABORTED)
-        elif answers.begun or not self._resendable:
+        elif answers.begun or not self._resendable or not (self.head.idempotent or upstream.stream.refused):
+            # it may have been carried out, unless the client says that it was not delivered
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
             upstream.discard()
