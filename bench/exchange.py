@@ -30,6 +30,7 @@ from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.entrypoint.first_bytes import VisitorFactory
 from rtunnel.server.entrypoint.http1 import HTTP1
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.observers.access_log import AccessLogObserver
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
@@ -166,6 +167,7 @@ class Exchanges:
             registry=registry,
             deadlines=Deadlines(turns),
             stats=ServerStats(),
+            health=HealthMonitor(registry),
             speakers=(HTTP1,),
             observers=() if kind.log is None else (AccessLogObserver(AccessLog(self._ended.append)),),
         )

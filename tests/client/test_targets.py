@@ -49,7 +49,7 @@ class ForwarderTests(ForwarderCase):
         self.assertEqual((len(self.forwarder.open), self.server.streams), (0, 0))
 
     def test_target_refuses(self) -> None:
-        """The stream is closed without a byte, and with the word that nothing was delivered: the server may ask another connector."""
+        """The stream is closed without a byte, and the server is told that nothing was delivered: it may ask another connector."""
         self.send(PREFACE + b"question")
         self.target.refuse()
         self.turn()

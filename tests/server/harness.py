@@ -29,10 +29,11 @@ from rtunnel.server.entrypoint.entrypoint import Entrypoint, Speaker
 from rtunnel.server.entrypoint.first_bytes import VisitorFactory
 from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.tls import TLS
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.observers import ObservedExchange, Observer
 from rtunnel.server.observers.access_log import AccessLogObserver
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.settings import HttpSettings
+from rtunnel.settings import HealthSettings, HttpSettings
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire import http1_reader
 from rtunnel.wire.http1 import HeadLimits, RequestReader, ResponseReader
@@ -379,6 +380,8 @@ class World:
         self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         self.stats = ServerStats()
         self.deadlines = Deadlines(self.clock)
+        self.health = HealthMonitor(self.registry)
+        self.deadlines.each_sweep(self.health.sweep)
         self.deadlines.start()
         self.pipes: list[Pipe] = []
         self.connectors: list[FarConnector] = []
@@ -396,6 +399,7 @@ class World:
             registry=self.registry,
             deadlines=self.deadlines,
             stats=self.stats,
+            health=self.health,
             speakers=speakers,
             observers=[*((AccessLogObserver(log), self.watcher) if logged else ()), *observers],
             access=log if logged else None,
@@ -423,6 +427,7 @@ class World:
     def attach(self, weight: int = 1, *, consume: bool = True, datagrams: bool = False) -> FarConnector:
         connector = FarConnector(self, weight, consume=consume, datagrams=datagrams)
         self.connectors.append(connector)
+        self.health.watch(connector.connector, HealthSettings())
         if self.learned:
             self._learn_answers(connector.pool.reader, self._answers)
         return connector

@@ -18,6 +18,7 @@ from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.listener_group import ListenerGroup, Shared
 from rtunnel.server.plan import planned_listeners
 from rtunnel.server.routes import Routes
@@ -67,7 +68,15 @@ class PlainLinkEndTests(SynchronousTestCase):
         (planned,) = planned_listeners(ServerSettings(listeners=(settings,)))
         registry: TunnelRegistry[Any] = TunnelRegistry()
         shared = Shared(
-            registry, Deadlines(self.clock), self.stats, self.draining, None, lambda tunnel: False, lambda: None, self.clock
+            registry,
+            Deadlines(self.clock),
+            self.stats,
+            HealthMonitor(registry),
+            self.draining,
+            None,
+            lambda tunnel: False,
+            lambda: None,
+            self.clock,
         )
         self.group = ListenerGroup(planned, Routes(rules, None, reactor=self.clock), Rights(None, None), shared)
         self.way = Dialed()

@@ -16,6 +16,7 @@ from rtunnel.ids import short_id
 from rtunnel.outcomes import LinkEnd, RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.listener import TunnelListener
 from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.relay import (
@@ -64,6 +65,7 @@ class Case(SynchronousTestCase):
             table=IngressTable(settings.rules),
             registry=self.registry,
             stats=self.stats,
+            health=HealthMonitor(self.registry),
         )
         self.listener = TunnelListener(
             settings=settings,
@@ -73,6 +75,7 @@ class Case(SynchronousTestCase):
             registry=self.registry,
             relay=self.relay,
             stats=self.stats,
+            health=HealthMonitor(self.registry),
             reactor=self.clock,
         )
         self.arrive()

@@ -79,6 +79,7 @@ class RelayTestCase(SynchronousTestCase):
             table=IngressTable(settings.rules),
             registry=self.world.registry,
             stats=self.stats,
+            health=self.world.health,
         )
         self.listener = TunnelListener(
             settings=settings,
@@ -88,6 +89,7 @@ class RelayTestCase(SynchronousTestCase):
             registry=self.world.registry,
             relay=self.relay,
             stats=self.stats,
+            health=self.world.health,
             reactor=self.world.clock,
         )
         self.world.deadlines.each_sweep(self.relay.sweep)

@@ -41,8 +41,9 @@ class StatusTests(SynchronousTestCase):
             table=table,
             access_control=AccessControl(settings, Rights.read(settings), self.world.clock),
             registry=registry,
-            relay=RelayEntrypoint(settings=settings, table=table, registry=registry, stats=stats),
+            relay=RelayEntrypoint(settings=settings, table=table, registry=registry, stats=stats, health=self.world.health),
             stats=stats,
+            health=self.world.health,
             reactor=self.world.clock,
         )
         listener.address = "*:8421"

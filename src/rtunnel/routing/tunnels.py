@@ -36,6 +36,8 @@ class Rank(IntEnum):
 
     EXCLUSIVE = 0
     SHARING = 1
+    AVOIDED = 2
+    """Whatever its weight: it is silent, or does not reach its target."""
 
 
 def _check_weight(_connector: object, _attribute: attrs.Attribute[int], weight: int) -> None:
@@ -48,7 +50,7 @@ def _check_weight(_connector: object, _attribute: attrs.Attribute[int], weight: 
 class Connector(Generic[P]):
     """One client attached to a tunnel; created when its link is up, removed from the registry when the link is lost.
 
-    Only the counters change. Connectors are compared by identity.
+    Only the counters change, and what :mod:`rtunnel.server.health` finds out. Connectors are compared by identity.
 
     :param id: the connector's own ID, which its client knows.
     :param tunnel: the tunnel that it belongs to.
@@ -58,6 +60,9 @@ class Connector(Generic[P]):
     :param user: the authenticated user, if any.
     :param datagrams: whether it accepts datagram streams, and only those.
     :param since: when its link came up, in seconds since the epoch, for display.
+    :ivar avoided: whether it is chosen only when all others are excluded; see :meth:`TunnelRegistry.avoid`.
+    :ivar failures: how often in a row it did not reach its target.
+    :ivar on_trial: whether the next request finds out if it does so again.
     :ivar streams: streams opened so far; incremented by the caller that opens them.
     :ivar requests: requests and connections that ended so far; see :meth:`count`.
     :ivar outcomes: their outcomes, except those whose response was passed on completely.
@@ -72,6 +77,9 @@ class Connector(Generic[P]):
     user: str = ""
     since: float = 0.0
     datagrams: bool = False
+    avoided: bool = attrs.field(default=False, init=False)
+    failures: int = attrs.field(default=0, init=False)
+    on_trial: bool = attrs.field(default=False, init=False)
     streams: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
     outcomes: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -79,6 +87,8 @@ class Connector(Generic[P]):
     @property
     def rank(self) -> Rank:
         """Its rank among the connectors of its tunnel."""
+        if self.avoided:
+            return Rank.AVOIDED
         return Rank.EXCLUSIVE if self.weight == EXCLUSIVE_WEIGHT else Rank.SHARING
 
     def count(self, outcome: str) -> None:
@@ -236,6 +246,21 @@ class TunnelRegistry(Generic[P]):
         if not len(tunnel):
             del self.by_number[connector.tunnel.int]
         return True
+
+    def avoid(self, connector: Connector[P], avoided: bool) -> None:
+        """Choose a connector only when no other one is left, or as its weight says again.
+
+        :param avoided: whether it is to be avoided.
+        """
+        if connector.avoided == avoided:
+            return
+        tunnel = self.by_number.get(connector.tunnel.int)
+        if tunnel is None or connector not in tunnel:
+            connector.avoided = avoided
+            return
+        tunnel.remove(connector)
+        connector.avoided = avoided
+        tunnel.add(connector)
 
     def choose(
         self, tunnel_id: UUID, exclude: Collection[Connector[Any]] | None = None, *, datagrams: bool = False

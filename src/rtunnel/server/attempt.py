@@ -18,6 +18,7 @@ from zope.interface import implementer
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.routing.selection import Selector
 from rtunnel.routing.tunnels import Connector
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
@@ -43,6 +44,7 @@ class AttemptHost(Protocol):
 
     selector: Selector[UpstreamPool]
     stats: ServerStats
+    health: HealthMonitor
 
 
 class Attempts(Generic[S]):
@@ -92,6 +94,8 @@ class Attempts(Generic[S]):
                 self.exhausted()
                 return
             self.connector = connector
+            if connector.on_trial:
+                entrypoint.health.tried(connector)
             try:
                 stream = self.stream = self.send_to(connector.pool, again)
             except LinkClosed:
@@ -113,7 +117,14 @@ class Attempts(Generic[S]):
         if not stream.used:
             # an idle stream that had been closed is not a failure of its connector
             self._fail(self.connector)
+            self._entrypoint.health.failed(self.connector, delivered=not stream.stream.refused)
         self.try_next(again=True)
+
+    def succeeded(self) -> None:
+        """The first byte of a response was received."""
+        connector = self.connector
+        if connector is not None and connector.failures:
+            self._entrypoint.health.succeeded(connector)
 
     def drop_stream(self) -> None:
         """The visitor is gone: close the stream at once, and with it the target's connection."""

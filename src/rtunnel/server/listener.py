@@ -22,6 +22,7 @@ from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
@@ -59,6 +60,7 @@ class TunnelListener(Factory):
     :param table: the ingress rules.
     :param access_control: decides who is admitted.
     :param registry: connectors are registered here while their link is up.
+    :param health: watches the connectors.
     :param relay: admits visitors, i.e. connections that send CONNECT.
     """
 
@@ -76,6 +78,7 @@ class TunnelListener(Factory):
         registry: TunnelRegistry[UpstreamPool],
         relay: RelayEntrypoint,
         stats: ServerStats,
+        health: HealthMonitor,
         reactor: Any,
     ) -> None:
         self.settings = settings
@@ -85,6 +88,7 @@ class TunnelListener(Factory):
         self.registry = registry
         self.relay = relay
         self.stats = stats
+        self.health = health
         self.reactor = reactor
         self.admissions: set[Admission] = set()
         self.links: set[Link] = set()
@@ -290,6 +294,8 @@ class Admission(Handshake[Request]):
         listener.stats.links_open += 1
         self.switch_to_link(link)
         listener.registry.add(self._connector)
+        listener.health.watch(self._connector, listener.settings.health)
+        link.ask()
         self._log.info(
             "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{kind}",
             connector=short_id(connector_id),
@@ -310,6 +316,7 @@ class Admission(Handshake[Request]):
         listener.access_control.unregister(self._active_grant)
         listener.links.discard(link)
         listener.connectors.discard(connector)
+        listener.health.forget(connector)
         listener.stats.labelled.leave(connector.id)
         listener.stats.links_open -= 1
         listener.stats.link_lost(end)

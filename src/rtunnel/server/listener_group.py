@@ -25,6 +25,7 @@ from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.listen_endpoint import listen_endpoint
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.observers.access_log import AccessLogObserver
@@ -45,6 +46,7 @@ class Shared:
     registry: TunnelRegistry[UpstreamPool]
     deadlines: Deadlines
     stats: ServerStats
+    health: HealthMonitor
     draining: DrainQueue
     access: AccessLog | None
     routed_elsewhere: Callable[[UUID], bool]
@@ -77,6 +79,7 @@ class ListenerGroup:
             table=routes.table,
             registry=shared.registry,
             stats=shared.stats,
+            health=shared.health,
             access=shared.access,
         )
         self.listener = TunnelListener(
@@ -87,6 +90,7 @@ class ListenerGroup:
             registry=shared.registry,
             relay=self.relay,
             stats=shared.stats,
+            health=shared.health,
             reactor=shared.reactor,
         )
         self._apply(planned, routes)
@@ -168,6 +172,7 @@ class ListenerGroup:
             registry=self._shared.registry,
             deadlines=self._shared.deadlines,
             stats=self._shared.stats,
+            health=self._shared.health,
             speakers=(TLS, self.listener, HTTP1),
             observers=() if access is None else (AccessLogObserver(access),),
             access=access,

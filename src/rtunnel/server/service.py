@@ -23,6 +23,7 @@ from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.listener_group import ListenerGroup, Shared, endpoint_of, rights_of
 from rtunnel.server.plan import ServerPlan, planned_listeners
@@ -68,11 +69,13 @@ class ServerService(Service):
         self.ready = False
         self._reactor = reactor
         self._deadlines = Deadlines(reactor)
+        self._health = HealthMonitor(self.registry)
         self._drain_queue = DrainQueue(reactor.seconds)
         self._shared = Shared(
             registry=self.registry,
             deadlines=self._deadlines,
             stats=self.stats,
+            health=self._health,
             draining=self._drain_queue,
             access=self.access,
             routed_elsewhere=self._routed_elsewhere,
@@ -153,6 +156,7 @@ class ServerService(Service):
             connector.pool.sweep(now)
         for group in self._groups.values():
             group.relay.sweep(now)
+        self._health.sweep(now)
         self._drain_queue.sweep(now)
 
     # -- reload

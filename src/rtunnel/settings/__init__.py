@@ -15,6 +15,7 @@ from rtunnel.settings.checks import SettingsError, SettingsErrors
 from rtunnel.settings.client import ClientSettings, ConnectorSettings, ServerConnectionSettings, VisitorSettings
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
+from rtunnel.settings.health import HealthSettings
 from rtunnel.settings.http import HttpSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.proxy import PROXY_PORTS, ProxySettings
@@ -37,6 +38,7 @@ __all__ = [
     "Credentials",
     "EntrypointSettings",
     "ForwardSettings",
+    "HealthSettings",
     "HttpSettings",
     "ListenerSettings",
     "MuxSettings",

@@ -13,6 +13,7 @@ from rtunnel.settings.address import Address
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, seconds
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
+from rtunnel.settings.health import HealthSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.tls import ServerTls
 from rtunnel.settings.transports import SECURE, TRANSPORT, check_no_unused_tls
@@ -40,6 +41,7 @@ class ListenerSettings(EntrypointSettings):
     :ivar entrypoint_id: the ID with which public entrypoints of other servers visit every public rule; ``None`` for none.
     :ivar direct: whether the ID of a tunnel is enough to join and visit it, without an ingress rule.
     :ivar mux: see :class:`MuxSettings`.
+    :ivar health: see :class:`HealthSettings`.
     :ivar handshake_timeout: seconds for the WebSocket upgrade and the tunnel handshake.
     """
 
@@ -55,6 +57,7 @@ class ListenerSettings(EntrypointSettings):
     )
     direct: bool = False
     mux: MuxSettings = attrs.field(factory=MuxSettings)
+    health: HealthSettings = attrs.field(factory=HealthSettings)
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
 
     def __attrs_post_init__(self) -> None:

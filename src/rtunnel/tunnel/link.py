@@ -95,10 +95,12 @@ class Link(Protocol):
         """Bytes sent to the peer, including frame headers."""
         self.round_trip: float | None = None
         """Seconds from the last ping to its pong; None where there was none (a plain connection has no ping)."""
-        self.heard = True
-        """Whether anything was received since somebody set it to False."""
         self.answers_probes = False
         """Whether the peer is known to answer :meth:`probe`: only then does silence mean that it is gone."""
+        self.knows_signals = False
+        """Whether the peer is known to understand the signals that :mod:`rtunnel.wire.smux` adds."""
+        self._heard = True
+        """Whether anything was received since the last :meth:`poll_heard`."""
         self._log = Logger()
         self._reactor = reactor
         self._end_of_turn = end_of_turn(reactor)
@@ -266,7 +268,7 @@ class Link(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Run the session and dispatch its events to the streams."""
-        self._received = self.heard = True
+        self._received = self._heard = True
         self.bytes_in += len(data)
         if self._ignoring_input:
             return
@@ -284,7 +286,7 @@ class Link(Protocol):
                 elif kind == DRAINING and self._on_draining is not None:
                     self._on_draining()
                 elif kind == SIGN_OF_LIFE:
-                    self.answers_probes = True
+                    self.answers_probes = self.knows_signals = True
                 continue
             try:
                 if kind == DATA:
@@ -309,7 +311,7 @@ class Link(Protocol):
 
     def pong_received(self) -> None:
         """The peer answered a ping."""
-        self._received = self.heard = self.answers_probes = True
+        self._received = self._heard = self.answers_probes = True
         if self._ping_sent is not None:
             self.round_trip = max(self._reactor.seconds() - self._ping_sent, 0.0)
             self._ping_sent = None
@@ -397,6 +399,16 @@ class Link(Protocol):
         """The connection is lost; connectionLost follows."""
 
     # -- keepalives
+
+    def poll_heard(self) -> bool:
+        """Whether anything was received since the last call, or nothing can be, since reading is paused."""
+        heard, self._heard = self._heard or self._reading_paused, False
+        return heard
+
+    def ask(self) -> None:
+        """Find out whether the peer understands our own signals; see :attr:`knows_signals`."""
+        if self.session.ask():
+            self.schedule_flush()
 
     def probe(self) -> None:
         """Ask the peer for a sign of life: with a ping where the transport has one, else within the session."""

@@ -9,9 +9,9 @@ frames, which :meth:`Session.take_output` returns. All flow control arithmetic i
 
 rtunnel adds signals, each a UPD of version 2:
 
-- with a window of zero on a stream it means "stop sending" (like STOP_SENDING in QUIC, RFC 9000 19.5). smux has no reset, and a FIN alone cannot
-  distinguish a half-close from a visitor that is gone in the middle of a download. For a peer that does not know the signal the
-  window is full, so it sends nothing more, as intended.
+- with a window of zero on a stream it means "stop sending" (like STOP_SENDING in QUIC, RFC 9000 19.5). smux has no reset, and a
+  FIN alone cannot distinguish a half-close from a visitor that is gone in the middle of a download. For a peer that does not know
+  the signal the window is full, so it sends nothing more, as intended.
 - with a window of one on a stream it means "nothing of what I have not answered was delivered" (like REFUSED_STREAM in HTTP/2,
   RFC 9113 8.7): it may be sent again elsewhere. A peer that does not know the signal sees a small window, and the end that follows.
 - with a window of zero on stream 0 it means "open no more streams, I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8). Stream 0

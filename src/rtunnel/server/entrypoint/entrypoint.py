@@ -14,6 +14,7 @@ from rtunnel.routing.selection import Selector
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import NEVER, Deadlines
 from rtunnel.server.entrypoint.forwarding import TrustedProxies
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.observers import Observer
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
@@ -99,6 +100,7 @@ class Entrypoint:
         registry: TunnelRegistry[UpstreamPool],
         deadlines: Deadlines,
         stats: ServerStats,
+        health: HealthMonitor,
         speakers: Iterable[Speaker],
         observers: Iterable[Observer] = (),
         access: AccessLog | None = None,
@@ -106,6 +108,7 @@ class Entrypoint:
         self.selector = Selector(registry, table)
         self.deadlines = deadlines
         self.stats = stats
+        self.health = health
         self.speakers = tuple(speakers)
         self.observers = tuple(observers)
         self.access = access

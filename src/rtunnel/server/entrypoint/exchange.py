@@ -162,8 +162,8 @@ class Exchange(Attempts[Upstream]):
     def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:
         """Send what was received of the request on an idle stream, or on a new one.
 
-        The target may have just closed an idle stream, which is noticed only after sending. So a request that must not be repeated gets
-        a stream that was in use very recently, which keep-alive timeouts of a second and more leave open, or a new one.
+        The target may have just closed an idle stream, which is noticed only after sending. So a request that must not be repeated
+        gets a stream that was in use very recently, which keep-alive timeouts of a second and more leave open, or a new one.
 
         :raises rtunnel.tunnel.link.LinkClosed: when the link accepts no more streams.
         """
@@ -267,6 +267,7 @@ class Exchange(Attempts[Upstream]):
             elif kind == HEAD:
                 self._begun = True
                 self._kept = None
+                self.succeeded()
                 downstream.deadline = NEVER
                 for observer in self._observers:
                     observer.answer_begun(head.status, data)
@@ -296,6 +297,7 @@ class Exchange(Attempts[Upstream]):
         upstream, observers = self.stream, self._observers
         if upstream is None:
             return
+        self.succeeded()
         self.stream = None
         for observer in observers:
             observer.answer_begun(head.status, b"")
@@ -318,6 +320,8 @@ class Exchange(Attempts[Upstream]):
             self._break_off(Outcome.ABORTED)
         elif answers.begun or not self._resendable or not (self.head.idempotent or upstream.stream.refused):
             # it may have been carried out, unless the client says that it was not delivered
+            if self.connector is not None and not upstream.used and not answers.begun:
+                self._entrypoint.health.failed(self.connector, delivered=not upstream.stream.refused)
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
             upstream.discard()
@@ -404,6 +408,8 @@ class Exchange(Attempts[Upstream]):
         if connector is not None:
             if outcome is _ANSWERED:
                 connector.requests += 1
+                if connector.failures:
+                    self._entrypoint.health.succeeded(connector)
             else:
                 connector.count(outcome)
         self._entrypoint.stats.requests[outcome] += 1

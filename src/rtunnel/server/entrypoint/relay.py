@@ -25,6 +25,7 @@ from rtunnel.routing.selection import Selector
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.entrypoint.entrypoint import Peer
 from rtunnel.server.entrypoint.visit import Visit
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
@@ -73,11 +74,13 @@ class RelayEntrypoint:
         table: IngressTable,
         registry: TunnelRegistry[UpstreamPool],
         stats: ServerStats,
+        health: HealthMonitor,
         access: AccessLog | None = None,
     ) -> None:
         self.settings = settings
         self.selector = Selector(registry, table)
         self.stats = stats
+        self.health = health
         self.access = access
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
         self.visits: set[Visit] = set()

@@ -210,6 +210,7 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         if pending is not self.stream:
             return
         self._state = JOINED
+        self.succeeded()
         if self._access is not None:
             self._access.answered()
             self._access.received = sum(map(len, self._sent))

@@ -18,6 +18,7 @@ from rtunnel.ops.access import Access
 from rtunnel.outcomes import VisitOutcome
 from rtunnel.routing.selection import ConnectionQuery, Selector, VisitorProtocol
 from rtunnel.server.attempt import Attempts, PendingStream
+from rtunnel.server.health import HealthMonitor
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.tunnel.link import Keepalive
@@ -45,6 +46,7 @@ class VisitHost(Protocol):
 
     selector: Selector[UpstreamPool]
     stats: ServerStats
+    health: HealthMonitor
     visits: set[Visit]
     keepalive: Keepalive
 
@@ -186,6 +188,7 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
 
     def answered(self, pending: PendingStream, data: bytes) -> None:
         """The target sends the first byte."""
+        self.succeeded()
         splice = self.join()
         if splice is not None:
             splice.far.dataReceived(data)

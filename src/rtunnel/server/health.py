@@ -1,0 +1,163 @@
+"""The health of connectors: those that are silent, or whose target cannot be reached, are avoided while another one can serve.
+
+Two things are watched:
+
+- **Signs of life.** A client that has requests to answer and sends nothing is probed twice a second, with a ping or with a
+  question of our own (:meth:`~rtunnel.tunnel.link.Link.probe`). Without an answer it is suspect after a while: new requests avoid
+  it. After a longer while it is dead: its link is closed, and its requests go to other connectors, as far as no byte of a response
+  was received. A client whose target is slow answers, and keeps its requests for as long as they take. Only a client that is known
+  to answer probes is judged; all others have the keepalive.
+- **Failures.** A connector whose client could not deliver a request to its target is avoided for a second, and for twice as long
+  with each further failure, up to a limit. After that time a single request tries it again. A response, of whatever status,
+  ends it.
+
+Avoided connectors have the last rank (:class:`~rtunnel.routing.tunnels.Rank`), so they are chosen when no other one is left: the
+weight 255 does not protect a connector that cannot serve. Time is counted in sweeps, not read from a clock: a server that slept for
+an hour was not waiting for anybody.
+"""
+
+from __future__ import annotations
+
+from twisted.logger import Logger
+
+from rtunnel.ids import short_id
+from rtunnel.outcomes import LinkEnd
+from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.deadlines import SWEEP
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.settings.health import HealthSettings
+
+__all__ = ["MAX_AVOIDED", "MIN_AVOIDED", "HealthMonitor"]
+
+MIN_AVOIDED = 1.0
+"""Seconds that a connector is avoided after its first failure."""
+MAX_AVOIDED = 30.0
+"""Seconds that it is avoided at most, before it is tried again."""
+MAX_STEP = 2 * SWEEP
+"""Seconds that one sweep counts at most."""
+
+
+class _Watched:
+    """What is known about one connector."""
+
+    __slots__ = ("failing", "settings", "silence", "silent", "wait")
+
+    def __init__(self, settings: HealthSettings) -> None:
+        self.settings = settings
+        self.silence = 0.0
+        self.silent = False
+        self.failing = False
+        self.wait = 0.0
+        """Seconds until it may be tried again."""
+
+
+class HealthMonitor:
+    """Watches the connectors of a server; owned by the service, whose sweep calls it.
+
+    :param registry: where avoided connectors get their rank.
+    """
+
+    _log = Logger()
+
+    def __init__(self, registry: TunnelRegistry[UpstreamPool]) -> None:
+        self._registry = registry
+        self._watched: dict[Connector[UpstreamPool], _Watched] = {}
+        self._last: float | None = None
+
+    def watch(self, connector: Connector[UpstreamPool], settings: HealthSettings) -> None:
+        """A connector has joined."""
+        self._watched[connector] = _Watched(settings)
+
+    def forget(self, connector: Connector[UpstreamPool]) -> None:
+        """A connector has left."""
+        self._watched.pop(connector, None)
+
+    # -- failures
+
+    def failed(self, connector: Connector[UpstreamPool], *, delivered: bool) -> None:
+        """A stream of it was closed before the first byte of a response.
+
+        :param delivered: whether the target may have got the request. A client of ours says when it did not; of any other
+            client it is assumed.
+        """
+        watched = self._watched.get(connector)
+        if watched is None or not watched.settings.passive or (delivered and connector.pool.link.knows_signals):
+            return
+        connector.failures += 1
+        connector.on_trial = False
+        watched.failing = True
+        watched.wait = min(MIN_AVOIDED * 2 ** (connector.failures - 1), MAX_AVOIDED)
+        self._update(connector, watched)
+        if connector.failures == 1:
+            self._log.warn(
+                "connector {connector} of tunnel {tunnel} does not reach its target: requests go to the others of its tunnel, if "
+                "there are any, and single ones try it again",
+                connector=short_id(connector.id),
+                tunnel=short_id(connector.tunnel),
+            )
+
+    def tried(self, connector: Connector[UpstreamPool]) -> None:
+        """A request is about to try it again: the others wait for how that ends, but not for longer than before."""
+        connector.on_trial = False
+        watched = self._watched.get(connector)
+        if watched is not None:
+            watched.failing = True
+            watched.wait = min(MIN_AVOIDED * 2 ** (connector.failures - 1), MAX_AVOIDED)
+            self._update(connector, watched)
+
+    def succeeded(self, connector: Connector[UpstreamPool]) -> None:
+        """A response was received after failures."""
+        connector.failures = 0
+        connector.on_trial = False
+        watched = self._watched.get(connector)
+        if watched is not None:
+            watched.failing = False
+            self._update(connector, watched)
+            self._log.info(
+                "connector {connector} of tunnel {tunnel} reaches its target again",
+                connector=short_id(connector.id),
+                tunnel=short_id(connector.tunnel),
+            )
+
+    # -- signs of life
+
+    def sweep(self, now: float) -> None:
+        """Count the time."""
+        step = SWEEP if self._last is None else min(now - self._last, MAX_STEP)
+        self._last = now
+        for connector, watched in list(self._watched.items()):
+            if watched.failing:
+                watched.wait -= step
+                if watched.wait <= 0:
+                    watched.failing = False
+                    connector.on_trial = True
+                    self._update(connector, watched)
+            self._listen(connector, watched, step)
+
+    def _listen(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
+        link, settings = connector.pool.link, watched.settings
+        if link.poll_heard() or not connector.pool.busy:
+            watched.silence = 0.0
+            if watched.silent:
+                watched.silent = False
+                self._update(connector, watched)
+                self._log.info("connector {connector} is there again", connector=short_id(connector.id))
+            return
+        link.probe()
+        if not link.answers_probes:
+            return
+        watched.silence += step
+        if settings.dead_after and watched.silence >= settings.dead_after:
+            link.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"no sign of life for {watched.silence:g} s, while requests were waiting")
+        elif settings.suspect_after and watched.silence >= settings.suspect_after and not watched.silent:
+            watched.silent = True
+            self._update(connector, watched)
+            self._log.warn(
+                "connector {connector} of tunnel {tunnel} gives no sign of life: requests go to the others of its tunnel, if there "
+                "are any",
+                connector=short_id(connector.id),
+                tunnel=short_id(connector.tunnel),
+            )
+
+    def _update(self, connector: Connector[UpstreamPool], watched: _Watched) -> None:
+        self._registry.avoid(connector, watched.silent or watched.failing)

@@ -1,0 +1,243 @@
+"""The health of connectors: who is avoided, for how long, and what brings it back."""
+
+from __future__ import annotations
+
+from rtunnel.outcomes import Outcome
+from rtunnel.routing.tunnels import Rank
+from rtunnel.server.health import MAX_AVOIDED
+from rtunnel.settings import HealthSettings, HttpSettings
+from tests.server.harness import FarConnector, HttpCase, Visitor
+from tests.support.heads import GET, OK, POST
+
+
+class HealthCase(HttpCase):
+    """The laptop has the weight 255; both clients know our signals unless a test says otherwise."""
+
+    signals = True
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.change(HttpSettings(response_timeout=0, idle_timeout=10000, pool_idle=10000))
+        self.laptop = self.world.attach(255)
+        self.pod = self.world.attach(1)
+        if self.signals:
+            for connector in (self.laptop, self.pod):
+                connector.link.ask()
+            self.world.turn()
+
+    def asks(self, head: bytes = GET) -> tuple[Visitor, FarConnector | None]:
+        """Somebody asks; who gets the request."""
+        before = [(one, len(one.streams), sum(len(stream.raw) for stream in one.streams)) for one in (self.laptop, self.pod)]
+        visitor = self.world.visit(head)
+        for connector, streams, size in before:
+            if (len(connector.streams), sum(len(stream.raw) for stream in connector.streams)) != (streams, size):
+                return visitor, connector
+        return visitor, None
+
+    def is_served_by(self, connector: FarConnector) -> None:
+        """The next request goes to a connector at once, which answers it."""
+        retries = self.world.stats.retries_total
+        visitor, tried = self.asks()
+        self.assertIs(tried, connector)
+        connector.stream.take()
+        connector.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
+        self.assertEqual(self.world.stats.retries_total, retries)
+        visitor.leave()
+
+    def fails(self) -> None:
+        """A request is tried at the laptop, which cannot deliver it, and answered by the pod."""
+        visitor, tried = self.asks()
+        self.assertIs(tried, self.laptop)
+        self.laptop.stream.refuse()
+        self.pod.streams[-1].take()
+        self.pod.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
+        visitor.leave()
+
+
+class FailureTests(HealthCase):
+    """A target that cannot be reached."""
+
+    def test_avoided(self) -> None:
+        """The weight 255 does not protect it; the next requests go to the pod at once."""
+        self.fails()
+        self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
+        self.is_served_by(self.pod)
+        self.is_served_by(self.pod)
+        self.assertEqual(self.world.stats.retries_total, 1)
+
+    def test_tried_again(self) -> None:
+        """After a second by one request; the others do not wait for how it ends."""
+        self.fails()
+        self.world.pass_time(1)
+        trial, tried = self.asks()
+        self.assertIs(tried, self.laptop)
+        self.is_served_by(self.pod)
+        self.laptop.stream.take()
+        self.laptop.stream.answer(OK)
+        self.assertEqual(trial.received, OK)
+        self.assertEqual(self.laptop.connector.failures, 0)
+        self.is_served_by(self.laptop)
+
+    def test_longer_each_time(self) -> None:
+        for wait in (1.0, 2.0, 4.0, 8.0, 16.0, MAX_AVOIDED, MAX_AVOIDED):
+            self.fails()
+            self.world.pass_time(wait - 1.0)
+            self.is_served_by(self.pod)
+            self.world.pass_time(0.5)
+
+    def test_answer_of_any_kind(self) -> None:
+        """An error is an answer: the target was reached."""
+        self.fails()
+        self.world.pass_time(1)
+        visitor, _ = self.asks()
+        self.laptop.stream.answer(b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nhal")
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.laptop.stream.answer(b"lo")
+        self.assertEqual(visitor.status, 500)
+
+    def test_post(self) -> None:
+        """Counts as well, and is served by the pod, since it was not delivered."""
+        visitor, tried = self.asks(POST)
+        self.assertIs(tried, self.laptop)
+        self.laptop.stream.refuse()
+        self.pod.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
+        self.is_served_by(self.pod)
+
+    def test_delivered(self) -> None:
+        """A target that hangs up without an answer was reached: a request may do that."""
+        visitor, _ = self.asks()
+        self.laptop.stream.close()
+        self.pod.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
+        self.is_served_by(self.laptop)
+
+    def test_alone(self) -> None:
+        """Avoided by whom? There is no other one."""
+        self.pod.lose()
+        visitor, _ = self.asks()
+        self.laptop.stream.refuse()
+        self.assertEqual(visitor.status, 502)
+        self.is_served_by(self.laptop)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+
+    def test_switched_off(self) -> None:
+        self.world.health.watch(self.laptop.connector, HealthSettings(passive=False))
+        self.fails()
+        self.fails()
+
+    def test_gone_meanwhile(self) -> None:
+        """One that has left is not tried again, nor watched."""
+        self.fails()
+        self.laptop.lose()
+        self.world.health.forget(self.laptop.connector)
+        self.world.pass_time(5)
+        self.is_served_by(self.pod)
+
+
+class OtherClientTests(HealthCase):
+    """A client that does not know our signals, as gost's: a stream that is closed without a byte is all that it has to say."""
+
+    signals = False
+
+    def test_closed_without_an_answer(self) -> None:
+        visitor, _ = self.asks()
+        self.laptop.stream.close()
+        self.pod.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
+        self.is_served_by(self.pod)
+
+    def test_post(self) -> None:
+        """It may have been delivered, so it is not repeated; but the next requests go to the pod."""
+        visitor, _ = self.asks(POST)
+        self.laptop.stream.close()
+        self.assertEqual(visitor.status, 502)
+        self.is_served_by(self.pod)
+
+    def test_silence(self) -> None:
+        """Means nothing: the keepalive decides."""
+        visitor, _ = self.asks()
+        self.laptop.pipe.silent = True
+        self.laptop.link.answers_probes = False
+        self.world.pass_time(60)
+        self.assertEqual(visitor.received, b"")
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+
+
+class SilenceTests(HealthCase):
+    """A frozen laptop, a cable that was pulled."""
+
+    def freeze(self) -> None:
+        self.laptop.pipe.silent = True
+
+    def test_suspect(self) -> None:
+        """New requests avoid it after 2 seconds; what it has is moved after 5."""
+        waiting, tried = self.asks()
+        self.assertIs(tried, self.laptop)
+        self.freeze()
+        self.world.pass_time(1)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.world.pass_time(1.5)
+        self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
+        self.is_served_by(self.pod)
+        self.assertEqual(waiting.received, b"")
+        self.world.pass_time(2.5)
+        self.pod.stream.answer(OK)
+        self.assertEqual(waiting.received, OK)
+        self.assertEqual(self.world.stats.retries_total, 1)
+
+    def test_post_is_not_repeated(self) -> None:
+        waiting, _ = self.asks(POST)
+        self.freeze()
+        self.world.pass_time(6)
+        self.assertEqual(waiting.status, 502)
+        self.assertEqual(self.world.outcomes(), {Outcome.TARGET_FAILED: 1})
+
+    def test_thawed(self) -> None:
+        """In time: it keeps what it has, and gets the next ones again."""
+        waiting, _ = self.asks()
+        self.freeze()
+        self.world.pass_time(3)
+        self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
+        self.laptop.pipe.silent = False
+        self.world.pass_time(1)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.laptop.stream.take()
+        self.laptop.stream.answer(OK)
+        self.assertEqual(waiting.received, OK)
+        self.is_served_by(self.laptop)
+
+    def test_slow_target(self) -> None:
+        """A breakpoint of ten minutes: the client answers the probes, so the request is its own for as long as it takes."""
+        waiting, _ = self.asks()
+        self.world.pass_time(600)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.laptop.stream.answer(OK)
+        self.assertEqual(waiting.received, OK)
+
+    def test_nothing_to_answer(self) -> None:
+        """An idle link may be silent: the keepalive watches it."""
+        self.is_served_by(self.laptop)
+        self.freeze()
+        self.world.pass_time(60)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+
+    def test_server_that_slept(self) -> None:
+        """For an hour: it was not waiting for anybody."""
+        waiting, _ = self.asks()
+        self.world.clock.advance(3600)
+        self.world.turn()
+        self.world.pass_time(2)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.laptop.stream.answer(OK)
+        self.assertEqual(waiting.received, OK)
+
+    def test_switched_off(self) -> None:
+        self.world.health.watch(self.laptop.connector, HealthSettings(suspect_after=0, dead_after=0))
+        waiting, _ = self.asks()
+        self.freeze()
+        self.world.pass_time(60)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.assertEqual(waiting.received, b"")
