@@ -22,6 +22,7 @@ from rtunnel.settings import (
     ConnectorSettings,
     Credentials,
     ForwardSettings,
+    HealthSettings,
     HttpSettings,
     ListenerSettings,
     MuxSettings,
@@ -483,10 +484,11 @@ class TableTests(SynchronousTestCase):
         def fields(model: Any, prefix: str = "") -> set[str]:
             return {prefix + field.name for field in attrs.fields(model)}
 
-        nested = {"mux", "http", "tls", "udp", "forward", "listeners", "connectors", "visitors", "access_log"}
+        nested = {"mux", "http", "tls", "udp", "forward", "health", "listeners", "connectors", "visitors", "access_log"}
         unused = {f"mux.{name}" for name in ("version", "stream_window", "frame_size", "receive_buffer")}
         mux = fields(MuxSettings, "mux.")
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
+        listener |= fields(HealthSettings, "health.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         udp = fields(UdpSettings, "udp.")
         for rows, wanted in [

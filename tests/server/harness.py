@@ -373,7 +373,7 @@ class World:
     ) -> None:
         self.case = case
         case.patch(http1_reader, "FAST", learned)
-        self.settings = settings or HttpSettings()
+        self.settings = settings or HttpSettings(response_timeout=15)
         self.learned = learned
         self.logged = logged
         self.clock = Clock()

@@ -83,11 +83,20 @@ class TimeTests(HttpCase):
         self.pod.stream.answer(b"od")
         self.assertEqual(visitor.received, OK)
 
-    def test_upgrade_has_no_limit(self) -> None:
+    def test_upgrade_has_the_same_limit(self) -> None:
+        """Until the target has switched: else a field in a request would hold a stream forever."""
         self.world.unusual(requests=1)
         visitor = self.world.visit(b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-        self.world.pass_time(60)
-        self.assertEqual((visitor.received, visitor.closed), (b"", False))
+        self.world.pass_time(16)
+        self.assertEqual(visitor.status, 504)
+
+    def test_no_limit(self) -> None:
+        """The default."""
+        self.world.change(HttpSettings())
+        visitor = self.world.visit(GET)
+        self.world.pass_time(600)
+        self.pod.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
 
     def test_body_stalls(self) -> None:
         visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 10\r\n\r\n123")

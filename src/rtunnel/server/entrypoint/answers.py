@@ -16,7 +16,7 @@ EXPLANATIONS = {
     501: "The request asks for something that is not supported.",
     502: "The service could not be reached, or closed the connection before it answered.",
     503: "No client is currently connected for this service. Try again in a moment.",
-    504: "The service did not begin to answer in time.",
+    504: "The service did not begin to answer in time (the tunnel server's --response-timeout).",
     505: "This version of HTTP is not supported.",
 }
 RETRY_AFTER = 2

@@ -186,7 +186,7 @@ class Exchange(Attempts[Upstream]):
         if not self.body_whole:
             transport.registerProducer(downstream.body_source, True)
         transport.write(data)
-        if self.body_whole and not head.upgrade:
+        if self.body_whole:
             downstream.deadline = self._entrypoint.deadlines.now + self._entrypoint.response_limit
         else:
             self._await()
@@ -210,10 +210,7 @@ class Exchange(Attempts[Upstream]):
     def _await(self) -> None:
         """Move the deadline: for more of the body, or for the response."""
         entrypoint = self._entrypoint
-        if not self.body_whole:
-            limit = entrypoint.settings.idle_timeout
-        else:
-            limit = NEVER if self.head.upgrade else entrypoint.response_limit
+        limit = entrypoint.response_limit if self.body_whole else entrypoint.settings.idle_timeout
         self.downstream.deadline = entrypoint.deadlines.now + limit
 
     def request_data(self, data: bytes) -> None:
@@ -353,6 +350,11 @@ class Exchange(Attempts[Upstream]):
         if not self.body_whole and not self.downstream.read_paused:
             self.refuse(408, Outcome.REQUEST_TIMEOUT, read_on=False)
         else:
+            _log.info(
+                "request {id}: no response began within {limit:g} s; see --response-timeout",
+                id=self.request_id.decode(),
+                limit=self._entrypoint.response_limit,
+            )
             self.refuse(504, Outcome.RESPONSE_TIMEOUT)
 
     def bad_body(self, error: HeadError) -> None:
