@@ -20,7 +20,7 @@ from typing import Any, cast
 from twisted.internet import defer
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.endpoints import HostnameEndpoint, TCP4ClientEndpoint, TCP6ClientEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
 from twisted.internet.error import CannotListenError, getConnectError
 from twisted.internet.interfaces import (
     IListeningPort,
@@ -38,6 +38,7 @@ from zope.interface import directlyProvides, implementer, providedBy
 
 from rtunnel.private_details import SOCKETS, available
 from rtunnel.reactor_types import INetworkReactor
+from rtunnel.transport.names import NameEndpoint
 
 __all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "lacks_ipv6", "listen_tcp", "plain_address"]
 
@@ -257,18 +258,22 @@ class SocketClientEndpoint:
         self._host = host
         self._port = port
         self._timeout = timeout
+        self._name: NameEndpoint | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
         """Connect."""
         return self._endpoint().connect(protocolFactory).addCallback(_unwrapped)
 
     def _endpoint(self) -> IStreamClientEndpoint:
-        reactor = _connecting_reactor(self._reactor)
-        if isIPAddress(self._host):
-            return TCP4ClientEndpoint(reactor, self._host, self._port, timeout=self._timeout)
-        if isIPv6Address(self._host):
-            return TCP6ClientEndpoint(reactor, self._host, self._port, timeout=self._timeout)
-        return HostnameEndpoint(reactor, self._host, self._port, timeout=self._timeout, attemptDelay=0.3)
+        if isIPAddress(self._host) or isIPv6Address(self._host):
+            return self._of_address(self._host)
+        if self._name is None:
+            self._name = NameEndpoint(self._reactor, self._host, self._port, self._of_address)
+        return self._name
+
+    def _of_address(self, address: str) -> IStreamClientEndpoint:
+        of_family = TCP6ClientEndpoint if isIPv6Address(address) else TCP4ClientEndpoint
+        return of_family(_connecting_reactor(self._reactor), address, self._port, timeout=self._timeout)
 
 
 def _unwrapped(protocol: Any) -> Any:
