@@ -103,6 +103,24 @@ class DrainTests(SynchronousTestCase):
         self.steps(2)
         self.assertEqual(gone, [None])
 
+    def test_answer_that_pauses(self) -> None:
+        """A server of ours ends what carries no request: as long as a stream is open, its answer may go on."""
+        link = self.one.connector.link
+        assert link is not None
+        link.ask()
+        self.one.settle()
+        self.one.ask()
+        self.one.answer()
+        gone = self.drained()
+        self.steps(100)
+        self.assertEqual(gone, [])
+        self.one.answer()
+        (stream,) = self.one.connector.forwarder.open
+        self.one.end.session.abort(3)
+        self.steps(3)
+        self.assertEqual(gone, [None])
+        self.assertNotIn(stream, self.one.connector.forwarder.open)
+
     def test_time_is_over(self) -> None:
         self.one.ask()
         gone = self.drained(patience=1.0)

@@ -137,6 +137,30 @@ class FailureTests(HealthCase):
         self.is_served_by(self.pod)
 
 
+class LeavingTests(HealthCase):
+    """A client that leaves sees when it may go: what carries no request is closed, and the rest when it is done."""
+
+    def leave(self) -> None:
+        self.laptop.session.leave()
+        self.laptop.flush()
+        self.laptop.pool.retire()
+        self.world.turn()
+
+    def test_idle_streams_end(self) -> None:
+        self.is_served_by(self.laptop)
+        self.leave()
+        self.assertTrue(self.laptop.stream.finished)
+        self.is_served_by(self.pod)
+
+    def test_others_end_with_their_response(self) -> None:
+        visitor, _ = self.asks()
+        self.leave()
+        self.assertFalse(self.laptop.stream.finished)
+        self.laptop.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
+        self.assertTrue(self.laptop.stream.finished)
+
+
 class OtherClientTests(HealthCase):
     """A client that does not know our signals, as gost's: a stream that is closed without a byte is all that it has to say."""
 

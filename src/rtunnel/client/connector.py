@@ -130,6 +130,17 @@ class ConnectorClient:
             self._finish()
         return done
 
+    @property
+    def busy(self) -> bool:
+        """Whether requests are in progress, as far as that can be known; asked by the drain alone.
+
+        A server of ours ends the streams that carry none when we leave, so each that is open carries one. Another server keeps
+        them: there it depends on whether bytes move.
+        """
+        if self.link is not None and self.link.knows_signals:
+            return bool(self.forwarder.open)
+        return self.forwarder.poll_activity()
+
     def cut(self) -> None:
         """Cut the link, if it did not close in time."""
         if self._joining is not None:
@@ -282,6 +293,7 @@ class BindHandshake(Handshake[Response]):
             peer=self._connector.server,
         )
         self.switch_to_link(link)
+        link.ask()
         endpoint = response.addresses[0].host if response.addresses else ""
         self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
 

@@ -29,7 +29,7 @@ def drain_connectors(connectors: Sequence[ConnectorClient], drain_timeout: float
 
     def busy() -> bool:
         # all of them are asked: an answer is about the time since the last question
-        activity = [connector.forwarder.poll_activity() for connector in connectors]
+        activity = [connector.busy for connector in connectors]
         return any(activity)
 
     def stop(_: object) -> Deferred[None]:

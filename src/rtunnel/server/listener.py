@@ -308,6 +308,7 @@ class Admission(Handshake[Request]):
     def _client_draining(self) -> None:
         """The client is draining: it gets no more requests, those in progress go on."""
         self._listener.registry.remove(self._connector)
+        self._connector.pool.retire()
 
     def _link_lost(self, link: Link, end: LinkEnd, text: str) -> None:
         listener = self._listener

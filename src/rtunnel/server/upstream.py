@@ -154,6 +154,13 @@ class UpstreamPool:
         if free and upstream in free:
             free.remove(upstream)
 
+    def retire(self) -> None:
+        """The client leaves: close the idle streams now and the others when their exchange ends, so that it sees when it may go."""
+        self.max_idle = 0
+        for free in list(self.free.values()):
+            for upstream in list(free):
+                upstream.discard()
+
     def sweep(self, now: float) -> None:
         """Close streams that were idle for too long, counted from the first sweep that saw them idle."""
         for host, free in list(self.free.items()):
