@@ -171,6 +171,31 @@ class ScenarioTests(TestCase):
             self.assertEqual(whose, ["200 laptop", *failures, "200 pod"])
             self.assertLessEqual(len(failures), 1, failures)
 
+    def test_frozen(self) -> None:
+        """A laptop that is stopped takes nothing with it, whatever its weight: what it had not answered goes to the pod."""
+        laptop = self.join(255)
+        self.assertEqual(self.visit(20), {"200 laptop": 20})
+        laptop.send(signal.SIGSTOP)
+        self.addCleanup(laptop.send, signal.SIGCONT)
+        self.assertEqual(self.visit(200), {"200 pod": 200})
+        self.server.wait_for("gives no sign of life: requests go to the others")
+        self.server.wait_for("no sign of life for 5 s, while requests were waiting")
+        laptop.send(signal.SIGCONT)
+        laptop.wait_for("joined tunnel", 2)
+        self.assertEqual(self.visit(20), {"200 laptop": 20})
+
+    def test_service_is_down(self) -> None:
+        """Nothing listens at the laptop's target: no visitor sees it, not even with requests that must not be sent twice."""
+        self.join(255)
+        self.laptop.stop()
+        connection = HTTPConnection("127.0.0.1", self.ingress_port, timeout=20)
+        for number in range(100):
+            connection.request("POST", f"/{number}", b"x" * 1000, headers={"Host": HOST})
+            response = connection.getresponse()
+            self.assertEqual((response.status, response.read()[:5]), (200, b"1000 "))
+        connection.close()
+        self.server.wait_for("does not reach its target")
+
     def test_server_restarts(self) -> None:
         """Clients come back after a restart of the server; meanwhile the Ingress answers their upgrades with 502."""
         laptop = self.join(1)

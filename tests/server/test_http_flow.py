@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressRule
-from rtunnel.server.entrypoint.http1 import READ_AHEAD
+from rtunnel.server.entrypoint.http1 import MAX_AT_ONCE, READ_AHEAD
 from rtunnel.settings import HttpSettings
 from tests.server.harness import ANSWER, KEPT, FarConnector, HttpCase, Visitor, all_worlds
 from tests.support.heads import GET, OK
@@ -89,6 +89,21 @@ class TimeTests(HttpCase):
         visitor = self.world.visit(b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
         self.world.pass_time(16)
         self.assertEqual(visitor.status, 504)
+
+    def test_many_at_once(self) -> None:
+        """Requests that are answered at once take turns with those of the other visitors."""
+        request = b"GET / HTTP/1.1\r\nHost: other.local\r\n\r\n"
+        self.world.learn(request)
+        visitor = self.world.visit()
+        visitor.transport.write(request * 500)
+        while not visitor.received:
+            for pipe in self.world.pipes:
+                pipe.pump()
+        self.assertEqual(visitor.statuses, [404] * (MAX_AT_ONCE + 1))
+        self.world.turn()
+        self.assertEqual(visitor.statuses, [404] * 500)
+        visitor.send(request)
+        self.assertEqual(len(visitor.statuses), 501)
 
     def test_no_limit(self) -> None:
         """The default."""

@@ -59,6 +59,10 @@ class Deadlines:
         """Stop checking an object's deadline."""
         self._things.discard(thing)
 
+    def soon(self, call: Callable[[], object]) -> None:
+        """Call in the next turn, when the others have had theirs."""
+        self._reactor.callLater(0, call)
+
     def each_sweep(self, call: Callable[[float], None]) -> None:
         """Register a function that is called with the time at each sweep."""
         self._every.append(call)

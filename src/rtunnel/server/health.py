@@ -148,7 +148,7 @@ class HealthMonitor:
             return
         watched.silence += step
         if settings.dead_after and watched.silence >= settings.dead_after:
-            link.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"no sign of life for {watched.silence:g} s, while requests were waiting")
+            link.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"no sign of life for {watched.silence:.0f} s, while requests were waiting")
         elif settings.suspect_after and watched.silence >= settings.suspect_after and not watched.silent:
             watched.silent = True
             self._update(connector, watched)

@@ -23,6 +23,9 @@ __all__ = ["HTTP1", "Http1", "HttpVisitor"]
 READ_AHEAD = 32768
 """Maximum bytes of pipelined requests that are read while one is in progress."""
 
+MAX_AT_ONCE = 32
+"""Maximum number of pipelined requests of one visitor that are processed in a turn, when each is answered at once."""
+
 # states of a visitor's connection
 OPEN = 0
 LINGERING = 1
@@ -198,7 +201,15 @@ class HttpVisitor(Protocol):
         if self._advancing:
             return
         self._advancing = True
+        left = MAX_AT_ONCE
         while self._exchange is None and self._state == OPEN and not self.write_paused:
+            if not left:
+                # the other visitors first; what comes meanwhile waits in the socket
+                self._advancing = False
+                self.pause_reading()
+                self._entrypoint.deadlines.soon(self._next)
+                return
+            left -= 1
             events = self.requests.next()
             if not events:
                 break
