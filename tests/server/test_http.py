@@ -304,13 +304,33 @@ class PoolTests(HttpCase):
         self.assertEqual(len(self.pod.streams), 2)
 
     def test_as_many_as_are_kept(self) -> None:
+        """The one that has been idle for longest makes room."""
         self.patch(upstream, "MAX_IDLE", 2)
         pod = self.world.attach(255)
         for _ in range(3):
             self.world.visit(GET)
         for stream in pod.streams:
             stream.answer(OK)
-        self.assertEqual([stream.finished for stream in pod.streams], [False, False, True])
+        self.assertEqual([stream.finished for stream in pod.streams], [True, False, False])
+        self.assertFalse(pod.pool.busy)
+
+    def test_as_many_of_all_hosts(self) -> None:
+        """A visitor who asks for another host each time, under a rule for all of them, holds no more connections than others."""
+        self.patch(upstream, "MAX_IDLE", 5)
+        self.world.rules(IngressRule("*.local", TUNNEL))
+        pod = self.world.attach(255)
+        self.world.deadlines.each_sweep(pod.pool.sweep)
+        self.world.visit(GET)
+        pod.stream.answer(OK)
+        self.world.pass_time(1)
+        for number in range(20):
+            request = b"GET / HTTP/1.1\r\nHost: x%d.local\r\n\r\n" % number
+            self.world.visit(request)
+            pod.stream.answer(OK)
+        self.assertEqual(pod.pool.idle, 5)
+        self.assertEqual(len(pod.link.streams), 5)
+        self.world.pass_time(60)
+        self.assertEqual((pod.pool.idle, pod.pool.free, pod.link.streams), (0, {}, {}))
 
     def test_target_closes_after_the_answer(self) -> None:
         self.world.visit(GET)

@@ -5,6 +5,7 @@ A pooled stream is already connected to its target: a request on it costs no SYN
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -19,8 +20,8 @@ from rtunnel.wire.http1_exchange import AnswerSide, Event
 
 __all__ = ["AnswerOwner", "Upstream", "UpstreamPool"]
 
-MAX_IDLE = 1024
-"""Maximum number of idle streams that a pool keeps per host."""
+MAX_IDLE = 512
+"""Maximum number of idle streams that a pool keeps, of all hosts: each is a connection of the client to its target, too."""
 
 
 class AnswerOwner(Protocol):
@@ -92,7 +93,8 @@ class Upstream:
                 free = pool.free.get(self.host)
                 if free is None:
                     free = pool.free[self.host] = []
-                if len(free) < pool.max_idle:
+                if pool.idle < pool.max_idle or pool.make_room():
+                    pool.idle += 1
                     self.idle_since = 0.0
                     free.append(self)
                     return
@@ -108,31 +110,36 @@ class UpstreamPool:
     :param idle: how long an idle stream is kept, in seconds; 0 disables pooling.
     """
 
-    __slots__ = ("_idle", "free", "link", "max_idle", "reader")
+    __slots__ = ("_idle_time", "free", "idle", "link", "max_idle", "reader")
 
     def __init__(self, link: Link, *, limits: HeadLimits, idle: float) -> None:
         self.reader = ResponseReader(limits)
         self.link = link
         self.max_idle = MAX_IDLE if idle else 0
-        """Maximum number of idle streams per host."""
-        self._idle = idle
+        """Maximum number of idle streams."""
+        self.idle = 0
+        """Number of idle streams."""
+        self._idle_time = idle
         self.free: dict[str, list[Upstream]] = {}
         """The idle streams by host, the most recently used ones last."""
 
     @property
     def busy(self) -> bool:
         """Whether a stream of the link is in use, by an exchange or otherwise."""
-        return len(self.link.streams) > sum(map(len, self.free.values()))
+        return len(self.link.streams) > self.idle
 
     def acquire(self, host: str) -> Upstream | None:
         """Acquire the most recently used idle stream of a host; None if there is none or the link is closing."""
         free = self.free.get(host)
-        return free.pop() if free and self.link.usable else None
+        if not free or not self.link.usable:
+            return None
+        self.idle -= 1
+        return free.pop()
 
     def acquire_recent(self, host: str) -> Upstream | None:
         """The same, if no sweep has seen it idle: it was in use less than half a second ago, so its target has hardly closed it."""
         free = self.free.get(host)
-        return free.pop() if free and not free[-1].idle_since and self.link.usable else None
+        return None if not free or free[-1].idle_since else self.acquire(host)
 
     def open(self, host: str) -> Upstream:
         """Open a stream for a host.
@@ -153,6 +160,16 @@ class UpstreamPool:
         free = self.free.get(upstream.host)
         if free and upstream in free:
             free.remove(upstream)
+            self.idle -= 1
+
+    def make_room(self) -> bool:
+        """Close the stream that has been idle for longest; False if none may be kept at all."""
+        idle = [upstream for free in self.free.values() for upstream in free[:1]]
+        if not self.max_idle or not idle:
+            return False
+        # those that no sweep has seen yet are the newest ones
+        min(idle, key=lambda upstream: upstream.idle_since or inf).discard()
+        return True
 
     def retire(self) -> None:
         """The client leaves: close the idle streams now and the others when their exchange ends, so that it sees when it may go."""
@@ -169,5 +186,5 @@ class UpstreamPool:
             for upstream in list(free):
                 if not upstream.idle_since:
                     upstream.idle_since = now
-                elif now - upstream.idle_since >= self._idle:
+                elif now - upstream.idle_since >= self._idle_time:
                     upstream.discard()
