@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import socket
 from typing import Any
+from unittest import skipIf
 
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
@@ -24,6 +26,7 @@ from rtunnel.transport.sockets import (
     SocketClientEndpoint,
     SocketServerEndpoint,
     host_and_port,
+    limit_stalls,
     listen_tcp,
     plain_address,
 )
@@ -324,6 +327,30 @@ class AtOnceTests(TestCase):
     async def test_foreign_address(self) -> None:
         """An address that is not ours is an error, not every address."""
         self.assertRaises(CannotListenError, listen_tcp, reactor, "192.0.2.1", 0, Ends())
+
+
+@skipIf(not hasattr(socket, "TCP_USER_TIMEOUT"), "only Linux ends connections that make no progress")
+class StallTests(TestCase):
+    """A visitor that reads nothing; with a limit of seconds, which the system keeps."""
+
+    timeout = 30
+
+    async def test_reads_nothing(self) -> None:
+        ends = Ends()
+        end = ends.next
+        port: Any = listen_tcp(reactor, "127.0.0.1", 0, ends)
+        self.addCleanup(port.stopListening)
+        limit_stalls(port, 1)
+        visitor = socket.create_connection(("127.0.0.1", port.getHost().port))
+        self.addCleanup(visitor.close)
+        await end.made
+        self.assertTrue(end.socket.getTcpKeepAlive())
+        end.socket.write(bytes(16 * MIB))
+        self.assertIsInstance(await end.lost, ConnectionLost)
+
+    def test_no_socket(self) -> None:
+        """A port that is none of the system's has no limit."""
+        limit_stalls(object(), 1)
 
 
 class StockTests(AtOnceTests):

@@ -468,6 +468,13 @@ SERVER = (
         "time limit for a response to begin, then 504; 0 for none",
         (_key("entrypoint.readTimeout"),),
     ),
+    Option(
+        "stall-timeout",
+        kinds.DURATION,
+        "http.stall_timeout",
+        "close the connection of a visitor that takes no bytes of a response for this long; 0 for no limit",
+        (_key("stallTimeout"),),
+    ),
     Option("max-head", kinds.SIZE, "http.head_bytes", "maximum size of a request head, else 431", (_key("maxHead"),)),
     Option("max-line", kinds.SIZE, "http.line_bytes", "maximum length of a line in a head, else 431", (_key("maxLine"),)),
     Option(

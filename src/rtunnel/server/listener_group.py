@@ -35,6 +35,7 @@ from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import WEBSOCKETS, ListenerSettings, SettingsError
 from rtunnel.settings.diff import BindKey, compare
 from rtunnel.transport.rebindable_port import RebindablePort
+from rtunnel.transport.sockets import limit_stalls
 
 __all__ = ["ListenerGroup", "Shared", "endpoint_of", "rights_of"]
 
@@ -197,8 +198,10 @@ class ListenerGroup:
         """
         if endpoint is not None:
             self._listen_for_clients(ports[self.planned.listen], endpoint)
-        proxies = self.planned.settings.proxy_protocol
+        settings = self.planned.settings
+        proxies = settings.proxy_protocol
         for key, entrypoint in self._entrypoints.items():
+            limit_stalls(ports[key].port, settings.http.stall_timeout)
             ports[key].listen(ProxiedEntrypoint(entrypoint, proxies) if proxies else VisitorFactory(entrypoint))
             if not entrypoint.address:
                 entrypoint.address = _shown(key, ports[key])

@@ -15,6 +15,7 @@ import errno
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 from twisted.internet import defer
@@ -40,7 +41,16 @@ from rtunnel.private_details import SOCKETS, available
 from rtunnel.reactor_types import INetworkReactor
 from rtunnel.transport.names import NameEndpoint
 
-__all__ = ["AT_ONCE", "SocketClientEndpoint", "SocketServerEndpoint", "host_and_port", "lacks_ipv6", "listen_tcp", "plain_address"]
+__all__ = [
+    "AT_ONCE",
+    "SocketClientEndpoint",
+    "SocketServerEndpoint",
+    "host_and_port",
+    "lacks_ipv6",
+    "limit_stalls",
+    "listen_tcp",
+    "plain_address",
+]
 
 AT_ONCE = available(SOCKETS, "sockets write when the reactor says so")
 """Whether sockets write at once."""
@@ -221,6 +231,24 @@ def listen_tcp(reactor: IReactorTCP, host: str, port: int, factory: Any, backlog
     if AT_ONCE and IReactorFDSet.providedBy(reactor):
         listening.transport = AtOnceServer
     return cast(IListeningPort, listening)
+
+
+def limit_stalls(port: Any, seconds: float) -> None:
+    """Have the system end the connections of a port that make no progress, and those whose other end is gone without a word.
+
+    The peer acknowledges nothing, or reads nothing and so leaves no room, for that long (tcp(7), ``TCP_USER_TIMEOUT``); and it
+    does not answer the system's keepalives. Set at the port, since accepted connections inherit it: this costs nothing for each of
+    them. Where the system does not know it, there is no limit.
+
+    :param port: the listening port; from now on, for new connections.
+    :param seconds: 0 for no limit.
+    """
+    listening = getattr(port, "socket", None)
+    if listening is None:
+        return
+    with suppress(OSError, AttributeError):
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def lacks_ipv6(error: CannotListenError | OSError) -> bool:
