@@ -55,6 +55,14 @@ class DecisionTests(SynchronousTestCase):
         self.assertTrue(Permissions.parse("bind alice *.local").may("alice", BIND, TUNNEL, ("*.dev.local",)))
         self.assertTrue(Permissions.parse("bind alice *").may("alice", BIND, TUNNEL, ("*",)))
 
+    def test_hosts_and_tunnels(self) -> None:
+        """A pattern is one of hosts: no tunnel belongs to somebody because its ID begins with the same letter."""
+        for name in ("1*", "10bc451e*", "*78", "10bc451e-59dc-4c70-999e-91a30813ac7?".replace("?", "*")):
+            permissions = Permissions.parse(f"bind alice {name}")
+            self.assertFalse(permissions.may("alice", BIND, TUNNEL, ("b.local",)), name)
+        for name in (str(TUNNEL), str(TUNNEL).upper(), "*"):
+            self.assertTrue(Permissions.parse(f"bind alice {name}").may("alice", BIND, TUNNEL), name)
+
     def test_one_users_rules_are_not_anothers(self) -> None:
         permissions = Permissions.parse("bind alice a.local\nbind bob b.local")
         self.assertFalse(permissions.may("alice", BIND, TUNNEL, ("a.local", "b.local")))

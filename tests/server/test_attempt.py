@@ -8,7 +8,7 @@ from uuid import UUID
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.routing.selection import VisitorProtocol
-from rtunnel.server.attempt import Attempts, PendingStream
+from rtunnel.server.attempt import MAX_RETRIES, Attempts, PendingStream
 from rtunnel.server.upstream import Upstream, UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.http1 import parse_request
@@ -190,6 +190,20 @@ class OrderTests(AttemptCase):
         self.assertEqual(self.where(request), (self.pod, [self.laptop, self.pod]))
         self.assertEqual(request.retries, 1)
         self.assertEqual(self.counted(), (2, 1))
+
+    def test_many_that_fail(self) -> None:
+        """Not all of them are tried."""
+        others = [self.world.attach(255) for _ in range(MAX_RETRIES + 5)]
+        request = Request(self.world)
+        left = [self.laptop, *others]
+        for _ in range(1 + MAX_RETRIES):
+            self.assertEqual(request.exhaustions, 0)
+            tried = next(far for far in left if far.streams)
+            left.remove(tried)
+            tried.stream.refuse()
+        self.assertEqual(request.exhaustions, 1)
+        self.assertEqual([far for far in (*left, self.pod) if far.streams], [])
+        self.assertEqual((request.retries, request.stream), (MAX_RETRIES, None))
 
     def test_other_tunnels(self) -> None:
         """They are not asked."""

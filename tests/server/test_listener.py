@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.listener import TunnelListener
-from rtunnel.settings import Address, Credentials, ListenerSettings
+from rtunnel.settings import Address, Credentials, HttpSettings, ListenerSettings
 from rtunnel.wire.relay import (
     Command,
     Network,
@@ -32,9 +33,50 @@ from rtunnel.wire.relay import (
 from tests.server.harness import Visitor, World
 from tests.support.ids import TUNNEL
 from tests.support.logs import logged
+from tests.support.transports import PingingTransport
 from tests.support.vectors import CLIENT, SERVER, conversations
 
 OTHER = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
+
+
+class OriginTests(SynchronousTestCase):
+    """Where a client comes from, behind an Ingress."""
+
+    def origin(self, fields: dict[bytes, bytes], *, trusted: str = "192.168.1.0/24") -> str:
+        """How a client is named whose upgrade had these fields, and came from 192.168.1.1."""
+        world = World(self)
+        settings = ListenerSettings(
+            listen=Address("", 8421), transport="tcp", http=HttpSettings(trusted_proxies=(ip_network(trusted),))
+        )
+        table = IngressTable(())
+        relay = RelayEntrypoint(settings=settings, table=table, registry=world.registry, stats=world.stats, health=world.health)
+        listener = TunnelListener(
+            settings=settings,
+            known=lambda tunnel: True,
+            table=table,
+            access_control=AccessControl(settings, Rights.read(settings), world.clock),
+            registry=world.registry,
+            relay=relay,
+            stats=world.stats,
+            health=world.health,
+            reactor=world.clock,
+        )
+        transport = PingingTransport()
+        transport.forwarding = fields
+        admission = listener.buildProtocol(None)
+        admission.makeConnection(transport)
+        self.addCleanup(admission.finish)
+        return admission._peer.host
+
+    def test_named_by_a_proxy(self) -> None:
+        self.assertEqual(self.origin({b"x-forwarded-for": b"203.0.113.9, 198.51.100.7"}), "198.51.100.7")
+        self.assertEqual(self.origin({b"forwarded": b"for=198.51.100.7"}), "198.51.100.7")
+
+    def test_named_by_itself(self) -> None:
+        """Anybody may send such a field: only a trusted proxy is believed."""
+        mine = self.origin({})
+        self.assertEqual(self.origin({b"x-forwarded-for": b"198.51.100.7"}, trusted="10.0.0.0/8"), mine)
+        self.assertEqual(self.origin({b"x-forwarded-for": b"nonsense"}), mine)
 
 
 class Case(SynchronousTestCase):

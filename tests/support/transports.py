@@ -6,7 +6,7 @@ one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import ITCPTransport
@@ -68,6 +68,7 @@ class PingingTransport(Transport):
     def __init__(self) -> None:
         super().__init__()
         self.pings = 0
+        self.forwarding: dict[bytes, bytes] = {}
         self._on_pong: Callable[[], None] = lambda: None
         self._end_write: Callable[[], None] | None = None
 
@@ -91,3 +92,6 @@ class PingingTransport(Transport):
 
     def tcp_socket(self) -> None:
         """There is none."""
+
+    def forwarding_fields(self) -> Mapping[bytes, bytes]:
+        return self.forwarding

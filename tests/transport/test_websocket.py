@@ -21,6 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rtunnel.transport import websocket, websocket_mask
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.websocket import CLOSE_TIMEOUT, MAX_HEAD
 from rtunnel.transport.websocket_endpoints import UpgradeRefused, WebSocketClientEndpoint, WebSocketServerEndpoint
 from rtunnel.wire.websocket import MAX_MESSAGE
@@ -392,6 +393,16 @@ class HandshakeTests(SynchronousTestCase):
         error: Any = self.failureResultOf(opened, UpgradeRefused).value
         self.assertIsNone(error.status)
         self.assertEqual(len(raw.lost), 1)
+
+    def test_forwarding_fields(self) -> None:
+        """What a proxy says of the client; nobody has looked whether it may say so."""
+        raw = self.world.raw_client()
+        raw.send(REQUEST[:-2] + b"X-Forwarded-For: 198.51.100.7, 10.0.0.1\r\nX-Real-IP: 198.51.100.9\r\n\r\n")
+        self.world.pipe.pump()
+        (server,) = self.world.servers.built
+        self.assertEqual(ITunnelTransport(server.stream).forwarding_fields(), {b"x-forwarded-for": b"198.51.100.7, 10.0.0.1"})
+        self.world.open_client()
+        self.assertEqual(ITunnelTransport(self.world.servers.built[-1].stream).forwarding_fields(), {})
 
     def test_server_waits_so_long(self) -> None:
         raw = self.world.raw_client()

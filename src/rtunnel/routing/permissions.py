@@ -8,8 +8,9 @@ any characters. What no rule allows is forbidden::
     visit        bob            10bc451e-59dc-4c70-999e-91a30813ac78
     bind,visit   carol          *.dev.example.org,ssh.svc
 
-*Which* is the ID of a tunnel or a host. A client serves all hosts of its tunnel, so it may bind a tunnel by hosts only when every
-host that an ingress rule leads there is allowed. ``*.example.org`` is also ``example.org``, as in an ingress rule.
+*Which* is the ID of a tunnel, whole, or a host; ``*`` alone is every tunnel and every host, while ``a*`` is hosts only. A client
+serves all hosts of its tunnel, so it may bind a tunnel by hosts only when every host that an ingress rule leads there is allowed.
+``*.example.org`` is also ``example.org``, as in an ingress rule.
 
 ``*`` is the only wildcard, on purpose: then a pattern that matches the text of an ingress rule ``*.example.org`` matches every host
 of that rule as well.
@@ -32,6 +33,8 @@ __all__ = ["Action", "OwnerRule", "Permissions"]
 
 _FORM = "write it like: bind,visit  alice,team-*  nginx.local"
 # characters with a meaning in other syntaxes: other wildcards, exclusion, quotes
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+EVERYTHING = "*"
 _NO_NAME = re.compile(r"[?\[\]!\"'\\]")
 
 
@@ -57,12 +60,14 @@ class OwnerRule:
 
     :ivar actions: what is allowed.
     :ivar users: to whom; patterns.
-    :ivar things: with which tunnels or hosts; patterns.
+    :ivar tunnels: with which tunnels; IDs, or ``*`` for all.
+    :ivar hosts: with which hosts; patterns.
     """
 
     actions: frozenset[Action]
     users: tuple[_Pattern, ...]
-    things: tuple[_Pattern, ...]
+    tunnels: frozenset[str]
+    hosts: tuple[_Pattern, ...]
 
     @classmethod
     def parse(cls, text: str) -> OwnerRule:
@@ -74,19 +79,25 @@ class OwnerRule:
         if len(words) != 3:
             raise ValueError(f"has {len(words)} word{'' if len(words) == 1 else 's'} and not three; {_FORM}")
         actions, users, things = words
+        names = [_name(name) for name in _listed(things)]
         return cls(
             frozenset(_action(name) for name in _listed(actions)),
             tuple(_glob(_name(name)) for name in _listed(users)),
-            tuple(pattern for name in _listed(things) for pattern in _things(_name(name))),
+            frozenset(name.lower() for name in names if name == EVERYTHING or _ID.fullmatch(name)),
+            tuple(pattern for name in names for pattern in _hosts(name)),
         )
 
     def of(self, user: str, action: Action) -> bool:
         """Whether the rule applies to this user and action."""
         return action in self.actions and any(pattern.fullmatch(user) for pattern in self.users)
 
-    def names(self, thing: str) -> bool:
-        """Whether the rule names a host, or the ID of a tunnel."""
-        return any(pattern.fullmatch(thing) for pattern in self.things)
+    def names_tunnel(self, tunnel: UUID) -> bool:
+        """Whether the rule names a tunnel by its ID."""
+        return EVERYTHING in self.tunnels or str(tunnel) in self.tunnels
+
+    def names_host(self, host: str) -> bool:
+        """Whether the rule names a host."""
+        return any(pattern.fullmatch(host) for pattern in self.hosts)
 
 
 def _listed(word: str) -> list[str]:
@@ -109,7 +120,7 @@ def _name(name: str) -> str:
     return name
 
 
-def _things(name: str) -> Iterable[_Pattern]:
+def _hosts(name: str) -> Iterable[_Pattern]:
     if ":" in name and not name.startswith("[") and name.count(":") == 1:
         raise ValueError(f'has a port in "{mask_ids(name)}"; a rule applies to a host on every port, leave the port out')
     name = normalise_host(name)
@@ -158,7 +169,6 @@ class Permissions:
         :returns: true when the rules for this user name the tunnel, or every one of the hosts.
         """
         rules = [rule for rule in self.rules if rule.of(user, action)]
-        named = str(tunnel)
-        if any(rule.names(named) for rule in rules):
+        if any(rule.names_tunnel(tunnel) for rule in rules):
             return True
-        return bool(hosts) and all(any(rule.names(host) for rule in rules) for host in hosts)
+        return bool(hosts) and all(any(rule.names_host(host) for rule in rules) for host in hosts)

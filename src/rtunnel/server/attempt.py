@@ -26,6 +26,10 @@ from rtunnel.tunnel.stream import TunnelStream
 __all__ = ["Attempts", "PendingOwner", "PendingStream"]
 
 
+MAX_RETRIES = 8
+"""How often one request or connection is sent to another connector: a tunnel may have hundreds, all of which fail."""
+
+
 class AttemptStream(Protocol):
     """A stream of a connector, with its protocol."""
 
@@ -78,7 +82,7 @@ class Attempts(Generic[S]):
         raise NotImplementedError
 
     def exhausted(self) -> None:
-        """No connector is left: none is attached, or all were tried."""
+        """No connector is left: none is attached, all were tried, or :data:`MAX_RETRIES` of them."""
         raise NotImplementedError
 
     def try_next(self, again: bool = False) -> None:
@@ -118,7 +122,10 @@ class Attempts(Generic[S]):
             # an idle stream that had been closed is not a failure of its connector
             self._fail(self.connector)
             self._entrypoint.health.failed(self.connector, delivered=not stream.stream.refused)
-        self.try_next(again=True)
+        if self.retries < MAX_RETRIES:
+            self.try_next(again=True)
+        else:
+            self.exhausted()
 
     def succeeded(self) -> None:
         """The first byte of a response was received."""

@@ -21,12 +21,14 @@ from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
+from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
@@ -139,10 +141,23 @@ class Admission(Handshake[Request]):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._peer = self._announced_peer or Peer.of(self.transport)
+        self._peer = self._announced_peer or self._origin()
         self._peer_name = f"{self._peer.host or '?'}:{self._peer.port or '?'}"
         self._log_name = self._peer_name
         self._listener.admissions.add(self)
+
+    def _origin(self) -> Peer:
+        """Where the connection comes from: the peer, or the one that a trusted proxy names, such as an Ingress.
+
+        Else all clients behind an Ingress would share one address, and the wrong passwords of one would hold up the others.
+        """
+        peer = Peer.of(self.transport)
+        fields = ITunnelTransport(self.transport).forwarding_fields()
+        proxies = TrustedProxies(self._listener.settings.http.trusted_proxies)
+        if not fields or peer.host not in proxies:
+            return peer
+        host = proxies.origin(peer.host, fields)
+        return peer if host == peer.host else Peer(host, 0)
 
     def received(self, message: Request) -> None:
         """Authenticate, which may take a while, then decide."""

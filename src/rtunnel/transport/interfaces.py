@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from twisted.internet.interfaces import ISystemHandle, ITCPTransport, ITransport, IUNIXTransport
 from twisted.python.components import registerAdapter
@@ -40,6 +40,12 @@ class ITunnelTransport(Interface):
     def tcp_socket() -> socket.socket | None:
         """The TCP socket at the very bottom; None where there is none."""
 
+    def forwarding_fields() -> Mapping[bytes, bytes]:
+        """The forwarding fields of the request that opened the connection, by lower-case name, unverified: anybody may send them.
+
+        Empty where no request did.
+        """
+
 
 @implementer(ITunnelTransport)
 class PlainTransport:
@@ -61,6 +67,10 @@ class PlainTransport:
         # a unix socket of Twisted is both, and some versions raise there
         if ITCPTransport.providedBy(self._transport) and not IUNIXTransport.providedBy(self._transport):
             self._transport.setTcpNoDelay(True)
+
+    def forwarding_fields(self) -> Mapping[bytes, bytes]:
+        """None."""
+        return {}
 
     def tcp_socket(self) -> socket.socket | None:
         handle = self._transport.getHandle() if ISystemHandle.providedBy(self._transport) else None

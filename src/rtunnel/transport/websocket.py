@@ -14,7 +14,7 @@ A WebSocket has no half-close, and the bytes of a visitor need one. Two ends of 
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from os import urandom
 from typing import Any
 
@@ -69,6 +69,8 @@ class WebSocketConnection(Protocol):
         self.half_close_mode = False
         self.peer_half_closes = False
         """Whether both ends said in the upgrade that they take an empty message for the end of a direction."""
+        self.forwarding: Mapping[bytes, bytes] = {}
+        """The forwarding fields of the peer's request."""
         self.head = b""
         """The peer's part of the upgrade, once it is complete."""
         self.fault = ""
@@ -355,3 +357,6 @@ class WebSocketConnection(Protocol):
 
     def tcp_socket(self) -> socket.socket | None:
         return ITunnelTransport(self.transport).tcp_socket()
+
+    def forwarding_fields(self) -> Mapping[bytes, bytes]:
+        return self.forwarding

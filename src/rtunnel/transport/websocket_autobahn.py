@@ -30,6 +30,8 @@ FORBIDDEN_TEXT = 3003
 """The close code for a text message: autobahn's ``sendClose`` takes none of the RFC's but 1000."""
 
 
+_FORWARDING = ("x-forwarded-for", "forwarded")
+"""The fields that say whom a proxy forwards for."""
 _SILENT = Logger(observer=LogPublisher())
 
 
@@ -76,6 +78,9 @@ class _ServerSpeaker(_Callbacks, WebSocketServerProtocol):  # type: ignore[misc]
         """Accept the upgrade at our path only; any origin, since no browser has credentials here."""
         if request.path != self.factory.stream_path:
             raise ConnectionDeny(404, "no tunnel listens at this path")
+        self.connection.forwarding = {
+            name.encode(): request.headers[name].encode() for name in _FORWARDING if name in request.headers
+        }
         if _knows_half_close(request.headers):
             self.connection.peer_half_closes = True
             return None, {HALF_CLOSE: EMPTY_MESSAGE}
