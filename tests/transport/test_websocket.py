@@ -22,7 +22,7 @@ from zope.interface import implementer
 
 from rtunnel.transport import websocket, websocket_mask
 from rtunnel.transport.interfaces import ITunnelTransport
-from rtunnel.transport.websocket import CLOSE_TIMEOUT, MAX_HEAD
+from rtunnel.transport.websocket import CLOSE_TIMEOUT, MAX_CONTROLS, MAX_HEAD
 from rtunnel.transport.websocket_endpoints import UpgradeRefused, WebSocketClientEndpoint, WebSocketServerEndpoint
 from rtunnel.wire.websocket import MAX_MESSAGE
 from tests.support.pipe import HIGH_WATER, Pipe, connect
@@ -1035,6 +1035,19 @@ class FastDetailTests(SynchronousTestCase):
             world.clock.advance(CLOSE_TIMEOUT)
             world.pipe.pump()
             self.assertEqual(len(world.servers.one.lost), 1)
+
+    def test_flood_of_pings(self) -> None:
+        """The connection ends; as many as that in a longer time are answered."""
+        world = World()
+        raw = world.open_client()
+        for _ in range(3):
+            raw.send(frame(0x89, b"ping", KEY) * MAX_CONTROLS)
+            world.pipe.pump()
+            self.assertEqual(frames(raw.take()), [(0x8A, b"ping")] * MAX_CONTROLS)
+            world.clock.advance(1)
+        raw.send(frame(0x89, b"ping", KEY) * (MAX_CONTROLS + 1))
+        world.pipe.pump()
+        self.assertEqual(len(raw.lost), 1)
 
     def test_plain_after_fast(self) -> None:
         """Both ways of writing give the same bytes, mask aside."""

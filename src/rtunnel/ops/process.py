@@ -19,6 +19,7 @@ from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import Logger
 
+from rtunnel.ops.descriptors import raise_limit
 from rtunnel.ops.memory import collect_rarely, keep_large_blocks
 from rtunnel.ops.signals import StopSignals
 from rtunnel.ops.start import StartError
@@ -67,6 +68,7 @@ class ProcessService(MultiService):
         # before a service manager is told that we are ready and may ask for a reload; what nohup ignores stays ignored
         if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
+        raise_limit()
         keep_large_blocks()
         collect_rarely()
         try:

@@ -41,6 +41,8 @@ EMPTY_MESSAGE = "empty-message"
 MAX_HEAD = 65536
 """Bytes of an upgrade request or answer; the connection of a longer one is cut."""
 END_OF_HEAD = b"\r\n\r\n"
+MAX_CONTROLS = 100
+"""Maximum number of pings, pongs and close frames of a peer in a second."""
 CLOSE_TIMEOUT = 5.0
 """Seconds that a peer may take to answer our close frame."""
 TLS_RECORDS = (0x15, 0x16)
@@ -83,6 +85,8 @@ class WebSocketConnection(Protocol):
         self._fast = FAST
         self._framed = False
         """Whether bytes are those of frames, and frames ours."""
+        self._controls = 0
+        self._controls_since = 0.0
         self._open = False
         self._receiving_head = True
         self._head = b""
@@ -124,6 +128,10 @@ class WebSocketConnection(Protocol):
                 if not self.disconnecting:
                     self.protocol.dataReceived(found)
             elif kind == CONTROL:
+                if self._flooded():
+                    self.fault = f"more than {MAX_CONTROLS} control frames in a second"
+                    self.transport.abortConnection()
+                    return
                 self._speaker.dataReceived(found)
             elif kind == EMPTY:
                 self._peer_ended()
@@ -131,6 +139,14 @@ class WebSocketConnection(Protocol):
                 self.fault = found[2:].decode()
                 self._limit_closing()
                 self._speaker.sendCloseFrame(code=int.from_bytes(found[:2]), reasonUtf8=found[2:])
+
+    def _flooded(self) -> bool:
+        """Whether this control frame is one too many: each is answered, or makes autobahn work."""
+        now = self._reactor.seconds()
+        if now - self._controls_since >= 1.0:
+            self._controls_since, self._controls = now, 0
+        self._controls += 1
+        return self._controls > MAX_CONTROLS
 
     def _receive_unframed(self, data: bytes) -> None:
         if self._open:

@@ -63,7 +63,7 @@ class Link(Protocol):
     :param session: the engine; the link owns it.
     :param reactor: for timers and the end of the turn.
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
-        alone opens streams (one that the peer opens is aborted then).
+        alone opens streams (a peer that opens one violates the protocol).
     :param on_draining: called when the peer wants no more streams; those that are open go on.
     :param on_lost: called once when the connection is lost and all streams have ended, with the reason, and the same as text.
     :param peer: the other end, for logs.
@@ -317,11 +317,11 @@ class Link(Protocol):
             self._ping_sent = None
 
     def _accept(self, stream_id: int) -> None:
+        if self._on_stream is None:
+            self.drop(LinkEnd.PROTOCOL_ERROR, "the peer opened a stream, which only this end does")
+            return
         stream = TunnelStream(self, stream_id)
         self.streams[stream_id] = stream
-        if self._on_stream is None:
-            stream.abortConnection()
-            return
         self.run_guarded(stream, self._on_stream, stream)
 
     def run_guarded(self, stream: TunnelStream, call: Callable[..., None], *arguments: Any) -> None:
