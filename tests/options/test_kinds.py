@@ -82,6 +82,33 @@ class TakesTests(SynchronousTestCase):
         self.takes(kinds.SERVER, **{"ws://:8421": ListenAddress(Address("localhost", 8421), "ws")})
         self.refuses(kinds.SERVER, "proxy", "proxy:0")
 
+    def test_server_without_port(self) -> None:
+        """It is that of the scheme; and what is copied from a browser's address bar will do."""
+        self.takes(
+            kinds.SERVER,
+            **{
+                "wss://shop.example.org/proxy": ListenAddress(Address("shop.example.org", 443), "wss", "/proxy"),
+                "ws://shop.example.org": ListenAddress(Address("shop.example.org", 80), "ws"),
+                "https://shop.example.org/proxy": ListenAddress(Address("shop.example.org", 443), "wss", "/proxy"),
+                "http://shop.example.org:8080/": ListenAddress(Address("shop.example.org", 8080), "ws"),
+                "wss://[::1]/ws": ListenAddress(Address("::1", 443), "wss", "/ws"),
+                "wss://[::1]:8443/ws": ListenAddress(Address("::1", 8443), "wss", "/ws"),
+            },
+        )
+        self.refuses(kinds.SERVER, "tcp://proxy", "tls://proxy", "wss://proxy:", "wss://")
+        self.refuses(kinds.LISTEN, "wss://proxy/ws", "https://proxy:443/ws")
+
+    def test_target_as_a_url(self) -> None:
+        self.takes(
+            kinds.TARGET,
+            **{
+                "http://localhost:3000": Address("localhost", 3000),
+                "http://localhost:3000/": Address("localhost", 3000),
+                "HTTP://my-service": Address("my-service", 80),
+            },
+        )
+        self.refuses(kinds.TARGET, "https://localhost:3000", "http://localhost:3000/path", "ftp://localhost:21", "http://")
+
     def test_server_with_password_keeps_it_to_itself(self) -> None:
         error = self.assertRaises(ValueError, kinds.SERVER.parse, "ws://me:swordfish@proxy:8421")
         self.assertNotIn("swordfish", str(error))

@@ -200,6 +200,18 @@ def _connectable(text: str) -> Address:
     return address if address.host else Address("localhost", address.port)
 
 
+def _target(text: str) -> Address:
+    """An address to connect to; also as a browser shows it, ``http://localhost:3000/``."""
+    scheme, slashes, rest = text.partition("://")
+    if not slashes:
+        return _connectable(text)
+    if scheme.lower() == "https":
+        raise ValueError("speaks TLS; targets are reached without: write HOST:PORT of the port that speaks HTTP")
+    if scheme.lower() != "http" or rest.partition("/")[2]:
+        raise ValueError("is a URL; write HOST:PORT, or :PORT")
+    return _connectable(_with_port(rest.rstrip("/"), 80))
+
+
 def udp(parse: Callable[[str], Address]) -> Callable[[str], Address]:
     """The same parser, also for ``udp://`` addresses."""
 
@@ -259,12 +271,29 @@ class ListenAddress:
     path: str | None = None
 
 
-def _listen_address(parse: Callable[[str], Address]) -> Callable[[str], ListenAddress]:
+_WEB_SCHEMES = {"http": "ws", "https": "wss"}
+"""What is copied from a browser means the WebSocket there."""
+_DEFAULT_PORTS = {"ws": 80, "wss": 443}
+
+
+def _with_port(authority: str, port: int) -> str:
+    """An authority with a port, if it has none."""
+    return f"{authority}:{port}" if authority and ":" not in authority.rpartition("]")[2] else authority
+
+
+def _listen_address(parse: Callable[[str], Address], *, connects: bool = False) -> Callable[[str], ListenAddress]:
+    """A parser.
+
+    :param connects: whether the port may be left out, then it is that of the scheme, and the scheme be one of the web.
+    """
+
     def parse_listen(text: str) -> ListenAddress:
         scheme, slashes, rest = text.rpartition("://")
         transport = None
         if slashes:
             transport = scheme.lower()
+            if connects:
+                transport = _WEB_SCHEMES.get(transport, transport)
             if transport not in TRANSPORTS:
                 raise ValueError("unknown scheme; write ws:// or wss://HOST:PORT/PATH, tcp:// or tls://HOST:PORT")
         authority, slash, path = rest.partition("/")
@@ -272,6 +301,8 @@ def _listen_address(parse: Callable[[str], Address]) -> Callable[[str], ListenAd
             raise ValueError("must not contain a password; give it with --auth-file or RTUNNEL_AUTH")
         if slash and transport is not None and transport not in WEBSOCKETS:
             raise ValueError(f"{transport}:// has no path; leave it out")
+        if connects and transport in _DEFAULT_PORTS:
+            authority = _with_port(authority, _DEFAULT_PORTS[transport])
         return ListenAddress(parse(authority), transport, f"/{path}" if path else None)
 
     return parse_listen
@@ -280,11 +311,11 @@ def _listen_address(parse: Callable[[str], Address]) -> Callable[[str], ListenAd
 ADDRESS = Kind("[HOST]:PORT", _address)
 SERVER_ADDRESS = Kind("HOST:PORT", _connectable)
 LOCAL_PORT = Kind("[udp://][HOST]:PORT", udp(_address))
-TARGET = Kind("[HOST]:PORT", _connectable)
+TARGET = Kind("[HOST]:PORT", _target)
 BIND = Kind("HOST[:PORT]", _bind, lambda address: "" if address == Address("", 0) else str(address))
 DESTINATION = Kind("HOST[:PORT]", _destination, lambda address: address.host if not address.port else str(address))
 LISTEN = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _listen_address(_address))
-SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST:PORT[/PATH]", _listen_address(_connectable))
+SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST[:PORT][/PATH]", _listen_address(_connectable, connects=True))
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 CIDR = Kind("CIDR", _cidr)

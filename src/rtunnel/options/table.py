@@ -540,7 +540,7 @@ SERVER = (
 
 CLIENT = (
     _FILE,
-    Option("server", kinds.SERVER, "server", "address of the server, e.g. proxy:8421 or wss://proxy:8443/proxy"),
+    Option("server", kinds.SERVER, "server", "address of the server, e.g. proxy:8421 or wss://shop.example.org/proxy"),
     Option(
         "path",
         kinds.PATH,

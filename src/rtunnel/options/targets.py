@@ -37,7 +37,7 @@ def _addresses(text: str) -> list[Address]:
     """The addresses of ``HOST:PORT`` or of ``HOST:FIRST-LAST``, which gost accepts as well (go-gost/x ``internal/net/addr.go``)."""
     host, _, ports = text.rpartition(":")
     first, dash, last = ports.partition("-")
-    if not dash:
+    if not dash or "/" in ports:
         return [_ADDRESS(text)]
     low, high = (_ADDRESS(f"{host}:{port}") for port in (first, last))
     if not low.port <= high.port < low.port + MAX_TARGETS:

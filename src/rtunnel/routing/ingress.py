@@ -103,6 +103,8 @@ class IngressRule:
 
         :raises ValueError: with a message that completes *NAME "TEXT": ...*.
         """
+        if "://" in text:
+            raise ValueError("begins with a scheme; a rule is of a host, whatever it is asked for with: write HOST=UUID")
         host, sign, tunnel = text.rpartition("=" if "=" in text else ":")
         host, tunnel = host.strip(), tunnel.strip()
         if not sign or not host:
