@@ -60,23 +60,24 @@ class HttpVisitor(Protocol):
     """
 
     transport: Any
+    # class attributes for what most visitors never set: each costs memory in every idle one
+    deadline = NEVER
+    _body_source: _BodySource | None = None
+    _keep = True
+    """Whether the connection is kept open after the current response."""
+    _advancing = False
     _request: RequestHead
 
     def __init__(self, entrypoint: Entrypoint, peer: Peer) -> None:
         self._entrypoint = entrypoint
         self.peer = peer
-        self.deadline = NEVER
         self.write_paused = False
         """Whether the visitor reads responses too slowly."""
         self.read_paused = False
         """Whether the target reads the request body too slowly."""
-        self._body_source: _BodySource | None = None
         self._exchange: Exchange | None = None
-        self._keep = True
-        """Whether the connection is kept open after the current response."""
         self._state = OPEN
         self._processing = False
-        self._advancing = False
         self._head_counting = True
         self.requests = RequestSide(entrypoint.reader(trusted=False))
         self._apply_settings()
