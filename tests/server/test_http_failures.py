@@ -94,6 +94,18 @@ class FailureTests(HttpCase):
         self.assertEqual(visitor.status, 502)
         self.assertEqual(self.pod.streams, [])
 
+    def test_body_without_a_length_that_breaks_off(self) -> None:
+        """The visitor sees a break, and no shorter body."""
+        self.world.unusual(answers=2)
+        for broken in (False, True):
+            visitor = self.world.visit(GET)
+            self.laptop.stream.answer(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhalf")
+            if broken:
+                self.laptop.session.mark_broken(self.laptop.stream.id)
+            self.laptop.stream.close()
+            self.assertTrue(visitor.received.endswith(b"\r\n\r\nhalf"))
+        self.assertEqual(self.world.outcomes(), {Outcome.ANSWERED: 1, Outcome.ABORTED: 1})
+
     def test_post_to_a_closing_link(self) -> None:
         """Nothing of it was sent, so even a POST goes to another connector."""
         self.laptop.be_closing()

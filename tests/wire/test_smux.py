@@ -23,6 +23,7 @@ from hypothesis.stateful import (
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.wire.smux import (
+    BROKEN,
     DATA,
     DRAINING,
     FINISHED,
@@ -382,6 +383,22 @@ class ConversationTests(SynchronousTestCase):
         self.assertEqual([kind for kind, _, _ in events], [REFUSED, STOPPED, FINISHED])
         self.assertEqual(left.streams, 0)
 
+    def test_broken(self) -> None:
+        """The end that follows is no proper one; what was sent before is delivered."""
+        left, right = pair()
+        stream = left.open()
+        self.talk(left, right)
+        right.send(stream, b"half")
+        right.mark_broken(stream)
+        right.finish(stream)
+        right.mark_broken(stream)
+        ours, _ = self.talk(left, right)
+        self.assertEqual(ours, [(DATA, stream, b"half"), (BROKEN, stream, b""), (FINISHED, stream, b"")])
+        old = Session(opens=False, version=1)
+        old.receive(frame(SYN, version=1))
+        old.mark_broken(3)
+        self.assertEqual(old.take_output(), b"")
+
     def test_refused_without_the_signal(self) -> None:
         """Version 1 has none: the stream is aborted; and one that was stopped before is so already."""
         session = Session(opens=False, version=1)
@@ -681,7 +698,7 @@ class RandomBytesTests(SynchronousTestCase):
             while data:
                 cut = cuts[turn % len(cuts)]
                 for kind, stream_id, payload in session.receive(data[:cut]):
-                    self.assertIn(kind, {OPENED, DATA, FINISHED, STOPPED, WRITABLE, DRAINING, REFUSED, SIGN_OF_LIFE})
+                    self.assertIn(kind, {OPENED, DATA, FINISHED, STOPPED, WRITABLE, DRAINING, REFUSED, SIGN_OF_LIFE, BROKEN})
                     if kind == DATA:
                         session.consumed(stream_id, len(payload))
                         session.send(stream_id, payload)

@@ -405,6 +405,7 @@ class HttpStream(OpenStream):
             self._complete(exchange)
         else:
             # after what it sent; without a byte when it had not answered yet
+            self._stream.mark_broken()
             self._close(StreamOutcome.TARGET_LOST)
 
     def _drop(self, connection: TargetConnection) -> None:

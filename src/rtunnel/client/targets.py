@@ -217,7 +217,7 @@ class ForwardedStream(OpenStream):
         if dialer is None:
             self._give_up(StreamOutcome.NO_TARGET)
             return
-        splice = self._splice = Splice(self._ended)
+        splice = self._splice = Splice(self._ended, self._stream.mark_broken)
         splice.near.attach(self._stream)
         if early:
             splice.near.dataReceived(early)

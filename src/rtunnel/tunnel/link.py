@@ -20,6 +20,7 @@ from rtunnel.transport.tcp_info import tcp_round_trip
 from rtunnel.tunnel.stream import FLUSH_SIZE, LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
 from rtunnel.wire.smux import (
+    BROKEN,
     DATA,
     DRAINING,
     FINISHED,
@@ -185,6 +186,11 @@ class Link(Protocol):
         self.session.abort(stream_id)
         self.schedule_flush()
 
+    def mark_broken(self, stream_id: int) -> None:
+        """Say that our direction of a stream ends before it was complete."""
+        self.session.mark_broken(stream_id)
+        self.schedule_flush()
+
     def refuse_stream(self, stream_id: int) -> None:
         """Abort a stream, and say that nothing of what was not answered was delivered."""
         self.session.refuse(stream_id)
@@ -299,6 +305,8 @@ class Link(Protocol):
                     stream.peer_stopped()
                 elif kind == REFUSED:
                     stream.refused = True
+                elif kind == BROKEN:
+                    stream.broken = True
             except Exception:
                 self._fail(stream)
         if self.session.has_output:

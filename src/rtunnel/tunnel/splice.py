@@ -33,12 +33,15 @@ class Splice:
     and each transport is the producer of the other, so that a slow side pauses the fast one. The end of one direction is passed
     on as a half-close; when both directions ended, or one side is lost, both transports are closed and ``on_end`` is called, once,
     with the outcome, the bytes that went from near to far and those that went from far to near.
+
+    :param on_broken: called before the near side is closed, when the far side was lost before it had ended.
     """
 
-    __slots__ = ("_on_end", "far", "last", "near", "outcome")
+    __slots__ = ("_on_broken", "_on_end", "far", "last", "near", "outcome")
 
-    def __init__(self, on_end: Callable[[SpliceOutcome, int, int], None]) -> None:
+    def __init__(self, on_end: Callable[[SpliceOutcome, int, int], None], on_broken: Callable[[], None] = lambda: None) -> None:
         self._on_end = on_end
+        self._on_broken = on_broken
         self.outcome: SpliceOutcome | None = None
         self.near = Side(self, SpliceOutcome.NEAR_LOST)
         self.far = Side(self, SpliceOutcome.FAR_LOST)
@@ -70,6 +73,8 @@ class Splice:
         if self.outcome is None and not (clean and side.read_ended and other.read_ended):
             self.outcome = side.if_lost
         if not other.lost:
+            if side is self.far and not clean and not side.read_ended:
+                self._on_broken()
             # what the far side sent is still delivered; a near side that was cut off must not look like a clean end
             other.close(at_once=side is self.near and not clean)
             return

@@ -56,6 +56,7 @@ class TunnelStream:
         "_streaming",
         "_taken",
         "_write_ended",
+        "broken",
         "id",
         "link",
         "open",
@@ -77,6 +78,8 @@ class TunnelStream:
         self._delivering = False
         self.open = True
         """Whether both directions are open: only then can an idle stream carry another exchange."""
+        self.broken = False
+        """Whether the peer said that its direction ends before it was complete."""
         self.refused = False
         """Whether the peer said that it has delivered nothing of what it did not answer."""
         self._read_ended = False
@@ -140,6 +143,11 @@ class TunnelStream:
             return
         self.link.abort_stream(self.id)
         self._end(DONE)
+
+    def mark_broken(self) -> None:
+        """Tell the peer that our direction ends before it was complete; what was written is still sent."""
+        if not self._write_ended:
+            self.link.mark_broken(self.id)
 
     def refuse(self) -> None:
         """Abort the stream, and tell the peer that nothing of what was not answered was delivered: it may be sent elsewhere."""

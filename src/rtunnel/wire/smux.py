@@ -14,6 +14,7 @@ rtunnel adds signals, each a UPD of version 2:
   the signal the window is full, so it sends nothing more, as intended.
 - with a window of one on a stream it means "nothing of what I have not answered was delivered" (like REFUSED_STREAM in HTTP/2,
   RFC 9113 8.7): it may be sent again elsewhere. A peer that does not know the signal sees a small window, and the end that follows.
+- with a window of two on a stream it means "what I sent is not all of it": the end that follows is no proper one.
 - with a window of zero on stream 0 it means "open no more streams, I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8). Stream 0
   does not exist, and a peer that does not know the signal ignores updates of unknown streams.
 - with a window of one on stream 0 it asks for a sign of life, with a window of two it is one.
@@ -26,6 +27,7 @@ from struct import Struct
 from typing import Final
 
 __all__ = [
+    "BROKEN",
     "DATA",
     "DRAINING",
     "FINISHED",
@@ -68,10 +70,12 @@ WRITABLE: Final = 5
 DRAINING: Final = 6
 REFUSED: Final = 7
 SIGN_OF_LIFE: Final = 8
+BROKEN: Final = 9
 
 # windows of a UPD that are signals
 _STOP: Final = 0
 _REFUSE: Final = 1
+_BREAK: Final = 2
 _ASK: Final = 1
 _ANSWER: Final = 2
 
@@ -85,6 +89,7 @@ Event = tuple[int, int, bytes]
 - :data:`WRITABLE`: all data that waited for credit was framed.
 - :data:`DRAINING`: the peer accepts no more streams (stream ID 0).
 - :data:`REFUSED`: the peer has delivered nothing of what it did not answer; the end of the stream follows.
+- :data:`BROKEN`: the end that the peer's direction comes to is no proper one.
 - :data:`SIGN_OF_LIFE`: the answer to :meth:`Session.ask` (stream ID 0).
 """
 
@@ -295,6 +300,12 @@ class Session:
             self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, _REFUSE))
         self.abort(stream_id)
 
+    def mark_broken(self, stream_id: int) -> None:
+        """Tell the peer that the end of our direction, which follows, is no proper one. Version 1 has no such signal."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and self._version == 2 and not stream.stopped and not stream.fin_sent:
+            self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, _BREAK))
+
     def abort(self, stream_id: int) -> None:
         """Abort a stream: drop pending data, send stop and FIN, and forget it; later frames of it are ignored."""
         stream = self._streams.get(stream_id)
@@ -471,8 +482,8 @@ class Session:
         if window == _STOP:
             self._receive_stop(stream_id, stream, events)
             return
-        if window == _REFUSE:
-            events.append((REFUSED, stream_id, b""))
+        if window in (_REFUSE, _BREAK):
+            events.append((REFUSED if window == _REFUSE else BROKEN, stream_id, b""))
             return
         stream.credit = window - in_flight
         if stream.pending is not None and stream.credit > 0:

@@ -311,7 +311,7 @@ class Exchange(Attempts[Upstream]):
         if self.ended or upstream is None:
             return
         answers = upstream.answers
-        if answers.ended():
+        if answers.ended() and not upstream.stream.broken:
             self._complete()
         elif self._begun:
             self._break_off(Outcome.ABORTED)
