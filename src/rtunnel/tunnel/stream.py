@@ -193,7 +193,11 @@ class TunnelStream:
             self.link.run_guarded(self, self._deliver_held)
 
     def stopProducing(self) -> None:
-        """The consumer is gone: nothing more is delivered, but what was written is still sent."""
+        """The consumer is gone: nothing more is delivered, but what was written is still sent.
+
+        Twisted says so to the producer of a connection that is lost, before the connection's own protocol hears of it.
+        """
+        self.mark_broken()
         self.loseConnection()
 
     # -- called by the link
