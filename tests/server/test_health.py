@@ -258,6 +258,16 @@ class SilenceTests(HealthCase):
         self.laptop.stream.answer(OK)
         self.assertEqual(waiting.received, OK)
 
+    def test_slow_link(self) -> None:
+        """An upload that takes its time: the answer to a probe waits behind it."""
+        body = b"x" * 200_000
+        self.freeze()
+        self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        self.world.pass_time(4)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.world.pass_time(1.5)
+        self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
+
     def test_switched_off(self) -> None:
         self.world.health.watch(self.laptop.connector, HealthSettings(suspect_after=0, dead_after=0))
         waiting, _ = self.asks()

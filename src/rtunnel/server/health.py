@@ -6,7 +6,8 @@ Two things are watched:
   question of our own (:meth:`~rtunnel.tunnel.link.Link.probe`). Without an answer it is suspect after a while: new requests avoid
   it. After a longer while it is dead: its link is closed, and its requests go to other connectors, as far as no byte of a response
   was received. A client whose target is slow answers, and keeps its requests for as long as they take. Only a client that is known
-  to answer probes is judged; all others have the keepalive.
+  to answer probes is judged; all others have the keepalive. A probe waits behind what was sent before it, so a link over which much
+  was sent gets more time: :data:`SLOWEST` is how slow it may be.
 - **Failures.** A connector whose client could not deliver a request to its target is avoided for a second, and for twice as long
   with each further failure, up to a limit. After that time a single request tries it again. A response, of whatever status,
   ends it.
@@ -33,6 +34,8 @@ MIN_AVOIDED = 1.0
 """Seconds that a connector is avoided after its first failure."""
 MAX_AVOIDED = 30.0
 """Seconds that it is avoided at most, before it is tried again."""
+SLOWEST = 65536
+"""Bytes per second of the slowest link on which an upload must not look like silence."""
 MAX_STEP = 2 * SWEEP
 """Seconds that one sweep counts at most."""
 
@@ -40,10 +43,12 @@ MAX_STEP = 2 * SWEEP
 class _Watched:
     """What is known about one connector."""
 
-    __slots__ = ("failing", "settings", "silence", "silent", "wait")
+    __slots__ = ("failing", "sent", "settings", "silence", "silent", "wait")
 
     def __init__(self, settings: HealthSettings) -> None:
         self.settings = settings
+        self.sent = 0
+        """Bytes that were sent when it gave a sign of life last."""
         self.silence = 0.0
         self.silent = False
         self.failing = False
@@ -138,6 +143,7 @@ class HealthMonitor:
         link, settings = connector.pool.link, watched.settings
         if link.poll_heard() or not connector.pool.busy:
             watched.silence = 0.0
+            watched.sent = link.bytes_out
             if watched.silent:
                 watched.silent = False
                 self._update(connector, watched)
@@ -147,9 +153,10 @@ class HealthMonitor:
         if not link.answers_probes:
             return
         watched.silence += step
-        if settings.dead_after and watched.silence >= settings.dead_after:
+        silence = watched.silence - (link.bytes_out - watched.sent) / SLOWEST
+        if settings.dead_after and silence >= settings.dead_after:
             link.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"no sign of life for {watched.silence:.0f} s, while requests were waiting")
-        elif settings.suspect_after and watched.silence >= settings.suspect_after and not watched.silent:
+        elif settings.suspect_after and silence >= settings.suspect_after and not watched.silent:
             watched.silent = True
             self._update(connector, watched)
             self._log.warn(
