@@ -260,12 +260,20 @@ class SilenceTests(HealthCase):
 
     def test_slow_link(self) -> None:
         """An upload that takes its time: the answer to a probe waits behind it."""
-        body = b"x" * 200_000
+        body = b"x" * 400_000
         self.freeze()
         self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         self.world.pass_time(4)
         self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
         self.world.pass_time(1.5)
+        self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
+
+    def test_many_requests(self) -> None:
+        """What is sent after the first probe does not delay its answer."""
+        self.freeze()
+        for _ in range(10):
+            self.world.visit(b"GET / HTTP/1.1\r\nHost: pod.local\r\nX-A: %b\r\n\r\n" % (b"a" * 9000))
+            self.world.pass_time(0)
         self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
 
     def test_switched_off(self) -> None:

@@ -34,7 +34,7 @@ MIN_AVOIDED = 1.0
 """Seconds that a connector is avoided after its first failure."""
 MAX_AVOIDED = 30.0
 """Seconds that it is avoided at most, before it is tried again."""
-SLOWEST = 65536
+SLOWEST = 131072
 """Bytes per second of the slowest link on which an upload must not look like silence."""
 MAX_STEP = 2 * SWEEP
 """Seconds that one sweep counts at most."""
@@ -43,12 +43,16 @@ MAX_STEP = 2 * SWEEP
 class _Watched:
     """What is known about one connector."""
 
-    __slots__ = ("failing", "sent", "settings", "silence", "silent", "wait")
+    __slots__ = ("failing", "grace", "sent", "sent_before", "settings", "silence", "silent", "wait")
 
     def __init__(self, settings: HealthSettings) -> None:
         self.settings = settings
         self.sent = 0
-        """Bytes that were sent when it gave a sign of life last."""
+        """Bytes that were sent, at the last sweep."""
+        self.sent_before = 0
+        """Bytes that were certainly sent before its last sign of life."""
+        self.grace = 0.0
+        """Seconds that a slow link takes for what was sent between that and the first probe."""
         self.silence = 0.0
         self.silent = False
         self.failing = False
@@ -141,9 +145,10 @@ class HealthMonitor:
 
     def _listen(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
         link, settings = connector.pool.link, watched.settings
+        sent, watched.sent = watched.sent, link.bytes_out
         if link.poll_heard() or not connector.pool.busy:
             watched.silence = 0.0
-            watched.sent = link.bytes_out
+            watched.sent_before = sent
             if watched.silent:
                 watched.silent = False
                 self._update(connector, watched)
@@ -152,8 +157,10 @@ class HealthMonitor:
         link.probe()
         if not link.answers_probes:
             return
+        if not watched.silence:
+            watched.grace = (watched.sent - watched.sent_before) / SLOWEST
         watched.silence += step
-        silence = watched.silence - (link.bytes_out - watched.sent) / SLOWEST
+        silence = watched.silence - watched.grace
         if settings.dead_after and silence >= settings.dead_after:
             link.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"no sign of life for {watched.silence:.0f} s, while requests were waiting")
         elif settings.suspect_after and silence >= settings.suspect_after and not watched.silent:
