@@ -30,6 +30,7 @@ from rtunnel.wire.relay import (
     endpoint_host,
     take_response,
 )
+from rtunnel.wire.smux import Session
 from tests.server.harness import Visitor, World
 from tests.support.ids import TUNNEL
 from tests.support.logs import logged
@@ -230,6 +231,30 @@ class ListenerTests(Case):
         self.client.send(b"\x09" * 8)
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.stats.links_open, 0)
+
+    def test_client_that_is_back(self) -> None:
+        """Its former link is dropped, which nobody told us was lost; those of other clients are not."""
+
+        def join(instance: int) -> Any:
+            self.arrive()
+            self.client.send(self.request())
+            session = Session(opens=False)
+            session.announce(instance)
+            self.client.send(session.take_output())
+            return self.client
+
+        other, ghost = join(1), join(2)
+        with logged() as lines:
+            back = join(2)
+        self.assertEqual((other.closed, ghost.aborted, back.closed), (False, True, False))
+        self.assertEqual((self.stats.links_open, len(list(self.registry))), (2, 2))
+        self.assertEqual(self.stats.losses[LinkEnd.LOST], 1)
+        self.assertTrue(any("its client is back on another connection" in line for line in lines), lines)
+        # a name counts once: it cannot be changed to drop others one after another
+        session = Session(opens=False)
+        session.announce(1)
+        back.send(session.take_output())
+        self.assertFalse(other.closed)
 
     def test_close(self) -> None:
         """When the server stops, links are closed in good order, and who has not become one is closed too."""

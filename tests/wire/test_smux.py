@@ -28,6 +28,8 @@ from rtunnel.wire.smux import (
     DRAINING,
     FINISHED,
     INITIAL_WINDOW,
+    INSTANCE,
+    INSTANCE_BITS,
     MAX_FRAME,
     OPENED,
     REFUSED,
@@ -413,6 +415,20 @@ class ConversationTests(SynchronousTestCase):
         session.refuse(3)
         self.assertEqual(session.take_output(), frame(FIN))
 
+    def test_announced(self) -> None:
+        """Each number has a name of its own, of eight bytes."""
+        names = set()
+        for instance in (0, 1, 1 << 31, (1 << 31) - 1, 1 << 62, (1 << INSTANCE_BITS) - 1):
+            left, right = pair()
+            left.announce(instance)
+            ((kind, stream, name),) = right.receive(left.take_output())
+            self.assertEqual((kind, stream, len(name)), (INSTANCE, 0, 8))
+            names.add(name)
+        self.assertEqual(len(names), 6)
+        old = Session(opens=False, version=1)
+        old.announce(1)
+        self.assertEqual(old.take_output(), b"")
+
     def test_sign_of_life(self) -> None:
         left, right = pair()
         self.assertTrue(left.ask())
@@ -668,6 +684,9 @@ class ViolationTests(SynchronousTestCase):
         self.assertEqual(session.receive(frame(SYN)), [(OPENED, 3, b"")])
 
 
+KINDS = {OPENED, DATA, FINISHED, STOPPED, WRITABLE, DRAINING, REFUSED, SIGN_OF_LIFE, BROKEN, INSTANCE}
+
+
 class RandomBytesTests(SynchronousTestCase):
     """Nothing that a peer sends raises anything but SmuxError."""
 
@@ -698,7 +717,7 @@ class RandomBytesTests(SynchronousTestCase):
             while data:
                 cut = cuts[turn % len(cuts)]
                 for kind, stream_id, payload in session.receive(data[:cut]):
-                    self.assertIn(kind, {OPENED, DATA, FINISHED, STOPPED, WRITABLE, DRAINING, REFUSED, SIGN_OF_LIFE, BROKEN})
+                    self.assertIn(kind, KINDS)
                     if kind == DATA:
                         session.consumed(stream_id, len(payload))
                         session.send(stream_id, payload)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from time import time
 from typing import Any
@@ -37,7 +38,7 @@ from rtunnel.wire.relay import (
     TunnelFeature,
     take_response,
 )
-from rtunnel.wire.smux import Session
+from rtunnel.wire.smux import INSTANCE_BITS, Session
 
 __all__ = ["ConnectorClient"]
 
@@ -68,6 +69,8 @@ class ConnectorClient:
     ) -> None:
         self.settings = settings
         self.joined = False
+        self.instance = secrets.randbits(INSTANCE_BITS)
+        """What we call ourselves, so that the server knows us when we come back."""
         self.id: UUID | None = None
         """The ID that the server gave us when we joined last."""
         self.since = 0.0
@@ -294,6 +297,7 @@ class BindHandshake(Handshake[Response]):
         )
         self.switch_to_link(link)
         link.ask()
+        link.announce(self._connector.instance)
         endpoint = response.addresses[0].host if response.addresses else ""
         self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
 

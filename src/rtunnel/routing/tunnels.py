@@ -60,6 +60,7 @@ class Connector(Generic[P]):
     :param user: the authenticated user, if any.
     :param datagrams: whether it accepts datagram streams, and only those.
     :param since: when its link came up, in seconds since the epoch, for display.
+    :ivar instance: what its client calls itself on each of its links, if it does.
     :ivar avoided: whether it is chosen only when all others are excluded; see :meth:`TunnelRegistry.avoid`.
     :ivar failures: how often in a row it did not reach its target.
     :ivar on_trial: whether the next request finds out if it does so again.
@@ -77,6 +78,7 @@ class Connector(Generic[P]):
     user: str = ""
     since: float = 0.0
     datagrams: bool = False
+    instance: bytes = attrs.field(default=b"", init=False, repr=False)
     avoided: bool = attrs.field(default=False, init=False)
     failures: int = attrs.field(default=0, init=False)
     on_trial: bool = attrs.field(default=False, init=False)

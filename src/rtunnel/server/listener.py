@@ -274,6 +274,7 @@ class Admission(Handshake[Request]):
             reactor=listener.reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
             on_draining=self._client_draining,
+            on_instance=self._client_announced,
             on_lost=self._link_lost,
             peer=self._peer_name,
         )
@@ -319,6 +320,17 @@ class Admission(Handshake[Request]):
             who=self._log_name if self._grant.user else self._peer_name,
             kind=" for datagrams" if datagrams else "",
         )
+
+    def _client_announced(self, instance: bytes) -> None:
+        """The client says who it is: a link that it had before is dead, whatever the system thinks, and must not count twice."""
+        mine = self._connector
+        tunnel = self._listener.registry.get(mine.tunnel)
+        if mine.instance or tunnel is None:
+            return
+        mine.instance = instance
+        for other in tunnel.connectors:
+            if other is not mine and (other.instance, other.user) == (instance, mine.user):
+                other.pool.link.drop(LinkEnd.LOST, "its client is back on another connection")
 
     def _client_draining(self) -> None:
         """The client is draining: it gets no more requests, those in progress go on."""

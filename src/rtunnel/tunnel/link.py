@@ -24,6 +24,7 @@ from rtunnel.wire.smux import (
     DATA,
     DRAINING,
     FINISHED,
+    INSTANCE,
     OPENED,
     REFUSED,
     SIGN_OF_LIFE,
@@ -66,6 +67,7 @@ class Link(Protocol):
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
         alone opens streams (a peer that opens one violates the protocol).
     :param on_draining: called when the peer wants no more streams; those that are open go on.
+    :param on_instance: called with what the peer calls itself, if it does.
     :param on_lost: called once when the connection is lost and all streams have ended, with the reason, and the same as text.
     :param peer: the other end, for logs.
     """
@@ -80,6 +82,7 @@ class Link(Protocol):
         keepalive: Keepalive,
         on_stream: Callable[[TunnelStream], None] | None = None,
         on_draining: Callable[[], None] | None = None,
+        on_instance: Callable[[bytes], None] | None = None,
         on_lost: Callable[[Link, LinkEnd, str], None],
         peer: str = "",
     ) -> None:
@@ -108,6 +111,7 @@ class Link(Protocol):
         self._keepalive = keepalive
         self._on_stream = on_stream
         self._on_draining = on_draining
+        self._on_instance = on_instance
         self._on_lost = on_lost
         self._turn_end_calls: list[Callable[[], None]] = []
         self.flush_scheduled = False
@@ -293,6 +297,8 @@ class Link(Protocol):
                     self._on_draining()
                 elif kind == SIGN_OF_LIFE:
                     self.answers_probes = self.knows_signals = True
+                elif kind == INSTANCE and self._on_instance is not None:
+                    self._on_instance(payload)
                 continue
             try:
                 if kind == DATA:
@@ -412,6 +418,11 @@ class Link(Protocol):
         """Whether anything was received since the last call, or nothing can be, since reading is paused."""
         heard, self._heard = self._heard or self._reading_paused, False
         return heard
+
+    def announce(self, instance: int) -> None:
+        """Tell the peer who this is; see :meth:`~rtunnel.wire.smux.Session.announce`."""
+        self.session.announce(instance)
+        self.schedule_flush()
 
     def ask(self) -> None:
         """Find out whether the peer understands our own signals; see :attr:`knows_signals`."""

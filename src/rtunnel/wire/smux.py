@@ -18,6 +18,7 @@ rtunnel adds signals, each a UPD of version 2:
 - with a window of zero on stream 0 it means "open no more streams, I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8). Stream 0
   does not exist, and a peer that does not know the signal ignores updates of unknown streams.
 - with a window of one on stream 0 it asks for a sign of life, with a window of two it is one.
+- with a window of 2^31 and more on stream 0, both numbers are the sender's name for itself (:meth:`Session.announce`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ __all__ = [
     "DRAINING",
     "FINISHED",
     "INITIAL_WINDOW",
+    "INSTANCE",
+    "INSTANCE_BITS",
     "MAX_FRAME",
     "OPENED",
     "REFUSED",
@@ -71,6 +74,12 @@ DRAINING: Final = 6
 REFUSED: Final = 7
 SIGN_OF_LIFE: Final = 8
 BROKEN: Final = 9
+INSTANCE: Final = 10
+
+INSTANCE_BITS: Final = 63
+"""Size of the number that a peer announces itself with."""
+_INSTANCE: Final = 1 << 31
+"""The windows from here on announce one."""
 
 # windows of a UPD that are signals
 _STOP: Final = 0
@@ -90,6 +99,7 @@ Event = tuple[int, int, bytes]
 - :data:`DRAINING`: the peer accepts no more streams (stream ID 0).
 - :data:`REFUSED`: the peer has delivered nothing of what it did not answer; the end of the stream follows.
 - :data:`BROKEN`: the end that the peer's direction comes to is no proper one.
+- :data:`INSTANCE`: who the peer is, see :meth:`Session.announce`; the payload is opaque.
 - :data:`SIGN_OF_LIFE`: the answer to :meth:`Session.ask` (stream ID 0).
 """
 
@@ -346,6 +356,14 @@ class Session:
             self._out.append(_update.pack(self._version, UPD, 8, 0, 0, _ASK))
         return self._version == 2
 
+    def announce(self, instance: int) -> None:
+        """Tell the peer who this is, so that it knows us again on another connection. Does nothing in version 1.
+
+        :param instance: a random number of :data:`INSTANCE_BITS`, which nobody else knows.
+        """
+        if self._version == 2:
+            self._out.append(_update.pack(self._version, UPD, 8, 0, instance >> 31, _INSTANCE | instance & _INSTANCE - 1))
+
     def leave(self) -> None:
         """Tell the peer to open no more streams; open ones go on. Does nothing in version 1."""
         if self._version == 2:
@@ -474,7 +492,7 @@ class Session:
         stream = self._streams.get(stream_id)
         if stream is None:
             if stream_id == 0:
-                self._receive_link_signal(window, events)
+                self._receive_link_signal(consumed, window, events)
             return
         in_flight = (stream.written - consumed) % MODULUS
         if in_flight >= 1 << 31 or in_flight > stream.written:
@@ -491,13 +509,15 @@ class Session:
             if not stream.pending_size:
                 events.append((WRITABLE, stream_id, b""))
 
-    def _receive_link_signal(self, window: int, events: list[Event]) -> None:
+    def _receive_link_signal(self, consumed: int, window: int, events: list[Event]) -> None:
         if window == _STOP:
             events.append((DRAINING, 0, b""))
         elif window == _ASK:
             self._out.append(_update.pack(self._version, UPD, 8, 0, 0, _ANSWER))
         elif window == _ANSWER:
             events.append((SIGN_OF_LIFE, 0, b""))
+        elif window >= _INSTANCE:
+            events.append((INSTANCE, 0, _window.pack(consumed, window)))
 
     def _receive_stop(self, stream_id: int, stream: _Stream, events: list[Event]) -> None:
         stream.pending = None
