@@ -186,8 +186,8 @@ class ScenarioTests(TestCase):
 
     def test_service_is_down(self) -> None:
         """Nothing listens at the laptop's target: no visitor sees it, not even with requests that must not be sent twice."""
-        self.join(255)
         self.laptop.stop()
+        self.join(255).wait_for("nothing listens at the target")
         connection = HTTPConnection("127.0.0.1", self.ingress_port, timeout=20)
         for number in range(100):
             connection.request("POST", f"/{number}", b"x" * 1000, headers={"Host": HOST})

@@ -24,7 +24,8 @@ from rtunnel.client.targets import Forwarder
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LinkEnd
-from rtunnel.settings import ConnectorSettings
+from rtunnel.settings import Address, ConnectorSettings
+from rtunnel.transport.listening import nothing_listens
 from rtunnel.transport.reasons import reason_of
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
@@ -210,7 +211,19 @@ class ConnectorClient:
             endpoint=endpoint,
             target=str(self.settings.target),
         )
+        self._warn_of_idle_targets()
         self._on_joined()
+
+    def _warn_of_idle_targets(self) -> None:
+        """Say at once what each request would find out."""
+        for target in self.settings.target.targets:
+            address = target.address
+            if type(address) is Address and nothing_listens(address.host, address.port):
+                self._log.warn(
+                    "nothing listens at the target {target} yet: start the service; until then other connectors of the tunnel "
+                    "answer, if there are any",
+                    target=str(address),
+                )
 
     def link_down(self, reason: str) -> None:
         """The link is lost, or the attempt to have one has failed."""
