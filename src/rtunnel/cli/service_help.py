@@ -24,6 +24,7 @@ _GROUPS = {
     "": "Options",
     "tls": "TLS of the tunnel",
     "http": "HTTP at the entrypoints",
+    "health": "Clients that cannot serve",
     "forward": "Forwarding to the target",
     "udp": "UDP",
     "mux": "Links",

@@ -90,7 +90,9 @@ class HealthMonitor:
             client it is assumed.
         """
         watched = self._watched.get(connector)
-        if watched is None or not watched.settings.passive or (delivered and connector.pool.link.knows_signals):
+        link = connector.pool.link
+        if watched is None or not watched.settings.passive or not link.usable or (delivered and link.knows_signals):
+            # a link that is lost says nothing of its target
             return
         connector.failures += 1
         connector.on_trial = False

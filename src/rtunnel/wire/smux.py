@@ -12,9 +12,9 @@ rtunnel adds signals, each a UPD of version 2:
 - with a window of zero on a stream it means "stop sending" (like STOP_SENDING in QUIC, RFC 9000 19.5). smux has no reset, and a
   FIN alone cannot distinguish a half-close from a visitor that is gone in the middle of a download. For a peer that does not know
   the signal the window is full, so it sends nothing more, as intended.
-- with a window of one on a stream it means "nothing of what I have not answered was delivered" (like REFUSED_STREAM in HTTP/2,
-  RFC 9113 8.7): it may be sent again elsewhere. A peer that does not know the signal sees a small window, and the end that follows.
-- with a window of two on a stream it means "what I sent is not all of it": the end that follows is no proper one.
+- with a window of 2^31 + 1 on a stream, which no window is, it means "nothing of what I have not answered was delivered" (like
+  REFUSED_STREAM in HTTP/2, RFC 9113 8.7): it may be sent again elsewhere. To a gost it is a negative window, before the end.
+- with a window of 2^31 + 2 on a stream it means "what I sent is not all of it": the end that follows is no proper one.
 - with a window of zero on stream 0 it means "open no more streams, I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8). Stream 0
   does not exist, and a peer that does not know the signal ignores updates of unknown streams.
 - with a window of one on stream 0 it asks for a sign of life, with a window of two it is one.
@@ -83,8 +83,8 @@ _INSTANCE: Final = 1 << 31
 
 # windows of a UPD that are signals
 _STOP: Final = 0
-_REFUSE: Final = 1
-_BREAK: Final = 2
+_REFUSE: Final = (1 << 31) + 1
+_BREAK: Final = (1 << 31) + 2
 _ASK: Final = 1
 _ANSWER: Final = 2
 
