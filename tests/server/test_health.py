@@ -80,6 +80,23 @@ class FailureTests(HealthCase):
         self.assertEqual(self.laptop.connector.failures, 0)
         self.is_served_by(self.laptop)
 
+    def test_many_at_once(self) -> None:
+        """Requests that were sent before the first of them failed count once."""
+        visitors = [self.asks()[0] for _ in range(20)]
+        for stream in self.laptop.streams:
+            stream.refuse()
+        for stream in self.pod.streams:
+            stream.answer(OK)
+        self.assertEqual([visitor.received for visitor in visitors], [OK] * 20)
+        self.assertEqual(self.laptop.connector.failures, 1)
+
+    def test_for_long(self) -> None:
+        """A target that stays away is tried for as long as that takes."""
+        for _ in range(1100):
+            self.world.health.failed(self.laptop.connector, delivered=False)
+            self.world.health.tried(self.laptop.connector)
+        self.assertEqual(self.laptop.connector.failures, 1100)
+
     def test_longer_each_time(self) -> None:
         for wait in (1.0, 2.0, 4.0, 8.0, 16.0, MAX_AVOIDED, MAX_AVOIDED):
             self.fails()

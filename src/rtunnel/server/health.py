@@ -34,6 +34,8 @@ MIN_AVOIDED = 1.0
 """Seconds that a connector is avoided after its first failure."""
 MAX_AVOIDED = 30.0
 """Seconds that it is avoided at most, before it is tried again."""
+MANY = 5
+"""Failures after which it is avoided for that long."""
 SLOWEST = 131072
 """Bytes per second of the slowest link on which an upload must not look like silence."""
 MAX_STEP = 2 * SWEEP
@@ -43,7 +45,7 @@ MAX_STEP = 2 * SWEEP
 class _Watched:
     """What is known about one connector."""
 
-    __slots__ = ("failing", "grace", "sent", "sent_before", "settings", "silence", "silent", "wait")
+    __slots__ = ("failing", "grace", "sent", "sent_before", "settings", "silence", "silent", "trial", "wait")
 
     def __init__(self, settings: HealthSettings) -> None:
         self.settings = settings
@@ -56,6 +58,8 @@ class _Watched:
         self.silence = 0.0
         self.silent = False
         self.failing = False
+        self.trial = False
+        """Whether a request is trying it again."""
         self.wait = 0.0
         """Seconds until it may be tried again."""
 
@@ -94,11 +98,11 @@ class HealthMonitor:
         if watched is None or not watched.settings.passive or not link.usable or (delivered and link.knows_signals):
             # a link that is lost says nothing of its target
             return
+        if watched.failing and not watched.trial:
+            # requests that were sent before the first of them failed
+            return
         connector.failures += 1
-        connector.on_trial = False
-        watched.failing = True
-        watched.wait = min(MIN_AVOIDED * 2 ** (connector.failures - 1), MAX_AVOIDED)
-        self._update(connector, watched)
+        self._avoid(connector, watched)
         if connector.failures == 1:
             self._log.warn(
                 "connector {connector} of tunnel {tunnel} does not reach its target: requests go to the others of its tunnel, if "
@@ -109,12 +113,16 @@ class HealthMonitor:
 
     def tried(self, connector: Connector[UpstreamPool]) -> None:
         """A request is about to try it again: the others wait for how that ends, but not for longer than before."""
-        connector.on_trial = False
         watched = self._watched.get(connector)
         if watched is not None:
-            watched.failing = True
-            watched.wait = min(MIN_AVOIDED * 2 ** (connector.failures - 1), MAX_AVOIDED)
-            self._update(connector, watched)
+            self._avoid(connector, watched)
+            watched.trial = True
+
+    def _avoid(self, connector: Connector[UpstreamPool], watched: _Watched) -> None:
+        connector.on_trial = watched.trial = False
+        watched.failing = True
+        watched.wait = MAX_AVOIDED if connector.failures > MANY else MIN_AVOIDED * 2 ** (connector.failures - 1)
+        self._update(connector, watched)
 
     def succeeded(self, connector: Connector[UpstreamPool]) -> None:
         """A response was received after failures."""
@@ -122,7 +130,7 @@ class HealthMonitor:
         connector.on_trial = False
         watched = self._watched.get(connector)
         if watched is not None:
-            watched.failing = False
+            watched.failing = watched.trial = False
             self._update(connector, watched)
             self._log.info(
                 "connector {connector} of tunnel {tunnel} reaches its target again",
