@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from uuid import UUID
 
-__all__ = ["SHOWN", "hide_ids", "mask_ids", "short_id"]
+__all__ = ["SHOWN", "hide_ids", "is_id", "mask_ids", "short_id"]
 
 SHOWN = 8
 """Characters of an ID that are shown: enough to tell tunnels apart and to search the log."""
@@ -17,6 +17,14 @@ SHOWN = 8
 # also what is almost an ID: errors repeat what was mistyped
 _WITH_HYPHENS = re.compile(r"(?<![0-9a-z])([0-9a-f]{8})[0-9a-f]*(?:-[0-9a-f]+){2,}", re.ASCII | re.IGNORECASE)
 _BARE = re.compile(r"(?<![0-9a-z])([0-9a-f]{8})[0-9a-f]{20,28}(?![0-9a-z])", re.ASCII | re.IGNORECASE)
+
+
+_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
+
+
+def is_id(text: str) -> bool:
+    """Whether a text is an ID in the one form that is accepted."""
+    return _ID.fullmatch(text) is not None
 
 
 def short_id(whole: UUID) -> str:

@@ -68,6 +68,25 @@ class ForwarderTests(ForwarderCase):
         self.assertEqual(self.signals, [BROKEN, STOPPED, FINISHED])
         self.assertEqual(self.outcomes(), {StreamOutcome.TARGET_LOST: 1})
 
+    def test_target_dies_after_a_half_close(self) -> None:
+        """Nobody writes to it any more; what it sends is not complete all the same."""
+        self.send(PREFACE + b"question")
+        self.target.accept()
+        self.server.finish(self.stream)
+        self.turn()
+        self.say(b"part")
+        self.target.pipe.break_link()
+        self.turn()
+        self.assertEqual(self.received, b"part")
+        self.assertIn(BROKEN, self.signals)
+
+    def test_no_target_for_it(self) -> None:
+        """Not the same as a target that cannot be reached: another host of the same client may have one."""
+        self.patch(self.forwarder, "choose", lambda preface: None)
+        self.send(PREFACE)
+        self.assertEqual(self.signals, [STOPPED, FINISHED])
+        self.assertEqual(self.outcomes(), {StreamOutcome.NO_TARGET: 1})
+
     def test_target_dies_while_the_server_is_behind(self) -> None:
         """What waits for credit is delivered as well: Twisted stops the producer of a connection that is lost."""
         self.end.consume = False

@@ -158,8 +158,8 @@ class LeavingTests(HealthCase):
     """A client that leaves sees when it may go: what carries no request is closed, and the rest when it is done."""
 
     def leave(self) -> None:
-        self.laptop.session.leave()
-        self.laptop.flush()
+        """What the listener does when the client says that it leaves."""
+        self.world.registry.remove(self.laptop.connector)
         self.laptop.pool.retire()
         self.world.turn()
 
@@ -205,6 +205,14 @@ class OtherClientTests(HealthCase):
         self.world.pass_time(60)
         self.assertEqual(visitor.received, b"")
         self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.assertEqual(self.pod.streams, [])
+        self.assertTrue(self.laptop.link.usable)
+
+    def test_link_lost(self) -> None:
+        """It says nothing of the target."""
+        self.asks()
+        self.laptop.lose()
+        self.assertEqual(self.laptop.connector.failures, 0)
 
 
 class SilenceTests(HealthCase):
@@ -268,8 +276,11 @@ class SilenceTests(HealthCase):
     def test_server_that_slept(self) -> None:
         """For an hour: it was not waiting for anybody."""
         waiting, _ = self.asks()
+        # one sweep sees what was received, the next one has to be the one after the sleep
+        self.world.pass_time(0)
         self.world.clock.advance(3600)
         self.world.turn()
+        self.assertTrue(self.laptop.link.usable)
         self.world.pass_time(2)
         self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
         self.laptop.stream.answer(OK)
@@ -287,9 +298,11 @@ class SilenceTests(HealthCase):
 
     def test_many_requests(self) -> None:
         """What is sent after the first probe does not delay its answer."""
+        self.asks()
         self.freeze()
-        for _ in range(10):
-            self.world.visit(b"GET / HTTP/1.1\r\nHost: pod.local\r\nX-A: %b\r\n\r\n" % (b"a" * 9000))
+        self.world.pass_time(0.5)
+        for _ in range(7):
+            self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 200000\r\n\r\n" + b"x" * 200_000)
             self.world.pass_time(0)
         self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
 

@@ -329,6 +329,18 @@ class PoolTests(HttpCase):
             pod.stream.answer(OK)
         self.assertEqual(pod.pool.idle, 5)
         self.assertEqual(len(pod.link.streams), 5)
+        # those that are idle are seen by sweeps at different times: the first of them makes room
+        for number in (101, 102):
+            self.world.visit(b"GET / HTTP/1.1\r\nHost: x%d.local\r\n\r\n" % number)
+            pod.stream.answer(OK)
+            self.world.pass_time(1)
+        kept = {stream.id: stream for stream in pod.streams if not stream.finished}
+        (first,) = pod.pool.free["x17.local"]
+        self.assertIn(first.stream.id, kept)
+        self.world.visit(b"GET / HTTP/1.1\r\nHost: x103.local\r\n\r\n")
+        pod.stream.answer(OK)
+        self.assertTrue(pod.pool.free["x102.local"])
+        self.assertTrue(first.stream.ended)
         self.world.pass_time(60)
         self.assertEqual((pod.pool.idle, pod.pool.free, pod.link.streams), (0, {}, {}))
 

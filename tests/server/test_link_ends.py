@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
+from unittest import skipUnless
 
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import Clock
@@ -48,6 +51,20 @@ class Dialed:
         client = factory.buildProtocol(None)
         self.pipe = connect(client, self.listening.buildProtocol(None))
         return succeed(client)
+
+
+class PlayedPort:
+    """A bound port that nobody connects to."""
+
+    def __init__(self, bound: socket.socket) -> None:
+        self.port = self
+        self.socket = bound
+
+    def listen(self, factory: Any) -> None:
+        """Nobody connects."""
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("TCP", *self.socket.getsockname())
 
 
 class PlainLinkEndTests(SynchronousTestCase):
@@ -105,6 +122,23 @@ class PlainLinkEndTests(SynchronousTestCase):
 
     def ended(self, end: LinkEnd) -> None:
         self.assertEqual({kind: count for kind, count in self.stats.losses.items() if count}, {end: 1})
+
+    @skipUnless(hasattr(socket, "TCP_USER_TIMEOUT"), "only Linux ends connections that make no progress")
+    def test_visitors_that_make_no_progress(self) -> None:
+        """The limit is one of the port, which accepted connections inherit."""
+        with socket.create_server(("127.0.0.1", 0)) as bound:
+            (key,) = self.group.planned.entrypoints
+            port: Any = PlayedPort(bound)
+            self.group.listen({key: port}, None)
+            self.assertEqual(bound.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 60_000)
+
+    def test_each_knows_the_other(self) -> None:
+        """Both ends find out that the other one is ours, and the server who the client is."""
+        (link,) = self.group.listener.links
+        assert self.connector.link is not None
+        self.assertTrue(link.knows_signals and self.connector.link.knows_signals)
+        (connector,) = self.group.listener.connectors
+        self.assertEqual(len(connector.instance), 8)
 
     def test_client_stops(self) -> None:
         self.connector.drain()

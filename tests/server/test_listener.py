@@ -232,6 +232,20 @@ class ListenerTests(Case):
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.stats.links_open, 0)
 
+    def test_client_that_leaves(self) -> None:
+        """Its idle streams are closed, so that it sees when the last request is done."""
+        self.client.send(self.request())
+        (connector,) = self.registry
+        upstream = connector.pool.open("pod.local")
+        upstream.answers.reusable = True
+        upstream.release()
+        self.assertEqual(connector.pool.idle, 1)
+        session = Session(opens=False)
+        session.leave()
+        self.client.send(session.take_output())
+        self.assertEqual((connector.pool.idle, list(self.registry)), (0, []))
+        self.assertTrue(upstream.stream.ended)
+
     def test_client_that_is_back(self) -> None:
         """Its former link is dropped, which nobody told us was lost; those of other clients are not."""
 
@@ -250,6 +264,11 @@ class ListenerTests(Case):
         self.assertEqual((self.stats.links_open, len(list(self.registry))), (2, 2))
         self.assertEqual(self.stats.losses[LinkEnd.LOST], 1)
         self.assertTrue(any("its client is back on another connection" in line for line in lines), lines)
+        # it is a name of the same user only
+        for connector in self.registry:
+            connector.user = "alice"
+        join(2)
+        self.assertFalse(back.closed)
         # a name counts once: it cannot be changed to drop others one after another
         session = Session(opens=False)
         session.announce(1)

@@ -435,6 +435,10 @@ class ConversationTests(SynchronousTestCase):
         self.assertTrue(left.ask())
         ours, theirs = self.talk(left, right)
         self.assertEqual((ours, theirs), ([(SIGN_OF_LIFE, 0, b"")], []))
+        for _ in range(1000):
+            left.ask()
+        right.receive(left.take_output())
+        self.assertEqual(len(right.take_output()), 16, "a flood of questions is not one of answers")
         old = Session(opens=True, version=1)
         self.assertFalse(old.ask())
         self.assertEqual(old.take_output(), b"")

@@ -38,10 +38,6 @@ STREAM_OUTCOMES = {
 """How a stream ended that was spliced with its target: its near side is the stream."""
 
 
-_UNDELIVERED = (StreamOutcome.NO_TARGET, StreamOutcome.TARGET_REFUSED)
-"""Outcomes of streams of which the target got nothing."""
-
-
 class Forwarder:
     """Forwards each stream of a link to a target; owned by the connector.
 
@@ -247,7 +243,7 @@ class ForwardedStream(OpenStream):
             self._timer.cancel()
         self._forwarder.stats.record(outcome)
         self._stream.protocol = None
-        if outcome in _UNDELIVERED:
+        if outcome is StreamOutcome.TARGET_REFUSED:
             self._stream.refuse()
         else:
             self._stream.abortConnection()

@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from rtunnel.ids import is_id
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError, UdpAddress
 
@@ -237,7 +238,7 @@ def _destination(text: str) -> Address:
 
 def _uuid(text: str) -> uuid.UUID:
     # only this form: UUID() also accepts braces, urn: and hyphens anywhere
-    if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text.lower(), re.ASCII):
+    if not is_id(text):
         raise ValueError("not a UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78")
     return uuid.UUID(text)
 

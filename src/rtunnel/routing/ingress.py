@@ -17,6 +17,8 @@ from uuid import UUID
 
 from attrs import field, frozen
 
+from rtunnel.ids import is_id
+
 __all__ = ["EVERY_HOST", "IngressRule", "IngressTable", "host_pattern", "normalise_host"]
 
 MAX_HOST: Final = 253
@@ -27,7 +29,6 @@ EVERY_HOST: Final = "*"
 # underscores are not allowed in host names, but many names in use have them
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
 # the plain form only: UUID() also accepts braces, "urn:" and hyphens anywhere
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII | re.IGNORECASE)
 _NO_UUID = UUID(int=0)
 
 
@@ -122,7 +123,7 @@ def _tunnel(text: str) -> UUID:
     if not text:
         # the usual cause: "host:$uuid" in double quotes, in which a shell expands $uuid
         raise ValueError("has no tunnel; write HOST=UUID, and a $ before the UUID in single quotes")
-    if not _UUID.fullmatch(text):
+    if not is_id(text):
         raise ValueError("has no valid UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78")
     tunnel = UUID(text)
     if tunnel == _NO_UUID:

@@ -25,7 +25,7 @@ from uuid import UUID
 
 from attrs import frozen
 
-from rtunnel.ids import mask_ids
+from rtunnel.ids import is_id, mask_ids
 from rtunnel.routing.ingress import normalise_host
 from rtunnel.routing.lines import LineError, lines_of
 
@@ -33,9 +33,9 @@ __all__ = ["Action", "OwnerRule", "Permissions"]
 
 _FORM = "write it like: bind,visit  alice,team-*  nginx.local"
 # characters with a meaning in other syntaxes: other wildcards, exclusion, quotes
-_ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-EVERYTHING = "*"
 _NO_NAME = re.compile(r"[?\[\]!\"'\\]")
+
+_EVERYTHING = "*"
 
 
 class Action(StrEnum):
@@ -83,7 +83,7 @@ class OwnerRule:
         return cls(
             frozenset(_action(name) for name in _listed(actions)),
             tuple(_glob(_name(name)) for name in _listed(users)),
-            frozenset(name.lower() for name in names if name == EVERYTHING or _ID.fullmatch(name)),
+            frozenset(name.lower() for name in names if name == _EVERYTHING or is_id(name)),
             tuple(pattern for name in names for pattern in _hosts(name)),
         )
 
@@ -93,7 +93,7 @@ class OwnerRule:
 
     def names_tunnel(self, tunnel: UUID) -> bool:
         """Whether the rule names a tunnel by its ID."""
-        return EVERYTHING in self.tunnels or str(tunnel) in self.tunnels
+        return _EVERYTHING in self.tunnels or str(tunnel) in self.tunnels
 
     def names_host(self, host: str) -> bool:
         """Whether the rule names a host."""

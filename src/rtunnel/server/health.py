@@ -151,9 +151,9 @@ class HealthMonitor:
                     watched.failing = False
                     connector.on_trial = True
                     self._update(connector, watched)
-            self._listen(connector, watched, step)
+            self._check_silence(connector, watched, step)
 
-    def _listen(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
+    def _check_silence(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
         link, settings = connector.pool.link, watched.settings
         sent, watched.sent = watched.sent, link.bytes_out
         if link.poll_heard() or not connector.pool.busy:

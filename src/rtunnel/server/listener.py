@@ -153,8 +153,10 @@ class Admission(Handshake[Request]):
         """
         peer = Peer.of(self.transport)
         fields = ITunnelTransport(self.transport).forwarding_fields()
+        if not fields:
+            return peer
         proxies = TrustedProxies(self._listener.settings.http.trusted_proxies)
-        if not fields or peer.host not in proxies:
+        if peer.host not in proxies:
             return peer
         host = proxies.origin(peer.host, fields)
         return peer if host == peer.host else Peer(host, 0)

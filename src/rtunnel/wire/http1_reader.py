@@ -26,7 +26,7 @@ class RequestReader:
     :param limits: maximum sizes of a head.
     :param policy: which fields are taken, dropped and noted.
     :ivar parsed: number of heads that matched no template.
-    :ivar templates: of frequent heads. Nearly every head matches the template of the last one, so a caller in a hurry tries
+    :ivar templates: of frequent heads. Nearly every head matches the template of the last one, so the hot path tries
         ``templates.read`` before :meth:`read`.
     """
 
