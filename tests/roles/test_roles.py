@@ -96,6 +96,14 @@ class SameTests(SynchronousTestCase):
             client(SERVER="192.168.1.1:80", TUNNEL=UUID, TARGET=":80", PATH="/proxy", HOST_HEADER="nginx.local", WEIGHT="1"),
         )
 
+    def test_health(self) -> None:
+        words = ("--suspect-after", "1", "--dead-after", "9", "--no-passive-health", "1")
+        (listener,) = server(*PLAIN_SERVER, *words).listeners
+        self.assertEqual(listener.health, HealthSettings(suspect_after=1.0, dead_after=9.0, passive=False))
+        self.assertEqual(server("-L", f"{LISTENER}&suspectAfter=1&deadAfter=9&passiveHealth=false").listeners, (listener,))
+        error = self.assertRaises(SettingsError, server, *PLAIN_SERVER, "--dead-after", "1")
+        self.assertEqual(str(error), '--dead-after "1": must be longer than the time until it is suspect, 2s')
+
     def test_tls(self) -> None:
         files = "certFile=/etc/c.pem&keyFile=/etc/k.pem&caFile=/etc/ca.pem"
         words = ("--cert-file", "/etc/c.pem", "--key-file", "/etc/k.pem", "--ca-file", "/etc/ca.pem")

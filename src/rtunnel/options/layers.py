@@ -91,19 +91,32 @@ def require(layer: Layer, field: str, name: str, hint: str) -> None:
 
 
 def construct(model: type[_Model], layer: Layer, group: str = "", **more: Any) -> _Model:
-    """Make a settings object from the values of its fields in a layer; the other fields have their defaults.
+    """Make a settings object, and the groups of settings in it, from a layer; what the layer lacks has its default.
+
+    The groups follow from the model, so that no option is accepted and then left unused.
 
     :param group: the path of the model in the settings, e.g. ``mux``.
     :param more: values of further fields.
     :raises SettingsError: a value is invalid; with the name and the text that the user gave.
     """
     prefix = f"{group}." if group else ""
-    names = [attribute.name for attribute in attrs.fields(model)]  # type: ignore[arg-type]
-    values = {name: layer[prefix + name].value for name in names if prefix + name in layer}
+    fields = attrs.fields_dict(model)  # type: ignore[arg-type]
+    values = {name: layer[prefix + name].value for name in fields if prefix + name in layer}
+    groups: dict[str, Any] = {
+        name: construct(inner, layer, prefix + name)
+        for name, field in fields.items()
+        if name not in more and (inner := _group_model(field)) is not None
+    }
     try:
-        return model(**(more | values))
+        return model(**(groups | more | values))
     except SettingsError as error:
         option_value = layer.get(prefix + error.key)
         if option_value is None:
             raise error.about(name_of(prefix + error.key) or error.key, error.value) from None
         raise error.about(option_value.key, error.value if option_value.text is None else option_value.text) from None
+
+
+def _group_model(field: attrs.Attribute[Any]) -> type | None:
+    """The model of a field that is a group of settings, which is what makes its default; ``None`` for a single value."""
+    inner = getattr(field.default, "factory", None)
+    return inner if inner is not None and attrs.has(inner) else None

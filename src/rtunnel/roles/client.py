@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import attrs
 
@@ -16,14 +15,10 @@ from rtunnel.roles.merging import Merged, Source, Sources, conflict
 from rtunnel.roles.role import Resolved, Role
 from rtunnel.settings import (
     ClientSettings,
-    ClientTls,
     ConnectorSettings,
-    ForwardSettings,
-    MuxSettings,
     ProxySettings,
     ServerConnectionSettings,
     SettingsError,
-    UdpSettings,
     VisitorSettings,
 )
 
@@ -103,26 +98,25 @@ def _visitors(environ: Mapping[str, str], layer: Layer) -> Iterator[VisitorSetti
     require(layer, "listen", "--listen", "say which local port to open, e.g. --listen 127.0.0.1:2222 (or -L tcp://:2222/ssh.svc)")
     hint = "say what to visit, a host in the server's rules, e.g. --to ssh.svc (or -L tcp://:2222/ssh.svc)"
     require(layer, "to", "--to", hint)
-    common = _common(environ, layer)
+    proxies = _proxies(environ, layer)
     listens, destinations = layer["listen"], layer["to"]
     if len(listens.value) != len(destinations.value):
         hint = f"given {len(destinations.value)} times, but {listens.key} {len(listens.value)} times; give one for each port"
         raise SettingsError(destinations.key, None, hint)
     for listen, to in zip(listens.value, destinations.value, strict=True):
         one = {"listen": OptionValue(listens.key, None, listen), "to": OptionValue(destinations.key, None, to)}
-        yield construct(VisitorSettings, overlay(layer, one), **common)
+        yield construct(VisitorSettings, overlay(layer, one), proxies=proxies)
 
 
 def _connectors(environ: Mapping[str, str], layer: Layer) -> Iterator[ConnectorSettings]:
     """One connector for each target."""
     _require_server(layer, "join")
     require(layer, "target", "--target", "say where requests are forwarded to, e.g. --target :80 (or -L rtcp://:0/:80)")
-    common = _common(environ, layer)
-    forward = construct(ForwardSettings, layer, "forward")
+    proxies = _proxies(environ, layer)
     targets = layer["target"]
     for target in targets.value:
         one = overlay(layer, {"target": OptionValue(targets.key, None, target)})
-        yield construct(ConnectorSettings, one, forward=forward, **common)
+        yield construct(ConnectorSettings, one, proxies=proxies)
 
 
 def _require_server(layer: Layer, what_for: str) -> None:
@@ -130,17 +124,10 @@ def _require_server(layer: Layer, what_for: str) -> None:
     require(layer, "tunnel", "--tunnel", f"say which tunnel to {what_for}, e.g. --tunnel UUID (tunnel.id=UUID in -F)")
 
 
-def _common(environ: Mapping[str, str], layer: Layer) -> dict[str, Any]:
-    """The groups of settings that connectors and visitors share; the proxies of the environment where none is given."""
-    return {
-        "mux": construct(MuxSettings, layer, "mux"),
-        "udp": construct(UdpSettings, layer, "udp"),
-        "tls": construct(ClientTls, layer, "tls"),
-        "proxies": () if "proxies" in layer else _environment_proxies(environ, layer),
-    }
-
-
-def _environment_proxies(environ: Mapping[str, str], layer: Layer) -> tuple[ProxySettings, ...]:
+def _proxies(environ: Mapping[str, str], layer: Layer) -> tuple[ProxySettings, ...]:
+    """Those of the environment; a layer with proxies of its own needs none of them."""
+    if "proxies" in layer:
+        return ()
     transport = layer["transport"].value if "transport" in layer else attrs.fields(ConnectorSettings).transport.default
     return from_environment(environ, str(transport), layer["server"].value)
 

@@ -9,14 +9,7 @@ from rtunnel.config.layout import SERVER_LAYOUT
 from rtunnel.options.layers import Layer, RawOption, construct, require
 from rtunnel.roles.merging import Merged, Sources
 from rtunnel.roles.role import Resolved, Role
-from rtunnel.settings import (
-    AccessLogSettings,
-    HttpSettings,
-    ListenerSettings,
-    MuxSettings,
-    ServerSettings,
-    ServerTls,
-)
+from rtunnel.settings import AccessLogSettings, ListenerSettings, ServerSettings
 
 __all__ = ["SERVER_ROLE"]
 
@@ -50,13 +43,7 @@ def _listener(layer: Layer, *, standalone: bool) -> ListenerSettings:
     if not direct and "routes_file" not in layer:
         hint = "say which host belongs to which tunnel, e.g. --route nginx.local=UUID (tunnel=nginx.local:UUID in -L)"
         require(layer, "rules", "--route", hint)
-    return construct(
-        ListenerSettings,
-        layer,
-        tls=construct(ServerTls, layer, "tls"),
-        mux=construct(MuxSettings, layer, "mux"),
-        http=construct(HttpSettings, layer, "http"),
-    )
+    return construct(ListenerSettings, layer)
 
 
 SERVER_ROLE = Role(SERVER_LAYOUT, _merge, _validate)
