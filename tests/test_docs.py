@@ -178,6 +178,7 @@ class TrueTests(SynchronousTestCase):
             "outcome of a visit": outcomes.VisitOutcome,
             "reason why a link ended": outcomes.LinkEnd,
             "reason why a client was rejected": outcomes.RefusalReason,
+            "limit": outcomes.Limit,
             "outcome of a stream": outcomes.StreamOutcome,
             "outcome of a connection to a local port": outcomes.LocalPortOutcome,
             "reason why a datagram was dropped": outcomes.DatagramLoss,

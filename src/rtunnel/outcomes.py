@@ -9,6 +9,7 @@ from enum import StrEnum
 
 __all__ = [
     "DatagramLoss",
+    "Limit",
     "LinkEnd",
     "LocalPortOutcome",
     "Outcome",
@@ -195,3 +196,10 @@ class RefusalReason(StrEnum):
     """The permissions do not allow it."""
     FAILED = "failed"
     """The password could not be verified."""
+
+
+class Limit(StrEnum):
+    """A bound of the server for what others can choose; each time that it is reached counts."""
+
+    PIPELINED = "pipelined"
+    """A visitor sent many requests that are answered at once; the others were served first."""

@@ -15,7 +15,7 @@ from rtunnel import __version__
 from rtunnel.metrics.exposition import ClientCollector, ServerCollector, make_registry
 from rtunnel.metrics.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
 from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
-from rtunnel.outcomes import DatagramLoss, LinkEnd, LocalPortOutcome, Outcome, StreamOutcome, TlsOutcome, VisitOutcome
+from rtunnel.outcomes import DatagramLoss, Limit, LinkEnd, LocalPortOutcome, Outcome, StreamOutcome, TlsOutcome, VisitOutcome
 from tests.support.ids import TUNNEL
 
 CONNECTOR = UUID("216d6bcf-59dc-4c70-999e-91a30813ac78")
@@ -113,6 +113,9 @@ rtunnel_server_visits_open 6.0
 # HELP rtunnel_server_access_log_dropped_lines_total Lines of the access log that could not be written.
 # TYPE rtunnel_server_access_log_dropped_lines_total counter
 rtunnel_server_access_log_dropped_lines_total 0.0
+# HELP rtunnel_server_limits_total Bounds that were reached, by limit.
+# TYPE rtunnel_server_limits_total counter
+rtunnel_server_limits_total{{limit="pipelined"}} 2.0
 # HELP rtunnel_server_connectors Connectors attached now, by tunnel.
 # TYPE rtunnel_server_connectors gauge
 rtunnel_server_connectors{{tunnel="10bc451e"}} 2.0
@@ -243,6 +246,7 @@ def server_stats() -> ServerStats:
     stats.record(Outcome.NO_CONNECTOR)
     stats.tls[TlsOutcome.UNKNOWN_NAME] += 1
     stats.link_lost(LinkEnd.LOST)
+    stats.limits = {Limit.PIPELINED: 2}
     stats.labelled.join(CONNECTOR, load)
     return stats
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.metrics.stats import ClientStats, ServerStats
-from rtunnel.outcomes import DatagramLoss, LinkEnd, Outcome, StreamOutcome
+from rtunnel.outcomes import DatagramLoss, Limit, LinkEnd, Outcome, StreamOutcome
 
 
 class ServerStatsTests(SynchronousTestCase):
@@ -13,6 +13,13 @@ class ServerStatsTests(SynchronousTestCase):
         """A rate over a label that appears late would miss its first event."""
         self.assertEqual(ServerStats().requests, dict.fromkeys(Outcome, 0))
         self.assertEqual(ServerStats().losses, dict.fromkeys(LinkEnd, 0))
+        self.assertEqual(ServerStats().limits, dict.fromkeys(Limit, 0))
+
+    def test_reach(self) -> None:
+        stats = ServerStats()
+        for _ in range(2):
+            stats.reach(Limit.PIPELINED)
+        self.assertEqual(stats.limits[Limit.PIPELINED], 2)
 
     def test_record(self) -> None:
         stats = ServerStats()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rtunnel.outcomes import Outcome
+from rtunnel.outcomes import Limit, Outcome
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.server.entrypoint.http1 import MAX_AT_ONCE, READ_AHEAD
 from rtunnel.settings import HttpSettings
@@ -100,6 +100,7 @@ class TimeTests(HttpCase):
             for pipe in self.world.pipes:
                 pipe.pump()
         self.assertEqual(visitor.statuses, [404] * (MAX_AT_ONCE + 1))
+        self.assertEqual(self.world.stats.limits[Limit.PIPELINED], 1)
         self.world.turn()
         self.assertEqual(visitor.statuses, [404] * 500)
         visitor.send(request)

@@ -56,6 +56,7 @@ class ServerCollector(Collector):
         yield _counter(
             "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped
         )
+        yield _counters("server_limits", "Bounds that were reached, by limit.", "limit", stats.limits.items())
         label = stats.labelled.tunnel_label
         yield from _tunnel_gauges("server", "Connectors attached now, by tunnel.", self._tunnels(), label)
         yield from _by_tunnel(stats.labelled)

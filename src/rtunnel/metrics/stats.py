@@ -13,6 +13,7 @@ import attrs
 from rtunnel.metrics.labelled_counts import LabelledCounts
 from rtunnel.outcomes import (
     DatagramLoss,
+    Limit,
     LinkEnd,
     LocalPortOutcome,
     Outcome,
@@ -46,6 +47,7 @@ class ServerStats:
     :ivar labelled: counters per tunnel and per connector.
     :ivar access_lines_dropped: lines of the access log that could not be written.
     :ivar refusals: connections to the tunnel listener that were rejected, by reason.
+    :ivar limits: how often a bound was reached.
     """
 
     visitors_total: int = 0
@@ -65,6 +67,7 @@ class ServerStats:
     proxies_refused: int = 0
     labelled: LabelledCounts = attrs.field(factory=LabelledCounts)
     access_lines_dropped: int = 0
+    limits: dict[Limit, int] = attrs.field(factory=lambda: dict.fromkeys(Limit, 0))
 
     def drop_access_lines(self, lines: int) -> None:
         """Count lines of the access log that could not be written."""
@@ -77,6 +80,10 @@ class ServerStats:
     def link_lost(self, end: LinkEnd) -> None:
         """Count the end of a link."""
         self.losses[end] += 1
+
+    def reach(self, limit: Limit) -> None:
+        """Count that a bound was reached."""
+        self.limits[limit] += 1
 
 
 @attrs.define

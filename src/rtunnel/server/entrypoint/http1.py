@@ -9,7 +9,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.outcomes import Outcome
+from rtunnel.outcomes import Limit, Outcome
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
@@ -207,6 +207,7 @@ class HttpVisitor(Protocol):
             if not left:
                 # the other visitors first; what comes meanwhile waits in the socket
                 self._advancing = False
+                self._entrypoint.stats.reach(Limit.PIPELINED)
                 self.pause_reading()
                 self._entrypoint.deadlines.soon(self._next)
                 return
