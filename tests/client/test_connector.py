@@ -6,7 +6,7 @@ import errno
 from typing import Any, cast
 from uuid import UUID, uuid4
 
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -133,6 +133,23 @@ class ConnectorTests(SynchronousTestCase):
             self.clock.advance(waits[-1])
         self.assertTrue(0.375 <= waits[0] <= 0.5, waits)
         self.assertTrue(all(22.5 <= wait <= 30 for wait in waits[-3:]), waits)
+
+    def test_same_failure_again(self) -> None:
+        """It is said in full once and then ever more rarely; another one is said at once, and so is the first after a join."""
+        self.connector.start()
+        for error in [*[None] * 9, DNSLookupError()]:
+            self.server.refuse(error)
+            self.clock.advance(30)
+        said = [event["what"] for event in self.events if "what" in event]
+        self.assertEqual(said[1:4], [f"the same {times} times in a row" for times in (2, 4, 8)])
+        self.assertIn("the name cannot be resolved", said[4])
+        self.assertEqual(len(said), 5)
+        self.accept()
+        self.say(JOINED.encode())
+        self.lose()
+        self.clock.advance(30)
+        self.server.refuse(DNSLookupError())
+        self.assertEqual([event["what"] for event in self.events if "what" in event][-1], said[4])
 
     # -- attempts that fail
 

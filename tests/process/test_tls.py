@@ -108,7 +108,9 @@ class TlsTests(TestCase):
         """Each wrong pair says what to write instead, at once."""
         self.server()
         plain = self.start("client", "--server", f"localhost:{self.tunnel_port}", "--tunnel", self.tunnel, "--target", ":1")
-        plain.wait_for("cannot join: the upgrade was answered with 400 this port speaks TLS, use wss or https")
+        plain.wait_for(
+            "cannot join: the upgrade was answered with 400 this port speaks TLS, use wss or https; the server speaks TLS"
+        )
         self.tunnel_port, self.port = free_port(), free_port()
         self.start(
             *("server", "--listen", f"ws://127.0.0.1:{self.tunnel_port}"),

@@ -19,11 +19,13 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.transport import reasons
 from rtunnel.transport.proxies import ProxyRefused
 from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.sockets import AtOnceClient, SocketClientEndpoint
-from rtunnel.transport.upgrade_faults import describe_answer
+from rtunnel.transport.tls import PLAIN_HTTP
+from rtunnel.transport.upgrade_faults import NO_TUNNEL, TLS_HERE, Asked, describe_answer
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint
 
 # trial's reactor, whose type depends on the platform
@@ -73,32 +75,66 @@ class ReasonTests(SynchronousTestCase):
 
 
 class UpgradeAnswerTests(SynchronousTestCase):
+    def answer(self, status: int, phrase: str = "", **more: Any) -> str:
+        text = describe_answer(Asked("shop.example.org", "/proxy"), status, phrase, **more)
+        said, semicolon, hint = text.partition("; ")
+        self.assertEqual((said, semicolon), (f"the upgrade was answered with {status} {phrase}".strip(), "; "))
+        return hint
+
     def test_answers(self) -> None:
         for status, words in [
-            (200, "a web server answers here, not a tunnel listener"),
+            (200, "no tunnel server at /proxy for the host shop.example.org, but a web server; check"),
             (400, "check whether this port expects wss://"),
-            (401, "asks for a login"),
-            (403, "forbids it"),
-            (404, "check the path of the server's address and --host-header"),
+            (401, "asks for a login; exempt /proxy from it"),
+            (403, "forbids it; allow WebSockets to /proxy of shop.example.org there"),
+            (404, "no tunnel server at /proxy for the host shop.example.org; an Ingress finds its rule by both"),
+            (407, "give --proxy with its user and password"),
             (418, "check host, port and path"),
+            (421, "the name that TLS was opened for is not shop.example.org"),
             (426, "drops the Upgrade header"),
+            (429, "limits the number of requests; exempt /proxy"),
             (500, "the server failed; check its log"),
             (502, "the server behind it does not; check that the server is running and ready"),
             (503, "no server is behind it; check that the server is running and ready"),
             (504, "does not in time"),
+            (505, "does not take HTTP/1.1"),
         ]:
-            text = describe_answer(status, "Because")
-            self.assertTrue(text.startswith(f"the upgrade was answered with {status} Because; "), text)
-            self.assertIn(words, text)
+            self.assertIn(words, self.answer(status, "Because"))
 
-    def test_redirect(self) -> None:
-        self.assertIn("it redirects to https://tunnel.local/ws; use that", describe_answer(308, "", "https://tunnel.local/ws"))
-        self.assertIn("308; it redirects; use that", describe_answer(308, ""))
+    def test_not_found_by_a_listener(self) -> None:
+        """Ours says so in the reason phrase, which proxies pass on."""
+        self.assertIn("the tunnel server is there, but not at /proxy; write the server's --path", self.answer(404, NO_TUNNEL))
+
+    def test_not_found_by_an_entrypoint(self) -> None:
+        _, body = own_answer(404)
+        hint = self.answer(404, "Not Found", body=body)
+        self.assertIn("this is an entrypoint of the server, which is for visitors, and it has no rule for shop.example.org; ", hint)
+        self.assertNotIn("entrypoint", self.answer(404, "Not Found", body=b"<html>"))
+
+    def test_tls_port(self) -> None:
+        """Ours says so in the reason phrase; nginx and Go in the body."""
+        phrase = PLAIN_HTTP.split(b"\r\n")[0].decode().split(" ", 2)[2]
+        self.assertIn("use wss://", self.answer(400, phrase))
+        body = b"<center>The plain HTTP request was sent to HTTPS port</center>"
+        self.assertEqual(self.answer(400, "Bad Request", body=body), TLS_HERE)
+
+    def test_redirects(self) -> None:
+        for location, words in [
+            ("https://shop.example.org/proxy", "this address is served with TLS; use wss://shop.example.org/proxy for the server"),
+            ("https://Shop.example.org:8443/proxy/", "with TLS; use wss://Shop.example.org:8443/proxy/ for the server"),
+            ("https://www.example.org/proxy", "it redirects to https://www.example.org/proxy; use wss://www.example.org/proxy for"),
+            ("http://10.0.0.1:81/proxy", "it redirects to http://10.0.0.1:81/proxy; use ws://10.0.0.1:81/proxy for"),
+            ("https://sso.example.org/login?to=/proxy", "perhaps the login of a proxy in front of the server; exempt /proxy from"),
+            ("/login", "it redirects to /login, perhaps the login"),
+            ("https://[::1/{x}", "it redirects to https://[::1/{x}, perhaps the login"),
+            ("", "it redirects, but does not say where to; "),
+        ]:
+            self.assertIn(words, self.answer(308, "Permanent Redirect", location=location))
 
     def test_what_a_peer_writes(self) -> None:
         """It can be anything, and is kept to one short line."""
-        text = describe_answer(302, "a\x1b[31m\nb" * 100, "\r\n" * 100)
-        self.assertTrue(text.isprintable() and len(text) < 400, text)
+        text = describe_answer(Asked("a", "/{path}"), 302, "a\x1b[31m\nb{0}" * 100, location="\r\n{host}" * 100)
+        self.assertTrue(text.isprintable() and len(text) < 600, text)
 
 
 class Quiet(Protocol):
@@ -151,14 +187,14 @@ class SocketTests(TestCase):
             (_reset, "the connection was lost; "),
             (
                 _say(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"),
-                "the upgrade was answered with 404 Not Found; check the path",
+                "the upgrade was answered with 404 Not Found; no tunnel server at /ws for the host 127.0.0.1; ",
             ),
             (_say(b"HTTP/1.1 502 Bad Gateway\r\n\r\n"), "502 Bad Gateway; a proxy or Ingress answers, and the server behind"),
             (_say(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"), "503 Service Unavailable; a proxy or Ingress answers, and no"),
-            (_say(b"HTTP/1.0 200 OK\r\n\r\nhello"), "200 OK; a web server answers here, not a tunnel listener; "),
+            (_say(b"HTTP/1.0 200 OK\r\n\r\nhello"), "200 OK; no tunnel server at /ws for the host 127.0.0.1, but a web server; "),
             (
-                _say(b"HTTP/1.1 301 Moved\r\nLocation: https://b/\r\n\r\n"),
-                "301 Moved; it redirects to https://b/; use that address",
+                _say(b"HTTP/1.1 301 Moved\r\nLocation: https://b/ws\r\n\r\n"),
+                "301 Moved; it redirects to https://b/ws; use wss://b/ws for the server",
             ),
             (_say(b"SSH-2.0-OpenSSH\r\n\r\n"), "the upgrade to a WebSocket failed: "),
             (_say(b"\x15\x03\x03\x00\x02\x02\x0a"), "the server speaks TLS here; use wss:// (tunnel+wss://)"),

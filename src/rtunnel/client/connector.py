@@ -19,6 +19,7 @@ from rtunnel.client.backoff import Backoff
 from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.http_forwarder import HttpForwarder, needs_http
 from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
+from rtunnel.client.repeats import Repeats
 from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.client.targets import Forwarder
 from rtunnel.ids import short_id
@@ -90,6 +91,7 @@ class ConnectorClient:
         self._reactor = reactor
         self._on_joined = on_joined
         self._backoff = Backoff(settings.backoff_min, settings.backoff_max)
+        self._repeats = Repeats()
         self._dialer = ServerDialer(settings, reactor)
         self._endpoint = endpoint or self._dialer.endpoint
         self._attempt: Deferred[Any] | None = None
@@ -172,15 +174,17 @@ class ConnectorClient:
         self._again(f"cannot join: {reason_of(failure)}")
 
     def _again(self, what: str) -> None:
-        """Log what happened, and try again after a while."""
+        """Log what happened, in full once and then ever more rarely, and try again after a while."""
         wait = self._backoff.wait()
-        self._log.warn(
-            "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
-            tunnel=short_id(self.settings.tunnel),
-            server=self.server,
-            what=what,
-            wait=f"{wait:.1f}",
-        )
+        if self._repeats.say(what):
+            times = self._repeats.times
+            self._log.warn(
+                "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
+                tunnel=short_id(self.settings.tunnel),
+                server=self.server,
+                what=what if times == 1 else f"the same {times} times in a row",
+                wait=f"{wait:.1f}",
+            )
         self._timer = self._reactor.callLater(wait, self._try)
 
     @property
@@ -199,6 +203,7 @@ class ConnectorClient:
         """The server has let us in."""
         self.joined = True
         self._joined_at = self._reactor.seconds()
+        self._repeats.forget()
         self.id, self.since = connector, time()
         self._stats.joins += 1
         self._log.info(

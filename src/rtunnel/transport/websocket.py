@@ -75,6 +75,8 @@ class WebSocketConnection(Protocol):
         """The forwarding fields of the peer's request."""
         self.head = b""
         """The peer's part of the upgrade, once it is complete."""
+        self.rest = b""
+        """What came with it; where there is no upgrade, the beginning of a body."""
         self.fault = ""
         """What is wrong with what the peer sent."""
         self._speaker = speaker
@@ -176,6 +178,7 @@ class WebSocketConnection(Protocol):
 
         :param rest: what was received after it.
         """
+        self.rest = rest
         try:
             self._speaker.dataReceived(self.head)
         except UnicodeDecodeError:
@@ -237,7 +240,7 @@ class WebSocketConnection(Protocol):
         self._stop_timers()
         self._open = True
         self._framed = self._fast
-        self._head = self.head = b""
+        self._head = self.head = self.rest = b""
         self.upgraded()
 
     def on_message(self, payload: bytes) -> None:

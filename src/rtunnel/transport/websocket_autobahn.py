@@ -21,6 +21,7 @@ from autobahn.websocket.types import ConnectionDeny, ConnectionRequest, Connecti
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogPublisher
 
+from rtunnel.transport.upgrade_faults import NO_TUNNEL
 from rtunnel.transport.websocket import EMPTY_MESSAGE, HALF_CLOSE, WebSocketConnection
 from rtunnel.wire.websocket import MAX_MESSAGE
 
@@ -77,7 +78,7 @@ class _ServerSpeaker(_Callbacks, WebSocketServerProtocol):  # type: ignore[misc]
     def onConnect(self, request: ConnectionRequest) -> tuple[None, dict[str, str]] | None:
         """Accept the upgrade at our path only; any origin, since no browser has credentials here."""
         if request.path != self.factory.stream_path:
-            raise ConnectionDeny(404, "no tunnel listens at this path")
+            raise ConnectionDeny(404, NO_TUNNEL)
         self.connection.forwarding = {
             name.encode(): request.headers[name].encode() for name in _FORWARDING if name in request.headers
         }

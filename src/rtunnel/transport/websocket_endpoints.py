@@ -13,13 +13,21 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.transport.reasons import reason_of
-from rtunnel.transport.upgrade_faults import CLOSED, describe_answer, describe_failure, describe_timeout
+from rtunnel.transport.upgrade_faults import (
+    CLOSED,
+    PLAIN_ONLY,
+    TLS_HERE,
+    Asked,
+    describe_answer,
+    describe_failure,
+    describe_timeout,
+)
 from rtunnel.transport.websocket import WebSocketConnection
 from rtunnel.transport.websocket_autobahn import client_speakers, server_speakers
 
 __all__ = ["UpgradeRefused", "WebSocketClientEndpoint", "WebSocketServerEndpoint"]
 
-PLAIN_ONLY = b"HTTP/1.1 400 this port does not speak TLS\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+PLAIN_ANSWER = f"HTTP/1.1 400 {PLAIN_ONLY}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode()
 """The answer to a client that speaks TLS to a port without."""
 
 
@@ -66,7 +74,7 @@ class _ServerConnection(WebSocketConnection):
             self._factory.endpoint.refused(self._address, f"not upgraded to a WebSocket: {self.fault}")
 
     def received_tls(self) -> None:
-        self.transport.write(PLAIN_ONLY)
+        self.transport.write(PLAIN_ANSWER)
         self.transport.loseConnection()
 
 
@@ -148,7 +156,7 @@ class _ClientConnection(WebSocketConnection):
             waiting.errback(Failure(self._refusal(reason)))
 
     def received_tls(self) -> None:
-        self._given_up = "the server speaks TLS here; use wss:// (tunnel+wss://)"
+        self._given_up = TLS_HERE
         self.transport.abortConnection()
 
     def _expired(self) -> None:
@@ -161,7 +169,9 @@ class _ClientConnection(WebSocketConnection):
         version, status, phrase = [*status_line.split(None, 2), "", "", ""][:3]
         if version.startswith("HTTP/") and status.isdigit() and status != "101":
             location = next((field[9:].strip() for field in fields if field[:9].lower() == "location:"), "")
-            return UpgradeRefused(int(status), describe_answer(int(status), phrase, location))
+            asked = self._factory.endpoint.asked
+            said = describe_answer(asked, int(status), phrase, location=location, body=self.rest)
+            return UpgradeRefused(int(status), said)
         if self.fault:
             return UpgradeRefused(None, describe_failure(self.fault))
         return UpgradeRefused(None, self._given_up or (CLOSED if reason.type is ConnectionDone else reason_of(reason)))
@@ -204,6 +214,7 @@ class WebSocketClientEndpoint:
         self._under = under
         self.reactor = reactor
         self.handshake_timeout = handshake_timeout
+        self.asked = Asked(host, path)
         self.speakers = client_speakers(f"[{host}]" if ":" in host else host, port, path, reactor)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
