@@ -19,6 +19,7 @@ from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.admin import AdminService
 from rtunnel.ops.start import StartError
 from rtunnel.settings import Address
+from tests.support.processes import ourselves
 
 
 class Conversation(Protocol):
@@ -166,8 +167,8 @@ class StartTests(TestCase):
             error = self.assertRaises(StartError, self.service(Address("127.0.0.1", port)).startService)
         self.assertEqual(
             str(error),
-            f"the admin endpoint cannot listen on 127.0.0.1:{port}: Address already in use; "
-            "stop what listens there, or choose another address",
+            f"the admin endpoint cannot listen on 127.0.0.1:{port}: Address already in use ({ourselves()}); "
+            "stop what listens there, or choose another port with --admin",
         )
 
     def test_not_our_address(self) -> None:

@@ -19,7 +19,7 @@ from twisted.trial.unittest import TestCase
 
 import rtunnel
 from tests.support.ids import TUNNEL
-from tests.support.processes import TIMEOUT, Process, free_port, hearing_hang_ups, listening, wait_until
+from tests.support.processes import TIMEOUT, Process, free_port, hearing_hang_ups, listening, ourselves, wait_until
 from tests.support.services import NamedService
 
 UUID = str(TUNNEL)
@@ -106,8 +106,8 @@ class RefusalTests(TestCase):
             for name, start in STARTS.items():
                 with self.subTest(start=name):
                     ended = run((*start, *server(port, free_port())))
-                    where = f"127.0.0.1:{port}: Address already in use; stop what listens there, or choose another address"
-                    self.assert_line(ended, f"rtunnel: the tunnel listener cannot listen on {where}")
+                    why = f"Address already in use ({ourselves()}); stop what listens there, or choose another port with --listen"
+                    self.assert_line(ended, f"rtunnel: the tunnel listener cannot listen on 127.0.0.1:{port}: {why}")
                     self.assertNotIn("Traceback", ended.stdout)
 
     def test_second_port_in_use(self) -> None:
@@ -116,8 +116,8 @@ class RefusalTests(TestCase):
             ended = run((*STARTS["rtunnel"], *server(free_port(), port)))
             self.assert_line(
                 ended,
-                f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{port}: Address already in use; "
-                "stop what listens there, or choose another address",
+                f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{port}: Address already in use ({ourselves()}); "
+                "stop what listens there, or choose another port with --entrypoint",
             )
 
     def test_address_of_another_machine(self) -> None:
@@ -126,7 +126,7 @@ class RefusalTests(TestCase):
         self.assert_line(
             ended,
             "rtunnel: the entrypoint cannot listen on 192.0.2.1:8080: Cannot assign requested address; "
-            "choose an address of this machine",
+            "choose an address of this machine with --entrypoint, or none for all of them",
         )
 
     def test_permission_refused(self) -> None:
@@ -144,7 +144,7 @@ class RefusalTests(TestCase):
         self.assert_line(
             ended,
             f"rtunnel: the entrypoint cannot listen on 127.0.0.1:{PRIVILEGED}: Permission denied; "
-            "a port below 1024 needs CAP_NET_BIND_SERVICE",
+            "a port below 1024 needs root or CAP_NET_BIND_SERVICE; choose one from 1024 with --entrypoint, or allow it",
         )
 
     def test_daemon_tells_the_shell(self) -> None:

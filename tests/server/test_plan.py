@@ -7,6 +7,7 @@ from uuid import UUID
 import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.ops.start import ENTRYPOINT
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.server.plan import ServerPlan, planned_listeners
 from rtunnel.settings import Address, HttpSettings, ListenerSettings, ServerSettings
@@ -40,7 +41,7 @@ class PlanTests(SynchronousTestCase):
         made = plan((), listener(1, 80, 81), listener(2))
         self.assertEqual((made.ports.start, made.ports.stop), (spots(1, 80, 81, 2), ()))
         self.assertEqual((made.groups.start, made.moved), (spots(1, 2), spots(1, 2)))
-        self.assertEqual(made.roles[spots(80)[0]], "entrypoint")
+        self.assertEqual(made.roles[spots(80)[0]], ENTRYPOINT)
 
     def test_the_same(self) -> None:
         made = plan((listener(1, 80), listener(2)), listener(1, 80), listener(2))

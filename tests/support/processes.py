@@ -16,7 +16,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from unittest import SkipTest
 
-__all__ = ["Nginx", "Process", "free_port", "gost", "gost_binary", "hearing_hang_ups", "needed", "rtunnel", "wait_until"]
+__all__ = [
+    "Nginx",
+    "Process",
+    "free_port",
+    "gost",
+    "gost_binary",
+    "hearing_hang_ups",
+    "needed",
+    "ourselves",
+    "rtunnel",
+    "wait_until",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT = 20.0
@@ -58,6 +69,11 @@ def listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ourselves() -> str:
+    """Return how a message names this process, as the holder of a port."""
+    return f"{Path('/proc/self/comm').read_text().strip()}, PID {os.getpid()}"
 
 
 def needed(program: str) -> str:

@@ -16,7 +16,7 @@ from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.client.visit_endpoint import VisitClientEndpoint
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
-from rtunnel.ops.start import cannot_listen
+from rtunnel.ops.start import VISITOR, cannot_listen
 from rtunnel.outcomes import LocalPortOutcome
 from rtunnel.settings import VisitorSettings
 from rtunnel.tunnel.link import Keepalive
@@ -80,7 +80,7 @@ class LocalPort(ABC):
         try:
             self._listening = self._listen(listen.host, listen.port)
         except (CannotListenError, OSError) as error:
-            raise cannot_listen("the visitor", f"{listen.host or '*'}:{listen.port}", error) from error
+            raise cannot_listen(VISITOR, listen, error) from error
         self._log.info(
             "{address} leads to {to} in tunnel {tunnel} at {server}",
             address=self.address,

@@ -17,7 +17,7 @@ from twisted.internet.error import CannotListenError
 from twisted.logger import Logger
 from twisted.web.http import HTTPFactory, Request
 
-from rtunnel.ops.start import cannot_listen
+from rtunnel.ops.start import ADMIN_ENDPOINT, cannot_listen
 from rtunnel.settings import Address
 from rtunnel.transport.sockets import listen_tcp
 
@@ -81,7 +81,7 @@ class AdminService(Service):
         try:
             self._listening = listen_tcp(self._reactor, host, port, _Probes(self.answer, self._reactor))
         except (CannotListenError, OSError) as error:
-            raise cannot_listen("the admin endpoint", f"{host or '*'}:{port}", error) from error
+            raise cannot_listen(ADMIN_ENDPOINT, self._address, error) from error
         super().startService()  # type: ignore[no-untyped-call]
         self._log.info("admin endpoint on {host}:{port}", host=self._address.host or "*", port=self.port)
 

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import errno
 
+import attrs
 from twisted.internet.error import CannotListenError
 
-__all__ = ["StartError", "cannot_listen"]
+from rtunnel.settings import Address, UdpAddress
+from rtunnel.transport.port_holder import port_holder
 
+__all__ = ["ADMIN_ENDPOINT", "ENTRYPOINT", "TUNNEL_LISTENER", "VISITOR", "PortRole", "StartError", "cannot_listen"]
+
+
+@attrs.frozen
+class PortRole:
+    """What listens at a port.
+
+    :ivar name: for people.
+    :ivar option: with which the port is chosen.
+    """
+
+    name: str
+    option: str
+
+
+TUNNEL_LISTENER = PortRole("tunnel listener", "--listen")
+ENTRYPOINT = PortRole("entrypoint", "--entrypoint")
+ADMIN_ENDPOINT = PortRole("admin endpoint", "--admin")
+VISITOR = PortRole("visitor", "--listen")
 
 _ADVICE = {
-    errno.EADDRINUSE: "stop what listens there, or choose another address",
-    errno.EADDRNOTAVAIL: "choose an address of this machine",
-    errno.EACCES: "a port below 1024 needs CAP_NET_BIND_SERVICE",
+    errno.EADDRINUSE: "stop what listens there, or choose another port with {option}",
+    errno.EADDRNOTAVAIL: "choose an address of this machine with {option}, or none for all of them",
+    errno.EACCES: "a port below 1024 needs root or CAP_NET_BIND_SERVICE; choose one from 1024 with {option}, or allow it",
 }
 
 
@@ -24,14 +45,19 @@ class StartError(Exception):
     """
 
 
-def cannot_listen(what: str, address: str, error: CannotListenError | OSError) -> StartError:
+def cannot_listen(role: PortRole, address: Address, error: CannotListenError | OSError) -> StartError:
     """The error of a port that cannot be opened.
 
-    :param what: what would listen there: "the entrypoint".
-    :param address: where, for people.
+    :param role: what would listen there.
+    :param address: where.
     :param error: why not.
     """
     cause = error.socketError if isinstance(error, CannotListenError) else error
-    advice = _ADVICE.get(getattr(cause, "errno", None) or 0)
+    number = getattr(cause, "errno", None) or 0
     reason = getattr(cause, "strerror", None) or cause
-    return StartError(f"{what} cannot listen on {address}: {reason}" + (f"; {advice}" if advice else ""))
+    if number == errno.EADDRINUSE:
+        holder = port_holder(address.host, address.port, udp=isinstance(address, UdpAddress))
+        reason = f"{reason} ({holder})" if holder else reason
+    shown = attrs.evolve(address, host=address.host or "*")
+    advice = _ADVICE.get(number, "").format(option=role.option)
+    return StartError(f"the {role.name} cannot listen on {shown}: {reason}" + (f"; {advice}" if advice else ""))

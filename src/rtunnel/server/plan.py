@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import attrs
 
+from rtunnel.ops.start import ENTRYPOINT, TUNNEL_LISTENER, PortRole
 from rtunnel.settings import ListenerSettings, ServerSettings
 from rtunnel.settings.diff import BindKey, Difference, changed_fields, compare
 
@@ -45,13 +46,13 @@ def planned_listeners(settings: ServerSettings) -> tuple[PlannedListener, ...]:
     return tuple(map(plan, settings.listeners))
 
 
-def _keys(listeners: tuple[PlannedListener, ...]) -> dict[BindKey, str]:
+def _keys(listeners: tuple[PlannedListener, ...]) -> dict[BindKey, PortRole]:
     """Every bound key and the role of its port."""
-    found = {}
+    found: dict[BindKey, PortRole] = {}
     for listener in listeners:
         if listener.attaching:
-            found[listener.listen] = "tunnel listener"
-        found.update(dict.fromkeys(listener.entrypoints, "entrypoint"))
+            found[listener.listen] = TUNNEL_LISTENER
+        found.update(dict.fromkeys(listener.entrypoints, ENTRYPOINT))
     return found
 
 
@@ -68,7 +69,7 @@ class ServerPlan:
     wanted: dict[BindKey, PlannedListener]
     ports: Difference[BindKey]
     groups: Difference[BindKey]
-    roles: dict[BindKey, str]
+    roles: dict[BindKey, PortRole]
 
     @classmethod
     def between(cls, running: tuple[PlannedListener, ...], wanted: tuple[PlannedListener, ...]) -> ServerPlan:

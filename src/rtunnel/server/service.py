@@ -221,7 +221,7 @@ class ServerService(Service):
             except (CannotListenError, OSError) as error:
                 for port in opened.values():
                     port.close()
-                raise cannot_listen(f"the {plan.roles[key]}", str(key), error) from error
+                raise cannot_listen(plan.roles[key], key.address, error) from error
         return opened
 
     # -- stop

@@ -6,14 +6,14 @@ import socket
 import sys
 from pathlib import Path
 
-__all__ = ["nothing_listens"]
+__all__ = ["LISTENING", "nothing_listens", "written"]
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 """The sockets of this network namespace (``proc_net_tcp`` in the kernel's documentation); only Linux has them."""
 LISTENING = "0A"
 
 
-def _written(address: str) -> str:
+def written(address: str) -> str:
     """An IP address as the tables write it: each 32 bits as a number of this machine."""
     packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
     return "".join(f"{int.from_bytes(packed[start : start + 4], sys.byteorder):08X}" for start in range(0, len(packed), 4))
@@ -35,7 +35,7 @@ def nothing_listens(host: str, port: int, tables: tuple[Path, ...] = TABLES) -> 
     places = _REACHED_AT.get(host)
     if places is None:
         return False
-    wanted = {f"{_written(place)}:{port:04X}" for place in places}
+    wanted = {f"{written(place)}:{port:04X}" for place in places}
     try:
         texts = [table.read_text(encoding="ascii") for table in tables if table.exists()]
     except OSError:
