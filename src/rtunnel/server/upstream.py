@@ -1,6 +1,11 @@
 """Streams that carry HTTP exchanges one after another, pooled per connector and host.
 
 A pooled stream is already connected to its target: a request on it costs no SYN, no connect and no FIN.
+
+HTTP/1 does not say which request a response belongs to, so bytes beyond the end of a response would be taken for the next one.
+They are noticed where that can be known: behind the response, on an idle stream, before the next request has left, or because they
+are no response. Then the stream is closed, and no stream to this host of the connector is reused any more, since such a target does
+it again.
 """
 
 from __future__ import annotations
@@ -10,6 +15,7 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -18,10 +24,14 @@ from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.http1 import HeadLimits, ResponseReader
 from rtunnel.wire.http1_exchange import AnswerSide, Event
 
-__all__ = ["AnswerOwner", "Upstream", "UpstreamPool"]
+__all__ = ["MAX_UNFIT", "AnswerOwner", "Upstream", "UpstreamPool"]
+
+_log = Logger()
 
 MAX_IDLE = 512
 """Maximum number of idle streams that a pool keeps, of all hosts: each is a connection of the client to its target, too."""
+MAX_UNFIT = 64
+"""Hosts of a connector that a pool remembers as unfit for reuse; with more of them it keeps no idle streams at all."""
 
 
 class AnswerOwner(Protocol):
@@ -38,7 +48,7 @@ class AnswerOwner(Protocol):
 class Upstream:
     """The protocol of one stream for its whole lifetime; owned by an exchange while :attr:`exchange` is set, else by its pool."""
 
-    __slots__ = ("answers", "exchange", "host", "idle_since", "pool", "stream", "used")
+    __slots__ = ("answers", "exchange", "host", "idle_since", "pool", "sent_at", "stream", "used")
 
     def __init__(self, pool: UpstreamPool, host: str) -> None:
         self.pool = pool
@@ -49,12 +59,20 @@ class Upstream:
         self.used = False
         """Whether an exchange was completed on it: then the target may have closed it meanwhile."""
         self.idle_since = 0.0
+        self.sent_at = -1
+        """What the link had sent when the request of the exchange was written: as long as that does not change, it has not left."""
 
     def dataReceived(self, data: bytes) -> None:
         exchange = self.exchange
         if exchange is None:
             # a target that sends data without a request cannot be trusted with the next one
+            if not self.idle_since:
+                self.pool.stop_reuse(self.host)
             self.discard()
+        elif self.sent_at == self.pool.link.bytes_out:
+            # the request has not left yet, so this belongs to nobody
+            self.pool.stop_reuse(self.host)
+            exchange.upstream_ended()
         else:
             exchange.answer(self.answers.receive(data))
 
@@ -81,15 +99,14 @@ class Upstream:
 
     def release(self) -> None:
         """The exchange is complete: return the stream to the pool if it can be reused."""
-        stream = self.stream
-        if self.answers.reusable:
+        stream, pool = self.stream, self.pool
+        if self.answers.reusable and not (pool.unfit and self.host in pool.unfit):
             self.exchange = None
             self.used = True
             if stream.paused:
                 # what arrives now was not asked for, and closes it
                 stream.resumeProducing()
             if stream.open:
-                pool = self.pool
                 free = pool.free.get(self.host)
                 if free is None:
                     free = pool.free[self.host] = []
@@ -98,6 +115,8 @@ class Upstream:
                     self.idle_since = 0.0
                     free.append(self)
                     return
+        elif self.answers.surplus:
+            pool.stop_reuse(self.host)
         stream.unregisterProducer()
         self.discard()
 
@@ -110,7 +129,7 @@ class UpstreamPool:
     :param idle: how long an idle stream is kept, in seconds; 0 disables pooling.
     """
 
-    __slots__ = ("_idle_time", "free", "idle", "link", "max_idle", "reader")
+    __slots__ = ("_idle_time", "free", "idle", "link", "max_idle", "reader", "unfit")
 
     def __init__(self, link: Link, *, limits: HeadLimits, idle: float) -> None:
         self.reader = ResponseReader(limits)
@@ -122,6 +141,8 @@ class UpstreamPool:
         self._idle_time = idle
         self.free: dict[str, list[Upstream]] = {}
         """The idle streams by host, the most recently used ones last."""
+        self.unfit: set[str] = set()
+        """Hosts whose target sent bytes that belong to no request: their streams carry one exchange each."""
 
     @property
     def busy(self) -> bool:
@@ -162,6 +183,21 @@ class UpstreamPool:
             free.remove(upstream)
             self.idle -= 1
 
+    def stop_reuse(self, host: str) -> None:
+        """A target sent bytes that belong to no request: none of its streams can be trusted with a further one."""
+        if host in self.unfit or not self.max_idle:
+            return
+        self.unfit.add(host)
+        _log.warn(
+            'the target of "{host}" at {peer} sends more than its responses: each request to it gets a connection of its own',
+            host=host,
+            peer=self.link.peer,
+        )
+        if len(self.unfit) > MAX_UNFIT:
+            self.retire()
+        for upstream in list(self.free.get(host, ())):
+            upstream.discard()
+
     def make_room(self) -> bool:
         """Close the stream that has been idle for longest; False if none may be kept at all."""
         idle = [upstream for free in self.free.values() for upstream in free[:1]]
@@ -172,7 +208,7 @@ class UpstreamPool:
         return True
 
     def retire(self) -> None:
-        """The client leaves: close the idle streams now and the others when their exchange ends, so that it sees when it may go."""
+        """Keep no idle stream any more, and close the others when their exchange ends: a client that leaves sees when it may go."""
         self.max_idle = 0
         for free in list(self.free.values()):
             for upstream in list(free):

@@ -170,9 +170,22 @@ class AnswerSide:
     :param reader: reads the heads; shared by the connections of one target.
     :ivar reusable: whether the connection can be reused after the last response: it was framed, the target keeps the
         connection open, and has sent no excess bytes.
+    :ivar surplus: whether bytes followed the end of a response in the same piece.
     """
 
-    __slots__ = ("_chunks", "_head", "_held", "_interim", "_left", "_reader", "_request", "_templates", "_waits", "reusable")
+    __slots__ = (
+        "_chunks",
+        "_head",
+        "_held",
+        "_interim",
+        "_left",
+        "_reader",
+        "_request",
+        "_templates",
+        "_waits",
+        "reusable",
+        "surplus",
+    )
 
     _request: RequestHead
 
@@ -185,7 +198,7 @@ class AnswerSide:
         self._chunks: ChunkedBody | None = None
         self._held = b""
         self._head: Any = None
-        self.reusable = False
+        self.reusable = self.surplus = False
 
     def expect(self, request: RequestHead) -> None:
         """A request was sent; its response follows.
@@ -316,7 +329,8 @@ class AnswerSide:
         if whole:
             self._chunks = None
             self._waits = _FOR_OWNER
-            self.reusable = end == size and self._head.keep_alive
+            self.surplus = end < size
+            self.reusable = not self.surplus and self._head.keep_alive
             self._head = None
             events.append(_END)
         return events

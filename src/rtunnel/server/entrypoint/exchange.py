@@ -178,7 +178,9 @@ class Exchange(Attempts[Upstream]):
         data = self._request
         if self._kept is not None:
             data = b"".join((data, *self._kept))
-        if not upstream.used:
+        if upstream.used:
+            upstream.sent_at = pool.link.bytes_out
+        else:
             data = self._preface() + data
         transport = upstream.stream
         if downstream.write_paused:
@@ -284,8 +286,13 @@ class Exchange(Attempts[Upstream]):
 
     def _malformed(self, error: HeadError) -> None:
         _log.info("request {id}: the target's response is malformed: {reason}", id=self.request_id.decode(), reason=error.reason)
+        upstream = self.stream
         if self._begun:
             self._break_off(Outcome.ABORTED)
+        elif upstream is not None and upstream.used:
+            # most likely what the target sent beyond its last response: it is asked again on a new stream, if it may be
+            upstream.pool.stop_reuse(self.host)
+            self._not_answered(upstream, begun=False)
         else:
             self.refuse(502, Outcome.TARGET_FAILED)
 
@@ -315,9 +322,17 @@ class Exchange(Attempts[Upstream]):
             self._complete()
         elif self._begun:
             self._break_off(Outcome.ABORTED)
-        elif answers.begun or not self._resendable or not (self.head.idempotent or upstream.stream.refused):
+        else:
+            self._not_answered(upstream, begun=answers.begun)
+
+    def _not_answered(self, upstream: Upstream, *, begun: bool) -> None:
+        """Try the next connector, if that is safe.
+
+        :param begun: whether a byte of the response was received: then it is not.
+        """
+        if begun or not self._resendable or not (self.head.idempotent or upstream.stream.refused):
             # it may have been carried out, unless the client says that it was not delivered
-            if self.connector is not None and not upstream.used and not answers.begun:
+            if self.connector is not None and not upstream.used and not begun:
                 self._entrypoint.health.failed(self.connector, delivered=not upstream.stream.refused)
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
