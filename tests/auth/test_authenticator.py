@@ -11,12 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.auth import authenticator
 from rtunnel.auth.authenticator import AuthenticationFailed, Authenticator, Grant
 from rtunnel.auth.passwords import hash_password
-from rtunnel.auth.throttle import MAX_DELAY, MAX_GUESSES, MIN_DELAY
+from rtunnel.auth.throttle import MAX_DELAY, MAX_GUESSES, MIN_DELAY, OWN_GUESSES
 from rtunnel.auth.users import Users
 from rtunnel.outcomes import RefusalReason
 
 ALICE = hash_password("swordfish")
 BOB = hash_password("herring")
+KEY = b"0123456789abcdef0123456789abcdef"
 USERS = Users({"alice": ALICE, "bob": BOB})
 
 
@@ -41,8 +42,8 @@ class GateTests(SynchronousTestCase):
             count += 1
         return count
 
-    def admit(self, name: str, password: str, address: str = "192.0.2.1") -> Deferred[Grant]:
-        return self.authenticator.admit((name, password), address)
+    def admit(self, name: str, password: str, address: str = "192.0.2.1", key: bytes = b"") -> Deferred[Grant]:
+        return self.authenticator.admit((name, password), address, key)
 
     def refusal(self, deferred: Deferred[Grant]) -> RefusalReason:
         error: AuthenticationFailed = self.failureResultOf(deferred, AuthenticationFailed).value
@@ -91,7 +92,7 @@ class GateTests(SynchronousTestCase):
         self.run_threads()
         self.successResultOf(self.admit("alice", "swordfish", "192.0.2.2"))
         self.assertEqual(self.work, [])
-        self.assertNotIn("swordfish", repr(self.authenticator._verified))
+        self.assertNotIn("swordfish", repr(self.authenticator._verified._hashes))
 
     def test_remembered_only_with_its_hash(self) -> None:
         """A new password counts from when the file is read."""
@@ -145,20 +146,61 @@ class GateTests(SynchronousTestCase):
         self.run_threads()
         self.successResultOf(found[0])
 
-    def test_a_full_room_tells_nothing(self) -> None:
-        """Not even a remembered password is looked at, or the room would not bound the guesses."""
-        self.admit("alice", "swordfish")
+    def let_in(self, name: str, password: str, key: bytes = b"") -> None:
+        found = self.admit(name, password, key=key)
         self.run_threads()
-        for number in range(MAX_GUESSES):
-            self.admit("bob", f"wrong{number}").addErrback(lambda _: None)
-        self.assertIs(self.refusal(self.admit("alice", "swordfish")), RefusalReason.THROTTLED)
+        self.successResultOf(found)
+
+    def guess(self, name: str, times: int) -> None:
+        for number in range(times):
+            self.admit(name, f"wrong {name} {number}").addErrback(lambda _: None)
+
+    def test_strangers_at_the_same_address(self) -> None:
+        """Guesses at other names from a shared address hold up nobody who was let in there."""
+        self.let_in("alice", "swordfish")
+        self.guess("bob", MAX_GUESSES)
+        for _ in range(60):
+            self.let_in("alice", "swordfish")
+        self.assertIs(self.refusal(self.admit("bob", "herring")), RefusalReason.THROTTLED)
+
+    def test_known_again(self) -> None:
+        """A client with a key is held up by nobody, not even by guesses at its own name from its own address."""
+        self.let_in("alice", "swordfish", KEY)
+        self.guess("alice", MAX_GUESSES + OWN_GUESSES)
+        for _ in range(60):
+            self.successResultOf(self.admit("alice", "swordfish", key=KEY))
+        self.assertEqual(self.run_threads(), MAX_GUESSES + OWN_GUESSES)
+
+    def test_a_full_room_tells_nothing(self) -> None:
+        """Not even a remembered password is looked at, or the room would not bound the guesses; nor with another key."""
+        self.let_in("alice", "swordfish", KEY)
+        self.guess("alice", MAX_GUESSES + OWN_GUESSES)
+        for key in (b"", b"x" * 32, KEY[:-1], KEY + b"0"):
+            self.assertIs(self.refusal(self.admit("alice", "swordfish", key=key)), RefusalReason.THROTTLED)
+        self.assertIs(self.refusal(self.admit("alice", "herring", key=KEY)), RefusalReason.THROTTLED)
+
+    def test_short_keys_do_not_count(self) -> None:
+        """They could be guessed."""
+        self.let_in("alice", "swordfish", b"short")
+        self.guess("alice", MAX_GUESSES + OWN_GUESSES)
+        self.assertIs(self.refusal(self.admit("alice", "swordfish", key=b"short")), RefusalReason.THROTTLED)
+
+    def test_known_again_only_with_its_hash(self) -> None:
+        """A password that was changed and a user that was removed end it at once."""
+        self.let_in("alice", "swordfish", KEY)
+        for users in (USERS.with_user("alice", BOB), Users({"bob": BOB})):
+            self.authenticator.users = users
+            found = self.admit("alice", "swordfish", key=KEY)
+            self.run_threads()
+            self.clock.advance(MAX_DELAY)
+            self.assertIs(self.refusal(found), RefusalReason.WRONG_PASSWORD)
 
     def test_memory_is_bounded(self) -> None:
         self.patch(authenticator, "MAX_REMEMBERED", 1)
         for name, password in (("alice", "swordfish"), ("bob", "herring")):
-            self.admit(name, password)
-            self.run_threads()
-        self.assertEqual(list(self.authenticator._verified.values()), [BOB])
+            self.let_in(name, password, KEY)
+        for remembered in (self.authenticator._verified, self.authenticator._clients):
+            self.assertEqual(list(remembered._hashes.values()), [BOB])
 
     def test_verification_breaks(self) -> None:
         """For want of memory, say: that client is refused, the next one is looked at."""

@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth import throttle
-from rtunnel.auth.throttle import FORGET_AFTER, MAX_DELAY, MAX_GUESSES, MIN_DELAY, GuessThrottle, LoginAttempt
+from rtunnel.auth.throttle import FORGET_AFTER, MAX_DELAY, MAX_GUESSES, MIN_DELAY, OWN_GUESSES, GuessThrottle, LoginAttempt
 
 
 class ThrottleTests(SynchronousTestCase):
@@ -81,12 +81,28 @@ class ThrottleTests(SynchronousTestCase):
         self.assertIsNotNone(self.enter("198.51.100.1"))
         self.assertIsNone(self.enter("198.51.100.2"))
 
+    def test_own_slots(self) -> None:
+        """Those of a known user are few, and bound guesses like all others."""
+        self.entered().succeed()
+        for number in range(MAX_GUESSES):
+            self.entered(name=f"user{number}")
+        own = [self.entered() for _ in range(OWN_GUESSES)]
+        self.assertIsNone(self.enter())
+        self.assertEqual([guess.fail() for guess in own], [MIN_DELAY * 2**number for number in range(OWN_GUESSES)])
+        own[0].release()
+        self.assertIsNotNone(self.enter())
+
+    def test_spellings(self) -> None:
+        """An address has several; they share its slots."""
+        for first, second in (("192.0.2.9", "::FFFF:c000:0209"), ("2001:db8::9", "2001:0DB8:0::9")):
+            self.assertEqual([self.guess_wrong(one, f"user of {one}") for one in (first, second)], [MIN_DELAY, 2 * MIN_DELAY])
+
     def test_the_same_guess_takes_one_place(self) -> None:
         many = [self.entered(digest=b"the password") for _ in range(10 * MAX_GUESSES)]
         self.assertIsNotNone(self.enter())
         for guess in many:
             guess.succeed()
-        self.assertEqual(sum(self.enter() is not None for _ in range(MAX_GUESSES)), MAX_GUESSES - 1)
+        self.assertEqual(sum(self.enter() is not None for _ in range(2 * MAX_GUESSES)), MAX_GUESSES - 1 + OWN_GUESSES)
 
     def test_memory_is_bounded(self) -> None:
         self.patch(throttle, "MAX_RECORDS", 10)

@@ -121,6 +121,7 @@ class TakesTests(SynchronousTestCase):
 
     def test_cidr(self) -> None:
         self.takes(kinds.CIDR, **{text: ip_network(text) for text in ("10.0.0.0/8", "fd00::/8", "192.168.1.1")})
+        self.takes(kinds.CIDR, **{"::ffff:10.0.0.0/104": ip_network("10.0.0.0/8"), "::FFFF:10.0.0.1": ip_network("10.0.0.1")})
         self.refuses(kinds.CIDR, "", "example.org", "10.0.0.0/33")
 
     def test_cidr_with_host_bits_names_the_network(self) -> None:

@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, Rights
+from rtunnel.auth.throttle import MAX_GUESSES, OWN_GUESSES
 from rtunnel.ids import short_id
 from rtunnel.outcomes import LinkEnd, RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
@@ -63,7 +64,7 @@ class OriginTests(SynchronousTestCase):
             reactor=world.clock,
         )
         transport = PingingTransport()
-        transport.forwarding = fields
+        transport.fields = fields
         admission = listener.buildProtocol(None)
         admission.makeConnection(transport)
         self.addCleanup(admission.finish)
@@ -72,6 +73,11 @@ class OriginTests(SynchronousTestCase):
     def test_named_by_a_proxy(self) -> None:
         self.assertEqual(self.origin({b"x-forwarded-for": b"203.0.113.9, 198.51.100.7"}), "198.51.100.7")
         self.assertEqual(self.origin({b"forwarded": b"for=198.51.100.7"}), "198.51.100.7")
+
+    def test_spellings(self) -> None:
+        """An address is the same one however a proxy spells it, a trusted one too."""
+        fields = {b"x-forwarded-for": b"2001:0DB8::0:7, ::FFFF:192.168.1.9, 0:0:0:0:0:ffff:c0a8:010a"}
+        self.assertEqual(self.origin(fields), "2001:db8::7")
 
     def test_named_by_itself(self) -> None:
         """Anybody may send such a field: only a trusted proxy is believed."""
@@ -408,6 +414,31 @@ class UserTests(Case):
         self.assertFalse(self.client.aborted)
         self.assertTrue(any("(user user)" in line for line in lines), lines)
         self.client.leave()
+
+    def test_known_again(self) -> None:
+        """A client that sends its key in each upgrade is not held up by guesses, at its own name and from its own address."""
+        asks = [
+            Request(command=Command.BIND, credentials=("user", password), tunnel=TunnelFeature(TUNNEL)).encode()
+            for password in ("secret", *(f"wrong {number}" for number in range(MAX_GUESSES + OWN_GUESSES + 1)))
+        ]
+
+        def ask(request: bytes, fields: dict[bytes, bytes]) -> Status | None:
+            transport = PingingTransport()
+            transport.fields = fields
+            admission = self.listener.buildProtocol(None)
+            admission.makeConnection(transport)
+            self.addCleanup(admission.connectionLost)
+            admission.dataReceived(request)
+            self.run_threads()
+            answer = take_response(transport.value())
+            return answer[0].status if answer else None
+
+        key = {b"client-key": b"0123456789abcdef" * 2}
+        self.assertIs(ask(asks[0], key), Status.OK)
+        self.assertEqual({ask(request, {}) for request in asks[1:-1]}, {None})
+        self.assertIs(ask(asks[-1], key), Status.SERVICE_UNAVAILABLE)
+        self.assertEqual([ask(asks[0], key) for _ in range(60)], [Status.OK] * 60)
+        self.listener.access_control.stop()
 
     def test_wrong_password(self) -> None:
         """Gost's own answer, a moment later; the log names user and address, not the password."""

@@ -68,7 +68,7 @@ class PingingTransport(Transport):
     def __init__(self) -> None:
         super().__init__()
         self.pings = 0
-        self.forwarding: dict[bytes, bytes] = {}
+        self.fields: dict[bytes, bytes] = {}
         self._on_pong: Callable[[], None] = lambda: None
         self._end_write: Callable[[], None] | None = None
 
@@ -93,5 +93,5 @@ class PingingTransport(Transport):
     def tcp_socket(self) -> None:
         """There is none."""
 
-    def forwarding_fields(self) -> Mapping[bytes, bytes]:
-        return self.forwarding
+    def request_fields(self) -> Mapping[bytes, bytes]:
+        return self.fields

@@ -22,7 +22,8 @@ from zope.interface import implementer
 
 from rtunnel.transport import websocket, websocket_mask
 from rtunnel.transport.interfaces import ITunnelTransport
-from rtunnel.transport.websocket import CLOSE_TIMEOUT, MAX_CONTROLS, MAX_HEAD
+from rtunnel.transport.websocket import CLIENT_KEY, CLOSE_TIMEOUT, MAX_CONTROLS, MAX_HEAD
+from rtunnel.transport.websocket_autobahn import client_speakers
 from rtunnel.transport.websocket_endpoints import UpgradeRefused, WebSocketClientEndpoint, WebSocketServerEndpoint
 from rtunnel.wire.websocket import MAX_MESSAGE
 from tests.support.pipe import HIGH_WATER, Pipe, connect
@@ -394,15 +395,22 @@ class HandshakeTests(SynchronousTestCase):
         self.assertIsNone(error.status)
         self.assertEqual(len(raw.lost), 1)
 
-    def test_forwarding_fields(self) -> None:
+    def test_request_fields(self) -> None:
         """What a proxy says of the client; nobody has looked whether it may say so."""
         raw = self.world.raw_client()
         raw.send(REQUEST[:-2] + b"X-Forwarded-For: 198.51.100.7, 10.0.0.1\r\nX-Real-IP: 198.51.100.9\r\n\r\n")
         self.world.pipe.pump()
         (server,) = self.world.servers.built
-        self.assertEqual(ITunnelTransport(server.stream).forwarding_fields(), {b"x-forwarded-for": b"198.51.100.7, 10.0.0.1"})
-        self.world.open_client()
-        self.assertEqual(ITunnelTransport(self.world.servers.built[-1].stream).forwarding_fields(), {})
+        self.assertEqual(ITunnelTransport(server.stream).request_fields(), {b"x-forwarded-for": b"198.51.100.7, 10.0.0.1"})
+
+    def test_client_key(self) -> None:
+        """An endpoint sends the same one each time, and no other endpoint does."""
+        first, second = (client_speakers("server", 80, "/ws", self.world.clock).headers[CLIENT_KEY] for _ in range(2))
+        self.assertNotEqual(first, second)
+        self.world.join()
+        (server,) = self.world.servers.built
+        sent = ITunnelTransport(server.stream).request_fields()[b"client-key"]
+        self.assertRegex(sent, rb"^[0-9a-f]{32}$")
 
     def test_server_waits_so_long(self) -> None:
         raw = self.world.raw_client()

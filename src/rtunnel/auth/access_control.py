@@ -166,16 +166,17 @@ class AccessControl:
 
     # -- decisions
 
-    def admit(self, credentials: tuple[str, str] | None, address: str) -> Deferred[Grant]:
+    def admit(self, credentials: tuple[str, str] | None, address: str, key: bytes = b"") -> Deferred[Grant]:
         """Authenticate a client or visitor.
 
         :param credentials: user name and password.
         :param address: where the connection comes from, without a port.
+        :param key: the secret by which the client wants to be known again, if it sent one.
         :returns: fires with the user; fails with :class:`~rtunnel.auth.authenticator.AuthenticationFailed`.
         """
         if self._authenticator is None or not self._authenticating:
             return succeed(ANONYMOUS)
-        return self._authenticator.admit(credentials, address)
+        return self._authenticator.admit(credentials, address, key)
 
     def may(self, grant: Grant, action: Action, tunnel: UUID, hosts: Collection[str]) -> bool:
         """Tell whether a user may do something: :meth:`rtunnel.routing.permissions.Permissions.may`."""

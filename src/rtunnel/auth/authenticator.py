@@ -25,7 +25,9 @@ MAX_THREADS: Final = 2
 MAX_PENDING: Final = 256
 """Passwords that are verified or wait to be."""
 MAX_REMEMBERED: Final = 10_000
-"""Verified passwords that are remembered."""
+"""Verified passwords that are remembered, and clients that are known again."""
+MIN_KEY: Final = 32
+"""Characters of the shortest key by which a client is known again: shorter ones could be guessed."""
 
 
 InThread = Callable[[Callable[[], bool]], Deferred[bool]]
@@ -63,12 +65,54 @@ class AuthenticationFailed(Exception):
         return self.reason
 
 
+class _Remembered:
+    """Digests of what was verified, each with the password hash that it was verified against; bounded."""
+
+    __slots__ = ("_hashes",)
+
+    def __init__(self) -> None:
+        self._hashes: OrderedDict[bytes, PasswordHash] = OrderedDict()
+
+    def has(self, digest: bytes, hashed: PasswordHash) -> bool:
+        if self._hashes.get(digest) != hashed:
+            return False
+        self._hashes.move_to_end(digest)
+        return True
+
+    def add(self, digest: bytes, hashed: PasswordHash) -> None:
+        if digest:
+            self._hashes[digest] = hashed
+            if len(self._hashes) > MAX_REMEMBERED:
+                self._hashes.popitem(last=False)
+
+
+@frozen
+class _Login:
+    """What a password is verified for.
+
+    :ivar known: whether there is such a user.
+    :ivar digest: of the name and the password.
+    :ivar client: the same with the key of the client, ``b""`` without one.
+    """
+
+    attempt: LoginAttempt
+    grant: Grant
+    hash: PasswordHash
+    known: bool
+    digest: bytes
+    client: bytes
+
+
 class Authenticator:
     """Verifies passwords in threads, a bounded number at a time; owned by the access control of a listener.
 
     Verified passwords are remembered, so that a client that reconnects, and many clients of one user, cost nothing. What is kept is
     not the password but its digest with a key of this process; it is valid only as long as the users file has the hash that the
     password was verified against.
+
+    A client that sent a key with its right password is known again by the two: it is admitted at once, whatever others guess from
+    its address or at its name. To try passwords in that way one would have to guess the key as well. A remembered password alone
+    must not pass the throttle by: it could be guessed at the speed of the network.
 
     :param users: who may connect; may be replaced at any time.
     :param reactor: the clock, and the pool of threads.
@@ -82,37 +126,42 @@ class Authenticator:
         self._in_thread = in_thread or self._run_in_thread
         self._semaphore = DeferredSemaphore(MAX_THREADS)
         self._key = secrets.token_bytes(32)
-        self._verified: OrderedDict[bytes, PasswordHash] = OrderedDict()
+        self._verified = _Remembered()
+        self._clients = _Remembered()
         self._pending: dict[bytes, list[Deferred[bool]]] = {}
         self._delayed: dict[Deferred[Grant], Any] = {}
 
-    def admit(self, credentials: tuple[str, str] | None, address: str) -> Deferred[Grant]:
+    def admit(self, credentials: tuple[str, str] | None, address: str, key: bytes = b"") -> Deferred[Grant]:
         """Authenticate.
 
         :param credentials: user name and password.
         :param address: where the connection comes from, without a port.
+        :param key: the secret by which the client wants to be known again; ``b""`` if it sent none.
         :returns: fires with the user; fails with :class:`AuthenticationFailed`, for a wrong password after a delay.
         """
         if credentials is None or credentials == ("", ""):
             return fail(AuthenticationFailed(RefusalReason.NO_PASSWORD, "no user and password given"))
         name, password = credentials
         digest = self._digest(name, password)
+        client = hmac.digest(self._key, digest + key, "sha256") if len(key) >= MIN_KEY else b""
+        hashed = self.users.get(name)
+        if hashed is not None and self._clients.has(client, hashed):
+            return succeed(Grant(name, hashed))
         attempt = self._throttle.begin(address, name, digest)
         if attempt is None:
             reason = "too many wrong passwords from this address or for this user"
             return fail(AuthenticationFailed(RefusalReason.THROTTLED, reason))
-        hashed = self.users.get(name)
-        if hashed is not None and self._verified.get(digest) == hashed:
-            self._verified.move_to_end(digest)
+        if hashed is not None and self._verified.has(digest, hashed):
             attempt.succeed()
+            self._clients.add(client, hashed)
             return succeed(Grant(name, hashed))
         if digest not in self._pending and len(self._pending) >= MAX_PENDING:
             attempt.release()
             return fail(AuthenticationFailed(RefusalReason.THROTTLED, "too many passwords are waiting to be verified"))
         known, hashed = hashed is not None, hashed or self._decoy(name)
-        verified = self._verify(digest, hashed, password)
-        return verified.addCallbacks(
-            self._decide, self._failed, callbackArgs=(attempt, Grant(name, hashed), digest, known), errbackArgs=(attempt,)
+        login = _Login(attempt, Grant(name, hashed), hashed, known, digest, client)
+        return self._verify(digest, hashed, password).addCallbacks(
+            self._decide, self._failed, callbackArgs=(login,), errbackArgs=(attempt,)
         )
 
     def close(self) -> None:
@@ -139,16 +188,15 @@ class Authenticator:
     def _run_in_thread(self, function: Callable[[], bool]) -> Deferred[bool]:
         return deferToThreadPool(self._reactor, self._reactor.getThreadPool(), function)
 
-    def _decide(self, matches: bool, attempt: LoginAttempt, grant: Grant, digest: bytes, known: bool) -> Grant | Deferred[Grant]:
+    def _decide(self, matches: bool, login: _Login) -> Grant | Deferred[Grant]:
         # the file may have been reloaded meanwhile
-        if matches and known and self.users.get(grant.user) == grant.hash and grant.hash is not None:
-            self._verified[digest] = grant.hash
-            if len(self._verified) > MAX_REMEMBERED:
-                self._verified.popitem(last=False)
-            attempt.succeed()
-            return grant
+        if matches and login.known and self.users.get(login.grant.user) == login.hash:
+            self._verified.add(login.digest, login.hash)
+            self._clients.add(login.client, login.hash)
+            login.attempt.succeed()
+            return login.grant
         rejected: Deferred[Grant] = Deferred()
-        self._delayed[rejected] = self._reactor.callLater(attempt.fail(), self._reject, attempt, rejected)
+        self._delayed[rejected] = self._reactor.callLater(login.attempt.fail(), self._reject, login.attempt, rejected)
         return rejected
 
     def _reject(self, attempt: LoginAttempt, rejected: Deferred[Grant]) -> None:

@@ -6,16 +6,17 @@ password is checked. So there are at most :data:`MAX_GUESSES` guesses per :data:
 name, however many connections are opened, and a right password is accepted at once as soon as there is a slot. Attempts are counted
 by what they guess: a hundred clients with the same password take one slot.
 
-A user that was admitted from an address before needs no slot of the user name: guesses at the name from elsewhere cannot keep the
-user out.
+A user that was admitted from an address before has :data:`OWN_GUESSES` slots of its own there, for when the others are taken:
+guesses from elsewhere at the user name, and guesses from that address at other names, cannot keep the user out.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from ipaddress import IPv6Address, ip_address
-from typing import Final
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, TypeVar
+
+from rtunnel.addresses import counted_as
 
 __all__ = ["GuessThrottle", "LoginAttempt"]
 
@@ -27,8 +28,13 @@ FORGET_AFTER: Final = 600.0
 """Seconds after the last wrong password after which the count starts again."""
 MAX_GUESSES: Final = 32
 """Concurrent attempts with different passwords from one address, and for one user name."""
+OWN_GUESSES: Final = 4
+"""The same for a user that was admitted from that address before, when all others are taken."""
 MAX_RECORDS: Final = 10_000
-"""Addresses, and user names, that are remembered; then the least recently used one is forgotten."""
+"""Addresses, user names, and users at their address, that are remembered; then the least recently used one is forgotten."""
+
+
+K = TypeVar("K", bound=Hashable)
 
 
 class _Record:
@@ -41,8 +47,8 @@ class _Record:
         self.last_failure = 0.0
         self.attempts: dict[bytes, int] = {}
 
-    def has_slot(self, digest: bytes) -> bool:
-        return digest in self.attempts or len(self.attempts) < MAX_GUESSES
+    def has_slot(self, digest: bytes, slots: int = MAX_GUESSES) -> bool:
+        return digest in self.attempts or len(self.attempts) < slots
 
     def fail(self, now: float) -> None:
         if now - self.last_failure > FORGET_AFTER:
@@ -51,15 +57,15 @@ class _Record:
         self.last_failure = now
 
 
-class _Records:
-    """The records of addresses, or of user names; bounded."""
+class _Records(Generic[K]):
+    """The records of addresses, of user names, or of users at their address; bounded."""
 
     __slots__ = ("_records",)
 
     def __init__(self) -> None:
-        self._records: OrderedDict[str, _Record] = OrderedDict()
+        self._records: OrderedDict[K, _Record] = OrderedDict()
 
-    def get(self, key: str) -> _Record:
+    def get(self, key: K) -> _Record:
         record = self._records.get(key)
         if record is None:
             record = self._records[key] = _Record()
@@ -68,6 +74,9 @@ class _Records:
         else:
             self._records.move_to_end(key)
         return record
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._records
 
     def __len__(self) -> int:
         return len(self._records)
@@ -120,9 +129,9 @@ class GuessThrottle:
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self.seconds = seconds
-        self._addresses = _Records()
-        self._names = _Records()
-        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._addresses: _Records[str] = _Records()
+        self._names: _Records[str] = _Records()
+        self._known: _Records[tuple[str, str]] = _Records()
 
     def begin(self, address: str, name: str, digest: bytes) -> LoginAttempt | None:
         """Begin a login attempt.
@@ -130,24 +139,14 @@ class GuessThrottle:
         :param digest: of the name and the password.
         :returns: None when there is no slot for it; its password must not be checked then.
         """
-        pair = (_network(address), name)
+        pair = (counted_as(address), name)
         by_address, by_name = self._addresses.get(pair[0]), self._names.get(name)
-        if not by_address.has_slot(digest) or not (pair in self._known or by_name.has_slot(digest)):
-            return None
-        return LoginAttempt(self, (by_address, by_name), digest, pair)
+        if by_address.has_slot(digest) and by_name.has_slot(digest):
+            return LoginAttempt(self, (by_address, by_name), digest, pair)
+        if pair in self._known and (known := self._known.get(pair)).has_slot(digest, OWN_GUESSES):
+            return LoginAttempt(self, (known,), digest, pair)
+        return None
 
     def remember(self, pair: tuple[str, str]) -> None:
         """Note that a user was admitted from an address."""
-        self._known[pair] = None
-        self._known.move_to_end(pair)
-        if len(self._known) > MAX_RECORDS:
-            self._known.popitem(last=False)
-
-
-def _network(address: str) -> str:
-    """Return an address as it is counted: for IPv6 its /64, all of which usually belongs to one host."""
-    try:
-        number = ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    return str(IPv6Address(int(number) >> 64 << 64)) if isinstance(number, IPv6Address) else address
+        self._known.get(pair)

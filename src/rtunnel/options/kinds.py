@@ -245,7 +245,10 @@ def _uuid(text: str) -> uuid.UUID:
 
 def _cidr(text: str) -> IPv4Network | IPv6Network:
     try:
-        return ip_network(text)
+        network = ip_network(text)
+        mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) and network.prefixlen >= 96 else None
+        # as the addresses that are compared with it
+        return network if mapped is None else IPv4Network((mapped, network.prefixlen - 96))
     except ValueError as error:
         if "has host bits" in str(error):
             raise ValueError(f"an address inside its network; write {ip_network(text, strict=False)}") from None

@@ -29,6 +29,7 @@ from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
 from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.websocket import CLIENT_KEY
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
@@ -49,6 +50,8 @@ __all__ = ["TunnelListener"]
 
 _NO_HOST = ("", "0.0.0.0", "::")
 """The address of a client that requests no host."""
+
+_CLIENT_KEY = CLIENT_KEY.lower().encode()
 
 _STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD: Status.UNAUTHORIZED}
 """The statuses that tell a client why it was rejected; other reasons become SERVICE_UNAVAILABLE, so that it retries."""
@@ -152,7 +155,7 @@ class Admission(Handshake[Request]):
         Else all clients behind an Ingress would share one address, and the wrong passwords of one would hold up the others.
         """
         peer = Peer.of(self.transport)
-        fields = ITunnelTransport(self.transport).forwarding_fields()
+        fields = ITunnelTransport(self.transport).request_fields()
         if not fields:
             return peer
         proxies = TrustedProxies(self._listener.settings.http.trusted_proxies)
@@ -167,7 +170,8 @@ class Admission(Handshake[Request]):
         user = message.credentials[0] if message.credentials else None
         self._log_name = f"{self._peer_name} (user {plain(user)})" if user else self._peer_name
         host = self._peer_name.rpartition(":")[0]
-        self._listener.access_control.admit(message.credentials, host).addCallbacks(
+        key = ITunnelTransport(self.transport).request_fields().get(_CLIENT_KEY, b"")
+        self._listener.access_control.admit(message.credentials, host, key).addCallbacks(
             self._authenticated, self._rejected, callbackArgs=(message,)
         ).addErrback(self._failed)
 

@@ -40,10 +40,10 @@ class ITunnelTransport(Interface):
     def tcp_socket() -> socket.socket | None:
         """The TCP socket at the very bottom; None where there is none."""
 
-    def forwarding_fields() -> Mapping[bytes, bytes]:
-        """The forwarding fields of the request that opened the connection, by lower-case name, unverified: anybody may send them.
+    def request_fields() -> Mapping[bytes, bytes]:
+        """What is of interest in the request that opened the connection, by lower-case name, unverified: anybody may send it.
 
-        Empty where no request did.
+        The forwarding fields, and the client's key (:data:`rtunnel.transport.websocket.CLIENT_KEY`). Empty where no request did.
         """
 
 
@@ -68,7 +68,7 @@ class PlainTransport:
         if ITCPTransport.providedBy(self._transport) and not IUNIXTransport.providedBy(self._transport):
             self._transport.setTcpNoDelay(True)
 
-    def forwarding_fields(self) -> Mapping[bytes, bytes]:
+    def request_fields(self) -> Mapping[bytes, bytes]:
         """None."""
         return {}
 

@@ -37,6 +37,7 @@ from twisted.internet.tcp import Client, Connector, Server
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer, providedBy
 
+from rtunnel.addresses import plain_address
 from rtunnel.private_details import SOCKETS, available
 from rtunnel.reactor_types import INetworkReactor
 from rtunnel.transport.names import NameEndpoint
@@ -49,7 +50,6 @@ __all__ = [
     "lacks_ipv6",
     "limit_stalls",
     "listen_tcp",
-    "plain_address",
 ]
 
 AT_ONCE = available(SOCKETS, "sockets write when the reactor says so")
@@ -204,13 +204,8 @@ def _connecting_reactor(reactor: INetworkReactor) -> Any:
     return _AtOnceReactor(reactor) if AT_ONCE and IReactorFDSet.providedBy(reactor) else reactor
 
 
-def plain_address(host: str) -> str:
-    """Unmap an IPv4 address that a dual-stack socket shows as ``::ffff:192.0.2.1`` (RFC 4291 2.5.5.2)."""
-    return host[7:] if host.startswith("::ffff:") and "." in host else host
-
-
 def host_and_port(address: object) -> tuple[str, int]:
-    """The host, see :func:`plain_address`, and the port of a peer; empty and 0 where it has none (a unix socket, a stream)."""
+    """The host in its :func:`~rtunnel.addresses.plain_address`, and the port of a peer; empty and 0 where it has none."""
     if isinstance(address, (IPv4Address, IPv6Address)):
         return plain_address(address.host), address.port
     return "", 0

@@ -29,7 +29,7 @@ from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.websocket_mask import mask
 from rtunnel.wire.websocket import CONTROL, EMPTY, MAX_MESSAGE, PAYLOAD, FrameCodec
 
-__all__ = ["EMPTY_MESSAGE", "FAST", "HALF_CLOSE", "WebSocketConnection"]
+__all__ = ["CLIENT_KEY", "EMPTY_MESSAGE", "FAST", "HALF_CLOSE", "WebSocketConnection"]
 
 FAST = available(AUTOBAHN, "binary frames pass through autobahn")
 """Whether binary frames are ours."""
@@ -37,6 +37,8 @@ FAST = available(AUTOBAHN, "binary frames pass through autobahn")
 HALF_CLOSE = "Half-Close"
 EMPTY_MESSAGE = "empty-message"
 """The header of the upgrade, and its value, that say that an empty message is taken for the end of a direction."""
+CLIENT_KEY = "Client-Key"
+"""The header of the upgrade with a secret that a client made up, and repeats each time, so that the server knows it again."""
 
 MAX_HEAD = 65536
 """Bytes of an upgrade request or answer; the connection of a longer one is cut."""
@@ -71,8 +73,8 @@ class WebSocketConnection(Protocol):
         self.half_close_mode = False
         self.peer_half_closes = False
         """Whether both ends said in the upgrade that they take an empty message for the end of a direction."""
-        self.forwarding: Mapping[bytes, bytes] = {}
-        """The forwarding fields of the peer's request."""
+        self.fields: Mapping[bytes, bytes] = {}
+        """See :meth:`request_fields`."""
         self.head = b""
         """The peer's part of the upgrade, once it is complete."""
         self.rest = b""
@@ -377,5 +379,5 @@ class WebSocketConnection(Protocol):
     def tcp_socket(self) -> socket.socket | None:
         return ITunnelTransport(self.transport).tcp_socket()
 
-    def forwarding_fields(self) -> Mapping[bytes, bytes]:
-        return self.forwarding
+    def request_fields(self) -> Mapping[bytes, bytes]:
+        return self.fields

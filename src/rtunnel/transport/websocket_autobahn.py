@@ -6,6 +6,7 @@ connection itself.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -22,7 +23,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogPublisher
 
 from rtunnel.transport.upgrade_faults import NO_TUNNEL
-from rtunnel.transport.websocket import EMPTY_MESSAGE, HALF_CLOSE, WebSocketConnection
+from rtunnel.transport.websocket import CLIENT_KEY, EMPTY_MESSAGE, HALF_CLOSE, WebSocketConnection
 from rtunnel.wire.websocket import MAX_MESSAGE
 
 __all__ = ["client_speakers", "server_speakers"]
@@ -31,8 +32,8 @@ FORBIDDEN_TEXT = 3003
 """The close code for a text message: autobahn's ``sendClose`` takes none of the RFC's but 1000."""
 
 
-_FORWARDING = ("x-forwarded-for", "forwarded")
-"""The fields that say whom a proxy forwards for."""
+_FIELDS = ("x-forwarded-for", "forwarded", CLIENT_KEY.lower())
+"""The fields of a request that are kept: whom a proxy forwards for, and the client's key."""
 _SILENT = Logger(observer=LogPublisher())
 
 
@@ -79,9 +80,7 @@ class _ServerSpeaker(_Callbacks, WebSocketServerProtocol):  # type: ignore[misc]
         """Accept the upgrade at our path only; any origin, since no browser has credentials here."""
         if request.path != self.factory.stream_path:
             raise ConnectionDeny(404, NO_TUNNEL)
-        self.connection.forwarding = {
-            name.encode(): request.headers[name].encode() for name in _FORWARDING if name in request.headers
-        }
+        self.connection.fields = {name.encode(): request.headers[name].encode() for name in _FIELDS if name in request.headers}
         if _knows_half_close(request.headers):
             self.connection.peer_half_closes = True
             return None, {HALF_CLOSE: EMPTY_MESSAGE}
@@ -119,9 +118,8 @@ def client_speakers(host: str, port: int, path: str, reactor: IReactorTime) -> A
 
     :param host: for the request, with brackets if it is an IPv6 address.
     """
-    factory = WebSocketClientFactory(
-        f"ws://{host}:{port}{path}", reactor=reactor, useragent="rtunnel", headers={HALF_CLOSE: EMPTY_MESSAGE}
-    )
+    headers = {HALF_CLOSE: EMPTY_MESSAGE, CLIENT_KEY: secrets.token_hex(16)}
+    factory = WebSocketClientFactory(f"ws://{host}:{port}{path}", reactor=reactor, useragent="rtunnel", headers=headers)
     factory.protocol = _ClientSpeaker
     # autobahn leaves out the brackets
     factory.host = host

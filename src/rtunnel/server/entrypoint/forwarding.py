@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Network, IPv6Network
 from itertools import count
 from os import urandom
 
+from rtunnel.addresses import parse_address
 from rtunnel.wire.http1 import RequestHead, write_request
 
 __all__ = ["VIA", "Forwarding", "TrustedProxies", "new_request_id", "within"]
@@ -184,10 +185,10 @@ class TrustedProxies:
     def _find_origin(self, peer: str, chain: bytes) -> str:
         address = peer
         for hop in reversed(chain.decode("ascii", "replace").split(",")):
-            try:
-                address = str(ip_address(hop.strip()))
-            except ValueError:
+            named = parse_address(hop.strip())
+            if named is None:
                 break
+            address = str(named)
             if address not in self:
                 break
         return address
@@ -195,8 +196,5 @@ class TrustedProxies:
 
 def within(peer: str, trusted: Sequence[IPv4Network | IPv6Network]) -> bool:
     """Whether an address is in one of the networks."""
-    try:
-        address = ip_address(peer)
-    except ValueError:
-        return False
-    return any(address in network for network in trusted)
+    address = parse_address(peer)
+    return address is not None and any(address in network for network in trusted)
