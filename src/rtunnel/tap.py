@@ -17,6 +17,7 @@ from rtunnel.commands import COMMANDS, find
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.reload import Reloader
+from rtunnel.roles.exposure import exposures
 from rtunnel.roles.service import RoleService
 from rtunnel.settings import Address, SettingsError
 
@@ -52,7 +53,7 @@ def makeService(options: Options) -> ProcessService:
 
     parsed: ServiceOptions = options.subOptions
     settings = parsed.resolved.settings
-    parent = ProcessService(reactor, settings.drain, parsed.resolved.warnings)
+    parent = ProcessService(reactor, settings.drain, (*parsed.resolved.warnings, *exposures(settings)))
     service = parsed.make_service(reactor)
     # what is added first starts first and stops last: the admin endpoint before the service, systemd's notification after it
     if settings.admin is not None:

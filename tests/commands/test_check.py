@@ -11,16 +11,27 @@ from tests.commands.harness import CommandTestCase
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 
 
+FOR_KUBECTL = ("sidecar", "server-configmap")
+"""What is no configuration file of rtunnel; tests.deploy.test_examples checks these."""
+
+
 class CheckTests(CommandTestCase):
     def test_examples(self) -> None:
-        for name, words in [
-            ("server", "a server; clients connect to ws://*:8421/proxy and tcp://127.0.0.1:8422, visitors to *:80, "),
-            ("client", "a client; joins tunnel 10bc451e at ws://192.168.1.1:80/proxy with weight 1"),
-        ]:
+        """All of them; what they warn of is that everybody knows their IDs."""
+        said = {
+            "server": "a server; clients connect to ws://*:8421/proxy and tcp://127.0.0.1:8422, visitors to *:80, ",
+            "client": "a client; joins tunnel 10bc451e at ws://192.168.1.1:80/proxy with weight 1",
+            "visitor": "a visitor; visits ssh.svc of tunnel 2f1c1d2e at ws://proxy.example.org:80 from 127.0.0.1:2222",
+        }
+        ours = {path.stem for path in EXAMPLES.glob("*.yaml") if not path.stem.startswith(FOR_KUBECTL)}
+        self.assertEqual(ours, set(said))
+        for name, words in said.items():
             self.out.truncate(0)
+            self.err.truncate(0)
             self.assertEqual(main(["check", str(EXAMPLES / f"{name}.yaml")]), 0)
             self.assertIn(f"{name}.yaml: valid: {words}", self.out.getvalue())
-            self.assertEqual((self.out.getvalue().count("\n"), self.err.getvalue()), (1, ""))
+            self.assertEqual(self.out.getvalue().count("\n"), 1)
+            self.assertIn("is an ID of the examples", self.err.getvalue().splitlines()[-1])
 
     def test_bad(self) -> None:
         path = self.write("listeners:\n- listen: 80\n  foo: bar\n")

@@ -11,13 +11,14 @@ from twisted.internet.task import Clock
 from twisted.logger import LogEvent, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.ids import EXAMPLE
 from rtunnel.ops.start import StartError
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.server import routes as module
 from rtunnel.server.routes import Routes
 
-A = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
-B = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
+A = UUID("a0000000-59dc-4c70-999e-91a30813ac78")
+B = UUID("b0000000-0000-4a5b-8c9d-0123456789ab")
 FIXED = IngressRule("fixed.local", A)
 
 
@@ -79,6 +80,13 @@ class WatchTests(RoutesTests):
         self.assertEqual((routes.tunnels, self.told), ({A}, 1))
         self.assertEqual(self.logged, ["info rules of FILE: 1 added, 1 removed, 1 changed, 4 in force"])
         self.assertIsNotNone(before.lookup("b.local"), "a table never changes")
+
+    def test_ids_of_examples(self) -> None:
+        """A change that brings one is warned of, as the start is."""
+        self.start()
+        self.write(f"a.local={EXAMPLE}\n")
+        self.look()
+        self.assertIn("warn in use is an ID of the examples (10bc451e)", self.logged[-1])
 
     def test_untouched_file(self) -> None:
         self.start(f"a.local={B}\n")
@@ -167,7 +175,7 @@ class BrokenTests(RoutesTests):
     def test_contradiction(self) -> None:
         self.broken(
             f"fixed.local={B}\n",
-            'FILE:1: "fixed.local=2f1c1d2e...": this host has another tunnel in the settings; name each host once',
+            'FILE:1: "fixed.local=b0000000...": this host has another tunnel in the settings; name each host once',
         )
 
     def test_many_faults(self) -> None:
@@ -178,7 +186,7 @@ class BrokenTests(RoutesTests):
         self.broken(b"a.local\n\xff\xfe", "FILE:2: is not UTF-8 text; write host names in their xn-- form")
 
     def test_control_characters(self) -> None:
-        self.broken("a\x1b[2J\n", 'FILE:1: "a\\x1b[2J": is not a rule; write HOST=UUID, e.g. nginx.local=' + str(A))
+        self.broken("a\x1b[2J\n", 'FILE:1: "a\\x1b[2J": is not a rule; write HOST=UUID, e.g. nginx.local=' + str(EXAMPLE))
 
     def test_too_large(self) -> None:
         self.patch(module, "MAX_FILE", 1 << 20)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
+from rtunnel.ids import EXAMPLE
 from rtunnel.options.table import Option, default
 
 __all__ = ["EXAMPLE_ID", "service_help"]
 
-EXAMPLE_ID = "10bc451e-59dc-4c70-999e-91a30813ac78"
+EXAMPLE_ID = str(EXAMPLE)
 """The tunnel of all examples."""
 
 _WIDTH = 100

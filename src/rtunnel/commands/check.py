@@ -16,6 +16,7 @@ from rtunnel.config.summary import summary
 from rtunnel.ops.start import StartError
 from rtunnel.options.table import find
 from rtunnel.roles import ROLES
+from rtunnel.roles.exposure import exposures
 from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
 
 __all__ = ["main"]
@@ -48,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
         # without our name before them, so that editors find file and line
         print(error, file=sys.stderr)
         return ExitStatus.FAILED
-    for warning in resolved.warnings:
+    for warning in (*resolved.warnings, *exposures(resolved.settings)):
         print(f"{arguments.file}: warning: {warning}", file=sys.stderr)
     print(f"{arguments.file}: valid: {summary(resolved.settings)}")
     return ExitStatus.OK

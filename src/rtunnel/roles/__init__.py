@@ -6,6 +6,7 @@ The options of a role come from four places: a configuration file, the environme
 - :mod:`rtunnel.roles.merging`: options from all places merged, before they are validated
 - :mod:`rtunnel.roles.server`: the settings of a server
 - :mod:`rtunnel.roles.client`: the settings of a client, and of a visitor
+- :mod:`rtunnel.roles.exposure`: what their settings leave open
 - :mod:`rtunnel.roles.service`: what the service of each of them can do
 """
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from twisted.logger import Logger
 
-from rtunnel.ids import mask_ids
+from rtunnel.ids import describe_examples, mask_ids
 from rtunnel.ops.file_watch import FileWatcher
 from rtunnel.ops.start import StartError
 from rtunnel.routing.ingress import IngressRule, IngressTable
@@ -117,4 +117,6 @@ class Routes:
             changed=sum(before[pattern] != now[pattern] for pattern in before.keys() & now.keys()),
             total=len(now),
         )
+        for warning in describe_examples(rule.tunnel for rule in rules):
+            self._log.warn("{text}", text=warning)
         self._changed()
