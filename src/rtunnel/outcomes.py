@@ -35,6 +35,8 @@ class Outcome(StrEnum):
     """The visitor did not send its request in time: 408."""
     UNKNOWN_HOST = "unknown_host"
     """No public ingress rule for the host: 404."""
+    LOOP = "loop"
+    """It came back to this server, for the same host: 508."""
     NO_CONNECTOR = "no_connector"
     """No connector is attached to the tunnel: 503."""
     TARGET_FAILED = "target_failed"
@@ -45,6 +47,8 @@ class Outcome(StrEnum):
     """The visitor left before its response was complete."""
     ABORTED = "aborted"
     """The response broke off after it had begun; so did the visitor's connection."""
+    STOPPED = "stopped"
+    """The server stopped before the response was complete: 503 if it had not begun."""
 
 
 class TlsOutcome(StrEnum):

@@ -41,11 +41,13 @@ rtunnel_server_requests_total{{outcome="upgraded"}} 0.0
 rtunnel_server_requests_total{{outcome="bad_request"}} 0.0
 rtunnel_server_requests_total{{outcome="request_timeout"}} 0.0
 rtunnel_server_requests_total{{outcome="unknown_host"}} 0.0
+rtunnel_server_requests_total{{outcome="loop"}} 0.0
 rtunnel_server_requests_total{{outcome="no_connector"}} 1.0
 rtunnel_server_requests_total{{outcome="target_failed"}} 0.0
 rtunnel_server_requests_total{{outcome="response_timeout"}} 0.0
 rtunnel_server_requests_total{{outcome="visitor_gone"}} 0.0
 rtunnel_server_requests_total{{outcome="aborted"}} 0.0
+rtunnel_server_requests_total{{outcome="stopped"}} 0.0
 # HELP rtunnel_server_tls_connections_total TLS connections passed through, by outcome.
 # TYPE rtunnel_server_tls_connections_total counter
 rtunnel_server_tls_connections_total{{outcome="done"}} 0.0

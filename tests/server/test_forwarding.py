@@ -8,9 +8,12 @@ from typing import Any
 from twisted.internet.address import IPv6Address
 
 from rtunnel.outcomes import Outcome
+from rtunnel.server.entrypoint.forwarding import via_entry
 from rtunnel.settings import HttpSettings
 from tests.server.harness import VISITOR, HttpCase, all_worlds
 from tests.support.heads import GET, OK
+
+VIA = via_entry("pod.local")
 
 TRUSTING = HttpSettings(trusted_proxies=(ip_network("192.168.0.0/16"),))
 FORGED = b"203.0.113.66"
@@ -123,7 +126,7 @@ class VisitorTests(ForwardingCase):
     def check(self, request: bytes) -> None:
         """The target learns what we know, and nothing else."""
         self.assertNotIn(FORGED, request)
-        self.said(request, X_Forwarded_For=b"192.168.1.1", X_Forwarded_Proto=b"http", Via=b"1.1 rtunnel")
+        self.said(request, X_Forwarded_For=b"192.168.1.1", X_Forwarded_Proto=b"http", Via=VIA)
         self.assertEqual(len(self.lines(request, b"X-Request-Id")), 1)
         self.assertEqual(self.lines(request, b"Forwarded"), [])
 
@@ -192,7 +195,7 @@ class VisitorTests(ForwardingCase):
 
     def test_via(self) -> None:
         """A chain that everybody may extend."""
-        self.said(self.passed(b"Via: 1.0 old"), Via=b"1.0 old, 1.1 rtunnel")
+        self.said(self.passed(b"Via: 1.0 old"), Via=b"1.0 old, " + VIA)
 
     def test_host_and_port(self) -> None:
         request = self.ask(GET.replace(b"pod.local", b"Pod.Local:8080"))
@@ -217,7 +220,7 @@ class TrustedTests(ForwardingCase):
     def test_says_nothing(self) -> None:
         request = self.passed()
         self.said(request, X_Forwarded_For=b"192.168.1.1", X_Forwarded_Proto=b"http", X_Forwarded_Host=b"pod.local")
-        self.said(request, Via=b"1.1 rtunnel")
+        self.said(request, Via=VIA)
         self.assertEqual(self.lines(request, b"Forwarded"), [])
 
     def test_as_an_ingress_says_it(self) -> None:
@@ -242,7 +245,7 @@ class TrustedTests(ForwardingCase):
             X_Forwarded_Proto=b"https",
             X_Forwarded_Scheme=b"https",
             X_Scheme=b"https",
-            Via=b"2.0 front, 1.1 rtunnel",
+            Via=b"2.0 front, " + VIA,
         )
 
     def test_each_field(self) -> None:
@@ -354,7 +357,7 @@ class WrittenTests(ForwardingCase):
 
     def test_via_too(self) -> None:
         request = self.passed(b"Via: 1.0 old")
-        self.said(request, Forwarded=b"for=192.168.1.1;host=pod.local;proto=http", Via=b"1.0 old, 1.1 rtunnel")
+        self.said(request, Forwarded=b"for=192.168.1.1;host=pod.local;proto=http", Via=b"1.0 old, " + VIA)
 
     def test_two_hosts_on_a_connection(self) -> None:
         visitor = self.world.visit()

@@ -37,7 +37,7 @@ class ForwardingTests(HttpCase):
         self.assertTrue(request.startswith(head), request)
         said, _, end = request[len(head) :].partition(b"\r\nX-Request-Id: ")
         self.assertEqual(said, b"X-Forwarded-For: 192.168.1.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: Pod.Local:8080")
-        self.assertRegex(end, rb"\A[0-9a-f]{32}\r\nVia: 1\.1 rtunnel\r\n\r\n\Z")
+        self.assertRegex(end, rb"\A[0-9a-f]{32}\r\nVia: 1\.1 rtunnel-[0-9a-f]{10}\r\n\r\n\Z")
         source, destination = self.pod.stream.preface.addresses
         self.assertEqual((source.host, source.port), ("192.168.1.1", 54321))
         self.assertEqual((destination.host, destination.port), ("pod.local", 8080))
@@ -383,7 +383,7 @@ class KeptAliveTests(HttpCase):
         self.assertTrue(request.startswith(head), request)
         said, _, end = request[len(head) :].partition(b"\r\nX-Request-Id: ")
         self.assertEqual(said, b"X-Forwarded-For: 192.168.1.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: pod.local")
-        self.assertRegex(end, rb"\A[0-9a-f]{32}\r\nVia: 1\.1 rtunnel\r\n\r\n\Z")
+        self.assertRegex(end, rb"\A[0-9a-f]{32}\r\nVia: 1\.1 rtunnel-[0-9a-f]{10}\r\n\r\n\Z")
 
     def test_each_request_has_an_id(self) -> None:
         ids = set()

@@ -359,14 +359,43 @@ class EndTests(HttpCase):
         self.assertEqual((visitor.statuses, visitor.closed), ([200], True))
         self.assertEqual(self.world.outcomes(), {Outcome.ANSWERED: 1})
 
-    def test_cut(self) -> None:
-        pod = self.world.attach()
-        visitor, idle = self.world.visit(GET), self.world.visit()
+    def cut(self) -> None:
+        """The server stops, and the drain is over."""
+        self.world.entrypoint.drain()
+        self.world.turn()
         self.world.entrypoint.cut()
         self.world.turn()
-        self.assertTrue(visitor.aborted and idle.aborted)
+
+    def test_cut(self) -> None:
+        """A visitor that got nothing of its response is told that the server stops."""
+        pod = self.world.attach()
+        visitor = self.world.visit(GET)
+        self.cut()
+        self.assertEqual((visitor.status, visitor.closed, visitor.aborted), (503, True, False))
+        self.assertIn(b"\r\nConnection: close\r\n", visitor.received)
+        self.assertIn(b"The tunnel server is stopping", visitor.received)
         self.assertTrue(pod.stream.finished)
-        self.assertEqual(self.world.outcomes(), {Outcome.VISITOR_GONE: 1})
+        self.assertEqual(self.world.outcomes(), {Outcome.STOPPED: 1})
+
+    def test_cut_within_a_request(self) -> None:
+        """The same while its body comes; what still comes of it does not reset the connection."""
+        pod = self.world.attach()
+        visitor = self.world.visit(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 9\r\n\r\nhalf")
+        self.cut()
+        visitor.send(b"more")
+        self.assertEqual((visitor.status, visitor.half_closed), (503, True))
+        self.assertTrue(pod.stream.finished)
+        self.assertEqual(self.world.outcomes(), {Outcome.STOPPED: 1})
+
+    def test_cut_within_a_response(self) -> None:
+        """It is too late for that: the visitor sees that it is incomplete."""
+        pod = self.world.attach()
+        visitor = self.world.visit(GET)
+        pod.stream.answer(OK[:-1])
+        self.cut()
+        self.assertTrue(visitor.aborted)
+        self.assertEqual(visitor.received, OK[:-1])
+        self.assertEqual(self.world.outcomes(), {Outcome.STOPPED: 1})
 
     def test_cut_of_an_upgraded_connection(self) -> None:
         self.world.unusual(requests=1, answers=1)

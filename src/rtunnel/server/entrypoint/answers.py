@@ -5,6 +5,8 @@ from __future__ import annotations
 from html import escape
 from http import HTTPStatus
 
+from rtunnel.outcomes import Outcome
+
 __all__ = ["EXPLANATIONS", "own_answer"]
 
 EXPLANATIONS = {
@@ -18,7 +20,13 @@ EXPLANATIONS = {
     503: "No client is currently connected for this service. Try again in a moment.",
     504: "The service did not begin to answer in time (the tunnel server's --response-timeout).",
     505: "This version of HTTP is not supported.",
+    508: "The request came back to the tunnel server for the same host: the service passes it on to where it came from.",
 }
+"""By status."""
+OTHERS = {
+    Outcome.STOPPED: "The tunnel server is stopping, and the service did not answer in time. Try again in a moment.",
+}
+"""By outcome, where the status alone does not say it."""
 RETRY_AFTER = 2
 """Retry-After of a 503, in seconds."""
 
@@ -30,16 +38,19 @@ def _reason(status: int) -> str:
         return "Error"
 
 
-def own_answer(status: int, *, request_id: bytes = b"", accept: bytes = b"", close: bool = False) -> tuple[bytes, bytes]:
+def own_answer(
+    status: int, outcome: Outcome, *, request_id: bytes = b"", accept: bytes = b"", close: bool = False
+) -> tuple[bytes, bytes]:
     """Build a whole response: its head and its body.
 
     :param status: HTTP status.
+    :param outcome: of the request; it may say more than the status.
     :param request_id: shown in the body and set as X-Request-Id; the log has it as well.
     :param accept: the visitor's Accept: HTML if it contains ``text/html``, else plain text.
     :param close: whether the connection is closed after it.
     """
     reason = _reason(status)
-    explanation = EXPLANATIONS.get(status, "")
+    explanation = OTHERS.get(outcome) or EXPLANATIONS.get(status, "")
     shown_id = request_id.decode("ascii", "replace")
     if b"text/html" in accept.lower():
         kind = "text/html"

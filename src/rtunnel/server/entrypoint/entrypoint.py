@@ -57,8 +57,8 @@ class VisitorConnection(Protocol):
     def drain(self) -> None:
         """Close unless it is busy."""
 
-    def break_off(self) -> None:
-        """Cut the connection."""
+    def cut(self) -> None:
+        """The drain is over: close the connection, whatever it does."""
 
     def expired(self) -> None:
         """The deadline has passed (called by the sweep)."""
@@ -186,8 +186,8 @@ class Entrypoint:
             visitor.drain()
 
     def cut(self) -> None:
-        """Abort the remaining connections."""
+        """End the remaining connections; requests without a byte of a response get a 503."""
         for splice in list(self.splices):
             splice.abort()
         for visitor in list(self.visitors):
-            visitor.break_off()
+            visitor.cut()

@@ -62,9 +62,10 @@ class Downstream(Protocol):
     def finish(self) -> None:
         """The response is complete; the exchange has ended."""
 
-    def refuse(self, status: int, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
+    def refuse(self, status: int, outcome: Outcome, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
         """Send a response of our own; :meth:`finish` follows.
 
+        :param outcome: of the request.
         :param read_on: whether the bytes after this request can still be parsed.
         :returns: the body of the response.
         """
@@ -352,7 +353,7 @@ class Exchange(Attempts[Upstream]):
         if self.ended:
             return
         self._drop()
-        body = self.downstream.refuse(status, self.head, self.request_id, read_on=read_on)
+        body = self.downstream.refuse(status, outcome, self.head, self.request_id, read_on=read_on)
         for observer in self._observers:
             observer.answer_begun(status, body)
         self._end(outcome)
@@ -378,6 +379,13 @@ class Exchange(Attempts[Upstream]):
             self._break_off(Outcome.BAD_REQUEST)
         else:
             self.refuse(error.status, Outcome.BAD_REQUEST, read_on=False)
+
+    def stop(self) -> None:
+        """The server stops, and waits no longer."""
+        if self._begun:
+            self._break_off(Outcome.STOPPED)
+        else:
+            self.refuse(503, Outcome.STOPPED)
 
     def abort(self) -> None:
         """The visitor is gone: close its stream at once."""

@@ -83,7 +83,7 @@ class FirstBytes(Protocol):
         """Close: no request was received yet."""
         self.transport.loseConnection()
 
-    def break_off(self) -> None:
+    def cut(self) -> None:
         """Cut the connection."""
         self.transport.abortConnection()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from hashlib import blake2s
 from ipaddress import IPv4Network, IPv6Network
 from itertools import count
 from os import urandom
@@ -12,14 +13,12 @@ from os import urandom
 from rtunnel.addresses import parse_address
 from rtunnel.wire.http1 import RequestHead, write_request
 
-__all__ = ["VIA", "Forwarding", "TrustedProxies", "new_request_id", "within"]
-
-VIA = b"1.1 rtunnel"
-"""Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a pseudonym that reveals no internals."""
+__all__ = ["Forwarding", "TrustedProxies", "came_back", "new_request_id", "via_entry", "within"]
 
 MAX_REMEMBERED = 256
 """Maximum length of a chain of addresses whose origin is cached, in bytes."""
 
+_secret = urandom(16)
 _process = urandom(8).hex().encode()
 _serial = count(int.from_bytes(urandom(4), "big"))
 _sound_id = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
@@ -35,6 +34,21 @@ def new_request_id() -> bytes:
     return b"%b%016x" % (_process, next(_serial))
 
 
+@lru_cache(maxsize=1024)
+def via_entry(host: str) -> bytes:
+    """Our entry in Via (RFC 9110 7.6.3): received with HTTP/1.1, by a pseudonym that reveals no internals.
+
+    It differs from process to process and from host to host, so a request that carries it already came back to this server for the
+    same host. A service that calls another one through the same server is no loop.
+    """
+    return b"1.1 rtunnel-%b" % blake2s(host.encode(), digest_size=5, key=_secret).hexdigest().encode()
+
+
+def came_back(head: RequestHead) -> bool:
+    """Whether a request with Via was forwarded by this server before, for the same host."""
+    return via_entry(head.host) in head.named[b"via"]
+
+
 class Forwarding:
     """Writes the forwarding fields for the requests of one visitor connection.
 
@@ -46,7 +60,7 @@ class Forwarding:
     :param write_forwarded: whether ``Forwarded`` is written.
     """
 
-    __slots__ = ("_authority", "_before_host", "_before_id", "_forwarded", "peer", "trusted")
+    __slots__ = ("_authority", "_before_host", "_before_id", "_forwarded", "_via_line", "peer", "trusted")
 
     def __init__(self, peer: str, *, trusted: bool, write_forwarded: bool) -> None:
         self.peer = peer.encode("ascii", "replace")
@@ -54,7 +68,7 @@ class Forwarding:
         self._forwarded = _node(peer) if write_forwarded else b""
         self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
         # cached, since a visitor requests the same host again and again
-        self._authority = self._before_id = b""
+        self._authority = self._before_id = self._via_line = b""
 
     def write(self, head: RequestHead) -> tuple[bytes, bytes]:
         """Write the head of a request for its target.
@@ -66,14 +80,15 @@ class Forwarding:
         request_id = b"%b%016x" % (_process, next(_serial))
         authority = head.authority
         if authority != self._authority:
-            self._set_authority(authority)
-        via = _via(head.named) if head.named else _VIA_LINE
+            self._set_authority(head)
+        via = _via(head) if head.named else self._via_line
         if head.plain:
             return request_id, b"%b%b%b%b\r\n" % (head.lines, self._before_id, request_id, via)
         return request_id, write_request(head, b"%b%b%b" % (self._before_id, request_id, via))
 
-    def _set_authority(self, authority: bytes) -> None:
-        self._authority = authority
+    def _set_authority(self, head: RequestHead) -> None:
+        authority = self._authority = head.authority
+        self._via_line = b"\r\nVia: %b\r\n" % via_entry(head.host)
         self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
 
     def _continued(self, head: RequestHead) -> tuple[bytes, bytes]:
@@ -98,7 +113,7 @@ class Forwarding:
         return request_id, write_request(
             head,
             b"X-Forwarded-For: %b%b\r\nX-Request-Id: %b%b%b"
-            % (before + b", " if before else b"", self.peer, request_id, _via(named), missing),
+            % (before + b", " if before else b"", self.peer, request_id, _via(head), missing),
         )
 
     def _element(self, before: bytes, authority: bytes, proto: bytes) -> bytes:
@@ -109,13 +124,10 @@ class Forwarding:
         return b"Forwarded: %b\r\n" % (before + b", " + element if before else element)
 
 
-_VIA_LINE = b"\r\nVia: %b\r\n" % VIA
-
-
-def _via(named: Mapping[bytes, bytes]) -> bytes:
+def _via(head: RequestHead) -> bytes:
     """The end of a line, and Via with our entry."""
-    via = named.get(b"via")
-    return _VIA_LINE if via is None else b"\r\nVia: %b, %b\r\n" % (via, VIA)
+    via = head.named.get(b"via")
+    return b"\r\nVia: %b%b\r\n" % (b"" if via is None else via + b", ", via_entry(head.host))
 
 
 def _chain(named: Mapping[bytes, bytes]) -> bytes:

@@ -14,7 +14,7 @@ from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
 from rtunnel.server.entrypoint.exchange import Exchange
-from rtunnel.server.entrypoint.forwarding import Forwarding, new_request_id
+from rtunnel.server.entrypoint.forwarding import Forwarding, came_back, new_request_id
 from rtunnel.wire.http1 import CHUNKED, HeadError, RequestHead, ResponseHead, write_response
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, MALFORMED, Event, RequestSide
 
@@ -129,6 +129,13 @@ class HttpVisitor(Protocol):
         if self._exchange is None and self._state == OPEN:
             self._close()
 
+    def cut(self) -> None:
+        """The drain is over: say so to a visitor that got nothing of its response yet, and break off the others."""
+        if self._exchange is not None:
+            self._exchange.stop()
+        else:
+            self.break_off()
+
     def break_off(self) -> None:
         """Abort the connection, so that the visitor sees that the response is incomplete."""
         if self._state != CLOSED:
@@ -181,7 +188,10 @@ class HttpVisitor(Protocol):
                 self._request = head
                 request_id, request = self.forwarding.write(head)
                 exchange = self._exchange = Exchange(self._entrypoint, self, head, request_id, request)
-                exchange.start()
+                if b"via" in head.named and came_back(head):
+                    exchange.refuse(508, Outcome.LOOP)
+                else:
+                    exchange.start()
             elif kind == MALFORMED:
                 self._malformed(head)
             elif self._exchange is None:
@@ -241,7 +251,7 @@ class HttpVisitor(Protocol):
     def _reject(self, error: HeadError, outcome: Outcome) -> None:
         """Respond to an invalid request and close: it is unknown where the next one begins."""
         self._entrypoint.stats.record(outcome)
-        head, body = own_answer(error.status, request_id=new_request_id(), close=True)
+        head, body = own_answer(error.status, outcome, request_id=new_request_id(), close=True)
         self.send(head + body)
         for observer in self._entrypoint.observers:
             observer.rejected(self.peer.host, error.status, len(body), outcome)
@@ -278,10 +288,11 @@ class HttpVisitor(Protocol):
         self._entrypoint.stats.bytes_out += len(data)
         self.transport.write(data)
 
-    def refuse(self, status: int, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
+    def refuse(self, status: int, outcome: Outcome, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
         """Send a response of our own."""
         self._keep = head.keep_alive and read_on and self.requests.whole and not self._entrypoint.draining
-        start, body = own_answer(status, request_id=request_id, accept=head.field(b"accept") or b"", close=not self._keep)
+        accept = head.field(b"accept") or b""
+        start, body = own_answer(status, outcome, request_id=request_id, accept=accept, close=not self._keep)
         if head.method == b"HEAD":
             body = b""
         self.send(start + body)

@@ -84,7 +84,7 @@ class ProxiedVisitor(Protocol):
         self._leave()
         self.transport.loseConnection()
 
-    def break_off(self) -> None:
+    def cut(self) -> None:
         """Cut the connection."""
         self._leave()
         self.transport.abortConnection()

@@ -98,7 +98,7 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         if self._state == HELLO:
             self._close(TlsOutcome.STOPPED)
 
-    def break_off(self) -> None:
+    def cut(self) -> None:
         """Abort the connection in any state."""
         if self._splice is not None:
             self._record(TlsOutcome.STOPPED)

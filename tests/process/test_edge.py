@@ -1,0 +1,81 @@
+"""The HTTP edge with real processes: loops, the end of a drain."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from uuid import uuid4
+
+from twisted.trial.unittest import TestCase
+
+from tests.support.processes import Process, free_port, rtunnel, wait_until
+
+GET = b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n"
+
+
+class EdgeTests(TestCase):
+    """A server, a client, and visitors that are sockets."""
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.tunnel = str(uuid4())
+        self.tunnel_port, self.entrypoint_port = free_port(), free_port()
+        self.server = self.start(
+            *("server", "--listen", f"127.0.0.1:{self.tunnel_port}", "--entrypoint", f"127.0.0.1:{self.entrypoint_port}"),
+            *("--route", f"pod.local={self.tunnel}", "--drain", "0.2s", "--access-log", "-"),
+        )
+        self.server.wait_for("entrypoint on")
+
+    def start(self, *arguments: str) -> Process:
+        process = rtunnel(*arguments)
+        self.addCleanup(process.stop)
+        return process
+
+    def join(self, target: int) -> None:
+        client = self.start(
+            *("client", "--server", f"127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel, "--target", f"127.0.0.1:{target}")
+        )
+        client.wait_for("joined tunnel")
+
+    def visit(self) -> socket.socket:
+        visitor = socket.create_connection(("127.0.0.1", self.entrypoint_port), 20)
+        self.addCleanup(visitor.close)
+        visitor.sendall(GET)
+        return visitor
+
+    def accept(self, target: socket.socket) -> socket.socket:
+        connection = target.accept()[0]
+        self.addCleanup(connection.close)
+        return connection
+
+    def outcomes(self, *expected: str) -> None:
+        """The access log has these outcomes, in this order, and no others."""
+        lines = [line for line in self.server.output.splitlines() if " outcome=" in line]
+        self.assertEqual([line.partition(" outcome=")[2].partition(" ")[0] for line in lines], list(expected))
+
+    def test_loop(self) -> None:
+        """The target of the client is the entrypoint itself."""
+        self.join(self.entrypoint_port)
+        answer = self.visit().recv(65536)
+        self.assertTrue(answer.startswith(b"HTTP/1.1 508 Loop Detected\r\n"), answer)
+        wait_until(lambda: self.server.output.count(" outcome=") == 2, "two lines in the access log")
+        self.outcomes("loop", "answered")
+
+    def test_sigterm(self) -> None:
+        """Whoever still waits for the first byte when the drain is over is told so; one that reads already sees a break."""
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            self.join(target.getsockname()[1])
+            waiting = self.visit()
+            self.accept(target).recv(65536)
+            reading = self.visit()
+            accepted = self.accept(target)
+            accepted.recv(65536)
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+            wait_until(lambda: b"half" in reading.recv(65536, socket.MSG_PEEK), "the beginning of the response")
+            self.server.send(signal.SIGTERM)
+            answer = b"".join(iter(lambda: waiting.recv(65536), b""))
+            self.assertTrue(answer.startswith(b"HTTP/1.1 503 "), answer)
+            self.assertIn(b"\r\nConnection: close\r\n", answer)
+            self.assertEqual(self.server.wait(), 0)
+            self.outcomes("stopped", "stopped")
