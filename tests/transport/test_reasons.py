@@ -19,6 +19,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from rtunnel.outcomes import Outcome
 from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.transport import reasons
 from rtunnel.transport.proxies import ProxyRefused
@@ -106,7 +107,7 @@ class UpgradeAnswerTests(SynchronousTestCase):
         self.assertIn("the tunnel server is there, but not at /proxy; write the server's --path", self.answer(404, NO_TUNNEL))
 
     def test_not_found_by_an_entrypoint(self) -> None:
-        _, body = own_answer(404)
+        _, body = own_answer(404, Outcome.UNKNOWN_HOST)
         hint = self.answer(404, "Not Found", body=body)
         self.assertIn("this is an entrypoint of the server, which is for visitors, and it has no rule for shop.example.org; ", hint)
         self.assertNotIn("entrypoint", self.answer(404, "Not Found", body=b"<html>"))
