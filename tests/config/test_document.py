@@ -54,14 +54,20 @@ class RefusalTests(SynchronousTestCase):
             ("a: 1\nb: *x\n", "f:2: ", "anchors and aliases"),
             ("*.example.org: b\n", "f:1: ", "put values in quotes that begin with"),
             ("a:\n  - b\n  - [::1]:80\n", "f:3: ", "put values in quotes"),
-            ("a: b: c\n", "f:1: ", "not YAML"),
-            ("a: [1, 2\n", "f:2: ", "not YAML"),
+            ("a: b: c\n", "f:1: ", 'a value that contains ": " in quotes'),
+            ("a: [1, 2\n", "f:2: ", "not YAML: a bracket that is never closed; close it"),
             ("a: !!binary aGk=\n", "f:1: ", "YAML tags"),
             ("a: !run x\n", "f:1: ", "YAML tags"),
             ("a: 1\n---\nb: 2\n", "f:2: ", "second document"),
             ("? [a, b]\n: c\n", "f:1: ", "a key must be a single value"),
             ("a: 1\nb: \x07\n", "f:2: ", "number 7"),
-            ("\ta: 1\n", "f:1: ", "not YAML"),
+            ("\ta: 1\n", "f:1: ", "not YAML: a tab, where only spaces are allowed; indent with spaces"),
+            ("a: 1\n\tb: 2\n", "f:2: ", "not YAML: a tab"),
+            ("a: 1\n b: 2\n", "f:2: ", 'a "KEY: VALUE" where none can be; indent keys of one map, and items of one list, alike'),
+            ("a:1\nb: 2\n", "f:2: ", "write a space after the colon of the key before it"),
+            ("- a: 1\n  b: 2\n c: 3\n", "f:3: ", "an indentation that is that of no line before it"),
+            ("a: 1\nb\n", "f:3: ", 'a line without "KEY: VALUE"; write a space after the colon'),
+            ('a: "1\n', "f:2: ", "a quote that is never closed; close it"),
         ]:
             with self.subTest(text=text):
                 line = str(self.assertRaises(SettingsError, load, "f", text))

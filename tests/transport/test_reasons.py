@@ -98,7 +98,7 @@ class UpgradeAnswerTests(SynchronousTestCase):
             (502, "the server behind it does not; check that the server is running and ready"),
             (503, "no server is behind it; check that the server is running and ready"),
             (504, "does not in time"),
-            (505, "does not take HTTP/1.1"),
+            (505, "have it pass WebSockets on with HTTP/1.1"),
         ]:
             self.assertIn(words, self.answer(status, "Because"))
 
@@ -106,10 +106,12 @@ class UpgradeAnswerTests(SynchronousTestCase):
         """Ours says so in the reason phrase, which proxies pass on."""
         self.assertIn("the tunnel server is there, but not at /proxy; write the server's --path", self.answer(404, NO_TUNNEL))
 
-    def test_not_found_by_an_entrypoint(self) -> None:
-        _, body = own_answer(404, Outcome.UNKNOWN_HOST)
-        hint = self.answer(404, "Not Found", body=body)
-        self.assertIn("this is an entrypoint of the server, which is for visitors, and it has no rule for shop.example.org; ", hint)
+    def test_entrypoint(self) -> None:
+        for status, outcome in ((404, Outcome.UNKNOWN_HOST), (503, Outcome.NO_CONNECTOR)):
+            _, body = own_answer(status, outcome)
+            hint = self.answer(status, "Because", body=body)
+            self.assertIn("this is an entrypoint of the server, which is for visitors; ", hint)
+            self.assertIn("have the Ingress send /proxy of shop.example.org to that port", hint)
         self.assertNotIn("entrypoint", self.answer(404, "Not Found", body=b"<html>"))
 
     def test_tls_port(self) -> None:

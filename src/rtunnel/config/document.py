@@ -22,6 +22,22 @@ MAX_DEPTH: Final = 16
 """Nested lists and maps."""
 
 _QUOTES = 'put values in quotes that begin with "*", "[", "{", "&", "!", "%" or "@", or contain ": " or " #"'
+_INDENTATION = "indent keys of one map, and items of one list, alike"
+_FAULTS = (
+    ("'\\t'", "a tab, where only spaces are allowed; indent with spaces"),
+    (
+        "mapping values are not allowed",
+        (
+            f'a "KEY: VALUE" where none can be; {_INDENTATION}, write a space after the colon of the key before it, '
+            'and put a value that contains ": " in quotes'
+        ),
+    ),
+    ("expected <block end>", f"an indentation that is that of no line before it, or a line that is no list item; {_INDENTATION}"),
+    ("could not find expected ':'", 'a line without "KEY: VALUE"; write a space after the colon'),
+    ("end of stream", "a quote that is never closed; close it"),
+    ("<stream end>", "a bracket that is never closed; close it"),
+)
+"""The parser's words, and what they mean to people."""
 
 
 @attrs.frozen
@@ -91,12 +107,17 @@ def load(name: str, text: str) -> Node | None:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark is not None else name
-        raise SettingsError(where, None, f"not YAML: {error.problem or error.context}; {_QUOTES}") from None
+        raise SettingsError(where, None, f"not YAML: {_describe(error)}") from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise SettingsError(
             f"{name}:{line}", None, f"contains a character that YAML does not allow, number {error.character}"
         ) from None
+
+
+def _describe(error: yaml.MarkedYAMLError) -> str:
+    problem = str(error.problem or error.context)
+    return next((meaning for words, meaning in _FAULTS if words in problem), f"{problem}; {_QUOTES}")
 
 
 class _Builder:

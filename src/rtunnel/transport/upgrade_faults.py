@@ -12,8 +12,8 @@ NO_TUNNEL = "no tunnel listens at this path"
 """The reason phrase of a listener's 404; proxies pass it on, unlike the name of the server."""
 PLAIN_ONLY = "this port does not speak TLS"
 """The reason phrase of a listener's answer to a client that speaks TLS to a port without."""
-NO_SERVICE = b"No service is published under this host name."
-"""What the body of an entrypoint's 404 says (:mod:`rtunnel.server.entrypoint.answers`)."""
+OF_ENTRYPOINT = (b"No service is published under this host name.", b"No client is currently connected for this service.")
+"""What the bodies of an entrypoint's 404 and 503 say (:mod:`rtunnel.server.entrypoint.answers`)."""
 TLS_HERE = "the server speaks TLS here; use wss:// (tunnel+wss://)"
 CLOSED = (
     "the connection was closed before the upgrade to a WebSocket was answered; "
@@ -26,8 +26,8 @@ _NOT_FOUND = (
 )
 _OTHER_PATH = "the tunnel server is there, but not at {path}; write the server's --path into its address"
 _ENTRYPOINT = (
-    "this is an entrypoint of the server, which is for visitors, and it has no rule for {host}; "
-    "use the port of --listen, or have the Ingress send {path} to it"
+    "this is an entrypoint of the server, which is for visitors; use the port of --listen, or have the Ingress send {path} of "
+    "{host} to that port"
 )
 _WEB_SERVER = (
     "no tunnel server at {path} for the host {host}, but a web server; check host, port and path of the server's address, "
@@ -45,7 +45,7 @@ _HINTS = {
     502: "a proxy or Ingress answers, and the server behind it does not; check that the server is running and ready",
     503: "a proxy or Ingress answers, and no server is behind it; check that the server is running and ready",
     504: "a proxy or Ingress answers, and the server behind it does not in time; check that the server is running and ready",
-    505: "something on the way does not take HTTP/1.1, which WebSockets need; switch it on there, at least for {path}",
+    505: "a proxy on the way speaks another version of HTTP to the server; have it pass WebSockets on with HTTP/1.1, at {path}",
 }
 _REDIRECTS = {301, 302, 303, 307, 308}
 _TO_TLS = "this address is served with TLS; use {url} for the server"
@@ -110,7 +110,7 @@ def _hint(status: int, phrase: str, body: bytes) -> str:
         return TLS_HERE
     if status == 404 and phrase == NO_TUNNEL:
         return _OTHER_PATH
-    if status == 404 and NO_SERVICE in body:
+    if any(text in body for text in OF_ENTRYPOINT):
         return _ENTRYPOINT
     if 200 <= status < 300:
         return _WEB_SERVER
