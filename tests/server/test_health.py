@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from rtunnel.outcomes import Outcome
+from rtunnel.routing.failing import MAX_FAILING
+from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.tunnels import Rank
-from rtunnel.server.health import MAX_AVOIDED
+from rtunnel.server.health import FORGOTTEN, MAX_AVOIDED
 from rtunnel.settings import HealthSettings, HttpSettings
 from tests.server.harness import FarConnector, HttpCase, Visitor
 from tests.support.heads import GET, OK, POST
+from tests.support.hellos import hello, record, server_name
+from tests.support.ids import TUNNEL
 
 
 class HealthCase(HttpCase):
@@ -62,7 +66,7 @@ class FailureTests(HealthCase):
     def test_avoided(self) -> None:
         """The weight 255 does not protect it; the next requests go to the pod at once."""
         self.fails()
-        self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
+        self.assertTrue(self.laptop.connector.failing.avoided("pod.local"))
         self.is_served_by(self.pod)
         self.is_served_by(self.pod)
         self.assertEqual(self.world.stats.retries_total, 1)
@@ -77,7 +81,7 @@ class FailureTests(HealthCase):
         self.laptop.stream.take()
         self.laptop.stream.answer(OK)
         self.assertEqual(trial.received, OK)
-        self.assertEqual(self.laptop.connector.failures, 0)
+        self.assertEqual(self.laptop.connector.failing, {})
         self.is_served_by(self.laptop)
 
     def test_many_at_once(self) -> None:
@@ -88,14 +92,15 @@ class FailureTests(HealthCase):
         for stream in self.pod.streams:
             stream.answer(OK)
         self.assertEqual([visitor.received for visitor in visitors], [OK] * 20)
-        self.assertEqual(self.laptop.connector.failures, 1)
+        self.assertEqual(self.laptop.connector.failing["pod.local"].failures, 1)
 
     def test_for_long(self) -> None:
         """A target that stays away is tried for as long as that takes."""
         for _ in range(1100):
-            self.world.health.failed(self.laptop.connector, delivered=False)
-            self.world.health.tried(self.laptop.connector)
-        self.assertEqual(self.laptop.connector.failures, 1100)
+            self.world.health.failed(self.laptop.connector, "pod.local", delivered=False)
+            self.laptop.connector.failing["pod.local"].avoided = False
+            self.world.health.tried(self.laptop.connector, "pod.local")
+        self.assertEqual(self.laptop.connector.failing["pod.local"].failures, 1100)
 
     def test_longer_each_time(self) -> None:
         for wait in (1.0, 2.0, 4.0, 8.0, 16.0, MAX_AVOIDED, MAX_AVOIDED):
@@ -110,7 +115,7 @@ class FailureTests(HealthCase):
         self.world.pass_time(1)
         visitor, _ = self.asks()
         self.laptop.stream.answer(b"HTTP/1.1 500 Oh\r\nContent-Length: 5\r\n\r\nhal")
-        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+        self.assertEqual(self.laptop.connector.failing, {})
         self.laptop.stream.answer(b"lo")
         self.assertEqual(visitor.status, 500)
 
@@ -152,6 +157,77 @@ class FailureTests(HealthCase):
         self.world.health.forget(self.laptop.connector)
         self.world.pass_time(5)
         self.is_served_by(self.pod)
+
+
+class HostTests(HealthCase):
+    """A client may serve several hosts, each with a target of its own: one that is down concerns no other."""
+
+    OTHER = b"GET / HTTP/1.1\r\nHost: other.local\r\n\r\n"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.world.rules(IngressRule("pod.local", TUNNEL), IngressRule("other.local", TUNNEL))
+
+    def test_the_others_stay(self) -> None:
+        self.fails()
+        self.is_served_by(self.pod)
+        _, tried = self.asks(self.OTHER)
+        self.assertIs(tried, self.laptop)
+
+    def test_an_answer_for_another_host(self) -> None:
+        """It says nothing of the one that fails."""
+        self.fails()
+        self.asks(self.OTHER)
+        self.laptop.stream.answer(OK)
+        self.is_served_by(self.pod)
+
+    def test_trials_apart(self) -> None:
+        """Each host is tried again for itself."""
+        self.fails()
+        self.world.pass_time(1)
+        _, tried = self.asks(self.OTHER)
+        self.assertIs(tried, self.laptop)
+        _, tried = self.asks()
+        self.assertIs(tried, self.laptop)
+        self.is_served_by(self.pod)
+
+    def test_server_names(self) -> None:
+        """TLS counts likewise, in both directions."""
+        self.fails()
+        self.world.visit(record(hello(server_name(b"pod.local"))))
+        self.world.visit(record(hello(server_name(b"other.local"))))
+        self.assertEqual((len(self.laptop.streams), len(self.pod.streams)), (2, 2))
+        self.laptop.stream.refuse()
+        _, tried = self.asks(self.OTHER)
+        self.assertIs(tried, self.pod)
+
+    def test_many(self) -> None:
+        """What is remembered of a client is bounded, whatever hosts are asked for under a rule for all of them."""
+        for number in range(10 * MAX_FAILING):
+            self.world.health.failed(self.laptop.connector, f"{number}.local", delivered=False)
+        self.assertEqual(len(self.laptop.connector.failing), MAX_FAILING)
+        self.assertTrue(self.laptop.connector.failing.avoided(f"{10 * MAX_FAILING - 1}.local"))
+
+    def test_forgotten(self) -> None:
+        """If nobody asks any more, the choice costs nothing any more."""
+        self.fails()
+        tunnel = self.world.registry.get(TUNNEL)
+        assert tunnel is not None
+        self.world.pass_time(FORGOTTEN - 1)
+        self.assertEqual(tunnel.failing, {self.laptop.connector})
+        self.world.pass_time(5)
+        self.assertEqual((tunnel.failing, self.laptop.connector.failing), (set(), {}))
+
+    def test_leaves_and_comes(self) -> None:
+        """A connector that is silent in between keeps what is known of its hosts."""
+        self.fails()
+        self.world.registry.avoid(self.laptop.connector, True)
+        self.world.registry.avoid(self.laptop.connector, False)
+        self.is_served_by(self.pod)
+        self.world.registry.remove(self.laptop.connector)
+        tunnel = self.world.registry.get(TUNNEL)
+        assert tunnel is not None
+        self.assertEqual(tunnel.failing, set())
 
 
 class LeavingTests(HealthCase):
@@ -212,7 +288,7 @@ class OtherClientTests(HealthCase):
         """It says nothing of the target."""
         self.asks()
         self.laptop.lose()
-        self.assertEqual(self.laptop.connector.failures, 0)
+        self.assertEqual(self.laptop.connector.failing, {})
 
 
 class SilenceTests(HealthCase):

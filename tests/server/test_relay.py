@@ -586,6 +586,15 @@ class RetryTests(RelayTestCase):
         self.assertEqual(self.second.stream.take(), b"ping")
         self.assertEqual((self.stats.retries_total, self.outcomes()), (1, {}))
 
+    def test_avoided_from_then_on(self) -> None:
+        """For the host that was asked for."""
+        self.first.stream.refuse()
+        self.assertEqual(list(self.first.connector.failing), ["pod.local"])
+        for number in range(2, 12):
+            self.arrive()
+            self.visitor.send(connect())
+            self.assertEqual((len(self.first.streams), len(self.second.streams)), (1, number))
+
     def test_link_lost(self) -> None:
         self.first.lose()
         self.second.stream.answer(b"hello")

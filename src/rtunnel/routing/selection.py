@@ -2,8 +2,9 @@
 
 All routing decisions are made here. A :class:`Selector` gets a :class:`RouteQuery` and evaluates it lazily: a server whose rules
 match on hosts only never reads a path or a header field. Each call returns one candidate; the caller passes those that have failed
-so far. Candidates are ordered by rank (:class:`~rtunnel.routing.tunnels.Rank`), and drawn by weight within a rank. Further criteria
-(a user's intercept, a suspect link, a connector in another process) belong into a rank or into the registry.
+so far. Candidates are ordered by rank (:class:`~rtunnel.routing.tunnels.Rank`), and drawn by weight within a rank; those that do
+not reach the target of the host (:mod:`rtunnel.routing.failing`) come last. Further criteria (a user's intercept, a suspect link, a
+connector in another process) belong into a rank or into the registry.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from rtunnel.routing.ingress import IngressRule, IngressTable
-from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.routing.tunnels import Connector, Tunnel, TunnelRegistry
 
 __all__ = ["ConnectionQuery", "RouteQuery", "Selector", "VisitorProtocol"]
 
@@ -114,7 +115,19 @@ class Selector(Generic[P]):
         found = self.registry.by_number.get(tunnel.int)
         if found is None:
             return None
+        if found.failing:
+            reaching = self._select_reaching(found, query, failed or ())
+            if reaching is not None:
+                return reaching
         only, datagrams = found.only, query.protocol is _DATAGRAMS
         if only is not None and not failed and not datagrams:
             return only
         return self.registry.choose(tunnel, failed, datagrams=datagrams)
+
+    def _select_reaching(self, tunnel: Tunnel[P], query: RouteQuery, failed: Collection[Connector[Any]]) -> Connector[P] | None:
+        """The next connector that is not avoided for the host; None if none of them is, or no other is left."""
+        host = query.host
+        avoided = [connector for connector in tunnel.failing if connector.failing.avoided(host)]
+        if not avoided:
+            return None
+        return self.registry.choose(tunnel.id, [*failed, *avoided], datagrams=query.protocol is _DATAGRAMS)

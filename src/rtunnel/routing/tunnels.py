@@ -22,6 +22,7 @@ from uuid import UUID
 import attrs
 
 from rtunnel.ids import short_id
+from rtunnel.routing.failing import FailingHosts
 
 __all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Rank", "Tunnel", "TunnelRegistry"]
 
@@ -37,7 +38,7 @@ class Rank(IntEnum):
     EXCLUSIVE = 0
     SHARING = 1
     AVOIDED = 2
-    """Whatever its weight: it is silent, or does not reach its target."""
+    """Whatever its weight: it is silent."""
 
 
 def _check_weight(_connector: object, _attribute: attrs.Attribute[int], weight: int) -> None:
@@ -62,8 +63,7 @@ class Connector(Generic[P]):
     :param since: when its link came up, in seconds since the epoch, for display.
     :ivar instance: what its client calls itself on each of its links, if it does.
     :ivar avoided: whether it is chosen only when all others are excluded; see :meth:`TunnelRegistry.avoid`.
-    :ivar failures: how often in a row it did not reach its target.
-    :ivar on_trial: whether the next request finds out if it does so again.
+    :ivar failing: the hosts of which it does not reach the target; see :meth:`TunnelRegistry.failing_changed`.
     :ivar streams: streams opened so far; incremented by the caller that opens them.
     :ivar requests: requests and connections that ended so far; see :meth:`count`.
     :ivar outcomes: their outcomes, except those whose response was passed on completely.
@@ -80,8 +80,7 @@ class Connector(Generic[P]):
     datagrams: bool = False
     instance: bytes = attrs.field(default=b"", init=False, repr=False)
     avoided: bool = attrs.field(default=False, init=False)
-    failures: int = attrs.field(default=0, init=False)
-    on_trial: bool = attrs.field(default=False, init=False)
+    failing: FailingHosts = attrs.field(factory=FailingHosts, init=False)
     streams: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
     outcomes: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -154,7 +153,7 @@ class Tunnel(Generic[P]):
     :param tunnel_id: the tunnel's ID.
     """
 
-    __slots__ = ("_groups", "_tiers", "id", "only")
+    __slots__ = ("_groups", "_tiers", "failing", "id", "only")
 
     def __init__(self, tunnel_id: UUID) -> None:
         self.id = tunnel_id
@@ -163,6 +162,8 @@ class Tunnel(Generic[P]):
         """For byte streams (False) and datagram streams (True), the groups in order of rank; none of them is empty."""
         self.only: Connector[P] | None = None
         """The connector that gets every byte stream, if there is only one candidate."""
+        self.failing: set[Connector[P]] = set()
+        """The connectors that do not reach the target of some host."""
 
     @property
     def connectors(self) -> tuple[Connector[P], ...]:
@@ -182,6 +183,8 @@ class Tunnel(Generic[P]):
         if key not in self._groups:
             self._groups[key] = _Group()
         self._groups[key].add(connector)
+        if connector.failing:
+            self.failing.add(connector)
         self._arrange()
 
     def remove(self, connector: Connector[P]) -> None:
@@ -191,6 +194,7 @@ class Tunnel(Generic[P]):
         group.remove(connector)
         if not group.members:
             del self._groups[key]
+        self.failing.discard(connector)
         self._arrange()
 
     def _arrange(self) -> None:
@@ -263,6 +267,12 @@ class TunnelRegistry(Generic[P]):
         tunnel.remove(connector)
         connector.avoided = avoided
         tunnel.add(connector)
+
+    def failing_changed(self, connector: Connector[P]) -> None:
+        """The first host of a connector fails, or none does any more."""
+        tunnel = self.by_number.get(connector.tunnel.int)
+        if tunnel is not None and connector in tunnel:
+            (tunnel.failing.add if connector.failing else tunnel.failing.discard)(connector)
 
     def choose(
         self, tunnel_id: UUID, exclude: Collection[Connector[Any]] | None = None, *, datagrams: bool = False

@@ -57,6 +57,7 @@ class Attempts(Generic[S]):
     A subclass is the :class:`~rtunnel.routing.selection.RouteQuery` that it is routed by, sets :attr:`tunnel` to the one of the
     matching rule, calls :meth:`try_next` once, and :meth:`retry` when a stream was closed before the first byte.
 
+    :ivar host: the host that it asks for.
     :ivar tunnel: None before it is routed.
     :ivar connector: the one that was tried last.
     :ivar stream: of the current attempt; None between attempts.
@@ -65,6 +66,7 @@ class Attempts(Generic[S]):
     """
 
     _entrypoint: AttemptHost
+    host: str
 
     # class attributes for what most attempts never set
     tunnel: UUID | None = None
@@ -98,8 +100,8 @@ class Attempts(Generic[S]):
                 self.exhausted()
                 return
             self.connector = connector
-            if connector.on_trial:
-                entrypoint.health.tried(connector)
+            if connector.failing:
+                entrypoint.health.tried(connector, self.host)
             try:
                 stream = self.stream = self.send_to(connector.pool, again)
             except LinkClosed:
@@ -121,7 +123,7 @@ class Attempts(Generic[S]):
         if not stream.used:
             # an idle stream that had been closed is not a failure of its connector
             self._fail(self.connector)
-            self._entrypoint.health.failed(self.connector, delivered=not stream.stream.refused)
+            self._entrypoint.health.failed(self.connector, self.host, delivered=not stream.stream.refused)
         if self.retries < MAX_RETRIES:
             self.try_next(again=True)
         else:
@@ -130,8 +132,8 @@ class Attempts(Generic[S]):
     def succeeded(self) -> None:
         """The first byte of a response was received."""
         connector = self.connector
-        if connector is not None and connector.failures:
-            self._entrypoint.health.succeeded(connector)
+        if connector is not None and connector.failing:
+            self._entrypoint.health.succeeded(connector, self.host)
 
     def drop_stream(self) -> None:
         """The visitor is gone: close the stream at once, and with it the target's connection."""

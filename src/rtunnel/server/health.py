@@ -8,13 +8,13 @@ Two things are watched:
   was received. A client whose target is slow answers, and keeps its requests for as long as they take. Only a client that is known
   to answer probes is judged; all others have the keepalive. A probe waits behind what was sent before it, so a link over which much
   was sent gets more time: :data:`SLOWEST` is how slow it may be.
-- **Failures.** A connector whose client could not deliver a request to its target is avoided for a second, and for twice as long
-  with each further failure, up to a limit. After that time a single request tries it again. A response, of whatever status,
-  ends it.
+- **Failures.** A connector whose client could not deliver a request to its target is avoided for the host that was asked for, for a
+  second, and for twice as long with each further failure, up to a limit. After that time a single request tries it again. A
+  response, of whatever status, ends it. Its other hosts may have other targets, so they are not concerned.
 
-Avoided connectors have the last rank (:class:`~rtunnel.routing.tunnels.Rank`), so they are chosen when no other one is left: the
-weight 255 does not protect a connector that cannot serve. Time is counted in sweeps, not read from a clock: a server that slept for
-an hour was not waiting for anybody.
+Avoided connectors come last: a silent one by its rank (:class:`~rtunnel.routing.tunnels.Rank`), one that fails when a connector is
+selected for the host. They are chosen when no other one is left: the weight 255 does not protect a connector that cannot serve.
+Time is counted in sweeps, not read from a clock: a server that slept for an hour was not waiting for anybody.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from twisted.logger import Logger
 
 from rtunnel.ids import short_id
 from rtunnel.outcomes import LinkEnd
+from rtunnel.routing.failing import FailingHost
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import SWEEP
 from rtunnel.server.upstream import UpstreamPool
@@ -36,6 +37,8 @@ MAX_AVOIDED = 30.0
 """Seconds that it is avoided at most, before it is tried again."""
 MANY = 5
 """Failures after which it is avoided for that long."""
+FORGOTTEN = 300.0
+"""Seconds after which a failure is forgotten if nobody asks for the host any more."""
 SLOWEST = 131072
 """Bytes per second of the slowest link on which an upload must not look like silence."""
 MAX_STEP = 2 * SWEEP
@@ -45,7 +48,7 @@ MAX_STEP = 2 * SWEEP
 class _Watched:
     """What is known about one connector."""
 
-    __slots__ = ("failing", "grace", "sent", "sent_before", "settings", "silence", "silent", "trial", "wait")
+    __slots__ = ("grace", "sent", "sent_before", "settings", "silence", "silent")
 
     def __init__(self, settings: HealthSettings) -> None:
         self.settings = settings
@@ -57,11 +60,6 @@ class _Watched:
         """Seconds that a slow link takes for what was sent between that and the first probe."""
         self.silence = 0.0
         self.silent = False
-        self.failing = False
-        self.trial = False
-        """Whether a request is trying it again."""
-        self.wait = 0.0
-        """Seconds until it may be tried again."""
 
 
 class HealthMonitor:
@@ -87,9 +85,10 @@ class HealthMonitor:
 
     # -- failures
 
-    def failed(self, connector: Connector[UpstreamPool], *, delivered: bool) -> None:
+    def failed(self, connector: Connector[UpstreamPool], host: str, *, delivered: bool) -> None:
         """A stream of it was closed before the first byte of a response.
 
+        :param host: what the visitor asked for.
         :param delivered: whether the target may have got the request. A client of ours says when it did not; of any other
             client it is assumed.
         """
@@ -98,45 +97,53 @@ class HealthMonitor:
         if watched is None or not watched.settings.passive or not link.usable or (delivered and link.knows_signals):
             # a link that is lost says nothing of its target
             return
-        if watched.failing and not watched.trial:
+        record, is_new = connector.failing.add(host)
+        if record.avoided and not record.on_trial:
             # requests that were sent before the first of them failed
             return
-        connector.failures += 1
-        self._avoid(connector, watched)
-        if connector.failures == 1:
+        record.failures += 1
+        self._avoid(record)
+        self._registry.failing_changed(connector)
+        if is_new:
             self._log.warn(
-                "connector {connector} of tunnel {tunnel} does not reach its target: requests go to the others of its tunnel, if "
-                "there are any, and single ones try it again",
+                'connector {connector} of tunnel {tunnel} does not reach its target for "{host}": requests go to the others of its '
+                "tunnel, if there are any, and single ones try it again",
                 connector=short_id(connector.id),
                 tunnel=short_id(connector.tunnel),
+                host=host,
             )
 
-    def tried(self, connector: Connector[UpstreamPool]) -> None:
-        """A request is about to try it again: the others wait for how that ends, but not for longer than before."""
-        watched = self._watched.get(connector)
-        if watched is not None:
-            self._avoid(connector, watched)
-            watched.trial = True
+    def tried(self, connector: Connector[UpstreamPool], host: str) -> None:
+        """A request is sent to it. If it finds out whether the host still fails, others wait, but not for longer than before."""
+        record = connector.failing.get(host)
+        if record is not None and not record.avoided:
+            self._avoid(record)
+            record.on_trial = True
 
-    def _avoid(self, connector: Connector[UpstreamPool], watched: _Watched) -> None:
-        connector.on_trial = watched.trial = False
-        watched.failing = True
-        watched.wait = MAX_AVOIDED if connector.failures > MANY else MIN_AVOIDED * 2 ** (connector.failures - 1)
-        self._update(connector, watched)
+    def _avoid(self, record: FailingHost) -> None:
+        record.avoided, record.on_trial = True, False
+        record.wait = MAX_AVOIDED if record.failures > MANY else MIN_AVOIDED * 2 ** (record.failures - 1)
 
-    def succeeded(self, connector: Connector[UpstreamPool]) -> None:
-        """A response was received after failures."""
-        connector.failures = 0
-        connector.on_trial = False
-        watched = self._watched.get(connector)
-        if watched is not None:
-            watched.failing = watched.trial = False
-            self._update(connector, watched)
-            self._log.info(
-                "connector {connector} of tunnel {tunnel} reaches its target again",
-                connector=short_id(connector.id),
-                tunnel=short_id(connector.tunnel),
-            )
+    def succeeded(self, connector: Connector[UpstreamPool], host: str) -> None:
+        """A response was received of a connector with failing hosts."""
+        if connector.failing.pop(host, None) is None:
+            return
+        self._registry.failing_changed(connector)
+        self._log.info(
+            'connector {connector} of tunnel {tunnel} reaches its target for "{host}" again',
+            connector=short_id(connector.id),
+            tunnel=short_id(connector.tunnel),
+            host=host,
+        )
+
+    def _count_waits(self, connector: Connector[UpstreamPool], step: float) -> None:
+        for host, record in list(connector.failing.items()):
+            record.wait -= step
+            if record.wait <= 0:
+                record.avoided = record.on_trial = False
+            if record.wait <= -FORGOTTEN:
+                del connector.failing[host]
+                self._registry.failing_changed(connector)
 
     # -- signs of life
 
@@ -145,12 +152,8 @@ class HealthMonitor:
         step = SWEEP if self._last is None else min(now - self._last, MAX_STEP)
         self._last = now
         for connector, watched in list(self._watched.items()):
-            if watched.failing:
-                watched.wait -= step
-                if watched.wait <= 0:
-                    watched.failing = False
-                    connector.on_trial = True
-                    self._update(connector, watched)
+            if connector.failing:
+                self._count_waits(connector, step)
             self._check_silence(connector, watched, step)
 
     def _check_silence(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
@@ -161,7 +164,7 @@ class HealthMonitor:
             watched.sent_before = sent
             if watched.silent:
                 watched.silent = False
-                self._update(connector, watched)
+                self._registry.avoid(connector, False)
                 self._log.info("connector {connector} is there again", connector=short_id(connector.id))
             return
         link.probe()
@@ -175,13 +178,10 @@ class HealthMonitor:
             link.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"no sign of life for {watched.silence:.0f} s, while requests were waiting")
         elif settings.suspect_after and silence >= settings.suspect_after and not watched.silent:
             watched.silent = True
-            self._update(connector, watched)
+            self._registry.avoid(connector, True)
             self._log.warn(
                 "connector {connector} of tunnel {tunnel} gives no sign of life: requests go to the others of its tunnel, if there "
                 "are any",
                 connector=short_id(connector.id),
                 tunnel=short_id(connector.tunnel),
             )
-
-    def _update(self, connector: Connector[UpstreamPool], watched: _Watched) -> None:
-        self._registry.avoid(connector, watched.silent or watched.failing)

@@ -334,7 +334,7 @@ class Exchange(Attempts[Upstream]):
         if begun or not self._resendable or not (self.head.idempotent or upstream.stream.refused):
             # it may have been carried out, unless the client says that it was not delivered
             if self.connector is not None and not upstream.used and not begun:
-                self._entrypoint.health.failed(self.connector, delivered=not upstream.stream.refused)
+                self._entrypoint.health.failed(self.connector, self.host, delivered=not upstream.stream.refused)
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
             upstream.discard()
@@ -433,8 +433,8 @@ class Exchange(Attempts[Upstream]):
         if connector is not None:
             if outcome is _ANSWERED:
                 connector.requests += 1
-                if connector.failures:
-                    self._entrypoint.health.succeeded(connector)
+                if connector.failing:
+                    self._entrypoint.health.succeeded(connector, self.host)
             else:
                 connector.count(outcome)
         self._entrypoint.stats.requests[outcome] += 1
