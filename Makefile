@@ -13,7 +13,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage interop bench lint types docs packages needs clean
+.PHONY: help demo test coverage interop faults bench lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -32,6 +32,9 @@ coverage: $(VENV)/.test ## run the tests, then list the lines that no test ran
 
 interop: $(VENV)/.test ## run the tests with a real gost and print a table: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
 	$(BIN)/python -m tests.interop
+
+faults: $(VENV)/.test needs ## measure what visitors see when parts fail and strangers attack, and print tables (ARGS="--help")
+	$(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(VENV)/.bench needs ## measure performance, next to nginx and the peers that the environment names
 	$(BIN)/python -m bench $(ARGS)

@@ -17,12 +17,14 @@ from pathlib import Path
 from unittest import SkipTest
 
 __all__ = [
+    "LOOPBACK",
     "Nginx",
     "Process",
     "free_port",
     "gost",
     "gost_binary",
     "hearing_hang_ups",
+    "listening",
     "needed",
     "ourselves",
     "rtunnel",
@@ -30,6 +32,7 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
+LOOPBACK = "127.0.0.1"
 TIMEOUT = 20.0
 """Seconds that a condition may take on a busy machine; waiting ends as soon as it is true."""
 
@@ -186,9 +189,12 @@ def gost(*arguments: str) -> Process:
 
 
 class Nginx:
-    """A real nginx with one http block, its files in a directory of its own."""
+    """A real nginx with one http block, its files in a directory of its own.
 
-    def __init__(self, http: str) -> None:
+    :param main: directives outside of the http block.
+    """
+
+    def __init__(self, http: str, main: str = "") -> None:
         binary = needed("nginx")
         self._directory = tempfile.TemporaryDirectory(prefix="rtunnel-nginx-")
         home = self._directory.name
@@ -197,7 +203,7 @@ class Nginx:
         configuration = Path(home) / "nginx.conf"
         temporary = "\n".join(f"{kind}_temp_path {home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         configuration.write_text(
-            f"daemon off; worker_processes 1; pid {home}/pid; error_log stderr;\n"
+            f"daemon off; worker_processes 1; pid {home}/pid; error_log stderr; {main}\n"
             "events { worker_connections 1024; }\n"
             f"http {{ access_log off; {temporary}\n{http}\n}}\n"
         )
@@ -211,6 +217,10 @@ class Nginx:
     @property
     def output(self) -> str:
         return self._process.output
+
+    def send(self, number: signal.Signals) -> None:
+        """Send its master a signal, e.g. SIGHUP for a reload."""
+        self._process.send(number)
 
     def stop(self) -> None:
         self._process.stop()
