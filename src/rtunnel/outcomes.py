@@ -200,6 +200,8 @@ class RefusalReason(StrEnum):
     """The permissions do not allow it."""
     FAILED = "failed"
     """The password could not be verified."""
+    STOPPING = "stopping"
+    """The server is stopping: the client has to join elsewhere."""
 
 
 class Limit(StrEnum):

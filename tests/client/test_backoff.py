@@ -15,4 +15,7 @@ class BackoffTests(SynchronousTestCase):
         self.assertEqual(backoff.wait(), 0.5)
 
     def test_jitter(self) -> None:
-        self.assertEqual(Backoff(1.0, 30.0, random=lambda: 0.0).wait(), 0.75)
+        """Clients that begin together come spread over the whole time."""
+        numbers = iter([0.0, 0.25, 0.5])
+        backoff = Backoff(1.0, 30.0, random=lambda: next(numbers))
+        self.assertEqual([backoff.wait() for _ in range(3)], [0.0, 0.5, 2.0])

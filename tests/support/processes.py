@@ -200,6 +200,11 @@ class Nginx:
         home = self._directory.name
         # a worker that drops its privileges must still reach its own files
         os.chmod(home, 0o755)
+        configuration = self._write(http)
+        self._process = Process([binary, "-p", home, "-c", str(configuration), "-e", "stderr"])
+
+    def _write(self, http: str) -> Path:
+        home = self._directory.name
         configuration = Path(home) / "nginx.conf"
         temporary = "\n".join(f"{kind}_temp_path {home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         configuration.write_text(
@@ -207,7 +212,12 @@ class Nginx:
             "events { worker_connections 1024; }\n"
             f"http {{ access_log off; {temporary}\n{http}\n}}\n"
         )
-        self._process = Process([binary, "-p", home, "-c", str(configuration), "-e", "stderr"])
+        return configuration
+
+    def change(self, http: str) -> None:
+        """Reload it with another http block; old workers finish what they have."""
+        self._write(http)
+        self._process.send(signal.SIGHUP)
 
     def ready(self, port: int) -> Nginx:
         """Wait until it listens."""

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from random import random
 
 __all__ = ["Backoff"]
 
 
 class Backoff:
-    """How long to wait before the next attempt: doubled each time, with jitter, so that many clients do not come at once.
+    """How long to wait before the next attempt: up to a bound that doubles each time.
 
-    :param shortest: the first wait, in seconds.
+    All of it is left to chance, so that the clients of a server that was lost come back spread over the whole time, and not all at
+    once.
+
+    :param shortest: the bound of the first wait, in seconds.
     :param longest: the bound of all waits.
     :param random: gives numbers from 0 to 1.
     """
 
-    def __init__(self, shortest: float, longest: float, random: Callable[[], float] = random) -> None:
+    def __init__(self, shortest: float, longest: float, random: Callable[[], float]) -> None:
         self._shortest = shortest
         self._longest = longest
         self._random = random
         self._next = shortest
 
     def reset(self) -> None:
-        """Begin with the shortest wait again."""
+        """Begin with the shortest bound again."""
         self._next = self._shortest
 
     def wait(self) -> float:
-        """Seconds to wait now: from three quarters to all of this step's wait."""
+        """Seconds to wait now."""
         step, self._next = self._next, min(self._next * 2, self._longest)
-        return step * (0.75 + 0.25 * self._random())
+        return step * self._random()

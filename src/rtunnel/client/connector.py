@@ -1,9 +1,15 @@
-"""A connector: joins a tunnel, and comes back after every loss, forever."""
+"""A connector: joins a tunnel, and comes back after every loss, forever.
+
+A server that is about to stop says so. Then the connector joins again, at the same address, behind which there may be another
+server; the link that it has goes on meanwhile, until that server closes it.
+"""
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from functools import partial
+from random import random
 from time import time
 from typing import Any
 from uuid import UUID
@@ -51,10 +57,14 @@ STABLE_AFTER = 10.0
 class ConnectorClient:
     """Keeps one client attached to its tunnel; owned by the client's service.
 
+    It has a current connection, which is the attempt to join or the link that came of it, and the former links, whose servers are
+    about to stop.
+
     :param settings: which server, tunnel and target.
     :param on_joined: called each time the tunnel is joined.
     :param endpoint: how to reach the server; by default what the settings say.
     :param target_endpoint: how to reach a target; by default its socket.
+    :param random: gives numbers from 0 to 1, for the waits between attempts.
     """
 
     _log = Logger()
@@ -68,9 +78,9 @@ class ConnectorClient:
         on_joined: Callable[[], None],
         endpoint: IStreamClientEndpoint | None = None,
         target_endpoint: EndpointFor | None = None,
+        random: Callable[[], float] = random,
     ) -> None:
         self.settings = settings
-        self.joined = False
         self.instance = secrets.randbits(INSTANCE_BITS)
         """What we call ourselves, so that the server knows us when we come back."""
         self.id: UUID | None = None
@@ -90,13 +100,14 @@ class ConnectorClient:
         self._stats = stats
         self._reactor = reactor
         self._on_joined = on_joined
-        self._backoff = Backoff(settings.backoff_min, settings.backoff_max)
+        self._backoff = Backoff(settings.backoff_min, settings.backoff_max, random)
         self._repeats = Repeats()
         self._dialer = ServerDialer(settings, reactor)
         self._endpoint = endpoint or self._dialer.endpoint
         self._attempt: Deferred[Any] | None = None
         self._timer: Any = None
-        self._joining: BindHandshake | None = None
+        self._current: BindHandshake | None = None
+        self._former: list[BindHandshake] = []
         self._joined_at = 0.0
         self._stopping = False
         self._gone: Deferred[None] | None = None
@@ -113,10 +124,11 @@ class ConnectorClient:
         self._try()
 
     def drain(self) -> None:
-        """Ask for no more streams."""
+        """Ask for no more streams, and join no more."""
         self._stopping = True
-        if self._joining is not None:
-            self._joining.drain()
+        self._cancel_attempt()
+        for connection in self._connections:
+            connection.drain()
 
     def stop(self) -> Deferred[None]:
         """Leave the tunnel cleanly; fires when the link is gone."""
@@ -125,16 +137,18 @@ class ConnectorClient:
         self._stopping = True
         self.forwarder.stop()
         done = self._gone = Deferred()
+        self._cancel_attempt()
+        for connection in self._connections:
+            connection.leave()
+        self._finish()
+        return done
+
+    def _cancel_attempt(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._attempt is not None:
             self._attempt.cancel()
-        if self._joining is not None:
-            self._joining.leave()
-        else:
-            self._finish()
-        return done
 
     @property
     def busy(self) -> bool:
@@ -143,18 +157,21 @@ class ConnectorClient:
         A server of ours ends the streams that carry none when we leave, so each that is open carries one. Another server keeps
         them: there it depends on whether bytes move.
         """
-        if self.link is not None and self.link.knows_signals:
+        links = self._links
+        if links and all(link.knows_signals for link in links):
             return bool(self.forwarder.open)
         return self.forwarder.poll_activity()
 
     def cut(self) -> None:
-        """Cut the link, if it did not close in time."""
-        if self._joining is not None:
-            self._joining.cut()
+        """Cut the links that did not close in time."""
+        for connection in self._connections:
+            connection.cut()
 
     def _finish(self) -> None:
-        gone, self._gone = self._gone, None
-        if gone is not None:
+        """The connector has stopped, if nothing is left of it."""
+        gone = self._gone
+        if gone is not None and not self._connections:
+            self._gone = None
             gone.callback(None)
 
     def _try(self) -> None:
@@ -163,9 +180,9 @@ class ConnectorClient:
         self._attempt = attempt = self._endpoint.connect(_BindFactory(self, self._reactor))
         attempt.addCallbacks(self._connected, self._connect_failed)
 
-    def _connected(self, joining: BindHandshake) -> None:
+    def _connected(self, connection: BindHandshake) -> None:
         self._attempt = None
-        self._joining = joining
+        self._current = connection
 
     def _connect_failed(self, failure: Failure) -> None:
         self._attempt = None
@@ -176,7 +193,8 @@ class ConnectorClient:
     def _again(self, what: str) -> None:
         """Log what happened, in full once and then ever more rarely, and try again after a while."""
         wait = self._backoff.wait()
-        if self._repeats.say(what):
+        # as long as a former link serves, an attempt that fails costs nobody anything
+        if not self.joined and self._repeats.say(what):
             times = self._repeats.times
             self._log.warn(
                 "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
@@ -194,14 +212,27 @@ class ConnectorClient:
 
     @property
     def link(self) -> Link | None:
-        """The link, while there is one."""
-        return self._joining.link if self._joining is not None and self.joined else None
+        """The link that was joined last, while there is one."""
+        links = self._links
+        return links[-1] if links else None
+
+    @property
+    def joined(self) -> bool:
+        """Whether there is a link."""
+        return bool(self._links)
+
+    @property
+    def _connections(self) -> list[BindHandshake]:
+        return [*self._former, *([] if self._current is None else [self._current])]
+
+    @property
+    def _links(self) -> list[Link]:
+        return [connection.link for connection in self._connections if connection.link is not None]
 
     # -- called by the joining protocol
 
     def link_up(self, endpoint: str, connector: UUID | None) -> None:
         """The server has let us in."""
-        self.joined = True
         self._joined_at = self._reactor.seconds()
         self._repeats.forget()
         self.id, self.since = connector, time()
@@ -230,18 +261,42 @@ class ConnectorClient:
                     target=str(address),
                 )
 
-    def link_down(self, reason: str) -> None:
-        """The link is lost, or the attempt to have one has failed."""
-        self._joining = None
-        was_joined, self.joined = self.joined, False
-        if was_joined:
+    def server_leaves(self, connection: BindHandshake) -> None:
+        """The server is about to stop: join elsewhere, and leave it the link for what runs."""
+        if self._stopping or connection is not self._current:
+            return
+        self._current = None
+        self._former.append(connection)
+        self._backoff.reset()
+        self._log.info("the server at {server} is about to stop; joining again, in case there is another one", server=self.server)
+        self._timer = self._reactor.callLater(self._backoff.wait(), self._try)
+
+    def connection_lost(self, connection: BindHandshake, reason: str) -> None:
+        """A link is lost, or the attempt to have one has failed."""
+        if connection in self._former:
+            self._former_lost(connection, reason)
+            return
+        self._current = None
+        if connection.link is not None:
             self._stats.losses += 1
             if self._reactor.seconds() - self._joined_at >= STABLE_AFTER:
                 self._backoff.reset()
         if self._stopping:
             self._finish()
             return
-        self._again(f"lost the link: {reason}" if was_joined else f"cannot join: {reason}")
+        self._again(f"cannot join: {reason}" if connection.link is None else f"lost the link: {reason}")
+
+    def _former_lost(self, connection: BindHandshake, reason: str) -> None:
+        """The server has stopped. If no other one was found before, the next one may be there soon."""
+        self._former.remove(connection)
+        if self._stopping:
+            self._finish()
+        elif not self.joined:
+            self._stats.losses += 1
+            if self._timer is not None:
+                self._timer.cancel()
+                self._backoff.reset()
+                self._again(f"lost the link: {reason}")
 
 
 class _BindFactory(Factory):
@@ -310,6 +365,7 @@ class BindHandshake(Handshake[Response]):
             reactor=self._reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
             on_stream=self._connector.forwarder.accept,
+            on_draining=partial(self._connector.server_leaves, self),
             on_lost=self._link_lost,
             peer=self._connector.server,
         )
@@ -320,9 +376,11 @@ class BindHandshake(Handshake[Response]):
         self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
 
     def drain(self) -> None:
-        """Ask the server for no more streams."""
+        """Ask the server for no more streams; join no more."""
         if self.link is not None:
             self.link.leave()
+        else:
+            self.leave()
 
     def leave(self) -> None:
         """Close cleanly."""
@@ -347,4 +405,4 @@ class BindHandshake(Handshake[Response]):
         super().connectionLost(reason)
         if not self._reason:
             self._reason = CLOSED_EARLY if self.link is None and reason.type is ConnectionDone else reason_of(reason)
-        self._connector.link_down(self._reason)
+        self._connector.connection_lost(self, self._reason)

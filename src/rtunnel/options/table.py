@@ -530,6 +530,13 @@ SERVER = (
     *_ACCESS_LOG,
     *_PROCESS,
     Option(
+        "stop-delay",
+        kinds.DURATION,
+        "stop_delay",
+        "how long a server that stops still accepts visitors, so that those who send them, and its clients, can go elsewhere",
+        process=True,
+    ),
+    Option(
         "L",
         kinds.URL,
         "",
@@ -601,7 +608,7 @@ CLIENT = (
         "backoff-min",
         kinds.DURATION,
         "backoff_min",
-        "delay before the first attempt to reconnect",
+        "maximum delay before the first attempt to reconnect; each further one doubles it",
         (_key("backoffMin"),),
     ),
     Option(

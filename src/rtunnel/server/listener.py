@@ -101,6 +101,8 @@ class TunnelListener(Factory):
         """Those whose link is up, including draining ones, which are no longer in the registry."""
         self.address = ""
         """The address it listens at, once it does."""
+        self.stopping = False
+        """Whether clients are sent elsewhere."""
 
     def buildProtocol(self, addr: Any) -> Admission:
         return Admission(self)
@@ -111,6 +113,12 @@ class TunnelListener(Factory):
         transport.protocol = admission
         admission.makeConnection(transport)  # type: ignore[no-untyped-call]
         admission.dataReceived(data)
+
+    def leave(self) -> None:
+        """The server is about to stop: have the clients join elsewhere, while their links go on; admit no others."""
+        self.stopping = True
+        for link in self.links:
+            link.leave()
 
     def close(self) -> None:
         """The server stops: close all links cleanly, and the connections that are still in the handshake."""
@@ -216,6 +224,8 @@ class Admission(Handshake[Request]):
             self._listener.relay.admit(request, self, self._peer, self._grant, self._listener.access_control)
         elif request.command is not Command.BIND or self._visits_only:
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, f"the request {request.command.name} is not supported here")
+        elif self._listener.stopping:
+            self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.STOPPING, "the server is stopping")
         elif request.tunnel is None or not request.tunnel.id.int:
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, "the request names no tunnel")
         elif not self._listener.known(request.tunnel.id):

@@ -186,6 +186,8 @@ class ListenerGroup:
 
     def _drop_connector(self, connector: Any, end: LinkEnd, detail: str, drain_timeout: float) -> None:
         if self._shared.registry.remove(connector):
+            if end is LinkEnd.SERVER_STOPPED:
+                connector.pool.link.leave()
             self._shared.draining.add(DrainingConnector(connector.pool, end, detail), drain_timeout)
 
     # -- at the ports

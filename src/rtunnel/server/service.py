@@ -9,6 +9,7 @@ from uuid import UUID
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.error import CannotListenError
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from rtunnel.metrics.stats import ServerStats, TunnelStats
@@ -43,14 +44,15 @@ CLOSE_TIMEOUT = 1.0
 class ServerService(Service):
     """Runs the tunnel listeners and entrypoints of one process.
 
-    It stops in steps: no new visitors and links are accepted, idle visitors are closed, requests in progress get up to
-    ``settings.drain`` seconds, then the links are closed cleanly, and what is left is aborted.
+    It stops in steps: it is not ready any more and its clients are asked to join elsewhere; for ``settings.stop_delay`` seconds it
+    serves visitors as before, until those who send them have noticed; then no new visitors are accepted, idle visitors are closed,
+    requests in progress get up to ``settings.drain`` seconds, the links are closed cleanly, and what is left is aborted.
 
     :param settings: the validated settings.
     :param reactor: the reactor.
     """
 
-    live = frozenset(("listeners", "drain"))
+    live = frozenset(("listeners", "drain", "stop_delay"))
     """The settings of the process that :meth:`reload` can change."""
 
     def __init__(self, settings: ServerSettings, reactor: Any) -> None:
@@ -172,8 +174,9 @@ class ServerService(Service):
         """
         plan = ServerPlan.between(tuple(group.planned for group in self._groups.values()), planned_listeners(settings))
         self._apply(plan, settings.drain)
-        self.settings = settings
-        return list(plan.lines())
+        before, self.settings = self.settings, settings
+        delay = [f"stop-delay is {settings.stop_delay:g} s now"] if settings.stop_delay != before.stop_delay else []
+        return [*plan.lines(), *delay]
 
     def _apply(self, plan: ServerPlan, drain_timeout: float = 0) -> None:
         opened = self._open(plan)
@@ -227,9 +230,20 @@ class ServerService(Service):
     # -- stop
 
     def stopService(self) -> Deferred[None]:
-        """Drain, then close; fires when everything is closed and the ports are free."""
+        """Send clients and visitors elsewhere, drain, then close; fires when everything is closed and the ports are free."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
+        for listener in self._listeners:
+            listener.leave()
+        if not self.settings.stop_delay:
+            return self._drain()
+        self._log.info("not ready any more; visitors are accepted for another {delay:g} s", delay=self.settings.stop_delay)
+        for entrypoint in self._entrypoints:
+            entrypoint.wind_down()
+        return deferLater(self._reactor, self.settings.stop_delay).addCallback(lambda _: self._drain())
+
+    def _drain(self) -> Deferred[None]:
+        """Accept nothing any more, and finish what is in progress."""
         for group in self._groups.values():
             group.routes.stop()
         ports, self._ports = self._ports, {}

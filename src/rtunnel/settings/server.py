@@ -84,7 +84,8 @@ class ServerSettings:
 
     :ivar listeners: at least one.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
-    :ivar drain: seconds for running requests to finish when the server stops.
+    :ivar stop_delay: seconds between the moment in which the server says that it stops, and the end of its ports.
+    :ivar drain: seconds for running requests to finish after that.
     :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
     """
 
@@ -95,6 +96,7 @@ class ServerSettings:
         )
     )
     admin: Address | None = None
+    stop_delay: float = attrs.field(default=0.0, validator=seconds(0, DAY))
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
 

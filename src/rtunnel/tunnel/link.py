@@ -66,7 +66,7 @@ class Link(Protocol):
     :param reactor: for timers and the end of the turn.
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
         alone opens streams (a peer that opens one violates the protocol).
-    :param on_draining: called when the peer wants no more streams; those that are open go on.
+    :param on_draining: called when the peer is about to leave, and wants no more streams; those that are open go on.
     :param on_instance: called with what the peer calls itself, if it does.
     :param on_lost: called once when the connection is lost and all streams have ended, with the reason, and the same as text.
     :param peer: the other end, for logs.
@@ -220,7 +220,7 @@ class Link(Protocol):
         self.schedule_flush()
 
     def leave(self) -> None:
-        """Ask the peer to open no more streams, before closing."""
+        """Tell the peer that this end is about to close the link: it opens no more streams, or joins elsewhere."""
         if self.usable:
             self.session.leave()
             self.flush()

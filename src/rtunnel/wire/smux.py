@@ -15,8 +15,9 @@ rtunnel adds signals, each a UPD of version 2:
 - with a window of 2^31 + 1 on a stream, which no window is, it means "nothing of what I have not answered was delivered" (like
   REFUSED_STREAM in HTTP/2, RFC 9113 8.7): it may be sent again elsewhere. To a gost it is a negative window, before the end.
 - with a window of 2^31 + 2 on a stream it means "what I sent is not all of it": the end that follows is no proper one.
-- with a window of zero on stream 0 it means "open no more streams, I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8). Stream 0
-  does not exist, and a peer that does not know the signal ignores updates of unknown streams.
+- with a window of zero on stream 0 it means "I am draining" (like GOAWAY in HTTP/2, RFC 9113 6.8): open no more streams, or, from
+  the end that opens them, join elsewhere. Stream 0 does not exist, and a peer that does not know the signal ignores updates of
+  unknown streams.
 - with a window of one on stream 0 it asks for a sign of life, with a window of two it is one.
 - with a window of 2^31 and more on stream 0, both numbers are the sender's name for itself (:meth:`Session.announce`).
 """
@@ -96,7 +97,7 @@ Event = tuple[int, int, bytes]
 - :data:`FINISHED`: the peer has half-closed the stream.
 - :data:`STOPPED`: the peer has stopped reading; pending data was dropped.
 - :data:`WRITABLE`: all data that waited for credit was framed.
-- :data:`DRAINING`: the peer accepts no more streams (stream ID 0).
+- :data:`DRAINING`: the peer is about to leave, and accepts no more streams (stream ID 0).
 - :data:`REFUSED`: the peer has delivered nothing of what it did not answer; the end of the stream follows.
 - :data:`BROKEN`: the end that the peer's direction comes to is no proper one.
 - :data:`INSTANCE`: who the peer is, see :meth:`Session.announce`; the payload is opaque.
@@ -365,7 +366,7 @@ class Session:
             self._out.append(_update.pack(self._version, UPD, 8, 0, instance >> 31, _INSTANCE | instance & _INSTANCE - 1))
 
     def leave(self) -> None:
-        """Tell the peer to open no more streams; open ones go on. Does nothing in version 1."""
+        """Tell the peer that this end is about to leave; open streams go on. Does nothing in version 1."""
         if self._version == 2:
             self._out.append(_update.pack(self._version, UPD, 8, 0, 0, 0))
 

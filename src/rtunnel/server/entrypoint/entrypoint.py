@@ -115,6 +115,7 @@ class Entrypoint:
         self.address = ""
         """The address it listens at, once it does."""
         self.draining = False
+        """Whether each response ends its connection."""
         self.visitors: set[VisitorConnection] = set()
         self.splices: set[Splice] = set()
         self.change(settings, table)
@@ -178,6 +179,10 @@ class Entrypoint:
     def busy(self) -> bool:
         """Whether a request is in progress or an upgraded connection is open."""
         return bool(self.splices) or any(visitor.busy for visitor in self.visitors)
+
+    def wind_down(self) -> None:
+        """End each connection with its next response; new ones are accepted still."""
+        self.draining = True
 
     def drain(self) -> None:
         """Close idle connections now, and the others when their requests end."""

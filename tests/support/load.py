@@ -1,0 +1,84 @@
+"""Steady load on an HTTP port: requests at a fixed rate on kept-alive connections, and what became of each."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from http.client import HTTPConnection, HTTPException
+from itertools import count
+from threading import Event, Lock, Thread
+
+__all__ = ["Load"]
+
+
+class Load:
+    """Visitors that send GET and POST in turns; use as a context manager.
+
+    :param port: of loopback.
+    :param host: the Host of the requests.
+    :param rate: requests a second, of all visitors together.
+    :param visitors: how many send at the same time.
+    """
+
+    def __init__(self, port: int, host: str, *, rate: float = 100.0, visitors: int = 10) -> None:
+        self._port = port
+        self._host = host
+        self._pause = visitors / rate
+        self._over = Event()
+        self._lock = Lock()
+        self._threads = [Thread(target=self._visit, args=(number / rate,)) for number in range(visitors)]
+        self.answers: Counter[str] = Counter()
+        """How many were answered, by method and status, or by method and error."""
+        self.failed: list[tuple[float, str]] = []
+        """When each other one failed, in seconds of the monotonic clock, and how."""
+        self.succeeded: list[float] = []
+        """When each one that succeeded was answered."""
+
+    @property
+    def total(self) -> int:
+        """How many have ended."""
+        return len(self.failed) + len(self.succeeded)
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _visit(self, first: float) -> None:
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=20)
+        due = time.monotonic() + first
+        for number in count():
+            if self._over.wait(max(0.0, due - time.monotonic())):
+                break
+            # what was late is not caught up with
+            due = max(due + self._pause, time.monotonic())
+            method, body = ("GET", None) if number % 2 else ("POST", b"x" * 1000)
+            try:
+                outcome = self._ask(connection, method, body, {"Host": self._host})
+            except (OSError, HTTPException) as error:
+                outcome = repr(error)
+                connection.close()
+            self._count(method, outcome)
+        connection.close()
+
+    @staticmethod
+    def _ask(connection: HTTPConnection, method: str, body: bytes | None, headers: Mapping[str, str]) -> str:
+        connection.request(method, "/", body, dict(headers))
+        response = connection.getresponse()
+        response.read()
+        return str(response.status)
+
+    def _count(self, method: str, outcome: str) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self.answers[f"{method} {outcome}"] += 1
+            if outcome == "200":
+                self.succeeded.append(now)
+            else:
+                self.failed.append((now, f"{method} {outcome}"))
