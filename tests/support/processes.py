@@ -196,6 +196,7 @@ class Nginx:
 
     def __init__(self, http: str, main: str = "") -> None:
         binary = needed("nginx")
+        self._main = main
         self._directory = tempfile.TemporaryDirectory(prefix="rtunnel-nginx-")
         home = self._directory.name
         # a worker that drops its privileges must still reach its own files
@@ -208,7 +209,7 @@ class Nginx:
         configuration = Path(home) / "nginx.conf"
         temporary = "\n".join(f"{kind}_temp_path {home}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
         configuration.write_text(
-            f"daemon off; worker_processes 1; pid {home}/pid; error_log stderr; {main}\n"
+            f"daemon off; worker_processes 1; pid {home}/pid; error_log stderr; {self._main}\n"
             "events { worker_connections 1024; }\n"
             f"http {{ access_log off; {temporary}\n{http}\n}}\n"
         )
