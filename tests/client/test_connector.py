@@ -141,7 +141,7 @@ class ConnectorTests(SynchronousTestCase):
             self.server.refuse(error)
             self.clock.advance(30)
         said = [event["what"] for event in self.events if "what" in event]
-        self.assertEqual(said[1:4], [f"the same {times} times in a row" for times in (2, 4, 8)])
+        self.assertEqual(said[1:4], [f"{said[0].partition('; ')[0]} ({times} times in a row)" for times in (2, 4, 8)])
         self.assertIn("the name cannot be resolved", said[4])
         self.assertEqual(len(said), 5)
         self.accept()

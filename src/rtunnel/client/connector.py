@@ -200,7 +200,7 @@ class ConnectorClient:
                 "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
                 tunnel=short_id(self.settings.tunnel),
                 server=self.server,
-                what=what if times == 1 else f"the same {times} times in a row",
+                what=what if times == 1 else f"{what.partition('; ')[0]} ({times} times in a row)",
                 wait=f"{wait:.1f}",
             )
         self._timer = self._reactor.callLater(wait, self._try)
