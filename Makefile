@@ -13,7 +13,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage interop faults bench lint types docs packages needs clean
+.PHONY: help demo test coverage fuzz interop faults bench lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -29,6 +29,9 @@ coverage: $(VENV)/.test ## run the tests, then list the lines that no test ran
 	$(BIN)/coverage erase
 	@status=0; $(MAKE) --no-print-directory test RUN="coverage run -m" || status=$$?; \
 	    $(BIN)/coverage combine --quiet 2>/dev/null; rm -f .coverage.*; $(BIN)/coverage report || status=1; exit $$status
+
+fuzz: $(VENV)/.fuzz ## fuzz each parser for 10 s: make fuzz ARGS="--seconds 600 smux"
+	$(BIN)/python -m tests.fuzz $(ARGS)
 
 interop: $(VENV)/.test ## run the tests with a real gost and print a table: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
 	$(BIN)/python -m tests.interop
@@ -54,7 +57,7 @@ packages: $(VENV)/.dev ## build wheel and sdist and try each in a new environmen
 	PYTHON=$(BIN)/python bash .ci/check-packages
 
 clean: ## remove everything that the other targets create
-	rm -rf $(VENV) .tox build dist src/*.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
+	rm -rf $(VENV) .tox build dist src/*.egg-info .fuzz .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete
 

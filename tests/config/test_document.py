@@ -58,6 +58,7 @@ class RefusalTests(SynchronousTestCase):
             ("a: [1, 2\n", "f:2: ", "not YAML: a bracket that is never closed; close it"),
             ("a: !!binary aGk=\n", "f:1: ", "YAML tags"),
             ("a: !run x\n", "f:1: ", "YAML tags"),
+            ('a:\n- "\\uD83D\\uDE00"\n', "f:2: ", "half of a pair of escapes"),
             ("a: 1\n---\nb: 2\n", "f:2: ", "second document"),
             ("? [a, b]\n: c\n", "f:1: ", "a key must be a single value"),
             ("a: 1\nb: \x07\n", "f:2: ", "number 7"),
@@ -74,6 +75,12 @@ class RefusalTests(SynchronousTestCase):
                 self.assertTrue(line.startswith(start), line)
                 self.assertIn(words, line)
                 self.assertNotIn("\n", line)
+
+    def test_numbers_that_are_too_large(self) -> None:
+        for text in ('a: "\\UFFFFFFFF"\n', f"%YAML 1.{'9' * 5000}\n---\na: b\n"):
+            with self.assertRaises(SettingsError) as raised:
+                load("f", text)
+            self.assertTrue(str(raised.exception).startswith("f: not YAML: a number in an escape"), raised.exception)
 
     def test_depth(self) -> None:
         self.assertEqual(plain(load("f", "[" * MAX_DEPTH + "]" * MAX_DEPTH)) is None, False)

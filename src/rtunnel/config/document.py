@@ -6,6 +6,7 @@ because each option parses its own values. Anchors and aliases are refused: a fe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -21,6 +22,7 @@ MAX_SIZE: Final = 2**20
 MAX_DEPTH: Final = 16
 """Nested lists and maps."""
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _QUOTES = 'put values in quotes that begin with "*", "[", "{", "&", "!", "%" or "@", or contain ": " or " #"'
 _INDENTATION = "indent keys of one map, and items of one list, alike"
 _FAULTS = (
@@ -113,6 +115,9 @@ def load(name: str, text: str) -> Node | None:
         raise SettingsError(
             f"{name}:{line}", None, f"contains a character that YAML does not allow, number {error.character}"
         ) from None
+    except (ValueError, OverflowError):
+        # of PyYAML's own conversions, which do not say where
+        raise SettingsError(name, None, f"not YAML: a number in an escape or in a directive is too large; {_QUOTES}") from None
 
 
 def _describe(error: yaml.MarkedYAMLError) -> str:
@@ -148,6 +153,8 @@ class _Builder:
             raise self._error(event, f'YAML tags, here "{tag}", are not supported; leave it out, or {_QUOTES}')
         line = _line(event)
         if isinstance(event, yaml.ScalarEvent):
+            if _SURROGATE.search(event.value):
+                raise self._error(event, "contains half of a pair of escapes (\\uD800 to \\uDFFF); write the character itself")
             return Text(line, event.value, event.style is None)
         self._depth += 1
         if self._depth > MAX_DEPTH:
