@@ -382,6 +382,35 @@ class SilenceTests(HealthCase):
             self.world.pass_time(0)
         self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
 
+    def test_reads_nothing(self) -> None:
+        """A client that sends whatever it likes but reads nothing is avoided, and gets requests again once it reads."""
+        body = b"x" * 400_000
+        self.laptop.transport.pauseProducing()
+        self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        for _ in range(12):
+            self.laptop.session.ping()
+            self.laptop.flush()
+            self.world.pass_time(0.5)
+        self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
+        self.is_served_by(self.pod)
+        self.assertTrue(self.laptop.link.usable)
+        self.laptop.transport.resumeProducing()
+        self.world.pass_time(0.5)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+
+    def test_reads_slowly(self) -> None:
+        """A link that is congested all the time, and takes a little."""
+        self.laptop.transport.pauseProducing()
+        for _ in range(40):
+            self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000)
+        for _ in range(30):
+            self.laptop.transport.resumeProducing()
+            self.laptop.transport.other.turn(1000)
+            self.laptop.transport.pauseProducing()
+            self.world.pass_time(0.5)
+        self.assertTrue(self.laptop.link.congested)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+
     def test_switched_off(self) -> None:
         self.world.health.watch(self.laptop.connector, HealthSettings(suspect_after=0, dead_after=0))
         waiting, _ = self.asks()

@@ -16,7 +16,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ISystemHandle, ITCPTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -33,7 +33,7 @@ CLIENT_ADDRESS = IPv4Address("TCP", "192.0.2.1", 40001)
 SERVER_ADDRESS = IPv4Address("TCP", "198.51.100.1", 80)
 
 
-@implementer(ITCPTransport, IConsumer, IPushProducer)
+@implementer(ITCPTransport, IConsumer, IPushProducer, ISystemHandle)
 class PipeTransport:
     """One end of a :class:`Pipe`, which owns it.
 
@@ -46,6 +46,8 @@ class PipeTransport:
     """
 
     other: PipeTransport
+    handle: Any = None
+    """The socket that the connection pretends to be made of, for a test that looks at its options."""
 
     def __init__(self, pipe: Pipe, protocol: Any, host: Any, peer: Any, high_water: int) -> None:
         self.protocol = protocol
@@ -73,6 +75,10 @@ class PipeTransport:
     def waiting(self) -> int:
         """Bytes written here that the other end has not taken."""
         return len(self._buffer)
+
+    def unsent(self) -> int:
+        """The same; there is no kernel that takes them."""
+        return self.waiting
 
     # -- ITransport, ITCPTransport
 
@@ -111,6 +117,9 @@ class PipeTransport:
 
     def getPeer(self) -> Any:
         return self._peer
+
+    def getHandle(self) -> Any:
+        return self.handle
 
     def getTcpNoDelay(self) -> bool:
         return self._no_delay

@@ -90,6 +90,10 @@ class PingingTransport(Transport):
     def set_no_delay(self) -> None:
         self.no_delay = True
 
+    def unsent(self) -> int:
+        """Nothing waits."""
+        return 0
+
     def tcp_socket(self) -> None:
         """There is none."""
 

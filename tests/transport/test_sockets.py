@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from rtunnel.transport import sockets
+from rtunnel.transport.reasons import Stalled
 from rtunnel.transport.sockets import (
     BULK_READ_SIZE,
     READ_SIZE,
@@ -345,7 +346,9 @@ class StallTests(TestCase):
         await end.made
         self.assertTrue(end.socket.getTcpKeepAlive())
         end.socket.write(bytes(16 * MIB))
-        self.assertIsInstance(await end.lost, ConnectionLost)
+        reason = await end.lost
+        self.assertIsInstance(reason, ConnectionLost)
+        self.assertIsInstance(reason, Stalled)
 
     def test_no_socket(self) -> None:
         """A port that is none of the system's has no limit."""

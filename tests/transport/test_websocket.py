@@ -22,6 +22,7 @@ from zope.interface import implementer
 
 from rtunnel.transport import websocket, websocket_mask
 from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.reasons import Flooded
 from rtunnel.transport.websocket import CLIENT_KEY, CLOSE_TIMEOUT, MAX_CONTROLS, MAX_HEAD
 from rtunnel.transport.websocket_autobahn import client_speakers
 from rtunnel.transport.websocket_endpoints import UpgradeRefused, WebSocketClientEndpoint, WebSocketServerEndpoint
@@ -688,6 +689,13 @@ class FastStreamTests(SynchronousTestCase):
     def test_fragmented_text(self) -> None:
         self.failed(frame(0x01, b"te", KEY) + frame(0x80, b"xt", KEY), self.unsupported)
 
+    def test_announced_text(self) -> None:
+        """A text message is refused at its header, before anything of it is kept."""
+        raw = self.world.open_client()
+        raw.send(struct.pack(">BBQ", 0x81, 0xFF, 1 << 20) + KEY + bytes(1000))
+        self.world.pipe.pump()
+        self.assertEqual(close_code(frames(raw.received)), self.unsupported)
+
     def test_not_masked(self) -> None:
         self.failed(frame(0x82, b"open"), 1002)
 
@@ -1056,6 +1064,16 @@ class FastDetailTests(SynchronousTestCase):
         raw.send(frame(0x89, b"ping", KEY) * (MAX_CONTROLS + 1))
         world.pipe.pump()
         self.assertEqual(len(raw.lost), 1)
+
+    def test_flood_of_empty_messages(self) -> None:
+        world = World()
+        raw = world.open_client()
+        raw.send(frame(0x82, b"", KEY) * (MAX_CONTROLS + 1))
+        world.pipe.pump()
+        self.assertEqual(len(raw.lost), 1)
+        (reason,) = world.servers.one.lost
+        self.assertIsNotNone(reason.check(Flooded))
+        self.assertIn("control frames or empty messages in a second", str(reason.value))
 
     def test_plain_after_fast(self) -> None:
         """Both ways of writing give the same bytes, mask aside."""

@@ -12,6 +12,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.smux import Session
@@ -116,6 +117,7 @@ class Links:
         *,
         kind: type[Recorder] = HalfCloser,
         keepalive: Keepalive = QUIET,
+        bounds: LinkBounds | None = None,
         high_water: int = HIGH_WATER,
         on_stream: Callable[[TunnelStream], None] | None = None,
         **options: Any,
@@ -130,6 +132,7 @@ class Links:
             Session(opens=True, **options),
             reactor=self.clock,
             keepalive=keepalive,
+            bounds=bounds,
             on_draining=lambda: self.left.append("client"),
             on_lost=lambda link, end, reason: self.lost["server"].append(reason),
             peer="client",
@@ -138,6 +141,7 @@ class Links:
             Session(opens=False, **options),
             reactor=self.clock,
             keepalive=keepalive,
+            bounds=bounds,
             on_stream=on_stream or self.take,
             on_lost=lambda link, end, reason: self.lost["client"].append(reason),
             peer="server",

@@ -12,7 +12,7 @@ from twisted.protocols.basic import FileSender
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from rtunnel.tunnel.stream import FLUSH_SIZE, STREAM_BUFFER, TunnelStream
+from rtunnel.tunnel.stream import FLUSH_SIZE, STREAM_BUFFER, TINY, TunnelStream
 from rtunnel.wire.smux import INITIAL_WINDOW
 from tests.support.pipe import READ_SIZE
 from tests.tunnel.common import HalfCloser, Links, Recorder, Source
@@ -256,7 +256,8 @@ class PauseTests(SynchronousTestCase):
 
     def test_paused_again_while_held_is_delivered(self) -> None:
         self.theirs.on_data = lambda data: self.far.pauseProducing()
-        for text in (b"one", b"two", b"three"):
+        texts = [number * TINY for number in (b"1", b"2", b"3")]
+        for text in texts:
             self.near.write(text)
             self.links.settle()
         self.near.loseWriteConnection()
@@ -266,7 +267,7 @@ class PauseTests(SynchronousTestCase):
             self.far.resumeProducing()
         self.links.settle()
         self.assertEqual(self.theirs.calls, ["data"] * 3 + ["read lost"])
-        self.assertEqual(self.theirs.received, b"onetwothree")
+        self.assertEqual(self.theirs.received, b"".join(texts))
 
     def test_paused_and_resumed_inside_a_call(self) -> None:
         depth: list[int] = []

@@ -32,8 +32,11 @@ from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LinkEnd
 from rtunnel.settings import Address, ConnectorSettings
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.listening import nothing_listens
 from rtunnel.transport.reasons import reason_of
+from rtunnel.transport.sockets import end_when_stalled
+from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import (
@@ -326,6 +329,7 @@ class BindHandshake(Handshake[Response]):
     def connectionMade(self) -> None:
         super().connectionMade()
         settings = self._settings
+        end_when_stalled(ITunnelTransport(self.transport).tcp_socket(), settings.mux.stall_timeout)
         host = self.transport.getHost()
         self._request = Request(
             command=Command.BIND,
@@ -364,6 +368,7 @@ class BindHandshake(Handshake[Response]):
             ),
             reactor=self._reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
+            bounds=LinkBounds(mux.link_buffer, mux.hold_timeout),
             on_stream=self._connector.forwarder.accept,
             on_draining=partial(self._connector.server_leaves, self),
             on_lost=self._link_lost,

@@ -135,6 +135,27 @@ _LINK = (
         "receive buffer per link (smux 1 only)",
         (_key("mux.maxReceiveBuffer"),),
     ),
+    Option(
+        "link-buffer",
+        kinds.SIZE,
+        "mux.link_buffer",
+        "drop a link when more than this waits until its other end reads",
+        (_key("linkBuffer"),),
+    ),
+    Option(
+        "link-stall-timeout",
+        kinds.DURATION,
+        "mux.stall_timeout",
+        "drop a link whose other end takes nothing of what was sent for this long; 0 for no limit",
+        (_key("linkStallTimeout"),),
+    ),
+    Option(
+        "hold-timeout",
+        kinds.DURATION,
+        "mux.hold_timeout",
+        "abort a stream that nobody reads when it has held back all others of its link for this long (smux 1 only); 0 for no limit",
+        (_key("holdTimeout"),),
+    ),
     Option("frame-size", kinds.SIZE, "mux.frame_size", "maximum size of the frames to send", (_key("mux.maxFrameSize"),)),
     Option(
         "mux-version",

@@ -1,6 +1,6 @@
 """The health of connectors: those that are silent, or whose target cannot be reached, are avoided while another one can serve.
 
-Two things are watched:
+Three things are watched:
 
 - **Signs of life.** A client that has requests to answer and sends nothing is probed twice a second, with a ping or with a
   question of our own (:meth:`~rtunnel.tunnel.link.Link.probe`). Without an answer it is suspect after a while: new requests avoid
@@ -8,6 +8,8 @@ Two things are watched:
   was received. A client whose target is slow answers, and keeps its requests for as long as they take. Only a client that is known
   to answer probes is judged; all others have the keepalive. A probe waits behind what was sent before it, so a link over which much
   was sent gets more time: :data:`SLOWEST` is how slow it may be.
+- **Reading.** A client that takes nothing of what waits for it is avoided after the longer while, whatever it sends: no request can
+  reach it. When it is dropped is up to the bounds of its link (:class:`~rtunnel.tunnel.bounds.LinkBounds`).
 - **Failures.** A connector whose client could not deliver a request to its target is avoided for the host that was asked for, for a
   second, and for twice as long with each further failure, up to a limit. After that time a single request tries it again. A
   response, of whatever status, ends it. Its other hosts may have other targets, so they are not concerned.
@@ -48,7 +50,7 @@ MAX_STEP = 2 * SWEEP
 class _Watched:
     """What is known about one connector."""
 
-    __slots__ = ("grace", "sent", "sent_before", "settings", "silence", "silent")
+    __slots__ = ("blocked", "blocked_for", "grace", "sent", "sent_before", "settings", "silence", "silent", "taken")
 
     def __init__(self, settings: HealthSettings) -> None:
         self.settings = settings
@@ -60,6 +62,10 @@ class _Watched:
         """Seconds that a slow link takes for what was sent between that and the first probe."""
         self.silence = 0.0
         self.silent = False
+        self.taken = -1
+        """Bytes that it had taken when its link was found congested last."""
+        self.blocked_for = 0.0
+        self.blocked = False
 
 
 class HealthMonitor:
@@ -155,6 +161,26 @@ class HealthMonitor:
             if connector.failing:
                 self._count_waits(connector, step)
             self._check_silence(connector, watched, step)
+            if connector.pool.link.congested or watched.blocked_for:
+                self._check_reading(connector, watched, step)
+
+    def _check_reading(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
+        """Avoid a connector whose client takes nothing; a link that is congested because it is slow takes something."""
+        link, limit = connector.pool.link, watched.settings.dead_after
+        if not link.usable:
+            return
+        before, watched.taken = watched.taken, link.taken()
+        watched.blocked_for = watched.blocked_for + step if link.congested and watched.taken == before else 0.0
+        blocked = 0 < limit <= watched.blocked_for
+        if blocked != watched.blocked:
+            watched.blocked = blocked
+            self._update(connector, watched)
+            self._log.warn(
+                "connector {connector} of tunnel {tunnel} "
+                + ("reads nothing: requests go to the others of its tunnel, if there are any" if blocked else "reads again"),
+                connector=short_id(connector.id),
+                tunnel=short_id(connector.tunnel),
+            )
 
     def _check_silence(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
         link, settings = connector.pool.link, watched.settings
@@ -164,7 +190,7 @@ class HealthMonitor:
             watched.sent_before = sent
             if watched.silent:
                 watched.silent = False
-                self._registry.avoid(connector, False)
+                self._update(connector, watched)
                 self._log.info("connector {connector} is there again", connector=short_id(connector.id))
             return
         link.probe()
@@ -178,10 +204,13 @@ class HealthMonitor:
             link.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"no sign of life for {watched.silence:.0f} s, while requests were waiting")
         elif settings.suspect_after and silence >= settings.suspect_after and not watched.silent:
             watched.silent = True
-            self._registry.avoid(connector, True)
+            self._update(connector, watched)
             self._log.warn(
                 "connector {connector} of tunnel {tunnel} gives no sign of life: requests go to the others of its tunnel, if there "
                 "are any",
                 connector=short_id(connector.id),
                 tunnel=short_id(connector.tunnel),
             )
+
+    def _update(self, connector: Connector[UpstreamPool], watched: _Watched) -> None:
+        self._registry.avoid(connector, watched.silent or watched.blocked)

@@ -8,7 +8,7 @@ from time import time
 from typing import Any
 from uuid import UUID, uuid4
 
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -16,7 +16,7 @@ from rtunnel.auth.access_control import AccessControl, ActiveGrant
 from rtunnel.auth.authenticator import ANONYMOUS, AuthenticationFailed, Grant
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
-from rtunnel.outcomes import LinkEnd, RefusalReason
+from rtunnel.outcomes import Limit, LinkEnd, RefusalReason
 from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
@@ -29,7 +29,10 @@ from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
 from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.reasons import Flooded, reason_of
+from rtunnel.transport.sockets import end_when_stalled
 from rtunnel.transport.websocket import CLIENT_KEY
+from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
@@ -55,6 +58,10 @@ _CLIENT_KEY = CLIENT_KEY.lower().encode()
 
 _STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD: Status.UNAUTHORIZED}
 """The statuses that tell a client why it was rejected; other reasons become SERVICE_UNAVAILABLE, so that it retries."""
+
+
+_LIMITS = {LinkEnd.STALLED: Limit.LINK_STALL, LinkEnd.OVERFLOWED: Limit.LINK_BUFFER, LinkEnd.FLOODED: Limit.FLOOD}
+"""The bounds that end a link."""
 
 
 class TunnelListener(Factory):
@@ -216,6 +223,12 @@ class Admission(Handshake[Request]):
         super().finish()
         self._listener.admissions.discard(self)
 
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if self.link is None and reason.check(Flooded):
+            self._listener.stats.reach(Limit.FLOOD)
+            self._count(RefusalReason.BAD_REQUEST, reason_of(reason))
+        super().connectionLost(reason)
+
     def _admit(self, request: Request) -> None:
         if request.network not in (Network.TCP, Network.UDP):
             reason = f"tunnels carry TCP and UDP, not {request.network.name}"
@@ -279,6 +292,8 @@ class Admission(Handshake[Request]):
         )
         self.transport.write(answer.encode())
         mux = listener.settings.mux
+        # not of a visit, which may have to wait for a program at a breakpoint
+        end_when_stalled(ITunnelTransport(self.transport).tcp_socket(), mux.stall_timeout)
         link = Link(
             Session(
                 opens=True,
@@ -289,6 +304,7 @@ class Admission(Handshake[Request]):
             ),
             reactor=listener.reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
+            bounds=LinkBounds(mux.link_buffer, mux.hold_timeout, listener.stats.reach),
             on_draining=self._client_draining,
             on_instance=self._client_announced,
             on_lost=self._link_lost,
@@ -364,6 +380,8 @@ class Admission(Handshake[Request]):
         listener.stats.labelled.leave(connector.id)
         listener.stats.links_open -= 1
         listener.stats.link_lost(end)
+        if end in _LIMITS:
+            listener.stats.reach(_LIMITS[end])
         self._log.info(
             "connector {connector} left tunnel {tunnel} after {requests} requests: {reason}",
             connector=short_id(connector.id),

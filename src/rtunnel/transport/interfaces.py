@@ -37,6 +37,9 @@ class ITunnelTransport(Interface):
     def set_no_delay() -> None:
         """Have small writes leave at once, without waiting for the acknowledgement of earlier ones (``TCP_NODELAY``)."""
 
+    def unsent() -> int:
+        """Bytes that were written and that the system has not taken yet; 0 where the connection beneath does not tell."""
+
     def tcp_socket() -> socket.socket | None:
         """The TCP socket at the very bottom; None where there is none."""
 
@@ -71,6 +74,10 @@ class PlainTransport:
     def request_fields(self) -> Mapping[bytes, bytes]:
         """None."""
         return {}
+
+    def unsent(self) -> int:
+        unsent: Callable[[], int] | None = getattr(self._transport, "unsent", None)
+        return 0 if unsent is None else unsent()
 
     def tcp_socket(self) -> socket.socket | None:
         handle = self._transport.getHandle() if ISystemHandle.providedBy(self._transport) else None

@@ -11,7 +11,16 @@ import errno
 from twisted.internet import error
 from twisted.python.failure import Failure
 
-__all__ = ["reason_of"]
+__all__ = ["Flooded", "Stalled", "reason_of"]
+
+
+class Stalled(error.ConnectionLost):
+    """The other end took nothing of what was sent for so long that the system gave up."""
+
+
+class Flooded(error.ConnectionClosed):
+    """The other end sent more than it may, and this end cut the connection; the text says of what."""
+
 
 _BY_ERRNO = {
     errno.ECONNREFUSED: (
@@ -38,6 +47,7 @@ _BY_CLASS: tuple[tuple[type[BaseException], int | str], ...] = (
     (error.NoRouteError, errno.EHOSTUNREACH),
     (error.TCPTimedOutError, errno.ETIMEDOUT),
     (error.TimeoutError, errno.ETIMEDOUT),
+    (Stalled, "the other end took nothing of what was sent for too long; check it, and the network in between"),
     (error.ConnectingCancelledError, "the attempt was cancelled"),
     (error.ConnectionAborted, "the connection was closed by this end"),
     (error.ConnectionLost, "the connection was lost; the other end or something on the way has failed, check its log"),

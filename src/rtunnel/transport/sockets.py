@@ -41,11 +41,13 @@ from rtunnel.addresses import plain_address
 from rtunnel.private_details import SOCKETS, available
 from rtunnel.reactor_types import INetworkReactor
 from rtunnel.transport.names import NameEndpoint
+from rtunnel.transport.reasons import Stalled
 
 __all__ = [
     "AT_ONCE",
     "SocketClientEndpoint",
     "SocketServerEndpoint",
+    "end_when_stalled",
     "host_and_port",
     "lacks_ipv6",
     "limit_stalls",
@@ -83,9 +85,9 @@ class _WriteAtOnce:
             data = connection.socket.recv(self._read_size)
         except BlockingIOError:
             return None
-        except OSError:
+        except OSError as error:
             # the kernel reports an error once: another read would look like a clean end
-            return CONNECTION_LOST
+            return Stalled() if error.errno == errno.ETIMEDOUT else CONNECTION_LOST
         if not data:
             return CONNECTION_DONE
         if len(data) >= READ_SIZE or self._read_size != READ_SIZE:
@@ -107,6 +109,12 @@ class _WriteAtOnce:
             sent = 0
         if sent < len(data):
             super().write(data[sent:] if sent else data)  # type: ignore[misc]
+
+    def unsent(self) -> int:
+        """Bytes that were written and that the system has not taken yet."""
+        connection: Any = self
+        unsent: int = len(connection.dataBuffer) - connection.offset + connection._tempDataLen
+        return unsent
 
     def _direct_send(self) -> Callable[[bytes], int] | None:
         connection: Any = self
@@ -238,12 +246,16 @@ def limit_stalls(port: Any, seconds: float) -> None:
     :param port: the listening port; from now on, for new connections.
     :param seconds: 0 for no limit.
     """
-    listening = getattr(port, "socket", None)
-    if listening is None:
+    end_when_stalled(getattr(port, "socket", None), seconds)
+
+
+def end_when_stalled(connection: socket.socket | None, seconds: float) -> None:
+    """The same as :func:`limit_stalls`, for one connection; its end is :class:`~rtunnel.transport.reasons.Stalled`."""
+    if connection is None:
         return
     with suppress(OSError, AttributeError):
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
 
 
 def lacks_ipv6(error: CannotListenError | OSError) -> bool:

@@ -6,10 +6,13 @@ import socket
 import sys
 from struct import Struct
 
-__all__ = ["tcp_round_trip"]
+__all__ = ["tcp_acknowledged", "tcp_round_trip"]
 
 _RTT = Struct("=68xI")
 """``tcpi_rtt`` of ``struct tcp_info``, in microseconds (``linux/tcp.h``, whose layout is part of the kernel's stable interface)."""
+
+_ACKED = Struct("=120xQ")
+"""``tcpi_bytes_acked`` of the same."""
 
 
 def tcp_round_trip(connection: socket.socket) -> float | None:
@@ -19,11 +22,25 @@ def tcp_round_trip(connection: socket.socket) -> float | None:
 
     :returns: seconds; None where the kernel does not tell (only Linux does), or the connection is gone.
     """
+    microseconds = _read(connection, _RTT)
+    return microseconds / 1e6 if microseconds else None
+
+
+def tcp_acknowledged(connection: socket.socket) -> int | None:
+    """How many bytes the other end of a TCP connection has taken, into its kernel at least.
+
+    :returns: None where the kernel does not tell, or the connection is gone.
+    """
+    return _read(connection, _ACKED)
+
+
+def _read(connection: socket.socket, field: Struct) -> int | None:
+    """Read the last of the fields of ``struct tcp_info`` that a layout has."""
     if sys.platform != "linux":
         return None
     try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RTT.size)
+        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, field.size)
     except OSError:
         return None
-    microseconds: int = _RTT.unpack(info)[0] if len(info) == _RTT.size else 0
-    return microseconds / 1e6 if microseconds else None
+    # an old kernel has fewer fields
+    return int(field.unpack(info)[0]) if len(info) == field.size else None

@@ -26,6 +26,7 @@ from zope.interface import implementer
 
 from rtunnel.private_details import AUTOBAHN, available
 from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.reasons import Flooded
 from rtunnel.transport.websocket_mask import mask
 from rtunnel.wire.websocket import CONTROL, EMPTY, MAX_MESSAGE, PAYLOAD, FrameCodec
 
@@ -44,7 +45,7 @@ MAX_HEAD = 65536
 """Bytes of an upgrade request or answer; the connection of a longer one is cut."""
 END_OF_HEAD = b"\r\n\r\n"
 MAX_CONTROLS = 100
-"""Maximum number of pings, pongs and close frames of a peer in a second."""
+"""Maximum number of control frames and empty messages of a peer in a second."""
 CLOSE_TIMEOUT = 5.0
 """Seconds that a peer may take to answer our close frame."""
 TLS_RECORDS = (0x15, 0x16)
@@ -91,6 +92,8 @@ class WebSocketConnection(Protocol):
         """Whether bytes are those of frames, and frames ours."""
         self._controls = 0
         self._controls_since = 0.0
+        self._flood = False
+        """Whether the connection was cut because of them."""
         self._open = False
         self._receiving_head = True
         self._head = b""
@@ -133,11 +136,11 @@ class WebSocketConnection(Protocol):
                     self.protocol.dataReceived(found)
             elif kind == CONTROL:
                 if self._flooded():
-                    self.fault = f"more than {MAX_CONTROLS} control frames in a second"
-                    self.transport.abortConnection()
                     return
                 self._speaker.dataReceived(found)
             elif kind == EMPTY:
+                if self._flooded():
+                    return
                 self._peer_ended()
             else:
                 self.fault = found[2:].decode()
@@ -145,12 +148,19 @@ class WebSocketConnection(Protocol):
                 self._speaker.sendCloseFrame(code=int.from_bytes(found[:2]), reasonUtf8=found[2:])
 
     def _flooded(self) -> bool:
-        """Whether this control frame is one too many: each is answered, or makes autobahn work."""
+        """Whether this control frame, or empty message, is one too many: each is answered, or makes others work.
+
+        Then the connection is cut.
+        """
         now = self._reactor.seconds()
         if now - self._controls_since >= 1.0:
             self._controls_since, self._controls = now, 0
         self._controls += 1
-        return self._controls > MAX_CONTROLS
+        if self._controls > MAX_CONTROLS:
+            self.fault = f"more than {MAX_CONTROLS} control frames or empty messages in a second"
+            self._flood = True
+            self.transport.abortConnection()
+        return self._flood
 
     def _receive_unframed(self, data: bytes) -> None:
         if self._open:
@@ -208,7 +218,7 @@ class WebSocketConnection(Protocol):
             self._end_read()
             reason = connectionDone
         elif self.fault:
-            reason = Failure(ConnectionClosed(self.fault))
+            reason = Failure(Flooded(self.fault) if self._flood else ConnectionClosed(self.fault))
         elif done:
             reason = Failure(ConnectionClosed("the peer closed the connection without closing the WebSocket"))
         protocol, self.protocol = self.protocol, None
@@ -375,6 +385,9 @@ class WebSocketConnection(Protocol):
 
     def set_no_delay(self) -> None:
         ITunnelTransport(self.transport).set_no_delay()
+
+    def unsent(self) -> int:
+        return ITunnelTransport(self.transport).unsent()
 
     def tcp_socket(self) -> socket.socket | None:
         return ITunnelTransport(self.transport).tcp_socket()

@@ -45,11 +45,15 @@ class _Callbacks:
     def onOpen(self) -> None:
         self.connection.on_open()
 
+    def onMessageBegin(self, isBinary: bool) -> None:
+        """Refuse a text message at its header: what it holds is not worth a buffer."""
+        super().onMessageBegin(isBinary)  # type: ignore[misc]
+        if not isBinary:
+            self.sendClose(FORBIDDEN_TEXT, "only binary messages are supported")  # type: ignore[attr-defined]
+
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if isBinary:
             self.connection.on_message(payload)
-        else:
-            self.sendClose(FORBIDDEN_TEXT, "only binary messages are supported")  # type: ignore[attr-defined]
 
     def send(self, payload: bytes) -> None:
         """Send a binary message, unless the closing has begun."""
@@ -132,8 +136,8 @@ _OPTIONS = {
     "autoPingInterval": 0,
     "openHandshakeTimeout": 0,
     "closeHandshakeTimeout": 0,
-    "maxFramePayloadSize": MAX_MESSAGE * 16,
-    "maxMessagePayloadSize": MAX_MESSAGE * 16,
+    "maxFramePayloadSize": MAX_MESSAGE,
+    "maxMessagePayloadSize": MAX_MESSAGE,
     "failByDrop": False,
     "echoCloseCodeReason": False,
     "utf8validateIncoming": False,

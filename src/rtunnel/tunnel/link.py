@@ -15,8 +15,9 @@ from zope.interface import implementer
 
 from rtunnel.outcomes import LinkEnd
 from rtunnel.transport.interfaces import ITunnelTransport
-from rtunnel.transport.reasons import reason_of
-from rtunnel.transport.tcp_info import tcp_round_trip
+from rtunnel.transport.reasons import Flooded, Stalled, reason_of
+from rtunnel.transport.tcp_info import tcp_acknowledged, tcp_round_trip
+from rtunnel.tunnel.bounds import HoldWatch, LinkBounds
 from rtunnel.tunnel.stream import FLUSH_SIZE, LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
 from rtunnel.wire.smux import (
@@ -24,6 +25,8 @@ from rtunnel.wire.smux import (
     DATA,
     DRAINING,
     FINISHED,
+    FLOOD,
+    FLOOD_SIZE,
     INSTANCE,
     OPENED,
     REFUSED,
@@ -64,6 +67,7 @@ class Link(Protocol):
 
     :param session: the engine; the link owns it.
     :param reactor: for timers and the end of the turn.
+    :param bounds: what the peer and each stream may cost.
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
         alone opens streams (a peer that opens one violates the protocol).
     :param on_draining: called when the peer is about to leave, and wants no more streams; those that are open go on.
@@ -80,6 +84,7 @@ class Link(Protocol):
         *,
         reactor: IReactorTime,
         keepalive: Keepalive,
+        bounds: LinkBounds | None = None,
         on_stream: Callable[[TunnelStream], None] | None = None,
         on_draining: Callable[[], None] | None = None,
         on_instance: Callable[[bytes], None] | None = None,
@@ -125,6 +130,10 @@ class Link(Protocol):
         """When the oldest ping without a pong was sent."""
         self._keepalive_timer: Any = None
         self._reading_paused = False
+        self._bounds = bounds or LinkBounds()
+        self._hold_watch = HoldWatch(session, reactor, self._bounds, abort=self._abort_holder)
+        self._flooded_at: float | None = None
+        """When the last flood of frames began that was short enough to be none."""
         self._closing = False
         self._lost = False
         self.usable = True
@@ -140,6 +149,18 @@ class Link(Protocol):
             return None
         connection = ITunnelTransport(self.transport).tcp_socket()
         return None if connection is None else tcp_round_trip(connection)
+
+    def taken(self) -> int:
+        """Bytes that the peer has taken of what was sent, as far as this end can tell: it grows as long as the peer reads."""
+        beneath = ITunnelTransport(self.transport)
+        connection = beneath.tcp_socket()
+        acknowledged = None if connection is None else tcp_acknowledged(connection)
+        return self.bytes_out - beneath.unsent() if acknowledged is None else acknowledged
+
+    def buffered(self) -> int:
+        """Bytes that wait: for the peer, in the connection or for credit, and for consumers. Counted each time, not kept."""
+        unsent = 0 if self.transport is None or self._lost else ITunnelTransport(self.transport).unsent()
+        return unsent + self.session.buffered + sum([stream.held_size() for stream in self.streams.values() if stream.paused])
 
     # -- streams
 
@@ -260,6 +281,7 @@ class Link(Protocol):
         if self._keepalive_timer is not None:
             self._keepalive_timer.cancel()
             self._keepalive_timer = None
+        self._hold_watch.stop()
         self._run_turn_end_calls()
         for stream in list(self.streams.values()):
             self.run_guarded(stream, stream.link_lost, LOST)
@@ -299,6 +321,8 @@ class Link(Protocol):
                     self.answers_probes = self.knows_signals = True
                 elif kind == INSTANCE and self._on_instance is not None:
                     self._on_instance(payload)
+                elif kind == FLOOD and self._flooded():
+                    return
                 continue
             try:
                 if kind == DATA:
@@ -322,6 +346,16 @@ class Link(Protocol):
             # a session of version 1 has no windows: when its consumers are slow, the whole connection is paused
             self._reading_paused = True
             self.transport.pauseProducing()
+            self._hold_watch.begin()
+
+    def _flooded(self) -> bool:
+        """Drop the link when two floods followed each other within a second."""
+        now, before = self._reactor.seconds(), self._flooded_at
+        self._flooded_at = now
+        if before is None or now - before >= 1.0:
+            return False
+        self.drop(LinkEnd.FLOODED, f"more than {FLOOD_SIZE} frames a second that change nothing")
+        return True
 
     def pong_received(self) -> None:
         """The peer answered a ping."""
@@ -344,6 +378,16 @@ class Link(Protocol):
             call(*arguments)
         except Exception:
             self._fail(stream)
+
+    def _abort_holder(self, stream_id: int) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            self._log.warn(
+                "{stream} holds back all others of its link, since nobody reads what it carries, and is aborted; smux version 2 "
+                "does not have this problem (--mux-version)",
+                stream=repr(stream.getPeer()),
+            )
+            self.run_guarded(stream, stream.abortConnection)
 
     def _fail(self, stream: TunnelStream) -> None:
         self._log.failure("error in {stream}, which is aborted", stream=repr(stream.getPeer()))
@@ -373,6 +417,14 @@ class Link(Protocol):
             # a transport that closes once everything is sent must not be given more
             self.bytes_out += len(data)
             self.transport.write(data)
+            if self.congested:
+                self._check_unsent()
+
+    def _check_unsent(self) -> None:
+        """Drop the link when too much waits for its peer: heads of new requests and replies do not wait, unlike their bodies."""
+        unsent = ITunnelTransport(self.transport).unsent()
+        if unsent > self._bounds.buffer:
+            self.drop(LinkEnd.OVERFLOWED, f"its peer does not read, and {unsent} bytes wait for it (--link-buffer)")
 
     def _turn_ended(self) -> None:
         self.flush_scheduled = False
@@ -462,4 +514,5 @@ def _end_of(reason: Failure) -> tuple[LinkEnd, str]:
     """Why a link ended that this end did not close, according to its transport."""
     if reason.check(ConnectionDone):
         return LinkEnd.CLOSED, PEER_CLOSED
-    return LinkEnd.LOST, reason_of(reason)
+    end = LinkEnd.STALLED if reason.check(Stalled) else LinkEnd.FLOODED if reason.check(Flooded) else LinkEnd.LOST
+    return end, reason_of(reason)

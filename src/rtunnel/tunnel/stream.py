@@ -20,6 +20,8 @@ FLUSH_SIZE = 1 << 20
 """Bytes that are collected in a turn at most, before they are sent without waiting for its end."""
 STREAM_BUFFER = 65536
 """Bytes that may wait for the peer's credit before the producer of a stream is paused."""
+TINY = 1024
+"""Bytes of a piece that is held, below which the next ones are added to it rather than kept by themselves."""
 
 DONE = Failure(ConnectionDone())
 
@@ -72,7 +74,7 @@ class TunnelStream:
         self.id = stream_id
         self.protocol: Any = protocol
         """Receives the bytes; may be replaced at any time."""
-        self._held: deque[bytes] | None = None
+        self._held: deque[bytes | bytearray] | None = None
         self.paused = False
         """Whether received bytes are held."""
         self._delivering = False
@@ -207,7 +209,7 @@ class TunnelStream:
         if self.paused or self._held is not None:
             if self._held is None:
                 self._held = deque()
-            self._held.append(data)
+            self._hold(self._held, data)
             return
         self.protocol.dataReceived(data)
         taken = self._taken + len(data)
@@ -217,6 +219,21 @@ class TunnelStream:
             return
         self._taken = 0
         self.link.return_credit(self.id, taken)
+
+    @staticmethod
+    def _hold(held: deque[bytes | bytearray], data: bytes) -> None:
+        """Keep bytes until they are wanted. Tiny pieces are joined, since each by itself costs much more than its bytes."""
+        last = held[-1] if held else b""
+        if len(data) >= TINY:
+            held.append(data)
+        elif type(last) is bytearray and len(last) < TINY:
+            last += data
+        else:
+            held.append(bytearray(data))
+
+    def held_size(self) -> int:
+        """Bytes that are held. Counted each time: not for hot paths."""
+        return sum(map(len, self._held)) if self._held else 0
 
     def peer_finished(self) -> None:
         """The peer sends no more."""
@@ -287,7 +304,7 @@ class TunnelStream:
                     self._held = None
                     self._end_read()
                     return
-                self.protocol.dataReceived(data)
+                self.protocol.dataReceived(bytes(data))
                 taken += len(data)
         finally:
             self._delivering = False

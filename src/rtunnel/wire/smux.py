@@ -33,6 +33,8 @@ __all__ = [
     "DATA",
     "DRAINING",
     "FINISHED",
+    "FLOOD",
+    "FLOOD_SIZE",
     "INITIAL_WINDOW",
     "INSTANCE",
     "INSTANCE_BITS",
@@ -63,6 +65,12 @@ CREDIT_GRAIN: Final = 4096
 """Maximum bytes of a stream that an application may have consumed before it calls :meth:`Session.consumed`."""
 RUN_FRAME: Final = 4096
 """Minimum payload size, in bytes, from which a frame is processed together with those that follow it."""
+MAX_RUN: Final = 64
+"""Frames that are processed together at most: what collects them costs more than tiny ones themselves."""
+FLOOD_SIZE: Final = 10_000
+"""Frames that changed nothing, after each so many of which there is a :data:`FLOOD`."""
+TINY: Final = 1024
+"""Bytes of a piece that waits for credit, below which the next ones are added to it rather than kept by themselves."""
 UNLIMITED: Final = 1 << 62
 MODULUS: Final = 1 << 32
 
@@ -76,6 +84,7 @@ REFUSED: Final = 7
 SIGN_OF_LIFE: Final = 8
 BROKEN: Final = 9
 INSTANCE: Final = 10
+FLOOD: Final = 11
 
 INSTANCE_BITS: Final = 63
 """Size of the number that a peer announces itself with."""
@@ -102,6 +111,8 @@ Event = tuple[int, int, bytes]
 - :data:`BROKEN`: the end that the peer's direction comes to is no proper one.
 - :data:`INSTANCE`: who the peer is, see :meth:`Session.announce`; the payload is opaque.
 - :data:`SIGN_OF_LIFE`: the answer to :meth:`Session.ask` (stream ID 0).
+- :data:`FLOOD`: :data:`FLOOD_SIZE` more frames came that changed nothing, such as NOPs or frames of streams that are gone; its
+  owner knows in what time (stream ID 0).
 """
 
 _header = Struct("<BBHI")
@@ -136,7 +147,7 @@ class _Stream:
     def __init__(self, credit: int, update_at: int) -> None:
         self.credit = credit
         self.written = 0
-        self.pending: deque[bytes | memoryview] | None = None
+        self.pending: deque[bytes | bytearray | memoryview] | None = None
         self.pending_size = 0
         self.received = 0
         self.consumed = 0
@@ -166,6 +177,7 @@ class Session:
         "_cut_size",
         "_cut_stream",
         "_frame_size",
+        "_futile",
         "_limit",
         "_max_streams",
         "_next_id",
@@ -207,10 +219,11 @@ class Session:
         self._max_streams = max_streams
         self._next_id = 1 if opens else 0
         self._streams: dict[int, _Stream] = {}
-        self._out: list[bytes | memoryview] = []
+        self._out: list[bytes | bytearray | memoryview] = []
         self._partial = b""
         self._cut_stream = 0
         self._cut_size = 0
+        self._futile = 0
         self._buffered = 0
         self.queued = 0
         """Bytes of payload framed since the last :meth:`take_output`."""
@@ -229,6 +242,19 @@ class Session:
     def has_output(self) -> bool:
         """Whether there is output to send."""
         return bool(self._out)
+
+    @property
+    def buffered(self) -> int:
+        """Bytes of streams that wait for the peer's credit. Counted each time: not for hot paths."""
+        return sum([stream.pending_size for stream in self._streams.values()])
+
+    def unconsumed(self) -> dict[int, tuple[int, int]]:
+        """For each stream with bytes that the application has not consumed: how many it has consumed, and how many it has not."""
+        return {
+            number: (stream.consumed, stream.received - stream.consumed)
+            for number, stream in self._streams.items()
+            if stream.received > stream.consumed
+        }
 
     @property
     def congested(self) -> bool:
@@ -275,7 +301,7 @@ class Session:
             return stream.pending_size
         if stream.pending is None:
             stream.pending = deque()
-        stream.pending.append(data)
+        _add_piece(stream.pending, data)
         stream.pending_size += size
         self._frame_pending(stream_id, stream)
         return stream.pending_size
@@ -414,6 +440,8 @@ class Session:
                     if stream.received - stream.acknowledged > limit:
                         raise SmuxError(f"stream {stream_id} was sent more than its window")
                     events.append((DATA, stream_id, data[position + HEADER : end]))
+                elif not length:
+                    self._count_futile(events)
                 position = end
                 continue
             version, command = word & 255, word >> 8
@@ -429,6 +457,8 @@ class Session:
                     self._cut_stream = stream_id
                     self._cut_size = position - size
                 self._receive_data(stream_id, data[start:position], events)
+                if not length:
+                    self._count_futile(events)
             elif command == UPD and version == 2:
                 if length != 8:
                     raise SmuxError(f"UPD of {length} bytes, must be 8")
@@ -458,7 +488,7 @@ class Session:
         if end < size:
             view = memoryview(data)
             pieces = [view[position:end]]
-            while size - end >= HEADER:
+            while size - end >= HEADER and len(pieces) < MAX_RUN:
                 version, command, length, follower = _header.unpack_from(data, end)
                 if follower != stream_id or command != PSH or version != self._version:
                     break
@@ -494,15 +524,21 @@ class Session:
         if stream is None:
             if stream_id == 0:
                 self._receive_link_signal(consumed, window, events)
+            self._count_futile(events)
             return
         in_flight = (stream.written - consumed) % MODULUS
         if in_flight >= 1 << 31 or in_flight > stream.written:
             raise SmuxError(f"stream {stream_id}: more consumed than was sent")
         if window == _STOP:
             self._receive_stop(stream_id, stream, events)
+            self._count_futile(events)
             return
         if window in (_REFUSE, _BREAK):
             events.append((REFUSED if window == _REFUSE else BROKEN, stream_id, b""))
+            self._count_futile(events)
+            return
+        if stream.credit == window - in_flight:
+            self._count_futile(events)
             return
         stream.credit = window - in_flight
         if stream.pending is not None and stream.credit > 0:
@@ -547,6 +583,17 @@ class Session:
                 events.append((FINISHED, stream_id, b""))
                 if stream.fin_sent:
                     self._forget(stream_id, stream)
+            else:
+                self._count_futile(events)
+        else:
+            self._count_futile(events)
+
+    def _count_futile(self, events: list[Event]) -> None:
+        """Count a frame that changes nothing, or comes once in the life of a stream: only a flood of them is worth an event."""
+        self._futile += 1
+        if self._futile == FLOOD_SIZE:
+            self._futile = 0
+            events.append((FLOOD, 0, b""))
 
     def _receive_syn(self, stream_id: int, events: list[Event]) -> None:
         if stream_id in self._streams:
@@ -558,6 +605,7 @@ class Session:
                 # nothing is read from this stream: without this the peer would wait for credit forever
                 self._out.append(_update.pack(self._version, UPD, 8, stream_id, 0, 0))
             self._out.append(_header.pack(self._version, FIN, 0, stream_id))
+            self._count_futile(events)
             return
         self._streams[stream_id] = self._new_stream()
         events.append((OPENED, stream_id, b""))
@@ -602,3 +650,14 @@ class Session:
         del self._streams[stream_id]
         if self._version == 1:
             self._buffered -= stream.received - stream.consumed
+
+
+def _add_piece(pieces: deque[bytes | bytearray | memoryview], data: bytes) -> None:
+    """Add data to what waits. Tiny pieces are joined, since each by itself costs much more than its bytes."""
+    last = pieces[-1] if pieces else None
+    if len(data) >= TINY:
+        pieces.append(data)
+    elif type(last) is bytearray and len(last) < TINY:
+        last += data
+    else:
+        pieces.append(bytearray(data))
