@@ -330,6 +330,22 @@ class LossTests(SpliceCase):
         self.settle()
         self.assertOver((NEAR_LOST, 0, 0))
 
+    def test_target_lost_before_they_were_joined(self) -> None:
+        """With more early bytes than the visitor's transport takes at once: they are delivered, and the transport closes."""
+        self.begin()
+        self.dial()
+        assert self.far is not None
+        self.target.transport.write(bytes(150_000))
+        self.far.pump(max_bytes=140_000)
+        self.far.break_link()
+        self.splice.join()
+        self.settle()
+        self.assertGreaterEqual(len(self.visitor.received), 140_000)
+        self.assertIn("read lost", self.visitor.calls)
+        self.visitor.transport.loseConnection()
+        self.settle()
+        self.assertOver((FAR_LOST, 0, len(self.visitor.received)))
+
     def test_abort(self) -> None:
         self.visitor.transport.write(b"x")
         self.settle()

@@ -52,7 +52,9 @@ class Splice:
     def join(self) -> None:
         """Start, when both sides are connected; what the near side sent earlier is passed on."""
         for side in (self.near, self.far):
-            side.transport.registerProducer(side.other.transport, True)
+            if not side.other.lost:
+                # a side that is lost never resumes, and a transport that is closing would wait for it
+                side.transport.registerProducer(side.other.transport, True)
             side.joined = True
         for side in (self.near, self.far):
             early, side.early = side.early, []
