@@ -46,12 +46,14 @@ rtunnel_server_requests_total{{outcome="no_connector"}} 1.0
 rtunnel_server_requests_total{{outcome="target_failed"}} 0.0
 rtunnel_server_requests_total{{outcome="response_timeout"}} 0.0
 rtunnel_server_requests_total{{outcome="visitor_gone"}} 0.0
+rtunnel_server_requests_total{{outcome="stalled"}} 0.0
 rtunnel_server_requests_total{{outcome="aborted"}} 0.0
 rtunnel_server_requests_total{{outcome="stopped"}} 0.0
 # HELP rtunnel_server_tls_connections_total TLS connections passed through, by outcome.
 # TYPE rtunnel_server_tls_connections_total counter
 rtunnel_server_tls_connections_total{{outcome="done"}} 0.0
 rtunnel_server_tls_connections_total{{outcome="visitor_gone"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="stalled"}} 0.0
 rtunnel_server_tls_connections_total{{outcome="target_gone"}} 0.0
 rtunnel_server_tls_connections_total{{outcome="target_failed"}} 0.0
 rtunnel_server_tls_connections_total{{outcome="no_connector"}} 0.0
@@ -105,6 +107,7 @@ rtunnel_server_streams_total 7.0
 # TYPE rtunnel_server_visits_total counter
 rtunnel_server_visits_total{{outcome="done"}} 0.0
 rtunnel_server_visits_total{{outcome="visitor_gone"}} 0.0
+rtunnel_server_visits_total{{outcome="stalled"}} 0.0
 rtunnel_server_visits_total{{outcome="target_gone"}} 0.0
 rtunnel_server_visits_total{{outcome="target_failed"}} 0.0
 rtunnel_server_visits_total{{outcome="no_connector"}} 3.0

@@ -1,7 +1,8 @@
-"""The HTTP edge with real processes: loops, the end of a drain."""
+"""The HTTP edge with real processes: loops, visitors that read nothing, the end of a drain."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from uuid import uuid4
@@ -23,7 +24,7 @@ class EdgeTests(TestCase):
         self.tunnel_port, self.entrypoint_port = free_port(), free_port()
         self.server = self.start(
             *("server", "--listen", f"127.0.0.1:{self.tunnel_port}", "--entrypoint", f"127.0.0.1:{self.entrypoint_port}"),
-            *("--route", f"pod.local={self.tunnel}", "--drain", "0.2s", "--access-log", "-"),
+            *("--route", f"pod.local={self.tunnel}", "--drain", "0.2s", "--stall-timeout", "1s", "--access-log", "-"),
         )
         self.server.wait_for("entrypoint on")
 
@@ -61,6 +62,20 @@ class EdgeTests(TestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 508 Loop Detected\r\n"), answer)
         wait_until(lambda: self.server.output.count(" outcome=") == 2, "two lines in the access log")
         self.outcomes("loop", "answered")
+
+    def test_stalled(self) -> None:
+        """A visitor that reads nothing of what its target sends without end."""
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            self.join(target.getsockname()[1])
+            self.visit()
+            connection = self.accept(target)
+            connection.recv(65536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 40))
+            with contextlib.suppress(OSError):
+                while True:
+                    connection.sendall(bytes(1 << 20))
+            wait_until(lambda: " outcome=" in self.server.output, "a line in the access log")
+            self.outcomes("stalled")
 
     def test_sigterm(self) -> None:
         """Whoever still waits for the first byte when the drain is over is told so; one that reads already sees a break."""

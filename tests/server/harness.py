@@ -34,6 +34,7 @@ from rtunnel.server.observers import ObservedExchange, Observer
 from rtunnel.server.observers.access_log import AccessLogObserver
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HealthSettings, HttpSettings
+from rtunnel.transport.reasons import Stalled
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire import http1_reader
 from rtunnel.wire.http1 import HeadLimits, RequestReader, ResponseReader
@@ -157,6 +158,11 @@ class Visitor(OtherEnd):
     def vanish(self) -> None:
         """Reset the connection."""
         self.transport.abortConnection()
+        self.world.turn()
+
+    def stall(self) -> None:
+        """Take nothing for so long that the system ends the connection."""
+        self.near.cut(Stalled())
         self.world.turn()
 
     def stop_reading(self) -> None:

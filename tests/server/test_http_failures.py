@@ -229,6 +229,14 @@ class FailureTests(HttpCase):
         self.assertTrue(self.laptop.stream.stopped)
         self.assertEqual(self.world.outcomes(), {Outcome.VISITOR_GONE: 1})
 
+    def test_visitor_stalls(self) -> None:
+        """It took nothing until the system ended its connection: that is told from one that left."""
+        visitor = self.world.visit(GET)
+        self.laptop.stream.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\npart")
+        visitor.stall()
+        self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
+        self.assertEqual(self.world.outcomes(), {Outcome.STALLED: 1})
+
     def test_connector_leaves(self) -> None:
         """A client that is about to stop gets no more requests, and finishes those in progress."""
         visitor = self.world.visit(GET)

@@ -549,6 +549,16 @@ class VisitTests(RelayTestCase):
         self.assertTrue(self.stream.finished)
         self.ended(VisitOutcome.VISITOR_GONE)
 
+    def test_visitor_stalls_before_the_first_byte(self) -> None:
+        self.visitor.stall()
+        self.ended(VisitOutcome.STALLED)
+
+    def test_visitor_stalls(self) -> None:
+        self.visitor.send(b"ping")
+        self.visitor.stall()
+        self.assertTrue(self.stream.finished)
+        self.ended(VisitOutcome.STALLED)
+
     def test_connector_leaves(self) -> None:
         self.visitor.send(b"ping")
         self.connector.lose()

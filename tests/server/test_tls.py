@@ -132,6 +132,15 @@ class PassingTests(TlsTests):
         self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
         self.ended(TlsOutcome.VISITOR_GONE)
 
+    def test_visitor_stalls(self) -> None:
+        """Before the first byte of the response or after it."""
+        for answer in (b"", ANSWER):
+            visitor = self.world.visit(HELLO)
+            self.laptop.stream.answer(answer)
+            visitor.stall()
+            self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
+        self.assertEqual(self.world.stats.tls[TlsOutcome.STALLED], 2)
+
     def test_connector_leaves(self) -> None:
         """After the first byte of an answer nothing is sent again."""
         visitor = self.world.visit(HELLO)

@@ -69,7 +69,8 @@ class PipeTransport:
         self._write_ending = self._write_ended = False
         # what the other end sent beside bytes
         self._fin_came = self._fin_seen = self._reset_came = False
-        self._aborting = self._cut = False
+        self._aborting = False
+        self._cut: Exception | None = None
 
     @property
     def waiting(self) -> int:
@@ -176,8 +177,8 @@ class PipeTransport:
         if self._aborting:
             self.other._reset_came = True
             self._lose(ConnectionAborted())
-        elif self._cut:
-            self._lose(ConnectionLost("the link is broken"))
+        elif self._cut is not None:
+            self._lose(self._cut)
         elif self._reset_came and reachable and (self.reading or self._writing):
             # a reactor does not watch a socket that neither wants to read nor to write
             self._lose(ConnectionLost("the peer reset the connection"))
@@ -189,9 +190,12 @@ class PipeTransport:
             return self._send(size)
         return 0
 
-    def cut(self) -> None:
-        """Have the connection lost at the next turn, with all that has not been taken."""
-        self._cut = True
+    def cut(self, reason: Exception | None = None) -> None:
+        """Have the connection lost at the next turn, with all that has not been taken.
+
+        :param reason: why; by default because the link is broken.
+        """
+        self._cut = reason or ConnectionLost("the link is broken")
         self._buffer.clear()
 
     def _send(self, size: int) -> int:

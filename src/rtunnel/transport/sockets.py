@@ -22,7 +22,7 @@ from twisted.internet import defer
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import CannotListenError, getConnectError
+from twisted.internet.error import CannotListenError, ConnectionLost, getConnectError
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocol,
@@ -159,6 +159,9 @@ class _WriteAtOnce:
 
     def connectionLost(self, reason: Failure) -> None:
         self._send = None
+        if reason.type is ConnectionLost and _pending_error(self) == errno.ETIMEDOUT:
+            # the poll told of an error before anything was read
+            reason = Failure(Stalled())
         super().connectionLost(reason)  # type: ignore[misc]
 
 
@@ -177,9 +180,9 @@ class AtOnceClient(_WriteAtOnce, Client):
             super().connectionLost(reason)
 
 
-def _pending_error(client: Any) -> int:
-    """The pending error of a client's socket; 0 for none, or if the socket is already closed."""
-    connection = getattr(client, "socket", None)
+def _pending_error(transport: Any) -> int:
+    """The pending error of a socket; 0 for none, or if the socket is already closed."""
+    connection = getattr(transport, "socket", None)
     return 0 if connection is None else int(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 

@@ -12,6 +12,8 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.transport.reasons import Stalled
+
 __all__ = ["Splice", "SpliceOutcome"]
 
 
@@ -97,6 +99,8 @@ class Side(Protocol):
         self.received = 0
         self.read_ended = False
         self.lost = False
+        self.stalled = False
+        """Whether it was lost because it took nothing for too long."""
         self.joined = False
         self.early: list[bytes] = []
 
@@ -150,4 +154,5 @@ class Side(Protocol):
         if self.lost:
             return
         self.lost = True
+        self.stalled = reason.check(Stalled) is not None
         self.splice.side_lost(self, clean=reason.check(ConnectionDone) is not None)

@@ -387,11 +387,14 @@ class Exchange(Attempts[Upstream]):
         else:
             self.refuse(503, Outcome.STOPPED)
 
-    def abort(self) -> None:
-        """The visitor is gone: close its stream at once."""
+    def abort(self, outcome: Outcome) -> None:
+        """The visitor is gone: close its stream at once.
+
+        :param outcome: how it went.
+        """
         if not self.ended:
             self._drop()
-            self._end(Outcome.VISITOR_GONE)
+            self._end(outcome)
 
     def pause(self) -> None:
         """The visitor reads too slowly."""

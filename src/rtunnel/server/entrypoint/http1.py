@@ -15,6 +15,7 @@ from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
 from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, came_back, new_request_id
+from rtunnel.transport.reasons import Stalled
 from rtunnel.wire.http1 import CHUNKED, HeadError, RequestHead, ResponseHead, write_response
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, MALFORMED, Event, RequestSide
 
@@ -114,7 +115,7 @@ class HttpVisitor(Protocol):
         self.requests.detach()
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
-            exchange.abort()
+            exchange.abort(Outcome.STALLED if reason.check(Stalled) else Outcome.VISITOR_GONE)
 
     def _leave(self) -> None:
         self._entrypoint.leave(self)

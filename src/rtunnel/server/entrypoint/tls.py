@@ -20,6 +20,7 @@ from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
 from rtunnel.server.upstream import UpstreamPool
+from rtunnel.transport.reasons import Stalled
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.wire.clienthello import HANDSHAKE, Alert, ClientHelloError, ClientHelloReader, alert_record
 from rtunnel.wire.relay import RelayAddress, stream_preface
@@ -134,7 +135,7 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._state in (HELLO, TRYING):
-            self._end(TlsOutcome.VISITOR_GONE)
+            self._end(TlsOutcome.STALLED if reason.check(Stalled) else TlsOutcome.VISITOR_GONE)
         self._leave()
 
     def _leave(self) -> None:
@@ -229,7 +230,8 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         stats = self._entrypoint.stats
         stats.bytes_in += up
         stats.bytes_out += down
-        self._record(_ENDS[outcome])
+        stalled = self._splice is not None and self._splice.near.stalled and outcome is SpliceOutcome.NEAR_LOST
+        self._record(TlsOutcome.STALLED if stalled else _ENDS[outcome])
         self._log_access(up, down)
         self._leave()
 

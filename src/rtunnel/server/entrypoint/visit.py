@@ -21,6 +21,7 @@ from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.reasons import Stalled
 from rtunnel.tunnel.link import Keepalive
 from rtunnel.tunnel.liveness import LivenessMonitor
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
@@ -165,7 +166,7 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self._splice is None and self.stream is not None:
             self.drop_stream()
-            self._end(VisitOutcome.VISITOR_GONE)
+            self._end(VisitOutcome.STALLED if reason.check(Stalled) else VisitOutcome.VISITOR_GONE)
 
     def join(self) -> Splice | None:
         """Splice the two sides unless they already are; None if the other side is gone."""
@@ -239,7 +240,8 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         stats.bytes_out += down
         if self._access is not None:
             self._access.received, self._access.sent = up, down
-        self._end(_OUTCOMES[outcome])
+        stalled = self._splice is not None and self._splice.near.stalled and outcome is SpliceOutcome.NEAR_LOST
+        self._end(VisitOutcome.STALLED if stalled else _OUTCOMES[outcome])
 
     def _end(self, outcome: VisitOutcome) -> None:
         outcome = self._aborted or outcome
