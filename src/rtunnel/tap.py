@@ -14,6 +14,7 @@ from rtunnel.cli.command import ServiceCommand
 from rtunnel.cli.help import command_help
 from rtunnel.cli.service_options import OneLineOptions, ServiceOptions, suggestion
 from rtunnel.commands import COMMANDS, find
+from rtunnel.ops.log_limit import LogSummaries
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.reload import Reloader
@@ -56,6 +57,7 @@ def makeService(options: Options) -> ProcessService:
     parent = ProcessService(reactor, settings.drain, (*parsed.resolved.warnings, *exposures(settings)))
     service = parsed.make_service(reactor)
     # what is added first starts first and stops last: the admin endpoint before the service, systemd's notification after it
+    LogSummaries(reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
     if settings.admin is not None:
         _add_admin(settings.admin, service, reactor, parent)
     service.setServiceParent(parent)

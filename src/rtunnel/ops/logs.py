@@ -12,12 +12,14 @@ from typing import TextIO
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
+from rtunnel.ops.log_limit import LimitedObserver
+
 __all__ = ["HumanObserver", "human", "one_line"]
 
 
 def human() -> ILogObserver:
-    """Return an observer for twistd's ``--logger``; it writes to the current stdout."""
-    return HumanObserver(sys.stdout)
+    """Return an observer for twistd's ``--logger``; it writes to the current stdout, and sums up what would flood it."""
+    return LimitedObserver(HumanObserver(sys.stdout))
 
 
 @implementer(ILogObserver)
