@@ -39,6 +39,9 @@ interop: $(VENV)/.test ## run the tests with a real gost and print a table: make
 faults: $(VENV)/.test needs ## measure what visitors see when parts fail and strangers attack, and print tables (ARGS="--help")
 	$(BIN)/python -m tests.faults $(ARGS)
 
+soak: $(VENV)/.test ## five minutes of mixed traffic in which parts are killed: nothing leaks, all is counted (ARGS="--minutes 60")
+	$(BIN)/python -m tests.soak $(ARGS)
+
 bench: $(VENV)/.bench needs ## measure performance, next to nginx and the peers that the environment names
 	$(BIN)/python -m bench $(ARGS)
 
