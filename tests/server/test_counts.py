@@ -90,6 +90,16 @@ class CountTests(SynchronousTestCase):
         self.world.visit(data)
         self.assertEqual(self.outcomes(), {"done": 1, "visitor_gone": 1, "no_connector": 1})
 
+    def test_tls_whose_link_is_lost_first(self) -> None:
+        """The visitor has still to be told, so the connection ends after the connector has left."""
+        visitor = self.world.visit(record(hello(server_name(b"pod.local"))))
+        self.pod.stream.answer(b"hello")
+        self.pod.pipe.break_link()
+        self.world.stats.labelled.leave(self.pod.connector.id)
+        self.world.turn()
+        visitor.leave()
+        self.assertEqual(self.outcomes(), {"target_gone": 1})
+
     def test_bytes(self) -> None:
         self.world.visit(GET)
         self.pod.stream.answer(OK)

@@ -814,6 +814,16 @@ class CountTests(RelayTestCase):
         self.visitor.leave()
         self.assertEqual((self.counted(), pod.connector.requests), ({"done": 1}, 1))
 
+    def test_link_is_lost_first(self) -> None:
+        """The visitor has still to be told, so the visit ends after the connector has left."""
+        pod = self.attach()
+        self.visitor.send(connect() + b"hello")
+        pod.pipe.break_link()
+        self.stats.labelled.leave(pod.connector.id)
+        self.world.turn()
+        self.visitor.leave()
+        self.assertEqual(self.counted(), {"target_gone": 1})
+
     def test_failed(self) -> None:
         """Two connectors were tried; it counts for the last."""
         pods = [self.attach(), self.attach()]

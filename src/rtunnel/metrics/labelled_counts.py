@@ -105,9 +105,13 @@ class LabelledCounts:
         return [stats() for stats in self._live.values()]
 
     def count_unrouted(self, tunnel: UUID, outcome: str) -> None:
-        """Count a request or connection that ended before a connector was found for it."""
+        """Count a request or connection that ended before a connector was found for it, or after its connector's link."""
         outcomes = self._of(tunnel).outcomes
         outcomes[outcome] = outcomes.get(outcome, 0) + 1
+
+    def is_live(self, connector: UUID) -> bool:
+        """Tell whether a connector's link is up."""
+        return connector in self._live
 
     def has_label(self, connector: UUID) -> bool:
         """Tell whether a connector has its own label."""

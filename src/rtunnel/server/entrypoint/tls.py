@@ -19,6 +19,7 @@ from rtunnel.routing.selection import ConnectionQuery, VisitorProtocol
 from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
+from rtunnel.server.tunnel_stats import count_ended
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.transport.reasons import Stalled
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
@@ -273,7 +274,7 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         stats = self._entrypoint.stats
         stats.tls[outcome] += 1
         if self.connector is not None:
-            self.connector.count(outcome)
+            count_ended(stats.labelled, self.connector, outcome)
         elif self.tunnel is not None:
             stats.labelled.count_unrouted(self.tunnel, outcome)
 

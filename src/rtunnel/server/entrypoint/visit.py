@@ -19,6 +19,7 @@ from rtunnel.outcomes import VisitOutcome
 from rtunnel.routing.selection import ConnectionQuery, Selector, VisitorProtocol
 from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.tunnel_stats import count_ended
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Stalled
@@ -250,7 +251,7 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         self._entrypoint.stats.visits[outcome] += 1
         connector, access = self.connector, self._access
         if connector is not None:
-            connector.count(outcome)
+            count_ended(self._entrypoint.stats.labelled, connector, outcome)
         if access is not None:
             access.connector = connector.id if connector is not None else None
             access.retries = self.retries
