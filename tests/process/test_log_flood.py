@@ -7,6 +7,7 @@ import socket
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.support.ids import TUNNEL
 from tests.support.processes import free_port, rtunnel
 
 TIMES = 130
@@ -16,7 +17,8 @@ class LogFloodTests(SynchronousTestCase):
     def test_refused(self) -> None:
         """The first hundred are written, and the rest is summed up when the server stops."""
         port = free_port()
-        with rtunnel("server", "--listen", f"tcp://127.0.0.1:{port}", "--entrypoint", f"127.0.0.1:{free_port()}") as server:
+        addresses = ("--listen", f"tcp://127.0.0.1:{port}", "--entrypoint", f"127.0.0.1:{free_port()}")
+        with rtunnel("server", *addresses, "--route", f"pod.local={TUNNEL}") as server:
             server.wait_for("tunnel listener")
             for _ in range(TIMES):
                 with socket.create_connection(("127.0.0.1", port), timeout=10) as stranger:
