@@ -51,6 +51,8 @@ class Outcome(StrEnum):
     """The response broke off after it had begun; so did the visitor's connection."""
     STOPPED = "stopped"
     """The server stopped before the response was complete: 503 if it had not begun."""
+    ERROR = "error"
+    """An error in the server: 500, or the response broke off. The log has the details, under the request ID."""
 
 
 class TlsOutcome(StrEnum):

@@ -49,6 +49,7 @@ rtunnel_server_requests_total{{outcome="visitor_gone"}} 0.0
 rtunnel_server_requests_total{{outcome="stalled"}} 0.0
 rtunnel_server_requests_total{{outcome="aborted"}} 0.0
 rtunnel_server_requests_total{{outcome="stopped"}} 0.0
+rtunnel_server_requests_total{{outcome="error"}} 0.0
 # HELP rtunnel_server_tls_connections_total TLS connections passed through, by outcome.
 # TYPE rtunnel_server_tls_connections_total counter
 rtunnel_server_tls_connections_total{{outcome="done"}} 0.0

@@ -76,6 +76,9 @@ class Request(Query, Attempts[Upstream]):
             self.stream.discard()
         self.retry()
 
+    def fail(self, *, answering: bool = False) -> None:
+        raise AssertionError("an error in the test")
+
 
 class Connection(Query, Attempts[PendingStream]):
     """A connection on its way, which has a stream of its own.

@@ -74,5 +74,10 @@ class Deadlines:
                 thing.expired()
             except Exception:
                 self._log.failure("error while handling an expired deadline")
+                # else it would be the same at each sweep
+                self._things.discard(thing)
         for call in self._every:
-            call(now)
+            try:
+                call(now)
+            except Exception:
+                self._log.failure("error in a sweep")

@@ -43,6 +43,12 @@ class AnswerOwner(Protocol):
     def upstream_ended(self) -> None:
         """The stream was closed, or half-closed by its other end."""
 
+    def fail(self, *, answering: bool = False) -> None:
+        """One of these has raised; called where that was caught.
+
+        :param answering: whether something of the response may have been passed on.
+        """
+
 
 @implementer(IHalfCloseableProtocol)
 class Upstream:
@@ -72,15 +78,18 @@ class Upstream:
         elif self.sent_at == self.pool.link.bytes_out:
             # the request has not left yet, so this belongs to nobody
             self.pool.stop_reuse(self.host)
-            exchange.upstream_ended()
+            self._tell_end(exchange)
         else:
-            exchange.answer(self.answers.receive(data))
+            try:
+                exchange.answer(self.answers.receive(data))
+            except Exception:
+                exchange.fail(answering=True)
 
     def readConnectionLost(self) -> None:
         if self.exchange is None:
             self.discard()
         else:
-            self.exchange.upstream_ended()
+            self._tell_end(self.exchange)
 
     def writeConnectionLost(self) -> None:
         """Our half-close was sent."""
@@ -89,7 +98,13 @@ class Upstream:
         exchange = self.exchange
         self.pool.forget(self)
         if exchange is not None:
+            self._tell_end(exchange)
+
+    def _tell_end(self, exchange: AnswerOwner) -> None:
+        try:
             exchange.upstream_ended()
+        except Exception:
+            exchange.fail()
 
     def discard(self) -> None:
         """Close the stream at once, and with it the target's connection."""

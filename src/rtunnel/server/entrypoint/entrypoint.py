@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from attrs import frozen
+from twisted.logger import Logger
 
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
@@ -27,6 +28,8 @@ __all__ = ["LINGER", "Entrypoint", "Peer", "Speaker", "VisitorConnection"]
 LINGER = 2.0
 """Seconds that a visitor may go on sending after a response that ends its connection early: closing at once would make the kernel
 reset the connection, and the response might be lost (RFC 9112 9.6)."""
+
+_log = Logger()
 
 
 @frozen
@@ -187,12 +190,18 @@ class Entrypoint:
     def drain(self) -> None:
         """Close idle connections now, and the others when their requests end."""
         self.draining = True
+        self._tell_all(lambda visitor: visitor.drain())
+
+    def _tell_all(self, tell: Callable[[VisitorConnection], None]) -> None:
+        """Tell all visitors; an error in one of them costs nobody else."""
         for visitor in list(self.visitors):
-            visitor.drain()
+            try:
+                tell(visitor)
+            except Exception:
+                _log.failure("error at the end of a visitor's connection")
 
     def cut(self) -> None:
         """End the remaining connections; requests without a byte of a response get a 503."""
         for splice in list(self.splices):
             splice.abort()
-        for visitor in list(self.visitors):
-            visitor.cut()
+        self._tell_all(lambda visitor: visitor.cut())

@@ -174,6 +174,8 @@ class Exchange(Attempts[Upstream]):
         if upstream is None:
             upstream = pool.open(self.host)
         head, downstream = self.head, self.downstream
+        # at once, so that it is closed whatever goes wrong here
+        self.stream = upstream
         upstream.exchange = self
         upstream.answers.expect(head)
         data = self._request
@@ -380,6 +382,19 @@ class Exchange(Attempts[Upstream]):
         else:
             self.refuse(error.status, Outcome.BAD_REQUEST, read_on=False)
 
+    def fail(self, *, answering: bool = False) -> None:
+        """Something of this server has raised, be it an observer; called where that was caught. It costs this exchange alone.
+
+        :param answering: whether something of the response may have been passed on.
+        """
+        _log.failure('request {id} for "{host}": error in the server', id=self.request_id.decode(), host=self.host)
+        if self.ended:
+            self.downstream.break_off()
+        elif answering or self._begun:
+            self._break_off(Outcome.ERROR)
+        else:
+            self.refuse(500, Outcome.ERROR, read_on=False)
+
     def stop(self) -> None:
         """The server stops, and waits no longer."""
         if self._begun:
@@ -393,8 +408,10 @@ class Exchange(Attempts[Upstream]):
         :param outcome: how it went.
         """
         if not self.ended:
-            self._drop()
-            self._end(outcome)
+            try:
+                self._drop()
+            finally:
+                self._end(outcome)
 
     def pause(self) -> None:
         """The visitor reads too slowly."""
@@ -445,7 +462,10 @@ class Exchange(Attempts[Upstream]):
             # they know the exchange: without this the two would wait for the garbage collector
             observers, self._observers = self._observers, ()
             for observer in observers:
-                observer.ended(outcome)
+                try:
+                    observer.ended(outcome)
+                except Exception:
+                    _log.failure('request {id} for "{host}": error in an observer', id=self.request_id.decode(), host=self.host)
 
 
 def _split_port(authority: bytes, host: str) -> tuple[str, int]:

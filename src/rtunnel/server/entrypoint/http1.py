@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -20,6 +21,8 @@ from rtunnel.wire.http1 import CHUNKED, HeadError, RequestHead, ResponseHead, wr
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, MALFORMED, Event, RequestSide
 
 __all__ = ["HTTP1", "Http1", "HttpVisitor"]
+
+_log = Logger()
 
 READ_AHEAD = 32768
 """Maximum bytes of pipelined requests that are read while one is in progress."""
@@ -139,9 +142,8 @@ class HttpVisitor(Protocol):
 
     def break_off(self) -> None:
         """Abort the connection, so that the visitor sees that the response is incomplete."""
-        if self._state != CLOSED:
-            self._state = CLOSED
-            self.transport.abortConnection()
+        self._state = CLOSED
+        self.transport.abortConnection()
 
     def _close(self) -> None:
         """Close after the pending output, which a slow visitor has some time to read."""
@@ -162,6 +164,12 @@ class HttpVisitor(Protocol):
 
     def expired(self) -> None:
         """The deadline has passed (called by the sweep)."""
+        try:
+            self._expire()
+        except Exception:
+            self._fail()
+
+    def _expire(self) -> None:
         if self._exchange is not None:
             self._exchange.timed_out()
         elif self._state != OPEN:
@@ -175,11 +183,26 @@ class HttpVisitor(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._entrypoint.stats.bytes_in += len(data)
-        events = self.requests.receive(data)
-        if events:
-            self._process(events)
+        try:
+            events = self.requests.receive(data)
+            if events:
+                self._process(events)
+            else:
+                self._wait()
+        except Exception:
+            self._fail()
+
+    def _fail(self) -> None:
+        """Something of this server has raised; called where that was caught. It costs the request in progress alone."""
+        self._processing = self._advancing = False
+        if self._exchange is not None:
+            self._exchange.fail()
+            return
+        _log.failure("error in the server, in a request of {visitor}", visitor=self.peer.host)
+        if self._state == OPEN:
+            self._reject(HeadError(500, "an error in the server"), Outcome.ERROR)
         else:
-            self._wait()
+            self.break_off()
 
     def _process(self, events: list[Event]) -> None:
         """Process requests and their bodies."""
@@ -220,7 +243,7 @@ class HttpVisitor(Protocol):
                 self._advancing = False
                 self._entrypoint.stats.reach(Limit.PIPELINED)
                 self.pause_reading()
-                self._entrypoint.deadlines.soon(self._next)
+                self._entrypoint.deadlines.soon(self._go_on)
                 return
             left -= 1
             events = self.requests.next()
@@ -232,6 +255,16 @@ class HttpVisitor(Protocol):
             if not self.write_paused:
                 self.resume_reading()
             self._wait()
+
+    def _go_on(self) -> None:
+        """Continue with the response, or with the next request."""
+        try:
+            if self._exchange is not None:
+                self._exchange.resume()
+            else:
+                self._next()
+        except Exception:
+            self._fail()
 
     def _wait(self) -> None:
         """Wait for the rest of a request, for the current response, or until the visitor reads."""
@@ -315,11 +348,15 @@ class HttpVisitor(Protocol):
             if self.read_paused:
                 self.resume_reading()
             if not self._processing:
-                events = self.requests.next()
-                if events:
-                    self._process(events)
-                elif self.requests.buffered:
-                    self._wait()
+                try:
+                    events = self.requests.next()
+                    if events:
+                        self._process(events)
+                    elif self.requests.buffered:
+                        self._wait()
+                except Exception:
+                    # the next request's, not that of the one that is complete
+                    self._fail()
 
     def switch(self, head: ResponseHead) -> tuple[Any, bytes]:
         """Pass on a 101 and hand over the connection."""
@@ -356,10 +393,7 @@ class HttpVisitor(Protocol):
     def resumeProducing(self) -> None:
         """The visitor has caught up."""
         self.write_paused = False
-        if self._exchange is not None:
-            self._exchange.resume()
-        else:
-            self._next()
+        self._go_on()
 
     def stopProducing(self) -> None:
         """The connection was closed; connectionLost follows."""
