@@ -13,7 +13,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz interop faults bench lint types docs packages needs clean
+.PHONY: help demo test coverage fuzz smuggling interop faults bench lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -32,6 +32,9 @@ coverage: $(VENV)/.test ## run the tests, then list the lines that no test ran
 
 fuzz: $(VENV)/.fuzz ## fuzz each parser for 10 s: make fuzz ARGS="--seconds 600 smux"
 	$(BIN)/python -m tests.fuzz $(ARGS)
+
+smuggling: $(VENV)/.test needs ## compare what nginx, Node.js and Go see of thousands of odd heads with what was sent
+	$(BIN)/python -m tests.smuggling $(ARGS)
 
 interop: $(VENV)/.test ## run the tests with a real gost and print a table: make interop RTUNNEL_TEST_GOST=/usr/local/bin/gost
 	$(BIN)/python -m tests.interop

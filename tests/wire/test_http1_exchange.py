@@ -263,6 +263,15 @@ class RequestSideTests(SynchronousTestCase):
         heads = sum(len(data) * sum(event[0] == "HEAD" for event in expected) for data, expected in REQUESTS)
         self.assertLess(reader.parsed - parsed, heads / 2)
 
+    def test_malformed_host_in_a_known_head(self) -> None:
+        """A template that takes the lines refuses the host in them."""
+        reader = RequestReader(HeadLimits())
+        for _ in range(LEARN_AFTER):
+            Asked(reader=reader).receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        for host in (b"a/b", b"[::g]", b"a:99999"):
+            asked = Asked(reader=reader)
+            self.assertEqual(asked.receive(b"GET / HTTP/1.1\r\nHost: %b\r\n\r\n" % host), [("MALFORMED", 400)], host)
+
     def test_malformed(self) -> None:
         """Reported once, after the events of all valid data; further data is ignored."""
         for before, said in ((b"", []), (request(), GET), *REQUESTS[5:6], *REQUESTS[8:9]):

@@ -88,15 +88,16 @@ class RequestSide:
             self.buffered = b""
         if self._waits != _FOR_HEAD:
             return self._receive_more(data)
-        found = self.reader.templates.read(data)
-        if found is None:
-            try:
-                found = self.reader.read(data, skip_empty_lines(data))
-            except HeadError as error:
-                return [self._malformed(error)]
+        try:
+            # refuses a malformed Host
+            found = self.reader.templates.read(data)
             if found is None:
-                self.buffered = data
-                return _NOTHING
+                found = self.reader.read(data, skip_empty_lines(data))
+                if found is None:
+                    self.buffered = data
+                    return _NOTHING
+        except HeadError as error:
+            return [self._malformed(error)]
         head, end = found
         if head.body:
             return self._begin_body(head, data[end:])
