@@ -97,7 +97,12 @@ SOCKETS = (
         ("protocol", "dataReceived", "CONNECTION_DONE"),
     ),
     Detail("twisted.internet.tcp.Port.transport", "is the class of accepted connections"),
-    Detail("twisted.internet.tcp.Port.doRead", "makes each connection with it", ("self",), ("transport",)),
+    Detail(
+        "twisted.internet.tcp.Port.doRead",
+        "is replaced, to accept within limits",
+        ("self",),
+        ("transport", "socket", "factory", "buildProtocol", "_buildAddr", "sessionno", "makeConnection"),
+    ),
     Detail("twisted.internet.tcp.Client.__init__", "is called", ("self", "host", "port", "bindAddress", "connector", "reactor")),
     Detail(
         "twisted.internet.tcp.Connector.__init__",

@@ -101,6 +101,7 @@ rtunnel_server_refusals_total{{reason="unknown_tunnel"}} 0.0
 rtunnel_server_refusals_total{{reason="forbidden"}} 0.0
 rtunnel_server_refusals_total{{reason="failed"}} 0.0
 rtunnel_server_refusals_total{{reason="stopping"}} 0.0
+rtunnel_server_refusals_total{{reason="too_many"}} 0.0
 # HELP rtunnel_server_streams_total Streams opened to connectors.
 # TYPE rtunnel_server_streams_total counter
 rtunnel_server_streams_total 7.0

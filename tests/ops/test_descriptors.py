@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.ops.descriptors import RESERVE, Shares, current_limit
 
 RAISE = """
 import resource
@@ -13,6 +16,21 @@ from rtunnel.ops.descriptors import raise_limit
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, 4096))
 print(raise_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE))
 """
+
+
+class SharesTests(SynchronousTestCase):
+    def test_all_fit(self) -> None:
+        """Whatever is wanted, there are descriptors for it, and some for both."""
+        for limit in (1, 64, 65, 256, 1024, 4096, 1_048_576):
+            for visitors in (None, 1, 100, 10_000_000):
+                for clients in (None, 1, 100, 10_000_000):
+                    shares = Shares.of(limit, visitors, clients)
+                    self.assertGreater(min(shares.visitors, shares.clients), 0)
+                    if limit > RESERVE + 4:
+                        self.assertLessEqual(shares.visitors + shares.clients + RESERVE, limit)
+
+    def test_current(self) -> None:
+        self.assertEqual(current_limit(), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 class LimitTests(SynchronousTestCase):

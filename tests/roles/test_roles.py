@@ -24,6 +24,7 @@ from rtunnel.settings import (
     ForwardSettings,
     HealthSettings,
     HttpSettings,
+    LimitSettings,
     ListenerSettings,
     MuxSettings,
     ServerSettings,
@@ -492,15 +493,19 @@ class TableTests(SynchronousTestCase):
         def fields(model: Any, prefix: str = "") -> set[str]:
             return {prefix + field.name for field in attrs.fields(model)}
 
-        nested = {"mux", "http", "tls", "udp", "forward", "health", "listeners", "connectors", "visitors", "access_log"}
-        unused = {f"mux.{name}" for name in ("version", "stream_window", "frame_size", "receive_buffer")}
+        nested = {"mux", "http", "tls", "udp", "forward", "health", "listeners", "connectors", "visitors", "access_log", "limits"}
+        unused = {
+            f"mux.{name}"
+            for name in ("version", "stream_window", "frame_size", "receive_buffer", "link_buffer", "hold_timeout", "stall_timeout")
+        }
         mux = fields(MuxSettings, "mux.")
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
         listener |= fields(HealthSettings, "health.")
+        server = listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.") | fields(LimitSettings, "limits.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         udp = fields(UdpSettings, "udp.")
         for rows, wanted in [
-            (SERVER, listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.")),
+            (SERVER, server),
             (CLIENT, connector | udp | fields(ClientSettings) - nested),
             (VISITOR, (fields(VisitorSettings) | mux | udp | fields(ClientTls, "tls.") | fields(ClientSettings)) - unused),
         ]:

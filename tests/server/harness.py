@@ -133,12 +133,13 @@ class Visitor(OtherEnd):
 
     :param factory: makes the server's end.
     :param address: where the visitor comes from.
+    :param gate: that of the port.
     """
 
-    def __init__(self, factory: Any, world: World, address: Any = VISITOR) -> None:
+    def __init__(self, factory: Any, world: World, address: Any = VISITOR, gate: Any = None) -> None:
         super().__init__()
         self.world = world
-        world.connect(self, factory.buildProtocol(address), address, SERVER)
+        world.connect(self, factory.buildProtocol(address), address, SERVER, gate and gate.enter(address.host))
 
     def send(self, data: bytes) -> Visitor:
         self.transport.write(data)
@@ -442,9 +443,9 @@ class World:
         visitor = Visitor(self.factory, self, address)
         return visitor.send(data) if data else visitor
 
-    def connect(self, other: Protocol, near: Any, address: Any, near_address: Any) -> Pipe:
+    def connect(self, other: Protocol, near: Any, address: Any, near_address: Any, place: Any = None) -> Pipe:
         """Connect an end that the test plays with one of ours."""
-        pipe = connect(other, near, client_address=address, server_address=near_address)
+        pipe = connect(other, near, client_address=address, server_address=near_address, place=place)
         self.pipes.append(pipe)
         return pipe
 

@@ -7,9 +7,10 @@ from uuid import UUID
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.outcomes import Limit
 from rtunnel.routing.selection import VisitorProtocol
 from rtunnel.server.attempt import MAX_RETRIES, Attempts, PendingStream
-from rtunnel.server.upstream import Upstream, UpstreamPool
+from rtunnel.server.upstream import LinkFull, Upstream, UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.http1 import parse_request
 from rtunnel.wire.http1_exchange import END, WHOLE, Event
@@ -150,6 +151,22 @@ class OrderTests(AttemptCase):
         self.assertEqual(self.where(request), (None, []))
         self.assertIsNone(request.failed)
         self.assertEqual(self.counted(), (0, 0))
+
+    def test_full_link(self) -> None:
+        """One that has as many streams as it may have is passed over; idle ones make room."""
+        self.laptop.pool._max_streams = 1
+        first = Connection(self.world)
+        second = Connection(self.world)
+        self.assertEqual((first.connector, second.connector), (self.laptop.connector, self.pod.connector))
+        self.assertEqual(self.world.stats.limits[Limit.STREAMS_PER_LINK], 1)
+        self.assertRaises(LinkFull, PendingStream, second, self.laptop.pool)
+        first.drop_stream()
+        idle = self.laptop.pool.open("pod.local")
+        idle.answers.reusable = True
+        idle.release()
+        self.assertEqual(self.laptop.pool.idle, 1)
+        self.assertIs(Connection(self.world).connector, self.laptop.connector)
+        self.assertTrue(idle.stream.ended)
 
     def test_closing_link(self) -> None:
         """It takes no streams: the next connector is tried, and as nothing was sent before, that is no retry."""

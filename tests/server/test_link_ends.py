@@ -26,10 +26,11 @@ from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener_group import ListenerGroup, Shared
 from rtunnel.server.plan import planned_listeners
 from rtunnel.server.routes import Routes
-from rtunnel.settings import Address, ConnectorSettings, ListenerSettings, MuxSettings, ServerSettings
+from rtunnel.settings import Address, ConnectorSettings, LimitSettings, ListenerSettings, MuxSettings, ServerSettings
 from rtunnel.transport.reasons import Stalled
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
 from tests.support.ids import TUNNEL
@@ -74,8 +75,11 @@ class PlayedPort:
     """A bound port that nobody connects to."""
 
     def __init__(self, bound: socket.socket) -> None:
-        self.port = self
+        self.port = self.accepting = self
         self.socket = bound
+
+    def use(self, gate: Any) -> None:
+        """It accepts nothing."""
 
     def listen(self, factory: Any) -> None:
         """Nobody connects."""
@@ -109,6 +113,7 @@ class PlainLinkEndTests(SynchronousTestCase):
             self.stats,
             HealthMonitor(registry),
             self.draining,
+            ServerLimits(LimitSettings(), self.stats),
             None,
             lambda tunnel: False,
             lambda: None,

@@ -15,12 +15,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.auth.access_control import AccessControl, Rights
 from rtunnel.auth.throttle import MAX_GUESSES, OWN_GUESSES
 from rtunnel.ids import short_id
-from rtunnel.outcomes import LinkEnd, RefusalReason, VisitOutcome
+from rtunnel.outcomes import Limit, LinkEnd, RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener import TunnelListener
-from rtunnel.settings import Address, Credentials, HttpSettings, ListenerSettings
+from rtunnel.settings import Address, Credentials, HttpSettings, LimitSettings, ListenerSettings
 from rtunnel.wire.relay import (
     Command,
     Network,
@@ -61,6 +62,7 @@ class OriginTests(SynchronousTestCase):
             relay=relay,
             stats=world.stats,
             health=world.health,
+            limits=ServerLimits(LimitSettings(), world.stats),
             reactor=world.clock,
         )
         transport = PingingTransport()
@@ -109,6 +111,7 @@ class Case(SynchronousTestCase):
             credentials=self.credentials,
             permissions=self.permissions,
         )
+        self.limits = ServerLimits(LimitSettings(), self.stats)
         self.relay = RelayEntrypoint(
             settings=settings,
             table=IngressTable(settings.rules),
@@ -125,6 +128,7 @@ class Case(SynchronousTestCase):
             relay=self.relay,
             stats=self.stats,
             health=HealthMonitor(self.registry),
+            limits=self.limits,
             reactor=self.clock,
         )
         self.arrive()
@@ -230,6 +234,72 @@ class ListenerTests(Case):
         self.advance(15)
         self.assertTrue(self.client.aborted)
         self.assertEqual(self.stats.refusals[RefusalReason.TIMEOUT], 1)
+
+    def test_links_of_a_tunnel(self) -> None:
+        """As many as it may have, and when one is gone there is room; other tunnels are not concerned."""
+        self.limits.links_per_tunnel = 1
+        first = self.client
+        first.send(self.request())
+        self.arrive()
+        with logged() as lines:
+            self.client.send(self.request())
+        self.assertIs(self.answer().status, Status.SERVICE_UNAVAILABLE)
+        self.assertTrue(self.client.closed)
+        self.assertIn("the tunnel 10bc451e has too many links (--max-links-per-tunnel)", lines[0])
+        self.assertEqual((self.stats.refusals[RefusalReason.TOO_MANY], self.stats.limits[Limit.LINKS_PER_TUNNEL]), (1, 1))
+        self.arrive()
+        self.client.send(self.request(tunnel=OTHER))
+        self.assertIs(self.answer().status, Status.OK)
+        first.leave()
+        self.arrive()
+        self.client.send(self.request())
+        self.assertIs(self.answer().status, Status.OK)
+
+    def test_links_of_an_address(self) -> None:
+        """Links and visits together; the place is given back with the connection."""
+        self.limits.clients.links.most = 1
+        gate = self.limits.clients.gate(self.listener.settings)
+        self.client = first = Visitor(self.listener, self.world, gate=gate)
+        self.client.send(self.request())
+        self.assertIs(self.answer().status, Status.OK)
+        for command in (Command.BIND, Command.CONNECT):
+            self.client = Visitor(self.listener, self.world, gate=gate)
+            with logged() as lines:
+                self.client.send(self.request(command))
+            self.assertIs(self.answer().status, Status.SERVICE_UNAVAILABLE)
+            self.assertTrue(any("its address has too many links and visits (--max-links-per-address)" in line for line in lines))
+        self.assertEqual((self.stats.refusals[RefusalReason.TOO_MANY], self.stats.limits[Limit.LINKS_PER_ADDRESS]), (2, 2))
+        self.assertEqual((self.limits.clients.connections.used, self.limits.clients.handshakes.used), (1, 0))
+        first.leave()
+        self.client = Visitor(self.listener, self.world, gate=gate)
+        self.client.send(self.request())
+        self.assertIs(self.answer().status, Status.OK)
+
+    def test_handshakes_behind_a_proxy(self) -> None:
+        """Where a trusted proxy names the client they count for that one, not for the proxy."""
+        self.listener.settings = attrs.evolve(
+            self.listener.settings, http=HttpSettings(trusted_proxies=(ip_network("192.168.1.0/24"),))
+        )
+        self.limits.clients.beginners.most = 1
+        gate = self.limits.clients.gate(self.listener.settings)
+
+        def arrive(client: bytes) -> PingingTransport:
+            transport = PingingTransport()
+            transport.fields = {b"x-forwarded-for": client}
+            transport.taken = gate.enter("192.168.1.1")
+            admission = self.listener.buildProtocol(None)
+            admission.makeConnection(transport)
+            self.addCleanup(admission.finish)
+            return transport
+
+        first, other, second = arrive(b"198.51.100.7"), arrive(b"198.51.100.8"), arrive(b"198.51.100.7")
+        self.assertEqual((first.value(), other.value()), (b"", b""))
+        taken = take_response(second.value())
+        assert taken is not None
+        self.assertIs(taken[0].status, Status.SERVICE_UNAVAILABLE)
+        self.assertEqual((self.stats.refusals[RefusalReason.TOO_MANY], self.stats.limits[Limit.HANDSHAKES_PER_ADDRESS]), (1, 1))
+        first.taken.leave()
+        self.assertEqual(arrive(b"198.51.100.7").value(), b"")
 
     def test_broken_session(self) -> None:
         """What is not smux ends the link, and nothing else."""

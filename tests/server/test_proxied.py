@@ -8,9 +8,10 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.outcomes import Outcome, TlsOutcome
+from rtunnel.outcomes import Limit, Outcome, TlsOutcome
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
-from rtunnel.settings import HttpSettings
+from rtunnel.server.limits import ServerLimits
+from rtunnel.settings import Address, HttpSettings, LimitSettings, ListenerSettings
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from tests.server.harness import Visitor, World
 from tests.support.heads import GET, OK
@@ -65,6 +66,21 @@ class HeaderTests(ProxiedTests):
             visitor.send(GET)
             self.assertIn(b"\r\nX-Forwarded-For: 192.0.2.33\r\n", self.pod.stream.take())
             self.assertEqual((self.world.stats.visitors_total, self.world.stats.visitors_open), (1, 1))
+
+    def test_too_many_of_an_address(self) -> None:
+        """The announced one is counted, not the proxy's."""
+        limits = ServerLimits(LimitSettings(), self.world.stats)
+        limits.visitors.addresses.most = 1
+        gate = limits.visitors.gate(ListenerSettings(listen=Address("", 1), proxy_protocol=self.entrypoint.proxies))
+        first, second = (Visitor(self.entrypoint, self.world, PROXY, gate) for _ in range(2))
+        first.send(LINE)
+        self.assertFalse(first.closed)
+        second.send(LINE)
+        self.assertTrue(second.aborted)
+        self.assertEqual(self.world.stats.limits[Limit.CONNECTIONS_PER_ADDRESS], 1)
+        first.leave()
+        third = Visitor(self.entrypoint, self.world, PROXY, gate).send(LINE)
+        self.assertFalse(third.closed)
 
     def test_byte_by_byte(self) -> None:
         for header in (LINE, BLOCK):

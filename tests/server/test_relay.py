@@ -26,9 +26,10 @@ from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
+from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.tunnel_stats import connector_stats
-from rtunnel.settings import Address, Credentials, ListenerSettings
+from rtunnel.settings import Address, Credentials, LimitSettings, ListenerSettings
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
 from tests.server.harness import PRIVATE, FarConnector, Visitor, World
@@ -90,6 +91,7 @@ class RelayTestCase(SynchronousTestCase):
             relay=self.relay,
             stats=self.stats,
             health=self.world.health,
+            limits=ServerLimits(LimitSettings(), self.stats),
             reactor=self.world.clock,
         )
         self.world.deadlines.each_sweep(self.relay.sweep)

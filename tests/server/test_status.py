@@ -14,9 +14,10 @@ from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
+from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.status import server_status
-from rtunnel.settings import Address, ListenerSettings
+from rtunnel.settings import Address, LimitSettings, ListenerSettings
 from rtunnel.wire.relay import Command, Network, Request, TunnelFeature
 from tests.server.harness import PRIVATE, Visitor, World
 from tests.support.heads import GET
@@ -44,6 +45,7 @@ class StatusTests(SynchronousTestCase):
             relay=RelayEntrypoint(settings=settings, table=table, registry=registry, stats=stats, health=self.world.health),
             stats=stats,
             health=self.world.health,
+            limits=ServerLimits(LimitSettings(), stats),
             reactor=self.world.clock,
         )
         listener.address = "*:8421"

@@ -48,6 +48,8 @@ class PipeTransport:
     other: PipeTransport
     handle: Any = None
     """The socket that the connection pretends to be made of, for a test that looks at its options."""
+    place: Any = None
+    """What it takes up, as an accepted connection does."""
 
     def __init__(self, pipe: Pipe, protocol: Any, host: Any, peer: Any, high_water: int) -> None:
         self.protocol = protocol
@@ -245,6 +247,8 @@ class PipeTransport:
             producer.stopProducing()
         protocol, self.protocol = self.protocol, None
         protocol.connectionLost(self.lost)
+        if self.place is not None:
+            self.place.leave()
 
 
 class Pipe:
@@ -312,14 +316,17 @@ def connect(
     client_address: Any = CLIENT_ADDRESS,
     server_address: Any = SERVER_ADDRESS,
     high_water: int = HIGH_WATER,
+    place: Any = None,
 ) -> Pipe:
     """Connect two protocols: ``makeConnection`` is called here, the client's first, and nothing moves before :meth:`Pipe.pump`.
 
     :param client_address: ``getHost()`` of the client, ``getPeer()`` of the server.
     :param server_address: the other way round.
     :param high_water: see :data:`HIGH_WATER`.
+    :param place: that of the server's end, if its port has a gate.
     """
     pipe = Pipe(client_protocol, server_protocol, client_address, server_address, high_water)
+    pipe.server.place = place
     client_protocol.makeConnection(pipe.client)
     server_protocol.makeConnection(pipe.server)
     return pipe

@@ -69,6 +69,7 @@ class PingingTransport(Transport):
         super().__init__()
         self.pings = 0
         self.fields: dict[bytes, bytes] = {}
+        self.taken: Any = None
         self._on_pong: Callable[[], None] = lambda: None
         self._end_write: Callable[[], None] | None = None
 
@@ -96,6 +97,9 @@ class PingingTransport(Transport):
 
     def tcp_socket(self) -> None:
         """There is none."""
+
+    def place(self) -> Any:
+        return self.taken
 
     def request_fields(self) -> Mapping[bytes, bytes]:
         return self.fields

@@ -29,6 +29,7 @@ _GROUPS = {
     "forward": "Forwarding to the target",
     "udp": "UDP",
     "mux": "Links",
+    "limits": "Limits",
     "access_log": "Access log",
 }
 """The headings of the options, by the group of their settings, in their order."""

@@ -20,7 +20,9 @@ _ANY = {
     Status.INTERNAL_SERVER_ERROR: "it has failed; check its log",
 }
 _BIND = {
-    Status.SERVICE_UNAVAILABLE: "it is about to stop, or too many wrong passwords were sent; check its log",
+    Status.SERVICE_UNAVAILABLE: (
+        "it is about to stop, or this address or tunnel has too many links, or too many wrong passwords were sent; check its log"
+    ),
     Status.FORBIDDEN: "no ingress rule (--route) of it names this tunnel, or its permissions do not allow {who} to bind it",
 }
 _VISIT = {

@@ -22,6 +22,7 @@ from rtunnel.settings import (
     ForwardSettings,
     HealthSettings,
     HttpSettings,
+    LimitSettings,
     ListenerSettings,
     MuxSettings,
     ServerSettings,
@@ -369,6 +370,65 @@ _ACCESS_LOG = (
     ),
 )
 
+_LIMITS = (
+    Option(
+        "max-connections",
+        kinds.NUMBER,
+        "limits.connections",
+        "maximum number of connections of visitors; by default what the limit of descriptors allows",
+        process=True,
+    ),
+    Option(
+        "max-connections-per-address",
+        kinds.NUMBER,
+        "limits.connections_per_address",
+        "the same of one address (IPv6: a /64), trusted proxies excepted; by default half of them",
+        process=True,
+    ),
+    Option(
+        "max-tunnel-connections",
+        kinds.NUMBER,
+        "limits.tunnel_connections",
+        "maximum number of connections to the addresses of --listen; by default a quarter of the descriptors",
+        process=True,
+    ),
+    Option(
+        "max-handshakes",
+        kinds.NUMBER,
+        "limits.handshakes",
+        "maximum number of unfinished handshakes with clients; by default half of --max-tunnel-connections, at most 2048",
+        process=True,
+    ),
+    Option(
+        "max-handshakes-per-address",
+        kinds.NUMBER,
+        "limits.handshakes_per_address",
+        "the same of one address, trusted proxies excepted; by default half of them",
+        process=True,
+    ),
+    Option(
+        "max-links-per-address",
+        kinds.NUMBER,
+        "limits.links_per_address",
+        "maximum number of links and visits of one address; by default half of --max-tunnel-connections",
+        process=True,
+    ),
+    Option(
+        "max-links-per-tunnel",
+        kinds.NUMBER,
+        "limits.links_per_tunnel",
+        "maximum number of links of one tunnel; by default half of --max-tunnel-connections",
+        process=True,
+    ),
+    Option(
+        "max-streams-per-link",
+        kinds.NUMBER,
+        "limits.streams_per_link",
+        "maximum number of open streams of one link; then another client is tried",
+        process=True,
+    ),
+)
+
 SERVER = (
     _FILE,
     Option("listen", kinds.LISTEN, "listen", "address that clients connect to, e.g. :8421 or wss://:8443/proxy"),
@@ -548,6 +608,7 @@ SERVER = (
         (_key("passiveHealth", kind=kinds.SWITCH),),
     ),
     *_LINK,
+    *_LIMITS,
     *_ACCESS_LOG,
     *_PROCESS,
     Option(
@@ -716,6 +777,7 @@ _MODELS: dict[str, tuple[type, ...]] = {
     "": (ListenerSettings, ConnectorSettings, VisitorSettings, ServerSettings, ClientSettings),
     "health": (HealthSettings,),
     "http": (HttpSettings,),
+    "limits": (LimitSettings,),
     "mux": (MuxSettings,),
     "forward": (ForwardSettings,),
     "tls": (ServerTls, ClientTls),

@@ -9,7 +9,7 @@ from rtunnel.config.layout import SERVER_LAYOUT
 from rtunnel.options.layers import Layer, RawOption, construct, require
 from rtunnel.roles.merging import Merged, Sources
 from rtunnel.roles.role import Resolved, Role
-from rtunnel.settings import AccessLogSettings, ListenerSettings, ServerSettings
+from rtunnel.settings import AccessLogSettings, LimitSettings, ListenerSettings, ServerSettings
 
 __all__ = ["SERVER_ROLE"]
 
@@ -23,7 +23,8 @@ def _validate(merged: Merged, _environ: Mapping[str, str]) -> Resolved[ServerSet
     accepting = any("listen" in layer for layer in merged.items)
     listeners = merged.each(lambda layer: (_listener(layer, standalone=accepting and "listen" not in layer),))
     access_log = construct(AccessLogSettings, merged.base, "access_log")
-    settings = merged.construct(ServerSettings, listeners=listeners, access_log=access_log)
+    limits = construct(LimitSettings, merged.base, "limits")
+    settings = merged.construct(ServerSettings, listeners=listeners, access_log=access_log, limits=limits)
     return Resolved(settings, merged.warnings)
 
 

@@ -16,10 +16,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.metrics.stats import ServerStats
+from rtunnel.outcomes import Limit
 from rtunnel.routing.selection import Selector
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.health import HealthMonitor
-from rtunnel.server.upstream import UpstreamPool
+from rtunnel.server.upstream import LinkFull, UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 
@@ -104,7 +105,9 @@ class Attempts(Generic[S]):
                 entrypoint.health.tried(connector, self.host)
             try:
                 stream = self.stream = self.send_to(connector.pool, again)
-            except LinkClosed:
+            except LinkClosed as error:
+                if isinstance(error, LinkFull):
+                    entrypoint.stats.reach(Limit.STREAMS_PER_LINK)
                 self._fail(connector)
                 continue
             if not stream.used:

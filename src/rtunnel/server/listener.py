@@ -24,6 +24,7 @@ from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.limits import ClientPlace, ServerLimits
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
@@ -73,6 +74,7 @@ class TunnelListener(Factory):
     :param access_control: decides who is admitted.
     :param registry: connectors are registered here while their link is up.
     :param health: watches the connectors.
+    :param limits: how many links there may be.
     :param relay: admits visitors, i.e. connections that send CONNECT.
     """
 
@@ -91,6 +93,7 @@ class TunnelListener(Factory):
         relay: RelayEntrypoint,
         stats: ServerStats,
         health: HealthMonitor,
+        limits: ServerLimits,
         reactor: Any,
     ) -> None:
         self.settings = settings
@@ -101,6 +104,7 @@ class TunnelListener(Factory):
         self.relay = relay
         self.stats = stats
         self.health = health
+        self.limits = limits
         self.reactor = reactor
         self.admissions: set[Admission] = set()
         self.links: set[Link] = set()
@@ -154,6 +158,7 @@ class Admission(Handshake[Request]):
         self._peer_name = ""
         self._log_name = ""
         self._grant = ANONYMOUS
+        self._place: ClientPlace | None = None
         self._counted = False
         self._log = Logger()
 
@@ -163,6 +168,10 @@ class Admission(Handshake[Request]):
         self._peer_name = f"{self._peer.host or '?'}:{self._peer.port or '?'}"
         self._log_name = self._peer_name
         self._listener.admissions.add(self)
+        place = None if self._visits_only else ITunnelTransport(self.transport).place()
+        self._place = place if isinstance(place, ClientPlace) else None
+        if self._place is not None and self._peer.host != Peer.of(self.transport).host and not self._place.recount(self._peer.host):
+            self._refuse_as_one_too_many("its address has too many handshakes that are not finished")
 
     def _origin(self) -> Peer:
         """Where the connection comes from: the peer, or the one that a trusted proxy names, such as an Ingress.
@@ -233,6 +242,8 @@ class Admission(Handshake[Request]):
         if request.network not in (Network.TCP, Network.UDP):
             reason = f"tunnels carry TCP and UDP, not {request.network.name}"
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, reason)
+        elif self._place is not None and not self._place.admit(self._peer.host):
+            self._refuse_as_one_too_many("its address has too many links and visits (--max-links-per-address)")
         elif request.command is Command.CONNECT:
             self._listener.relay.admit(request, self, self._peer, self._grant, self._listener.access_control)
         elif request.command is not Command.BIND or self._visits_only:
@@ -247,8 +258,19 @@ class Admission(Handshake[Request]):
         elif not self._may_bind(request.tunnel.id):
             reason = f"the permissions do not allow it to bind the tunnel {short_id(request.tunnel.id)}"
             self._refuse(Status.FORBIDDEN, RefusalReason.FORBIDDEN, reason)
+        elif self._is_full(request.tunnel.id):
+            self._listener.stats.reach(Limit.LINKS_PER_TUNNEL)
+            self._refuse_as_one_too_many(f"the tunnel {short_id(request.tunnel.id)} has too many links (--max-links-per-tunnel)")
         else:
             self._bind(request, request.tunnel)
+
+    def _is_full(self, tunnel: UUID) -> bool:
+        """Whether a tunnel has as many links as it may have."""
+        joined = self._listener.registry.get(tunnel)
+        return joined is not None and len(joined.connectors) >= self._listener.limits.links_per_tunnel
+
+    def _refuse_as_one_too_many(self, reason: str) -> None:
+        self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.TOO_MANY, reason)
 
     def _may_bind(self, tunnel: UUID) -> bool:
         listener = self._listener
@@ -315,6 +337,7 @@ class Admission(Handshake[Request]):
             link,
             limits=HeadLimits(http.head_bytes, http.line_bytes, http.header_count),
             idle=http.pool_idle if http.pool else 0,
+            max_streams=listener.limits.settings.streams_per_link,
         )
         self._connector = Connector(
             id=connector_id,

@@ -26,6 +26,7 @@ from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listen_endpoint import listen_endpoint
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.observers.access_log import AccessLogObserver
@@ -49,6 +50,7 @@ class Shared:
     stats: ServerStats
     health: HealthMonitor
     draining: DrainQueue
+    limits: ServerLimits
     access: AccessLog | None
     routed_elsewhere: Callable[[UUID], bool]
     """Whether the rules of a standalone entrypoint name a tunnel: then it may be joined at every listener."""
@@ -92,6 +94,7 @@ class ListenerGroup:
             relay=self.relay,
             stats=shared.stats,
             health=shared.health,
+            limits=shared.limits,
             reactor=shared.reactor,
         )
         self._apply(planned, routes)
@@ -198,11 +201,15 @@ class ListenerGroup:
         :param ports: the bound ports, by key.
         :param endpoint: the endpoint of the tunnel listener; None to keep the present one.
         """
+        settings = self.planned.settings
+        if self.planned.listen in ports:
+            ports[self.planned.listen].accepting.use(self._shared.limits.clients.gate(settings))
         if endpoint is not None:
             self._listen_for_clients(ports[self.planned.listen], endpoint)
-        settings = self.planned.settings
         proxies = settings.proxy_protocol
+        gate = self._shared.limits.visitors.gate(settings)
         for key, entrypoint in self._entrypoints.items():
+            ports[key].accepting.use(gate)
             limit_stalls(ports[key].port, settings.http.stall_timeout)
             ports[key].listen(ProxiedEntrypoint(entrypoint, proxies) if proxies else VisitorFactory(entrypoint))
             if not entrypoint.address:

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from rtunnel.metrics.stats import ServerStats, TunnelStats
 from rtunnel.ops.access import FORMATS, Access, AccessLog
 from rtunnel.ops.access_file import AccessFile
+from rtunnel.ops.descriptors import current_limit
 from rtunnel.ops.drain import drain
 from rtunnel.ops.start import StartError, cannot_listen
 from rtunnel.ops.status import ServiceStatus
@@ -25,6 +26,7 @@ from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.listener_group import ListenerGroup, Shared, endpoint_of, rights_of
 from rtunnel.server.plan import ServerPlan, planned_listeners
@@ -69,6 +71,7 @@ class ServerService(Service):
             )
             self.access = AccessLog(self._access_file.write, query=access.query)
         self.ready = False
+        self.limits = ServerLimits(settings.limits, self.stats)
         self._reactor = reactor
         self._deadlines = Deadlines(reactor)
         self._health = HealthMonitor(self.registry)
@@ -79,6 +82,7 @@ class ServerService(Service):
             stats=self.stats,
             health=self._health,
             draining=self._drain_queue,
+            limits=self.limits,
             access=self.access,
             routed_elsewhere=self._routed_elsewhere,
             rules_changed=lambda: self._drop_unrouted_connectors(self.settings.drain),
@@ -130,6 +134,7 @@ class ServerService(Service):
         """
         if self._access_file is not None:
             self._access_file.startService()
+        self.limits.start(current_limit())
         self._bind()
         self._deadlines.start()
         self._deadlines.each_sweep(self._sweep)
@@ -159,6 +164,7 @@ class ServerService(Service):
         for group in self._groups.values():
             group.relay.sweep(now)
         self._health.sweep(now)
+        self.limits.sweep(now)
         self._drain_queue.sweep(now)
 
     # -- reload

@@ -10,6 +10,7 @@ it again.
 
 from __future__ import annotations
 
+import sys
 from math import inf
 from typing import Any, Protocol
 
@@ -19,12 +20,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.tunnel.link import Link
+from rtunnel.tunnel.link import Link, LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.http1 import HeadLimits, ResponseReader
 from rtunnel.wire.http1_exchange import AnswerSide, Event
 
-__all__ = ["MAX_UNFIT", "AnswerOwner", "Upstream", "UpstreamPool"]
+__all__ = ["MAX_UNFIT", "AnswerOwner", "LinkFull", "Upstream", "UpstreamPool"]
 
 _log = Logger()
 
@@ -32,6 +33,10 @@ MAX_IDLE = 512
 """Maximum number of idle streams that a pool keeps, of all hosts: each is a connection of the client to its target, too."""
 MAX_UNFIT = 64
 """Hosts of a connector that a pool remembers as unfit for reuse; with more of them it keeps no idle streams at all."""
+
+
+class LinkFull(LinkClosed):
+    """No stream can be opened: the link has as many as it may have."""
 
 
 class AnswerOwner(Protocol):
@@ -59,7 +64,7 @@ class Upstream:
     def __init__(self, pool: UpstreamPool, host: str) -> None:
         self.pool = pool
         self.host = host
-        self.stream: TunnelStream = pool.link.open_stream(self)
+        self.stream = pool.open_raw(self)
         self.answers = AnswerSide(pool.reader)
         self.exchange: AnswerOwner | None = None
         self.used = False
@@ -144,9 +149,9 @@ class UpstreamPool:
     :param idle: how long an idle stream is kept, in seconds; 0 disables pooling.
     """
 
-    __slots__ = ("_idle_time", "free", "idle", "link", "max_idle", "reader", "unfit")
+    __slots__ = ("_idle_time", "_max_streams", "free", "idle", "link", "max_idle", "reader", "unfit")
 
-    def __init__(self, link: Link, *, limits: HeadLimits, idle: float) -> None:
+    def __init__(self, link: Link, *, limits: HeadLimits, idle: float, max_streams: int = sys.maxsize) -> None:
         self.reader = ResponseReader(limits)
         self.link = link
         self.max_idle = MAX_IDLE if idle else 0
@@ -154,6 +159,7 @@ class UpstreamPool:
         self.idle = 0
         """Number of idle streams."""
         self._idle_time = idle
+        self._max_streams = max_streams
         self.free: dict[str, list[Upstream]] = {}
         """The idle streams by host, the most recently used ones last."""
         self.unfit: set[str] = set()
@@ -180,16 +186,21 @@ class UpstreamPool:
     def open(self, host: str) -> Upstream:
         """Open a stream for a host.
 
-        :raises rtunnel.tunnel.link.LinkClosed: when the link accepts no more streams.
+        :raises LinkFull: when it has as many streams as it may have.
+        :raises LinkClosed: when the link accepts no more streams.
         """
         return Upstream(self, host)
 
     def open_raw(self, protocol: Any) -> TunnelStream:
         """Open a stream for one connection of any protocol.
 
-        :raises rtunnel.tunnel.link.LinkClosed: when the link accepts no more streams.
+        :raises LinkFull: when it has as many streams as it may have.
+        :raises LinkClosed: when the link accepts no more streams.
         """
-        return self.link.open_stream(protocol)
+        link = self.link
+        if len(link.streams) >= self._max_streams and not self.make_room():
+            raise LinkFull("the link has as many streams as it may have")
+        return link.open_stream(protocol)
 
     def forget(self, upstream: Upstream) -> None:
         """A stream was closed."""

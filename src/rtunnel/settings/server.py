@@ -14,6 +14,7 @@ from rtunnel.settings.checks import DAY, PATH, SettingsError, check, seconds
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.health import HealthSettings
+from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.tls import ServerTls
 from rtunnel.settings.transports import SECURE, TRANSPORT, check_no_unused_tls
@@ -86,6 +87,7 @@ class ServerSettings:
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
     :ivar stop_delay: seconds between the moment in which the server says that it stops, and the end of its ports.
     :ivar drain: seconds for running requests to finish after that.
+    :ivar limits: see :class:`~rtunnel.settings.limits.LimitSettings`.
     :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
     """
 
@@ -98,6 +100,7 @@ class ServerSettings:
     admin: Address | None = None
     stop_delay: float = attrs.field(default=0.0, validator=seconds(0, DAY))
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
+    limits: LimitSettings = attrs.field(factory=LimitSettings)
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
 
     def __attrs_post_init__(self) -> None:

@@ -9,6 +9,8 @@ from twisted.internet.interfaces import ISystemHandle, ITCPTransport, ITransport
 from twisted.python.components import registerAdapter
 from zope.interface import Interface, implementer
 
+from rtunnel.transport.accepting import Place
+
 __all__ = ["ITunnelTransport", "PlainTransport"]
 
 
@@ -43,6 +45,9 @@ class ITunnelTransport(Interface):
     def tcp_socket() -> socket.socket | None:
         """The TCP socket at the very bottom; None where there is none."""
 
+    def place() -> Place | None:
+        """What the connection takes up of the limits of the port that accepted it; None where there are none."""
+
     def request_fields() -> Mapping[bytes, bytes]:
         """What is of interest in the request that opened the connection, by lower-case name, unverified: anybody may send it.
 
@@ -70,6 +75,9 @@ class PlainTransport:
         # a unix socket of Twisted is both, and some versions raise there
         if ITCPTransport.providedBy(self._transport) and not IUNIXTransport.providedBy(self._transport):
             self._transport.setTcpNoDelay(True)
+
+    def place(self) -> Place | None:
+        return getattr(self._transport, "place", None)
 
     def request_fields(self) -> Mapping[bytes, bytes]:
         """None."""

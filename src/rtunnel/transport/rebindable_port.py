@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReact
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
+from rtunnel.transport.accepting import AcceptingPort
 from rtunnel.transport.sockets import listen_tcp
 
 __all__ = ["RebindablePort"]
@@ -42,6 +43,8 @@ class RebindablePort:
         self._current = _CurrentFactory()
         self.port: Any = listen_tcp(reactor, host, port, self._current)
         """The listening port."""
+        self.accepting = AcceptingPort(self.port, reactor)
+        """How it accepts."""
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """Use a factory from now on; the Deferred has fired already."""

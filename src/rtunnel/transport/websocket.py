@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.private_details import AUTOBAHN, available
+from rtunnel.transport.accepting import Place
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Flooded
 from rtunnel.transport.websocket_mask import mask
@@ -391,6 +392,9 @@ class WebSocketConnection(Protocol):
 
     def tcp_socket(self) -> socket.socket | None:
         return ITunnelTransport(self.transport).tcp_socket()
+
+    def place(self) -> Place | None:
+        return ITunnelTransport(self.transport).place()
 
     def request_fields(self) -> Mapping[bytes, bytes]:
         return self.fields

@@ -13,6 +13,7 @@ from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.first_bytes import FirstBytes
 from rtunnel.server.entrypoint.forwarding import within
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.sockets import host_and_port
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader, ProxyProtocolError, take_proxy_header
 
@@ -109,8 +110,12 @@ class ProxiedVisitor(Protocol):
     def _hand_over(self, header: ProxyHeader, rest: bytes) -> None:
         """Continue as an ordinary visitor connection, with the announced address."""
         self._leave()
-        source = header.source
-        visitor = FirstBytes(self._entrypoint, Peer(source.host, source.port) if isinstance(source, ProxyAddress) else None)
+        source = header.source if isinstance(header.source, ProxyAddress) else None
+        place = ITunnelTransport(self.transport).place()
+        if source is not None and place is not None and not place.recount(source.host):
+            self.transport.abortConnection()
+            return
+        visitor = FirstBytes(self._entrypoint, Peer(source.host, source.port) if source is not None else None)
         self.transport.protocol = visitor
         visitor.makeConnection(self.transport)  # type: ignore[no-untyped-call]
         if rest:

@@ -1,0 +1,178 @@
+"""Places for connections: a port accepts as long as there are some, and from each address so many."""
+
+from __future__ import annotations
+
+import os
+import sys
+from weakref import WeakSet
+
+from twisted.logger import Logger
+
+from rtunnel.addresses import counted_as
+from rtunnel.metrics.stats import ServerStats
+from rtunnel.outcomes import Limit
+from rtunnel.transport.accepting import AcceptingPort
+
+__all__ = ["AddressCounts", "Bound", "ConnectionBudget"]
+
+MAX_TOLD = 64
+"""Addresses that the log names at a time."""
+QUIET = 5.0
+"""Seconds without a pause after which it is over, for the log: at a limit a port pauses and goes on many times a second."""
+
+
+class Bound:
+    """How many there may be of something.
+
+    :param limit: its name in the metrics.
+    :param text: what is used up, for the log, with the option.
+    :ivar most: no bound until the service has started.
+    """
+
+    def __init__(self, limit: Limit, text: str) -> None:
+        self.limit = limit
+        self.text = text
+        self.most = sys.maxsize
+        self.used = 0
+
+    @property
+    def left(self) -> int:
+        """How many more there may be."""
+        return self.most - self.used
+
+
+class ConnectionBudget:
+    """What the connections of some ports may use together; owned by the limits of the server.
+
+    When nothing is left the ports pause. The log has a line when that begins, and one when it is over.
+
+    :param bounds: those that all have to have room.
+    """
+
+    _log = Logger()
+
+    def __init__(self, bounds: tuple[Bound, ...], stats: ServerStats) -> None:
+        self._bounds = bounds
+        self._stats = stats
+        self._ports: WeakSet[AcceptingPort] = WeakSet()
+        self._paused = False
+        self._exhausted = False
+        self._told: Bound | str = ""
+        """What was used up at the last pause, for the line that tells its end."""
+        self._last_pause = 0.0
+
+    @property
+    def room(self) -> int:
+        """How many connections may be accepted now."""
+        return 0 if self._exhausted else min(bound.left for bound in self._bounds)
+
+    def add(self, port: AcceptingPort) -> None:
+        """Let a port use it; one that is gone is forgotten."""
+        self._ports.add(port)
+        if self._paused:
+            port.pause()
+
+    def remove(self, port: AcceptingPort) -> None:
+        """The port uses another one."""
+        self._ports.discard(port)
+        if self._paused:
+            port.resume()
+
+    def use(self, bound: Bound, count: int) -> None:
+        """Count what is used of a bound.
+
+        :param count: 1, or -1 when it is given back.
+        """
+        bound.used += count
+        self.update()
+
+    def update(self) -> None:
+        """Pause or go on, after what is used or allowed has changed."""
+        if (self.room <= 0) is not self._paused:
+            self._paused = not self._paused
+            for port in self._ports:
+                if self._paused:
+                    port.pause()
+                else:
+                    port.resume()
+            if self._paused and not self._exhausted:
+                bound = min(self._bounds, key=lambda bound: bound.left)
+                self._tell(bound.limit, f"{bound.text.format(most=bound.most)}: others wait until there is room")
+
+    def exhaust(self, error: OSError) -> None:
+        """The system has no descriptor or memory for another connection: try again at the next sweep."""
+        self._exhausted = self._paused = True
+        for port in self._ports:
+            port.pause()
+        self._tell(Limit.DESCRIPTORS, f"no connection can be accepted: {os.strerror(error.errno or 0)}; others wait until one can")
+
+    def _tell(self, limit: Limit, text: str) -> None:
+        if not self._told:
+            self._told = text.partition(":")[0]
+            self._stats.reach(limit)
+            self._log.warn("{text}", text=text)
+
+    def sweep(self, now: float) -> None:
+        """Try again after an error of the system, and say when a time of pauses is over."""
+        if self._exhausted:
+            self._exhausted = False
+            self._last_pause = now
+            self.update()
+        if self._paused:
+            self._last_pause = now
+        elif self._told and now - self._last_pause >= QUIET:
+            self._log.info("connections are accepted at once again, after: {text}", text=self._told)
+            self._told = ""
+
+
+class AddressCounts:
+    """How many there are of each address, and how many there may be; see :func:`~rtunnel.addresses.counted_as`.
+
+    :param limit: its name in the metrics.
+    :param text: what an address has too many of, for the log, with the option.
+    """
+
+    _log = Logger()
+
+    def __init__(self, limit: Limit, text: str, stats: ServerStats) -> None:
+        self.most = sys.maxsize
+        self._limit = limit
+        self._text = text
+        self._stats = stats
+        self._counts: dict[str, int] = {}
+        self._told: set[str] = set()
+
+    def __getitem__(self, key: str) -> int:
+        return self._counts.get(key, 0)
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def enter(self, host: str) -> str | None:
+        """Count one more.
+
+        :returns: the address as it is counted, for :meth:`leave`; None when it has as many as it may have.
+        """
+        key = counted_as(host)
+        count = self._counts.get(key, 0)
+        if count >= self.most:
+            self._refuse(key)
+            return None
+        self._counts[key] = count + 1
+        return key
+
+    def leave(self, key: str) -> None:
+        """Count one less; ``""`` is none."""
+        count = self._counts.get(key, 0)
+        if count > 1:
+            self._counts[key] = count - 1
+        elif count:
+            del self._counts[key]
+            self._told.discard(key)
+
+    def _refuse(self, key: str) -> None:
+        """Count a refusal; log the first one of an address, until it has none left."""
+        self._stats.reach(self._limit)
+        if key not in self._told and len(self._told) < MAX_TOLD:
+            self._told.add(key)
+            self._log.warn("refused {address}: {text}", address=key, text=self._text.format(most=self.most))

@@ -1,0 +1,100 @@
+"""Processes that run out of connections or descriptors: what is kept for others, and how they recover."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from uuid import uuid4
+
+from twisted.trial.unittest import TestCase
+
+from tests.support.processes import Process, free_port, listening, rtunnel, wait_until
+from tests.support.services import NamedService
+
+REQUEST = b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: close\r\n\r\n"
+
+
+def limited(descriptors: int, *arguments: str) -> Process:
+    """Start ``rtunnel`` where the system allows it so many descriptors, and no more."""
+    script = f'ulimit -n {descriptors}; exec "$@"'
+    return Process(["sh", "-c", script, "sh", sys.executable, "-m", "rtunnel", *arguments])
+
+
+class ServerTests(TestCase):
+    timeout = 60
+
+    def setUp(self) -> None:
+        self.tunnel = str(uuid4())
+        self.tunnel_port, self.port, self.admin = free_port(), free_port(), free_port()
+        self.pod = NamedService("pod")
+        self.addCleanup(self.pod.stop)
+        server = limited(
+            256,
+            *("server", "--listen", f"tcp://127.0.0.1:{self.tunnel_port}", "--entrypoint", f"127.0.0.1:{self.port}"),
+            *("--route", f"pod.local={self.tunnel}", "--admin", f"127.0.0.1:{self.admin}"),
+            *("--max-connections-per-address", "1000", "--head-timeout", "50s"),
+        )
+        self.server = self.enterContext(server)
+        wait_until(lambda: listening(self.admin), "the server starts")
+
+    def probe(self, path: str) -> tuple[int, str]:
+        connection = HTTPConnection("127.0.0.1", self.admin, timeout=20)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def limit(self, name: str) -> int:
+        line = next(line for line in self.probe("/metrics")[1].splitlines() if f'limits_total{{limit="{name}"}}' in line)
+        return int(float(line.split()[-1]))
+
+    def visit(self) -> socket.socket:
+        visitor = socket.create_connection(("127.0.0.1", self.port), 20)
+        self.addCleanup(visitor.close)
+        return visitor
+
+    @contextmanager
+    def client(self) -> Iterator[Process]:
+        words = ("--server", f"tcp://127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel)
+        with rtunnel("client", *words, "--target", f"127.0.0.1:{self.pod.port}") as client:
+            yield client
+
+    def descriptors(self) -> int:
+        return len(os.listdir(f"/proc/{self.server.pid}/fd"))
+
+    def test_visitors_use_up_everything(self) -> None:
+        """The admin port answers, a client joins; visitors who waited are served when others have left."""
+        before = self.descriptors()
+        visitors = [self.visit() for _ in range(300)]
+        self.server.wait_for("visitors have all of 144 connections (--max-connections)")
+        self.assertEqual((self.probe("/livez")[0], self.probe("/readyz")[0], self.limit("connections")), (200, 200, 1))
+        with self.client() as client:
+            client.wait_for("joined tunnel")
+            self.assertIn('"visitors": 144', self.probe("/status")[1])
+            last = visitors.pop()
+            last.sendall(REQUEST)
+            for visitor in visitors:
+                visitor.close()
+            self.assertTrue(last.makefile("rb").read().endswith(b"pod"))
+        wait_until(lambda: self.descriptors() <= before, "all descriptors are free again")
+        self.assertEqual(self.server.output.count("visitors have all of"), 1)
+
+    def test_no_descriptor(self) -> None:
+        """In spite of the arithmetic: accepting pauses, nobody is turned away, and it goes on by itself."""
+        _, hard = resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE, (self.descriptors() + 3, hard))
+        visitors = [self.visit() for _ in range(20)]
+        self.server.wait_for("no connection can be accepted: Too many open files")
+        resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        for visitor in visitors:
+            visitor.sendall(b"GET / HTTP/1.1\r\nHost: other.local\r\nConnection: close\r\n\r\n")
+        self.assertEqual({visitor.makefile("rb").read(12) for visitor in visitors}, {b"HTTP/1.1 404"})
+        self.assertEqual(self.limit("descriptors"), 1)
+        self.assertEqual(self.server.output.count("no connection can be accepted"), 1)
