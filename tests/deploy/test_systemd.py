@@ -16,7 +16,7 @@ from rtunnel.settings import Address, ClientSettings, ServerSettings
 from rtunnel.tap import Options
 
 FOLDER = Path(__file__).parent.parent.parent / "deploy" / "systemd"
-SERVER, CLIENT = "rtunnel-server.service", "rtunnel-client@.service"
+SERVER, CLIENT, SOCKET = "rtunnel-server.service", "rtunnel-client@.service", "rtunnel-server.socket"
 PROGRAM = "/opt/rtunnel/bin/rtunnel"
 EXPOSURE = 2.0
 """The most that systemd may find fault with."""
@@ -35,18 +35,23 @@ def unit(name: str) -> dict[str, list[str]]:
 class AnalyzeTests(SynchronousTestCase):
     """What systemd itself says of the units."""
 
-    def analyze(self, name: str, *words: str) -> tuple[str, str]:
-        """Run systemd-analyze on a copy in which the programs are ones that exist on every machine."""
+    def analyze(self, name: str, *words: str, activates: str = "") -> tuple[str, str]:
+        """Run systemd-analyze on a copy in which the programs are ones that exist on every machine.
+
+        :param activates: the service of a socket.
+        """
         program = shutil.which("systemd-analyze")
         if program is None:
             raise SkipTest("systemd-analyze is not installed: apt-get install systemd")
         folder = Path(self.mktemp())
         folder.mkdir(parents=True)
-        text = (FOLDER / name).read_text(encoding="utf-8")
+        shutil.copy(FOLDER / name, folder)
+        service = folder / (activates or name)
+        text = (FOLDER / service.name).read_text(encoding="utf-8")
         for path in (PROGRAM, "/bin/kill"):
             self.assertIn(path, text)
             text = text.replace(path, sys.executable)
-        (folder / name).write_text(text, encoding="utf-8")
+        service.write_text(text, encoding="utf-8")
         done = subprocess.run(
             [program, *words, f"./{name}"],
             cwd=folder,
@@ -62,6 +67,7 @@ class AnalyzeTests(SynchronousTestCase):
         """An unknown key is a warning and exit status 0, so the words count."""
         for name in (SERVER, CLIENT):
             self.assertEqual(self.analyze(name, "verify"), ("", ""))
+        self.assertEqual(self.analyze(SOCKET, "verify", activates=SERVER), ("", ""))
 
     def test_exposure(self) -> None:
         for name in (SERVER, CLIENT):
@@ -117,7 +123,9 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual((listener.listen, listener.path), (Address("", 8421), "/proxy"))
         self.assertEqual(listener.entrypoints, (Address("", 80),))
         self.assertEqual(settings.admin, Address("127.0.0.1", 8480))
-        self.assertLess(settings.drain, float(unit(SERVER)["TimeoutStopSec"][0]))
+        ports = [f"{address.port}" for address in (listener.listen, *listener.entrypoints) if address is not None]
+        self.assertEqual(unit(SOCKET)["ListenStream"], ports)
+        self.assertLess(settings.stop_delay + settings.drain, float(unit(SERVER)["TimeoutStopSec"][0]))
 
     def test_client(self) -> None:
         self.assertEqual(unit(CLIENT)["EnvironmentFile"], ["/etc/rtunnel/%i.env"])

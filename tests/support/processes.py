@@ -102,7 +102,14 @@ def hearing_hang_ups() -> Iterator[None]:
 class Process:
     """A child process whose output is kept; use as a context manager or end it with :meth:`stop`."""
 
-    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str | None = None) -> None:
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: str | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.argv = list(argv)
         self._output = tempfile.NamedTemporaryFile(prefix="rtunnel-test-", suffix=".log")  # noqa: SIM115
         with hearing_hang_ups():
@@ -113,6 +120,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
                 cwd=cwd or tempfile.gettempdir(),
+                pass_fds=pass_fds,
             )
 
     @property

@@ -35,6 +35,7 @@ from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings, ServerSettings
 from rtunnel.settings.diff import BindKey
+from rtunnel.transport.passed_sockets import PassedSockets
 from rtunnel.transport.rebindable_port import RebindablePort
 
 __all__ = ["ServerService"]
@@ -73,6 +74,7 @@ class ServerService(Service):
         self.ready = False
         self.limits = ServerLimits(settings.limits, self.stats)
         self._reactor = reactor
+        self._passed = PassedSockets.take(reactor)
         self._deadlines = Deadlines(reactor)
         self._health = HealthMonitor(self.registry)
         self._drain_queue = DrainQueue(reactor.seconds)
@@ -149,6 +151,12 @@ class ServerService(Service):
             return
         self._apply(ServerPlan.between((), planned_listeners(self.settings)))
         self._bound = True
+        for socket in self._passed.unused:
+            self._log.warn(
+                "the service manager has passed the socket {socket}, where no --listen or --entrypoint listens: connections to it "
+                "wait without end; make the addresses equal",
+                socket=str(socket),
+            )
 
     def when_ready(self) -> Deferred[None]:
         """Fire when all ports are bound."""
@@ -226,7 +234,9 @@ class ServerService(Service):
         opened: dict[BindKey, RebindablePort] = {}
         for key in plan.ports.start:
             try:
-                opened[key] = RebindablePort(self._reactor, key.address.host, key.address.port)
+                opened[key] = RebindablePort(
+                    self._reactor, key.address.host, key.address.port, self._passed.find(key.address.host, key.address.port)
+                )
             except (CannotListenError, OSError) as error:
                 for port in opened.values():
                     port.close()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorTCP, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorSocket, IReactorTCP, IStreamServerEndpoint
 from twisted.internet.protocol import Factory
 from zope.interface import implementer
 
 from rtunnel.transport.accepting import AcceptingPort
-from rtunnel.transport.sockets import listen_tcp
+from rtunnel.transport.passed_sockets import PassedSocket
+from rtunnel.transport.sockets import listen_on, listen_tcp
 
 __all__ = ["RebindablePort"]
 
@@ -36,12 +37,17 @@ class RebindablePort:
     :param reactor: the reactor.
     :param host: address to bind; empty for every address.
     :param port: 0 for any free one.
+    :param passed: the socket at this address that was passed to the process, if any: then nothing is bound.
     :raises CannotListenError: when the port is in use, not permitted, or the address is not local.
     """
 
-    def __init__(self, reactor: IReactorTCP, host: str, port: int) -> None:
+    def __init__(self, reactor: IReactorTCP, host: str, port: int, passed: PassedSocket | None = None) -> None:
         self._current = _CurrentFactory()
-        self.port: Any = listen_tcp(reactor, host, port, self._current)
+        self.port: Any = (
+            listen_tcp(reactor, host, port, self._current)
+            if passed is None
+            else listen_on(cast(IReactorSocket, reactor), passed, self._current)
+        )
         """The listening port."""
         self.accepting = AcceptingPort(self.port, reactor)
         """How it accepts."""
@@ -52,5 +58,5 @@ class RebindablePort:
         return succeed(self.port)
 
     def close(self) -> Deferred[None]:
-        """Close the port; fires when it is free. Accepted connections stay open."""
+        """Close the port; fires when it is free, unless its socket was passed to the process. Accepted connections stay open."""
         return maybeDeferred(self.port.stopListening).addCallback(lambda _: None)

@@ -28,6 +28,7 @@ from twisted.internet.interfaces import (
     IProtocol,
     IProtocolFactory,
     IReactorFDSet,
+    IReactorSocket,
     IReactorTCP,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
@@ -41,6 +42,7 @@ from rtunnel.addresses import plain_address
 from rtunnel.private_details import SOCKETS, available
 from rtunnel.reactor_types import INetworkReactor
 from rtunnel.transport.names import NameEndpoint
+from rtunnel.transport.passed_sockets import PassedSocket
 from rtunnel.transport.reasons import Stalled
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "host_and_port",
     "lacks_ipv6",
     "limit_stalls",
+    "listen_on",
     "listen_tcp",
 ]
 
@@ -234,6 +237,17 @@ def listen_tcp(reactor: IReactorTCP, host: str, port: int, factory: Any, backlog
         if host or not lacks_ipv6(error):
             raise
         listening = reactor.listenTCP(port, factory, backlog, "")
+    return _at_once(reactor, listening)
+
+
+def listen_on(reactor: IReactorSocket, passed: PassedSocket, factory: Any) -> IListeningPort:
+    """Listen on a socket that was passed to the process; when the port is closed, the socket itself stays open."""
+    passed.used = True
+    return _at_once(reactor, reactor.adoptStreamPort(passed.socket.fileno(), passed.socket.family, factory))
+
+
+def _at_once(reactor: IReactorTCP | IReactorSocket, listening: Any) -> IListeningPort:
+    """Have the connections of a port write at once."""
     if AT_ONCE and IReactorFDSet.providedBy(reactor):
         listening.transport = AtOnceServer
     return cast(IListeningPort, listening)
