@@ -500,6 +500,40 @@ class RewriteTests(LookingCase):
         self.assertEqual(self.reaches("web"), b"EHLO me\r\n")
 
 
+class LimitTests(LookingCase):
+    """The limits of heads are the options of the connector, for requests and for responses."""
+
+    targets = "web:80"
+    settings = ForwardSettings(set_host="pod.local", head_bytes=1024, line_bytes=256, header_count=8)
+
+    def test_requests(self) -> None:
+        for fields, within in (
+            (b"A: b\r\n" * 7, True),
+            (b"A: b\r\n" * 8, False),
+            (b"A: " + b"b" * 253 + b"\r\n", True),
+            (b"A: " + b"b" * 254 + b"\r\n", False),
+            ((b"A: " + b"b" * 245 + b"\r\n") * 3, True),
+            ((b"A: " + b"b" * 245 + b"\r\n") * 4, False),
+        ):
+            self.setUp()
+            self.send(PREFACE + get("/")[:-2] + fields + b"\r\n")
+            with self.subTest(size=len(fields)):
+                if within:
+                    self.assertIn(fields, self.reaches("web"))
+                else:
+                    self.assertRegex(self.took(), rb"^HTTP/1.1 431 Bad request")
+                    self.ends(StreamOutcome.BAD_REQUEST)
+
+    def test_responses(self) -> None:
+        for count, outcomes in ((7, {}), (8, {StreamOutcome.TARGET_LOST: 1})):
+            self.setUp()
+            self.send(PREFACE + get("/"))
+            self.reaches("web")
+            self.says("web", OK[: OK.index(b"\r\n\r\n") + 2] + b"A: b\r\n" * count + b"\r\npod")
+            self.turn()
+            self.assertEqual(self.outcomes(), outcomes)
+
+
 class ProxyHeaderTests(LookingCase):
     """The visitor of the preface, told to the target."""
 

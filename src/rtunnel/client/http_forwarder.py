@@ -21,8 +21,6 @@ from rtunnel.wire.relay import Response
 
 __all__ = ["HttpForwarder", "needs_http"]
 
-LIMITS = HeadLimits()
-
 
 def needs_http(targets: TargetList, settings: ForwardSettings) -> bool:
     """Whether streams have to be read."""
@@ -40,9 +38,10 @@ class HttpForwarder(Forwarder):
         super().__init__(targets=targets, settings=settings, **more)
         self.follows = settings.rewrites or any(target.filter.path for target in targets.targets)
         """Whether HTTP is followed."""
+        limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
         self.http = HttpStreamSettings(
-            requests=RequestReader(LIMITS, PASS_ALL),
-            answers=ResponseReader(LIMITS),
+            requests=RequestReader(limits, PASS_ALL),
+            answers=ResponseReader(limits),
             rewrite=RequestRewrite(settings.set_host, settings.set_headers, settings.remove_headers),
         )
 

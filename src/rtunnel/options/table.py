@@ -167,6 +167,28 @@ _LINK = (
     ),
 )
 
+
+def _head_limits(group: str, answer: str) -> tuple[Option, ...]:
+    """The limits of heads, for those that parse HTTP.
+
+    :param group: of their settings.
+    :param answer: to requests beyond them.
+    """
+    return (
+        Option("max-head", kinds.SIZE, f"{group}.head_bytes", f"maximum size of a request head, else {answer}", (_key("maxHead"),)),
+        Option(
+            "max-line", kinds.SIZE, f"{group}.line_bytes", f"maximum length of a line in a head, else {answer}", (_key("maxLine"),)
+        ),
+        Option(
+            "max-headers",
+            kinds.NUMBER,
+            f"{group}.header_count",
+            f"maximum number of header fields in a head, else {answer}",
+            (_key("maxHeaders"),),
+        ),
+    )
+
+
 _CERT_KEY = _key("certFile", "cert", "tls.certFile")
 _KEY_KEY = _key("keyFile", "key", "tls.keyFile")
 _CA_KEY = _key("caFile", "ca", "tls.caFile")
@@ -305,6 +327,7 @@ FORWARD = (
         "time limit for a visitor's first bytes, where a target's filter depends on the protocol",
         (_key("sniffing.timeout"),),
     ),
+    *_head_limits("forward", "431, where the client parses HTTP"),
     Option(
         "set-host",
         kinds.HOST,
@@ -556,15 +579,7 @@ SERVER = (
         "close the connection of a visitor that takes no bytes of a response for this long; 0 for no limit",
         (_key("stallTimeout"),),
     ),
-    Option("max-head", kinds.SIZE, "http.head_bytes", "maximum size of a request head, else 431", (_key("maxHead"),)),
-    Option("max-line", kinds.SIZE, "http.line_bytes", "maximum length of a line in a head, else 431", (_key("maxLine"),)),
-    Option(
-        "max-headers",
-        kinds.NUMBER,
-        "http.header_count",
-        "maximum number of header fields in a head, else 431",
-        (_key("maxHeaders"),),
-    ),
+    *_head_limits("http", "431"),
     Option(
         "retry-buffer",
         kinds.SIZE,

@@ -7,17 +7,15 @@ from ipaddress import IPv4Network, IPv6Network
 import attrs
 
 from rtunnel.settings.checks import DAY, seconds, whole
+from rtunnel.settings.heads import HeadSettings
 
 __all__ = ["HttpSettings"]
 
 
 @attrs.frozen(kw_only=True)
-class HttpSettings:
-    """Limits, timeouts and trusted proxies.
+class HttpSettings(HeadSettings):
+    """Limits, timeouts and trusted proxies; those of heads are in :class:`~rtunnel.settings.heads.HeadSettings`.
 
-    :ivar head_bytes: maximum size of a request or response head; a larger one is answered with 431.
-    :ivar line_bytes: maximum length of a line in a head.
-    :ivar header_count: maximum number of header fields in a head.
     :ivar head_timeout: seconds for a request head to arrive, then 408.
     :ivar idle_timeout: seconds that a keep-alive connection may wait for its next request.
     :ivar response_timeout: seconds for the target's response to begin, then 504; 0 for no limit. The Ingress before the server
@@ -31,9 +29,6 @@ class HttpSettings:
     :ivar write_forwarded: whether requests get a ``Forwarded`` field (RFC 7239) in addition to ``X-Forwarded-*``.
     """
 
-    head_bytes: int = attrs.field(default=65536, validator=whole(1024, 16 * 2**20))
-    line_bytes: int = attrs.field(default=16384, validator=whole(256, 16 * 2**20))
-    header_count: int = attrs.field(default=128, validator=whole(1, 10000))
     head_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
     idle_timeout: float = attrs.field(default=75.0, validator=seconds(0.1, DAY))
     response_timeout: float = attrs.field(default=0.0, validator=seconds(0.1, DAY, "no limit"))

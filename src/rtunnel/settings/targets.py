@@ -11,6 +11,7 @@ import attrs
 from rtunnel.routing.filters import ANY, TargetFilter
 from rtunnel.settings.address import Address, UdpAddress
 from rtunnel.settings.checks import DAY, SettingsError, check, header_value, seconds, whole
+from rtunnel.settings.heads import HeadSettings
 
 __all__ = ["MAX_TARGETS", "ForwardSettings", "Target", "TargetList", "UnixSocket"]
 
@@ -119,8 +120,10 @@ def _field_value(value: str) -> bool:
 
 
 @attrs.frozen(kw_only=True)
-class ForwardSettings:
+class ForwardSettings(HeadSettings):
     """How streams are forwarded to the targets of one connector.
+
+    The limits of heads are those of streams whose HTTP is parsed: where a target has a path, or requests are changed.
 
     :ivar max_fails: connection attempts that may fail in a row before a target is skipped.
     :ivar fail_timeout: seconds that a failed target is skipped; 0 disables this.
