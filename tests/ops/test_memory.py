@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
+
+from rtunnel.ops.memory import memory_limit
 
 BULK = """
 import resource
@@ -74,3 +78,45 @@ class CollectorTests(SynchronousTestCase):
         self.assertGreater(rare, 0)
         self.assertLess(rare * 5, often)
         self.assertLess(left, 15_000 + 25_000)
+
+
+class LimitTests(SynchronousTestCase):
+    """How much memory there is."""
+
+    def system(self, files: dict[str, str]) -> int:
+        """The limit on a system with these files."""
+        root = Path(self.mktemp())
+        for name, text in files.items():
+            file = root / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return memory_limit(root)
+
+    def test_machine(self) -> None:
+        self.assertEqual(self.system({}), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        self.assertGreater(self.system({}), 1 << 20)
+
+    def test_container(self) -> None:
+        """A container sees its own group as the root."""
+        self.assertEqual(self.system({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "67108864\n"}), 64 << 20)
+        self.assertEqual(
+            self.system({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}),
+            self.system({}),
+        )
+
+    def test_service(self) -> None:
+        """The smallest limit of all groups that the process is in."""
+        files = {
+            "proc/self/cgroup": "0::/system.slice/rtunnel.service\n",
+            "sys/fs/cgroup/system.slice/memory.max": "50000000",
+            "sys/fs/cgroup/system.slice/rtunnel.service/memory.max": "60000000",
+        }
+        self.assertEqual(self.system(files), 50_000_000)
+
+    def test_version_1(self) -> None:
+        files = {
+            "proc/self/cgroup": "5:cpu,cpuacct:/\n4:memory:/docker/abc\n",
+            "sys/fs/cgroup/memory/docker/abc/memory.limit_in_bytes": "70000000",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712",
+        }
+        self.assertEqual(self.system(files), 70_000_000)

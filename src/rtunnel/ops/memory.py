@@ -1,10 +1,13 @@
-"""How a long-lived process uses memory: the C library's allocator, and Python's cyclic garbage collector."""
+"""How a long-lived process uses memory: the C library's allocator, and Python's cyclic garbage collector; and how much there is."""
 
 from __future__ import annotations
 
 import gc
+import os
+from contextlib import suppress
+from pathlib import Path
 
-__all__ = ["COLLECT_AFTER", "MAX_BLOCK", "collect_rarely", "keep_large_blocks"]
+__all__ = ["COLLECT_AFTER", "MAX_BLOCK", "collect_rarely", "keep_large_blocks", "memory_limit", "resident_memory"]
 
 MAX_BLOCK = 4 << 20
 """Bytes of the largest block that is reused rather than returned to the system; at most twice as much is kept in total."""
@@ -33,3 +36,39 @@ def collect_rarely() -> None:
     """
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 10, 10)
+
+
+def memory_limit(root: Path = Path("/")) -> int:
+    """Bytes that the process may use: the memory of the machine, or less where a cgroup of the process has a limit.
+
+    :param root: where the system's files are.
+    """
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in _limit_files(root):
+        with suppress(OSError, ValueError):
+            # "max" is no number
+            limits.append(int(file.read_text()))
+    return min(limits)
+
+
+def _limit_files(root: Path) -> list[Path]:
+    """Where the limits of the cgroups are, in which the process is: version 2 (each group and those that hold it), and 1."""
+    files = [root / "sys/fs/cgroup/memory/memory.limit_in_bytes", root / "sys/fs/cgroup/memory.max"]
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            number, controllers, group = line.split(":", 2)
+            mount = "memory" if controllers else ""
+            name = "memory.limit_in_bytes" if controllers else "memory.max"
+            if number == "0" or "memory" in controllers.split(","):
+                home = root / "sys/fs/cgroup" / mount / group.lstrip("/")
+                files += [folder / name for folder in (home, *home.parents) if (root / "sys/fs/cgroup") in folder.parents]
+    return files
+
+
+def resident_memory() -> int | None:
+    """Bytes of memory that the process has now; None where the system does not tell (only Linux does)."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return None

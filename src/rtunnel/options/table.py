@@ -450,6 +450,14 @@ _LIMITS = (
         "maximum number of open streams of one link; then another client is tried",
         process=True,
     ),
+    Option(
+        "max-buffered",
+        kinds.SIZE,
+        "limits.buffered",
+        "refuse new requests with 503 while more than this is buffered for visitors and clients; if it is not given, a quarter of "
+        "the memory or of the cgroup's limit; 0 for no limit",
+        process=True,
+    ),
 )
 
 SERVER = (

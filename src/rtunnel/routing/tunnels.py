@@ -221,21 +221,32 @@ class TunnelRegistry(Generic[P]):
     :param random: returns numbers in [0, 1).
     """
 
-    __slots__ = ("_random", "by_number")
+    __slots__ = ("_random", "_tunnels", "by_number")
 
     def __init__(self, random: Callable[[], float] = random_number) -> None:
         self._random = random
-        self.by_number: dict[int, Tunnel[P]] = {}
+        self._tunnels: dict[int, Tunnel[P]] = {}
         """The tunnels by the integer value of their ID: the hash of a UUID is computed in Python, that of an int in C."""
+        self.by_number = self._tunnels
+        """Those of which connectors are chosen: all, or none while it is suspended."""
+
+    @property
+    def suspended(self) -> bool:
+        """Whether no connector is chosen at all, as if none were attached. That costs the choice nothing."""
+        return self.by_number is not self._tunnels
+
+    @suspended.setter
+    def suspended(self, suspended: bool) -> None:
+        self.by_number = {} if suspended else self._tunnels
 
     def add(self, connector: Connector[P]) -> None:
         """Attach a connector to its tunnel.
 
         :raises ValueError: if it is already attached.
         """
-        tunnel = self.by_number.get(connector.tunnel.int)
+        tunnel = self._tunnels.get(connector.tunnel.int)
         if tunnel is None:
-            tunnel = self.by_number[connector.tunnel.int] = Tunnel(connector.tunnel)
+            tunnel = self._tunnels[connector.tunnel.int] = Tunnel(connector.tunnel)
         elif connector in tunnel:
             raise ValueError(f"the connector {short_id(connector.id)} is already attached")
         tunnel.add(connector)
@@ -245,12 +256,12 @@ class TunnelRegistry(Generic[P]):
 
         :returns: whether it was attached.
         """
-        tunnel = self.by_number.get(connector.tunnel.int)
+        tunnel = self._tunnels.get(connector.tunnel.int)
         if tunnel is None or connector not in tunnel:
             return False
         tunnel.remove(connector)
         if not len(tunnel):
-            del self.by_number[connector.tunnel.int]
+            del self._tunnels[connector.tunnel.int]
         return True
 
     def avoid(self, connector: Connector[P], avoided: bool) -> None:
@@ -260,7 +271,7 @@ class TunnelRegistry(Generic[P]):
         """
         if connector.avoided == avoided:
             return
-        tunnel = self.by_number.get(connector.tunnel.int)
+        tunnel = self._tunnels.get(connector.tunnel.int)
         if tunnel is None or connector not in tunnel:
             connector.avoided = avoided
             return
@@ -270,7 +281,7 @@ class TunnelRegistry(Generic[P]):
 
     def failing_changed(self, connector: Connector[P]) -> None:
         """The first host of a connector fails, or none does any more."""
-        tunnel = self.by_number.get(connector.tunnel.int)
+        tunnel = self._tunnels.get(connector.tunnel.int)
         if tunnel is not None and connector in tunnel:
             (tunnel.failing.add if connector.failing else tunnel.failing.discard)(connector)
 
@@ -288,12 +299,12 @@ class TunnelRegistry(Generic[P]):
 
     def get(self, tunnel_id: UUID) -> Tunnel[P] | None:
         """A tunnel, None if no connector is attached to it."""
-        return self.by_number.get(tunnel_id.int)
+        return self._tunnels.get(tunnel_id.int)
 
     @property
     def tunnels(self) -> tuple[Tunnel[P], ...]:
         """The tunnels that have a connector."""
-        return tuple(self.by_number.values())
+        return tuple(self._tunnels.values())
 
     def __iter__(self) -> Iterator[Connector[P]]:
         # iterates over copies: connectors may attach and detach meanwhile

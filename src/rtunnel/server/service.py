@@ -17,10 +17,12 @@ from rtunnel.ops.access import FORMATS, Access, AccessLog
 from rtunnel.ops.access_file import AccessFile
 from rtunnel.ops.descriptors import current_limit
 from rtunnel.ops.drain import drain
+from rtunnel.ops.memory import memory_limit
 from rtunnel.ops.start import StartError, cannot_listen
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.outcomes import LinkEnd
 from rtunnel.routing.tunnels import TunnelRegistry
+from rtunnel.server.ceiling import BufferCeiling
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
@@ -78,6 +80,8 @@ class ServerService(Service):
         self._deadlines = Deadlines(reactor)
         self._health = HealthMonitor(self.registry)
         self._drain_queue = DrainQueue(reactor.seconds)
+        ceiling = memory_limit() // 4 if settings.limits.buffered is None else settings.limits.buffered
+        self._ceiling = BufferCeiling(ceiling, self._buffered, self.registry, self.stats)
         self._shared = Shared(
             registry=self.registry,
             deadlines=self._deadlines,
@@ -174,6 +178,12 @@ class ServerService(Service):
         self._health.sweep(now)
         self.limits.sweep(now)
         self._drain_queue.sweep(now)
+        self._ceiling.sweep()
+
+    def _buffered(self) -> int:
+        """Bytes that wait for visitors and clients, and those of streams. Counted each time: not for hot paths."""
+        links = sum([link.buffered() for listener in self._listeners for link in listener.links])
+        return links + sum([visited.buffered() for visited in self._visited])
 
     # -- reload
 

@@ -1,10 +1,10 @@
-"""How many connections, links and streams a server takes."""
+"""How many connections, links and streams a server takes, and how much it buffers."""
 
 from __future__ import annotations
 
 import attrs
 
-from rtunnel.settings.checks import Validator, whole
+from rtunnel.settings.checks import Validator, check, whole
 
 __all__ = ["LimitSettings"]
 
@@ -19,7 +19,7 @@ def _optional() -> Validator:
 class LimitSettings:
     """The limits of a server process.
 
-    ``None`` is what follows from the descriptors that the system allows (:class:`rtunnel.ops.descriptors.Shares`).
+    ``None`` is what follows from the descriptors that the system allows (:class:`rtunnel.ops.descriptors.Shares`), or from the memory.
 
     :ivar connections: of visitors, at all entrypoints.
     :ivar connections_per_address: the same of one address; by default half of them.
@@ -29,6 +29,8 @@ class LimitSettings:
     :ivar links_per_address: links and visits of one address; by default half of the connections there.
     :ivar links_per_tunnel: links of one tunnel; by default half of the connections there.
     :ivar streams_per_link: open streams of one link.
+    :ivar buffered: bytes that wait for all visitors and clients together, before new requests are refused; 0 for no limit, by
+        default a quarter of the memory.
     """
 
     connections: int | None = attrs.field(default=None, validator=_optional())
@@ -39,3 +41,7 @@ class LimitSettings:
     links_per_address: int | None = attrs.field(default=None, validator=_optional())
     links_per_tunnel: int | None = attrs.field(default=None, validator=_optional())
     streams_per_link: int = attrs.field(default=16384, validator=whole(1, MOST))
+    buffered: int | None = attrs.field(
+        default=None,
+        validator=check(lambda value: not value or value >= 1048576, "must be at least 1MiB, or 0 for no limit"),
+    )

@@ -24,6 +24,7 @@ EXPLANATIONS = {
 }
 """By status."""
 OTHERS = {
+    Outcome.OVERLOADED: "The tunnel server has too much to do at the moment. Try again in a moment.",
     Outcome.STOPPED: "The tunnel server is stopping, and the service did not answer in time. Try again in a moment.",
 }
 """By outcome, where the status alone does not say it."""

@@ -19,6 +19,7 @@ from rtunnel.server.health import HealthMonitor
 from rtunnel.server.observers import Observer
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.sockets import host_and_port
 from rtunnel.tunnel.splice import Splice
 from rtunnel.wire.http1 import TRUSTED, UNTRUSTED, HeadLimits, RequestReader
@@ -48,6 +49,7 @@ class Peer:
 class VisitorConnection(Protocol):
     """A visitor's connection as its entrypoint sees it, regardless of protocol."""
 
+    transport: Any
     deadline: float
 
     @property
@@ -177,6 +179,11 @@ class Entrypoint:
     def connections(self) -> int:
         """How many visitors are connected."""
         return len(self.visitors) + len(self.splices)
+
+    def buffered(self) -> int:
+        """Bytes that wait for visitors. Counted each time: not for hot paths."""
+        transports = [visitor.transport for visitor in self.visitors] + [splice.near.transport for splice in self.splices]
+        return sum([ITunnelTransport(transport).unsent() for transport in transports if transport is not None])
 
     @property
     def busy(self) -> bool:

@@ -202,9 +202,10 @@ class Exchange(Attempts[Upstream]):
         if self.failed:
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
+            outcome = Outcome.OVERLOADED if self._entrypoint.selector.registry.suspended else Outcome.NO_CONNECTOR
             if self.connector is None and self.tunnel is not None:
-                self._entrypoint.stats.labelled.count_unrouted(self.tunnel, Outcome.NO_CONNECTOR)
-            self.refuse(503, Outcome.NO_CONNECTOR)
+                self._entrypoint.stats.labelled.count_unrouted(self.tunnel, outcome)
+            self.refuse(503, outcome)
 
     def _preface(self) -> bytes:
         """The preface of a new stream: the address of the visitor and the requested host."""

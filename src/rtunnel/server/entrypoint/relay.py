@@ -156,9 +156,12 @@ class RelayEntrypoint:
             access_control.register(active_grant)
             visit.begin(lambda: access_control.unregister(active_grant))
         else:
-            reason = f"no connector {'for datagrams ' if datagrams else ''}is attached to the tunnel {short_id(tunnel)}"
-            refusal = VisitDenied(Status.SERVICE_UNAVAILABLE, VisitOutcome.NO_CONNECTOR, reason, tunnel)
-            self._refuse(refusal, handshake, who, access)
+            if self.selector.registry.suspended:
+                outcome, reason = VisitOutcome.OVERLOADED, "the server buffers as much as it may (--max-buffered)"
+            else:
+                reason = f"no connector {'for datagrams ' if datagrams else ''}is attached to the tunnel {short_id(tunnel)}"
+                outcome = VisitOutcome.NO_CONNECTOR
+            self._refuse(VisitDenied(Status.SERVICE_UNAVAILABLE, outcome, reason, tunnel), handshake, who, access)
 
     def _begin(self, kind: str, source: RelayAddress, host: str, grant: Grant) -> Access | None:
         """Start a line of the access log."""
@@ -189,6 +192,10 @@ class RelayEntrypoint:
         handshake.transport.loseConnection()
 
     # -- lifecycle, as of every entrypoint
+
+    def buffered(self) -> int:
+        """Bytes that wait for visitors. Counted each time: not for hot paths."""
+        return sum([visit.unsent() for visit in self.visits])
 
     @property
     def busy(self) -> bool:

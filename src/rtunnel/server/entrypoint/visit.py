@@ -110,6 +110,10 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         """The address of the visitor."""
         return self._source.host
 
+    def unsent(self) -> int:
+        """Bytes that wait for the visitor."""
+        return ITunnelTransport(self._transport).unsent()
+
     # -- before the first byte
 
     def open(self) -> bool:
