@@ -229,6 +229,9 @@ EXAMPLES = {
     "mux.maxStreamBuffer": "9000",
     "mux.maxReceiveBuffer": "9000",
     "mux.maxFrameSize": "9000",
+    "linkBuffer": "9MiB",
+    "linkStallTimeout": "9s",
+    "holdTimeout": "9s",
 }
 
 
