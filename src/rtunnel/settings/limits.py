@@ -19,7 +19,8 @@ def _optional() -> Validator:
 class LimitSettings:
     """The limits of a server process.
 
-    ``None`` is what follows from the descriptors that the system allows (:class:`rtunnel.ops.descriptors.Shares`), or from the memory.
+    ``None`` is what follows from the system: from the descriptors that it allows (:class:`rtunnel.ops.descriptors.Shares`), or from
+    its memory.
 
     :ivar connections: of visitors, at all entrypoints.
     :ivar connections_per_address: the same of one address; by default half of them.
