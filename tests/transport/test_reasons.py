@@ -28,6 +28,7 @@ from rtunnel.transport.sockets import AtOnceClient, SocketClientEndpoint
 from rtunnel.transport.tls import PLAIN_HTTP
 from rtunnel.transport.upgrade_faults import NO_TUNNEL, TLS_HERE, Asked, describe_answer
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint
+from rtunnel.wire.relay import Response, Status
 
 # trial's reactor, whose type depends on the platform
 reactor: Any = installed_reactor
@@ -200,6 +201,8 @@ class SocketTests(TestCase):
                 "301 Moved; it redirects to https://b/ws; use wss://b/ws for the server",
             ),
             (_say(b"SSH-2.0-OpenSSH\r\n\r\n"), "the upgrade to a WebSocket failed: "),
+            (_say(Response(Status.BAD_REQUEST).encode()), "a tunnel listener without WebSockets answers here; use tcp://"),
+            (_say(b"SSH-2.0-OpenSSH\r\n"), 'failed: the answer is not HTTP, but "SSH-2.0-OpenSSH"; check that host and port'),
             (_say(b"\x15\x03\x03\x00\x02\x02\x0a"), "the server speaks TLS here; use wss:// (tunnel+wss://)"),
         ]:
             text = await self.upgrade(act)

@@ -6,7 +6,17 @@ from urllib.parse import urlsplit
 
 import attrs
 
-__all__ = ["CLOSED", "NO_TUNNEL", "PLAIN_ONLY", "TLS_HERE", "Asked", "describe_answer", "describe_failure", "describe_timeout"]
+__all__ = [
+    "CLOSED",
+    "NO_TUNNEL",
+    "PLAIN_ONLY",
+    "TLS_HERE",
+    "Asked",
+    "describe_answer",
+    "describe_failure",
+    "describe_greeting",
+    "describe_timeout",
+]
 
 NO_TUNNEL = "no tunnel listens at this path"
 """The reason phrase of a listener's 404; proxies pass it on, unlike the name of the server."""
@@ -14,6 +24,9 @@ PLAIN_ONLY = "this port does not speak TLS"
 """The reason phrase of a listener's answer to a client that speaks TLS to a port without."""
 OF_ENTRYPOINT = (b"No service is published under this host name.", b"No client is currently connected for this service.")
 """What the bodies of an entrypoint's 404 and 503 say (:mod:`rtunnel.server.entrypoint.answers`)."""
+RELAY = b"\x01"
+"""The version with which the answers of a tunnel listener begin (:mod:`rtunnel.wire.relay`)."""
+RELAY_HERE = "a tunnel listener without WebSockets answers here; use tcp:// (tunnel://)"
 TLS_HERE = "the server speaks TLS here; use wss:// (tunnel+wss://)"
 CLOSED = (
     "the connection was closed before the upgrade to a WebSocket was answered; "
@@ -92,6 +105,17 @@ def describe_failure(what: str) -> str:
     :param what: what is wrong with it.
     """
     return f"the upgrade to a WebSocket failed: {_plain(what)}; check that host and port are those of a ws:// listener"
+
+
+def describe_greeting(first: bytes) -> str:
+    """Say what it means that something else than HTTP was received.
+
+    :param first: its first bytes.
+    """
+    if first.startswith(RELAY):
+        return RELAY_HERE
+    line = first.split(b"\n")[0].strip()[:40].decode("latin-1")
+    return describe_failure(f'the answer is not HTTP, but "{line}"')
 
 
 def describe_timeout(seconds: float) -> str:

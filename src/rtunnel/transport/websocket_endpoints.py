@@ -20,6 +20,7 @@ from rtunnel.transport.upgrade_faults import (
     Asked,
     describe_answer,
     describe_failure,
+    describe_greeting,
     describe_timeout,
 )
 from rtunnel.transport.websocket import WebSocketConnection
@@ -174,6 +175,8 @@ class _ClientConnection(WebSocketConnection):
             return UpgradeRefused(int(status), said)
         if self.fault:
             return UpgradeRefused(None, describe_failure(self.fault))
+        if self._head and not self.head:
+            return UpgradeRefused(None, describe_greeting(self._head))
         return UpgradeRefused(None, self._given_up or (CLOSED if reason.type is ConnectionDone else reason_of(reason)))
 
 
