@@ -25,6 +25,7 @@ from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import FORMATS, Access, AccessLog
 from rtunnel.reactor_types import IReactorTurns
 from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
@@ -72,11 +73,18 @@ class Kind:
     :param request: with a number and the last part of an address, which vary.
     :param trusted: whether the server believes its visitors' X-Forwarded-*.
     :param log: the format of its access log, None for no log.
+    :param filters: of personal intercepts that match none of the requests, each of a client of its own.
     """
 
     request: bytes = _PLAIN
     trusted: bool = False
     log: str | None = None
+    filters: tuple[str, ...] = ()
+
+
+def _people(count: int) -> tuple[str, ...]:
+    """Filters as people write them."""
+    return tuple(f"header:X-User=user-{number}; path^=/api" for number in range(count))
 
 
 #: By name; the first one is what the others are compared with.
@@ -87,6 +95,11 @@ KINDS = {
     "plain, text log": Kind(log="text"),
     "plain, JSON log": Kind(log="json"),
     "as from an Ingress, text log": Kind(_INGRESS, trusted=True, log="text"),
+    "plain, 1 filter": Kind(filters=_people(1)),
+    "plain, 50 filters": Kind(filters=_people(50)),
+    "plain, 1000 filters": Kind(filters=_people(1000)),
+    "plain, 50 filters by 50 names": Kind(filters=tuple(f"header:X-User-{number}=me" for number in range(50))),
+    "as from an Ingress, 50 filters": Kind(_INGRESS, trusted=True, filters=_people(50)),
 }
 
 
@@ -158,6 +171,8 @@ class Exchanges:
         link = self._link = Link(Session(opens=True), reactor=turns, keepalive=Keepalive(0), on_lost=lambda *_: None, peer="bench")
         pool = UpstreamPool(link, limits=HeadLimits(), idle=30.0)
         registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool))
+        for text in kind.filters:
+            registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool, filters=(InterceptFilter.parse(text),)))
         self._below = _Transport()
         link.makeConnection(self._below)  # type: ignore[no-untyped-call]
         self._far = Session(opens=False)

@@ -218,6 +218,8 @@ class RefusalReason(StrEnum):
     """No ingress rule names the tunnel."""
     FORBIDDEN = "forbidden"
     """The permissions do not allow it."""
+    INTERCEPT_TAKEN = "intercept_taken"
+    """Another client gets the requests that it asks for."""
     FAILED = "failed"
     """The password could not be verified."""
     STOPPING = "stopping"

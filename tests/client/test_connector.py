@@ -9,13 +9,16 @@ from uuid import UUID, uuid4
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from twisted.logger import formatEvent as log_text
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.refusals import CLOSED_EARLY
 from rtunnel.metrics.stats import ClientStats
+from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.settings import Address, ConnectorSettings, Credentials
 from rtunnel.wire.relay import Command, RelayAddress, Response, Status, TunnelFeature, take_request
+from rtunnel.wire.relay_intercepts import InterceptAnswer, InterceptRequest
 from tests.client.harness import Peer, PlayedEndpoint, aborted, closed, settle
 
 TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
@@ -107,6 +110,51 @@ class ConnectorTests(SynchronousTestCase):
         self.assertEqual(request.tunnel, TunnelFeature(TUNNEL, weight=7))
         self.assertEqual(request.credentials, ("ada", "swordfish"))
         self.assertEqual(request.addresses[-1], RelayAddress("0.0.0.0", 0))
+
+    def intercepting(self) -> None:
+        self.make(intercept=(InterceptFilter.parse("header:X-User=alice; path^=/"),), name="alice")
+        self.connector.start()
+        self.accept()
+
+    def test_asks_to_intercept(self) -> None:
+        """By a command that servers which do not know filters refuse."""
+        self.intercepting()
+        taken = take_request(self.server.peer.take())
+        assert taken is not None
+        self.assertIs(taken[0].command, Command.INTERCEPT)
+        self.assertEqual(InterceptRequest.of(taken[0].metadata), InterceptRequest("alice", ("header:x-user=alice; path^=/",)))
+
+    def test_intercepts(self) -> None:
+        self.intercepting()
+        granted = InterceptAnswer(hosts=("pod.local",), warning="requests of bob\n")
+        self.say(Response(JOINED.status, JOINED.addresses, JOINED.tunnel, granted.metadata()).encode())
+        self.assertTrue(self.connector.joined)
+        texts = [log_text(event) for event in self.events]
+        self.assertIn("try it: curl -H 'x-user: alice' http://pod.local/", texts)
+        self.assertIn("requests of bob\\n", texts)
+
+    def test_a_grant_that_knows_nothing_of_filters(self) -> None:
+        """Such a server might send all requests, so we leave."""
+        self.intercepting()
+        self.say(JOINED.encode())
+        self.failed("without saying that it knows intercepts")
+
+    def test_somebody_else_has_them(self) -> None:
+        self.intercepting()
+        answer = InterceptAnswer(why="path^=/", holder="bob", taken="path^=/")
+        self.say(Response(Status.FORBIDDEN, metadata=answer.metadata()).encode())
+        self.failed("are taken by bob")
+
+    def test_unknown_command(self) -> None:
+        self.intercepting()
+        self.say(Response(Status.BAD_REQUEST).encode())
+        self.failed("it does not know intercepts")
+
+    def test_unknown_metadata(self) -> None:
+        """Gost 3.2 closes the connection."""
+        self.intercepting()
+        self.lose()
+        self.failed("may close the connection")
 
     def test_joins(self) -> None:
         """Also when the answer comes byte by byte."""

@@ -100,6 +100,8 @@ class DocumentTests(SynchronousTestCase):
                         "user": None,
                         "target": None,
                         "weight": 1,
+                        "name": None,
+                        "intercept": [],
                         "since": "2001-09-09T01:46:40.500Z",
                         "streams": 3,
                         "requests": 4,

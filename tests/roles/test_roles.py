@@ -196,6 +196,15 @@ class ServerTests(SynchronousTestCase):
 
 
 class ClientTests(SynchronousTestCase):
+    def test_intercepts_in_the_environment(self) -> None:
+        """One on each line: split at a blank, a filter would become two that match more."""
+        connector = client(*PLAIN_CLIENT, INTERCEPT="header:X=a; path^=/b \n\n method=GET\n").connectors[0]
+        self.assertEqual(list(map(str, connector.intercept)), ["header:x=a; path^=/b", "method=GET"])
+
+    def test_datagrams_cannot_be_intercepted(self) -> None:
+        words = ("--server", "ws://a/b", "--tunnel", UUID, "--target", "udp://:53", "--intercept", "path=/")
+        self.assertIn("no fields to intercept by", str(self.assertRaises(SettingsError, client, *words)))
+
     def test_several_targets_are_several_connectors(self) -> None:
         for asked in (
             client("-L", "rtcp://:0/:80", "-L", "rtcp://b:0/:81", "-F", SERVER_URL),

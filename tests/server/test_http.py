@@ -9,6 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.ingress import IngressRule
+from rtunnel.routing.intercept_terms import Kind
+from rtunnel.routing.request_properties import RequestProperties
 from rtunnel.routing.selection import VisitorProtocol
 from rtunnel.server import upstream
 from rtunnel.settings import HttpSettings
@@ -732,13 +734,14 @@ class QueryTests(SynchronousTestCase):
         self.assertIs(query.protocol, VisitorProtocol.HTTP)
         self.assertEqual((query.host, query.visitor_address), ("pod.local", "192.168.1.1"))
         self.assertEqual((query.method(), query.path()), (b"GET", b"/a?b=c"))
-        self.assertEqual((query.field(b"x-team"), query.field(b"x-other")), (b"red, blue", None))
+        properties = RequestProperties(query)
+        self.assertEqual(list(properties.values(Kind.HEADER, b"x-team")), [b"red", b"blue"])
 
-    def test_cookies(self) -> None:
-        query = self.query(GET[:-2] + b"Cookie: a=1; bb=2=3;c=;\td=4\r\n\r\n")
-        cookies = [query.cookie(name) for name in (b"a", b"bb", b"c", b"d", b"b", b"A")]
-        self.assertEqual(cookies, [b"1", b"2=3", b"", b"4", None, None])
-        self.assertIsNone(self.query(GET).cookie(b"a"))
+    def test_fields_that_are_taken(self) -> None:
+        """Fields that are not passed on as they came can be asked for, too."""
+        properties = RequestProperties(self.query(GET[:-2] + b"X-Request-Id: seven\r\n\r\n"))
+        self.assertEqual(list(properties.values(Kind.HEADER, b"x-request-id")), [b"seven"])
+        self.assertEqual(list(properties.values(Kind.HEADER, b"via")), [])
 
 
 globals().update(all_worlds(ForwardingTests, PoolTests, KeptAliveTests, UpgradeTests, RefusalTests))

@@ -32,6 +32,7 @@ from rtunnel.wire.relay import (
     endpoint_host,
     take_response,
 )
+from rtunnel.wire.relay_intercepts import InterceptAnswer, InterceptRequest
 from rtunnel.wire.smux import Session
 from tests.server.harness import Visitor, World
 from tests.support.ids import TUNNEL
@@ -394,6 +395,76 @@ class ListenerTests(Case):
         self.assertIsNone(self.registry.choose(connector.tunnel))
         self.assertIs(self.registry.choose(connector.tunnel, datagrams=True), connector)
         self.client.leave()
+
+
+class InterceptTests(Case):
+    """Clients that want some requests only."""
+
+    def join(self, *filters: str, name: str = "alice", network: Network = Network.TCP) -> Any:
+        self.arrive()
+        request = Request(
+            Command.INTERCEPT,
+            network,
+            tunnel=TunnelFeature(TUNNEL),
+            metadata=InterceptRequest(name, filters).metadata(),
+        )
+        self.client.send(request.encode())
+        return InterceptAnswer.of(self.answer().metadata)
+
+    def test_granted(self) -> None:
+        granted = self.join("header:X-User=alice", "path^=/a")
+        self.assertEqual(granted, InterceptAnswer(hosts=("pod.local", "*.dev.local")))
+        (connector,) = self.registry
+        self.assertEqual((list(map(str, connector.filters)), connector.holder), (["header:x-user=alice", "path^=/a"], "alice"))
+        self.assertIsNone(self.registry.choose(TUNNEL))
+        self.client.leave()
+        self.assertEqual(list(self.registry), [])
+
+    def test_taken(self) -> None:
+        self.join("header:X-User=alice")
+        refused = self.join("header:X-User=alice; path^=/a", name="bob\n")
+        self.assertIs(self.answer().status, Status.FORBIDDEN)
+        self.assertEqual(refused, InterceptAnswer(why="header:x-user=alice; path^=/a", holder="alice", taken="header:x-user=alice"))
+        self.assertEqual(self.stats.refusals[RefusalReason.INTERCEPT_TAKEN], 1)
+        self.assertEqual(len(list(self.registry)), 1)
+
+    def test_own(self) -> None:
+        self.join("header:X-User=alice")
+        self.join("header:X-User=alice")
+        self.assertEqual(len(list(self.registry)), 2)
+
+    def test_overlap(self) -> None:
+        """Granted, with a word about who gets what both want."""
+        self.join("path^=/a")
+        self.join("path^=/a/b; method=GET", "header:X-User=bob", name="bob")
+        self.assertIs(self.answer().status, Status.FORBIDDEN, "a part of hers")
+        granted = self.join("header:X-User=bob", name="bob")
+        self.assertEqual(granted.warning, 'requests that also match "path^=/a" of alice go to bob')
+        granted = self.join("method=GET", "path*=*", name="carol")
+        self.assertIn('requests that also match "path^=/a" of alice go to alice (and', granted.warning)
+
+    def test_malformed(self) -> None:
+        for filters, why in (
+            (("nothing",), "nothing"),
+            (("header:X~(",), "no regular expression"),
+            (("path=/", "header:X=\x1b"), "control characters"),
+        ):
+            self.assertIn(why, self.join(*filters).why)
+            self.assertIs(self.answer().status, Status.BAD_REQUEST)
+        self.assertEqual((self.stats.refusals[RefusalReason.BAD_REQUEST], list(self.registry)), (3, []))
+
+    def test_datagrams(self) -> None:
+        self.assertIn("datagrams have no fields", self.join("path=/", network=Network.UDP).why)
+        self.assertEqual((self.stats.refusals[RefusalReason.BAD_REQUEST], list(self.registry)), (1, []))
+
+    def test_without_metadata(self) -> None:
+        self.client.send(self.request(Command.INTERCEPT))
+        self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
+
+    def test_names_are_of_one_line(self) -> None:
+        self.join("path=/", name="a\x1b[2J\nb")
+        (connector,) = self.registry
+        self.assertTrue(connector.name.isprintable())
 
 
 class OwnerTests(Case):

@@ -53,6 +53,16 @@ class TableTests(SynchronousTestCase):
         status["connectors"][0]["user"] = "[red]\x1b[31mroot\r"
         self.assertIn(r"[red]\x1b[31mroot\r", shown(status))
 
+    def test_intercepts(self) -> None:
+        """A table of their own, where there are any."""
+        status = document()
+        self.assertNotIn("intercepts", shown(status))
+        status["connectors"][0].update({"name": "alice\x1b", "intercept": ["header:x-user=alice", "path^=/a"]})
+        text = shown(status)
+        self.assertRegex(text, r"intercepts\s+connector +who +requests with *\n\w+ +alice\\x1b +header:x-user=alice or path\^=/a")
+        del status["connectors"][0]["intercept"]
+        self.assertNotIn("intercepts", shown(status))
+
     def test_the_kernels_estimate_is_marked(self) -> None:
         status = document()
         status["connectors"][0]["round_trip"] = {"seconds": 0.0421, "by": "tcp"}

@@ -7,7 +7,7 @@ server; the link that it has goes on meanwhile, until that server closes it.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import random
 from time import time
@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from rtunnel.client.backoff import Backoff
 from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.http_forwarder import HttpForwarder, needs_http
+from rtunnel.client.intercepting import MAY_NOT_KNOW, NOT_GRANTED, default_name, describe_conflict, example_request
 from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
 from rtunnel.client.repeats import Repeats
 from rtunnel.client.server_dialer import ServerDialer
@@ -31,7 +32,9 @@ from rtunnel.client.targets import Forwarder
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LinkEnd
+from rtunnel.routing.intercept_terms import listed
 from rtunnel.settings import Address, ConnectorSettings
+from rtunnel.settings.checks import plain
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.listening import nothing_listens
 from rtunnel.transport.reasons import reason_of
@@ -40,6 +43,7 @@ from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.relay import (
+    NO_METADATA,
     Command,
     Network,
     RelayAddress,
@@ -49,6 +53,7 @@ from rtunnel.wire.relay import (
     TunnelFeature,
     take_response,
 )
+from rtunnel.wire.relay_intercepts import InterceptAnswer, InterceptRequest
 from rtunnel.wire.smux import INSTANCE_BITS, Session
 
 __all__ = ["ConnectorClient"]
@@ -253,6 +258,21 @@ class ConnectorClient:
         self._warn_of_idle_targets()
         self._on_joined()
 
+    def intercepting(self, answer: InterceptAnswer) -> None:
+        """Say which requests will come, and how to try it."""
+        filters = self.settings.intercept
+        self._log.info(
+            "takes the requests with {filters} to {hosts}; all others, TLS that is passed through and visits go to the other "
+            "connectors of the tunnel",
+            filters=listed(filters),
+            hosts=", ".join(map(plain, answer.hosts)) or "its hosts",
+        )
+        if answer.warning:
+            self._log.warn("{warning}", warning=plain(answer.warning, None))
+        example = example_request(filters, answer.hosts)
+        if example is not None:
+            self._log.info("try it: {example}", example=plain(example, None))
+
     def _warn_of_idle_targets(self) -> None:
         """Say at once what each request would find out."""
         for target in self.settings.target.targets:
@@ -332,7 +352,7 @@ class BindHandshake(Handshake[Response]):
         end_when_stalled(ITunnelTransport(self.transport).tcp_socket(), settings.mux.stall_timeout)
         host = self.transport.getHost()
         self._request = Request(
-            command=Command.BIND,
+            command=Command.INTERCEPT if settings.intercept else Command.BIND,
             network=Network.UDP if settings.target.udp else Network.TCP,
             credentials=(settings.credentials.user, settings.credentials.password) if settings.credentials else None,
             addresses=(
@@ -340,14 +360,26 @@ class BindHandshake(Handshake[Response]):
                 RelayAddress(settings.bind.host or "0.0.0.0", settings.bind.port),
             ),
             tunnel=TunnelFeature(settings.tunnel, weight=settings.weight),
+            metadata=self._wanted(),
         )
         self.transport.write(self._request.encode())
 
+    def _wanted(self) -> Mapping[str, str]:
+        """The metadata of the request: which requests we want, if not all."""
+        settings = self._settings
+        if not settings.intercept:
+            return NO_METADATA
+        return InterceptRequest(settings.name or default_name(), tuple(map(str, settings.intercept))).metadata()
+
     def received(self, message: Response) -> None:
-        if message.status is Status.OK:
-            self._join(message)
+        answer = InterceptAnswer.of(message.metadata) if self._settings.intercept else None
+        if message.status is not Status.OK:
+            refused = describe_refusal(message.status, self._request)
+            self._fail(describe_conflict(answer) if answer is not None else refused)
+        elif self._settings.intercept and answer is None:
+            self._fail(NOT_GRANTED)
         else:
-            self._fail(describe_refusal(message.status, self._request))
+            self._join(message, answer)
 
     def malformed(self, reason: str) -> None:
         self._fail(describe_malformed_answer(self._buffer, reason))
@@ -356,7 +388,7 @@ class BindHandshake(Handshake[Response]):
         self._fail(describe_silence(self._settings.handshake_timeout))
         self.transport.abortConnection()
 
-    def _join(self, response: Response) -> None:
+    def _join(self, response: Response, answer: InterceptAnswer | None) -> None:
         mux = self._settings.mux
         link = Link(
             Session(
@@ -379,6 +411,8 @@ class BindHandshake(Handshake[Response]):
         link.announce(self._connector.instance)
         endpoint = response.addresses[0].host if response.addresses else ""
         self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
+        if answer is not None:
+            self._connector.intercepting(answer)
 
     def drain(self) -> None:
         """Ask the server for no more streams; join no more."""
@@ -410,4 +444,6 @@ class BindHandshake(Handshake[Response]):
         super().connectionLost(reason)
         if not self._reason:
             self._reason = CLOSED_EARLY if self.link is None and reason.type is ConnectionDone else reason_of(reason)
+            if self.link is None and self._settings.intercept:
+                self._reason += f"; {MAY_NOT_KNOW}"
         self._connector.connection_lost(self, self._reason)

@@ -25,6 +25,9 @@ _BIND = {
     ),
     Status.FORBIDDEN: "no ingress rule (--route) of it names this tunnel, or its permissions do not allow {who} to bind it",
 }
+_INTERCEPT = _BIND | {
+    Status.BAD_REQUEST: "it does not know intercepts (--intercept); update it, or use --weight for a share of all requests",
+}
 _VISIT = {
     Status.FORBIDDEN: "its permissions do not allow {who} to visit the tunnel; ask the administrator of the server",
     Status.SERVICE_UNAVAILABLE: (
@@ -33,6 +36,8 @@ _VISIT = {
     Status.HOST_UNREACHABLE: 'no ingress rule of it leads "{host}" to this tunnel; compare --to and --tunnel with its --route',
     Status.NETWORK_UNREACHABLE: 'no ingress rule of it names "{host}"; compare --to with its --route',
 }
+
+_SPECIFIC = {Command.BIND: _BIND, Command.INTERCEPT: _INTERCEPT}
 
 
 def describe_refusal(status: Status, request: Request) -> str:
@@ -54,8 +59,7 @@ def describe_refusal(status: Status, request: Request) -> str:
 def _hint(status: Status, request: Request) -> str:
     if status is Status.UNAUTHORIZED:
         return _WRONG_PASSWORD if request.credentials else _ASKS_FOR_USER
-    specific = _BIND if request.command is Command.BIND else _VISIT
-    return specific.get(status) or _ANY.get(status, "")
+    return _SPECIFIC.get(request.command, _VISIT).get(status) or _ANY.get(status, "")
 
 
 def describe_malformed_answer(first: bytes, reason: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rtunnel.client.connector import ConnectorClient
+from rtunnel.client.intercepting import default_name
 from rtunnel.client.local_port import LocalPort
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import TunnelStats
@@ -56,6 +57,8 @@ def _connector(connector: ConnectorClient) -> ConnectorStatus:
         user=settings.credentials.user if settings.credentials else None,
         target=str(settings.target),
         weight=settings.weight,
+        name=(settings.name or default_name()) if settings.intercept else None,
+        intercept=tuple(map(str, settings.intercept)),
         since=None if link is None else connector.since,
         streams=len(connector.forwarder.open),
         received_bytes=0 if link is None else link.bytes_in,

@@ -123,6 +123,8 @@ class ConnectorStatus:
     :ivar user: the authenticated user, if authentication is required.
     :ivar target: where the client forwards to; ``None`` at the server, which does not know.
     :ivar weight: its share.
+    :ivar name: who intercepts, ``None`` for a connector that takes a share of all requests.
+    :ivar intercept: the filters of the requests that it takes, any of which may match; empty for a share of all.
     :ivar since: when the link came up, in seconds since the epoch; ``None`` without one.
     :ivar streams: how many are open.
     :ivar requests: requests and connections that ended; ``None`` at the client, which does not count them.
@@ -139,6 +141,8 @@ class ConnectorStatus:
     user: str | None = None
     target: str | None = None
     weight: int
+    name: str | None = None
+    intercept: tuple[str, ...] = ()
     since: float | None = attrs.field(metadata={"time": True})
     streams: int
     requests: int | None = None

@@ -1,7 +1,8 @@
 """Options as environment variables: ``RTUNNEL_HEAD_TIMEOUT=5s`` is ``--head-timeout 5s``.
 
 An empty variable is the same as none. Lists are separated by commas or spaces; by spaces only where a value may contain commas
-itself, as the URLs of ``RTUNNEL_L`` and the targets of ``RTUNNEL_TARGET`` do.
+itself, as the URLs of ``RTUNNEL_L`` and the targets of ``RTUNNEL_TARGET`` do, and by lines where it may contain spaces
+(``RTUNNEL_INTERCEPT``).
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def options(rows: tuple[Option, ...], environ: Mapping[str, str]) -> Iterator[Ra
             continue
         if not option.many:
             texts = [value]
+        elif option.kind.lines:
+            texts = [line.strip() for line in value.splitlines() if line.strip()]
         elif option.field and not option.kind.lists:
             texts = value.replace(",", " ").split()
         else:

@@ -19,6 +19,7 @@ import attrs
 
 from rtunnel.ids import is_id
 from rtunnel.routing.ingress import IngressRule
+from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError, UdpAddress
 
 __all__ = [
@@ -32,9 +33,11 @@ __all__ = [
     "DURATION",
     "FILE",
     "HOST",
+    "INTERCEPT",
     "LISTEN",
     "LOCAL_PORT",
     "LOG_FORMAT",
+    "NAME",
     "NOT",
     "NUMBER",
     "OFF",
@@ -72,6 +75,7 @@ class Kind:
     :ivar secret: whether the text must never be printed.
     :ivar unit: of a number without a unit.
     :ivar lists: whether a value may contain commas, which then do not separate values in the environment.
+    :ivar lines: whether a value may also contain blanks: in the environment, each is on a line of its own.
     """
 
     metavar: str
@@ -80,6 +84,7 @@ class Kind:
     secret: bool = False
     unit: str = ""
     lists: bool = False
+    lines: bool = False
 
 
 # -- numbers, sizes, times, switches
@@ -322,6 +327,7 @@ LISTEN = Kind("[ws://|wss://|tcp://|tls://][HOST]:PORT[/PATH]", _listen_address(
 SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST[:PORT][/PATH]", _listen_address(_connectable, connects=True))
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
+INTERCEPT = Kind("FILTER", InterceptFilter.parse, lines=True)
 CIDR = Kind("CIDR", _cidr)
 PROXY_PROTOCOL = Kind("CIDR", _proxy_protocol)
 """gost's ``entrypoint.ProxyProtocol``, with networks in place of the version."""
@@ -330,6 +336,7 @@ WATCHED_FILE = Kind("FILE", os.path.abspath)
 """A file that is read later, when the working directory may be another one."""
 PATH = Kind("PATH", str)
 HOST = Kind("HOST", str)
+NAME = Kind("NAME", str)
 LOG_FORMAT = Kind("text|json", str)
 URL = Kind("URL", str)
 

@@ -678,6 +678,20 @@ CLIENT = (
         (_key("tunnel.weight"),),
     ),
     Option(
+        "intercept",
+        kinds.INTERCEPT,
+        "intercept",
+        "take only the requests that match a filter, in place of a share of all: header:X-User=alice, or terms separated by "
+        '";", all of which match: cookie:debug=alice; path^=/api; repeatable, any of them may match',
+        many=True,
+    ),
+    Option(
+        "name",
+        kinds.NAME,
+        "name",
+        "who intercepts, as others see it; by default the user and the host of this process",
+    ),
+    Option(
         "target",
         TARGETS,
         "target",

@@ -2,19 +2,21 @@
 
 All routing decisions are made here. A :class:`Selector` gets a :class:`RouteQuery` and evaluates it lazily: a server whose rules
 match on hosts only never reads a path or a header field. Each call returns one candidate; the caller passes those that have failed
-so far. Candidates are ordered by rank (:class:`~rtunnel.routing.tunnels.Rank`), and drawn by weight within a rank; those that do
-not reach the target of the host (:mod:`rtunnel.routing.failing`) come last. Further criteria (a user's intercept, a suspect link, a
-connector in another process) belong into a rank or into the registry.
+so far. A request goes to a connector whose intercept filter it matches (:mod:`rtunnel.routing.intercepts`), else to one without
+filters: these are ordered by rank (:class:`~rtunnel.routing.tunnels.Rank`), and drawn by weight within a rank. Connectors that do
+not reach the target of the host (:mod:`rtunnel.routing.failing`) come last. Further criteria (a connector in another process, say)
+belong into a rank or into the registry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.routing.request_properties import HttpQuery
 from rtunnel.routing.tunnels import Connector, Tunnel, TunnelRegistry
 
 __all__ = ["ConnectionQuery", "RouteQuery", "Selector", "VisitorProtocol"]
@@ -31,10 +33,12 @@ class VisitorProtocol(Enum):
     DATAGRAMS = "udp"
 
 
-_DATAGRAMS: Final = VisitorProtocol.DATAGRAMS  # a member of an Enum costs a call each time it is named, before Python 3.12
+# a member of an Enum costs a call each time it is named, before Python 3.12
+_HTTP: Final = VisitorProtocol.HTTP
+_DATAGRAMS: Final = VisitorProtocol.DATAGRAMS
 
 
-class RouteQuery(Protocol):
+class RouteQuery(HttpQuery, Protocol):
     """What is known about a request or connection to be routed. The methods are expensive and are called last.
 
     What the protocol does not have, such as the path of a TLS connection, is empty.
@@ -45,27 +49,8 @@ class RouteQuery(Protocol):
         """The protocol of the visitor."""
 
     @property
-    def host(self) -> str:
-        """The requested host, normalized by :func:`~rtunnel.routing.ingress.normalise_host`; ``""`` if there is none."""
-
-    @property
     def visitor_address(self) -> str:
         """The IP address of the visitor, if known."""
-
-    def method(self) -> bytes:
-        """The method of a request."""
-
-    def path(self) -> bytes:
-        """The path of a request, with its query, as received."""
-
-    def field(self, name: bytes) -> bytes | None:
-        """The value of a header field; repeated fields are combined.
-
-        :param name: in lower case.
-        """
-
-    def cookie(self, name: bytes) -> bytes | None:
-        """The value of a cookie."""
 
 
 class ConnectionQuery:
@@ -81,11 +66,13 @@ class ConnectionQuery:
         """None."""
         return b""
 
-    def field(self, name: bytes) -> bytes | None:
+    def lines(self) -> bytes:
         """None."""
+        return b""
 
-    def cookie(self, name: bytes) -> bytes | None:
+    def taken(self) -> Mapping[bytes, bytes]:
         """None."""
+        return {}
 
 
 class Selector(Generic[P]):
@@ -122,12 +109,15 @@ class Selector(Generic[P]):
         only, datagrams = found.only, query.protocol is _DATAGRAMS
         if only is not None and not failed and not datagrams:
             return only
-        return self.registry.choose(tunnel, failed, datagrams=datagrams)
+        return self._choose(found, query, failed)
 
     def _select_reaching(self, tunnel: Tunnel[P], query: RouteQuery, failed: Collection[Connector[Any]]) -> Connector[P] | None:
         """The next connector that is not avoided for the host; None if none of them is, or no other is left."""
         host = query.host
         avoided = [connector for connector in tunnel.failing if connector.failing.avoided(host)]
-        if not avoided:
-            return None
-        return self.registry.choose(tunnel.id, [*failed, *avoided], datagrams=query.protocol is _DATAGRAMS)
+        return self._choose(tunnel, query, [*failed, *avoided]) if avoided else None
+
+    def _choose(self, tunnel: Tunnel[P], query: RouteQuery, exclude: Collection[Connector[Any]] | None) -> Connector[P] | None:
+        protocol = query.protocol
+        request = query if tunnel.filtered and protocol is _HTTP else None
+        return self.registry.choose(tunnel.id, exclude, datagrams=protocol is _DATAGRAMS, request=request)

@@ -5,6 +5,9 @@ exclusive: as long as a connector with it is attached, those with smaller weight
 evenly (the same rule as in go-gost/x ``handler/tunnel/tunnel.go``). A connector that the caller excludes, because it has just
 failed, counts as absent: when all exclusive ones are excluded, the others are chosen.
 
+A connector with intercept filters is chosen for requests that match one of them, before all others, and for nothing else
+(:mod:`rtunnel.routing.intercepts`).
+
 A connector accepts either byte streams or datagram streams (UDP), and is chosen only for its own kind. A gost with a single
 connector sends both to it (``handler/tunnel/tunnel.go``).
 """
@@ -12,7 +15,7 @@ connector sends both to it (``handler/tunnel/tunnel.go``).
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import IntEnum
 from itertools import accumulate
 from random import random as random_number
@@ -23,6 +26,9 @@ import attrs
 
 from rtunnel.ids import short_id
 from rtunnel.routing.failing import FailingHosts
+from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.intercepts import Conflict, Intercepts
+from rtunnel.routing.request_properties import HttpQuery
 
 __all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Rank", "Tunnel", "TunnelRegistry"]
 
@@ -60,6 +66,8 @@ class Connector(Generic[P]):
     :param peer: address of the client, for logs.
     :param user: the authenticated user, if any.
     :param datagrams: whether it accepts datagram streams, and only those.
+    :param name: what its client calls itself, for display.
+    :param filters: what it intercepts; empty if it takes a share of all requests.
     :param since: when its link came up, in seconds since the epoch, for display.
     :ivar instance: what its client calls itself on each of its links, if it does.
     :ivar avoided: whether it is chosen only when all others are excluded; see :meth:`TunnelRegistry.avoid`.
@@ -78,12 +86,19 @@ class Connector(Generic[P]):
     user: str = ""
     since: float = 0.0
     datagrams: bool = False
+    name: str = ""
+    filters: tuple[InterceptFilter, ...] = ()
     instance: bytes = attrs.field(default=b"", init=False, repr=False)
     avoided: bool = attrs.field(default=False, init=False)
     failing: FailingHosts = attrs.field(factory=FailingHosts, init=False)
     streams: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
     outcomes: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    @property
+    def holder(self) -> str:
+        """Who it belongs to: the authenticated user, or else whom it claims to be."""
+        return self.user or self.name or self.peer
 
     @property
     def rank(self) -> Rank:
@@ -153,7 +168,7 @@ class Tunnel(Generic[P]):
     :param tunnel_id: the tunnel's ID.
     """
 
-    __slots__ = ("_groups", "_tiers", "failing", "id", "only")
+    __slots__ = ("_groups", "_intercepts", "_tiers", "failing", "filtered", "id", "only")
 
     def __init__(self, tunnel_id: UUID) -> None:
         self.id = tunnel_id
@@ -164,36 +179,56 @@ class Tunnel(Generic[P]):
         """The connector that gets every byte stream, if there is only one candidate."""
         self.failing: set[Connector[P]] = set()
         """The connectors that do not reach the target of some host."""
+        self._intercepts: dict[bool, Intercepts[Connector[P]]] = {avoided: Intercepts(_Group) for avoided in (False, True)}
+        """Those with filters; those that are avoided on their own."""
+        self.filtered = False
+        """Whether any has filters."""
 
     @property
     def connectors(self) -> tuple[Connector[P], ...]:
-        """The attached connectors: those for datagrams last, the others by rank."""
-        return tuple(member for tier in self._tiers.values() for group in tier for member in group.members)
+        """The attached connectors: those with filters first, those for datagrams last, the others by rank."""
+        return (
+            *self.intercepting,
+            *(member for tier in self._tiers.values() for group in tier for member in group.members),
+        )
+
+    @property
+    def intercepting(self) -> tuple[Connector[P], ...]:
+        """Those with filters."""
+        return tuple(connector for intercepts in self._intercepts.values() for connector in intercepts)
 
     def __len__(self) -> int:
-        return sum(len(group.members) for group in self._groups.values())
+        return sum(len(group.members) for group in self._groups.values()) + sum(map(len, self._intercepts.values()))
 
     def __contains__(self, connector: Connector[Any]) -> bool:
+        if connector.filters:
+            return connector in self._intercepts[connector.avoided]
         group = self._groups.get((connector.datagrams, connector.rank))
         return group is not None and connector in group.index
 
     def add(self, connector: Connector[P]) -> None:
         """Attach a connector that is not attached yet."""
-        key = (connector.datagrams, connector.rank)
-        if key not in self._groups:
-            self._groups[key] = _Group()
-        self._groups[key].add(connector)
+        if connector.filters:
+            self._intercepts[connector.avoided].add(connector)
+        else:
+            key = (connector.datagrams, connector.rank)
+            if key not in self._groups:
+                self._groups[key] = _Group()
+            self._groups[key].add(connector)
         if connector.failing:
             self.failing.add(connector)
         self._arrange()
 
     def remove(self, connector: Connector[P]) -> None:
         """Detach a connector that is attached."""
-        key = (connector.datagrams, connector.rank)
-        group = self._groups[key]
-        group.remove(connector)
-        if not group.members:
-            del self._groups[key]
+        if connector.filters:
+            self._intercepts[connector.avoided].remove(connector)
+        else:
+            key = (connector.datagrams, connector.rank)
+            group = self._groups[key]
+            group.remove(connector)
+            if not group.members:
+                del self._groups[key]
         self.failing.discard(connector)
         self._arrange()
 
@@ -201,18 +236,42 @@ class Tunnel(Generic[P]):
         for datagrams in self._tiers:
             keys = sorted(key for key in self._groups if key[0] == datagrams)
             self._tiers[datagrams] = tuple(self._groups[key] for key in keys)
+        self.filtered = any(map(len, self._intercepts.values()))
         first = self._tiers[False][:1]
-        self.only = first[0].members[0] if first and len(first[0].members) == 1 else None
+        self.only = first[0].members[0] if first and len(first[0].members) == 1 and not self.filtered else None
 
     def choose(
-        self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float], *, datagrams: bool = False
+        self,
+        exclude: Collection[Connector[Any]] | None,
+        random: Callable[[], float],
+        *,
+        datagrams: bool = False,
+        request: HttpQuery | None = None,
     ) -> Connector[P] | None:
-        """Draw a connector by weight, from the first rank that is not completely excluded; None if there is none."""
+        """Draw a connector.
+
+        :param request: what filters are compared with; None for everything but HTTP.
+        :returns: one with a filter that matches; or one without filters by weight, from the first rank that is not completely
+            excluded; or one with a filter that is avoided; None if there is none.
+        """
+        if request is not None and (drawn := self._intercepts[False].choose(request, exclude, random)) is not None:
+            return drawn
         for group in self._tiers[datagrams]:
             drawn = group.draw(exclude, random)
             if drawn is not None:
                 return drawn
-        return None
+        return None if request is None else self._intercepts[True].choose(request, exclude, random)
+
+    def conflict(self, filters: Iterable[InterceptFilter], holder: str) -> Conflict[Connector[P]] | None:
+        """See :meth:`~rtunnel.routing.intercepts.Intercepts.conflict`."""
+        filters = tuple(filters)
+        found = (intercepts.conflict(filters, holder) for intercepts in self._intercepts.values())
+        return next((conflict for conflict in found if conflict is not None), None)
+
+    def overlaps(self, filters: Iterable[InterceptFilter], holder: str) -> list[Conflict[Connector[P]]]:
+        """See :meth:`~rtunnel.routing.intercepts.Intercepts.overlaps`."""
+        filters = tuple(filters)
+        return [overlap for intercepts in self._intercepts.values() for overlap in intercepts.overlaps(filters, holder)]
 
 
 class TunnelRegistry(Generic[P]):
@@ -286,16 +345,22 @@ class TunnelRegistry(Generic[P]):
             (tunnel.failing.add if connector.failing else tunnel.failing.discard)(connector)
 
     def choose(
-        self, tunnel_id: UUID, exclude: Collection[Connector[Any]] | None = None, *, datagrams: bool = False
+        self,
+        tunnel_id: UUID,
+        exclude: Collection[Connector[Any]] | None = None,
+        *,
+        datagrams: bool = False,
+        request: HttpQuery | None = None,
     ) -> Connector[P] | None:
-        """Draw a connector of a tunnel by weight, in time logarithmic in their number.
+        """Draw a connector of a tunnel, by filter and by weight, in time logarithmic in their number.
 
         :param exclude: connectors not to choose, e.g. those that failed for this request.
         :param datagrams: whether the stream carries datagrams.
-        :returns: None if no connector is attached or all are excluded.
+        :param request: what filters are compared with; None for everything but HTTP.
+        :returns: None if no connector is attached, or none that takes the request, or all are excluded.
         """
         tunnel = self.by_number.get(tunnel_id.int)
-        return None if tunnel is None else tunnel.choose(exclude, self._random, datagrams=datagrams)
+        return None if tunnel is None else tunnel.choose(exclude, self._random, datagrams=datagrams, request=request)
 
     def get(self, tunnel_id: UUID) -> Tunnel[P] | None:
         """A tunnel, None if no connector is attached to it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import time
 from typing import Any
@@ -18,12 +18,14 @@ from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Limit, LinkEnd, RefusalReason
 from rtunnel.routing.ingress import IngressTable, normalise_host
+from rtunnel.routing.intercept_terms import listed
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.intercept_admission import Intercept, InterceptRefused, admit_intercept
 from rtunnel.server.limits import ClientPlace, ServerLimits
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import UpstreamPool
@@ -38,6 +40,7 @@ from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import (
+    NO_METADATA,
     Command,
     Network,
     RelayAddress,
@@ -48,6 +51,7 @@ from rtunnel.wire.relay import (
     endpoint_host,
     take_request,
 )
+from rtunnel.wire.relay_intercepts import InterceptAnswer
 from rtunnel.wire.smux import Session
 
 __all__ = ["TunnelListener"]
@@ -246,7 +250,7 @@ class Admission(Handshake[Request]):
             self._refuse_as_one_too_many("its address has too many links and visits (--max-links-per-address)")
         elif request.command is Command.CONNECT:
             self._listener.relay.admit(request, self, self._peer, self._grant, self._listener.access_control)
-        elif request.command is not Command.BIND or self._visits_only:
+        elif request.command not in (Command.BIND, Command.INTERCEPT) or self._visits_only:
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, f"the request {request.command.name} is not supported here")
         elif self._listener.stopping:
             self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.STOPPING, "the server is stopping")
@@ -261,8 +265,20 @@ class Admission(Handshake[Request]):
         elif self._is_full(request.tunnel.id):
             self._listener.stats.reach(Limit.LINKS_PER_TUNNEL)
             self._refuse_as_one_too_many(f"the tunnel {short_id(request.tunnel.id)} has too many links (--max-links-per-tunnel)")
+        elif request.command is Command.INTERCEPT:
+            self._intercept(request, request.tunnel)
         else:
             self._bind(request, request.tunnel)
+
+    def _intercept(self, request: Request, tunnel: TunnelFeature) -> None:
+        """Bind for some requests only, unless another client has them."""
+        listener = self._listener
+        try:
+            intercept = admit_intercept(request, listener.registry.get(tunnel.id), self._grant.user, self._peer_name)
+        except InterceptRefused as refused:
+            self._refuse(refused.status, refused.kind, refused.reason, refused.answer.metadata())
+        else:
+            self._bind(request, tunnel, intercept)
 
     def _is_full(self, tunnel: UUID) -> bool:
         """Whether a tunnel has as many links as it may have."""
@@ -300,7 +316,7 @@ class Admission(Handshake[Request]):
         )
         return endpoint_host(tunnel)
 
-    def _bind(self, request: Request, tunnel: TunnelFeature) -> None:
+    def _bind(self, request: Request, tunnel: TunnelFeature, intercept: Intercept | None = None) -> None:
         """Turn the connection into a link and register its connector."""
         listener = self._listener
         connector_id = uuid4()
@@ -311,6 +327,7 @@ class Admission(Handshake[Request]):
             status=Status.OK,
             addresses=(RelayAddress(self._endpoint(tunnel.id, asked.host), asked.port),),
             tunnel=TunnelFeature(connector_id, weight=tunnel.weight, udp=datagrams),
+            metadata=NO_METADATA if intercept is None else self._granted(tunnel, intercept).metadata(),
         )
         self.transport.write(answer.encode())
         mux = listener.settings.mux
@@ -348,6 +365,8 @@ class Admission(Handshake[Request]):
             user=self._grant.user,
             since=time(),
             datagrams=datagrams,
+            name="" if intercept is None else intercept.name,
+            filters=() if intercept is None else intercept.filters,
         )
         self._active_grant = ActiveGrant(
             self._grant,
@@ -368,13 +387,26 @@ class Admission(Handshake[Request]):
         listener.health.watch(self._connector, listener.settings.health)
         link.ask()
         self._log.info(
-            "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{kind}",
+            "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{kind}{filters}",
             connector=short_id(connector_id),
             tunnel=short_id(tunnel.id),
             weight=weight,
             who=self._log_name if self._grant.user else self._peer_name,
             kind=" for datagrams" if datagrams else "",
+            filters="" if intercept is None else f" as {intercept.name or '?'} for requests with {listed(intercept.filters)}",
         )
+
+    def _granted(self, tunnel: TunnelFeature, intercept: Intercept) -> InterceptAnswer:
+        """The answer to a client that gets some requests only."""
+        if intercept.warning:
+            self._log.warn(
+                "tunnel {tunnel}: {name} joins for {filters}; {warning}",
+                tunnel=short_id(tunnel.id),
+                name=intercept.name,
+                filters=listed(intercept.filters),
+                warning=intercept.warning,
+            )
+        return InterceptAnswer(hosts=self._listener.table.patterns(tunnel.id), warning=intercept.warning)
 
     def _client_announced(self, instance: bytes) -> None:
         """The client says who it is: a link that it had before is dead, whatever the system thinks, and must not count twice."""
@@ -413,11 +445,11 @@ class Admission(Handshake[Request]):
             reason=text,
         )
 
-    def _refuse(self, status: Status, kind: RefusalReason, reason: str) -> None:
+    def _refuse(self, status: Status, kind: RefusalReason, reason: str, metadata: Mapping[str, str] = NO_METADATA) -> None:
         """Respond with the status that gost's clients know, and close."""
         self._count(kind, reason)
         self.finish()
-        self.transport.write(Response(status=status).encode())
+        self.transport.write(Response(status=status, metadata=metadata).encode())
         self.transport.loseConnection()
 
     def _count(self, kind: RefusalReason, reason: str) -> None:

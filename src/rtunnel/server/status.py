@@ -72,6 +72,8 @@ def _connector(connector: Connector[UpstreamPool], state: str) -> ConnectorStatu
         peer=connector.peer,
         user=connector.user or None,
         weight=connector.weight,
+        name=connector.holder if connector.filters else None,
+        intercept=tuple(map(str, connector.filters)),
         since=connector.since,
         streams=len(link.streams),
         requests=connector.requests,

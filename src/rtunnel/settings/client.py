@@ -7,6 +7,7 @@ from uuid import UUID
 
 import attrs
 
+from rtunnel.routing.intercept_terms import MAX_FILTERS, InterceptFilter
 from rtunnel.settings.address import CONNECTABLE, Address, UdpAddress
 from rtunnel.settings.checks import DAY, PATH, SettingsError, check, header_value, seconds, whole
 from rtunnel.settings.credentials import Credentials
@@ -72,6 +73,8 @@ class ConnectorSettings(ServerConnectionSettings):
     :ivar target: where streams are forwarded to.
     :ivar forward: how; see :class:`ForwardSettings`.
     :ivar weight: 1 to 255; with 255, connectors with a smaller weight get nothing.
+    :ivar intercept: filters of the requests that it takes, any of which may match; empty for a share of all requests.
+    :ivar name: who intercepts, as others see it; ``""`` for the user and the host of this process.
     :ivar bind: the address requested from the server; host ``""`` and port 0 leave the choice to it.
     :ivar backoff_min: seconds before the first attempt to reconnect.
     :ivar backoff_max: the longest time between two attempts.
@@ -80,6 +83,14 @@ class ConnectorSettings(ServerConnectionSettings):
     target: TargetList = attrs.field(converter=target_list, validator=connectable)
     forward: ForwardSettings = attrs.field(factory=ForwardSettings)
     weight: int = attrs.field(default=1, validator=whole(1, 255))
+    intercept: tuple[InterceptFilter, ...] = attrs.field(
+        default=(),
+        converter=tuple,
+        validator=check(lambda filters: len(filters) <= MAX_FILTERS, f"more than {MAX_FILTERS} filters"),
+    )
+    name: str = attrs.field(
+        default="", validator=check(lambda name: name.isprintable() and len(name.encode()) <= 100, "not a name of up to 100 bytes")
+    )
     bind: Address = attrs.field(default=Address("", 0))
     backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))
     backoff_max: float = attrs.field(default=30.0, validator=seconds(0.01, DAY))
@@ -89,6 +100,8 @@ class ConnectorSettings(ServerConnectionSettings):
         if self.target.udp and (self.forward.proxy_protocol or self.forward.rewrites):
             hint = "a UDP target, whose datagrams have no PROXY header and no HTTP header fields"
             raise SettingsError("target", str(self.target), hint)
+        if self.target.udp and self.intercept:
+            raise SettingsError("target", str(self.target), "a UDP target, whose datagrams have no fields to intercept by")
         if self.backoff_max < self.backoff_min:
             raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the minimum, {self.backoff_min:g}s")
 

@@ -42,6 +42,10 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield _table("tunnels", ("tunnel", "connectors", "streams"), map(_tunnel, document["tunnels"]))
         columns = ("connector", "tunnel", "network", "state", "weight", "peer", "user", "requests" if server else "target", *_LINK)
         yield _table("connectors", columns, (_connector(connector, server) for connector in document["connectors"]))
+        # a process of an older version knows no intercepts
+        intercepts = [connector for connector in document["connectors"] if connector.get("intercept")]
+        if intercepts:
+            yield _table("intercepts", ("connector", "who", "requests with"), map(_intercept, intercepts))
     if document["errors"]:
         yield _table("recent warnings and errors", ("when", "level", "what"), map(_error, document["errors"]))
 
@@ -106,6 +110,10 @@ def _connector(connector: dict[str, Any], server: bool) -> Row:
         bytes_text(connector["sent_bytes"]),
         _round_trip(connector["round_trip"]),
     )
+
+
+def _intercept(connector: dict[str, Any]) -> Row:
+    return connector["id"], connector["name"], " or ".join(connector["intercept"])
 
 
 def _round_trip(round_trip: dict[str, Any] | None) -> str | None:

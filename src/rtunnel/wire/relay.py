@@ -31,6 +31,7 @@ from rtunnel.wire.relay_features import (
 
 __all__ = [
     "MAX_MESSAGE",
+    "NO_METADATA",
     "Command",
     "Network",
     "RelayAddress",
@@ -66,6 +67,9 @@ class Command(IntEnum):
     """Turn the connection into a link of the tunnel; sent by a client."""
     ASSOCIATE = 3
     """Relay datagrams; not part of the tunnel protocol, but a valid request."""
+    INTERCEPT = 4
+    """Like BIND, for the requests that match a filter (:mod:`rtunnel.wire.relay_intercepts`). gost, and servers that do not know
+    filters, refuse it as an unknown command (go-gost/x ``handler/tunnel/handler.go``)."""
 
 
 _COMMANDS: Final = {int(command): command for command in Command}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -137,17 +138,13 @@ class Exchange(Attempts[Upstream]):
         """The target in origin-form."""
         return self.head.target
 
-    def field(self, name: bytes) -> bytes | None:
-        """The value of a header field, named in lower case."""
-        return self.head.field(name)
+    def lines(self) -> bytes:
+        """The request line and the end-to-end fields."""
+        return self.head.lines
 
-    def cookie(self, name: bytes) -> bytes | None:
-        """The value of a cookie."""
-        for pair in (self.head.field(b"cookie") or b"").split(b";"):
-            found, _, value = pair.strip(b" \t").partition(b"=")
-            if found == name:
-                return value
-        return None
+    def taken(self) -> Mapping[bytes, bytes]:
+        """The values of fields that the proxy writes itself."""
+        return self.head.named
 
     # -- the request
 

@@ -1,0 +1,95 @@
+"""What a client that intercepts says to its user: who gets what, how to try it, and why it was refused."""
+
+from __future__ import annotations
+
+import getpass
+import shlex
+import socket
+from urllib.parse import quote
+
+from rtunnel.routing.intercept_terms import InterceptFilter, Kind, Op, Term
+from rtunnel.settings.checks import plain
+from rtunnel.wire.relay_intercepts import InterceptAnswer
+
+__all__ = ["MAY_NOT_KNOW", "NOT_GRANTED", "default_name", "describe_conflict", "example_request"]
+
+MAY_NOT_KNOW = "a server that does not know intercepts may close the connection"
+
+NOT_GRANTED = (
+    "the server answered without saying that it knows intercepts, so we left: it might have sent all requests; "
+    "update the server, or use --weight"
+)
+
+_CURL_OPTIONS = {Kind.HEADER: "-H", Kind.BAGGAGE: "-H", Kind.COOKIE: "-b", Kind.METHOD: "-X"}
+
+
+def default_name() -> str:
+    """Who runs this process, and where, as others see it."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        # a container's user without an entry in /etc/passwd
+        user = "user"
+    return f"{user}@{socket.gethostname()}"
+
+
+def describe_conflict(answer: InterceptAnswer) -> str:
+    """Say why a server refused, in one line."""
+    if answer.taken:
+        return (
+            f'the server refused: requests with "{plain(answer.why)}" are taken by {plain(answer.holder)} '
+            f'with "{plain(answer.taken)}"; ask them to leave, or choose another filter'
+        )
+    return f"the server refused: {plain(answer.why)}"
+
+
+def example_request(filters: tuple[InterceptFilter, ...], hosts: tuple[str, ...]) -> str | None:
+    """A command line whose request one of the filters takes.
+
+    :param hosts: host patterns that lead to the tunnel.
+    :returns: None if none can be made up: of a pattern, say.
+    """
+    for wanted in filters:
+        example = _curl(wanted, hosts)
+        if example is not None:
+            return example
+    return None
+
+
+def _curl(wanted: InterceptFilter, hosts: tuple[str, ...]) -> str | None:
+    words, host, path, parameters = ["curl"], next((host for host in hosts if "*" not in host), None), "/", []
+    for term in wanted.terms:
+        value = _value(term)
+        if term.negated:
+            continue
+        if value is None:
+            return None
+        if term.kind is Kind.HOST:
+            host = value
+        elif term.kind is Kind.PATH:
+            path = quote(value)
+        elif term.kind is Kind.QUERY:
+            parameters.append(f"{quote(term.name)}={quote(value, safe='')}")
+        else:
+            words += (_CURL_OPTIONS[term.kind], _field(term, value))
+    if host is None:
+        return None
+    url = f"http://{host}{path}" + ("?" + "&".join(parameters) if parameters else "")
+    return " ".join(shlex.quote(word) for word in (*words, url))
+
+
+def _value(term: Term) -> str | None:
+    """A value that the term accepts, if it is easily found."""
+    if term.op is Op.PRESENT:
+        return "1"
+    if term.kind is Kind.METHOD:
+        return term.value.partition(",")[0]
+    return term.value if term.op in (Op.EXACT, Op.PREFIX) else None
+
+
+def _field(term: Term, value: str) -> str:
+    if term.kind is Kind.HEADER:
+        return f"{term.name}: {value}" if value else f"{term.name};"
+    if term.kind is Kind.BAGGAGE:
+        return f"baggage: {term.name}={quote(value, safe='')}"
+    return value if term.kind is Kind.METHOD else f"{term.name}={value}"

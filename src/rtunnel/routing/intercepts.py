@@ -1,0 +1,229 @@
+"""Personal intercepts: the connectors of a tunnel that want some requests only, and which of them gets a request.
+
+A connector with intercept filters gets the requests that match one of them, and no others. Of several filters that match, the
+most specific one wins (:attr:`~rtunnel.routing.intercept_terms.InterceptFilter.rank`), then the older one; connectors with the same
+filter share its requests by weight. What no filter matches goes to the connectors without filters.
+
+A filter is found by one of its terms, the *anchor*, so that the number of filters hardly matters: those that ask for the exact
+value of a header, cookie, parameter, baggage member or path are found by that value, the others by the name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from rtunnel.routing.intercept_terms import InterceptFilter, Kind, Op, Rank, Term
+from rtunnel.routing.request_properties import HttpQuery, RequestProperties, asking_for
+
+__all__ = ["Conflict", "Drawable", "Interceptor", "Intercepts"]
+
+
+class Interceptor(Protocol):
+    """A connector, as this module needs it."""
+
+    @property
+    def filters(self) -> tuple[InterceptFilter, ...]:
+        """What it wants; not empty."""
+
+    @property
+    def holder(self) -> str:
+        """Who it belongs to."""
+
+
+_FIELDS: Final = {Kind.COOKIE: b"cookie", Kind.BAGGAGE: b"baggage"}
+"""The fields in which other things than headers are."""
+
+C = TypeVar("C", bound=Interceptor)
+
+
+class Drawable(Protocol[C]):
+    """Connectors that share by weight."""
+
+    members: list[C]
+
+    def add(self, connector: C) -> None:
+        """Add one."""
+
+    def draw(self, exclude: Collection[Any] | None, random: Callable[[], float]) -> C | None:
+        """Draw one that is not excluded."""
+
+
+class Conflict(Generic[C]):
+    """A filter that another holder has already.
+
+    :ivar wanted: the filter that is refused, or decided by rank.
+    :ivar filter: the one that is there.
+    :ivar connector: whose it is.
+    """
+
+    __slots__ = ("connector", "filter", "wanted")
+
+    def __init__(self, wanted: InterceptFilter, existing: InterceptFilter, connector: C) -> None:
+        self.wanted = wanted
+        self.filter = existing
+        self.connector = connector
+
+
+class _Entry(Generic[C]):
+    """A filter and the connectors that have it."""
+
+    __slots__ = ("filter", "group", "rank", "rest")
+
+    def __init__(self, wanted: InterceptFilter, group: Drawable[C], rest: tuple[Term, ...], age: int) -> None:
+        self.filter = wanted
+        self.group = group
+        self.rest = rest
+        """The terms besides its anchor."""
+        self.rank = (*wanted.rank, -age)
+
+
+class _Anchors(Generic[C]):
+    """The filters whose anchor asks for one property."""
+
+    __slots__ = ("by_value", "others")
+
+    def __init__(self) -> None:
+        self.by_value: dict[bytes, list[_Entry[C]]] = {}
+        self.others: list[tuple[Term, _Entry[C]]] = []
+
+    def matching(self, properties: RequestProperties, kind: Kind, name: bytes) -> Iterator[_Entry[C]]:
+        """Those whose anchor matches, each once."""
+        values = properties.values(kind, name)
+        for value in dict.fromkeys(values) if self.by_value else ():
+            yield from self.by_value.get(value, ())
+        for anchor, entry in self.others:
+            if values and anchor.fits(properties):
+                yield entry
+
+
+class Intercepts(Generic[C]):
+    """The connectors of one tunnel that have filters; owned by the tunnel.
+
+    :param new_group: makes an empty group of connectors that share by weight.
+    """
+
+    __slots__ = ("_anchors", "_asked", "_by_field", "_connectors", "_new_group")
+
+    def __init__(self, new_group: Callable[[], Drawable[C]]) -> None:
+        self._new_group = new_group
+        self._connectors: dict[C, None] = {}
+        self._anchors: dict[tuple[Kind, bytes], _Anchors[C]] = {}
+        """Those that are not in a field."""
+        self._by_field: dict[bytes, list[tuple[Kind, bytes, _Anchors[C]]]] = {}
+        """The others by the field that they are in."""
+        self._asked = asking_for(())
+
+    def __len__(self) -> int:
+        return len(self._connectors)
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(self._connectors)
+
+    def __contains__(self, connector: object) -> bool:
+        return connector in self._connectors
+
+    def add(self, connector: C) -> None:
+        """Add a connector."""
+        self._connectors[connector] = None
+        self._index()
+
+    def remove(self, connector: C) -> None:
+        """Remove a connector."""
+        del self._connectors[connector]
+        self._index()
+
+    def _index(self) -> None:
+        groups: dict[InterceptFilter, Drawable[C]] = {}
+        for connector in self._connectors:
+            for wanted in connector.filters:
+                if wanted not in groups:
+                    groups[wanted] = self._new_group()
+                groups[wanted].add(connector)
+        found: dict[tuple[Kind, bytes], _Anchors[C]] = {}
+        for age, (wanted, group) in enumerate(groups.items()):
+            anchor = max(wanted.terms, key=_anchor_quality)
+            entry = _Entry(wanted, group, tuple(term for term in wanted.terms if term is not anchor), age)
+            anchors = found.setdefault((anchor.kind, anchor.name.encode()), _Anchors())
+            if anchor.op is Op.EXACT and anchor.kind is not Kind.METHOD:
+                anchors.by_value.setdefault(anchor.value.encode(), []).append(entry)
+            else:
+                anchors.others.append((anchor, entry))
+        self._anchors, self._by_field = {}, {}
+        for (kind, name), anchors in found.items():
+            field = name if kind is Kind.HEADER else _FIELDS.get(kind)
+            if field is None:
+                self._anchors[kind, name] = anchors
+            else:
+                self._by_field.setdefault(field, []).append((kind, name, anchors))
+        self._asked = asking_for(self._by_field)
+
+    # -- requests
+
+    def choose(self, query: HttpQuery, exclude: Collection[Any] | None, random: Callable[[], float]) -> C | None:
+        """The connector that a request goes to.
+
+        :param exclude: those that have failed, or are avoided.
+        :param random: returns numbers in [0, 1).
+        :returns: None if no filter matches, or all whose filter matches are excluded.
+        """
+        properties = RequestProperties(query)
+        found = [entry for entry in self._candidates(properties) if all(term.fits(properties) for term in entry.rest)]
+        if not found:
+            return None
+        probe = properties.is_probe
+        for entry in sorted(found, key=_rank_of, reverse=True):
+            if probe and not _asks_for_agent(entry.filter):
+                continue
+            drawn = entry.group.draw(exclude, random)
+            if drawn is not None:
+                return drawn
+        return None
+
+    def _candidates(self, properties: RequestProperties) -> Iterator[_Entry[C]]:
+        """The filters whose anchor matches, each once."""
+        if self._by_field:
+            for field in properties.fields(self._asked):
+                for kind, name, anchors in self._by_field.get(field, ()):
+                    yield from anchors.matching(properties, kind, name)
+        for (kind, name), anchors in self._anchors.items():
+            yield from anchors.matching(properties, kind, name)
+
+    # -- joins
+
+    def conflict(self, filters: Iterable[InterceptFilter], holder: str) -> Conflict[C] | None:
+        """The first filter of another holder from whom these would take requests.
+
+        It accepts all that one of them does, or they are equally specific and one accepts all that the other does.
+        """
+        for wanted, existing, connector in self._pairs(filters, holder):
+            takes = existing.contains(wanted)
+            if takes or (existing.rank == wanted.rank and wanted.contains(existing)):
+                return Conflict(wanted, existing, connector)
+        return None
+
+    def overlaps(self, filters: Iterable[InterceptFilter], holder: str) -> list[Conflict[C]]:
+        """The filters of other holders that may match the same requests as these, which their ranks decide."""
+        pairs = self._pairs(filters, holder)
+        return [Conflict(wanted, existing, connector) for wanted, existing, connector in pairs if not existing.excludes(wanted)]
+
+    def _pairs(self, filters: Iterable[InterceptFilter], holder: str) -> Iterator[tuple[InterceptFilter, InterceptFilter, C]]:
+        wanted = tuple(filters)
+        for connector in self._connectors:
+            if connector.holder != holder:
+                for existing in connector.filters:
+                    for one in wanted:
+                        yield one, existing, connector
+
+
+def _rank_of(entry: _Entry[Any]) -> tuple[int, Rank, int, int]:
+    return entry.rank
+
+
+def _anchor_quality(term: Term) -> tuple[bool, bool, Rank]:
+    """The best anchor is found by its value, and few requests have it."""
+    return not term.negated, term.op is Op.EXACT and term.kind is not Kind.METHOD, term.rank
+
+
+def _asks_for_agent(wanted: InterceptFilter) -> bool:
+    return any(term.kind is Kind.HEADER and term.name == "user-agent" for term in wanted.terms)

@@ -1,0 +1,95 @@
+"""Admission of clients that want some requests only: unless they are taken."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from attrs import frozen
+
+from rtunnel.outcomes import RefusalReason
+from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.tunnels import Tunnel
+from rtunnel.settings.checks import plain
+from rtunnel.wire.relay import Network, RelayError, Request, Status
+from rtunnel.wire.relay_intercepts import InterceptAnswer, InterceptRequest
+
+__all__ = ["Intercept", "InterceptRefused", "admit_intercept"]
+
+
+class InterceptRefused(Exception):
+    """It is refused.
+
+    :param status: for the client.
+    :param kind: for the metrics.
+    :param reason: for the log.
+    :param answer: more for the client.
+    """
+
+    def __init__(self, status: Status, kind: RefusalReason, reason: str, answer: InterceptAnswer) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.kind = kind
+        self.reason = reason
+        self.answer = answer
+
+
+@frozen
+class Intercept:
+    """What was granted.
+
+    :ivar name: what the client calls itself, on one line.
+    :ivar filters: what it gets.
+    :ivar warning: for the client, about others that want some of the same requests; may be empty.
+    """
+
+    name: str
+    filters: tuple[InterceptFilter, ...]
+    warning: str
+
+
+def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, user: str, peer: str) -> Intercept:
+    """Check what a client asks for.
+
+    :param request: an INTERCEPT.
+    :param tunnel: that it wants to join, None if nobody has joined it.
+    :param user: the authenticated user, if any: only a client without one is who it claims to be.
+    :param peer: its address.
+    :raises InterceptRefused: with the reason.
+    """
+    try:
+        asked = InterceptRequest.of(request.metadata)
+        filters = tuple(dict.fromkeys(map(_parse, asked.filters)))
+    except (RelayError, ValueError) as error:
+        raise _malformed(str(error)) from None
+    if request.network is not Network.TCP:
+        raise _malformed("datagrams have no fields to intercept by; use --weight")
+    name = plain(asked.name)
+    holder = user or name or peer
+    if tunnel is None:
+        return Intercept(name, filters, "")
+    conflict = tunnel.conflict(filters, holder)
+    if conflict is not None:
+        answer = InterceptAnswer(why=str(conflict.wanted), holder=conflict.connector.holder, taken=str(conflict.filter))
+        reason = f'requests with "{conflict.wanted}" are taken by {answer.holder} with "{answer.taken}"'
+        raise InterceptRefused(Status.FORBIDDEN, RefusalReason.INTERCEPT_TAKEN, reason, answer)
+    overlaps = tunnel.overlaps(filters, holder)
+    warning = ""
+    if overlaps:
+        first = overlaps[0]
+        winner = holder if first.wanted.rank > first.filter.rank else first.connector.holder
+        more = f" (and {len(overlaps) - 1} more)" if len(overlaps) > 1 else ""
+        warning = f'requests that also match "{first.filter}" of {first.connector.holder} go to {winner}{more}'
+    return Intercept(name, filters, warning)
+
+
+def _parse(text: str) -> InterceptFilter:
+    try:
+        parsed = InterceptFilter.parse(text)
+        parsed.compile()
+    except ValueError as error:
+        raise ValueError(f"the intercept {plain(text)}: {error}") from None
+    return parsed
+
+
+def _malformed(reason: str) -> InterceptRefused:
+    return InterceptRefused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, reason, InterceptAnswer(why=reason))

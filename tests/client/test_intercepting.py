@@ -1,0 +1,50 @@
+"""What a client that intercepts says."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.client.intercepting import default_name, describe_conflict, example_request
+from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.wire.relay_intercepts import InterceptAnswer
+
+
+class ExampleTests(SynchronousTestCase):
+    """A command that can be copied."""
+
+    def example(self, *filters: str, hosts: tuple[str, ...] = ("shop.example.org",)) -> str | None:
+        return example_request(tuple(map(InterceptFilter.parse, filters)), hosts)
+
+    def test_commands(self) -> None:
+        for wanted, command in (
+            ("header:X-User=alice", "curl -H 'x-user: alice' http://shop.example.org/"),
+            ("header:X-User=it's", "curl -H 'x-user: it'\"'\"'s' http://shop.example.org/"),
+            ("header:X-Debug", "curl -H 'x-debug: 1' http://shop.example.org/"),
+            ("header:X-Debug=", "curl -H 'x-debug;' http://shop.example.org/"),
+            ("cookie:debug=alice; path^=/api/", "curl -b debug=alice http://shop.example.org/api/"),
+            ("baggage:s=a b; method=POST,PUT", "curl -H 'baggage: s=a%20b' -X POST http://shop.example.org/"),
+            ("query:a b".replace(" ", "-") + "=c&d; !header:X", "curl 'http://shop.example.org/?a-b=c%26d'"),
+            ("host=other.example.org; path=/é", "curl http://other.example.org/%C3%A9"),
+        ):
+            self.assertEqual(self.example(wanted), command, wanted)
+
+    def test_none(self) -> None:
+        """Nothing is made up for a pattern, or without a host."""
+        self.assertIsNone(self.example("header:X*=a*b"))
+        self.assertIsNone(self.example("path=/", hosts=("*.example.org",)))
+        self.assertEqual(self.example("header:X*=a*b", "path=/x"), "curl http://shop.example.org/x")
+
+
+class WordsTests(SynchronousTestCase):
+    def test_conflict(self) -> None:
+        """Names of others are shown, but do not reach the terminal."""
+        answer = InterceptAnswer(why="path=/a", holder="eve\x1b[2J", taken="path^=/")
+        text = describe_conflict(answer)
+        self.assertIn('requests with "path=/a" are taken by eve\\x1b[2J with "path^=/"', text)
+        self.assertTrue(text.isprintable())
+
+    def test_other_refusals(self) -> None:
+        self.assertEqual(describe_conflict(InterceptAnswer(why="too long\n")), "the server refused: too long\\n")
+
+    def test_name(self) -> None:
+        self.assertRegex(default_name(), r"^.+@.+$")

@@ -1,0 +1,181 @@
+"""Personal intercepts with real processes: the page's commands, and several people at once behind nginx."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+from collections import Counter
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from threading import Event, Thread
+
+from twisted.trial.unittest import TestCase
+
+from tests.process.scenario import HOST, Scenario
+from tests.support.processes import ROOT, Process, free_port, gost, listening, needed, rtunnel, wait_until
+from tests.support.services import NamedService
+
+FILTERS = {
+    "alice": ("header:X-User=alice", "cookie:debug=alice"),
+    "bob": ("header:X-User=bob; path^=/api",),
+    "carol": ("query:who=carol; !method=POST",),
+}
+REQUESTS: tuple[tuple[str, str, dict[str, str], str], ...] = (
+    # method, path, fields, who may answer besides the pod
+    ("GET", "/", {}, ""),
+    ("GET", "/", {"X-User": "alice"}, "alice"),
+    ("POST", "/api/v1", {"x-user": "alice"}, "alice"),
+    ("GET", "/", {"X-User": "alicexx"}, ""),
+    ("GET", "/", {"Cookie": "a=b; debug=alice"}, "alice"),
+    ("GET", "/", {"Cookie": "a=b; xdebug=alice"}, ""),
+    ("GET", "/api/x?y", {"X-User": "bob"}, "bob"),
+    ("GET", "/apix", {"X-User": "bob"}, ""),
+    ("GET", "/?who=carol", {}, "carol"),
+    ("POST", "/?who=carol", {}, ""),
+    ("GET", "/api?who=carol", {"X-User": "bob"}, "bob"),
+)
+
+
+class PeopleTests(Scenario):
+    """A pod and three people with filters, behind nginx as Ingress."""
+
+    def intercept(self, name: str) -> Process:
+        service = NamedService(name)
+        self.addCleanup(service.stop)
+        filters = [word for wanted in FILTERS[name] for word in ("--intercept", wanted)]
+        client = self.start(
+            *("client", "--server", f"ws://127.0.0.1:{self.ingress_port}/proxy", "--host-header", HOST),
+            *("--tunnel", self.tunnel, "--target", f"127.0.0.1:{service.port}", "--name", name, *filters),
+        )
+        client.wait_for("takes the requests with")
+        return client
+
+    def visit(self, connection: HTTPConnection, number: int) -> tuple[str, str]:
+        """One request; who should have answered if present, and who did."""
+        method, path, fields, who = REQUESTS[number % len(REQUESTS)]
+        connection.request(method, path, b"x" if method == "POST" else None, {"Host": HOST, **fields})
+        response = connection.getresponse()
+        body = response.read().decode()
+        # the service answers a POST with its body's digest, not with its name
+        return who, body if method == "GET" else f"{response.status}"
+
+    def test_each_request_by_itself(self) -> None:
+        """On connections that are kept alive, all kinds of requests in turn: each is where its filter says."""
+        for name in FILTERS:
+            self.intercept(name)
+        connection = HTTPConnection("127.0.0.1", self.ingress_port, timeout=20)
+        for number in range(40 * len(REQUESTS)):
+            who, answer = self.visit(connection, number)
+            self.assertIn(answer, (who or "pod", "200"), REQUESTS[number % len(REQUESTS)])
+        connection.close()
+
+    def test_while_people_come_and_go(self) -> None:
+        """While one joins and leaves again and again and is killed, no request ends up with another person."""
+        self.intercept("alice")
+        astray: list[object] = []
+        counts: Counter[str] = Counter()
+        over = Event()
+
+        def visit() -> None:
+            connection = HTTPConnection("127.0.0.1", self.ingress_port, timeout=20)
+            number = 0
+            while not over.is_set():
+                number += 1
+                try:
+                    who, answer = self.visit(connection, number)
+                except (OSError, HTTPException) as error:
+                    connection.close()
+                    who, answer = "", repr(error)
+                counts[answer] += 1
+                if answer not in (who, "pod", "200") or (answer == "pod" and who == "alice"):
+                    astray.append((REQUESTS[number % len(REQUESTS)], answer))
+
+        threads = [Thread(target=visit) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for end in (signal.SIGTERM, signal.SIGKILL):
+                bob = self.intercept("bob")
+                seen = counts["bob"]
+                wait_until(lambda seen=seen: counts["bob"] >= seen + 20, "bob gets his requests")  # type: ignore[misc]
+                bob.send(end)
+                bob.wait()
+                pods = counts["pod"]
+                wait_until(lambda pods=pods: counts["pod"] >= pods + 50, "the pod answers")  # type: ignore[misc]
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        # what bob was working on when he was killed cannot be answered
+        lost = [one for one in astray if "50" in str(one) or "Error" in str(one) or "Disconnected" in str(one)]
+        self.assertEqual([one for one in astray if one not in lost], [])
+        self.assertLessEqual(len(lost), len(threads), lost)
+
+    def test_conflict(self) -> None:
+        """Who comes second is told who has the requests."""
+        self.intercept("alice")
+        bob = self.start(
+            *("client", "--server", f"ws://127.0.0.1:{self.ingress_port}/proxy", "--host-header", HOST),
+            *("--tunnel", self.tunnel, "--target", ":9", "--name", "bob"),
+            *("--intercept", "header:X-User=alice; path^=/api"),
+        )
+        bob.wait_for('are taken by alice with "header:x-user=alice"')
+        self.server.wait_for('requests with "header:x-user=alice; path^=/api" are taken by alice')
+
+
+class PageTests(TestCase):
+    """docs/intercepts.md: its commands, on free ports."""
+
+    timeout = 60
+
+    def test_commands(self) -> None:
+        needed("curl")
+        page = (ROOT / "docs" / "intercepts.md").read_text(encoding="utf-8")
+        part = page.partition("## Try it on one machine")[2].partition("\n## ")[0]
+        for port in sorted(set(re.findall(r"127\.0\.0\.1:(\d+)| (800\d)\b", part))):
+            old = port[0] or port[1]
+            part = re.sub(rf"\b{old}\b", str(free_port()), part)
+        blocks = re.findall(r"(?:^    .*\n)+", part, re.MULTILINE)
+        folder = self.mktemp()
+        Path(folder).mkdir()
+        *services, curls = (re.sub(r"\\\n", " ", block) for block in blocks)
+        for command in services:
+            argv = shlex.split(command.strip().rpartition("&&")[2])
+            for name in re.findall(r"mkdir -p (\w+)", command):
+                (Path(folder) / name).mkdir()
+                (Path(folder) / name / "index.html").write_text(f"{name}\n")
+            process = rtunnel(*argv[1:]) if argv[0] == "rtunnel" else Process(argv, cwd=folder)
+            self.addCleanup(process.stop)
+            if argv[1:2] == ["server"]:
+                process.wait_for("entrypoint on")
+            elif argv[0] == "rtunnel":
+                process.wait_for("joined tunnel")
+            else:
+                wait_until(lambda argv=argv: listening(int(argv[-1])), "the service listens")  # type: ignore[misc]
+        answers = [
+            subprocess.run(shlex.split(line), capture_output=True, text=True, check=True).stdout.strip()
+            for line in curls.strip().splitlines()
+        ]
+        self.assertEqual(answers, ["pod", "alice", "pod"])
+
+
+class GostTests(TestCase):
+    """Beside a gost: a server that does not know intercepts gives nothing away."""
+
+    timeout = 60
+
+    def test_server(self) -> None:
+        port, entrypoint = free_port(), free_port()
+        tunnel = "6a7cf1d0-1b2e-4a5b-8c9d-0123456789ab"
+        server = gost("-L", f"tunnel+ws://127.0.0.1:{port}?entrypoint=127.0.0.1:{entrypoint}&tunnel={HOST}:{tunnel}&path=/proxy")
+        self.addCleanup(server.stop)
+        wait_until(lambda: listening(port), "gost listens")
+        client = rtunnel(
+            *("client", "--server", f"ws://127.0.0.1:{port}/proxy", "--tunnel", tunnel, "--target", ":9"),
+            *("--intercept", "header:X-User=alice"),
+        )
+        self.addCleanup(client.stop)
+        client.wait_for("a server that does not know intercepts may close the connection")
+        self.assertNotIn("joined", client.output)
