@@ -166,6 +166,8 @@ class StreamOutcome(StrEnum):
     """The server did not say in time what the stream is for."""
     STOPPED = "stopped"
     """The client stopped before the target was reached."""
+    TOO_MANY = "too_many"
+    """The client had as many streams as it may have: the server was told to send it elsewhere."""
 
 
 class LinkEnd(StrEnum):

@@ -16,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from rtunnel.client.http_forwarder import HttpForwarder, needs_http
+from rtunnel.client.stream_budget import StreamBudget
 from rtunnel.client.targets import Forwarder
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.options.targets import TARGETS
@@ -192,6 +193,7 @@ class ForwarderCase(SynchronousTestCase):
         targets: TargetList = TARGETS.parse(self.targets)
         self.all_targets = {str(target.address): self.target_class() for target in targets.targets}
         self.target = next(iter(self.all_targets.values()))
+        self.budget = StreamBudget()
         forwarder = HttpForwarder if needs_http(targets, self.settings) else Forwarder
         self.forwarder: Forwarder = forwarder(
             targets=targets,
@@ -199,6 +201,7 @@ class ForwarderCase(SynchronousTestCase):
             timeout=10,
             stats=self.stats,
             reactor=self.clock,
+            budget=self.budget,
             endpoint_for=lambda address: self.all_targets[str(address)],
         )
         self.forwarder.start()

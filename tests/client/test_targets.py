@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from rtunnel.ops.descriptors import RESERVE
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
 from rtunnel.wire.smux import BROKEN, FINISHED, REFUSED, STOPPED
 from tests.client.harness import PREFACE, ForwarderCase, aborted, closed
+from tests.support.logs import logged
 
 
 class ForwarderTests(ForwarderCase):
@@ -56,6 +58,28 @@ class ForwarderTests(ForwarderCase):
         self.assertEqual(self.received, b"")
         self.assertEqual(self.signals[-3:], [REFUSED, STOPPED, FINISHED])
         self.assertEqual(self.outcomes(), {StreamOutcome.TARGET_REFUSED: 1})
+
+    def test_too_many_streams(self) -> None:
+        """Without a descriptor for its target a stream is refused at once; the log says so once, and again after it was over."""
+        self.send(PREFACE)
+        self.budget.start(RESERVE + 1)
+        with logged() as lines:
+            for _ in range(3):
+                self.server.send(self.server.open(), PREFACE)
+            self.turn()
+        self.assertEqual(self.signals, [REFUSED, STOPPED, FINISHED] * 3)
+        self.assertEqual((len(self.target.waiting), self.outcomes()), (1, {StreamOutcome.TOO_MANY: 3}))
+        self.assertEqual([line.partition(",")[0] for line in lines], ["1 streams are open"])
+        for _ in range(2):
+            self.server.finish(self.stream)
+            self.target.accept()
+            self.turn()
+            self.target.peer.transport.loseConnection()
+            self.turn()
+            self.assertEqual(len(self.forwarder.open), 0)
+            self.stream = self.server.open()
+            self.send(PREFACE)
+        self.assertEqual(len(self.target.waiting), 1)
 
     def test_target_dies(self) -> None:
         """What it sent before is delivered."""

@@ -190,6 +190,7 @@ rtunnel_client_streams_total{{outcome="no_target"}} 0.0
 rtunnel_client_streams_total{{outcome="bad_request"}} 0.0
 rtunnel_client_streams_total{{outcome="bad_preface"}} 0.0
 rtunnel_client_streams_total{{outcome="stopped"}} 0.0
+rtunnel_client_streams_total{{outcome="too_many"}} 0.0
 # HELP rtunnel_client_target_sent_bytes_total Bytes passed to targets by ended streams.
 # TYPE rtunnel_client_target_sent_bytes_total counter
 rtunnel_client_target_sent_bytes_total 10.0

@@ -98,3 +98,41 @@ class ServerTests(TestCase):
         self.assertEqual({visitor.makefile("rb").read(12) for visitor in visitors}, {b"HTTP/1.1 404"})
         self.assertEqual(self.limit("descriptors"), 1)
         self.assertEqual(self.server.output.count("no connection can be accepted"), 1)
+
+
+class ClientTests(TestCase):
+    timeout = 60
+
+    def test_descriptors(self) -> None:
+        """What a client has no descriptors for goes to another one, and it serves again when streams have ended."""
+        tunnel, tunnel_port, port = str(uuid4()), free_port(), free_port()
+        pod, laptop = NamedService("pod"), NamedService("laptop")
+        self.addCleanup(pod.stop)
+        self.addCleanup(laptop.stop)
+        words = ("--server", f"tcp://127.0.0.1:{tunnel_port}", "--tunnel", tunnel, "--target")
+        self.enterContext(
+            rtunnel(
+                *("server", "--listen", f"tcp://127.0.0.1:{tunnel_port}", "--entrypoint", f"127.0.0.1:{port}"),
+                *("--route", f"pod.local={tunnel}"),
+            )
+        )
+        self.enterContext(rtunnel("client", *words, f"127.0.0.1:{pod.port}")).wait_for("joined tunnel")
+        client = self.enterContext(limited(94, "client", *words, f"127.0.0.1:{laptop.port}", "--weight", "255"))
+        client.wait_for("joined tunnel")
+
+        def ask(method: str, path: str) -> HTTPConnection:
+            connection = HTTPConnection("127.0.0.1", port, timeout=20)
+            self.addCleanup(connection.close)
+            connection.request(method, path, headers={"Host": "pod.local"}, body=b"x" if method == "POST" else None)
+            return connection
+
+        waiting = [ask("GET", "/wait") for _ in range(30)]
+        wait_until(lambda: laptop.requests == 30, "the laptop is full")
+        # not even those that must not be sent twice are lost
+        others = [ask("POST", "/") for _ in range(20)]
+        self.assertEqual({other.getresponse().status for other in others}, {200})
+        self.assertEqual((pod.requests, laptop.requests), (20, 30))
+        self.assertEqual(client.output.count("30 streams are open, as many as the descriptors or --max-streams allow"), 1)
+        laptop.go.set()
+        self.assertEqual({connection.getresponse().status for connection in waiting}, {200})
+        wait_until(lambda: ask("GET", "/").getresponse().read() == b"laptop", "the laptop serves again")

@@ -28,6 +28,7 @@ from rtunnel.client.intercepting import MAY_NOT_KNOW, NOT_GRANTED, default_name,
 from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
 from rtunnel.client.repeats import Repeats
 from rtunnel.client.server_dialer import ServerDialer
+from rtunnel.client.stream_budget import StreamBudget
 from rtunnel.client.targets import Forwarder
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
@@ -69,6 +70,7 @@ class ConnectorClient:
     about to stop.
 
     :param settings: which server, tunnel and target.
+    :param budget: how many streams the process may have; by default any number.
     :param on_joined: called each time the tunnel is joined.
     :param endpoint: how to reach the server; by default what the settings say.
     :param target_endpoint: how to reach a target; by default its socket.
@@ -84,6 +86,7 @@ class ConnectorClient:
         stats: ClientStats,
         reactor: Any,
         on_joined: Callable[[], None],
+        budget: StreamBudget | None = None,
         endpoint: IStreamClientEndpoint | None = None,
         target_endpoint: EndpointFor | None = None,
         random: Callable[[], float] = random,
@@ -102,6 +105,7 @@ class ConnectorClient:
             timeout=settings.connect_timeout,
             stats=stats,
             reactor=reactor,
+            budget=budget,
             udp=settings.udp,
             endpoint_for=target_endpoint,
         )

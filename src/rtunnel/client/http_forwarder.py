@@ -45,9 +45,9 @@ class HttpForwarder(Forwarder):
             rewrite=RequestRewrite(settings.set_host, settings.set_headers, settings.remove_headers),
         )
 
-    def accept(self, stream: TunnelStream) -> None:
-        """Forward a stream that the server opened."""
-        stream.protocol = SniffingStream(self, stream)
+    def forwarded(self, stream: TunnelStream) -> ForwardedStream:
+        """The protocol of a stream, which is read."""
+        return SniffingStream(self, stream)
 
 
 class SniffingStream(ForwardedStream):

@@ -13,8 +13,10 @@ from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.drain import Handover, drain_connectors
 from rtunnel.client.local_ports import LocalPorts
 from rtunnel.client.status import client_status
+from rtunnel.client.stream_budget import StreamBudget
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats, TunnelStats
+from rtunnel.ops.descriptors import current_limit
 from rtunnel.ops.start import StartError
 from rtunnel.ops.status import ServiceStatus
 from rtunnel.settings import ClientSettings, ConnectorSettings
@@ -39,6 +41,7 @@ class ClientService(Service):
     def __init__(self, settings: ClientSettings, reactor: Any) -> None:
         self.settings = settings
         self.stats = ClientStats()
+        self.budget = StreamBudget(settings.max_streams)
         self._reactor = reactor
         self._waiting: list[Deferred[None]] = []
         self.connectors = list(map(self._connector, settings.connectors))
@@ -90,6 +93,7 @@ class ClientService(Service):
         :raises StartError: when one cannot be opened; none stays open then.
         """
         self.visitors.listen()
+        self.budget.start(current_limit())
         super().startService()  # type: ignore[no-untyped-call]
         self.visitors.start()
         for connector in self.connectors:
@@ -144,7 +148,7 @@ class ClientService(Service):
             started.append(connector)
 
     def _connector(self, settings: ConnectorSettings) -> ConnectorClient:
-        return ConnectorClient(settings, stats=self.stats, reactor=self._reactor, on_joined=self._joined)
+        return ConnectorClient(settings, stats=self.stats, budget=self.budget, reactor=self._reactor, on_joined=self._joined)
 
     def _leave(self, handover: Handover) -> None:
         """Have the old connectors of a handover leave."""

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialing import Dialer, EndpointFor, no_delay, proxy_header, target_endpoint
+from rtunnel.client.stream_budget import StreamBudget
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import ANY, TargetFilter, ranked
@@ -44,6 +45,7 @@ class Forwarder:
     :param targets: where to connect.
     :param settings: how streams are passed on.
     :param timeout: seconds that a connect may take.
+    :param budget: how many streams the process may have; by default any number.
     :param udp: limits of associations, where the targets take datagrams: there each stream is one.
     :param endpoint_for: how to reach a target; by default its socket.
     """
@@ -56,6 +58,7 @@ class Forwarder:
         timeout: float,
         stats: ClientStats,
         reactor: Any,
+        budget: StreamBudget | None = None,
         udp: UdpSettings | None = None,
         endpoint_for: EndpointFor | None = None,
     ) -> None:
@@ -63,6 +66,8 @@ class Forwarder:
         self.stats = stats
         self.reactor = reactor
         self.open: set[OpenStream] = set()
+        self._budget = budget or StreamBudget()
+        self._budget.add(self)
         self._datagrams = targets.udp
         self._moved = -1
         self._sweeping = LoopingCall(self._sweep)
@@ -91,8 +96,16 @@ class Forwarder:
             forwarded.check_stalled()
 
     def accept(self, stream: TunnelStream) -> None:
-        """Forward a stream that the server opened."""
-        stream.protocol = ForwardedStream(self, stream)
+        """Forward a stream that the server opened; without a descriptor for its target, the server is to send it elsewhere."""
+        if self._budget.is_used_up:
+            self.stats.record(StreamOutcome.TOO_MANY)
+            stream.refuse()
+        else:
+            stream.protocol = self.forwarded(stream)
+
+    def forwarded(self, stream: TunnelStream) -> ForwardedStream:
+        """The protocol of a stream."""
+        return ForwardedStream(self, stream)
 
     def choose(self, preface: Response, protocol: str = "") -> Dialer | None:
         """Choose the targets of a stream; None when there are none for it.

@@ -650,6 +650,14 @@ SERVER = (
     ),
 )
 
+_MAX_STREAMS = Option(
+    "max-streams",
+    kinds.NUMBER,
+    "max_streams",
+    "maximum number of streams that are forwarded at once; by default what the limit of descriptors allows",
+    process=True,
+)
+
 CLIENT = (
     _FILE,
     Option("server", kinds.SERVER, "server", "address of the server, e.g. proxy:8421 or wss://shop.example.org/proxy"),
@@ -738,6 +746,7 @@ CLIENT = (
         (_key("backoffMax"),),
     ),
     *_LINK,
+    _MAX_STREAMS,
     *_PROCESS,
     Option(
         "L",
@@ -781,7 +790,10 @@ VISITOR = (
     *(
         option
         for option in CLIENT
-        if option.field in _VISITOR_FIELDS or option.field.startswith(("tls.", "udp.")) or option.process or option.name == "F"
+        if option.field in _VISITOR_FIELDS
+        or option.field.startswith(("tls.", "udp."))
+        or (option.process and option is not _MAX_STREAMS)
+        or option.name == "F"
     ),
     Option(
         "L",

@@ -131,12 +131,14 @@ class ClientSettings:
     :ivar visitors: local ports that lead to private tunnels.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
     :ivar drain: seconds for running requests to finish when the client stops.
+    :ivar max_streams: how many streams are forwarded at once, by all connectors; ``None`` for what the descriptors allow.
     """
 
     connectors: tuple[ConnectorSettings, ...] = ()
     visitors: tuple[VisitorSettings, ...] = ()
     admin: Address | None = None
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
+    max_streams: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole(1, 10_000_000)))
 
     def __attrs_post_init__(self) -> None:
         if not self.connectors and not self.visitors:
