@@ -201,12 +201,11 @@ async def guesses(aim: Aim) -> None:
     """Wrong passwords, from the same address as everybody's."""
 
     async def act() -> None:
-        while True:
-            _, _, writer = await bind(aim, ("user", f"guess{random.random()}"))
-            writer.close()
-            await asyncio.sleep(0.1)
+        _, _, writer = await bind(aim, ("user", f"guess{random.random()}"))
+        writer.close()
 
-    await crowd(8, act)
+    # the answers to wrong ones wait, so as many are under way
+    await crowd(64, act)
 
 
 async def readers(aim: Aim, fields: bytes = b"") -> None:
@@ -294,7 +293,7 @@ async def upgrades(aim: Aim) -> None:
 
 
 async def deaf_connector(aim: Aim) -> None:
-    """A client that has joined and does not read, and visitors that upload to it."""
+    """A client that has joined and does not read, and visitors that upload to it, leave and come again."""
 
     async def join() -> None:
         _, reader, writer = await bind(aim, aim.auth)
@@ -305,15 +304,16 @@ async def deaf_connector(aim: Aim) -> None:
             writer.close()
 
     async def upload() -> None:
-        reader, writer = await aim.visitor()
-        try:
-            writer.write(b"POST / HTTP/1.1\r\nHost: sink.local\r\nContent-Length: 100000000\r\n\r\n")
-            sending = asyncio.ensure_future(flood(writer, bytes(65536)))
-            # an answer of the server's own ends it
-            await reader.read(1)
-            sending.cancel()
-        finally:
-            writer.close()
+        while True:
+            reader, writer = await aim.visitor()
+            try:
+                writer.write(b"POST / HTTP/1.1\r\nHost: sink.local\r\nContent-Length: 100000000\r\n\r\n" + bytes(MIB // 2))
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(0.3):
+                        # an answer of the server's own ends it
+                        await reader.read(1)
+            finally:
+                writer.transport.abort()
 
     await asyncio.gather(again(join), crowd(50, upload))
 

@@ -195,14 +195,15 @@ ATTACKS = [
     Attack("text-frames", "70 text frames of 16 MiB before a login"),
     Attack("pipelined", "requests pipelined for an unknown host, answers not read"),
     Attack("many-hosts", "a new host with each request, a client with 1024 descriptors", client_descriptors=1024),
-    Attack("guesses", "wrong passwords from the address of the others", shared=True),
+    # two passwords are verified at a time, with 19 MiB each, as Argon2id is meant to be used
+    Attack("guesses", "wrong passwords from the address of the others", growth=45, shared=True),
     Attack("readers", "20 visitors that read nothing of 100 MB"),
     Attack("closing-readers", "the same with Connection: close"),
     Attack("pings", "pings before a login, pongs not read"),
     Attack("syns", "a client floods its link with SYN"),
     Attack("connections", "400 connections held, a server with 256 descriptors", descriptors=256),
     Attack("upgrades", "Upgrade at a service that hangs, 60 a second"),
-    Attack("deaf-connector", "a client that reads nothing, 50 uploads to it"),
+    Attack("deaf-connector", "a client that reads nothing, 50 visitors that upload to it"),
     Attack("slow", "500 connections of a byte a second", wait=1.0),
     Attack("hostile", "600 hostile inputs", seconds=30, growth=10),
 ]

@@ -7,9 +7,12 @@ import gc
 from rtunnel.ops.access import AccessLog
 from rtunnel.server.attempt import Attempts
 from rtunnel.server.observers.access_log import AccessLogObserver, LoggedExchange
+from rtunnel.wire.http1 import HeadError
 from tests.server.harness import HttpCase, World
 from tests.support.access import writes
 from tests.support.heads import GET, OK, POST
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: pod.local\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
 class CycleTests(HttpCase):
@@ -50,7 +53,17 @@ class CycleTests(HttpCase):
         self.assertEqual(self.left(), [])
         self.assertGreater(len(lines), 3)
 
+    def test_malformed(self) -> None:
+        """Nor an error, with the frames that lead to the connection."""
+        world = World(self)
+        pod = world.attach()
+        for request in (b"nonsense\r\n\r\n", GET.replace(b"pod.local", b"pod local"), CHUNKED + b"nonsense\r\n"):
+            world.visit(request).leave()
+        world.visit(GET)
+        pod.stream.answer(b"nonsense\r\n\r\n")
+        self.assertEqual(self.left(), [])
+
 
 def exchanges_alive() -> list[object]:
-    """The exchanges and their parts that this process has not freed yet."""
-    return [one for one in gc.get_objects() if isinstance(one, Attempts | LoggedExchange)]
+    """The exchanges, their parts and errors that this process has not freed yet."""
+    return [one for one in gc.get_objects() if isinstance(one, Attempts | LoggedExchange | HeadError)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import hashlib
 import os
 import struct
@@ -450,6 +451,9 @@ class HandshakeTests(SynchronousTestCase):
         self.assertEqual(len(raw.lost), 1)
         self.assertEqual(self.world.servers.built, [])
         self.assertEqual(self.world.clock.getDelayedCalls(), [])
+        # the connection itself is freed when the collector comes, its bytes at once
+        connections = [one for one in gc.get_objects() if isinstance(one, websocket.WebSocketConnection)]
+        self.assertEqual([len(one._head) for one in connections if one._head], [])
 
     def test_endless_answer(self) -> None:
         self.assertIsNone(self.refused(b"HTTP/1.1 101 Switching Protocols\r\nX-Long: " + b"x" * (3 * MAX_HEAD)).status)

@@ -181,9 +181,12 @@ class WebSocketConnection(Protocol):
         if end >= 0:
             self._receiving_head = False
             self.head, rest = self._head[: end + len(END_OF_HEAD)], self._head[end + len(END_OF_HEAD) :]
+            self._head = b""
             self._upgrade(rest)
         elif len(self._head) > MAX_HEAD:
             self._receiving_head = False
+            # the connection is part of a cycle: what it keeps would stay until the next garbage collection
+            self._head = b""
             self.transport.abortConnection()
 
     def _upgrade(self, rest: bytes) -> None:

@@ -111,10 +111,12 @@ class Handshake(Protocol, Generic[M]):
         try:
             taken = self._take(self._buffer)
         except RelayError as error:
+            self._buffer = b""
             self.malformed(error.reason)
             return
         if taken is None:
             if len(self._buffer) > MAX_MESSAGE:
+                self._buffer = b""
                 self.malformed("the message is too long")
             return
         message, used = taken

@@ -58,6 +58,12 @@ _FOR_OWNER: Final = 2
 _CLOSED: Final = 3
 
 
+def _forgetful(error: HeadError) -> HeadError:
+    """The error without its traceback, whose frames lead to what keeps the error: a cycle with the whole connection in it."""
+    error.__traceback__ = error.__context__ = None
+    return error
+
+
 class RequestSide:
     """The requests of one connection, one at a time: the next one is parsed when the response to the last one is complete.
 
@@ -162,7 +168,7 @@ class RequestSide:
 
     def _malformed(self, error: HeadError) -> Event:
         self._waits = _CLOSED
-        return (MALFORMED, error, b"")
+        return (MALFORMED, _forgetful(error), b"")
 
 
 class AnswerSide:
@@ -339,4 +345,4 @@ class AnswerSide:
     def _malformed(self, error: HeadError) -> Event:
         self._waits = _CLOSED
         self.reusable = False
-        return (MALFORMED, error, b"")
+        return (MALFORMED, _forgetful(error), b"")
