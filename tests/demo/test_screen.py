@@ -55,15 +55,16 @@ class TableTests(SynchronousTestCase):
         console.print(table(shown))
         lines = written.getvalue().splitlines()
         self.assertLessEqual(max(map(len, lines)), 80)
-        return [re.split(r"  +", line.strip()) for line in lines if line.startswith(("sidecar", "laptop", "joining"))]
+        return [re.split(r"  +", line.strip()) for line in lines if line.startswith(("sidecar", "laptop", "X-User", "joining"))]
 
     def test_rows_fit_into_80_columns(self) -> None:
         rows = self.rows(results())
         self.assertEqual(rows[0], ["sidecar alone", "█" * 16, "100.0", "0.0", "300", "0", "100/0"])
         self.assertEqual(rows[1][2:], ["50.2", "49.8", "300", "1", "near 50/50"])
         self.assertEqual(rows[3], ["laptop killed", "0", "0", "100/0"])
-        self.assertEqual(rows[4][4:], ["42", "0", "any"])
-        self.assertEqual(len(rows), 5)
+        self.assertEqual(rows[4], ["X-User: alice", "0", "0", "50/50"])
+        self.assertEqual(rows[5][4:], ["42", "0", "any"])
+        self.assertEqual(len(rows), 6)
 
 
 class PlainTests(SynchronousTestCase):

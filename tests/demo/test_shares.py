@@ -44,6 +44,15 @@ class PhaseTests(SynchronousTestCase):
         )
         self.assertIn("99.7 % of 300", LAPTOP.complaint(Tally(pod=1, laptop=299)) or "")
 
+    def test_personal(self) -> None:
+        """Half of the requests, exactly."""
+        mine = Phase("mine", 50, personal=True)
+        self.assertEqual(mine.expected, "50/50")
+        self.assertIsNone(mine.complaint(Tally(pod=150, laptop=150)))
+        self.assertIsNone(mine.complaint(Tally(pod=11, laptop=10)))
+        for tally in (Tally(pod=149, laptop=151), Tally(pod=151, laptop=149), Tally(pod=12, laptop=9), Tally(pod=10, laptop=11)):
+            self.assertIsNotNone(mine.complaint(tally))
+
     def test_half_of_many(self) -> None:
         self.assertEqual(HALF.bounds(300), (35.0, 65.0))
         self.assertIsNone(HALF.complaint(Tally(pod=195, laptop=105)))

@@ -53,9 +53,10 @@ class ScenarioTests(DemoCase):
         self.assertEqual((demo.returncode, errors), (0, ""), output)
         self.assert_nothing_left(demo)
         phases = [match.groups() for match in PHASE.finditer(output)]
-        self.assertEqual([phase[3:] for phase in phases], [("60", "0", "as expected")] * 4, output)
-        alone, half, takeover, killed = ((float(pod), float(laptop)) for _, pod, laptop, *_ in phases)
+        self.assertEqual([phase[3:] for phase in phases], [("60", "0", "as expected")] * 5, output)
+        alone, half, takeover, killed, personal = ((float(pod), float(laptop)) for _, pod, laptop, *_ in phases)
         self.assertEqual((alone, takeover, killed), ((100.0, 0.0), (0.0, 100.0), (100.0, 0.0)))
+        self.assertEqual(personal, (50.0, 50.0))
         self.assertTrue(0 < half[0] < 100)
         self.assertIn("on 1 keep-alive connection;", output)
         self.assertIn("What to type next", output)

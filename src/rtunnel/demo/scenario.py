@@ -15,7 +15,7 @@ from rtunnel.demo.processes import Process, Processes, free_ports
 from rtunnel.demo.shares import Act, Phase, Results, Side, Tally
 from rtunnel.demo.visitor import Visitor, answers
 
-__all__ = ["ALONE", "HALF", "HOST", "KILLED", "PHASES", "TAKEOVER", "TUNNEL", "Scenario", "Viewer"]
+__all__ = ["ALONE", "HALF", "HOST", "KILLED", "PERSONAL", "PHASES", "TAKEOVER", "TUNNEL", "Scenario", "Viewer"]
 
 HOST = "nginx.local"
 TUNNEL = "10bc451e-59dc-4c70-999e-91a30813ac78"
@@ -25,7 +25,12 @@ ALONE = Phase("sidecar alone", 0)
 HALF = Phase("laptop, weight 1", 50)
 TAKEOVER = Phase("laptop, weight 255", 100)
 KILLED = Phase("laptop killed", 0)
-PHASES = (ALONE, HALF, TAKEOVER, KILLED)
+PERSONAL = Phase("X-User: alice", 50, personal=True)
+PHASES = (ALONE, HALF, TAKEOVER, KILLED, PERSONAL)
+USER = "alice"
+"""Whose requests the laptop takes in the last phase."""
+ASTRAY = "answered by the wrong side"
+"""Why a request has failed that its header should have led elsewhere."""
 
 START_TIME = 30.0
 """Seconds for a process to become ready, or to end after SIGTERM."""
@@ -78,7 +83,7 @@ class Scenario:
         """
         try:
             self._open()
-            alone, half, takeover, killed = self.results.acts
+            alone, half, takeover, killed, personal = self.results.acts
             self._play(alone)
             service = self._start_service(Side.LAPTOP)
             laptop = self._join("the laptop's client", service, weight=1)
@@ -89,6 +94,8 @@ class Scenario:
             self._viewer.step("the laptop's client is killed (SIGKILL)")
             laptop.kill()
             self._play(killed)
+            self._join("the laptop's client", service, 1, "--intercept", f"header:X-User={USER}", "--name", USER)
+            self._play_personal(personal)
         finally:
             self._visitor.leave()
         return self.results
@@ -116,10 +123,10 @@ class Scenario:
         visitors = ["--entrypoint", f"127.0.0.1:{self._entrypoint_port}", "--route", f"{HOST}={TUNNEL}"]
         self._start("the server", "server", *links, *visitors)
 
-    def _join(self, name: str, target: int, weight: int) -> Process:
+    def _join(self, name: str, target: int, weight: int, *more: str) -> Process:
         server = f"ws://127.0.0.1:{self._link_port}{PATH}"
         tunnel = ["--tunnel", TUNNEL, "--weight", str(weight), "--target", f"127.0.0.1:{target}"]
-        return self._start(name, "client", "--server", server, *tunnel)
+        return self._start(name, "client", "--server", server, *tunnel, *more)
 
     def _leave(self, client: Process) -> None:
         self._viewer.step(f"{client.name} stops (SIGTERM)")
@@ -128,9 +135,25 @@ class Scenario:
             raise client.error(f"did not end within {START_TIME:.0f} s")
 
     def _play(self, act: Act) -> None:
-        interval = min(REQUEST_INTERVAL, PHASE_TIME / self._requests)
         for _ in range(self._requests):
-            self._send(act.tally, interval)
+            self._send(act.tally, self._interval)
+        self._over(act)
+
+    def _play_personal(self, act: Act) -> None:
+        """Every other request is the user's; each has to be answered by the side that it is for."""
+        for number in range(self._requests):
+            mine = number % 2 == 1
+            self._visitor.pace(self._interval)
+            answered = self._visitor.request(USER if mine else "")
+            astray = answered is (Side.POD if mine else Side.LAPTOP)
+            self._count(act.tally, ASTRAY if astray else answered)
+        self._over(act)
+
+    @property
+    def _interval(self) -> float:
+        return min(REQUEST_INTERVAL, PHASE_TIME / self._requests)
+
+    def _over(self, act: Act) -> None:
         self._processes.check()
         act.done = True
         self._viewer.played(act)
@@ -172,6 +195,9 @@ class Scenario:
 
     def _send(self, tally: Tally, interval: float) -> None:
         self._visitor.pace(interval)
-        tally.count(self._visitor.request())
+        self._count(tally, self._visitor.request())
+
+    def _count(self, tally: Tally, outcome: Side | str) -> None:
+        tally.count(outcome)
         self.results.connections = self._visitor.connections
         self._viewer.counted(self.results)

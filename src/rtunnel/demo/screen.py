@@ -35,7 +35,8 @@ What to type next, with a real cluster (README.md and docs/kubernetes.md tell th
     {JOIN}
   the same as a URL of gost
     {JOIN_URL}
-  with weight 255 all of them come; Ctrl-C gives them back to the pod\
+  with weight 255 all of them come; Ctrl-C gives them back to the pod
+  with --intercept 'header:X-User=alice' only the requests come that have this header\
 """
 
 

@@ -73,15 +73,18 @@ class Phase:
 
     :ivar title: what the user did.
     :ivar laptop: the laptop's share that is expected, in percent: 0, 50 or 100.
+    :ivar personal: whether every other request is for the laptop by its header, so that a half is exact.
     """
 
     title: str
     laptop: int
+    personal: bool = False
 
     @property
     def expected(self) -> str:
         """The shares of pod and laptop as the summary names them."""
-        return f"{100 - self.laptop}/{self.laptop}" if self.laptop in (0, 100) else "near 50/50"
+        exact = self.personal or self.laptop in (0, 100)
+        return f"{'' if exact else 'near '}{100 - self.laptop}/{self.laptop}"
 
     def bounds(self, answered: int) -> tuple[float, float]:
         """The smallest and the largest share of the laptop that is as expected, in percent.
@@ -94,6 +97,9 @@ class Phase:
         if self.laptop in (0, 100):
             return self.laptop, self.laptop
         one = 100 / answered
+        if self.personal:
+            # of an odd number of requests the laptop gets the smaller half
+            return 50 - one / 2, 50
         off = min(max(TOLERANCE, FIVE_SIGMA / sqrt(answered)), 50 - one)
         return 50 - off, 50 + off
 

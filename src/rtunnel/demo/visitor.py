@@ -38,15 +38,16 @@ class Visitor:
             sleep(self._next - now)
         self._next = max(self._next, now) + interval
 
-    def request(self) -> Side | str:
+    def request(self, user: str = "") -> Side | str:
         """Send one request and wait for the answer.
 
+        :param user: who it says that it is from, in the header ``X-User``; ``""`` for nobody.
         :return: the side that answered, or why the request failed.
         """
         if self._connection.sock is None:
             self.connections += 1
         try:
-            self._connection.request("GET", "/", headers=self._headers)
+            self._connection.request("GET", "/", headers=self._headers | ({"X-User": user} if user else {}))
             response = self._connection.getresponse()
             body = response.read()
         except (OSError, HTTPException) as error:
