@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.task import Clock
-from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
+from twisted.logger import ILogObserver, LogLevel, formatEvent, globalLogPublisher
 from twisted.logger import formatEvent as log_text
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -44,9 +44,7 @@ class ConnectorTests(SynchronousTestCase):
                 transport="ws",
                 tunnel=TUNNEL,
                 target=Address("localhost", 80),
-                weight=7,
-                bind=Address("", 0),
-                **settings,
+                **{"weight": 7, "bind": Address("", 0), **settings},
             ),
             stats=self.stats,
             reactor=self.clock,
@@ -164,6 +162,25 @@ class ConnectorTests(SynchronousTestCase):
             self.assertEqual(self.joined, 0)
             self.say(bytes([byte]))
         self.assertEqual((self.joined, self.stats.joins, self.stats.attempts), (1, 1, 1))
+
+    def test_what_a_person_reads(self) -> None:
+        """Where requests go, and which part of them."""
+        for settings, line in [
+            ({"weight": 7}, "a share of the requests goes (weight 7) to localhost:80, as connector"),
+            ({"weight": 255}, "all requests go (weight 255) to localhost:80, as connector"),
+        ]:
+            self.events.clear()
+            self.make(**settings)
+            self.join()
+            (said,) = [formatEvent(event) for event in self.events if str(event.get("log_format", "")).startswith("joined")]
+            self.assertTrue(said.startswith(f"joined tunnel 10bc451e at server:8421: {line}"), said)
+            self.assertNotIn("endpoint", said)
+
+    def test_endpoint_that_was_asked_for(self) -> None:
+        self.make(bind=Address("my.local", 0))
+        self.join()
+        (said,) = [formatEvent(event) for event in self.events if str(event.get("log_format", "")).startswith("joined")]
+        self.assertTrue(said.endswith(", endpoint 6ffa35ed91e34471"), said)
 
     def test_nothing_waits_to_be_sent_with_more(self) -> None:
         """Over plain TCP, each end would wait for the other's acknowledgement before a small frame leaves (Nagle)."""

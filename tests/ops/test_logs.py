@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from io import StringIO
 from typing import Any
 
@@ -11,6 +13,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from rtunnel.ops.logs import HumanObserver, human
+
+
+def set_zone(name: str | None) -> None:
+    """Set the time zone of this process; None for that of the machine."""
+    if name is None:
+        os.environ.pop("TZ", None)
+    else:
+        os.environ["TZ"] = name
+    time.tzset()
 
 
 class HumanTests(SynchronousTestCase):
@@ -30,7 +41,15 @@ class HumanTests(SynchronousTestCase):
     def test_line(self) -> None:
         self.log().info("joined {tunnel}", tunnel="10bc")
         (line,) = self.lines()
-        self.assertRegex(line, r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d joined 10bc$")
+        self.assertRegex(line, r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d{4} joined 10bc$")
+
+    def test_local_time(self) -> None:
+        """As the clock on the wall says it, with the zone; here that of an hour before midnight in New York."""
+        before = os.environ.get("TZ")
+        self.addCleanup(set_zone, before)
+        set_zone("EST5")
+        self.observer({"log_time": 1769832000.0, "log_namespace": "rtunnel", "log_format": "x", "log_level": LogLevel.info})
+        self.assertEqual(self.lines(), ["2026-01-30 23:00:00-0500 x"])
 
     def test_level(self) -> None:
         self.log().warn("lost")

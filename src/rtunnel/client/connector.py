@@ -34,6 +34,7 @@ from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LinkEnd
 from rtunnel.routing.intercept_terms import listed
+from rtunnel.routing.tunnels import EXCLUSIVE_WEIGHT
 from rtunnel.settings import Address, ConnectorSettings
 from rtunnel.settings.checks import plain
 from rtunnel.transport.interfaces import ITunnelTransport
@@ -249,15 +250,15 @@ class ConnectorClient:
         self._repeats.forget()
         self.id, self.since = connector, time()
         self._stats.joins += 1
+        settings = self.settings
         self._log.info(
-            "joined tunnel {tunnel} at {server} as connector {connector} with weight {weight}, "
-            "endpoint {endpoint}, target {target}",
-            tunnel=short_id(self.settings.tunnel),
+            "joined tunnel {tunnel} at {server}: {share} to {target}, as connector {connector}{asked}",
+            tunnel=short_id(settings.tunnel),
             server=self.server,
+            share=describe_share(settings.weight),
+            target=str(settings.target),
             connector=short_id(connector) if connector is not None else "-",
-            weight=self.settings.weight,
-            endpoint=endpoint,
-            target=str(self.settings.target),
+            asked=f", endpoint {endpoint}" if settings.bind.host else "",
         )
         self._warn_of_idle_targets()
         self._on_joined()
@@ -272,7 +273,7 @@ class ConnectorClient:
             hosts=", ".join(map(plain, answer.hosts)) or "its hosts",
         )
         if answer.warning:
-            self._log.warn("{warning}", warning=plain(answer.warning, None))
+            self._log.warn("{text}", text=plain(answer.warning, None))
         example = example_request(filters, answer.hosts)
         if example is not None:
             self._log.info("try it: {example}", example=plain(example, None))
@@ -324,6 +325,11 @@ class ConnectorClient:
                 self._timer.cancel()
                 self._backoff.reset()
                 self._again(f"lost the link: {reason}")
+
+
+def describe_share(weight: int) -> str:
+    """Say which part of the requests of its tunnel a client gets; how many others there are only the server knows."""
+    return "all requests go (weight 255)" if weight == EXCLUSIVE_WEIGHT else f"a share of the requests goes (weight {weight})"
 
 
 class _BindFactory(Factory):

@@ -24,7 +24,7 @@ def human() -> ILogObserver:
 
 @implementer(ILogObserver)
 class HumanObserver:
-    """Writes ``2026-01-31 12:00:00 text``, with the level before the text when it is above info.
+    """Writes ``2026-01-31 12:00:00+0100 text``, in local time, with the level before the text when it is above info.
 
     Twisted's own events (factories, the reactor's class) are omitted unless they are warnings or errors. Each event is one line
     whatever its text contains; only a traceback follows on separate lines.
@@ -41,7 +41,7 @@ class HumanObserver:
         level = event.get("log_level", LogLevel.info)
         if level < LogLevel.info or (level == LogLevel.info and not _ours(event)):
             return
-        time = datetime.fromtimestamp(event["log_time"]).strftime("%Y-%m-%d %H:%M:%S")
+        time = datetime.fromtimestamp(event["log_time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
         mark = "" if level == LogLevel.info else f"{level.name}: "
         lines = [f"{time} {mark}{one_line(formatEvent(event))}"]
         failure = event.get("log_failure")

@@ -400,11 +400,11 @@ class Admission(Handshake[Request]):
         """The answer to a client that gets some requests only."""
         if intercept.warning:
             self._log.warn(
-                "tunnel {tunnel}: {name} joins for {filters}; {warning}",
+                "tunnel {tunnel}: {name} joins for {filters}; {reason}",
                 tunnel=short_id(tunnel.id),
                 name=intercept.name,
                 filters=listed(intercept.filters),
-                warning=intercept.warning,
+                reason=intercept.warning,
             )
         return InterceptAnswer(hosts=self._listener.table.patterns(tunnel.id), warning=intercept.warning)
 

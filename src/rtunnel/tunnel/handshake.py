@@ -111,8 +111,9 @@ class Handshake(Protocol, Generic[M]):
         try:
             taken = self._take(self._buffer)
         except RelayError as error:
-            self._buffer = b""
+            # its first bytes say what the other end speaks instead
             self.malformed(error.reason)
+            self._buffer = b""
             return
         if taken is None:
             if len(self._buffer) > MAX_MESSAGE:
