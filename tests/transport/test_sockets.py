@@ -21,6 +21,7 @@ from rtunnel.transport import sockets
 from rtunnel.transport.reasons import Stalled
 from rtunnel.transport.sockets import (
     BULK_READ_SIZE,
+    KEEPALIVE,
     READ_SIZE,
     AtOnceClient,
     AtOnceServer,
@@ -345,6 +346,8 @@ class StallTests(TestCase):
         self.addCleanup(visitor.close)
         await end.made
         self.assertTrue(end.socket.getTcpKeepAlive())
+        for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
+            self.assertEqual(end.socket.socket.getsockopt(socket.IPPROTO_TCP, option), KEEPALIVE)
         end.socket.write(bytes(16 * MIB))
         reason = await end.lost
         self.assertIsInstance(reason, ConnectionLost)

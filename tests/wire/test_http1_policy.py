@@ -148,6 +148,11 @@ class ForwardingTests(Case):
     """Forwarding fields are accepted only from trusted proxies."""
 
     taken_of_trusted = frozenset({b"x-forwarded-for"})
+    colliding = frozenset(
+        x + name.replace(b"-", one, 1).replace(b"-", other)
+        for name in (b"-forwarded-for", b"-forwarded-proto", b"-forwarded-host", b"-request-id")
+        for x, one, other in ((b"x", b"_", b"-"), (b"x", b"_", b"_"))
+    ) | {b"x-forwarded_for", b"x-forwarded_proto", b"x-forwarded_host", b"x-request_id"}
 
     def test_dropped_of_strangers(self) -> None:
         for name in FORWARDING:
@@ -174,9 +179,18 @@ class ForwardingTests(Case):
     def test_passed_on_of_trusted_proxies(self) -> None:
         for name in FORWARDING:
             for spelling in (name, name.lower(), name.replace(b"-", b"_")):
-                if spelling.lower() not in self.taken_of_trusted:
+                if spelling.lower() not in self.taken_of_trusted | self.colliding:
                     lines = (b"A: 1", spelling + b": 192.0.2.1", b"B: 2")
                     self.assertEqual(self.fields(TRUSTED, *lines), b"".join(line + b"\r\n" for line in lines))
+
+    def test_taken_for_ours(self) -> None:
+        """WSGI and CGI applications see no difference between these and the fields that the proxy writes: nobody may send them."""
+        for name in self.colliding:
+            for spelling in (name, name.upper(), name.title()):
+                for policy in (UNTRUSTED, TRUSTED, TRUSTED.taking({b"forwarded"})):
+                    lines = (b"A: 1", spelling + b": 192.0.2.1", b"B: 2")
+                    self.assertEqual(self.fields(policy, *lines), b"A: 1\r\nB: 2\r\n", spelling)
+                    self.assertTrue(policy.drops(name))
 
     def test_all_pass(self) -> None:
         for name in (*FORWARDING, *ORDINARY, b"Via", b"X-Request-ID"):

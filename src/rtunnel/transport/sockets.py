@@ -60,6 +60,8 @@ __all__ = [
 AT_ONCE = available(SOCKETS, "sockets write when the reactor says so")
 """Whether sockets write at once."""
 
+KEEPALIVE = 60
+"""Seconds of silence after which the system asks for a sign of life, and between two questions; its own default is two hours."""
 READ_SIZE = 65536
 """Bytes of one read."""
 BULK_READ_SIZE = 1 << 19
@@ -272,6 +274,8 @@ def end_when_stalled(connection: socket.socket | None, seconds: float) -> None:
         return
     with suppress(OSError, AttributeError):
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
 
 

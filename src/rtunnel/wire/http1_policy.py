@@ -8,7 +8,7 @@ on, and its value is in :attr:`RequestHead.named` as well. All other end-to-end 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -24,12 +24,21 @@ _FORWARDING: Final = {
     b"f": rb"orwarded|ront[-_]end[-_]https|astly[-_]client[-_]ip",
     b"t": rb"rue[-_]client[-_]ip",
     b"x": rb"[-_](?:forwarded(?:[-_][^:\r]*+)?|original[-_](?:forwarded[-_][^:\r]*+|host|url)|(?:cluster[-_])?client[-_]ip"
-    rb"|real[-_]ip|remote[-_](?:ip|addr)|(?:url[-_])?scheme|rewrite[-_]url)",
+    rb"|real[-_]ip|remote[-_](?:ip|addr)|(?:url[-_])?scheme|rewrite[-_]url|request_id)|_request-id",
 }
 """Forwarding fields, in which proxies describe the visitor, by first letter. There is no registry of them: these are the ones that
 nginx, ingress-nginx, Envoy, Traefik, HAProxy, IIS and large CDNs write and that frameworks read."""
 
-_is_forwarding: Final = re.compile(b"|".join(b"%b(?:%b)" % pair for pair in _FORWARDING.items())).fullmatch
+_COLLIDING: Final = {b"x": rb"(?:_forwarded[-_]|-forwarded_)(?:for|proto|host)|_request[-_]id|-request_id"}
+"""Spellings with underscores of the fields that this proxy writes or passes on, by first letter."""
+
+
+def _matcher(patterns: Mapping[bytes, bytes]) -> Callable[[bytes], object]:
+    return re.compile(b"|".join(b"%b(?:%b)" % pair for pair in patterns.items())).fullmatch
+
+
+_is_forwarding: Final = _matcher(_FORWARDING)
+_is_colliding: Final = _matcher(_COLLIDING)
 
 _OWN: Final = HOP_BY_HOP | {b"host", b"content-length", b"expect"}
 """Fields that this proxy handles itself, regardless of policy."""
@@ -47,11 +56,18 @@ class FieldPolicy:
     :param taken: fields that are removed and whose values are extracted.
     :param noted: fields that are passed on and whose values are extracted.
     :param drops_forwarding: whether forwarding fields (:func:`is_forwarding`) are dropped unless they are taken or noted.
+    :param drops_colliding: whether spellings with underscores are dropped of those that this proxy writes.
     """
 
     taken: frozenset[bytes] = frozenset()
     noted: frozenset[bytes] = frozenset()
     drops_forwarding: bool = False
+    drops_colliding: bool = False
+
+    @property
+    def patterns(self) -> Mapping[bytes, bytes]:
+        """The fields that are dropped unless they are taken or noted: by first letter, patterns for the rest of the name."""
+        return _FORWARDING if self.drops_forwarding else _COLLIDING if self.drops_colliding else {}
 
     def noting(self, names: Iterable[bytes]) -> FieldPolicy:
         """The same policy with further fields noted, except those that the proxy handles itself."""
@@ -64,7 +80,8 @@ class FieldPolicy:
 
     def drops(self, lower: bytes) -> bool:
         """Whether a field that is neither taken nor noted is dropped."""
-        return self.drops_forwarding and _is_forwarding(lower) is not None
+        drops = _is_forwarding if self.drops_forwarding else _is_colliding
+        return bool(self.patterns) and drops(lower) is not None
 
 
 UNTRUSTED: Final = FieldPolicy(taken=frozenset({b"via", b"x-request-id"}), drops_forwarding=True)
@@ -72,8 +89,10 @@ UNTRUSTED: Final = FieldPolicy(taken=frozenset({b"via", b"x-request-id"}), drops
 TRUSTED: Final = FieldPolicy(
     taken=frozenset({b"x-forwarded-for", b"x-request-id", b"via"}),
     noted=frozenset({b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"}),
+    drops_colliding=True,
 )
-"""For trusted proxies: forwarding fields are passed on, ``X-Forwarded-For`` and ``Via`` are extended."""
+"""For trusted proxies: forwarding fields are passed on, ``X-Forwarded-For`` and ``Via`` are extended. A proxy may pass on what a
+visitor has written with underscores."""
 PASS_ALL: Final = FieldPolicy()
 """For the client, which trusts its server: everything is passed on unchanged."""
 
@@ -81,4 +100,4 @@ PASS_ALL: Final = FieldPolicy()
 @lru_cache(maxsize=64)
 def request_pattern(policy: FieldPolicy) -> re.Pattern[bytes]:
     """The pattern that splits a validated request head at its special fields (:func:`special_pattern`)."""
-    return special_pattern(_OWN | policy.taken | policy.noted, _FORWARDING if policy.drops_forwarding else {})
+    return special_pattern(_OWN | policy.taken | policy.noted, policy.patterns)
