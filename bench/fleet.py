@@ -1,4 +1,4 @@
-"""Connectors that only stand by: ``python -m bench.fleet PORT COUNT`` joins COUNT tunnels, one connector each.
+"""Connectors that only stand by: ``python -m bench.fleet PORT COUNT [FIRST]`` joins COUNT tunnels, one connector each.
 
 They are rtunnel's own, in one process that nobody measures, so that a server can be seen with a thousand of them.
 Says ``fleet ready`` once all have joined.
@@ -15,21 +15,21 @@ from bench.proc import LOOPBACK
 from bench.systems.base import other_tunnel
 from bench.systems.tunnel import PATH
 from rtunnel.client.service import ClientService
-from rtunnel.settings import Address, ClientSettings, ConnectorSettings
+from rtunnel.settings import Address, ClientSettings, ConnectorSettings, UnixSocket
 
 
-def main(port: int, count: int) -> None:
-    """Join, and stay until killed."""
+def main(port: int, count: int, first: int = 1) -> None:
+    """Join the tunnels from a number on, and stay until killed."""
     connectors = tuple(
         ConnectorSettings(
             server=Address(LOOPBACK, port),
             transport="ws",
             path=PATH,
             tunnel=other_tunnel(number),
-            # Nobody visits these tunnels.
-            target=Address(LOOPBACK, port),
+            # Nobody visits these tunnels, and nobody has to look whether somebody listens there.
+            target=UnixSocket("/nowhere"),
         )
-        for number in range(1, count + 1)
+        for number in range(first, first + count)
     )
     log.startLogging(sys.stderr)
     service = ClientService(ClientSettings(connectors=connectors), reactor)
@@ -39,4 +39,4 @@ def main(port: int, count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(*map(int, sys.argv[1:4]))

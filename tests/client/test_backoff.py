@@ -15,7 +15,9 @@ class BackoffTests(SynchronousTestCase):
         self.assertEqual(backoff.wait(), 0.5)
 
     def test_jitter(self) -> None:
-        """Clients that begin together come spread over the whole time."""
-        numbers = iter([0.0, 0.25, 0.5])
+        """Clients that begin together come spread over the first wait, and over half of the others."""
+        numbers = iter([0.0, 0.0, 0.5, 0.25])
         backoff = Backoff(1.0, 30.0, random=lambda: next(numbers))
-        self.assertEqual([backoff.wait() for _ in range(3)], [0.0, 0.5, 2.0])
+        self.assertEqual([backoff.wait() for _ in range(3)], [0.0, 1.0, 3.0])
+        backoff.reset()
+        self.assertEqual(backoff.wait(), 0.25)
