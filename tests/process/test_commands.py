@@ -200,10 +200,11 @@ class SignalTests(TestCase):
     def test_terminate(self) -> None:
         for name, start in STARTS.items():
             with self.subTest(start=name):
-                process = self.start(start)
+                process = self.start(start, "--admin", f"127.0.0.1:{free_port()}")
                 process.send(signal.SIGTERM)
                 self.assertEqual(process.wait(), 0)
                 self.assertIn("SIGTERM: stopping", process.output)
+                self.assertNotRegex(process.output, r"\b_[A-Z]\w+ starting", "a class that nobody knows")
 
     def test_interrupt(self) -> None:
         process = self.start(STARTS["rtunnel"])

@@ -125,5 +125,9 @@ class _Socket(DatagramProtocol):
     def __init__(self, port: AssociationPort) -> None:
         self._port = port
 
+    def logPrefix(self) -> str:
+        """What Twisted's own log calls the port."""
+        return "visitor"
+
     def datagramReceived(self, datagram: bytes, addr: Any) -> None:
         self._port.datagram(datagram, addr, self)

@@ -14,13 +14,21 @@ from rtunnel.transport.sockets import listen_tcp
 __all__ = ["VisitorPort"]
 
 
+class _LocalPrograms(Factory):
+    """Connections of local programs."""
+
+    noisy = False
+
+    def logPrefix(self) -> str:
+        """What Twisted's own log calls the port."""
+        return "visitor"
+
+
 class VisitorPort(LocalPort):
     """One local port of a visitor, of TCP."""
 
     def _listen(self, host: str, port: int) -> IListeningPort:
-        connections = Factory.forProtocol(partial(LocalVisit, self))
-        connections.noisy = False
-        return listen_tcp(self.reactor, host, port, connections)
+        return listen_tcp(self.reactor, host, port, _LocalPrograms.forProtocol(partial(LocalVisit, self)))
 
     def _awaits_answer(self) -> bool:
         return any(visit.unanswered for visit in self.visits)

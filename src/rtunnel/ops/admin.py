@@ -145,6 +145,10 @@ class _Probes(HTTPFactory):
 
     noisy = False
 
+    def logPrefix(self) -> str:
+        """What Twisted's own log calls it."""
+        return "admin endpoint"
+
     def __init__(self, answer: _Answer, reactor: Any) -> None:
         super().__init__(timeout=IDLE_TIMEOUT, reactor=reactor)
         self._answer = answer

@@ -24,6 +24,10 @@ class _CurrentFactory(Factory):
     def __init__(self) -> None:
         self.within: IProtocolFactory | None = None
 
+    def logPrefix(self) -> str:
+        """What Twisted's own log calls it."""
+        return "port"
+
     def buildProtocol(self, addr: Any) -> Any:
         return None if self.within is None else self.within.buildProtocol(addr)
 
