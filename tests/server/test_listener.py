@@ -20,7 +20,7 @@ from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.limits import ServerLimits
-from rtunnel.server.listener import TunnelListener
+from rtunnel.server.listener import MAX_REQUEST, TunnelListener
 from rtunnel.settings import Address, Credentials, HttpSettings, LimitSettings, ListenerSettings
 from rtunnel.wire.relay import (
     Command,
@@ -224,6 +224,13 @@ class ListenerTests(Case):
 
     def test_malformed(self) -> None:
         self.client.send(b"GET / HTTP/1.1\r\n\r\n")
+        self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
+
+    def test_long_request(self) -> None:
+        """Nothing that is not admitted yet is given much memory."""
+        self.client.send(self.request()[:2] + b"\xff\xff" + b"\x01" * (MAX_REQUEST - 4))
+        self.assertFalse(self.client.closed)
+        self.client.send(b"\x01")
         self.refused(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST)
 
     def test_nothing_after_a_refusal(self) -> None:

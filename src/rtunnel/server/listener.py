@@ -59,6 +59,9 @@ __all__ = ["TunnelListener"]
 _NO_HOST = ("", "0.0.0.0", "::")
 """The address of a client that requests no host."""
 
+MAX_REQUEST = 16384
+"""Bytes of a request, with all that it may have: a peer that is not admitted yet must not cost more."""
+
 _CLIENT_KEY = CLIENT_KEY.lower().encode()
 
 _STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD: Status.UNAUTHORIZED}
@@ -154,7 +157,7 @@ class Admission(Handshake[Request]):
     _active_grant: ActiveGrant
 
     def __init__(self, listener: TunnelListener, announced_peer: Peer | None = None, *, visits_only: bool = False) -> None:
-        super().__init__(take_request, seconds=listener.settings.handshake_timeout, reactor=listener.reactor)
+        super().__init__(take_request, seconds=listener.settings.handshake_timeout, reactor=listener.reactor, most=MAX_REQUEST)
         self._listener = listener
         self._visits_only = visits_only
         self._announced_peer = announced_peer

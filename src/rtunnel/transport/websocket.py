@@ -42,7 +42,7 @@ EMPTY_MESSAGE = "empty-message"
 CLIENT_KEY = "Client-Key"
 """The header of the upgrade with a secret that a client made up, and repeats each time, so that the server knows it again."""
 
-MAX_HEAD = 65536
+MAX_HEAD = 16384
 """Bytes of an upgrade request or answer; the connection of a longer one is cut."""
 END_OF_HEAD = b"\r\n\r\n"
 MAX_CONTROLS = 100

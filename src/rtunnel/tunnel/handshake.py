@@ -29,15 +29,19 @@ class Handshake(Protocol, Generic[M]):
 
     :param take: parses the message at the beginning of some bytes; None while it is not complete.
     :param seconds: how long the message may take.
+    :param most: bytes that are kept of it, and of what follows before :meth:`resume`.
     """
 
     transport: Any
 
-    def __init__(self, take: Callable[[bytes], tuple[M, int] | None], *, seconds: float, reactor: IReactorTime) -> None:
+    def __init__(
+        self, take: Callable[[bytes], tuple[M, int] | None], *, seconds: float, reactor: IReactorTime, most: int = MAX_MESSAGE
+    ) -> None:
         self.link: Any = None
         """What follows: a link, or the protocol of a visit."""
         self._take = take
         self._seconds = seconds
+        self._most = most
         self._reactor = reactor
         self._timer: Any = None
         self._buffer = b""
@@ -103,7 +107,7 @@ class Handshake(Protocol, Generic[M]):
 
     def _hold(self, data: bytes) -> None:
         self._buffer += data
-        if len(self._buffer) > MAX_MESSAGE:
+        if len(self._buffer) > self._most:
             self._paused, self._buffer = False, b""
             self.malformed("too many bytes before the answer")
 
@@ -116,7 +120,7 @@ class Handshake(Protocol, Generic[M]):
             self._buffer = b""
             return
         if taken is None:
-            if len(self._buffer) > MAX_MESSAGE:
+            if len(self._buffer) > self._most:
                 self._buffer = b""
                 self.malformed("the message is too long")
             return
