@@ -3,6 +3,8 @@
 The last line is ``N passed, N failed`` (``, N skipped`` follows when there were any), and the exit status says the
 same. With ``CI=true`` a skipped test has failed: what it needs has to be installed there. Only the tests that need a
 gost binary may be skipped, because no package brings one; their reasons name :data:`GOST`.
+
+The tests of real processes mostly wait for them, so the tests run in two processes, or in as many as ``RTUNNEL_TEST_JOBS`` says.
 """
 
 from __future__ import annotations
@@ -13,13 +15,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import frozen
+from twisted.trial._dist.disttrial import DistTrialRunner
 from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner
 
-__all__ = ["GOST", "Tally", "main", "no_skips_allowed", "tally"]
+__all__ = ["GOST", "JOBS", "Tally", "jobs", "main", "no_skips_allowed", "tally"]
 
 GOST = "RTUNNEL_TEST_GOST"
 """The environment variable that names a gost binary; the reason of a skip that CI forgives contains it."""
+
+JOBS = "RTUNNEL_TEST_JOBS"
+"""The environment variable for the number of processes that tests run in."""
 
 
 @frozen
@@ -49,6 +55,11 @@ def no_skips_allowed(environ: Mapping[str, str]) -> bool:
     return environ.get("CI", "").lower() in ("true", "1", "yes")
 
 
+def jobs(environ: Mapping[str, str]) -> int:
+    """In how many processes the tests run."""
+    return int(environ.get(JOBS) or 2)
+
+
 def tally(result: Any, *, strict: bool) -> Tally:
     """Count a finished run.
 
@@ -71,7 +82,9 @@ def main(names: Sequence[str], environ: Mapping[str, str] = os.environ, say: Cal
     :returns: the exit status.
     """
     suite = TestLoader().loadByNames(list(names) or ["tests"], recurse=True)
-    result = TrialRunner(TreeReporter).run(suite)
+    processes = jobs(environ)
+    runner: Any = TrialRunner(TreeReporter) if processes == 1 else DistTrialRunner(TreeReporter, processes, [])
+    result = runner.run(suite)
     counted = tally(result, strict=no_skips_allowed(environ))
     for line in counted.refused:
         say(f"skipped, which CI does not allow: {line}")

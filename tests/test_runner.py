@@ -7,7 +7,7 @@ import unittest as stdlib
 from twisted.trial.reporter import TestResult
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.runner import GOST, Tally, no_skips_allowed, tally
+from tests.runner import GOST, JOBS, Tally, jobs, no_skips_allowed, tally
 
 
 class _Cases(SynchronousTestCase):
@@ -75,6 +75,9 @@ class EnvironmentTests(SynchronousTestCase):
 
     def test_ci(self) -> None:
         self.assertTrue(no_skips_allowed({"CI": "true"}))
+
+    def test_jobs(self) -> None:
+        self.assertEqual([jobs(environ) for environ in ({}, {JOBS: ""}, {JOBS: "1"}, {JOBS: "4"})], [2, 2, 1, 4])
 
     def test_elsewhere(self) -> None:
         for environ in ({}, {"CI": ""}, {"CI": "false"}):
