@@ -18,6 +18,7 @@ from uuid import UUID
 
 from attrs import frozen
 
+from rtunnel.transport.websocket import CLIENT_KEY
 from rtunnel.wire.relay import Command, Request, Status, TunnelFeature, take_response
 from tests.support.processes import LOOPBACK
 
@@ -39,6 +40,7 @@ class Aim:
     :param tunnel: one that a client may join.
     :param auth: user and password of one.
     :param source: the attacker's address.
+    :param key: by which a client is known again.
     """
 
     entrypoint: int
@@ -46,6 +48,7 @@ class Aim:
     tunnel: UUID
     auth: tuple[str, str] | None = None
     source: str = STRANGER
+    key: str = ""
 
     async def visitor(self) -> tuple[StreamReader, StreamWriter]:
         """Connect as a visitor."""
@@ -54,9 +57,10 @@ class Aim:
     async def websocket(self) -> tuple[StreamReader, StreamWriter]:
         """Connect as a client, as far as the upgrade."""
         reader, writer = await asyncio.open_connection(LOOPBACK, self.listen, local_addr=(self.source, 0))
+        key = f"{CLIENT_KEY}: {self.key}\r\n" if self.key else ""
         writer.write(
             b"GET /proxy HTTP/1.1\r\nHost: nginx.local\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" + key.encode() + b"\r\n"
         )
         try:
             head = await reader.readuntil(b"\r\n\r\n")

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from secrets import token_hex
 from statistics import median, quantiles
 from threading import Event, Thread
 from time import sleep
@@ -150,7 +151,7 @@ def run(attack: Attack, party: Party = OURS, seconds: float | None = None, calm:
         client_descriptors=attack.client_descriptors,
         server=("--admin", f"{LOOPBACK}:{admin}"),
     ) as site:
-        aim = Aim(site.entrypoint, site.listen, regular, tuple(AUTH.split(":")), LOOPBACK)  # type: ignore[arg-type]
+        aim = Aim(site.entrypoint, site.listen, regular, tuple(AUTH.split(":")), LOOPBACK, key=token_hex(32))  # type: ignore[arg-type]
         # what a login needs for the first time is not the attack's
         asyncio.run(log_in(aim))
         load = Load(site.entrypoint, HOST, rate=25, patience=10, methods=("GET",))
