@@ -14,6 +14,7 @@ from rtunnel.cli.command import ServiceCommand
 from rtunnel.cli.help import command_help
 from rtunnel.cli.service_options import OneLineOptions, ServiceOptions, suggestion
 from rtunnel.commands import COMMANDS, find
+from rtunnel.ops.clock import use_monotonic_clock
 from rtunnel.ops.log_limit import LogSummaries
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
@@ -52,6 +53,7 @@ def makeService(options: Options) -> ProcessService:
     """The service of the command that was parsed; nothing is opened before it starts."""
     from twisted.internet import reactor
 
+    use_monotonic_clock(reactor)
     parsed: ServiceOptions = options.subOptions
     settings = parsed.resolved.settings
     parent = ProcessService(reactor, settings.drain, (*parsed.resolved.warnings, *exposures(settings)))
