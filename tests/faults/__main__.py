@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import product
 from unittest import SkipTest
+
+from attrs import define, field
 
 from tests.faults import attacks, faults
 from tests.faults.attacks import ATTACKS
 from tests.faults.faults import FAULTS
-from tests.faults.parties import OURS, parties
+from tests.faults.parties import BEFORE, OURS, Party, parties
 from tests.faults.report import AttackRow, FaultRow, attack_table, fault_table, show
 
 TRANSPORTS = ("ws", "wss")
@@ -28,30 +32,62 @@ def main(argv: Sequence[str] | None = None) -> int:
     known = {party.name: party for party in parties()}
     given = _arguments(list(known)).parse_args(argv)
     chosen = [known[name] for name in given.programs.split(",")]
-    fault_rows: list[FaultRow] = []
-    attack_rows: list[AttackRow] = []
+    run = _Run()
     if not given.attacks:
-        for fault in (each for each in FAULTS if given.only in f"{each.role} {each.name}"):
-            for transport in given.transports.split(","):
-                for party in chosen:
-                    _say(f"{fault.role} {fault.name}, {transport}, {party.name}")
-                    try:
-                        fault_rows.append(FaultRow(fault, party.name, transport, faults.run(fault, party, transport)))
-                    except SkipTest as reason:
-                        _say(f"skipped: {reason}")
+        _faults(run, given.only, given.transports.split(","), chosen)
     if not given.faults:
         # a gost has neither our users file nor our admin endpoint
-        for attack in (each for each in ATTACKS if given.only in f"{each.name} {each.title}"):
-            for party in (each for each in chosen if each.name in (OURS.name, "before")):
-                _say(f"{attack.title}, {party.name}")
-                attack_rows.append(AttackRow(party.name, attacks.run(attack, party)))
-    if fault_rows:
-        show(fault_table(fault_rows), sys.stdout)
-        print()
-    if attack_rows:
-        show(attack_table(attack_rows), sys.stdout)
-    missed = [row for row in fault_rows if row.party == OURS.name and row.fault.missed(row.tally)]
-    return 1 if missed or any(row.party == OURS.name and row.cost.missed for row in attack_rows) else 0
+        _attacks(run, given.only, [party for party in chosen if party.name in (OURS.name, BEFORE)])
+    if run.faults:
+        show(fault_table(run.faults), sys.stdout)
+    if run.attacks:
+        show(attack_table(run.attacks), sys.stdout)
+    return run.status
+
+
+@define
+class _Run:
+    """What was run.
+
+    :ivar broken: rows that came to no result.
+    """
+
+    faults: list[FaultRow] = field(factory=list)
+    attacks: list[AttackRow] = field(factory=list)
+    broken: int = 0
+
+    @contextmanager
+    def row(self, name: str) -> Iterator[None]:
+        """One row: if it comes to no result, the others are still run."""
+        print(name, file=sys.stderr, flush=True)
+        try:
+            yield
+        except SkipTest as reason:
+            print(f"skipped: {reason}", file=sys.stderr)
+        except AssertionError as error:
+            self.broken += 1
+            print(f"no result: {error}", file=sys.stderr)
+
+    @property
+    def status(self) -> int:
+        """The exit status."""
+        ours = [row.fault.missed(row.tally) for row in self.faults if row.party == OURS.name]
+        ours += [row.cost.missed for row in self.attacks if row.party == OURS.name]
+        return 1 if self.broken or any(ours) else 0
+
+
+def _faults(run: _Run, only: str, transports: Sequence[str], chosen: Sequence[Party]) -> None:
+    for fault, transport, party in product(FAULTS, transports, chosen):
+        if only in f"{fault.role} {fault.name}":
+            with run.row(f"{fault.role} {fault.name}, {transport}, {party.name}"):
+                run.faults.append(FaultRow(fault, party.name, transport, faults.run(fault, party, transport)))
+
+
+def _attacks(run: _Run, only: str, chosen: Sequence[Party]) -> None:
+    for attack, party in product(ATTACKS, chosen):
+        if only in f"{attack.name} {attack.title}":
+            with run.row(f"{attack.title}, {party.name}"):
+                run.attacks.append(AttackRow(party.name, attacks.run(attack, party)))
 
 
 def _arguments(names: Sequence[str]) -> argparse.ArgumentParser:
@@ -63,10 +99,6 @@ def _arguments(names: Sequence[str]) -> argparse.ArgumentParser:
     which.add_argument("--faults", action="store_true", help="the faults only")
     which.add_argument("--attacks", action="store_true", help="the attacks only")
     return parser
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from attrs import field, frozen
 
-__all__ = ["OURS", "Party", "parties"]
+__all__ = ["BEFORE", "OURS", "Party", "parties"]
 
 
 @frozen
@@ -33,6 +33,8 @@ def _rtunnel(python: str, role: str) -> tuple[str, ...]:
     return (python, "-m", "rtunnel", role)
 
 
+BEFORE = "before"
+"""The name of an older rtunnel."""
 OURS = Party("rtunnel", _rtunnel(sys.executable, "server"), _rtunnel(sys.executable, "client"))
 
 
@@ -45,5 +47,5 @@ def parties(environ: Mapping[str, str] = os.environ) -> list[Party]:
         found.append(Party("gost's clients", OURS.server, (gost,), env=quiet))
         found.append(Party("gost", (gost,), (gost,), options=False, env=quiet))
     if before := shutil.which(environ.get("RTUNNEL_BENCH_BEFORE", "")):
-        found.append(Party("before", _rtunnel(before, "server"), _rtunnel(before, "client"), options=False))
+        found.append(Party(BEFORE, _rtunnel(before, "server"), _rtunnel(before, "client"), options=False))
     return found
