@@ -33,7 +33,7 @@ from rtunnel.wire.http1_exchange import DATA, END, HEAD, INTERIM, MALFORMED, UPG
 from rtunnel.wire.http1_templates import LEARN_AFTER
 from tests.fuzz.target import Target, cuts
 from tests.smuggling.backends import BACKENDS, agree
-from tests.smuggling.forwarding import forwarded
+from tests.smuggling.forwarding import forwarded, rewritten
 from tests.wire.test_http1_properties import request_attributes
 
 __all__ = ["TARGETS"]
@@ -307,11 +307,14 @@ def by_llhttp(body: bytes) -> bytes | None:
 
 
 def smuggling(data: bytes) -> None:
-    """Servers see the requests that were passed on, and no others."""
+    """Servers see the requests that were passed on, and no others; also behind a client that changes header fields."""
     sent, written = forwarded(data)
-    for name, backend in BACKENDS.items():
-        seen, went_on = backend(written)
-        assert agree(sent, seen, went_on), f"{name} sees {seen} in {written!r}, which was {sent}"
+    again, changed = rewritten(written)
+    assert again == sent, f"a client sees {again} in {written!r}, which was {sent}"
+    for passed_on in (written, changed):
+        for name, backend in BACKENDS.items():
+            seen, went_on = backend(passed_on)
+            assert agree(sent, seen, went_on), f"{name} sees {seen} in {passed_on!r}, which was {sent}"
 
 
 _NAMES = b"Host Content-Length Transfer-Encoding Connection Upgrade TE Expect Via Keep-Alive X-Forwarded-For Trailer".split()

@@ -34,7 +34,7 @@ __all__ = ["RequestHead", "parse_request", "write_request"]
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 NOTHING: Final[Mapping[bytes, bytes]] = MappingProxyType({})
 
-_BEGINNING: Final = re.compile(rb"(?!CONNECT )([A-Z-]++) ([^ #\r]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
+_BEGINNING: Final = re.compile(rb"(?!CONNECT )([A-Z-]++) ([!\"$-~]++) HTTP/1\.([01])(?:\r\n[Hh]ost:[ \t]*+([^\r]*+))?(\r(?s:.*))")
 """The request line, Host if it is the first field (as it nearly always is, see RFC 9110 section 7.2), and the rest."""
 
 _ENDS: Final = {
