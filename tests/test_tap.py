@@ -8,12 +8,14 @@ from io import StringIO
 from typing import Any
 
 from twisted.application.service import IService
+from twisted.logger import Logger
 from twisted.python import usage
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 import rtunnel
 from rtunnel import tap
+from rtunnel.ops.logs import HumanObserver, show_from
 from rtunnel.options.table import CLIENT, SERVER, VISITOR
 from rtunnel.settings import ClientSettings, ServerSettings
 
@@ -132,6 +134,34 @@ class HelpTests(TapTestCase):
     def test_version(self) -> None:
         for words in ((), ("server",), ("client",)):
             self.assertEqual(self.shown(*words, "--version"), f"rtunnel {rtunnel.__version__}\n")
+
+
+class LogLevelTests(TapTestCase):
+    """How much the log has, from the command line to the line."""
+
+    def written(self, *words: str) -> str:
+        """What the log of a client with these options has of three events."""
+        self.addCleanup(show_from, "info")
+        tap.makeService(self.parse("client", *PLAIN_CLIENT, *words))
+        out = StringIO()
+        log = Logger("rtunnel", observer=HumanObserver(out))
+        log.debug("detail")
+        log.info("joined")
+        log.warn("lost")
+        return " ".join(line.split()[-1] for line in out.getvalue().splitlines())
+
+    def test_levels(self) -> None:
+        for words, written in [
+            ((), "joined lost"),
+            (("-v",), "detail joined lost"),
+            (("--verbose",), "detail joined lost"),
+            (("-q",), "lost"),
+            (("--quiet",), "lost"),
+        ]:
+            self.assertEqual(self.written(*words), written, words)
+
+    def test_both(self) -> None:
+        self.assertIn("--quiet: conflicts with --verbose", self.refused("client", *PLAIN_CLIENT, "-v", "-q"))
 
 
 class ServiceTests(TapTestCase):

@@ -16,6 +16,7 @@ from rtunnel.cli.service_options import OneLineOptions, ServiceOptions, suggesti
 from rtunnel.commands import COMMANDS, find
 from rtunnel.ops.clock import use_monotonic_clock
 from rtunnel.ops.log_limit import LogSummaries
+from rtunnel.ops.logs import show_from
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.reload import Reloader
@@ -56,6 +57,7 @@ def makeService(options: Options) -> ProcessService:
     use_monotonic_clock(reactor)
     parsed: ServiceOptions = options.subOptions
     settings = parsed.resolved.settings
+    show_from(settings.log_level)
     parent = ProcessService(reactor, settings.drain, (*parsed.resolved.warnings, *exposures(settings)))
     service = parsed.make_service(reactor)
     # what is added first starts first and stops last: the admin endpoint before the service, systemd's notification after it

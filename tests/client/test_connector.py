@@ -205,7 +205,7 @@ class ConnectorTests(SynchronousTestCase):
         for error in [*[None] * 9, DNSLookupError()]:
             self.server.refuse(error)
             self.clock.advance(30)
-        said = [event["what"] for event in self.events if "what" in event]
+        said = [event["what"] for event in self.events if "what" in event and event["log_level"] is LogLevel.warn]
         self.assertEqual(said[1:4], [f"{said[0].partition('; ')[0]} ({times} times in a row)" for times in (2, 4, 8)])
         self.assertIn("the name cannot be resolved", said[4])
         self.assertEqual(len(said), 5)

@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from rtunnel.ops.logs import HumanObserver, human
+from rtunnel.ops.logs import HumanObserver, human, show_from
 
 
 def set_zone(name: str | None) -> None:
@@ -61,6 +61,23 @@ class HumanTests(SynchronousTestCase):
         self.log("rtunnelish").info("other")
         self.observer({"log_time": 0.0, "log_format": "old"})
         self.assertEqual(self.lines(), [])
+
+    def test_more(self) -> None:
+        """Ours alone: what Twisted says of itself helps nobody here."""
+        self.addCleanup(show_from, "info")
+        show_from("debug")
+        self.log().debug("detail")
+        self.log("twisted.internet").debug("its own")
+        (line,) = self.lines()
+        self.assertTrue(line.endswith(" debug: detail"), line)
+
+    def test_less(self) -> None:
+        self.addCleanup(show_from, "info")
+        show_from("warn")
+        self.log().info("joined")
+        self.log().warn("lost")
+        (line,) = self.lines()
+        self.assertTrue(line.endswith(" warn: lost"), line)
 
     def test_warnings_of_others_are_shown(self) -> None:
         self.log("twisted.internet").error("oh")

@@ -18,7 +18,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from rtunnel.client.backoff import Backoff
@@ -190,6 +190,7 @@ class ConnectorClient:
     def _try(self) -> None:
         self._timer = None
         self._stats.attempts += 1
+        self._log.debug("tunnel {tunnel}: connecting to {server}", tunnel=short_id(self.settings.tunnel), server=self.server)
         self._attempt = attempt = self._endpoint.connect(_BindFactory(self, self._reactor))
         attempt.addCallbacks(self._connected, self._connect_failed)
 
@@ -207,15 +208,17 @@ class ConnectorClient:
         """Log what happened, in full once and then ever more rarely, and try again after a while."""
         wait = self._backoff.wait()
         # as long as a former link serves, an attempt that fails costs nobody anything
-        if not self.joined and self._repeats.say(what):
-            times = self._repeats.times
-            self._log.warn(
-                "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
-                tunnel=short_id(self.settings.tunnel),
-                server=self.server,
-                what=what if times == 1 else f"{what.partition('; ')[0]} ({times} times in a row)",
-                wait=f"{wait:.1f}",
-            )
+        level = LogLevel.warn if not self.joined and self._repeats.say(what) else LogLevel.debug
+        if level is LogLevel.warn and self._repeats.times > 1:
+            what = f"{what.partition('; ')[0]} ({self._repeats.times} times in a row)"
+        self._log.emit(
+            level,
+            "tunnel {tunnel} at {server}: {what}; next attempt in {wait} s",
+            tunnel=short_id(self.settings.tunnel),
+            server=self.server,
+            what=what,
+            wait=f"{wait:.1f}",
+        )
         self._timer = self._reactor.callLater(wait, self._try)
 
     @property

@@ -14,7 +14,21 @@ from zope.interface import implementer
 
 from rtunnel.ops.log_limit import LimitedObserver
 
-__all__ = ["HumanObserver", "human", "one_line"]
+__all__ = ["HumanObserver", "human", "one_line", "show_from"]
+
+
+class _Shown:
+    """What is written, in the whole process: twistd makes its observer from a name alone, without our options."""
+
+    lowest = LogLevel.info
+
+
+def show_from(level: str) -> None:
+    """Write events from a level on.
+
+    :param level: its name: ``debug``, ``info`` or ``warn``.
+    """
+    _Shown.lowest = LogLevel.levelWithName(level)
 
 
 def human() -> ILogObserver:
@@ -26,8 +40,8 @@ def human() -> ILogObserver:
 class HumanObserver:
     """Writes ``2026-01-31 12:00:00+0100 text``, in local time, with the level before the text when it is above info.
 
-    Twisted's own events (factories, the reactor's class) are omitted unless they are warnings or errors. Each event is one line
-    whatever its text contains; only a traceback follows on separate lines.
+    Twisted's own events (factories, the reactor's class) are omitted unless they are warnings or errors, and all events below the
+    level of :func:`show_from`. Each event is one line whatever its text contains; only a traceback follows on separate lines.
 
     :param stream: where to write; it is flushed after each event and never closed.
     """
@@ -39,7 +53,7 @@ class HumanObserver:
 
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
-        if level < LogLevel.info or (level == LogLevel.info and not _ours(event)):
+        if level < _Shown.lowest or (level <= LogLevel.info and not _ours(event)):
             return
         time = datetime.fromtimestamp(event["log_time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
         mark = "" if level == LogLevel.info else f"{level.name}: "

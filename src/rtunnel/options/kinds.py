@@ -172,6 +172,9 @@ NOT = Kind("", lambda text: not _switch(text), lambda value: _show_switch(not va
 """A switch that disables its setting."""
 OFF = Kind("", lambda text: 0.0 if _switch(text) else UNSET)
 """A switch that sets a time to 0."""
+VERBOSE = Kind("", lambda text: "debug" if _switch(text) else UNSET, lambda level: "true" if level == "debug" else "")
+QUIET = Kind("", lambda text: "warn" if _switch(text) else UNSET, lambda level: "true" if level == "warn" else "")
+"""Switches that set from which level on the log is written."""
 SMUX = Kind("", _smux)
 """gost's ``mux.type``, of which only smux is supported."""
 

@@ -296,6 +296,22 @@ _PROCESS = (
         "time for running requests to finish when the process stops",
         process=True,
     ),
+    Option(
+        "verbose",
+        kinds.VERBOSE,
+        "log_level",
+        "log more, such as each attempt to join",
+        process=True,
+        short="v",
+    ),
+    Option(
+        "quiet",
+        kinds.QUIET,
+        "log_level",
+        "log warnings and errors only",
+        process=True,
+        short="q",
+    ),
 )
 
 FORWARD = (

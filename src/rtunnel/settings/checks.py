@@ -9,7 +9,7 @@ import attrs
 
 from rtunnel.ids import mask_ids
 
-__all__ = ["DAY", "PATH", "SettingsError", "SettingsErrors", "Validator", "check", "header_value", "seconds", "whole"]
+__all__ = ["DAY", "LOG_LEVEL", "PATH", "SettingsError", "SettingsErrors", "Validator", "check", "header_value", "seconds", "whole"]
 
 _MAX_VALUE = 120  # characters of a value that an error repeats
 _MAX_KEY = 500  # characters of a name, which may begin with the path of a file
@@ -98,6 +98,8 @@ def header_value(text: str) -> bool:
 
 
 DAY = 86400.0
+
+LOG_LEVEL = check(lambda level: level in ("debug", "info", "warn"), "must be debug, info or warn")
 
 
 PATH = check(

@@ -9,7 +9,7 @@ import attrs
 
 from rtunnel.routing.intercept_terms import MAX_FILTERS, InterceptFilter
 from rtunnel.settings.address import CONNECTABLE, Address, UdpAddress
-from rtunnel.settings.checks import DAY, PATH, SettingsError, check, header_value, seconds, whole
+from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, header_value, seconds, whole
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.proxy import ProxySettings
@@ -131,6 +131,7 @@ class ClientSettings:
     :ivar visitors: local ports that lead to private tunnels.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
     :ivar drain: seconds for running requests to finish when the client stops.
+    :ivar log_level: the lowest level that the log has; see :data:`LOG_LEVEL`.
     :ivar max_streams: how many streams are forwarded at once, by all connectors; ``None`` for what the descriptors allow.
     """
 
@@ -138,6 +139,7 @@ class ClientSettings:
     visitors: tuple[VisitorSettings, ...] = ()
     admin: Address | None = None
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
+    log_level: str = attrs.field(default="info", validator=LOG_LEVEL)
     max_streams: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole(1, 10_000_000)))
 
     def __attrs_post_init__(self) -> None:

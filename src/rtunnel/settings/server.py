@@ -10,7 +10,7 @@ import attrs
 
 from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address
-from rtunnel.settings.checks import DAY, PATH, SettingsError, check, seconds
+from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, seconds
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.health import HealthSettings
@@ -85,6 +85,7 @@ class ServerSettings:
 
     :ivar listeners: at least one.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
+    :ivar log_level: the lowest level that the log has; see :data:`LOG_LEVEL`.
     :ivar stop_delay: seconds between the moment in which the server says that it stops, and the end of its ports.
     :ivar drain: seconds for running requests to finish after that.
     :ivar limits: see :class:`~rtunnel.settings.limits.LimitSettings`.
@@ -98,6 +99,7 @@ class ServerSettings:
         )
     )
     admin: Address | None = None
+    log_level: str = attrs.field(default="info", validator=LOG_LEVEL)
     stop_delay: float = attrs.field(default=0.0, validator=seconds(0, DAY))
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
     limits: LimitSettings = attrs.field(factory=LimitSettings)
