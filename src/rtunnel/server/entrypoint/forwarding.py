@@ -44,6 +44,12 @@ def via_entry(host: str) -> bytes:
     return b"1.1 rtunnel-%b" % blake2s(host.encode(), digest_size=5, key=_secret).hexdigest().encode()
 
 
+@lru_cache(maxsize=1024)
+def _via_line(host: str) -> bytes:
+    """The end of a line, and Via with nothing but our entry."""
+    return b"\r\nVia: %b\r\n" % via_entry(host)
+
+
 def came_back(head: RequestHead) -> bool:
     """Whether a request with Via was forwarded by this server before, for the same host."""
     return via_entry(head.host) in head.named[b"via"]
@@ -88,7 +94,7 @@ class Forwarding:
 
     def _set_authority(self, head: RequestHead) -> None:
         authority = self._authority = head.authority
-        self._via_line = b"\r\nVia: %b\r\n" % via_entry(head.host)
+        self._via_line = _via_line(head.host)
         self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
 
     def _continued(self, head: RequestHead) -> tuple[bytes, bytes]:
@@ -127,7 +133,7 @@ class Forwarding:
 def _via(head: RequestHead) -> bytes:
     """The end of a line, and Via with our entry."""
     via = head.named.get(b"via")
-    return b"\r\nVia: %b%b\r\n" % (b"" if via is None else via + b", ", via_entry(head.host))
+    return _via_line(head.host) if via is None else b"\r\nVia: %b, %b\r\n" % (via, via_entry(head.host))
 
 
 def _chain(named: Mapping[bytes, bytes]) -> bytes:
