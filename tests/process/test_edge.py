@@ -1,10 +1,15 @@
-"""The HTTP edge with real processes: loops, visitors that read nothing, the end of a drain."""
+"""The HTTP edge with real processes: loops, hostile targets, visitors that read nothing, the end of a drain."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 import socket
+from collections import Counter
+from http.client import HTTPConnection
+from itertools import cycle
+from socketserver import BaseRequestHandler, ThreadingTCPServer
+from threading import Thread
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
@@ -12,6 +17,27 @@ from twisted.trial.unittest import TestCase
 from tests.support.processes import Process, free_port, rtunnel, wait_until
 
 GET = b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
+
+
+class HostileTarget(BaseRequestHandler):
+    """A target that sends more than its answers: it names the request in each of them, and adds something to it a moment later."""
+
+    def handle(self) -> None:
+        kinds = cycle((b"", b"bytes\r\n\r\n", OK % (6, b"forged")))
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        received = b""
+        with contextlib.suppress(OSError):
+            while True:
+                while b"\r\n\r\n" not in received:
+                    piece = self.request.recv(65536)
+                    if not piece:
+                        return
+                    received += piece
+                head, _, received = received.partition(b"\r\n\r\n")
+                name = head.split(b" ")[1]
+                self.request.sendall(OK % (len(name), name))
+                self.request.sendall(next(kinds))
 
 
 class EdgeTests(TestCase):
@@ -62,6 +88,32 @@ class EdgeTests(TestCase):
         self.assertTrue(answer.startswith(b"HTTP/1.1 508 Loop Detected\r\n"), answer)
         wait_until(lambda: self.server.output.count(" outcome=") == 2, "two lines in the access log")
         self.outcomes("loop", "answered")
+
+    def test_hostile_target(self) -> None:
+        """Visitors get their own answers. What came too late to be known is wrong once at most, for each that asks at that time."""
+        target = ThreadingTCPServer(("127.0.0.1", 0), HostileTarget)
+        target.daemon_threads = True
+        Thread(target=target.serve_forever, daemon=True).start()
+        self.addCleanup(target.server_close)
+        self.addCleanup(target.shutdown)
+        self.join(target.server_address[1])
+        answers: Counter[bool] = Counter()
+
+        def ask(number: int) -> None:
+            connection = HTTPConnection("127.0.0.1", self.entrypoint_port, timeout=20)
+            for serial in range(50):
+                connection.request("GET", f"/{number}/{serial}", headers={"Host": "pod.local"})
+                answers[connection.getresponse().read() == f"/{number}/{serial}".encode()] += 1
+            connection.close()
+
+        visitors = [Thread(target=ask, args=(number,)) for number in range(4)]
+        for visitor in visitors:
+            visitor.start()
+        for visitor in visitors:
+            visitor.join()
+        self.assertEqual(answers.total(), 200)
+        self.assertLessEqual(answers[False], len(visitors))
+        self.assertEqual(self.server.output.count("sends more than its responses"), 1)
 
     def test_stalled(self) -> None:
         """A visitor that reads nothing of what its target sends without end."""
