@@ -84,7 +84,8 @@ class ConnectionBudget:
         :param count: 1, or -1 when it is given back.
         """
         bound.used += count
-        self.update()
+        if self._paused or bound.used >= bound.most:
+            self.update()
 
     def update(self) -> None:
         """Pause or go on, after what is used or allowed has changed."""

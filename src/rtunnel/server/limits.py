@@ -59,7 +59,9 @@ class VisitorLimits:
         self.connections = Bound(Limit.CONNECTIONS, "visitors have all of {most} connections (--max-connections)")
         self.budget = ConnectionBudget((self.connections,), stats)
         self.addresses = AddressCounts(
-            Limit.CONNECTIONS_PER_ADDRESS, "it has {most} connections to entrypoints (--max-connections-per-address)", stats
+            Limit.CONNECTIONS_PER_ADDRESS,
+            "it has {most} connections to entrypoints (--max-connections-per-address; name a proxy with --trusted-proxy)",
+            stats,
         )
 
     def gate(self, settings: ListenerSettings) -> Gate:
@@ -108,7 +110,9 @@ class ClientLimits:
         self.handshakes = Bound(Limit.HANDSHAKES, "{most} clients have not finished their handshake (--max-handshakes)")
         self.budget = ConnectionBudget((self.connections, self.handshakes), stats)
         self.beginners = AddressCounts(
-            Limit.HANDSHAKES_PER_ADDRESS, "{most} handshakes of it are not finished (--max-handshakes-per-address)", stats
+            Limit.HANDSHAKES_PER_ADDRESS,
+            "{most} handshakes of it are not finished (--max-handshakes-per-address; name a proxy with --trusted-proxy)",
+            stats,
         )
         self.links = AddressCounts(Limit.LINKS_PER_ADDRESS, "it has {most} links and visits (--max-links-per-address)", stats)
 
