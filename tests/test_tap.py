@@ -117,7 +117,7 @@ class HelpTests(TapTestCase):
     def test_plain_options_stand_before_urls(self) -> None:
         for command in ("server", "client"):
             text = self.shown(command, "--help")
-            self.assertLess(text.index("\nOptions:"), text.index('"tunnel+ws://'))
+            self.assertLess(text.index("\nOptions:"), text.index('"tunnel+ws'))
 
     def test_the_examples_work(self) -> None:
         for command in ("server", "client", "visitor"):

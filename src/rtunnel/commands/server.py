@@ -20,12 +20,12 @@ Usage: rtunnel server [options]      (also: twistd -n rtunnel server [options])
 
 Accepts clients on one port and visitors on another, and forwards each request to one of the clients of its tunnel.
 
-Example: clients connect to ws://HOST:8421/proxy, visitors of nginx.local to port 80
-  rtunnel server --listen :8421 --path /proxy --entrypoint :80 --route nginx.local={uuid}
+Example: clients connect to ws://HOST:8421/proxy, visitors of shop.example.org to port 80
+  rtunnel server --listen :8421 --path /proxy --entrypoint :80 --route shop.example.org={uuid}
 """
     url_examples = """\
 The same as a URL of gost:
-  rtunnel server -L "tunnel+ws://:8421?entrypoint=:80&tunnel=nginx.local:{uuid}&path=/proxy"
+  rtunnel server -L "tunnel+ws://:8421?entrypoint=:80&tunnel=shop.example.org:{uuid}&path=/proxy"
 """
 
     def make_service(self, reactor: Any) -> RoleService:

@@ -22,12 +22,12 @@ Opens a local port. Each connection to it goes through the server to a client of
 
 Example: port 2222 of this machine leads to the SSH server of the client that joined the tunnel (ssh -p 2222 127.0.0.1).
 The server has --route 'ssh.svc=${uuid}', the other client --target :22
-  rtunnel visitor --server ws://192.168.1.1:80/proxy --tunnel {uuid} --listen 127.0.0.1:2222 --to ssh.svc
+  rtunnel visitor --server wss://shop.example.org/proxy --tunnel {uuid} --listen 127.0.0.1:2222 --to ssh.svc
 """
     url_examples = """\
 The same as URLs of gost, which "rtunnel client" accepts as well (without an address the port is open on every interface):
   rtunnel visitor -L tcp://127.0.0.1:2222/ssh.svc \\
-    -F "tunnel+ws://192.168.1.1:80?tunnel.id={uuid}&path=/proxy"
+    -F "tunnel+wss://shop.example.org:443?tunnel.id={uuid}&path=/proxy"
 """
 
     def make_service(self, reactor: Any) -> RoleService:
