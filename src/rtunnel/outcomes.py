@@ -84,6 +84,8 @@ class TlsOutcome(StrEnum):
     """No response began in time."""
     STOPPED = "stopped"
     """The server stopped."""
+    ERROR = "error"
+    """An error in the server, which is in its log."""
 
 
 class VisitOutcome(StrEnum):
@@ -113,6 +115,8 @@ class VisitOutcome(StrEnum):
     """Rejected, status 1: no tunnel was named."""
     STOPPED = "stopped"
     """The server, or its listener, stopped before both sides had finished."""
+    ERROR = "error"
+    """An error in the server, which is in its log."""
 
 
 class LocalPortOutcome(StrEnum):

@@ -65,6 +65,7 @@ rtunnel_server_tls_connections_total{{outcome="bad_hello"}} 0.0
 rtunnel_server_tls_connections_total{{outcome="hello_timeout"}} 0.0
 rtunnel_server_tls_connections_total{{outcome="response_timeout"}} 0.0
 rtunnel_server_tls_connections_total{{outcome="stopped"}} 0.0
+rtunnel_server_tls_connections_total{{outcome="error"}} 0.0
 # HELP rtunnel_server_retries_total Requests sent again through another stream or connector.
 # TYPE rtunnel_server_retries_total counter
 rtunnel_server_retries_total 1.0
@@ -122,6 +123,7 @@ rtunnel_server_visits_total{{outcome="unknown_host"}} 0.0
 rtunnel_server_visits_total{{outcome="forbidden"}} 0.0
 rtunnel_server_visits_total{{outcome="bad_request"}} 0.0
 rtunnel_server_visits_total{{outcome="stopped"}} 0.0
+rtunnel_server_visits_total{{outcome="error"}} 0.0
 # HELP rtunnel_server_visits_open Visits open now.
 # TYPE rtunnel_server_visits_open gauge
 rtunnel_server_visits_open 6.0

@@ -113,6 +113,9 @@ class Connection(Query, Attempts[PendingStream]):
     def stream_lost(self, pending: PendingStream) -> None:
         self.told += [pending, "lost"]
 
+    def fail(self) -> None:
+        raise AssertionError("an error in the test")
+
 
 class AttemptCase(SynchronousTestCase):
     """A tunnel with two connectors; the laptop's is chosen as long as it is attached and did not fail."""

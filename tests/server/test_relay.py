@@ -26,6 +26,7 @@ from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
+from rtunnel.server.entrypoint.visit import Visit
 from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.tunnel_stats import connector_stats
@@ -550,6 +551,22 @@ class VisitTests(RelayTestCase):
         self.visitor.vanish()
         self.assertTrue(self.stream.finished)
         self.ended(VisitOutcome.VISITOR_GONE)
+
+    def test_error(self) -> None:
+        """Of our own: it costs this visit alone, and is logged once."""
+        for act in (lambda: self.visitor.send(b"ping"), lambda: self.stream.answer(b"hello")):
+            self.setUp()
+            join = Visit.join
+
+            def fail(visit: Visit, join: Any = join) -> Any:
+                self.patch(Visit, "join", join)
+                raise ZeroDivisionError
+
+            self.patch(Visit, "join", fail)
+            act()
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertTrue(self.visitor.aborted and self.stream.finished)
+            self.ended(VisitOutcome.ERROR)
 
     def test_visitor_stalls_before_the_first_byte(self) -> None:
         self.visitor.stall()

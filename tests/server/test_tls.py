@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.ops.access import Access, AccessLog
 from rtunnel.outcomes import Outcome, TlsOutcome
 from rtunnel.routing.ingress import IngressRule
+from rtunnel.routing.selection import Selector
+from rtunnel.server.entrypoint.tls import TlsVisitor
+from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
+from rtunnel.tunnel.splice import Splice
 from rtunnel.wire.clienthello import Alert, alert_record
 from rtunnel.wire.relay import RelayAddress
 from tests.server.harness import Visitor, World
@@ -140,6 +146,40 @@ class PassingTests(TlsTests):
             visitor.stall()
             self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
         self.assertEqual(self.world.stats.tls[TlsOutcome.STALLED], 2)
+
+    def test_error(self) -> None:
+        """Of our own, at any seam: it costs this connection alone, and is logged once."""
+        for owner, name in (
+            (Selector, "rule"),
+            (Selector, "select"),
+            (UpstreamPool, "open_raw"),
+            (TlsVisitor, "succeeded"),
+            (Splice, "join"),
+        ):
+            with self.subTest(seam=name):
+                self.setUp()
+                other = self.world.visit(HELLO)
+                broken: list[bool] = []
+                original = getattr(owner, name)
+
+                def fail(*arguments: Any, original: Any = original, broken: list[bool] = broken, **more: Any) -> Any:
+                    if broken:
+                        return original(*arguments, **more)
+                    broken.append(True)
+                    raise ZeroDivisionError
+
+                self.patch(owner, name, fail)
+                visitor = self.world.visit(HELLO)
+                if len(self.laptop.streams) > 1:
+                    self.laptop.stream.answer(ANSWER)
+                self.assertTrue(visitor.aborted)
+                self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+                self.assertEqual(self.world.stats.tls[TlsOutcome.ERROR], 1)
+                self.laptop.streams[0].answer(ANSWER)
+                self.assertEqual(other.received, ANSWER)
+                other.vanish()
+                self.assertEqual(sum(self.world.stats.tls.values()), 2)
+                self.assertEqual((self.world.stats.visitors_open, len(self.laptop.link.streams)), (0, 0))
 
     def test_connector_leaves(self) -> None:
         """After the first byte of an answer nothing is sent again."""

@@ -162,6 +162,9 @@ class PendingOwner(Protocol):
     def stream_lost(self, pending: PendingStream) -> None:
         """The stream was closed."""
 
+    def fail(self) -> None:
+        """One of these has raised; called where that was caught."""
+
 
 @implementer(IHalfCloseableProtocol)
 class PendingStream:
@@ -182,13 +185,22 @@ class PendingStream:
         """Does nothing: streams are connected from the start."""
 
     def dataReceived(self, data: bytes) -> None:
-        self._owner.answered(self, data)
+        try:
+            self._owner.answered(self, data)
+        except Exception:
+            self._owner.fail()
 
     def readConnectionLost(self) -> None:
-        self._owner.answer_ended(self)
+        try:
+            self._owner.answer_ended(self)
+        except Exception:
+            self._owner.fail()
 
     def writeConnectionLost(self) -> None:
         """Our half-close was sent."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._owner.stream_lost(self)
+        try:
+            self._owner.stream_lost(self)
+        except Exception:
+            self._owner.fail()

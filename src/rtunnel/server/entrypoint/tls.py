@@ -147,6 +147,12 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         self._entrypoint.stats.bytes_in += len(data)
+        try:
+            self._take(data)
+        except Exception:
+            self.fail()
+
+    def _take(self, data: bytes) -> None:
         if self._state == HELLO:
             self._sent.append(data)
             self._read_hello(data)
@@ -238,6 +244,16 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         self._leave()
 
     # -- ends
+
+    def fail(self) -> None:
+        """Something of this server has raised; called where that was caught. It costs this connection alone."""
+        _log.failure('TLS from {host} for "{name}": error in the server', host=self._peer.host, name=self.host)
+        self._record(TlsOutcome.ERROR)
+        if self._splice is not None:
+            self._splice.abort()
+        else:
+            self._end(TlsOutcome.ERROR)
+            self.transport.abortConnection()
 
     def _refuse(self, alert: Alert, outcome: TlsOutcome) -> None:
         """Send an alert, then close; but not at once, which could reset the connection and lose the alert."""

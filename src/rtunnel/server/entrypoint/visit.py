@@ -156,6 +156,12 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         connection.enter_half_close_mode()
 
     def dataReceived(self, data: bytes) -> None:
+        try:
+            self._take(data)
+        except Exception:
+            self.fail()
+
+    def _take(self, data: bytes) -> None:
         splice = self.join()
         if splice is not None:
             splice.near.dataReceived(data)
@@ -169,7 +175,7 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         """Does nothing: the visit never half-closes by itself."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        if self._splice is None and self.stream is not None:
+        if self._splice is None and self in self._entrypoint.visits:
             self.drop_stream()
             self._end(VisitOutcome.STALLED if reason.check(Stalled) else VisitOutcome.VISITOR_GONE)
 
@@ -231,6 +237,11 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
     def abort(self) -> None:
         """The drain timeout of a stopping server has expired: abort both sides."""
         self._abort(VisitOutcome.STOPPED)
+
+    def fail(self) -> None:
+        """Something of this server has raised; called where that was caught. It costs this visit alone."""
+        _log.failure('visit of "{host}" in the tunnel {tunnel}: error in the server', host=self.host, tunnel=short_id(self.tunnel))
+        self._abort(VisitOutcome.ERROR)
 
     def _abort(self, outcome: VisitOutcome) -> None:
         self._aborted = outcome
