@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Mapping
 from http.client import HTTPConnection, HTTPException
 from itertools import count
@@ -28,12 +27,10 @@ class Load:
         self._over = Event()
         self._lock = Lock()
         self._threads = [Thread(target=self._visit, args=(number / rate,)) for number in range(visitors)]
-        self.answers: Counter[str] = Counter()
-        """How many were answered, by method and status, or by method and error."""
         self.failed: list[tuple[float, str]] = []
-        """When each other one failed, in seconds of the monotonic clock, and how."""
-        self.succeeded: list[float] = []
-        """When each one that succeeded was answered."""
+        """When each other one failed, in seconds of the monotonic clock, and how: method and status, or error."""
+        self.succeeded: list[tuple[float, str]] = []
+        """When each one that succeeded was answered, and the body."""
 
     @property
     def total(self) -> int:
@@ -60,25 +57,23 @@ class Load:
             due = max(due + self._pause, time.monotonic())
             method, body = ("GET", None) if number % 2 else ("POST", b"x" * 1000)
             try:
-                outcome = self._ask(connection, method, body, {"Host": self._host})
+                status, answer = self._ask(connection, method, body, {"Host": self._host})
             except (OSError, HTTPException) as error:
-                outcome = repr(error)
+                status, answer = repr(error), ""
                 connection.close()
-            self._count(method, outcome)
+            self._count(method, status, answer)
         connection.close()
 
     @staticmethod
-    def _ask(connection: HTTPConnection, method: str, body: bytes | None, headers: Mapping[str, str]) -> str:
+    def _ask(connection: HTTPConnection, method: str, body: bytes | None, headers: Mapping[str, str]) -> tuple[str, str]:
         connection.request(method, "/", body, dict(headers))
         response = connection.getresponse()
-        response.read()
-        return str(response.status)
+        return str(response.status), response.read().decode(errors="replace")
 
-    def _count(self, method: str, outcome: str) -> None:
+    def _count(self, method: str, status: str, answer: str) -> None:
         now = time.monotonic()
         with self._lock:
-            self.answers[f"{method} {outcome}"] += 1
-            if outcome == "200":
-                self.succeeded.append(now)
+            if status == "200":
+                self.succeeded.append((now, answer))
             else:
-                self.failed.append((now, f"{method} {outcome}"))
+                self.failed.append((now, f"{method} {status}"))

@@ -62,6 +62,8 @@ __all__ = ["ConnectorClient"]
 
 STABLE_AFTER = 10.0
 """Seconds that a link must have been up for the next wait to be the shortest again."""
+WAKE_TIMEOUT = 3.0
+"""Seconds in which a link must give a sign of life when the machine has slept."""
 
 
 class ConnectorClient:
@@ -179,6 +181,18 @@ class ConnectorClient:
         """Cut the links that did not close in time."""
         for connection in self._connections:
             connection.cut()
+
+    def woke(self) -> None:
+        """The machine has slept: a link that gives no sign of life is dead, and the next attempt is due."""
+        for link in self._links:
+            if link.answers_probes:
+                link.poll_heard()
+                link.probe()
+                self._reactor.callLater(WAKE_TIMEOUT, _check_heard, link)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._backoff.reset()
+            self._try()
 
     def _finish(self) -> None:
         """The connector has stopped, if nothing is left of it."""
@@ -333,6 +347,11 @@ class ConnectorClient:
 def describe_share(weight: int) -> str:
     """Say which part of the requests of its tunnel a client gets; how many others there are only the server knows."""
     return "all requests go (weight 255)" if weight == EXCLUSIVE_WEIGHT else f"a share of the requests goes (weight {weight})"
+
+
+def _check_heard(link: Link) -> None:
+    if not link.poll_heard():
+        link.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"nothing received in {WAKE_TIMEOUT:g} s after this machine slept")
 
 
 class _BindFactory(Factory):

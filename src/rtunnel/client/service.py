@@ -14,6 +14,7 @@ from rtunnel.client.drain import Handover, drain_connectors
 from rtunnel.client.local_ports import LocalPorts
 from rtunnel.client.status import client_status
 from rtunnel.client.stream_budget import StreamBudget
+from rtunnel.client.wake import SleepWatch
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats, TunnelStats
 from rtunnel.ops.descriptors import current_limit
@@ -46,6 +47,7 @@ class ClientService(Service):
         self._waiting: list[Deferred[None]] = []
         self.connectors = list(map(self._connector, settings.connectors))
         self.visitors = LocalPorts(settings.visitors, stats=self.stats, reactor=reactor)
+        self._sleep = SleepWatch(self._woke, reactor)
         self._handovers: list[Handover] = []
         self._draining: list[Deferred[None]] = []
 
@@ -98,7 +100,14 @@ class ClientService(Service):
         self.visitors.start()
         for connector in self.connectors:
             connector.start()
+        self._sleep.start()
         self._joined()
+
+    def _woke(self, seconds: float) -> None:
+        """The machine has slept: its links may be dead, and there is no reason to wait with the next attempt."""
+        self._log.info("this machine slept for {seconds:.0f} s; asking whether the links are still alive", seconds=seconds)
+        for connector in self.connectors:
+            connector.woke()
 
     # -- reload
 
@@ -162,6 +171,7 @@ class ClientService(Service):
     def stopService(self) -> Deferred[None]:
         """Leave the tunnels; fires when nothing is left."""
         super().stopService()  # type: ignore[no-untyped-call]
+        self._sleep.stop()
         for handover in list(self._handovers):
             handover.finish()
         gone = [
