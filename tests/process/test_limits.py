@@ -86,6 +86,20 @@ class ServerTests(TestCase):
         wait_until(lambda: self.descriptors() <= before, "all descriptors are free again")
         self.assertEqual(self.server.output.count("visitors have all of"), 1)
 
+    def test_admin_connections(self) -> None:
+        """They have some of the descriptors that are kept back, and no more: visitors and clients do not notice."""
+        kept = []
+        for _ in range(100):
+            kept.append(socket.create_connection(("127.0.0.1", self.admin), 20))
+            self.addCleanup(kept[-1].close)
+        self.server.wait_for("connections to the admin endpoint wait until there is room: they have all of 32 connections")
+        visitor = self.visit()
+        visitor.sendall(b"GET / HTTP/1.1\r\nHost: other.local\r\nConnection: close\r\n\r\n")
+        self.assertEqual(visitor.makefile("rb").read(12), b"HTTP/1.1 404")
+        for connection in kept:
+            connection.close()
+        self.assertEqual(self.probe("/livez")[0], 200)
+
     def test_no_descriptor(self) -> None:
         """In spite of the arithmetic: accepting pauses, nobody is turned away, and it goes on by itself."""
         _, hard = resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE)

@@ -197,8 +197,12 @@ class AcceptingTests(TestCase):
         self.assertEqual((first.ports, second.ports), ([], [self.port.accepting]))
 
     async def test_closed_port(self) -> None:
-        """It is neither paused nor resumed."""
-        await self.port.close()
+        """It is neither paused nor resumed, also while it is being closed."""
+        self.port.accepting.pause()
+        closed = self.port.close()
+        self.port.accepting.resume()
+        self.assertNotIn(self.port.port, reactor.getReaders())
+        await closed
         self.port.accepting.pause()
         self.port.accepting.resume()
 

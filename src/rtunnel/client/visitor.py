@@ -9,6 +9,8 @@ from twisted.internet.protocol import Factory
 
 from rtunnel.client.local_port import LocalPort
 from rtunnel.client.local_visit import LocalVisit
+from rtunnel.transport.accepting import AcceptingPort
+from rtunnel.transport.fixed_room import FixedRoom
 from rtunnel.transport.sockets import listen_tcp
 
 __all__ = ["VisitorPort"]
@@ -28,7 +30,9 @@ class VisitorPort(LocalPort):
     """One local port of a visitor, of TCP."""
 
     def _listen(self, host: str, port: int) -> IListeningPort:
-        return listen_tcp(self.reactor, host, port, _LocalPrograms.forProtocol(partial(LocalVisit, self)))
+        listening = listen_tcp(self.reactor, host, port, _LocalPrograms.forProtocol(partial(LocalVisit, self)))
+        AcceptingPort(listening, self.reactor).use(FixedRoom("local programs", self.reactor))
+        return listening
 
     def _awaits_answer(self) -> bool:
         return any(visit.unanswered for visit in self.visits)

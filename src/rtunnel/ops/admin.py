@@ -19,12 +19,17 @@ from twisted.web.http import HTTPFactory, Request
 
 from rtunnel.ops.start import ADMIN_ENDPOINT, cannot_listen
 from rtunnel.settings import Address
+from rtunnel.transport.accepting import AcceptingPort
+from rtunnel.transport.fixed_room import FixedRoom
 from rtunnel.transport.sockets import listen_tcp
 
 __all__ = ["AdminService"]
 
 IDLE_TIMEOUT = 60.0
 """Seconds that a connection may be idle."""
+
+MOST = 32
+"""Connections at a time, of the descriptors that are kept back (:data:`rtunnel.ops.descriptors.RESERVE`)."""
 
 PLAIN = b"text/plain; charset=utf-8"
 JSON = b"application/json"
@@ -80,6 +85,7 @@ class AdminService(Service):
         host, port = self._address.host, self._address.port
         try:
             self._listening = listen_tcp(self._reactor, host, port, _Probes(self.answer, self._reactor))
+            AcceptingPort(self._listening, self._reactor).use(FixedRoom("connections to the admin endpoint", self._reactor, MOST))
         except (CannotListenError, OSError) as error:
             raise cannot_listen(ADMIN_ENDPOINT, self._address, error) from error
         super().startService()  # type: ignore[no-untyped-call]

@@ -89,13 +89,17 @@ class AcceptingPort:
 
     def pause(self) -> None:
         """Accept nothing for now."""
-        if getattr(self._port, "connected", False):
+        if self._listening:
             self._port.stopReading()
 
     def resume(self) -> None:
-        """Accept again."""
-        if getattr(self._port, "connected", False):
+        """Accept again, unless the port is closed."""
+        if self._listening:
             self._port.startReading()
+
+    @property
+    def _listening(self) -> bool:
+        return bool(getattr(self._port, "connected", False)) and not self._port.disconnecting
 
     def _accept(self) -> None:
         gate = self._gate
