@@ -50,9 +50,12 @@ class Aim:
     source: str = STRANGER
     key: str = ""
 
-    async def visitor(self) -> tuple[StreamReader, StreamWriter]:
-        """Connect as a visitor."""
-        return await asyncio.open_connection(LOOPBACK, self.entrypoint, local_addr=(self.source, 0))
+    async def visitor(self, source: str = "") -> tuple[StreamReader, StreamWriter]:
+        """Connect as a visitor.
+
+        :param source: another address.
+        """
+        return await asyncio.open_connection(LOOPBACK, self.entrypoint, local_addr=(source or self.source, 0))
 
     async def websocket(self) -> tuple[StreamReader, StreamWriter]:
         """Connect as a client, as far as the upgrade."""
@@ -266,17 +269,25 @@ async def syns(aim: Aim) -> None:
     await crowd(2, act)
 
 
-async def connections(aim: Aim) -> None:
+async def connections(aim: Aim, addresses: int = 1) -> None:
     """Connections that are opened and held, more than the server has descriptors."""
 
-    async def act() -> None:
-        reader, writer = await aim.visitor()
-        try:
-            await reader.read()
-        finally:
-            writer.close()
+    def act(number: int) -> Callable[[], Awaitable[None]]:
+        async def hold() -> None:
+            reader, writer = await aim.visitor(f"127.0.1.{1 + number % addresses}")
+            try:
+                await reader.read()
+            finally:
+                writer.close()
 
-    await crowd(400, act)
+        return hold
+
+    await asyncio.gather(*(again(act(number)) for number in range(400)))
+
+
+async def spread_connections(aim: Aim) -> None:
+    """The same from twenty addresses."""
+    await connections(aim, 20)
 
 
 async def upgrades(aim: Aim) -> None:
@@ -393,6 +404,7 @@ ATTACKERS = {
         pings,
         syns,
         connections,
+        spread_connections,
         upgrades,
         deaf_connector,
         slow,

@@ -39,6 +39,7 @@ class Attack:
     :param growth: MiB that the memory of the server may grow.
     :param wait: seconds within which 99 of 100 of the other visitors' requests must be answered.
     :param shared: whether it comes from the address of the others, as behind an Ingress.
+    :param full: whether there is no room for the others while it goes on: only clients and the server itself must not notice.
     :param descriptors: of the server; None for as many as it gets.
     :param client_descriptors: of the client.
     """
@@ -49,6 +50,7 @@ class Attack:
     growth: float = 30.0
     wait: float = 0.1
     shared: bool = False
+    full: bool = False
     descriptors: int | None = None
     client_descriptors: int | None = None
 
@@ -92,8 +94,8 @@ class Cost:
         """The goals that were not reached."""
         goals = {
             "memory": self.growth[0] <= self.attack.growth,
-            "p99": p99(self.others) <= self.attack.wait,
-            "failed": not self.failed,
+            "p99": self.attack.full or p99(self.others) <= self.attack.wait,
+            "failed": self.attack.full or not self.failed,
             "logins": set(self.logins) == {"ok"},
             "probes": set(self.probes) == {"ok"},
             "link lost": not self.lost,
@@ -203,6 +205,7 @@ ATTACKS = [
     Attack("pings", "pings before a login, pongs not read"),
     Attack("syns", "a client floods its link with SYN"),
     Attack("connections", "400 connections held, a server with 256 descriptors", descriptors=256),
+    Attack("spread-connections", "the same from 20 addresses: no room for visitors", full=True, descriptors=256),
     Attack("upgrades", "Upgrade at a service that hangs, 60 a second"),
     Attack("deaf-connector", "a client that reads nothing, 50 visitors that upload to it"),
     Attack("slow", "500 connections of a byte a second", wait=1.0),
