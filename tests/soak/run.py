@@ -80,6 +80,8 @@ def soak(seconds: float, *, warm_up: float = 15.0, pause: float = 5.0, growth: f
                 sleep(max(0.0, min(pause, end - monotonic())))
                 if monotonic() >= end:
                     break
+                # one at a time: while a client is still on its way back, another one is there
+                site.complete()
                 mishap(site)
                 mishaps += 1
         finally:

@@ -82,7 +82,7 @@ class Site:
                 self.start(name)
                 if name == "server":
                     wait_until(lambda: listening(self.entrypoint), "the server listens")
-            wait_until(lambda: self.metric("rtunnel_server_connectors") == CONNECTORS, "all clients have joined")
+            self.complete()
             wait_until(lambda: listening(self.local), "the visitor listens")
         except BaseException:
             self._stack.close()
@@ -123,11 +123,15 @@ class Site:
         """The sum of one metric over its labels."""
         return sum(float(line.rpartition(" ")[2]) for line in self.metrics() if line.partition(" ")[0].partition("{")[0] == name)
 
+    def complete(self) -> None:
+        """Wait until every client has joined."""
+        wait_until(lambda: self.metric("rtunnel_server_connectors") == CONNECTORS, "all clients have joined", 60)
+
     def settle(self) -> None:
         """Wait until nobody visits, nothing is open, and every client is there."""
         for name in ("rtunnel_server_visitors_open", "rtunnel_server_visits_open", "rtunnel_server_streams_open"):
             wait_until(lambda name=name: self.metric(name) == 0, f"{name} is 0", 60)  # type: ignore[misc]
-        wait_until(lambda: self.metric("rtunnel_server_connectors") == CONNECTORS, "all clients have joined again", 60)
+        self.complete()
 
 
 CONNECTORS = 5
