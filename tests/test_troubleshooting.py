@@ -26,6 +26,7 @@ MODULES = (
     "rtunnel.transport.tls_errors",
     "rtunnel.transport.proxies",
     "rtunnel.wire.proxy",
+    "rtunnel.client.intercepting",
     "rtunnel.client.refusals",
     "rtunnel.ops.start",
 )

@@ -205,6 +205,9 @@ class SignalTests(TestCase):
                 self.assertEqual(process.wait(), 0)
                 self.assertIn("SIGTERM: stopping", process.output)
                 self.assertNotRegex(process.output, r"\b_[A-Z]\w+ starting", "a class that nobody knows")
+                # said once; what is open on loopback is open to nobody else
+                self.assertEqual(process.output.count("is an ID of the examples"), 1)
+                self.assertNotIn("everybody who reaches", process.output)
 
     def test_interrupt(self) -> None:
         process = self.start(STARTS["rtunnel"])
