@@ -246,9 +246,9 @@ class RefusalTests(SynchronousTestCase):
         place = "tunnel+ws://:8421"
         client = "tunnel+ws://proxy:8421"
         for read, url, line in [
-            (read_listener, f"{place}?entrypont=:80", 'entrypont ":80": unknown key; did you mean "entrypoint"?'),
+            (read_listener, f"{place}?entrypont=:80", 'entrypont: unknown key; did you mean "entrypoint"?'),
             (read_listener, f"{place}?entrypoint.readtimeot=1", '"entrypoint.readTimeout"?'),
-            (read_listener, f"{place}?foo=bar", 'foo "bar": unknown key; see docs/options.md'),
+            (read_listener, f"{place}?foo=bar", "foo: unknown key; see docs/options.md"),
             (read_listener, f"{place}?tunnel=nginx.local:1234", 'tunnel "nginx.local:1234": has no valid UUID; write it like'),
             (read_listener, f"{place}?entrypoint=80", 'entrypoint "80": no colon; write ":80" for that port'),
             (read_listener, f"{place}?entrypoint=", 'entrypoint "": no port'),
@@ -262,8 +262,8 @@ class RefusalTests(SynchronousTestCase):
                 'entrypoint.proxyProtocol "2": would trust the PROXY header of every visitor; write the networks of your proxies',
             ),
             (read_listener, f"{place}?mux.type=yamux", 'mux.type "yamux": not supported; only smux is'),
-            (read_listener, f"{place}?path=%zz", 'path "%zz": contains "%" without two hex digits'),
-            (read_listener, f"{place}?path=%ff", 'path "%ff": not UTF-8'),
+            (read_listener, f"{place}?path=%zz", 'path: contains "%" without two hex digits'),
+            (read_listener, f"{place}?path=%ff", "path: not UTF-8"),
             (read_listener, "tunnel+ws://proxy", '-L "proxy": no port'),
             (read_listener, "tunnel+ws://", '-L "": no port'),
             (read_listener, "tunnel+ws://:8421/proxy", '-L "/proxy": the path must be in the query; write ?path=/proxy'),
@@ -290,7 +290,7 @@ class RefusalTests(SynchronousTestCase):
                 "tcp://:0/:80",
                 '-L scheme "tcp": not supported; a client accepts rtcp://:0/HOST:PORT, rudp://:0/HOST:PORT and runix:///PATH',
             ),
-            (read_target, "rtcp://:0/:80?tunnel.id=x", 'tunnel.id "x": unknown key'),
+            (read_target, "rtcp://:0/:80?tunnel.id=x", "tunnel.id: unknown key"),
         ]:
             with self.subTest(url=url):
                 self.assertIn(line, self.refused(read, url))

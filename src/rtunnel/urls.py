@@ -13,7 +13,7 @@ from urllib.parse import unquote_plus
 
 import attrs
 
-from rtunnel.ids import mask_ids
+from rtunnel.masking import SECRET_KEY, mask
 from rtunnel.options import ignored_gost_keys, kinds
 from rtunnel.options.layers import Layer, OptionValue, construct, parts, put
 from rtunnel.options.proxies import proxy_of
@@ -39,7 +39,6 @@ VISITOR_SCHEMES = ("tcp", "udp")
 
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(?:\?([^#]*))?(#.*)?", re.DOTALL)
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9a-fA-F]{2})")
-_SECRET = re.compile("pass|secret|auth|token|key|cred", re.IGNORECASE)
 
 
 @attrs.frozen
@@ -80,11 +79,13 @@ def split(origin: str, text: str) -> Url:
     :param origin: ``-L``, or the name of a variable, for errors.
     :raises SettingsError: it is not a URL.
     """
-    # a password that is not escaped can be in any part
-    shown = None if "@" in text else text
+    shown = _beginning(text)
     match = _URL.fullmatch(text.strip())
     if match is None:
-        raise SettingsError(origin, shown, "not a URL; write it like tunnel+ws://HOST:PORT?key=value")
+        # a variable holds several, and a password with a space in it two halves
+        raise SettingsError(
+            origin, shown if origin.startswith("-") else None, "not a URL; write it like tunnel+ws://HOST:PORT?key=value"
+        )
     scheme, authority, path, query, fragment = match.groups()
     if fragment is not None:
         raise SettingsError(origin, shown, 'contains "#"; write it as %23')
@@ -99,12 +100,20 @@ def split(origin: str, text: str) -> Url:
     )
 
 
+def _beginning(text: str) -> str | None:
+    """A URL without its query, as an error may show it; None where it has a password, which may be in any part of it."""
+    if "@" in text:
+        return None
+    before, query, _ = text.partition("?")
+    return f"{before}?..." if query else text
+
+
 def _pairs(origin: str, query: str) -> Iterable[tuple[str, str]]:
     for pair in query.split("&"):
         if pair:
             key, _, value = pair.partition("=")
-            name = _decoded(origin, key, key)
-            yield name, _decoded(name, None if _SECRET.search(name) else value, value)
+            name = _decoded(origin, None, key)
+            yield name, _decoded(mask(name), None, value)
 
 
 def _decoded(key: str, shown: str | None, text: str) -> str:
@@ -172,7 +181,7 @@ def _read_proxy(url: Url) -> tuple[ProxySettings, tuple[str, ...]]:
     try:
         proxy = proxy_of(url.scheme, url.user, url.address)
     except ValueError as error:
-        raise SettingsError(url.origin, None if url.user else f"{url.scheme}://{url.address}", str(error)) from None
+        raise SettingsError(url.origin, None if url.user is not None else f"{url.scheme}://{url.address}", str(error)) from None
     layer: Layer = {}
     warnings = (_TLS_PROXY_KEYS if proxy.scheme == "https" else _PROXY_KEYS).read(url, layer)
     return attrs.evolve(proxy, tls=construct(ClientTls, layer, "tls")), warnings
@@ -197,7 +206,7 @@ def read_target(origin: str, text: str) -> Reading:
     target = url.path.removeprefix("/")
     if not target:
         start = f"{url.scheme}://:0/"
-        raise SettingsError(origin, text, f"no target; write {start}HOST:PORT, or {start}:PORT for localhost")
+        raise SettingsError(origin, _beginning(text), f"no target; write {start}HOST:PORT, or {start}:PORT for localhost")
     written = {"rudp": udp_targets, "runix": unix_targets}.get(url.scheme, str)
     put(layer, find(CLIENT, "target"), origin, written(target))
     warnings = (_UDP_TARGET_KEYS if url.scheme == "rudp" else _TARGET_KEYS).read(url, layer)
@@ -219,9 +228,11 @@ def read_visitor(origin: str, text: str) -> Reading:
     put(layer, find(VISITOR, "listen"), origin, f"udp://{url.address}" if url.scheme == "udp" else url.address)
     to = url.path.removeprefix("/")
     if not to:
-        raise SettingsError(origin, text, f"no destination; write {url.scheme}://:2222/HOST with a host in the server's rules")
+        raise SettingsError(
+            origin, _beginning(text), f"no destination; write {url.scheme}://:2222/HOST with a host in the server's rules"
+        )
     if "," in to:
-        raise SettingsError(origin, text, f"several destinations; write one {origin} for each")
+        raise SettingsError(origin, _beginning(text), f"several destinations; write one {origin} for each")
     put(layer, find(VISITOR, "to"), origin, to)
     warnings = (_UDP_VISITOR_KEYS if url.scheme == "udp" else _VISITOR_KEYS).read(url, layer)
     return Reading(layer, warnings)
@@ -263,12 +274,14 @@ def _credentials(origin: str, user: str) -> Credentials:
 
 
 def _address(url: Url, field: str, kind: kinds.Kind, transport: str) -> Layer:
+    # where an "@" in a password is not escaped, its end may look like a host
+    shown = None if "@" in (url.user or "") else url.address
     if "," in url.address:
-        raise SettingsError(url.origin, url.address, f"several addresses; {url.origin} takes one HOST:PORT")
+        raise SettingsError(url.origin, shown, f"several addresses; {url.origin} takes one HOST:PORT")
     try:
         address: Address = kind.parse(url.address)
     except ValueError as error:
-        raise SettingsError(url.origin, url.address, str(error)) from None
+        raise SettingsError(url.origin, shown, str(error)) from None
     return {
         field: OptionValue(url.origin, url.address, address),
         "transport": OptionValue(url.origin, url.scheme, transport),
@@ -277,7 +290,7 @@ def _address(url: Url, field: str, kind: kinds.Kind, transport: str) -> Layer:
 
 def _refuse_path(url: Url) -> None:
     if url.path not in ("", "/"):
-        raise SettingsError(url.origin, url.path, f"the path must be in the query; write ?path={mask_ids(url.path)}")
+        raise SettingsError(url.origin, url.path, f"the path must be in the query; write ?path={mask(url.path)}")
 
 
 _NO_ACCESS_RULE = (
@@ -336,8 +349,22 @@ class _Keys:
             elif name in ignored_gost_keys.ACCESS:
                 raise SettingsError(spelling, None, _NO_ACCESS_RULE)
             else:
-                raise SettingsError(spelling, _shown(spelling, text), f"unknown key; {self._suggestion(name, known)}")
+                raise self._unknown(url, spelling, name, known)
         return values, warnings
+
+    def _unknown(self, url: Url, spelling: str, name: str, known: dict[str, tuple[Option, Key]]) -> SettingsError:
+        """The error of an unknown key. Its value is not shown, since it may be a password under a name that was mistyped.
+
+        What comes after a password may be its end, where an "&" in it is not escaped.
+        """
+        keys = [key for key, _ in url.query]
+        secret = url.user is not None or any(SECRET_KEY.search(key) for key in keys[: keys.index(spelling) + 1])
+        hint = f"unknown key; {self._suggestion(name, known)}"
+        if secret and not hint.startswith("unknown key; did"):
+            return SettingsError(
+                url.origin, None, 'a key in the query is unknown; write an "&" in a password as %26, see docs/options.md'
+            )
+        return SettingsError(mask(spelling), None, hint)
 
     def _without_prefix(self, name: str) -> str:
         for prefix in self.prefixes:
@@ -358,7 +385,7 @@ class _Keys:
 
 
 def _shown(key: str, text: str) -> str | None:
-    return None if _SECRET.search(key) else text
+    return None if SECRET_KEY.search(key) else text
 
 
 def _service_keys(rows: tuple[Option, ...], ignored: frozenset[str]) -> _Keys:

@@ -437,7 +437,7 @@ class VisitorTests(SynchronousTestCase):
     def test_bad(self) -> None:
         for words, line in [
             (("--to", ":22"), '--to ":22": no host; write one of the server\'s rules'),
-            (("--to", "a:b"), '--to "a:b": invalid port'),
+            (("--to", "a:b"), '--to "a:...": invalid port'),
             (("-L", "tcp://:2222"), '-L "tcp://:2222": no destination; write tcp://:2222/HOST'),
             (("-L", "tcp://:2222/a,b"), "several destinations; write one -L for each"),
             (("-L", "tcp://2222/a"), '-L "2222": no colon'),
@@ -447,7 +447,7 @@ class VisitorTests(SynchronousTestCase):
             ),
             (("-L", "sni://:0/:80"), '-L scheme "sni": not supported; a visitor accepts tcp://:2222/HOST and udp://:5353/HOST'),
             (("-L", "tcp://me:swordfish@:2222/a"), "-L: contains a user and password, which belong to the server"),
-            (("-L", "tcp://:2222/a?ttl=5s"), 'ttl "5s": unknown key'),
+            (("-L", "tcp://:2222/a?ttl=5s"), "ttl: unknown key"),
             (("-L", "udp://:5353/a?ttl=x"), 'ttl "x": not a time'),
             (("-L", "udp://:5353/a?ttl=0"), 'ttl "0": must be a time between 0.1s'),
             (("-L", "udp://:5353/a?udpAssociations=0"), 'udpAssociations "0": must be a whole number from 1 to 65536'),

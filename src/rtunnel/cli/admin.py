@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import CommandError
+from rtunnel.masking import mask
 from rtunnel.ops.logs import one_line
 from rtunnel.options.kinds import TARGET
 from rtunnel.settings import Address
+from rtunnel.settings.checks import plain
 
 __all__ = ["DEFAULT_ADDRESS", "MAX_ANSWER", "TIMEOUT", "add_argument", "get"]
 
@@ -44,7 +46,7 @@ def _address(text: str) -> Address:
     try:
         address: Address = TARGET.parse(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
+        raise argparse.ArgumentTypeError(f'"{plain(mask(text))}": {error}') from None
     return address
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any, NoReturn
 
 from rtunnel.cli.exit_status import ExitStatus
-from rtunnel.ids import mask_ids
+from rtunnel.masking import mask_words
 
 __all__ = ["Parser"]
 
@@ -30,4 +30,4 @@ class Parser(argparse.ArgumentParser):
         )
 
     def error(self, message: str) -> NoReturn:
-        self.exit(ExitStatus.FAILED, f"{self.prog}: {mask_ids(message.removeprefix('argument '))}; see {self.prog} --help\n")
+        self.exit(ExitStatus.FAILED, f"{self.prog}: {mask_words(message.removeprefix('argument '))}; see {self.prog} --help\n")

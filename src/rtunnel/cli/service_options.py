@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getopt
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
@@ -13,6 +14,7 @@ from twisted.python import usage
 
 import rtunnel
 from rtunnel.cli.service_help import service_help
+from rtunnel.masking import mask
 from rtunnel.options import kinds
 from rtunnel.options.layers import RawOption
 from rtunnel.options.table import Option
@@ -21,6 +23,10 @@ from rtunnel.roles.service import RoleService
 from rtunnel.settings import SettingsError
 
 __all__ = ["OneLineOptions", "ServiceOptions", "suggestion"]
+
+_NAMES = frozenset(option.name for role in ROLES for option in role.rows)
+_SECRETS = tuple(sorted(option.name for role in ROLES for option in role.rows if option.secret or option.kind.secret))
+"""Options whose value is a secret."""
 
 
 class OneLineOptions(usage.Options):
@@ -44,7 +50,7 @@ class OneLineOptions(usage.Options):
         cause = error.__context__
         if not isinstance(cause, getopt.GetoptError):
             return SettingsError(self.title, None, str(error))
-        flag = f"--{cause.opt}" if len(cause.opt) > 1 else f"-{cause.opt}"
+        flag = _shown_flag(cause.opt)
         if "not recognized" in cause.msg:
             return SettingsError(flag, None, self.unknown(cause.opt))
         if "requires argument" in cause.msg:
@@ -61,7 +67,7 @@ class OneLineOptions(usage.Options):
 
     def parseArgs(self, *rest: str) -> None:
         if rest:
-            raise SettingsError(rest[0], None, 'unexpected argument; options begin with "--", see --help')
+            raise SettingsError(mask(rest[0]), None, 'unexpected argument; options begin with "--", see --help')
 
     def opt_help(self) -> NoReturn:
         """Show this help and end."""
@@ -74,6 +80,17 @@ class OneLineOptions(usage.Options):
         """Show the version and end."""
         print(f"rtunnel {rtunnel.__version__}")
         sys.exit(0)
+
+
+def _shown_flag(name: str) -> str:
+    """What looks like an option, without what may be the beginning of its value: of a password, where a space is missing."""
+    if len(name) <= 1:
+        return f"-{name}"
+    before = re.match(r"[\w-]*", name)
+    shown = before[0] if before else ""
+    glued = next((secret for secret in _SECRETS if shown.startswith(secret) and shown != secret and shown not in _NAMES), None)
+    shown = glued or shown
+    return f"--{shown}" if shown == name else f"--{shown}..."
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from typing import Final
 import attrs
 import yaml
 
+from rtunnel.masking import mask
 from rtunnel.settings import SettingsError
 
 __all__ = ["MAX_DEPTH", "MAX_SIZE", "Items", "Keys", "Node", "Text", "load", "read"]
@@ -182,7 +183,7 @@ class _Builder:
             if key.text in entries:
                 first = entries[key.text][0].line
                 raise SettingsError(
-                    f"{self._name}:{key.line}: {key.text}", None, f"duplicate key, first in line {first}; keep one of them"
+                    f"{self._name}:{key.line}: {mask(key.text)}", None, f"duplicate key, first in line {first}; keep one of them"
                 )
             entries[key.text] = (key, self._node(next(self._events)))
         return tuple(entries.values())

@@ -15,6 +15,7 @@ import attrs
 from rtunnel.config import document
 from rtunnel.config.document import Items, Keys, Node, Text
 from rtunnel.config.layout import LAYOUTS, FileLayout, Group, Leaf
+from rtunnel.masking import mask
 from rtunnel.options.layers import Layer, put
 from rtunnel.settings import SettingsError, SettingsErrors
 from rtunnel.settings.access_log import STDOUT
@@ -129,8 +130,8 @@ class _Reader:
 
     def _map(self, node: Keys, group: Group, layer: Layer, path: str) -> None:
         for key, value in node.entries:
-            name = path + key.text
             known = group.keys.get(key.text)
+            name = path + (mask(key.text) if known is None else key.text)
             if known is None:
                 self._wrong(key.line, name, self._unknown(key.text, group, path))
             elif isinstance(value, Text) and value.empty:
@@ -182,7 +183,7 @@ class _Reader:
             if isinstance(value, Text) and not value.empty:
                 yield value.line, f"{key.text}={value.text}"
             else:
-                self._wrong(key.line, f"{name}.{key.text}", "must have one value after the colon")
+                self._wrong(key.line, f"{name}.{mask(key.text)}", "must have one value after the colon")
 
     # -- errors
 

@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from twisted.logger import Logger
 
-from rtunnel.ids import describe_examples, mask_ids
+from rtunnel.ids import describe_examples
+from rtunnel.masking import mask
 from rtunnel.ops.file_watch import FileWatcher
 from rtunnel.ops.start import StartError
 from rtunnel.routing.ingress import IngressRule, IngressTable
@@ -98,7 +99,7 @@ class Routes:
             raise _Unreadable([f"{plain(file, None)}:{line}: is not UTF-8 text; write host names in their xn-- form"]) from None
         except RulesError as error:
             path = plain(file, None)
-            shown = [(fault.line, plain(mask_ids(fault.text)), fault.hint) for fault in error.faults[:MAX_SHOWN]]
+            shown = [(fault.line, plain(mask(fault.text)), fault.hint) for fault in error.faults[:MAX_SHOWN]]
             lines = [f'{path}:{line}: "{text}": {hint}' for line, text, hint in shown]
             more = len(error.faults) - MAX_SHOWN
             raise _Unreadable([*lines, f"{path}: and {more} more"] if more > 0 else lines) from None

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from rtunnel.ids import mask_ids
+from rtunnel.masking import mask
 
 __all__ = ["DAY", "LOG_LEVEL", "PATH", "SettingsError", "SettingsErrors", "Validator", "check", "header_value", "seconds", "whole"]
 
@@ -18,7 +19,7 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
 class SettingsError(Exception):
-    """A setting is missing or invalid. As a text it shows only the first characters of a tunnel's ID.
+    """A setting is missing or invalid. As a text it shows only the first characters of a tunnel's ID, and no password.
 
     :param key: the name of the setting as the user knows it.
     :param value: the value as it was given; ``None`` when none was given, or when it is a secret.
@@ -38,7 +39,7 @@ class SettingsError(Exception):
     def __str__(self) -> str:
         subject = plain(mask_ids(self.key), _MAX_KEY)
         if self.value is not None:
-            subject += f' "{plain(mask_ids(self.value))}"'
+            subject += f' "{plain(mask(self.value))}"'
         return f"{subject}: {plain(self.hint, None)}"
 
 
