@@ -7,6 +7,7 @@ from itertools import cycle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rtunnel.client.dialing import Dialer
 from rtunnel.client.http_forwarder import needs_http
 from rtunnel.options.targets import TARGETS
 from rtunnel.outcomes import StreamOutcome
@@ -332,14 +333,62 @@ class PathTests(LookingCase):
         self.assertEqual(self.took(), b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok")
         self.ends(StreamOutcome.DONE)
 
+    @property
+    def web_dialer(self) -> Dialer:
+        dialer = self.forwarder.choose_for("pod.local", "http", b"/")
+        assert dialer is not None
+        return dialer
+
+    def each_dials(self, name: str) -> None:
+        """Each request has a connection of its own from now on."""
+        for _ in range(2):
+            self.exchange("/", name, dials=True)
+            self.assertTrue(self.at(name).transport.disconnected)
+
     def test_unasked(self) -> None:
-        """A target that speaks without being asked is not asked again on that connection."""
+        """A target that speaks without being asked is not asked again on that connection, nor twice on another one."""
         self.send(PREFACE)
+        self.exchange("/api/", "api", dials=True)
         self.exchange("/", "web", dials=True)
         self.says("web", b"HTTP/1.1 408 Request Timeout\r\n\r\n")
         self.assertEqual(self.took(), b"")
         self.assertTrue(self.at("web").transport.disconnected)
+        self.each_dials("web")
+        self.exchange("/api/", "api", dials=False)
+
+    def test_more_than_the_answer(self) -> None:
+        """The same in one piece with it."""
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.says("web", OK + OK)
+        self.assertEqual(self.took(), OK)
+        self.each_dials("web")
+
+    def test_before_the_answer(self) -> None:
+        """What is no answer, on a connection that carried one: the stream ends without a byte, and the server may ask again."""
+        self.send(PREFACE)
         self.exchange("/", "web", dials=True)
+        self.send(get("/"))
+        self.says("web", b"too much\r\n\r\n")
+        self.assertEqual(self.took(), b"")
+        self.ends(StreamOutcome.TARGET_LOST)
+        self.assertFalse(self.web_dialer.reuse)
+
+    def test_idle_elsewhere(self) -> None:
+        """A connection that another stream has kept is not used any more either."""
+        self.send(PREFACE)
+        self.exchange("/", "web", dials=True)
+        self.web_dialer.stop_reuse()
+        self.each_dials("web")
+
+    def test_answer_that_nobody_waits_for(self) -> None:
+        """What comes while the stream closes is no fault of the target."""
+        self.send(PREFACE + get("/"))
+        self.reaches("web")
+        self.end.session.abort(self.stream)
+        self.says("web", OK)
+        self.turn()
+        self.assertTrue(self.web_dialer.reuse)
 
     def test_malformed_request(self) -> None:
         for request in (

@@ -108,6 +108,7 @@ class Dialer:
 
     :param addresses: at least one.
     :param endpoint_for: how to reach one.
+    :ivar reuse: whether a connection may carry several requests, where the client parses HTTP.
     """
 
     _log = Logger()
@@ -121,10 +122,21 @@ class Dialer:
         reactor: Any,
     ) -> None:
         targets = [_Target(address, endpoint_for(address)) for address in addresses]
+        self._name = ", ".join(str(target.address) for target in targets)
         self._round_robin = RoundRobin(targets, max_fails=settings.max_fails, fail_timeout=settings.fail_timeout)
         self._alone = targets[0] if len(targets) == 1 else None
         self._fail_timeout = settings.fail_timeout
         self._reactor = reactor
+        self.reuse = True
+
+    def stop_reuse(self) -> None:
+        """A target sent bytes that belong to no request: they would be taken for the response to the next one."""
+        if self.reuse:
+            self.reuse = False
+            self._log.warn(
+                "target {target} sends more than its responses: each request to it gets a connection of its own",
+                target=self._name,
+            )
 
     def connect(self, protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
         """Connect to the next target in turn that can be reached.

@@ -57,6 +57,8 @@ class TargetConnection(Protocol):
     """A connection to a target, which carries exchanges one after another; owned by an :class:`HttpStream`."""
 
     transport: Any
+    used = False
+    """Whether it has carried an exchange."""
 
     def __init__(self, stream: HttpStream, dialer: Dialer, answers: AnswerSide) -> None:
         self.stream = stream
@@ -254,6 +256,9 @@ class HttpStream(OpenStream):
             return
         self._exchange = _Exchange(head, keep=head.keep_alive and not self._forwarder.settings.proxy_protocol)
         connection = self._connections.get(dialer)
+        if connection is not None and not dialer.reuse:
+            self._drop(connection)
+            connection = None
         if connection is not None:
             self._send(self._exchange, connection)
         else:
@@ -324,6 +329,8 @@ class HttpStream(OpenStream):
         self._down += len(data)
         if exchange is None or exchange.connection is not connection or self._closing is not None:
             # a target that speaks without being asked cannot be trusted with the next request
+            if self._closing is None:
+                connection.dialer.stop_reuse()
             self._drop(connection)
             return
         for kind, head, piece in connection.answers.receive(data):
@@ -338,6 +345,9 @@ class HttpStream(OpenStream):
                 self._upgrade(head, connection, piece)
             elif kind != END:
                 _log.info("the target's answer is malformed: {reason}", reason=head.reason)
+                if connection.used and not exchange.begun:
+                    # most likely what it sent beyond its last answer; the server sends the request again, if it may
+                    connection.dialer.stop_reuse()
                 self._close(StreamOutcome.TARGET_LOST)
             if kind in (WHOLE, END):
                 self._complete(exchange)
@@ -356,7 +366,10 @@ class HttpStream(OpenStream):
         self._exchange = None
         self._stream.unregisterProducer()
         if connection is not None:
-            if whole and connection.answers.reusable:
+            if connection.answers.surplus:
+                connection.dialer.stop_reuse()
+            if whole and connection.answers.reusable and connection.dialer.reuse:
+                connection.used = True
                 # the last piece of the answer may have paused it, and the stream will not resume it any more
                 connection.transport.resumeProducing()
             else:
