@@ -13,7 +13,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz smuggling interop faults bench lint types docs packages needs clean
+.PHONY: help demo test coverage fuzz smuggling interop faults kills bench lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -41,6 +41,9 @@ interop: $(VENV)/.test ## run the tests with a real gost and print a table: make
 
 faults: $(VENV)/.test needs ## measure what visitors see when parts fail and strangers attack, and print tables (ARGS="--help")
 	$(BIN)/python -m tests.faults $(ARGS)
+
+kills: $(VENV)/.test ## kill -9 at 200 random points of reloads and drains; every next start must be clean (ARGS="--times 20")
+	$(BIN)/python -m tests.kills $(ARGS)
 
 soak: $(VENV)/.test ## five minutes of mixed traffic in which parts are killed: nothing leaks, all is counted (ARGS="--minutes 60")
 	$(BIN)/python -m tests.soak $(ARGS)
