@@ -350,6 +350,15 @@ class EndTests(HttpCase):
         self.assertTrue(busy.closed)
         self.assertFalse(self.world.entrypoint.busy)
 
+    def test_drain_within_a_head(self) -> None:
+        """The visitor is told that the server stops, and may send its request elsewhere."""
+        visitor = self.world.visit(GET[:20])
+        self.world.entrypoint.drain()
+        visitor.send(GET[20:])
+        self.assertEqual((visitor.status, visitor.half_closed), (503, True))
+        self.assertIn(b"\r\nConnection: close\r\n", visitor.received)
+        self.assertEqual(self.world.outcomes(), {Outcome.STOPPED: 1})
+
     def test_drain_with_requests_ahead(self) -> None:
         """They are not served any more."""
         pod = self.world.attach()

@@ -129,9 +129,12 @@ class HttpVisitor(Protocol):
         self._apply_settings()
 
     def drain(self) -> None:
-        """Close unless a request is in progress."""
+        """Close unless a request is in progress; one that has come in part is answered, and can be sent elsewhere."""
         if self._exchange is None and self._state == OPEN:
-            self._close()
+            if self.requests.buffered:
+                self._reject(HeadError(503, "the server is stopping"), Outcome.STOPPED)
+            else:
+                self._close()
 
     def cut(self) -> None:
         """The drain is over: say so to a visitor that got nothing of its response yet, and break off the others."""
