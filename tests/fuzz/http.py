@@ -138,11 +138,17 @@ def check_request(head: RequestHead) -> None:
     """What is written of a head is read as the same; nothing in it begins another line or head."""
     written = write_request(head, b"")
     assert written.count(b"\r\n\r\n") == 1 and written.endswith(b"\r\n\r\n")
+    check_lines(written)
     again = parse_request(written, PASS_ALL)
     for name in ("method", "target", "authority", "host", "body", "upgrade", "te_trailers"):
         assert getattr(again, name) == getattr(head, name), name
     rewritten = write_request(again, b"")
     assert write_request(parse_request(rewritten, PASS_ALL), b"") == rewritten
+
+
+def check_lines(written: bytes) -> None:
+    """No line ends in another way than with CRLF."""
+    assert written.count(b"\n") == written.count(b"\r") == written.count(b"\r\n")
 
 
 def check_error(error: Any) -> None:
@@ -214,6 +220,7 @@ def check_visitor(request: RequestHead, found: list[Any], body: bytes) -> bytes:
     """Read with h11 what is written to the visitor; returns the payload."""
     heads = [part for part in found if isinstance(part, tuple)]
     status, lines, framing = heads[-1]
+    check_lines(lines)
     head = ResponseHead(lines, framing)
     head.status, head.keep_alive = status, True
     chunked = framing == CHUNKED and request.takes_chunks
