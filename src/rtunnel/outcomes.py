@@ -191,6 +191,8 @@ class LinkEnd(StrEnum):
     """More bytes waited for the peer than the link may buffer."""
     FLOODED = "flooded"
     """The peer sent so many frames that change nothing that it can only want to do harm."""
+    FAILED = "failed"
+    """There was an error in this program, which the log has."""
     SERVER_STOPPED = "server_stopped"
     """The server closed it because it, or its listener, is stopping."""
     UNROUTED = "unrouted"

@@ -31,7 +31,7 @@ class EndTests(SynchronousTestCase):
         for status in (0, 5):
             ended = run(str(status))
             self.assertEqual((ended.returncode, ended.stdout), (status, "done\n"))
-            self.assertRegex(ended.stderr, r"^[\d: -]+ what is logged\n$")
+            self.assertRegex(ended.stderr, r"^[\d: +-]+ what is logged\n$")
 
     def test_command_error(self) -> None:
         ended = run("fail")

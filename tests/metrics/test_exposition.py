@@ -90,6 +90,7 @@ rtunnel_server_link_losses_total{{reason="protocol_error"}} 0.0
 rtunnel_server_link_losses_total{{reason="stalled"}} 0.0
 rtunnel_server_link_losses_total{{reason="overflowed"}} 0.0
 rtunnel_server_link_losses_total{{reason="flooded"}} 0.0
+rtunnel_server_link_losses_total{{reason="failed"}} 0.0
 rtunnel_server_link_losses_total{{reason="server_stopped"}} 0.0
 rtunnel_server_link_losses_total{{reason="unrouted"}} 0.0
 rtunnel_server_link_losses_total{{reason="forbidden"}} 0.0

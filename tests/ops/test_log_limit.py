@@ -98,6 +98,12 @@ class LimitTests(SynchronousTestCase):
         self.log("refused {who}: wrong password", level=LogLevel.warn, who="a")
         self.assertEqual(self.written.lines[BURST:], ["connector 1 joined", "refused a: wrong password"])
 
+    def test_details(self) -> None:
+        """Who asks for details gets all of them."""
+        for number in range(3 * BURST):
+            self.log("detail {number}", level=LogLevel.debug, number=number)
+        self.assertEqual(len(self.written.events), 3 * BURST)
+
     def test_tracebacks(self) -> None:
         """Cost more, so there are fewer; by the type of the exception."""
         for number in range(50):

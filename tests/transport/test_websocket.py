@@ -662,6 +662,39 @@ class FastStreamTests(SynchronousTestCase):
         self.pump()
         self.assertEqual(bytes(self.world.servers.one.received), b"a")
 
+    # -- errors of what is above
+
+    def test_error_at_the_beginning(self) -> None:
+        """It costs this connection, and is logged once."""
+
+        def fault(*arguments: object) -> None:
+            raise ZeroDivisionError
+
+        def broken(address: Any) -> Upper:
+            upper = Upper()
+            self.patch(upper, "connectionMade", fault)
+            return upper
+
+        for build in (fault, broken):
+            self.world.servers.buildProtocol = build  # type: ignore[assignment, method-assign]
+            raw = self.world.raw_client()
+            raw.send(REQUEST)
+            self.pump()
+            self.assertEqual(len(raw.lost), 1)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+            self.assertEqual(self.world.clock.getDelayedCalls(), [])
+        for build in (fault, broken):
+            self.world = World()
+            self.world.clients.buildProtocol = build  # type: ignore[assignment, method-assign]
+            server = Raw()
+            opened = self.world.dial(server)
+            self.pump()
+            server.send(accepted(server.take()))
+            self.pump()
+            self.failureResultOf(opened, ZeroDivisionError)
+            self.assertEqual(len(server.lost), 1)
+            self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+
     # -- what is wrong
 
     def failed(self, data: bytes, code: int, delivered: bytes = b"") -> None:

@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 from twisted.application.service import Service
 from twisted.internet.task import LoopingCall
-from twisted.logger import ILogObserver, LogEvent, formatEvent
+from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 __all__ = ["BURST", "FAILURE_BURST", "MAX_KINDS", "PERIOD", "LimitedObserver", "LogSummaries"]
@@ -50,7 +50,7 @@ class _Kind:
 class LimitedObserver:
     """Passes events on to an observer, as long as there are not too many of one kind.
 
-    Time is that of the events and of :meth:`sweep`.
+    Details for debugging are not counted: who asks for them wants all. Time is that of the events and of :meth:`sweep`.
 
     :param observer: writes the lines.
     """
@@ -61,6 +61,9 @@ class LimitedObserver:
         _observers.add(self)
 
     def __call__(self, event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.debug:
+            self._observer(event)
+            return
         now = event["log_time"]
         failure = event.get("log_failure")
         type_ = None if failure is None else failure.type

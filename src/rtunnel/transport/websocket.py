@@ -21,6 +21,7 @@ from typing import Any
 from twisted.internet.error import ConnectionClosed, ConnectionDone
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, IReactorTime, ITransport
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -51,6 +52,9 @@ CLOSE_TIMEOUT = 5.0
 """Seconds that a peer may take to answer our close frame."""
 TLS_RECORDS = (0x15, 0x16)
 """First bytes of a peer that speaks TLS: an alert, a handshake (RFC 8446 5.1)."""
+
+
+_log = Logger()
 
 
 @implementer(ITransport, IConsumer, IPushProducer, ITunnelTransport)
@@ -257,7 +261,13 @@ class WebSocketConnection(Protocol):
         self._open = True
         self._framed = self._fast
         self._head = self.head = self.rest = b""
-        self.upgraded()
+        try:
+            self.upgraded()
+        except Exception:
+            # autobahn would keep it to itself, and the connection open
+            _log.failure("error at the beginning of the connection with {peer}, which is cut", peer=str(self.getPeer()))
+            self.protocol = None
+            self.abortConnection()
 
     def on_message(self, payload: bytes) -> None:
         """A message was received, where frames are not ours."""

@@ -143,12 +143,17 @@ class _ClientConnection(WebSocketConnection):
         if waiting is None:
             self.abortConnection()
             return
-        self.protocol = self._factory.upper.buildProtocol(self._address)
-        if self.protocol is None:
-            self.loseConnection()
-            waiting.errback(Failure(ConnectionClosed("no protocol")))
-            return
-        self.protocol.makeConnection(self)
+        try:
+            self.protocol = self._factory.upper.buildProtocol(self._address)
+            if self.protocol is None:
+                self.loseConnection()
+                waiting.errback(Failure(ConnectionClosed("no protocol")))
+                return
+            self.protocol.makeConnection(self)
+        except Exception as error:
+            # who waits tries again
+            waiting.errback(Failure(error))
+            raise
         waiting.callback(self.protocol)
 
     def upgrade_failed(self, reason: Failure) -> None:

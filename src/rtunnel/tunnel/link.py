@@ -309,6 +309,9 @@ class Link(Protocol):
         except SmuxError as error:
             self.drop(LinkEnd.PROTOCOL_ERROR, str(error))
             return
+        except Exception:
+            self._break()
+            return
         streams = self.streams
         for kind, stream_id, payload in events:
             stream = streams.get(stream_id)
@@ -316,11 +319,11 @@ class Link(Protocol):
                 if kind == OPENED:
                     self._accept(stream_id)
                 elif kind == DRAINING and self._on_draining is not None:
-                    self._on_draining()
+                    self._guarded(self._on_draining)
                 elif kind == SIGN_OF_LIFE:
                     self.answers_probes = self.knows_signals = True
                 elif kind == INSTANCE and self._on_instance is not None:
-                    self._on_instance(payload)
+                    self._guarded(self._on_instance, payload)
                 elif kind == FLOOD and self._flooded():
                     return
                 continue
@@ -379,6 +382,18 @@ class Link(Protocol):
         except Exception:
             self._fail(stream)
 
+    def _guarded(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call something that concerns the whole link; an exception drops the link and is not propagated."""
+        try:
+            call(*arguments)
+        except Exception:
+            self._break()
+
+    def _break(self) -> None:
+        """Drop the link because of an exception, which is logged: what it carries cannot be relied on any longer."""
+        self._log.failure("error in the link with {peer}, which is dropped", peer=self.peer)
+        self.drop(LinkEnd.FAILED, "an error of this program, which its log has")
+
     def _abort_holder(self, stream_id: int) -> None:
         stream = self.streams.get(stream_id)
         if stream is not None:
@@ -416,9 +431,13 @@ class Link(Protocol):
         if data and not self._closing:
             # a transport that closes once everything is sent must not be given more
             self.bytes_out += len(data)
-            self.transport.write(data)
-            if self.congested:
-                self._check_unsent()
+            try:
+                self.transport.write(data)
+                if self.congested:
+                    self._check_unsent()
+            except Exception:
+                # some of it may have left, and some not
+                self._break()
 
     def _check_unsent(self) -> None:
         """Drop the link when too much waits for its peer: heads of new requests and replies do not wait, unlike their bodies."""
@@ -500,7 +519,7 @@ class Link(Protocol):
             self.drop(LinkEnd.KEEPALIVE_TIMEOUT, f"nothing received for {self._idle_for:g} s")
             return
         self.session.ping()
-        self._send_ping()
+        self._guarded(self._send_ping)
         self.flush()
         self._keepalive_timer = self._reactor.callLater(keepalive.interval, self._keep_alive)
 
