@@ -432,6 +432,18 @@ class KeepaliveTests(SynchronousTestCase):
             transport.pong()
         self.assertFalse(transport.aborted)
 
+    def test_slept_for_an_hour(self) -> None:
+        """The time in which nobody could listen does not count: the peer gets the whole timeout from then on."""
+        _, transport, clock = self.pinging(Keepalive(10, 30))
+        transport.pong()
+        clock.advance(3600)
+        self.assertFalse(transport.aborted)
+        clock.advance(10)
+        self.assertFalse(transport.aborted)
+        for _ in range(2):
+            clock.advance(10)
+        self.assertTrue(transport.aborted)
+
     def test_dead_peer(self) -> None:
         links = Links(keepalive=Keepalive(10, 30))
         ours = links.joined()

@@ -17,6 +17,8 @@ __all__ = ["NEVER", "Deadlines", "Limited"]
 NEVER = float("inf")
 SWEEP = 0.5
 """Seconds between two sweeps: how late an expired deadline may be noticed."""
+HELD_UP = 5.0
+"""Seconds without a sweep from which on that time counts against nobody."""
 
 
 class Limited(Protocol):
@@ -44,6 +46,7 @@ class Deadlines:
 
     def start(self) -> None:
         """Start sweeping."""
+        self.now = self._reactor.seconds()
         self._loop.start(SWEEP, now=True)
 
     def stop(self) -> None:
@@ -68,7 +71,10 @@ class Deadlines:
         self._every.append(call)
 
     def _sweep(self) -> None:
-        now = self.now = self._reactor.seconds()
+        before, now = self.now, self._reactor.seconds()
+        self.now = now
+        if now - before > HELD_UP:
+            self._put_off(now - before - SWEEP)
         for thing in [thing for thing in self._things if thing.deadline <= now]:
             try:
                 thing.expired()
@@ -81,3 +87,8 @@ class Deadlines:
                 call(now)
             except Exception:
                 self._log.failure("error in a sweep")
+
+    def _put_off(self, seconds: float) -> None:
+        """The process was stopped, or its machine: whatever came meanwhile was not read yet, so nobody was too slow."""
+        for thing in self._things:
+            thing.deadline += seconds
