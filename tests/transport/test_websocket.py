@@ -28,6 +28,7 @@ from rtunnel.transport.websocket import CLIENT_KEY, CLOSE_TIMEOUT, MAX_CONTROLS,
 from rtunnel.transport.websocket_autobahn import client_speakers
 from rtunnel.transport.websocket_endpoints import UpgradeRefused, WebSocketClientEndpoint, WebSocketServerEndpoint
 from rtunnel.wire.websocket import MAX_MESSAGE
+from tests.support.logs import logged
 from tests.support.pipe import HIGH_WATER, Pipe, connect
 from tests.wire.test_websocket import KEY, frame, xor
 
@@ -739,6 +740,22 @@ class FastStreamTests(SynchronousTestCase):
     def test_reserved_bits(self) -> None:
         for bit in (0x40, 0x20, 0x10):
             self.failed(frame(0x82 | bit, b"data", KEY), 1002)
+
+    def test_the_reason_is_told_once(self) -> None:
+        """By the end of the connection, also when the peer closes properly, and not by autobahn's log."""
+        for data, words in ((frame(0x8B, b"data", KEY), "opcode 11"), (frame(0x89, bytes(126), KEY), "control frame")):
+            world = World()
+            raw = world.open_client()
+            with logged() as lines:
+                raw.send(data)
+                world.pipe.pump()
+                raw.send(frame(0x88, struct.pack(">H", 1002), KEY))
+                world.pipe.pump()
+                world.clock.advance(CLOSE_TIMEOUT)
+                world.pipe.pump()
+            (reason,) = world.servers.one.lost
+            self.assertIn(words, str(reason.value))
+            self.assertEqual([line for line in lines if "WebSocket connection" in line or "dropping" in line], [])
 
     def test_reserved_opcodes(self) -> None:
         for opcode in (3, 7, 11, 15):

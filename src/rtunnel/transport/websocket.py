@@ -221,12 +221,13 @@ class WebSocketConnection(Protocol):
         """The connection is lost: tell the protocol."""
         self.disconnecting = True
         done = reason.check(ConnectionDone) is not None
+        # a fault is one also where the peer has answered our close frame properly
+        if self.fault:
+            reason = Failure(Flooded(self.fault) if self._flood else ConnectionClosed(self.fault))
         # a gost closes without a close frame: what it sent was all it had
-        if self._clean or (done and self.half_close_mode and not self.peer_half_closes):
+        elif self._clean or (done and self.half_close_mode and not self.peer_half_closes):
             self._end_read()
             reason = connectionDone
-        elif self.fault:
-            reason = Failure(Flooded(self.fault) if self._flood else ConnectionClosed(self.fault))
         elif done:
             reason = Failure(ConnectionClosed("the peer closed the connection without closing the WebSocket"))
         protocol, self.protocol = self.protocol, None

@@ -72,6 +72,12 @@ class _Callbacks:
         self.log = _SILENT
         super().failHandshake(reason, *arguments)  # type: ignore[misc]
 
+    def _fail_connection(self, code: int, reason: str = "") -> None:
+        """A frame is invalid. The end of the connection tells why, so autobahn's own warnings would be further lines about it."""
+        self.connection.fault = self.connection.fault or reason
+        self.log = _SILENT
+        super()._fail_connection(code, reason)  # type: ignore[misc]
+
     def sendCloseFrame(self, *arguments: Any, **keywords: Any) -> None:
         self.connection.on_closing()
         super().sendCloseFrame(*arguments, **keywords)  # type: ignore[misc]
