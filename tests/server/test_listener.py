@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.auth.access_control import AccessControl, Rights
+from rtunnel.auth.authenticator import THROTTLED_DELAY
 from rtunnel.auth.throttle import MAX_GUESSES, OWN_GUESSES
 from rtunnel.ids import short_id
 from rtunnel.outcomes import Limit, LinkEnd, RefusalReason, VisitOutcome
@@ -584,7 +585,10 @@ class UserTests(Case):
         key = {b"client-key": b"0123456789abcdef" * 2}
         self.assertIs(ask(asks[0], key), Status.OK)
         self.assertEqual({ask(request, {}) for request in asks[1:-1]}, {None})
-        self.assertIs(ask(asks[-1], key), Status.SERVICE_UNAVAILABLE)
+        refused = self.stats.refusals[RefusalReason.THROTTLED]
+        self.assertIsNone(ask(asks[-1], key))
+        self.clock.advance(THROTTLED_DELAY)
+        self.assertEqual(self.stats.refusals[RefusalReason.THROTTLED], refused + 1)
         self.assertEqual([ask(asks[0], key) for _ in range(60)], [Status.OK] * 60)
         self.listener.access_control.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,12 +21,14 @@ from rtunnel.outcomes import RefusalReason
 
 __all__ = ["ANONYMOUS", "AuthenticationFailed", "Authenticator", "Grant", "InThread"]
 
-MAX_THREADS: Final = 2
-"""Passwords that are verified at the same time, each in a thread of the reactor's pool."""
+MAX_THREADS: Final = min(2, max(1, (os.cpu_count() or 1) // 2))
+"""Passwords that are verified at the same time, each in a thread of the reactor's pool: half of the processors is for visitors."""
 MAX_PENDING: Final = 256
 """Passwords that are verified or wait to be."""
 MAX_REMEMBERED: Final = 10_000
 """Verified passwords that are remembered, and clients that are known again."""
+THROTTLED_DELAY: Final = 1.0
+"""Seconds that a rejection without a check is delayed: who tries again at once would keep the server busy."""
 MIN_KEY: Final = 32
 """Characters of the shortest key by which a client is known again: shorter ones could be guessed."""
 
@@ -137,7 +140,7 @@ class Authenticator:
         :param credentials: user name and password.
         :param address: where the connection comes from, without a port.
         :param key: the secret by which the client wants to be known again; ``b""`` if it sent none.
-        :returns: fires with the user; fails with :class:`AuthenticationFailed`, for a wrong password after a delay.
+        :returns: fires with the user; fails with :class:`AuthenticationFailed`, where a password was given after a delay.
         """
         if credentials is None or credentials == ("", ""):
             return fail(AuthenticationFailed(RefusalReason.NO_PASSWORD, "no user and password given"))
@@ -150,14 +153,14 @@ class Authenticator:
         attempt = self._throttle.begin(address, name, digest)
         if attempt is None:
             reason = "too many wrong passwords from this address or for this user"
-            return fail(AuthenticationFailed(RefusalReason.THROTTLED, reason))
+            return self._reject_later(THROTTLED_DELAY, RefusalReason.THROTTLED, reason)
         if hashed is not None and self._verified.has(digest, hashed):
             attempt.succeed()
             self._clients.add(client, hashed)
             return succeed(Grant(name, hashed))
         if digest not in self._pending and len(self._pending) >= MAX_PENDING:
             attempt.release()
-            return fail(AuthenticationFailed(RefusalReason.THROTTLED, "too many passwords are waiting to be verified"))
+            return self._reject_later(THROTTLED_DELAY, RefusalReason.THROTTLED, "too many passwords are waiting to be verified")
         known, hashed = hashed is not None, hashed or self._decoy(name)
         login = _Login(attempt, Grant(name, hashed), hashed, known, digest, client)
         return self._verify(digest, hashed, password).addCallbacks(
@@ -195,14 +198,21 @@ class Authenticator:
             self._clients.add(login.client, login.hash)
             login.attempt.succeed()
             return login.grant
+        return self._reject_later(login.attempt.fail(), RefusalReason.WRONG_PASSWORD, "wrong user or password", login.attempt)
+
+    def _reject_later(
+        self, seconds: float, kind: RefusalReason, reason: str, attempt: LoginAttempt | None = None
+    ) -> Deferred[Grant]:
+        """Reject after a while, in which an attempt keeps its slots."""
         rejected: Deferred[Grant] = Deferred()
-        self._delayed[rejected] = self._reactor.callLater(login.attempt.fail(), self._reject, login.attempt, rejected)
+        self._delayed[rejected] = self._reactor.callLater(seconds, self._reject, rejected, kind, reason, attempt)
         return rejected
 
-    def _reject(self, attempt: LoginAttempt, rejected: Deferred[Grant]) -> None:
+    def _reject(self, rejected: Deferred[Grant], kind: RefusalReason, reason: str, attempt: LoginAttempt | None) -> None:
         del self._delayed[rejected]
-        attempt.release()
-        rejected.errback(AuthenticationFailed(RefusalReason.WRONG_PASSWORD, "wrong user or password"))
+        if attempt is not None:
+            attempt.release()
+        rejected.errback(AuthenticationFailed(kind, reason))
 
     def _failed(self, failure: Failure, attempt: LoginAttempt) -> Failure:
         attempt.release()
