@@ -21,6 +21,14 @@ from tests.test_docs import DOCS, cells, texts
 PAGE = DOCS / "troubleshooting.md"
 
 MODULES = (
+    "rtunnel.auth.access_control",
+    "rtunnel.auth.authenticator",
+    "rtunnel.cli.admin",
+    "rtunnel.client.dialing",
+    "rtunnel.server.entrypoint.relay",
+    "rtunnel.server.entrypoint.visit",
+    "rtunnel.server.health",
+    "rtunnel.transport.certificates",
     "rtunnel.transport.reasons",
     "rtunnel.transport.upgrade_faults",
     "rtunnel.transport.tls_errors",
@@ -31,8 +39,16 @@ MODULES = (
     "rtunnel.ops.start",
 )
 """Those whose texts are messages of refusal or loss, all of them."""
-PARTS = {"a client without a user", "trust its issuer with --ca-file (caFile), or replace the certificate"}
-"""Texts in these modules that are parts of others."""
+OTHERS = {
+    "a client without a user",
+    "trust its issuer with --ca-file (caFile), or replace the certificate",
+    "the --admin address of the process (default: $…, else …)",
+    "… may connect to …",
+    "connector … is there again",
+    "connector … of tunnel … ",
+    'connector … of tunnel … reaches its target for "…" again',
+}
+"""Texts in these modules that are parts of others, or good news."""
 WORDS = 4
 """Words of a text that is a message; shorter ones are names."""
 GOOD = {"answered", "upgraded", "done"}
@@ -73,7 +89,7 @@ def messages() -> set[str]:
         module = importlib.import_module(name)
         tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))
         found |= {text for node in strings(tree) if len((text := text_of(node, module)).split()) >= WORDS}
-    return found - PARTS
+    return found - OTHERS
 
 
 def patterns() -> list[str]:
