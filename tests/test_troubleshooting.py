@@ -51,7 +51,7 @@ OTHERS = {
 """Texts in these modules that are parts of others, or good news."""
 WORDS = 4
 """Words of a text that is a message; shorter ones are names."""
-GOOD = {"answered", "upgraded", "done"}
+GOOD = {"answered", "upgraded", "done", "session"}
 """Outcomes that need no advice."""
 
 
@@ -84,7 +84,7 @@ def text_of(node: ast.Constant | ast.JoinedStr, module: ModuleType) -> str:
 
 def messages() -> set[str]:
     """Return every message."""
-    found = {*chain(answers.EXPLANATIONS.values(), answers.OTHERS.values())}
+    found = {*chain(answers.EXPLANATIONS.values(), (text for outcome, text in answers.OTHERS.items() if outcome not in GOOD))}
     for name in MODULES:
         module = importlib.import_module(name)
         tree = ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8"))

@@ -33,6 +33,8 @@ class Outcome(StrEnum):
     """Malformed or over a limit: 400, 413, 431 or 505."""
     REQUEST_TIMEOUT = "request_timeout"
     """The visitor did not send its request in time: 408."""
+    SESSION = "session"
+    """A link of a session, answered with its cookie: 302."""
     UNKNOWN_HOST = "unknown_host"
     """No public ingress rule for the host: 404."""
     LOOP = "loop"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.intercepting import default_name, describe_conflict, example_request
+from rtunnel.client.intercepting import default_name, describe_conflict, example_request, share_links
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.wire.relay_intercepts import InterceptAnswer
 
@@ -33,6 +33,14 @@ class ExampleTests(SynchronousTestCase):
         self.assertIsNone(self.example("header:X*=a*b"))
         self.assertIsNone(self.example("path=/", hosts=("*.example.org",)))
         self.assertEqual(self.example("header:X*=a*b", "path=/x"), "curl http://shop.example.org/x")
+
+
+class LinkTests(SynchronousTestCase):
+    def test_links(self) -> None:
+        hosts = ("a.example.org", "*.example.org")
+        self.assertEqual(share_links("alice", hosts, secure=True), ["https://a.example.org/?rtunnel-session=alice"])
+        self.assertEqual(share_links("alice", hosts, secure=False), ["http://a.example.org/?rtunnel-session=alice"])
+        self.assertEqual(share_links("", hosts, secure=True), [])
 
 
 class WordsTests(SynchronousTestCase):

@@ -40,6 +40,7 @@ rtunnel_server_requests_total{{outcome="answered"}} 1.0
 rtunnel_server_requests_total{{outcome="upgraded"}} 0.0
 rtunnel_server_requests_total{{outcome="bad_request"}} 0.0
 rtunnel_server_requests_total{{outcome="request_timeout"}} 0.0
+rtunnel_server_requests_total{{outcome="session"}} 0.0
 rtunnel_server_requests_total{{outcome="unknown_host"}} 0.0
 rtunnel_server_requests_total{{outcome="loop"}} 0.0
 rtunnel_server_requests_total{{outcome="no_connector"}} 1.0

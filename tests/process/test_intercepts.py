@@ -113,6 +113,23 @@ class PeopleTests(Scenario):
         self.assertEqual([one for one in astray if one not in lost], [])
         self.assertLessEqual(len(lost), len(threads), lost)
 
+    def test_session(self) -> None:
+        """A browser's way: the link, its cookie, the laptop; and out again."""
+        curl = needed("curl")
+        service = NamedService("alice")
+        self.addCleanup(service.stop)
+        client = self.start(
+            *("client", "--server", f"ws://127.0.0.1:{self.ingress_port}/proxy", "--host-header", HOST),
+            *("--tunnel", self.tunnel, "--target", f"127.0.0.1:{service.port}", "--session", "alice"),
+        )
+        client.wait_for(f"a browser that opens http://{HOST}/?rtunnel-session=alice joins the session")
+        browser = [curl, "--silent", "--location", "--cookie", "", "--write-out", "\n"]
+        browser += ["--resolve", f"{HOST}:{self.ingress_port}:127.0.0.1"]
+        targets = ("/", "/?rtunnel-session=alice", "/a", "/?rtunnel-session=", "/a")
+        urls = [f"http://{HOST}:{self.ingress_port}{target}" for target in targets]
+        done = subprocess.run([*browser, *urls], capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout.split(), ["pod", "alice", "alice", "pod", "pod"])
+
     def test_conflict(self) -> None:
         """Who comes second is told who has the requests."""
         self.intercept("alice")

@@ -201,6 +201,18 @@ class ClientTests(SynchronousTestCase):
         connector = client(*PLAIN_CLIENT, INTERCEPT="header:X=a; path^=/b \n\n method=GET\n").connectors[0]
         self.assertEqual(list(map(str, connector.intercept)), ["header:x=a; path^=/b", "method=GET"])
 
+    def test_session(self) -> None:
+        """Two filters more."""
+        connector = client(*PLAIN_CLIENT, "--intercept", "path=/", "--session", "alice-1").connectors[0]
+        self.assertEqual(
+            list(map(str, connector.filters)), ["path=/", "cookie:rtunnel-session=alice-1", "baggage:rtunnel-session=alice-1"]
+        )
+        for words in (("--session", "a b"), ("--session", "a" * 65)):
+            self.assertIn("not the name of a session", str(self.assertRaises(SettingsError, client, *PLAIN_CLIENT, *words)))
+        many = [word for number in range(11) for word in ("--intercept", f"path=/{number}")]
+        error = self.assertRaises(SettingsError, client, *PLAIN_CLIENT, *many, "--session", "a")
+        self.assertIn("more than 12 filters", str(error))
+
     def test_datagrams_cannot_be_intercepted(self) -> None:
         words = ("--server", "ws://a/b", "--tunnel", UUID, "--target", "udp://:53", "--intercept", "path=/")
         self.assertIn("no fields to intercept by", str(self.assertRaises(SettingsError, client, *words)))

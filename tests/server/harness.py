@@ -23,6 +23,7 @@ from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
 from rtunnel.outcomes import LinkEnd, Outcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Speaker
@@ -227,7 +228,9 @@ class FarConnector(Protocol):
 
     transport: PipeTransport
 
-    def __init__(self, world: World, weight: int, *, consume: bool = True, datagrams: bool = False) -> None:
+    def __init__(
+        self, world: World, weight: int, *, consume: bool = True, datagrams: bool = False, filters: Iterable[str] = ()
+    ) -> None:
         self.world = world
         self.session = Session(opens=False)
         self.streams: list[FarStream] = []
@@ -243,7 +246,13 @@ class FarConnector(Protocol):
         idle = world.settings.pool_idle if world.settings.pool else 0
         self.pool = UpstreamPool(self.link, limits=HeadLimits(), idle=idle)
         self.connector: Connector[UpstreamPool] = Connector(
-            id=uuid4(), tunnel=TUNNEL, weight=weight, pool=self.pool, peer="192.0.2.7:1", datagrams=datagrams
+            id=uuid4(),
+            tunnel=TUNNEL,
+            weight=weight,
+            pool=self.pool,
+            peer="192.0.2.7:1",
+            datagrams=datagrams,
+            filters=tuple(map(InterceptFilter.parse, filters)),
         )
         self.pipe = world.connect(self, self.link, IPv4Address("TCP", "192.0.2.7", 1), SERVER)
         world.registry.add(self.connector)
@@ -431,8 +440,10 @@ class World:
         """Route by other rules from now on."""
         self.entrypoint.selector.table = IngressTable(rules)
 
-    def attach(self, weight: int = 1, *, consume: bool = True, datagrams: bool = False) -> FarConnector:
-        connector = FarConnector(self, weight, consume=consume, datagrams=datagrams)
+    def attach(
+        self, weight: int = 1, *, consume: bool = True, datagrams: bool = False, filters: Iterable[str] = ()
+    ) -> FarConnector:
+        connector = FarConnector(self, weight, consume=consume, datagrams=datagrams, filters=filters)
         self.connectors.append(connector)
         self.health.watch(connector.connector, HealthSettings())
         if self.learned:

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from rtunnel.client.backoff import Backoff
 from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.http_forwarder import HttpForwarder, needs_http
-from rtunnel.client.intercepting import MAY_NOT_KNOW, NOT_GRANTED, default_name, describe_conflict, example_request
+from rtunnel.client.intercepting import MAY_NOT_KNOW, NOT_GRANTED, default_name, describe_conflict, example_request, share_links
 from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
 from rtunnel.client.repeats import Repeats
 from rtunnel.client.server_dialer import ServerDialer
@@ -282,7 +282,7 @@ class ConnectorClient:
 
     def intercepting(self, answer: InterceptAnswer) -> None:
         """Say which requests will come, and how to try it."""
-        filters = self.settings.intercept
+        filters = self.settings.filters
         self._log.info(
             "takes the requests with {filters} to {hosts}; all others, TLS that is passed through and visits go to the other "
             "connectors of the tunnel",
@@ -291,6 +291,8 @@ class ConnectorClient:
         )
         if answer.warning:
             self._log.warn("{text}", text=plain(answer.warning, None))
+        for link in share_links(self.settings.session, answer.hosts, secure=self.settings.transport in ("wss", "tls")):
+            self._log.info("a browser that opens {link} joins the session", link=plain(link, None))
         example = example_request(filters, answer.hosts)
         if example is not None:
             self._log.info("try it: {example}", example=plain(example, None))
@@ -384,7 +386,7 @@ class BindHandshake(Handshake[Response]):
         end_when_stalled(ITunnelTransport(self.transport).tcp_socket(), settings.mux.stall_timeout)
         host = self.transport.getHost()
         self._request = Request(
-            command=Command.INTERCEPT if settings.intercept else Command.BIND,
+            command=Command.INTERCEPT if settings.filters else Command.BIND,
             network=Network.UDP if settings.target.udp else Network.TCP,
             credentials=(settings.credentials.user, settings.credentials.password) if settings.credentials else None,
             addresses=(
@@ -399,16 +401,16 @@ class BindHandshake(Handshake[Response]):
     def _wanted(self) -> Mapping[str, str]:
         """The metadata of the request: which requests we want, if not all."""
         settings = self._settings
-        if not settings.intercept:
+        if not settings.filters:
             return NO_METADATA
-        return InterceptRequest(settings.name or default_name(), tuple(map(str, settings.intercept))).metadata()
+        return InterceptRequest(settings.name or default_name(), tuple(map(str, settings.filters))).metadata()
 
     def received(self, message: Response) -> None:
-        answer = InterceptAnswer.of(message.metadata) if self._settings.intercept else None
+        answer = InterceptAnswer.of(message.metadata) if self._settings.filters else None
         if message.status is not Status.OK:
             refused = describe_refusal(message.status, self._request)
             self._fail(describe_conflict(answer) if answer is not None else refused)
-        elif self._settings.intercept and answer is None:
+        elif self._settings.filters and answer is None:
             self._fail(NOT_GRANTED)
         else:
             self._join(message, answer)
@@ -476,6 +478,6 @@ class BindHandshake(Handshake[Response]):
         super().connectionLost(reason)
         if not self._reason:
             self._reason = CLOSED_EARLY if self.link is None and reason.type is ConnectionDone else reason_of(reason)
-            if self.link is None and self._settings.intercept:
+            if self.link is None and self._settings.filters:
                 self._reason += f"; {MAY_NOT_KNOW}"
         self._connector.connection_lost(self, self._reason)

@@ -7,11 +7,11 @@ import shlex
 import socket
 from urllib.parse import quote
 
-from rtunnel.routing.intercept_terms import InterceptFilter, Kind, Op, Term
+from rtunnel.routing.intercept_terms import SESSION, InterceptFilter, Kind, Op, Term
 from rtunnel.settings.checks import plain
 from rtunnel.wire.relay_intercepts import InterceptAnswer
 
-__all__ = ["MAY_NOT_KNOW", "NOT_GRANTED", "default_name", "describe_conflict", "example_request"]
+__all__ = ["MAY_NOT_KNOW", "NOT_GRANTED", "default_name", "describe_conflict", "example_request", "share_links"]
 
 MAY_NOT_KNOW = "a server that does not know intercepts may close the connection"
 
@@ -54,6 +54,19 @@ def example_request(filters: tuple[InterceptFilter, ...], hosts: tuple[str, ...]
         if example is not None:
             return example
     return None
+
+
+def share_links(session: str, hosts: tuple[str, ...], *, secure: bool) -> list[str]:
+    """The links with which a browser joins a session.
+
+    :param session: its name; ``""`` for none.
+    :param hosts: host patterns that lead to the tunnel.
+    :param secure: whether the server is reached by TLS; then its hosts are, too, as far as one can tell.
+    """
+    if not session:
+        return []
+    scheme = "https" if secure else "http"
+    return [f"{scheme}://{host}/?{SESSION}={session}" for host in hosts if "*" not in host]
 
 
 def _curl(wanted: InterceptFilter, hosts: tuple[str, ...]) -> str | None:

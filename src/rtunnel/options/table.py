@@ -710,6 +710,13 @@ CLIENT = (
         many=True,
     ),
     Option(
+        "session",
+        kinds.NAME,
+        "session",
+        "take the requests of a session, too: of browsers that opened https://HOST/?rtunnel-session=NAME, and of services that "
+        "pass its baggage on",
+    ),
+    Option(
         "name",
         kinds.NAME,
         "name",

@@ -38,7 +38,20 @@ try:
 except ImportError:  # an extra: rtunnel[regex]
     re2 = None
 
-__all__ = ["MAX_FILTER", "MAX_FILTERS", "MAX_TERMS", "InterceptFilter", "Kind", "Op", "Properties", "Rank", "Term", "listed"]
+__all__ = [
+    "MAX_FILTER",
+    "MAX_FILTERS",
+    "MAX_TERMS",
+    "SESSION",
+    "InterceptFilter",
+    "Kind",
+    "Op",
+    "Properties",
+    "Rank",
+    "Term",
+    "listed",
+    "session_filters",
+]
 
 MAX_FILTER: Final = 255
 """Maximum length of a filter as text, in bytes: that of a value of relay metadata."""
@@ -46,6 +59,8 @@ MAX_FILTERS: Final = 12
 """Maximum number of filters of one client: each is a pair of the metadata of its request, of which there are 20 at most."""
 MAX_TERMS: Final = 8
 """Maximum number of terms of a filter."""
+SESSION: Final = "rtunnel-session"
+"""The cookie, and the member of the baggage, that a session is known by."""
 MAX_COMPARED: Final = 8192
 """Maximum length of a value that a glob or a regular expression is compared with, in bytes; of a longer one only the beginning."""
 MAX_COMPILED: Final = 1 << 20
@@ -370,6 +385,13 @@ class InterceptFilter:
         literal = sum(len(term.value) for term in terms if term.op in (Op.EXACT, Op.PREFIX))
         return len(self.terms), max(term.rank for term in terms), literal
 
+    @property
+    def session(self) -> bytes | None:
+        """The session whose cookie it asks for, and nothing else; None for any other filter."""
+        (term, *others) = self.terms
+        is_session = not others and (term.kind, term.name, term.op) == (Kind.COOKIE, SESSION, Op.EXACT)
+        return term.value.encode() if is_session else None
+
     def fits(self, properties: Properties) -> bool:
         """Whether a request matches."""
         return all(term.fits(properties) for term in self.terms)
@@ -381,6 +403,11 @@ class InterceptFilter:
     def excludes(self, other: InterceptFilter) -> bool:
         """Whether no request matches both, as far as it can be seen from their texts."""
         return any(mine.excludes(theirs) for mine in self.terms for theirs in other.terms)
+
+
+def session_filters(name: str) -> tuple[InterceptFilter, InterceptFilter]:
+    """The filters of a session: its cookie, or its member of the baggage."""
+    return tuple(InterceptFilter((Term(kind, SESSION, Op.EXACT, name),)) for kind in (Kind.COOKIE, Kind.BAGGAGE))  # type: ignore[return-value]
 
 
 def listed(filters: Iterable[InterceptFilter]) -> str:

@@ -280,7 +280,7 @@ class TunnelRegistry(Generic[P]):
     :param random: returns numbers in [0, 1).
     """
 
-    __slots__ = ("_random", "_tunnels", "by_number")
+    __slots__ = ("_random", "_tunnels", "by_number", "sessions")
 
     def __init__(self, random: Callable[[], float] = random_number) -> None:
         self._random = random
@@ -288,6 +288,8 @@ class TunnelRegistry(Generic[P]):
         """The tunnels by the integer value of their ID: the hash of a UUID is computed in Python, that of an int in C."""
         self.by_number = self._tunnels
         """Those of which connectors are chosen: all, or none while it is suspended."""
+        self.sessions: dict[int, frozenset[bytes]] = {}
+        """For each tunnel whose connectors have sessions, their names."""
 
     @property
     def suspended(self) -> bool:
@@ -309,6 +311,7 @@ class TunnelRegistry(Generic[P]):
         elif connector in tunnel:
             raise ValueError(f"the connector {short_id(connector.id)} is already attached")
         tunnel.add(connector)
+        self._note_sessions(tunnel, connector)
 
     def remove(self, connector: Connector[P]) -> bool:
         """Detach a connector; a tunnel without connectors is removed.
@@ -319,9 +322,19 @@ class TunnelRegistry(Generic[P]):
         if tunnel is None or connector not in tunnel:
             return False
         tunnel.remove(connector)
+        self._note_sessions(tunnel, connector)
         if not len(tunnel):
             del self._tunnels[connector.tunnel.int]
         return True
+
+    def _note_sessions(self, tunnel: Tunnel[P], changed: Connector[P]) -> None:
+        if changed.filters:
+            filters = (wanted for connector in tunnel.intercepting for wanted in connector.filters)
+            names = frozenset(filter(None, (wanted.session for wanted in filters)))
+            if names:
+                self.sessions[tunnel.id.int] = names
+            else:
+                self.sessions.pop(tunnel.id.int, None)
 
     def avoid(self, connector: Connector[P], avoided: bool) -> None:
         """Choose a connector only when no other one is left, or as its weight says again.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from uuid import UUID
 
 import attrs
 
-from rtunnel.routing.intercept_terms import MAX_FILTERS, InterceptFilter
+from rtunnel.routing.intercept_terms import MAX_FILTERS, InterceptFilter, session_filters
 from rtunnel.settings.address import CONNECTABLE, Address, UdpAddress
 from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, header_value, seconds, whole
 from rtunnel.settings.credentials import Credentials
@@ -74,6 +75,7 @@ class ConnectorSettings(ServerConnectionSettings):
     :ivar forward: how; see :class:`ForwardSettings`.
     :ivar weight: 1 to 255; with 255, connectors with a smaller weight get nothing.
     :ivar intercept: filters of the requests that it takes, any of which may match; empty for a share of all requests.
+    :ivar session: the name of a session whose requests it takes, too; ``""`` for none.
     :ivar name: who intercepts, as others see it; ``""`` for the user and the host of this process.
     :ivar bind: the address requested from the server; host ``""`` and port 0 leave the choice to it.
     :ivar backoff_min: seconds before the first attempt to reconnect.
@@ -86,7 +88,13 @@ class ConnectorSettings(ServerConnectionSettings):
     intercept: tuple[InterceptFilter, ...] = attrs.field(
         default=(),
         converter=tuple,
-        validator=check(lambda filters: len(filters) <= MAX_FILTERS, f"more than {MAX_FILTERS} filters"),
+    )
+    session: str = attrs.field(
+        default="",
+        validator=check(
+            lambda name: re.fullmatch(r"[A-Za-z0-9_-]{0,64}", name) is not None,
+            "not the name of a session: up to 64 letters, digits, _ and -",
+        ),
     )
     name: str = attrs.field(
         default="", validator=check(lambda name: name.isprintable() and len(name.encode()) <= 100, "not a name of up to 100 bytes")
@@ -95,12 +103,19 @@ class ConnectorSettings(ServerConnectionSettings):
     backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))
     backoff_max: float = attrs.field(default=30.0, validator=seconds(0.01, DAY))
 
+    @property
+    def filters(self) -> tuple[InterceptFilter, ...]:
+        """The filters of the requests that it takes, with those of the session; empty for a share of all requests."""
+        return self.intercept + (session_filters(self.session) if self.session else ())
+
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.target.udp and (self.forward.proxy_protocol or self.forward.rewrites):
             hint = "a UDP target, whose datagrams have no PROXY header and no HTTP header fields"
             raise SettingsError("target", str(self.target), hint)
-        if self.target.udp and self.intercept:
+        if len(self.filters) > MAX_FILTERS:
+            raise SettingsError("intercept", str(self.intercept[-1]), f"more than {MAX_FILTERS} filters; a session has two")
+        if self.target.udp and self.filters:
             raise SettingsError("target", str(self.target), "a UDP target, whose datagrams have no fields to intercept by")
         if self.backoff_max < self.backoff_min:
             raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the minimum, {self.backoff_min:g}s")

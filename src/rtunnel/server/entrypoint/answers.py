@@ -25,6 +25,7 @@ EXPLANATIONS = {
 """By status."""
 OTHERS = {
     Outcome.OVERLOADED: "The tunnel server has too much to do at the moment. Try again in a moment.",
+    Outcome.SESSION: "The requests of this browser go to the session from now on.",
     Outcome.STOPPED: "The tunnel server is stopping, and the service did not answer in time. Try again in a moment.",
 }
 """By outcome, where the status alone does not say it."""
@@ -40,7 +41,7 @@ def _reason(status: int) -> str:
 
 
 def own_answer(
-    status: int, outcome: Outcome, *, request_id: bytes = b"", accept: bytes = b"", close: bool = False
+    status: int, outcome: Outcome, *, request_id: bytes = b"", accept: bytes = b"", close: bool = False, fields: bytes = b""
 ) -> tuple[bytes, bytes]:
     """Build a whole response: its head and its body.
 
@@ -49,6 +50,7 @@ def own_answer(
     :param request_id: shown in the body and set as X-Request-Id; the log has it as well.
     :param accept: the visitor's Accept: HTML if it contains ``text/html``, else plain text.
     :param close: whether the connection is closed after it.
+    :param fields: further lines of the head.
     """
     reason = _reason(status)
     explanation = OTHERS.get(outcome) or EXPLANATIONS.get(status, "")
@@ -75,4 +77,4 @@ def own_answer(
         lines.append(f"Retry-After: {RETRY_AFTER}")
     if close:
         lines.append("Connection: close")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n", body
+    return "\r\n".join(lines).encode() + b"\r\n" + fields + b"\r\n", body

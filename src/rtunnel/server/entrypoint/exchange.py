@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, Protocol
 
 from twisted.internet.interfaces import IPushProducer
@@ -13,6 +13,7 @@ from rtunnel.routing.selection import VisitorProtocol
 from rtunnel.server.attempt import Attempts
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
+from rtunnel.server.entrypoint.sessions import redirect_of, session_of, with_session
 from rtunnel.server.entrypoint.upgrade import Side, splice_upgraded
 from rtunnel.server.observers import ExchangeObserver
 from rtunnel.server.upstream import Upstream, UpstreamPool
@@ -63,11 +64,14 @@ class Downstream(Protocol):
     def finish(self) -> None:
         """The response is complete; the exchange has ended."""
 
-    def refuse(self, status: int, outcome: Outcome, head: RequestHead, request_id: bytes, *, read_on: bool) -> bytes:
+    def refuse(
+        self, status: int, outcome: Outcome, head: RequestHead, request_id: bytes, *, read_on: bool, fields: bytes = b""
+    ) -> bytes:
         """Send a response of our own; :meth:`finish` follows.
 
         :param outcome: of the request.
         :param read_on: whether the bytes after this request can still be parsed.
+        :param fields: further lines of its head.
         :returns: the body of the response.
         """
 
@@ -150,12 +154,34 @@ class Exchange(Attempts[Upstream]):
 
     def start(self) -> None:
         """Route the request and send what was received of it."""
-        rule = self._entrypoint.selector.rule(self)
+        selector = self._entrypoint.selector
+        rule = selector.rule(self)
         if rule is None:
             self.refuse(404, Outcome.UNKNOWN_HOST)
             return
         self.tunnel = rule.tunnel
+        sessions = selector.registry.sessions
+        if sessions and (names := sessions.get(rule.tunnel.int)) and self._answer_session(names):
+            return
         self.try_next()
+
+    def _answer_session(self, names: Collection[bytes]) -> bool:
+        """Answer a link of a session; tell the target the session of the visitor's cookie.
+
+        :returns: whether it was answered.
+        """
+        fields = redirect_of(self.head, names)
+        if fields is not None:
+            self.refuse(302, Outcome.SESSION, fields=fields)
+            return True
+        name = session_of(self, names)
+        if name is not None:
+            request = with_session(self._request, name)
+            if request is None:
+                _log.info("request {id}: its baggage is full, and does not say the session", id=self.request_id.decode())
+            else:
+                self._request = request
+        return False
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> Upstream:
         """Send what was received of the request on an idle stream, or on a new one.
@@ -345,15 +371,16 @@ class Exchange(Attempts[Upstream]):
 
     # -- end
 
-    def refuse(self, status: int, outcome: Outcome, *, read_on: bool = True) -> None:
+    def refuse(self, status: int, outcome: Outcome, *, read_on: bool = True, fields: bytes = b"") -> None:
         """Send a response of our own instead of the target's.
 
         :param read_on: whether the bytes after this request can still be parsed.
+        :param fields: further lines of its head.
         """
         if self.ended:
             return
         self._drop()
-        body = self.downstream.refuse(status, outcome, self.head, self.request_id, read_on=read_on)
+        body = self.downstream.refuse(status, outcome, self.head, self.request_id, read_on=read_on, fields=fields)
         for observer in self._observers:
             observer.answer_begun(status, body)
         self._end(outcome)
