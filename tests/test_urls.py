@@ -200,6 +200,7 @@ EXAMPLES = {
     "entrypoint.id": "59dc451e-59dc-4c70-999e-91a30813ac78",
     "tunnel.direct": "true",
     "maxHeaders": "9",
+    "maxRetries": "9",
     "mux.version": "2",
     "mux.type": "smux",
     "mux.keepaliveDisabled": "true",

@@ -257,6 +257,8 @@ class Limit(StrEnum):
     """A client was refused: the tunnel had as many links as it may have."""
     STREAMS_PER_LINK = "streams_per_link"
     """A link had as many streams as it may have; another connector was tried."""
+    RETRIES = "retries"
+    """A request or connection was sent to as many connectors as it may be, and none answered."""
     DESCRIPTORS = "descriptors"
     """The system had no descriptor or memory for another connection; accepting paused."""
     PIPELINED = "pipelined"

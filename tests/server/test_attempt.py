@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.outcomes import Limit
 from rtunnel.routing.selection import VisitorProtocol
-from rtunnel.server.attempt import MAX_RETRIES, Attempts, PendingStream
+from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.upstream import LinkFull, Upstream, UpstreamPool
+from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.http1 import parse_request
 from rtunnel.wire.http1_exchange import END, WHOLE, Event
@@ -215,18 +216,21 @@ class OrderTests(AttemptCase):
         self.assertEqual(self.counted(), (2, 1))
 
     def test_many_that_fail(self) -> None:
-        """Not all of them are tried."""
-        others = [self.world.attach(255) for _ in range(MAX_RETRIES + 5)]
+        """Not all of them are tried, but as many as the option says."""
+        limit = 3
+        self.world.change(HttpSettings(max_retries=limit))
+        others = [self.world.attach(255) for _ in range(limit + 5)]
         request = Request(self.world)
         left = [self.laptop, *others]
-        for _ in range(1 + MAX_RETRIES):
+        for _ in range(1 + limit):
             self.assertEqual(request.exhaustions, 0)
             tried = next(far for far in left if far.streams)
             left.remove(tried)
             tried.stream.refuse()
         self.assertEqual(request.exhaustions, 1)
         self.assertEqual([far for far in (*left, self.pod) if far.streams], [])
-        self.assertEqual((request.retries, request.stream), (MAX_RETRIES, None))
+        self.assertEqual((request.retries, request.stream), (limit, None))
+        self.assertEqual(self.world.stats.limits[Limit.RETRIES], 1)
 
     def test_other_tunnels(self) -> None:
         """They are not asked."""

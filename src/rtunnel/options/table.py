@@ -605,6 +605,13 @@ SERVER = (
     ),
     *_head_limits("http", "431"),
     Option(
+        "max-retries",
+        kinds.NUMBER,
+        "http.max_retries",
+        "how often a request or connection that got no answer is sent to another connector, then 502",
+        (_key("maxRetries"),),
+    ),
+    Option(
         "retry-buffer",
         kinds.SIZE,
         "http.retry_buffer_bytes",

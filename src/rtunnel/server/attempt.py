@@ -27,10 +27,6 @@ from rtunnel.tunnel.stream import TunnelStream
 __all__ = ["Attempts", "PendingOwner", "PendingStream"]
 
 
-MAX_RETRIES = 8
-"""How often one request or connection is sent to another connector: a tunnel may have hundreds, all of which fail."""
-
-
 class AttemptStream(Protocol):
     """A stream of a connector, with its protocol."""
 
@@ -45,8 +41,12 @@ S = TypeVar("S", bound=AttemptStream)
 
 
 class AttemptHost(Protocol):
-    """Where attempts are made: an entrypoint, or the relay entrypoint of visits."""
+    """Where attempts are made: an entrypoint, or the relay entrypoint of visits.
 
+    :ivar max_retries: how often one request or connection is sent again: a tunnel may have hundreds of connectors that fail.
+    """
+
+    max_retries: int
     selector: Selector[UpstreamPool]
     stats: ServerStats
     health: HealthMonitor
@@ -85,7 +85,7 @@ class Attempts(Generic[S]):
         raise NotImplementedError
 
     def exhausted(self) -> None:
-        """No connector is left: none is attached, all were tried, or :data:`MAX_RETRIES` of them."""
+        """No connector is left: none is attached, all were tried, or as many of them as may be."""
         raise NotImplementedError
 
     def try_next(self, again: bool = False) -> None:
@@ -127,9 +127,10 @@ class Attempts(Generic[S]):
             # an idle stream that had been closed is not a failure of its connector
             self._fail(self.connector)
             self._entrypoint.health.failed(self.connector, self.host, delivered=not stream.stream.refused)
-        if self.retries < MAX_RETRIES:
+        if self.retries < self._entrypoint.max_retries:
             self.try_next(again=True)
         else:
+            self._entrypoint.stats.reach(Limit.RETRIES)
             self.exhausted()
 
     def succeeded(self) -> None:

@@ -22,6 +22,7 @@ class HttpSettings(HeadSettings):
         usually has one, and a lost client is found by its signs of life (:class:`~rtunnel.settings.health.HealthSettings`).
     :ivar stall_timeout: seconds that a visitor's connection may make no progress: taking nothing of a response, or not
         acknowledging what was sent; 0 for no limit.
+    :ivar max_retries: how often a request, TLS connection or visit is sent again, to another connector or on another stream.
     :ivar retry_buffer_bytes: how much of a request body is kept for a retry with another connector.
     :ivar pool: whether a stream is reused for the next request to the same connector and host.
     :ivar pool_idle: seconds that an unused stream is kept.
@@ -33,6 +34,7 @@ class HttpSettings(HeadSettings):
     idle_timeout: float = attrs.field(default=75.0, validator=seconds(0.1, DAY))
     response_timeout: float = attrs.field(default=0.0, validator=seconds(0.1, DAY, "no limit"))
     stall_timeout: float = attrs.field(default=60.0, validator=seconds(1.0, DAY, "no limit"))
+    max_retries: int = attrs.field(default=8, validator=whole(0, 1000))
     retry_buffer_bytes: int = attrs.field(default=65536, validator=whole(0, 64 * 2**20))
     pool: bool = True
     pool_idle: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))

@@ -131,6 +131,7 @@ class Entrypoint:
         self.selector.table = table
         self.response_limit = settings.response_timeout or NEVER
         self.idle_limit = settings.idle_timeout
+        self.max_retries = settings.max_retries
         limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
         self.proxies = TrustedProxies(settings.trusted_proxies)
         own_fields = {b"forwarded"} if settings.write_forwarded else set()

@@ -83,6 +83,7 @@ class RelayEntrypoint:
         self.health = health
         self.access = access
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
+        self.max_retries = settings.http.max_retries
         self.visits: set[Visit] = set()
         self._checked = 0.0
 
@@ -91,6 +92,7 @@ class RelayEntrypoint:
         self.settings = settings
         self.selector.table = table
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
+        self.max_retries = settings.http.max_retries
 
     # -- admission
 

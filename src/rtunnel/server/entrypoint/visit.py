@@ -42,10 +42,12 @@ _log = Logger()
 class VisitHost(Protocol):
     """What a visit needs from the relay entrypoint that admitted it.
 
+    :ivar max_retries: how often a visit is sent to another connector.
     :ivar visits: those in progress.
     :ivar keepalive: how a dead visitor is detected.
     """
 
+    max_retries: int
     selector: Selector[UpstreamPool]
     stats: ServerStats
     health: HealthMonitor
