@@ -37,7 +37,7 @@ class ServerTests(TestCase):
             256,
             *("server", "--listen", f"tcp://127.0.0.1:{self.tunnel_port}", "--entrypoint", f"127.0.0.1:{self.port}"),
             *("--route", f"pod.local={self.tunnel}", "--admin", f"127.0.0.1:{self.admin}"),
-            *("--max-connections-per-address", "1000", "--head-timeout", "50s"),
+            *("--max-connections-per-address", "1000", "--head-timeout", "50s", "--max-handshakes-per-address", "3"),
         )
         self.server = self.enterContext(server)
         wait_until(lambda: listening(self.admin), "the server starts")
@@ -85,6 +85,19 @@ class ServerTests(TestCase):
             self.assertTrue(last.makefile("rb").read().endswith(b"pod"))
         wait_until(lambda: self.descriptors() <= before, "all descriptors are free again")
         self.assertEqual(self.server.output.count("visitors have all of"), 1)
+
+    def test_handshakes(self) -> None:
+        """One address cannot begin more than some; when one ends there is room for the next."""
+        silent = [socket.create_connection(("127.0.0.1", self.tunnel_port), 20) for _ in range(3)]
+        for connection in silent:
+            self.addCleanup(connection.close)
+        with socket.create_connection(("127.0.0.1", self.tunnel_port), 20) as one_more:
+            self.assertEqual(one_more.recv(1), b"")
+        self.server.wait_for("refused 127.0.0.1: 3 handshakes of it are not finished (--max-handshakes-per-address;")
+        self.assertEqual(self.limit("handshakes_per_address"), 1)
+        silent[0].close()
+        with self.client() as client:
+            client.wait_for("joined tunnel")
 
     def test_admin_connections(self) -> None:
         """They have some of the descriptors that are kept back, and no more: visitors and clients do not notice."""
