@@ -13,7 +13,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz smuggling interop faults kills bench lint types docs packages needs clean
+.PHONY: help demo test coverage fuzz smuggling interop faults soak kills bench lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12

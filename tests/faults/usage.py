@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -59,8 +60,10 @@ class Watch:
         self._thread.start()
 
     def _look(self) -> None:
-        while not self._over.wait(0.1):
-            self.peaks = [peak.up_to(Usage.of(pid)) for peak, pid in zip(self.peaks, self._pids, strict=True)]
+        # a process that has ended has no more peaks
+        with suppress(OSError):
+            while not self._over.wait(0.1):
+                self.peaks = [peak.up_to(Usage.of(pid)) for peak, pid in zip(self.peaks, self._pids, strict=True)]
 
     def stop(self) -> list[Usage]:
         """Look no more, and return the peaks."""

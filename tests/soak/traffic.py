@@ -7,9 +7,11 @@ import hashlib
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from threading import Event, Thread
 from types import MappingProxyType
+from typing import Any
 
 from tests.soak.site import TLS, WEB, Site
 from tests.support.processes import LOOPBACK
@@ -80,29 +82,20 @@ class Traffic:
             raise _Wrong("another answer")
 
     async def upgrade(self) -> None:
-        reader, writer = await asyncio.open_connection(LOOPBACK, self._entrypoint)
-        try:
+        async with _connected(self._entrypoint) as (reader, writer):
             writer.write(self._head("GET", "/", "Connection: upgrade", "Upgrade: echo"))
             _checked(await reader.readuntil(b"\r\n\r\n"), "101")
             await _echoed(reader, writer)
-        finally:
-            writer.close()
 
     async def tls(self) -> None:
-        reader, writer = await asyncio.open_connection(LOOPBACK, self._entrypoint, ssl=_ANY, server_hostname=TLS)
-        try:
+        async with _connected(self._entrypoint, ssl=_ANY, server_hostname=TLS) as (reader, writer):
             writer.write(f"GET / HTTP/1.1\r\nHost: {TLS}\r\nConnection: close\r\n\r\n".encode())
             _checked(await reader.readuntil(b"\r\n\r\n"), "200")
             await reader.read()
-        finally:
-            writer.close()
 
     async def visit(self) -> None:
-        reader, writer = await asyncio.open_connection(LOOPBACK, self._local)
-        try:
+        async with _connected(self._local) as (reader, writer):
             await _echoed(reader, writer)
-        finally:
-            writer.close()
 
     async def datagram(self) -> None:
         loop = asyncio.get_running_loop()
@@ -122,20 +115,29 @@ class Traffic:
             raise _Wrong("another answer")
 
     async def _request(self, method: str, path: str, body: bytes = b"") -> bytes:
-        reader, writer = await asyncio.open_connection(LOOPBACK, self._entrypoint)
-        try:
+        async with _connected(self._entrypoint) as (reader, writer):
             writer.write(self._head(method, path, "Connection: close", f"Content-Length: {len(body)}") + body)
             head = await reader.readuntil(b"\r\n\r\n")
             _checked(head, "200")
             (size,) = (int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
             return await reader.readexactly(size)
-        finally:
-            writer.close()
 
     def _head(self, method: str, path: str, *fields: str) -> bytes:
         request = f"soak-{self._number + len(self.requests)}"
         self.requests.add(request)
         return "\r\n".join([f"{method} {path} HTTP/1.1", f"Host: {WEB}", f"X-Request-Id: {request}", *fields, "\r\n"]).encode()
+
+
+@asynccontextmanager
+async def _connected(port: int, **tls: Any) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection; after a failure it is cut, since closing would wait until everything is sent."""
+    reader, writer = await asyncio.open_connection(LOOPBACK, port, **tls)
+    try:
+        yield reader, writer
+    except BaseException:
+        writer.transport.abort()
+        raise
+    writer.close()
 
 
 class _Wrong(Exception):
