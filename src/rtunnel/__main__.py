@@ -92,7 +92,9 @@ def _run_twistd(argv: list[str]) -> int:
 
     sys.argv[1:] = [*_TWISTD, *argv]
     twistd.run()
-    return ExitStatus.OK
+    from rtunnel.ops.process import ProcessService
+
+    return ProcessService.exit_status
 
 
 if __name__ == "__main__":

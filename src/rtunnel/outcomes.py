@@ -201,6 +201,8 @@ class LinkEnd(StrEnum):
     """The server closed it because no ingress rule names its tunnel anymore."""
     FORBIDDEN = "forbidden"
     """The server closed it because the users or permissions no longer allow it."""
+    LEASE_ENDED = "lease_ended"
+    """The server closed it because its client's lease has ended."""
 
     def describe(self, detail: str = "") -> str:
         """The reason as text, for logs.
@@ -271,5 +273,7 @@ class Limit(StrEnum):
     """A client sent a flood of frames, before or after it had joined: its connection was cut."""
     STREAM_HOLD = "stream_hold"
     """A stream held back all others of its link (smux version 1), and was aborted."""
+    HELD_LEASES = "held_leases"
+    """As many leases of a tunnel were held as may be: the longest held one ended."""
     MAX_BUFFERED = "max_buffered"
     """The server buffered as much as it may: new requests were refused until it was less."""

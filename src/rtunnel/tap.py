@@ -6,11 +6,13 @@ logs nothing, because twistd has no log yet and may still change the user and fo
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 from twisted.python import usage
 
 from rtunnel.cli.command import ServiceCommand
+from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.cli.help import command_help
 from rtunnel.cli.service_options import OneLineOptions, ServiceOptions, suggestion
 from rtunnel.commands import COMMANDS, find
@@ -66,6 +68,7 @@ def makeService(options: Options) -> ProcessService:
         _add_admin(settings.admin, service, reactor, parent)
     service.setServiceParent(parent)
     notifier = Notifier.from_environment()
+    service.on_over = partial(parent.end, ExitStatus.LEASE_ENDED)
     parent.on_hang_up = Reloader(parsed.resolve, service, parent, notifier).reload
     if notifier is not None:
         NotifyService(notifier, when_ready=service.when_ready, reactor=reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]

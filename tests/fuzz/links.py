@@ -6,9 +6,11 @@ import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import attrs
 from websockets.frames import DATA_OPCODES, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
+from rtunnel.wire.control import _KINDS, MAX_LINE, ControlError, ControlReader, Message, encode
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 from rtunnel.wire.relay import MAX_MESSAGE, RelayError, take_preface, take_request, take_response
 from rtunnel.wire.smux import DATA, OPENED, Event, Session, SmuxError
@@ -56,6 +58,36 @@ def outcome(take: Callable[[bytes], Any], data: bytes) -> Any:
     except RelayError as error:
         assert error.reason.isascii()
         return error.reason
+
+
+# -- control messages
+
+
+def control(data: bytes) -> None:
+    """Messages or a ControlError; the same however the bytes are cut; every text is one short line, and stays as it is."""
+    messages, error = converse([data])
+    for pieces in cuts(data):
+        assert converse(pieces)[1] == error
+        if error is None:
+            assert converse(pieces)[0] == messages
+    for message in messages:
+        for value in attrs.astuple(message):
+            if isinstance(value, str):
+                assert value.isprintable() and len(value) <= 1000, value
+        line = encode(message)
+        assert line.count(b"\n") == 1 and len(line) <= MAX_LINE + 1
+        assert converse([line]) == ([message], None), "a message does not stay what it is when it is passed on"
+
+
+def converse(pieces: Iterable[bytes]) -> tuple[list[Message], str | None]:
+    """What is read of the bytes: messages, and the error that ended it."""
+    reader, messages = ControlReader(), []
+    try:
+        for piece in pieces:
+            messages += reader.receive(piece)
+    except ControlError as error:
+        return messages, str(error)
+    return messages, None
 
 
 # -- smux
@@ -178,6 +210,13 @@ TARGETS = (
         relay,
         ("rtunnel.wire.relay", "rtunnel.wire.relay_features"),
         (b"\x01\x02\x00", b"\x02\x00\x07\x01", b"\x03\x00\x14"),
+    ),
+    Target(
+        "control",
+        control,
+        ("rtunnel.wire.control",),
+        [f'"{kind}"'.encode() for kind in _KINDS]
+        + [b'{"kind":', b'"name":', b'"left":', b"}\n", b"\n", b"\\ud800", b"1e99", b"true"],
     ),
     Target(
         "smux",

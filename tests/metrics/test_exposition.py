@@ -95,6 +95,7 @@ rtunnel_server_link_losses_total{{reason="failed"}} 0.0
 rtunnel_server_link_losses_total{{reason="server_stopped"}} 0.0
 rtunnel_server_link_losses_total{{reason="unrouted"}} 0.0
 rtunnel_server_link_losses_total{{reason="forbidden"}} 0.0
+rtunnel_server_link_losses_total{{reason="lease_ended"}} 0.0
 # HELP rtunnel_server_refusals_total Clients that were rejected, by reason.
 # TYPE rtunnel_server_refusals_total counter
 rtunnel_server_refusals_total{{reason="bad_request"}} 0.0

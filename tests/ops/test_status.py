@@ -101,6 +101,8 @@ class DocumentTests(SynchronousTestCase):
                         "target": None,
                         "weight": 1,
                         "name": None,
+                        "reason": None,
+                        "until": None,
                         "intercept": [],
                         "since": "2001-09-09T01:46:40.500Z",
                         "streams": 3,

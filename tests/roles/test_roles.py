@@ -24,6 +24,7 @@ from rtunnel.settings import (
     ForwardSettings,
     HealthSettings,
     HttpSettings,
+    LeaseSettings,
     LimitSettings,
     ListenerSettings,
     MuxSettings,
@@ -514,7 +515,20 @@ class TableTests(SynchronousTestCase):
         def fields(model: Any, prefix: str = "") -> set[str]:
             return {prefix + field.name for field in attrs.fields(model)}
 
-        nested = {"mux", "http", "tls", "udp", "forward", "health", "listeners", "connectors", "visitors", "access_log", "limits"}
+        nested = {
+            "mux",
+            "http",
+            "tls",
+            "udp",
+            "forward",
+            "health",
+            "leases",
+            "listeners",
+            "connectors",
+            "visitors",
+            "access_log",
+            "limits",
+        }
         unused = {
             f"mux.{name}"
             for name in ("version", "stream_window", "frame_size", "receive_buffer", "link_buffer", "hold_timeout", "stall_timeout")
@@ -522,7 +536,7 @@ class TableTests(SynchronousTestCase):
         unused.add("max_streams")
         mux = fields(MuxSettings, "mux.")
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
-        listener |= fields(HealthSettings, "health.")
+        listener |= fields(HealthSettings, "health.") | fields(LeaseSettings, "leases.")
         server = listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.") | fields(LimitSettings, "limits.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         udp = fields(UdpSettings, "udp.")

@@ -26,11 +26,13 @@ from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
+from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Speaker
 from rtunnel.server.entrypoint.first_bytes import VisitorFactory
 from rtunnel.server.entrypoint.http1 import HTTP1
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.observers import ObservedExchange, Observer
 from rtunnel.server.observers.access_log import AccessLogObserver
 from rtunnel.server.upstream import UpstreamPool
@@ -398,6 +400,10 @@ class World:
         self.deadlines = Deadlines(self.clock)
         self.health = HealthMonitor(self.registry)
         self.deadlines.each_sweep(self.health.sweep)
+        self.draining = DrainQueue(self.clock.seconds)
+        self.leases = LeaseManager(self.registry, self.draining, lambda: 10.0, self.stats)
+        self.deadlines.each_sweep(self.draining.sweep)
+        self.deadlines.each_sweep(self.leases.sweep)
         self.deadlines.start()
         self.pipes: list[Pipe] = []
         self.connectors: list[FarConnector] = []

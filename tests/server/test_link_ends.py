@@ -26,6 +26,7 @@ from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener_group import ListenerGroup, Shared
 from rtunnel.server.plan import planned_listeners
@@ -113,6 +114,7 @@ class PlainLinkEndTests(SynchronousTestCase):
             self.stats,
             HealthMonitor(registry),
             self.draining,
+            LeaseManager(registry, self.draining, lambda: 10.0, self.stats),
             ServerLimits(LimitSettings(), self.stats),
             None,
             lambda tunnel: False,

@@ -64,6 +64,7 @@ class OriginTests(SynchronousTestCase):
             relay=relay,
             stats=world.stats,
             health=world.health,
+            leases=world.leases,
             limits=ServerLimits(LimitSettings(), world.stats),
             reactor=world.clock,
         )
@@ -130,6 +131,7 @@ class Case(SynchronousTestCase):
             relay=self.relay,
             stats=self.stats,
             health=HealthMonitor(self.registry),
+            leases=self.world.leases,
             limits=self.limits,
             reactor=self.clock,
         )

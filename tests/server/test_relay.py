@@ -92,6 +92,7 @@ class RelayTestCase(SynchronousTestCase):
             relay=self.relay,
             stats=self.stats,
             health=self.world.health,
+            leases=self.world.leases,
             limits=ServerLimits(LimitSettings(), self.stats),
             reactor=self.world.clock,
         )

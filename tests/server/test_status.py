@@ -45,6 +45,7 @@ class StatusTests(SynchronousTestCase):
             relay=RelayEntrypoint(settings=settings, table=table, registry=registry, stats=stats, health=self.world.health),
             stats=stats,
             health=self.world.health,
+            leases=self.world.leases,
             limits=ServerLimits(LimitSettings(), stats),
             reactor=self.world.clock,
         )

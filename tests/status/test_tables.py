@@ -63,6 +63,13 @@ class TableTests(SynchronousTestCase):
         del status["connectors"][0]["intercept"]
         self.assertNotIn("intercepts", shown(status))
 
+    def test_leases(self) -> None:
+        """A table of those with a reason or an end."""
+        status = document()
+        self.assertNotIn("leases", shown(status))
+        status["connectors"][0].update({"name": "alice", "reason": "PROJ\x1b", "until": "2026-01-31T12:00:00.000Z"})
+        self.assertRegex(shown(status), r"leases\s+connector +who +reason +until *\n\w+ +alice +PROJ\\x1b +2026-01-31 ")
+
     def test_the_kernels_estimate_is_marked(self) -> None:
         status = document()
         status["connectors"][0]["round_trip"] = {"seconds": 0.0421, "by": "tcp"}

@@ -16,6 +16,8 @@ class ExitStatus(IntEnum):
     """Also for wrong arguments."""
     NOT_READY = 2
     """A process answered, and is not ready."""
+    LEASE_ENDED = 75
+    """A client's leases have ended; what it asks for is not to be had now (EX_TEMPFAIL of sysexits.h)."""
     NOT_FOUND = 127
     """A program to run does not exist; as a shell reports it."""
     INTERRUPTED = 128 + signal.SIGINT

@@ -26,6 +26,7 @@ _GROUPS = {
     "tls": "TLS of the tunnel",
     "http": "HTTP at the entrypoints",
     "health": "Clients that cannot serve",
+    "leases": "Leases of clients",
     "forward": "Forwarding to the target",
     "udp": "UDP",
     "mux": "Links",

@@ -22,9 +22,10 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from rtunnel.client.backoff import Backoff
+from rtunnel.client.control import ClientLease
 from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.http_forwarder import HttpForwarder, needs_http
-from rtunnel.client.intercepting import MAY_NOT_KNOW, NOT_GRANTED, default_name, describe_conflict, example_request, share_links
+from rtunnel.client.intercepting import MAY_NOT_KNOW, NOT_GRANTED, describe_conflict, example_request, share_links
 from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
 from rtunnel.client.repeats import Repeats
 from rtunnel.client.server_dialer import ServerDialer
@@ -75,9 +76,11 @@ class ConnectorClient:
     :param settings: which server, tunnel and target.
     :param budget: how many streams the process may have; by default any number.
     :param on_joined: called each time the tunnel is joined.
+    :param on_ended: called when its lease has ended: then it joins no more.
     :param endpoint: how to reach the server; by default what the settings say.
     :param target_endpoint: how to reach a target; by default its socket.
     :param random: gives numbers from 0 to 1, for the waits between attempts.
+    :param wall: the time of day, which goes on while the machine sleeps.
     """
 
     _log = Logger()
@@ -89,10 +92,12 @@ class ConnectorClient:
         stats: ClientStats,
         reactor: Any,
         on_joined: Callable[[], None],
+        on_ended: Callable[[ConnectorClient], None] = lambda connector: None,
         budget: StreamBudget | None = None,
         endpoint: IStreamClientEndpoint | None = None,
         target_endpoint: EndpointFor | None = None,
         random: Callable[[], float] = random,
+        wall: Callable[[], float] = time,
     ) -> None:
         self.settings = settings
         self.instance = secrets.randbits(INSTANCE_BITS)
@@ -112,6 +117,8 @@ class ConnectorClient:
             udp=settings.udp,
             endpoint_for=target_endpoint,
         )
+        self.lease = ClientLease(settings, wall, partial(on_ended, self))
+        self.forwarder.control = self.lease.accept
         self._stats = stats
         self._reactor = reactor
         self._on_joined = on_joined
@@ -203,6 +210,9 @@ class ConnectorClient:
 
     def _try(self) -> None:
         self._timer = None
+        self.lease.check()
+        if self._stopping:
+            return
         self._stats.attempts += 1
         self._log.debug("tunnel {tunnel}: connecting to {server}", tunnel=short_id(self.settings.tunnel), server=self.server)
         self._attempt = attempt = self._endpoint.connect(_BindFactory(self, self._reactor))
@@ -403,7 +413,7 @@ class BindHandshake(Handshake[Response]):
         settings = self._settings
         if not settings.filters:
             return NO_METADATA
-        return InterceptRequest(settings.name or default_name(), tuple(map(str, settings.filters))).metadata()
+        return InterceptRequest(self._connector.lease.name, tuple(map(str, settings.filters))).metadata()
 
     def received(self, message: Response) -> None:
         answer = InterceptAnswer.of(message.metadata) if self._settings.filters else None
@@ -443,6 +453,7 @@ class BindHandshake(Handshake[Response]):
         self.switch_to_link(link)
         link.ask()
         link.announce(self._connector.instance)
+        link.offer_control(self._connector.lease.token)
         endpoint = response.addresses[0].host if response.addresses else ""
         self._connector.link_up(endpoint, response.tunnel.id if response.tunnel else None)
         if answer is not None:

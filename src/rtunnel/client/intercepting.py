@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import getpass
+import os
 import shlex
 import socket
+from pathlib import Path
 from urllib.parse import quote
 
 from rtunnel.routing.intercept_terms import SESSION, InterceptFilter, Kind, Op, Term
 from rtunnel.settings.checks import plain
 from rtunnel.wire.relay_intercepts import InterceptAnswer
 
-__all__ = ["MAY_NOT_KNOW", "NOT_GRANTED", "default_name", "describe_conflict", "example_request", "share_links"]
+__all__ = ["MAY_NOT_KNOW", "NOT_GRANTED", "default_name", "describe_conflict", "example_request", "share_links", "span"]
 
 MAY_NOT_KNOW = "a server that does not know intercepts may close the connection"
 
@@ -23,8 +25,15 @@ NOT_GRANTED = (
 _CURL_OPTIONS = {Kind.HEADER: "-H", Kind.BAGGAGE: "-H", Kind.COOKIE: "-b", Kind.METHOD: "-X"}
 
 
+_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+"""Where Kubernetes says to a pod which namespace it is in."""
+
+
 def default_name() -> str:
-    """Who runs this process, and where, as others see it."""
+    """Who runs this process, and where, as others see it: the user and the host, in a pod its name and namespace."""
+    pod, namespace = os.environ.get("POD_NAME") or socket.gethostname(), os.environ.get("POD_NAMESPACE") or _namespace()
+    if namespace:
+        return f"{pod}/{namespace}"
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -33,14 +42,38 @@ def default_name() -> str:
     return f"{user}@{socket.gethostname()}"
 
 
+def _namespace() -> str:
+    try:
+        return _NAMESPACE.read_text(encoding="utf-8").strip()
+    except (OSError, ValueError):
+        return ""
+
+
 def describe_conflict(answer: InterceptAnswer) -> str:
     """Say why a server refused, in one line."""
     if answer.taken:
         return (
             f'the server refused: requests with "{plain(answer.why)}" are taken by {plain(answer.holder)} '
-            f'with "{plain(answer.taken)}"; ask them to leave, or choose another filter'
+            f'with "{plain(answer.taken)}"{_for_how_long(answer)}; ask them to leave (rtunnel take), or choose another filter'
         )
     return f"the server refused: {plain(answer.why)}"
+
+
+def _for_how_long(answer: InterceptAnswer) -> str:
+    parts = [f'for "{plain(answer.reason)}"'] if answer.reason else []
+    if answer.left:
+        parts.append(f"for another {span(answer.left)}")
+    if answer.held:
+        parts.append("whose link is lost")
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def span(seconds: float) -> str:
+    """A time for people: ``8 h``, ``48 min``, ``30 s``."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def example_request(filters: tuple[InterceptFilter, ...], hosts: tuple[str, ...]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from twisted.application.service import Service
@@ -44,6 +44,8 @@ class ClientService(Service):
         self.stats = ClientStats()
         self.budget = StreamBudget(settings.max_streams)
         self._reactor = reactor
+        self.on_over: Callable[[], None] = lambda: None
+        """Called when there is nothing left to do: all leases have ended, and no local ports are open."""
         self._waiting: list[Deferred[None]] = []
         self.connectors = list(map(self._connector, settings.connectors))
         self.visitors = LocalPorts(settings.visitors, stats=self.stats, reactor=reactor)
@@ -53,8 +55,9 @@ class ClientService(Service):
 
     @property
     def ready(self) -> bool:
-        """Whether every connector is joined now; the ports of visitors are open from the start."""
-        return bool(self.running) and all(connector.joined for connector in self.connectors)
+        """Whether every connector is joined now whose lease has not ended; the ports of visitors are open from the start."""
+        wanted = [connector for connector in self.connectors if connector.lease.ended is None]
+        return bool(self.running) and bool(wanted or self.visitors.ports) and all(connector.joined for connector in wanted)
 
     def when_ready(self) -> Deferred[None]:
         """Fire when every connector is joined for the first time."""
@@ -157,7 +160,25 @@ class ClientService(Service):
             started.append(connector)
 
     def _connector(self, settings: ConnectorSettings) -> ConnectorClient:
-        return ConnectorClient(settings, stats=self.stats, budget=self.budget, reactor=self._reactor, on_joined=self._joined)
+        return ConnectorClient(
+            settings,
+            stats=self.stats,
+            budget=self.budget,
+            reactor=self._reactor,
+            on_joined=self._joined,
+            on_ended=self._lease_ended,
+        )
+
+    def _lease_ended(self, connector: ConnectorClient) -> None:
+        """A connector has to leave, and does not come back."""
+        gone = drain_connectors([connector], self.settings.drain, self._reactor)
+        self._draining.append(gone)
+        gone.addCallback(lambda _: self._left_for_good(gone))
+
+    def _left_for_good(self, gone: Deferred[None]) -> None:
+        self._draining.remove(gone)
+        if self.running and not self.visitors.ports and all(connector.lease.ended for connector in self.connectors):
+            self.on_over()
 
     def _leave(self, handover: Handover) -> None:
         """Have the old connectors of a handover leave."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from time import time
 
 from rtunnel.client.connector import ConnectorClient
-from rtunnel.client.intercepting import default_name
 from rtunnel.client.local_port import LocalPort
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import TunnelStats
@@ -52,12 +52,14 @@ def _connector(connector: ConnectorClient) -> ConnectorStatus:
         id=short_id(connector.id) if connector.id is not None else None,
         tunnel=short_id(settings.tunnel),
         network="udp" if settings.target.udp else "tcp",
-        state="joining" if link is None else "joined",
+        state="ended" if connector.lease.ended else "joining" if link is None else "joined",
         peer=connector.server,
         user=settings.credentials.user if settings.credentials else None,
         target=str(settings.target),
         weight=settings.weight,
-        name=(settings.name or default_name()) if settings.filters else None,
+        name=connector.lease.name,
+        reason=settings.reason or None,
+        until=None if connector.lease.left is None else time() + connector.lease.left,
         intercept=tuple(map(str, settings.filters)),
         since=None if link is None else connector.since,
         streams=len(connector.forwarder.open),

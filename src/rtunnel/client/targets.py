@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -20,6 +21,7 @@ from rtunnel.routing.ingress import normalise_host
 from rtunnel.settings import Address, ForwardSettings, TargetList, UdpSettings, UnixSocket
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
+from rtunnel.wire.control import CONTROL_HOST
 from rtunnel.wire.relay import RelayError, Response, Status, take_preface
 
 __all__ = ["STREAM_OUTCOMES", "ForwardedStream", "Forwarder", "OpenStream"]
@@ -66,6 +68,8 @@ class Forwarder:
         self.stats = stats
         self.reactor = reactor
         self.open: set[OpenStream] = set()
+        self.control: Callable[[str], Any] = _no_control
+        """Gives the control stream its protocol: called with what the server knows it by; None for one that is not the server's."""
         self._budget = budget or StreamBudget()
         self._budget.add(self)
         self._datagrams = targets.udp
@@ -133,6 +137,10 @@ class Forwarder:
             # whether a datagram is still to be answered cannot be known
             return moved != before
         return any(forwarded.unanswered for forwarded in self.open)
+
+
+def _no_control(token: str) -> None:
+    """There is no control stream."""
 
 
 class OpenStream:
@@ -213,7 +221,22 @@ class ForwardedStream(OpenStream):
         self._timer.cancel()
         early, self._buffer = self._buffer[used:], b""
         self._preface = preface
-        self._begin(preface, early)
+        if preface.addresses and preface.addresses[-1].host == CONTROL_HOST:
+            self._become_control(preface.addresses[0].host, early)
+        else:
+            self._begin(preface, early)
+
+    def _become_control(self, token: str, early: bytes) -> None:
+        """The server wants to talk to us, and not to a target."""
+        protocol = self._forwarder.control(token)
+        if protocol is None:
+            self._give_up(StreamOutcome.NO_TARGET)
+            return
+        self._forwarder.open.discard(self)
+        self._stream.protocol = protocol
+        protocol.makeConnection(self._stream)
+        if early:
+            protocol.dataReceived(early)
 
     def _begin(self, preface: Response, early: bytes) -> None:
         """The preface is read: dial the target.

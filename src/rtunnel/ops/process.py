@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import suppress
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
@@ -41,6 +41,9 @@ class ProcessService(MultiService):
     :param warnings: about the options of the user, logged at the start.
     :ivar on_hang_up: what SIGHUP does; called by the reactor, never by a signal handler.
     """
+
+    exit_status: ClassVar[int] = 0
+    """What the process ends with, of which there is one."""
 
     def __init__(self, reactor: Any, drain: float, warnings: Sequence[str] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -89,6 +92,15 @@ class ProcessService(MultiService):
                 yield maybeDeferred(child.stopService)
             except Exception:
                 self._log.failure("error while stopping")
+
+    def end(self, status: int) -> None:
+        """There is nothing left to do: stop as after a signal, but with another status.
+
+        twistd has no place for it, so it is kept until the ``rtunnel`` command asks for it.
+        """
+        ProcessService.exit_status = status
+        with suppress(ReactorNotRunning):
+            self._reactor.stop()
 
     def _fail(self, error: StartError) -> None:
         # twistd and twist let the exception out to the interpreter, having removed the pidfile and told the waiting parent of a

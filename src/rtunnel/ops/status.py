@@ -123,8 +123,10 @@ class ConnectorStatus:
     :ivar user: the authenticated user, if authentication is required.
     :ivar target: where the client forwards to; ``None`` at the server, which does not know.
     :ivar weight: its share.
-    :ivar name: who intercepts, ``None`` for a connector that takes a share of all requests.
+    :ivar name: what its client calls itself, ``None`` if it does not say.
+    :ivar reason: what it is for, as its client says.
     :ivar intercept: the filters of the requests that it takes, any of which may match; empty for a share of all.
+    :ivar until: when its lease ends, in seconds since the epoch; ``None`` without an end.
     :ivar since: when the link came up, in seconds since the epoch; ``None`` without one.
     :ivar streams: how many are open.
     :ivar requests: requests and connections that ended; ``None`` at the client, which does not count them.
@@ -142,7 +144,9 @@ class ConnectorStatus:
     target: str | None = None
     weight: int
     name: str | None = None
+    reason: str | None = None
     intercept: tuple[str, ...] = ()
+    until: float | None = attrs.field(default=None, metadata={"time": True})
     since: float | None = attrs.field(metadata={"time": True})
     streams: int
     requests: int | None = None

@@ -50,6 +50,7 @@ __all__ = [
     "SMUX",
     "SWITCH",
     "TARGET",
+    "TEXT",
     "UNIT_SECONDS",
     "UNSET",
     "URL",
@@ -340,6 +341,7 @@ WATCHED_FILE = Kind("FILE", os.path.abspath)
 PATH = Kind("PATH", str)
 HOST = Kind("HOST", str)
 NAME = Kind("NAME", str)
+TEXT = Kind("TEXT", str, lines=True)
 LOG_FORMAT = Kind("text|json", str)
 URL = Kind("URL", str)
 

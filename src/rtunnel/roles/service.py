@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -31,6 +31,9 @@ class Reloadable(Protocol):
 
 class RoleService(Reloadable, Reporting, Protocol):
     """What one process is for: a server, or a client with its connectors and visitors. A service of Twisted."""
+
+    on_over: Callable[[], None]
+    """Called when there is nothing left to do for it: the leases of a client have ended."""
 
     @property
     def stats(self) -> ServerStats | ClientStats:

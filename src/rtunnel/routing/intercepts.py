@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from rtunnel.routing.intercept_terms import InterceptFilter, Kind, Op, Rank, Term
 from rtunnel.routing.request_properties import HttpQuery, RequestProperties, asking_for
 
-__all__ = ["Conflict", "Drawable", "Interceptor", "Intercepts"]
+__all__ = ["Conflict", "Drawable", "Interceptor", "Intercepts", "find_conflict"]
 
 
 class Interceptor(Protocol):
@@ -192,28 +192,36 @@ class Intercepts(Generic[C]):
     # -- joins
 
     def conflict(self, filters: Iterable[InterceptFilter], holder: str) -> Conflict[C] | None:
-        """The first filter of another holder from whom these would take requests.
-
-        It accepts all that one of them does, or they are equally specific and one accepts all that the other does.
-        """
-        for wanted, existing, connector in self._pairs(filters, holder):
-            takes = existing.contains(wanted)
-            if takes or (existing.rank == wanted.rank and wanted.contains(existing)):
-                return Conflict(wanted, existing, connector)
-        return None
+        """The first filter of another holder from whom these would take requests; see :func:`find_conflict`."""
+        return find_conflict(self._connectors, filters, holder)
 
     def overlaps(self, filters: Iterable[InterceptFilter], holder: str) -> list[Conflict[C]]:
         """The filters of other holders that may match the same requests as these, which their ranks decide."""
-        pairs = self._pairs(filters, holder)
+        pairs = _pairs(self._connectors, filters, holder)
         return [Conflict(wanted, existing, connector) for wanted, existing, connector in pairs if not existing.excludes(wanted)]
 
-    def _pairs(self, filters: Iterable[InterceptFilter], holder: str) -> Iterator[tuple[InterceptFilter, InterceptFilter, C]]:
-        wanted = tuple(filters)
-        for connector in self._connectors:
-            if connector.holder != holder:
-                for existing in connector.filters:
-                    for one in wanted:
-                        yield one, existing, connector
+
+def find_conflict(interceptors: Iterable[C], filters: Iterable[InterceptFilter], holder: str) -> Conflict[C] | None:
+    """The first filter of another holder from whom these would take requests.
+
+    It accepts all that one of them does, or they are equally specific and one accepts all that the other does.
+    """
+    for wanted, existing, interceptor in _pairs(interceptors, filters, holder):
+        takes = existing.contains(wanted)
+        if takes or (existing.rank == wanted.rank and wanted.contains(existing)):
+            return Conflict(wanted, existing, interceptor)
+    return None
+
+
+def _pairs(
+    interceptors: Iterable[C], filters: Iterable[InterceptFilter], holder: str
+) -> Iterator[tuple[InterceptFilter, InterceptFilter, C]]:
+    wanted = tuple(filters)
+    for interceptor in interceptors:
+        if interceptor.holder != holder:
+            for existing in interceptor.filters:
+                for one in wanted:
+                    yield one, existing, interceptor
 
 
 def _rank_of(entry: _Entry[Any]) -> tuple[int, Rank, int, int]:

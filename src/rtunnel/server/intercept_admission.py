@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from attrs import frozen
 
 from rtunnel.outcomes import RefusalReason
 from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.intercepts import Conflict
+from rtunnel.routing.leases import Leases
 from rtunnel.routing.tunnels import Tunnel
 from rtunnel.settings.checks import plain
 from rtunnel.wire.relay import Network, RelayError, Request, Status
@@ -47,11 +50,12 @@ class Intercept:
     warning: str
 
 
-def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, user: str, peer: str) -> Intercept:
+def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, leases: Leases[Any], user: str, peer: str) -> Intercept:
     """Check what a client asks for.
 
     :param request: an INTERCEPT.
     :param tunnel: that it wants to join, None if nobody has joined it.
+    :param leases: of clients whose link is lost, which keep their filters for a while; and why others are there.
     :param user: the authenticated user, if any: only a client without one is who it claims to be.
     :param peer: its address.
     :raises InterceptRefused: with the reason.
@@ -65,13 +69,9 @@ def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, user: str, pee
         raise _malformed("datagrams have no fields to intercept by; use --weight")
     name = plain(asked.name)
     holder = user or name or peer
+    _refuse_conflicts(request, tunnel, leases, filters, holder)
     if tunnel is None:
         return Intercept(name, filters, "")
-    conflict = tunnel.conflict(filters, holder)
-    if conflict is not None:
-        answer = InterceptAnswer(why=str(conflict.wanted), holder=conflict.connector.holder, taken=str(conflict.filter))
-        reason = f'requests with "{conflict.wanted}" are taken by {answer.holder} with "{answer.taken}"'
-        raise InterceptRefused(Status.FORBIDDEN, RefusalReason.INTERCEPT_TAKEN, reason, answer)
     overlaps = tunnel.overlaps(filters, holder)
     warning = ""
     if overlaps:
@@ -80,6 +80,28 @@ def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, user: str, pee
         more = f" (and {len(overlaps) - 1} more)" if len(overlaps) > 1 else ""
         warning = f'requests that also match "{first.filter}" of {first.connector.holder} go to {winner}{more}'
     return Intercept(name, filters, warning)
+
+
+def _refuse_conflicts(
+    request: Request, tunnel: Tunnel[Any] | None, leases: Leases[Any], filters: Sequence[InterceptFilter], holder: str
+) -> None:
+    conflict: Conflict[Any] | None = None if tunnel is None else tunnel.conflict(filters, holder)
+    lease = None if conflict is None else leases.of(conflict.connector)
+    if conflict is None and request.tunnel is not None:
+        conflict = leases.conflict(request.tunnel.id, filters, holder)
+        lease = None if conflict is None else conflict.connector
+    if conflict is None:
+        return
+    answer = InterceptAnswer(
+        why=str(conflict.wanted),
+        holder=conflict.connector.holder,
+        taken=str(conflict.filter),
+        reason="" if lease is None else lease.reason,
+        left=0 if lease is None else int(leases.left(lease)),
+        held=lease is not None and lease.connector is None,
+    )
+    reason = f'requests with "{conflict.wanted}" are taken by {answer.holder} with "{answer.taken}"'
+    raise InterceptRefused(Status.FORBIDDEN, RefusalReason.INTERCEPT_TAKEN, reason, answer)
 
 
 def _parse(text: str) -> InterceptFilter:

@@ -26,6 +26,7 @@ from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.intercept_admission import Intercept, InterceptRefused, admit_intercept
+from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ClientPlace, ServerLimits
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import UpstreamPool
@@ -81,6 +82,7 @@ class TunnelListener(Factory):
     :param access_control: decides who is admitted.
     :param registry: connectors are registered here while their link is up.
     :param health: watches the connectors.
+    :param leases: those of the connectors.
     :param limits: how many links there may be.
     :param relay: admits visitors, i.e. connections that send CONNECT.
     """
@@ -100,6 +102,7 @@ class TunnelListener(Factory):
         relay: RelayEntrypoint,
         stats: ServerStats,
         health: HealthMonitor,
+        leases: LeaseManager,
         limits: ServerLimits,
         reactor: Any,
     ) -> None:
@@ -111,6 +114,7 @@ class TunnelListener(Factory):
         self.relay = relay
         self.stats = stats
         self.health = health
+        self.leases = leases
         self.limits = limits
         self.reactor = reactor
         self.admissions: set[Admission] = set()
@@ -277,7 +281,8 @@ class Admission(Handshake[Request]):
         """Bind for some requests only, unless another client has them."""
         listener = self._listener
         try:
-            intercept = admit_intercept(request, listener.registry.get(tunnel.id), self._grant.user, self._peer_name)
+            joined, leases = listener.registry.get(tunnel.id), listener.leases.leases
+            intercept = admit_intercept(request, joined, leases, self._grant.user, self._peer_name)
         except InterceptRefused as refused:
             self._refuse(refused.status, refused.kind, refused.reason, refused.answer.metadata())
         else:
@@ -349,6 +354,7 @@ class Admission(Handshake[Request]):
             bounds=LinkBounds(mux.link_buffer, mux.hold_timeout, listener.stats.reach),
             on_draining=self._client_draining,
             on_instance=self._client_announced,
+            on_control=self._client_takes_control,
             on_lost=self._link_lost,
             peer=self._peer_name,
         )
@@ -422,8 +428,13 @@ class Admission(Handshake[Request]):
             if other is not mine and (other.instance, other.user) == (instance, mine.user):
                 other.pool.link.drop(LinkEnd.LOST, "its client is back on another connection")
 
+    def _client_takes_control(self, token: str) -> None:
+        """The client can be told something beside the requests, and gets a lease."""
+        self._listener.leases.offered(self._connector, token, self._listener.settings.leases)
+
     def _client_draining(self) -> None:
         """The client is draining: it gets no more requests, those in progress go on."""
+        self._listener.leases.leaves(self._connector)
         self._listener.registry.remove(self._connector)
         self._connector.pool.retire()
 
@@ -435,6 +446,7 @@ class Admission(Handshake[Request]):
         listener.links.discard(link)
         listener.connectors.discard(connector)
         listener.health.forget(connector)
+        listener.leases.lost(connector, end)
         listener.stats.labelled.leave(connector.id)
         listener.stats.links_open -= 1
         listener.stats.link_lost(end)

@@ -26,6 +26,7 @@ from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listen_endpoint import listen_endpoint
 from rtunnel.server.listener import TunnelListener
@@ -50,6 +51,7 @@ class Shared:
     stats: ServerStats
     health: HealthMonitor
     draining: DrainQueue
+    leases: LeaseManager
     limits: ServerLimits
     access: AccessLog | None
     routed_elsewhere: Callable[[UUID], bool]
@@ -94,6 +96,7 @@ class ListenerGroup:
             relay=self.relay,
             stats=shared.stats,
             health=shared.health,
+            leases=shared.leases,
             limits=shared.limits,
             reactor=shared.reactor,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.listener_group import ListenerGroup, Shared, endpoint_of, rights_of
@@ -66,6 +67,8 @@ class ServerService(Service):
         self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         self.access: AccessLog | None = None
         """The access log, if configured."""
+        self.on_over: Callable[[], None] = lambda: None
+        """Never called: there is always something to do for a server."""
         self._access_file: AccessFile[Access] | None = None
         access = settings.access_log
         if access.file is not None:
@@ -80,6 +83,7 @@ class ServerService(Service):
         self._deadlines = Deadlines(reactor)
         self._health = HealthMonitor(self.registry)
         self._drain_queue = DrainQueue(reactor.seconds)
+        self._leases = LeaseManager(self.registry, self._drain_queue, lambda: self.settings.drain, self.stats)
         ceiling = memory_limit() // 4 if settings.limits.buffered is None else settings.limits.buffered
         self._ceiling = BufferCeiling(ceiling, self._buffered, self.registry, self.stats)
         self._shared = Shared(
@@ -88,6 +92,7 @@ class ServerService(Service):
             stats=self.stats,
             health=self._health,
             draining=self._drain_queue,
+            leases=self._leases,
             limits=self.limits,
             access=self.access,
             routed_elsewhere=self._routed_elsewhere,
@@ -176,6 +181,7 @@ class ServerService(Service):
         for group in self._groups.values():
             group.relay.sweep(now)
         self._health.sweep(now)
+        self._leases.sweep(now)
         self.limits.sweep(now)
         self._drain_queue.sweep(now)
         self._ceiling.sweep()
@@ -311,7 +317,7 @@ class ServerService(Service):
         for connector in self.registry:
             connectors.setdefault(connector.tunnel, []).append(connector.pool)
         for tunnel, pools in connectors.items():
-            yield TunnelStats(tunnel, len(pools), sum(len(pool.link.streams) for pool in pools))
+            yield TunnelStats(tunnel, len(pools), sum(pool.link.carrying for pool in pools))
 
     def status(self) -> ServiceStatus:
         """The status of the server."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from time import time
+
+import attrs
 
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import TunnelStats
@@ -59,7 +62,13 @@ def server_status(
 def _connectors(listener: TunnelListener) -> Iterator[ConnectorStatus]:
     for connector in sorted(listener.connectors, key=lambda connector: connector.since):
         tunnel = listener.registry.get(connector.tunnel)
-        yield _connector(connector, "joined" if tunnel is not None and connector in tunnel else "leaving")
+        leases = listener.leases.leases
+        lease = leases.of(connector)
+        yield attrs.evolve(
+            _connector(connector, "joined" if tunnel is not None and connector in tunnel else "leaving"),
+            reason=(lease.reason or None) if lease is not None else None,
+            until=time() + leases.left(lease) if lease is not None and lease.until is not None else None,
+        )
 
 
 def _connector(connector: Connector[UpstreamPool], state: str) -> ConnectorStatus:
@@ -72,10 +81,10 @@ def _connector(connector: Connector[UpstreamPool], state: str) -> ConnectorStatu
         peer=connector.peer,
         user=connector.user or None,
         weight=connector.weight,
-        name=connector.holder if connector.filters else None,
+        name=connector.name or (connector.holder if connector.filters else None),
         intercept=tuple(map(str, connector.filters)),
         since=connector.since,
-        streams=len(link.streams),
+        streams=link.carrying,
         requests=connector.requests,
         received_bytes=link.bytes_in,
         sent_bytes=link.bytes_out,

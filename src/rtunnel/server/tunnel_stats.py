@@ -23,7 +23,7 @@ def connector_stats(connector: Connector[UpstreamPool]) -> ConnectorStats:
         connector=connector.id,
         tunnel=connector.tunnel,
         weight=connector.weight,
-        streams=len(link.streams),
+        streams=link.carrying,
         round_trip=None if trip is None else trip.seconds,
         counts=Counts(outcomes, link.bytes_in, link.bytes_out),
     )

@@ -168,7 +168,7 @@ class UpstreamPool:
     @property
     def busy(self) -> bool:
         """Whether a stream of the link is in use, by an exchange or otherwise."""
-        return len(self.link.streams) > self.idle
+        return self.link.carrying > self.idle
 
     def acquire(self, host: str) -> Upstream | None:
         """Acquire the most recently used idle stream of a host; None if there is none or the link is closing."""

@@ -17,6 +17,7 @@ from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.health import HealthSettings
 from rtunnel.settings.http import HttpSettings
+from rtunnel.settings.leases import LeaseSettings
 from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.proxy import PROXY_PORTS, ProxySettings
@@ -41,6 +42,7 @@ __all__ = [
     "ForwardSettings",
     "HealthSettings",
     "HttpSettings",
+    "LeaseSettings",
     "LimitSettings",
     "ListenerSettings",
     "MuxSettings",

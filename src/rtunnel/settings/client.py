@@ -76,7 +76,9 @@ class ConnectorSettings(ServerConnectionSettings):
     :ivar weight: 1 to 255; with 255, connectors with a smaller weight get nothing.
     :ivar intercept: filters of the requests that it takes, any of which may match; empty for a share of all requests.
     :ivar session: the name of a session whose requests it takes, too; ``""`` for none.
-    :ivar name: who intercepts, as others see it; ``""`` for the user and the host of this process.
+    :ivar name: who it is, as others see it; ``""`` for the user and the host of this process.
+    :ivar reason: what for, as others see it.
+    :ivar lease: the seconds after which it ends by itself; 0 for as many as the server allows.
     :ivar bind: the address requested from the server; host ``""`` and port 0 leave the choice to it.
     :ivar backoff_min: seconds before the first attempt to reconnect.
     :ivar backoff_max: the longest time between two attempts.
@@ -99,6 +101,11 @@ class ConnectorSettings(ServerConnectionSettings):
     name: str = attrs.field(
         default="", validator=check(lambda name: name.isprintable() and len(name.encode()) <= 100, "not a name of up to 100 bytes")
     )
+    reason: str = attrs.field(
+        default="",
+        validator=check(lambda reason: reason.isprintable() and len(reason) <= 200, "not a line of up to 200 characters"),
+    )
+    lease: float = attrs.field(default=0.0, validator=seconds(1.0, 366 * DAY, "no end"))
     bind: Address = attrs.field(default=Address("", 0))
     backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))
     backoff_max: float = attrs.field(default=30.0, validator=seconds(0.01, DAY))

@@ -14,6 +14,7 @@ from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, 
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.health import HealthSettings
+from rtunnel.settings.leases import LeaseSettings
 from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.tls import ServerTls
@@ -43,6 +44,7 @@ class ListenerSettings(EntrypointSettings):
     :ivar direct: whether the ID of a tunnel is enough to join and visit it, without an ingress rule.
     :ivar mux: see :class:`MuxSettings`.
     :ivar health: see :class:`HealthSettings`.
+    :ivar leases: see :class:`LeaseSettings`.
     :ivar handshake_timeout: seconds for the WebSocket upgrade and the tunnel handshake.
     """
 
@@ -59,6 +61,7 @@ class ListenerSettings(EntrypointSettings):
     direct: bool = False
     mux: MuxSettings = attrs.field(factory=MuxSettings)
     health: HealthSettings = attrs.field(factory=HealthSettings)
+    leases: LeaseSettings = attrs.field(factory=LeaseSettings)
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
 
     def __attrs_post_init__(self) -> None:

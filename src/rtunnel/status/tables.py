@@ -14,7 +14,7 @@ from rtunnel.ops.logs import one_line
 
 __all__ = ["bytes_text", "duration_text", "tables"]
 
-_STATES = {"ready": "green", "joined": "green", "joining": "yellow", "leaving": "yellow", "draining": "yellow"}
+_STATES = {"ready": "green", "joined": "green", "joining": "yellow", "leaving": "yellow", "draining": "yellow", "ended": "red"}
 _LEVELS = {"warn": "yellow", "error": "red", "critical": "bold red"}
 _NUMBERS = frozenset(("visitors", "connections", "links", "connectors", "streams", "weight", "requests", "in", "out", "round trip"))
 
@@ -46,6 +46,10 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
         intercepts = [connector for connector in document["connectors"] if connector.get("intercept")]
         if intercepts:
             yield _table("intercepts", ("connector", "who", "requests with"), map(_intercept, intercepts))
+        # nor leases
+        leases = [connector for connector in document["connectors"] if connector.get("reason") or connector.get("until")]
+        if leases:
+            yield _table("leases", ("connector", "who", "reason", "until"), map(_lease, leases))
     if document["errors"]:
         yield _table("recent warnings and errors", ("when", "level", "what"), map(_error, document["errors"]))
 
@@ -114,6 +118,11 @@ def _connector(connector: dict[str, Any], server: bool) -> Row:
 
 def _intercept(connector: dict[str, Any]) -> Row:
     return connector["id"], connector["name"], " or ".join(connector["intercept"])
+
+
+def _lease(connector: dict[str, Any]) -> Row:
+    until = connector.get("until")
+    return connector["id"], connector["name"], connector.get("reason"), _local(until) if until else None
 
 
 def _round_trip(round_trip: dict[str, Any] | None) -> str | None:

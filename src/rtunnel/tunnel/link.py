@@ -22,6 +22,7 @@ from rtunnel.tunnel.stream import FLUSH_SIZE, LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
 from rtunnel.wire.smux import (
     BROKEN,
+    CONTROL,
     DATA,
     DRAINING,
     FINISHED,
@@ -72,6 +73,7 @@ class Link(Protocol):
         alone opens streams (a peer that opens one violates the protocol).
     :param on_draining: called when the peer is about to leave, and wants no more streams; those that are open go on.
     :param on_instance: called with what the peer calls itself, if it does.
+    :param on_control: called when the peer takes a control stream, with what it knows it by.
     :param on_lost: called once when the connection is lost and all streams have ended, with the reason, and the same as text.
     :param peer: the other end, for logs.
     """
@@ -88,6 +90,7 @@ class Link(Protocol):
         on_stream: Callable[[TunnelStream], None] | None = None,
         on_draining: Callable[[], None] | None = None,
         on_instance: Callable[[bytes], None] | None = None,
+        on_control: Callable[[str], None] | None = None,
         on_lost: Callable[[Link, LinkEnd, str], None],
         peer: str = "",
     ) -> None:
@@ -96,6 +99,8 @@ class Link(Protocol):
         """Bytes of a stream that may have been consumed before its credit is returned."""
         self.peer = peer
         self.streams: dict[int, TunnelStream] = {}
+        self.control: TunnelStream | None = None
+        """The one of them that carries no visitor's bytes (:mod:`rtunnel.wire.control`), if there is one."""
         self.congested = False
         """Whether the transport's buffer is full: streams that write are paused."""
         self.bytes_in = 0
@@ -117,6 +122,7 @@ class Link(Protocol):
         self._on_stream = on_stream
         self._on_draining = on_draining
         self._on_instance = on_instance
+        self._on_control = on_control
         self._on_lost = on_lost
         self._turn_end_calls: list[Callable[[], None]] = []
         self.flush_scheduled = False
@@ -180,6 +186,16 @@ class Link(Protocol):
         self.streams[stream_id] = stream
         return stream
 
+    def open_control(self, protocol: Any) -> TunnelStream:
+        """Open the control stream; see :meth:`open_stream`."""
+        self.control = self.open_stream(protocol)
+        return self.control
+
+    @property
+    def carrying(self) -> int:
+        """Number of the open streams that carry a visitor's bytes, or wait for some."""
+        return len(self.streams) - (self.control is not None)
+
     # -- called by its streams
 
     def unsent(self, stream_id: int) -> int:
@@ -228,6 +244,8 @@ class Link(Protocol):
     def forget(self, stream: TunnelStream) -> None:
         """A stream has ended."""
         self.streams.pop(stream.id, None)
+        if stream is self.control:
+            self.control = None
         self._waiting.discard(stream)
 
     # -- the life of the link
@@ -324,6 +342,8 @@ class Link(Protocol):
                     self.answers_probes = self.knows_signals = True
                 elif kind == INSTANCE and self._on_instance is not None:
                     self._guarded(self._on_instance, payload)
+                elif kind == CONTROL and self._on_control is not None:
+                    self._guarded(self._on_control, payload.decode())
                 elif kind == FLOOD and self._flooded():
                     return
                 continue
@@ -493,6 +513,11 @@ class Link(Protocol):
     def announce(self, instance: int) -> None:
         """Tell the peer who this is; see :meth:`~rtunnel.wire.smux.Session.announce`."""
         self.session.announce(instance)
+        self.schedule_flush()
+
+    def offer_control(self, token: int) -> None:
+        """Tell the peer that this end takes a control stream; see :meth:`~rtunnel.wire.smux.Session.offer_control`."""
+        self.session.offer_control(token)
         self.schedule_flush()
 
     def ask(self) -> None:

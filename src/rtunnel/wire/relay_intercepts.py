@@ -20,6 +20,7 @@ VERSION: Final = "1"
 
 _VERSION, _NAME, _FILTER = "rt", "rt.name", "rt.f."
 _HOSTS, _WARNING, _BY, _TAKEN, _WHY = "rt.hosts", "rt.warn", "rt.by", "rt.filter", "rt.why"
+_REASON, _LEFT, _HELD = "rt.reason", "rt.left", "rt.held"
 
 
 @frozen
@@ -61,6 +62,9 @@ class InterceptAnswer:
     :ivar why: of a refused one, why.
     :ivar holder: who has the filter that is in its way.
     :ivar taken: that filter.
+    :ivar reason: what they have it for.
+    :ivar left: the seconds until they have to give it up, 0 without an end.
+    :ivar held: whether their link is lost, and the filter is kept for them.
     """
 
     hosts: tuple[str, ...] = ()
@@ -68,6 +72,9 @@ class InterceptAnswer:
     why: str = ""
     holder: str = ""
     taken: str = ""
+    reason: str = ""
+    left: int = 0
+    held: bool = False
 
     def metadata(self) -> Mapping[str, str]:
         """The metadata of the response."""
@@ -78,6 +85,9 @@ class InterceptAnswer:
             _WHY: self.why,
             _BY: self.holder,
             _TAKEN: self.taken,
+            _REASON: self.reason,
+            _LEFT: str(self.left) if self.left else "",
+            _HELD: "1" if self.held else "",
         }
         return {key: clip(value) for key, value in pairs.items() if value}
 
@@ -87,8 +97,10 @@ class InterceptAnswer:
         if metadata.get(_VERSION) != VERSION:
             return None
         hosts = tuple(filter(None, metadata.get(_HOSTS, "").split(",")))
-        warning, why, by, taken = (metadata.get(key, "") for key in (_WARNING, _WHY, _BY, _TAKEN))
-        return cls(hosts, warning, why, by, taken)
+        warning, why, by, taken, reason = (metadata.get(key, "") for key in (_WARNING, _WHY, _BY, _TAKEN, _REASON))
+        left = metadata.get(_LEFT, "")
+        seconds = int(left) if left.isascii() and left.isdecimal() and len(left) < 10 else 0
+        return cls(hosts, warning, why, by, taken, reason, seconds, metadata.get(_HELD) == "1")
 
 
 def clip(text: str) -> str:

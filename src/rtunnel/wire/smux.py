@@ -19,6 +19,8 @@ rtunnel adds signals, each a UPD of version 2:
   the end that opens them, join elsewhere. Stream 0 does not exist, and a peer that does not know the signal ignores updates of
   unknown streams.
 - with a window of one on stream 0 it asks for a sign of life, with a window of two it is one.
+- with a window of three on stream 0 it says that the sender takes a control stream (:mod:`rtunnel.wire.control`), and by which
+  number it knows it.
 - with a window of 2^31 and more on stream 0, both numbers are the sender's name for itself (:meth:`Session.announce`).
 """
 
@@ -30,6 +32,7 @@ from typing import Final
 
 __all__ = [
     "BROKEN",
+    "CONTROL",
     "DATA",
     "DRAINING",
     "FINISHED",
@@ -85,6 +88,7 @@ SIGN_OF_LIFE: Final = 8
 BROKEN: Final = 9
 INSTANCE: Final = 10
 FLOOD: Final = 11
+CONTROL: Final = 12
 
 INSTANCE_BITS: Final = 63
 """Size of the number that a peer announces itself with."""
@@ -97,6 +101,7 @@ _REFUSE: Final = (1 << 31) + 1
 _BREAK: Final = (1 << 31) + 2
 _ASK: Final = 1
 _ANSWER: Final = 2
+_CONTROL: Final = 3
 
 Event = tuple[int, int, bytes]
 """``(kind, stream id, payload)``; the payload is empty except for :data:`DATA`.
@@ -110,6 +115,7 @@ Event = tuple[int, int, bytes]
 - :data:`REFUSED`: the peer has delivered nothing of what it did not answer; the end of the stream follows.
 - :data:`BROKEN`: the end that the peer's direction comes to is no proper one.
 - :data:`INSTANCE`: who the peer is, see :meth:`Session.announce`; the payload is opaque.
+- :data:`CONTROL`: the peer takes a control stream, see :meth:`Session.offer_control`; the payload is the number, as text.
 - :data:`SIGN_OF_LIFE`: the answer to :meth:`Session.ask` (stream ID 0).
 - :data:`FLOOD`: :data:`FLOOD_SIZE` more frames came that changed nothing, such as NOPs or frames of streams that are gone; its
   owner knows in what time (stream ID 0).
@@ -391,6 +397,14 @@ class Session:
         if self._version == 2:
             self._out.append(_update.pack(self._version, UPD, 8, 0, instance >> 31, _INSTANCE | instance & _INSTANCE - 1))
 
+    def offer_control(self, token: int) -> None:
+        """Tell the peer that this end takes a control stream (:mod:`rtunnel.wire.control`). Does nothing in version 1.
+
+        :param token: 32 random bits; the stream with them is that of the peer, and not of a visitor who knows its destination.
+        """
+        if self._version == 2:
+            self._out.append(_update.pack(self._version, UPD, 8, 0, token, _CONTROL))
+
     def leave(self) -> None:
         """Tell the peer that this end is about to leave; open streams go on. Does nothing in version 1."""
         if self._version == 2:
@@ -556,6 +570,8 @@ class Session:
                 self._out.append(answer)
         elif window == _ANSWER:
             events.append((SIGN_OF_LIFE, 0, b""))
+        elif window == _CONTROL:
+            events.append((CONTROL, 0, b"%08x" % consumed))
         elif window >= _INSTANCE:
             events.append((INSTANCE, 0, _window.pack(consumed, window)))
 

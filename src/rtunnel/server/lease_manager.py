@@ -1,0 +1,272 @@
+"""Leases in a running server: clients are told about theirs, and connectors whose lease has ended are drained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from secrets import token_hex
+from typing import Final
+from uuid import UUID
+
+from twisted.logger import Logger
+
+from rtunnel.ids import short_id
+from rtunnel.metrics.stats import ServerStats
+from rtunnel.outcomes import Limit, LinkEnd
+from rtunnel.routing.leases import Due, Lease, LeaseEnd, Leases, LeaseTerms
+from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.control_stream import MAX_MESSAGES, ControlStream
+from rtunnel.server.deadlines import SWEEP
+from rtunnel.server.drain_queue import DrainingConnector, DrainQueue
+from rtunnel.server.upstream import UpstreamPool
+from rtunnel.tunnel.link import LinkClosed
+from rtunnel.wire.control import (
+    VERSION,
+    Asked,
+    Ended,
+    Expires,
+    Granted,
+    Hello,
+    Joined,
+    Left,
+    Message,
+    Renewed,
+    RenewLease,
+    clean,
+)
+
+__all__ = ["ASK_TIME", "LeaseManager", "PoolLease"]
+
+MAX_STEP = 2 * SWEEP
+"""Seconds that one sweep counts at most."""
+MAX_TOLD: Final = 32
+"""Clients of a tunnel that are told of each other; in larger crowds nobody reads that."""
+ASK_TIME: Final = 60.0
+"""Seconds in which a request must come for a holder to keep what somebody asks for."""
+
+PoolLease = Lease[UpstreamPool]
+
+_HELD = (LinkEnd.CLOSED, LinkEnd.LOST, LinkEnd.KEEPALIVE_TIMEOUT, LinkEnd.STALLED, LinkEnd.OVERFLOWED)
+"""The ends of a link after which its client may come back. (One that leaves says so before.)"""
+_DUE = {Due.EXPIRED: LeaseEnd.EXPIRED, Due.IDLE: LeaseEnd.IDLE, Due.WISHED: LeaseEnd.TAKEN, Due.LOST: LeaseEnd.LOST}
+
+
+class LeaseManager:
+    """The leases of a server, and the control streams over which clients hear of them; owned by the service, which sweeps it.
+
+    :param registry: where the connectors are.
+    :param draining: where those go whose lease has ended.
+    :param drain_timeout: the seconds that their requests get.
+    :ivar leases: all of them.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        registry: TunnelRegistry[UpstreamPool],
+        draining: DrainQueue,
+        drain_timeout: Callable[[], float],
+        stats: ServerStats,
+    ) -> None:
+        self.leases: Leases[UpstreamPool] = Leases(lambda: token_hex(4), lambda connector: connector.pool.busy)
+        self._registry = registry
+        self._draining = draining
+        self._drain_timeout = drain_timeout
+        self._stats = stats
+        self._controls: dict[UUID, dict[Connector[UpstreamPool], ControlStream]] = {}
+        self._watchers: dict[PoolLease, Callable[[LeaseEnd | None], None]] = {}
+        self._swept: float | None = None
+
+    # -- connectors
+
+    def offered(self, connector: Connector[UpstreamPool], token: str, terms: LeaseTerms) -> None:
+        """The client of a connector takes a control stream.
+
+        :param token: what it knows the stream by.
+        :param terms: of the lease that it gets.
+        """
+        controls = self._controls.setdefault(connector.tunnel, {})
+        if connector in controls:
+            return
+        control = ControlStream(connector, terms, self._received)
+        try:
+            control.open(token)
+        except LinkClosed:
+            return
+        controls[connector] = control
+
+    def leaves(self, connector: Connector[UpstreamPool]) -> None:
+        """The client of a connector is about to leave."""
+        lease = self.leases.of(connector)
+        if lease is not None:
+            self._end(lease, LeaseEnd.LEFT)
+
+    def lost(self, connector: Connector[UpstreamPool], end: LinkEnd) -> None:
+        """The link of a connector is lost: its lease is held for a client that may come back."""
+        controls = self._controls.get(connector.tunnel, {})
+        controls.pop(connector, None)
+        if not controls:
+            self._controls.pop(connector.tunnel, None)
+        lease = self.leases.of(connector)
+        if lease is None:
+            return
+        if end not in _HELD:
+            self._end(lease, LeaseEnd.FORBIDDEN if end in (LinkEnd.FORBIDDEN, LinkEnd.UNROUTED) else LeaseEnd.LOST)
+            return
+        surplus = self.leases.hold(lease)
+        if surplus is not None:
+            if surplus.terms.hold:
+                self._stats.reach(Limit.HELD_LEASES)
+            self._end(surplus, LeaseEnd.LOST)
+        if lease in self.leases:
+            self._mention(lease, Left(lease.name, lease.what))
+            self._audit(lease, "held for {hold:g} s, since its link is lost", hold=lease.terms.hold)
+
+    # -- messages of clients
+
+    def _received(self, control: ControlStream, message: Message) -> None:
+        lease = self.leases.of(control.connector)
+        if isinstance(message, Hello):
+            if lease is None and message.version == VERSION and control.connector in self._attached(control.connector.tunnel):
+                self._greet(control, message)
+        elif isinstance(message, RenewLease) and lease is not None:
+            self.renew(lease, message.lease)
+
+    def _attached(self, tunnel: UUID) -> tuple[Connector[UpstreamPool], ...]:
+        joined = self._registry.get(tunnel)
+        return () if joined is None else joined.connectors
+
+    def _greet(self, control: ControlStream, hello: Hello) -> None:
+        """Give the client of a control stream its lease, and tell it and the others of each other."""
+        connector = control.connector
+        connector.name = connector.name or hello.name
+        lease, resumed = self.leases.grant(connector, connector.name, hello.reason, hello.lease, control.terms)
+        left = self.leases.left(lease)
+        control.send(Granted(left, lease.terms.idle, resumed))
+        self._audit(
+            lease,
+            ("resumed" if resumed else "granted") + " for {what}{end}{reason}",
+            what=lease.what,
+            end=f", ends in {left:.0f} s" if left else "",
+            reason=f', "{lease.reason}"' if lease.reason else "",
+        )
+        for other in self._others(lease):
+            control.mention(Joined(other.name, other.what, other.reason))
+        if not resumed:
+            self._mention(lease, Joined(lease.name, lease.what, lease.reason, new=True))
+
+    def _others(self, lease: PoolLease) -> list[PoolLease]:
+        """The other leases of a tunnel whose link is up, if they are few."""
+        controls = self._controls.get(lease.tunnel, {})
+        if len(controls) > MAX_TOLD:
+            return []
+        leases = [self.leases.of(connector) for connector in controls]
+        return [other for other in leases if other is not None and other is not lease]
+
+    def _mention(self, lease: PoolLease, message: Message) -> None:
+        """Tell the others of a tunnel something about a lease."""
+        controls = self._controls.get(lease.tunnel, {})
+        for other in self._others(lease):
+            if other.connector is not None:
+                controls[other.connector].mention(message)
+
+    def _tell(self, lease: PoolLease, message: Message) -> None:
+        """Tell the client of a lease something, if its link is up."""
+        control = self._controls.get(lease.tunnel, {}).get(lease.connector) if lease.connector is not None else None
+        if control is not None:
+            control.send(message)
+
+    # -- what happens to a lease
+
+    def renew(self, lease: PoolLease, wanted: float) -> float:
+        """Have a lease end later.
+
+        :param wanted: seconds from now; 0 for as long as at its beginning.
+        :returns: the seconds until then; 0 for no end.
+        """
+        self.leases.renew(lease, wanted)
+        left = self.leases.left(lease)
+        self._tell(lease, Renewed(left))
+        self._audit(lease, "renewed, " + ("ends in {left:.0f} s" if left else "without an end"), left=left)
+        return left
+
+    def end(self, lease: PoolLease, cause: LeaseEnd, by: str = "", text: str = "") -> None:
+        """End a lease: its client is told, its connector drained.
+
+        :param by: who ends it.
+        :param text: what they say.
+        """
+        self._tell(lease, Ended(cause, by, text))
+        self._drain(self._end(lease, cause, by, text), cause)
+
+    def ask(self, lease: PoolLease, by: str, text: str, answered: Callable[[LeaseEnd | None], None]) -> bool:
+        """Ask the holder of a lease to give it up.
+
+        :param answered: called with the end of the lease, or with None when it is used; not if the caller forgets it.
+        :returns: whether they are asked; not if somebody else has asked already.
+        """
+        if lease in self._watchers:
+            return False
+        self._watchers[lease] = answered
+        self.leases.wish(lease, by, ASK_TIME)
+        self._tell(lease, Asked(by, text, ASK_TIME))
+        self._audit(lease, "asked for by {by}", by=by)
+        return True
+
+    def forget(self, lease: PoolLease) -> None:
+        """Who asked for a lease is gone."""
+        if self._watchers.pop(lease, None) is not None:
+            lease.wished_by = ""
+
+    def _end(self, lease: PoolLease, cause: LeaseEnd, by: str = "", text: str = "") -> Connector[UpstreamPool] | None:
+        self._mention(lease, Left(lease.name, lease.what, cause))
+        connector = self.leases.end(lease)
+        self._audit(
+            lease,
+            "ended: {cause}{by}{text}",
+            cause=cause.value,
+            by=f" by {by}" if by else "",
+            text=f', "{text}"' if text else "",
+        )
+        self._answer(lease, cause)
+        return connector
+
+    def _drain(self, connector: Connector[UpstreamPool] | None, cause: LeaseEnd) -> None:
+        """A connector gets no more requests, and its link is closed after those in progress."""
+        if connector is not None:
+            self._registry.remove(connector)
+            connector.pool.retire()
+            self._draining.add(DrainingConnector(connector.pool, LinkEnd.LEASE_ENDED, cause), self._drain_timeout())
+
+    def _answer(self, lease: PoolLease, cause: LeaseEnd | None) -> None:
+        watcher = self._watchers.pop(lease, None)
+        if watcher is not None:
+            watcher(cause)
+
+    # -- time
+
+    def sweep(self, now: float) -> None:
+        """Count the time, and do what has become due."""
+        step = SWEEP if self._swept is None else min(now - self._swept, MAX_STEP)
+        self._swept = now
+        for controls in self._controls.values():
+            for control in controls.values():
+                control.quota = MAX_MESSAGES
+        for lease, due in self.leases.advance(step):
+            if due is Due.EXPIRES:
+                self._tell(lease, Expires(self.leases.left(lease)))
+            elif due is Due.IDLES:
+                self._tell(lease, Expires(lease.terms.idle - (self.leases.now - lease.active), idle=True))
+            elif due is Due.USED:
+                self._answer(lease, None)
+            elif lease in self.leases:
+                self.end(lease, _DUE[due], by=lease.wished_by if due is Due.WISHED else "")
+
+    def _audit(self, lease: PoolLease, event: str, **details: object) -> None:
+        self._log.info(
+            "lease {lease} of {holder} on tunnel {tunnel} " + event,
+            lease=lease.id,
+            holder=clean(lease.holder),
+            tunnel=short_id(lease.tunnel),
+            **details,
+        )
