@@ -35,7 +35,6 @@ class Found:
 
     :ivar edges: of the bytecode that ran.
     :ivar inputs: that each run something of their own.
-    :ivar lines: of the modules under test that ran, of how many; empty if not measured.
     :ivar fault: the end of its output, if it failed.
     """
 
@@ -43,11 +42,10 @@ class Found:
     runs: int
     edges: int
     inputs: int
-    lines: str
     fault: str
 
     def __str__(self) -> str:
-        return f"{self.name:<16}{self.runs:>12}{self.edges:>8}{self.inputs:>8}  {self.lines}{'FAILED' if self.fault else ''}"
+        return f"{self.name:<16}{self.runs:>12}{self.edges:>8}{self.inputs:>8}{'  FAILED' if self.fault else ''}"
 
 
 def run(target: Target, options: argparse.Namespace) -> Found:
@@ -67,12 +65,8 @@ def run(target: Target, options: argparse.Namespace) -> Found:
     output = (ended.stdout + ended.stderr).decode(errors="replace")
     runs = _RUNS.search(output)
     *_, (edges, _features, inputs) = _PROGRESS.findall(output) or [(0, 0, 0)]
-    lines = ""
-    if options.lines and not ended.returncode:
-        measure = (sys.executable, "-m", "tests.fuzz.lines", target.name, str(kept))
-        lines = subprocess.run(measure, capture_output=True, check=True, text=True).stdout.strip()
     fault = f"status {ended.returncode}\n{_NOISE.sub('', output)[-_TAIL:]}" if ended.returncode else ""
-    return Found(target.name, int(runs[1]) if runs else 0, int(edges), int(inputs), lines, fault)
+    return Found(target.name, int(runs[1]) if runs else 0, int(edges), int(inputs), fault)
 
 
 def _entry(word: bytes) -> str:
@@ -87,18 +81,20 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seconds", type=int, default=10, help="for each target (default: %(default)s)")
     parser.add_argument("--jobs", type=int, default=1, help="targets at the same time (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the random numbers; 0, the default, is another one each time")
-    parser.add_argument("--lines", action="store_true", help="print how many lines of the modules ran, and which did not")
+    parser.add_argument("--lines", action="store_true", help="print how many lines of each module ran, and which did not")
     options = parser.parse_args(arguments)
     unknown = set(options.targets) - TARGETS.keys()
     if unknown:
         parser.error(f"no target {', '.join(sorted(unknown))}; there are {', '.join(TARGETS)}")
-    print(f"{'target':<16}{'runs':>12}{'edges':>8}{'inputs':>8}{'  lines' if options.lines else ''}", flush=True)
+    print(f"{'target':<16}{'runs':>12}{'edges':>8}{'inputs':>8}", flush=True)
     failed = []
     with ThreadPoolExecutor(options.jobs) as pool:
         for found in pool.map(lambda name: run(TARGETS[name], options), options.targets or TARGETS):
             print(found, flush=True)
             if found.fault:
                 failed.append(found)
+    if options.lines and not failed:
+        subprocess.run([sys.executable, "-m", "tests.fuzz.lines", str(WORK), *(options.targets or TARGETS)], check=True)
     for found in failed:
         print(f"\n{found.name} failed: {found.fault}")
     return 1 if failed else 0

@@ -1,4 +1,7 @@
-"""Which lines a target's inputs run: ``python -m tests.fuzz.lines TARGET FOLDER...`` prints how many and the others."""
+"""Which lines the inputs of targets run: ``python -m tests.fuzz.lines FOLDER TARGET...`` prints a line for each module.
+
+:param FOLDER: has a folder of further inputs for each target, besides its corpus.
+"""
 
 from __future__ import annotations
 
@@ -11,26 +14,21 @@ import coverage
 
 def main() -> None:
     """Run all inputs, with coverage from before the first import."""
-    name, *folders = sys.argv[1:]
+    folder, *names = sys.argv[1:]
     measured = coverage.Coverage(data_file=None, source_pkgs=["rtunnel"])
     measured.start()
     from tests.fuzz.table import TARGETS
 
-    target = TARGETS[name]
-    for folder in (target.folder, *map(Path, folders)):
-        for path in folder.iterdir():
+    targets = [TARGETS[name] for name in names]
+    for target in targets:
+        for path in (*target.folder.iterdir(), *(Path(folder) / target.name).glob("*")):
             target.run(path.read_bytes())
     measured.stop()
-    ran = total = 0
-    missed = []
-    for module in target.covers:
+    for module in sorted({module for target in targets for module in target.covers}):
         spec = find_spec(module)
         assert spec is not None and spec.origin is not None
         _, statements, _, missing, text = measured.analysis2(spec.origin)
-        total += len(statements)
-        ran += len(statements) - len(missing)
-        missed.append(f"{module.rpartition('.')[2]}: {text}" if missing else "")
-    print(f"{ran}/{total}", "; ".join(filter(None, missed)))
+        print(f"{module.removeprefix('rtunnel.'):<24}{len(statements) - len(missing):>5} of{len(statements):>4}  {text}")
 
 
 if __name__ == "__main__":

@@ -21,10 +21,12 @@ class Server(ABC):
     """A server on loopback.
 
     :ivar program: what has to be installed.
+    :ivar encoding: of its log, in which a character stands for a byte.
     :ivar port: where it listens.
     """
 
     program: str
+    encoding = "utf-8"
 
     def __init__(self) -> None:
         needed(self.program)
@@ -44,7 +46,7 @@ class Server(ABC):
         """What it saw until now, by the address of the visitor that rtunnel told."""
         found: dict[str, list[Seen]] = {}
         for line in self.log.read_bytes().splitlines():
-            visitor, *parts = json.loads(line.decode("latin-1"))
+            visitor, *parts = json.loads(line.decode(self.encoding))
             found.setdefault(visitor, []).append(Seen(*(part.encode("latin-1") for part in parts)))
         return found
 
@@ -60,6 +62,7 @@ class NginxServer(Server):
     """It reads bodies only to pass them on, hence the second server behind it. Those that it refused would be in its log, too."""
 
     program = "nginx"
+    encoding = "latin-1"
 
     def start(self) -> Nginx:
         behind = free_port()
