@@ -76,7 +76,12 @@ _STATE = "tells whether something is between a write and the socket"
 
 SOCKETS = (
     Detail("twisted.internet.abstract.FileDescriptor.write", _BUFFER, ("self", "data"), ("_tempDataLen",)),
-    Detail("twisted.internet.abstract.FileDescriptor.doWrite", _BUFFER, ("self",), ("_tempDataLen", "dataBuffer", "offset")),
+    Detail(
+        "twisted.internet.abstract.FileDescriptor.doWrite",
+        _BUFFER,
+        ("self",),
+        ("_tempDataLen", "_tempDataBuffer", "dataBuffer", "offset"),
+    ),
     Detail("twisted.internet.abstract.FileDescriptor.connected", _STATE),
     Detail("twisted.internet.abstract.FileDescriptor.disconnecting", _STATE),
     Detail("twisted.internet.abstract.FileDescriptor._writeDisconnecting", _STATE),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 from rtunnel.outcomes import Outcome
 from tests.server.harness import HttpCase, all_worlds
 from tests.support.heads import GET, OK, POST
@@ -246,6 +249,19 @@ class FailureTests(HttpCase):
         self.assertEqual(len(self.pod.streams), 1)
         self.laptop.stream.answer(OK)
         self.assertEqual(visitor.received, OK)
+
+
+class MemoryTests(HttpCase):
+    """The garbage collector runs rarely: what is over is freed without it."""
+
+    def test_visitor_that_left_in_its_body(self) -> None:
+        self.world.attach()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        visitor = self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 60000\r\n\r\n" + b"x" * 6000)
+        ours = weakref.ref(visitor.near.protocol)
+        visitor.vanish()
+        self.assertIsNone(ours())
 
 
 class ConnectorTests(HttpCase):

@@ -349,7 +349,9 @@ class StallTests(TestCase):
         for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL):
             self.assertEqual(end.socket.socket.getsockopt(socket.IPPROTO_TCP, option), KEEPALIVE)
         end.socket.write(bytes(16 * MIB))
+        self.assertGreater(end.socket.unsent(), MIB)
         reason = await end.lost
+        self.assertEqual(end.socket.unsent(), 0, "nobody has to forget it before the memory is free")
         self.assertIsInstance(reason, ConnectionLost)
         self.assertIsInstance(reason, Stalled)
 

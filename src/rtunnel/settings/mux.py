@@ -30,7 +30,7 @@ class MuxSettings:
     keepalive_interval: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, "no keepalives"))
     keepalive_timeout: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))
     receive_buffer: int = attrs.field(default=4194304, validator=whole(4096, 2**31 - 1))
-    link_buffer: int = attrs.field(default=33554432, validator=whole(1048576, 2**40))
+    link_buffer: int = attrs.field(default=16777216, validator=whole(1048576, 2**40))
     stall_timeout: float = attrs.field(default=60.0, validator=seconds(1.0, DAY, "no limit"))
     hold_timeout: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, "no limit"))
 

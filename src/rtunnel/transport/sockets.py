@@ -167,6 +167,10 @@ class _WriteAtOnce:
         if reason.type is ConnectionLost and _pending_error(self) == errno.ETIMEDOUT:
             # the poll told of an error before anything was read
             reason = Failure(Stalled())
+        # what was not sent would stay for as long as anybody knows this object
+        connection: Any = self
+        connection.dataBuffer, connection.offset = b"", 0
+        connection._tempDataBuffer, connection._tempDataLen = [], 0
         super().connectionLost(reason)  # type: ignore[misc]
 
 

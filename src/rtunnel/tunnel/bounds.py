@@ -29,7 +29,7 @@ class LinkBounds:
     :param reached: called with each bound that does not end the link.
     """
 
-    buffer: int = 32 << 20
+    buffer: int = 16 << 20
     hold: float = 10.0
     reached: Callable[[Limit], None] = _uncounted
 

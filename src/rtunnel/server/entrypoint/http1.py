@@ -116,6 +116,8 @@ class HttpVisitor(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._leave()
         self.requests.detach()
+        # the two know each other: without this they, and what came with the head, would wait for the garbage collector
+        self._body_source = None
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.abort(Outcome.STALLED if reason.check(Stalled) else Outcome.VISITOR_GONE)
