@@ -122,7 +122,7 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual((listener.transport, listener.path), ("ws", "/proxy"))
         self.assertEqual((rule.pattern, rule.private), ("nginx.local", False))
         self.assertEqual(listener.http.trusted_proxies, (ip_network("10.0.0.0/8"),))
-        self.assertLess(settings.drain, pod("proxy")["terminationGracePeriodSeconds"])
+        self.assertLess(settings.stop_delay + settings.drain, pod("proxy")["terminationGracePeriodSeconds"])
 
     def test_client(self) -> None:
         settings = self.settings("nginx", "client")

@@ -16,11 +16,12 @@ from twisted.trial.unittest import TestCase
 from tests.support.processes import Process, free_port, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
-RELOADS = 200
-WARM = 40
+RELOADS = 100
+"""As many lines of one kind as the log has in a minute: each reload is waited for by its line."""
+WARM = 20
 """Reloads until the process has all the memory that it needs for what is done here."""
 GROWTH = 3 * 2**20
-"""Bytes that the rest of the reloads may add: a leak of 20 KB at each would be more."""
+"""Bytes that the rest of the reloads may add: a leak of 40 KB at each would be more."""
 
 
 def user_line(name: str, password: str) -> str:
