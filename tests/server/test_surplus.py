@@ -94,6 +94,19 @@ class SurplusTests(HttpCase):
                     self.pod.stream.answer(OK)
                 self.assertEqual(visitor.status, status)
 
+    def test_malformed_answer(self) -> None:
+        """A fault of one answer is asked about once more, and concerns no other one."""
+        visitor = self.world.visit(GET)
+        self.pod.stream.answer(OK)
+        visitor.send(GET)
+        for _ in range(2):
+            self.pod.stream.answer(b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n")
+        self.assertEqual(visitor.statuses, [200, 502])
+        for _ in range(2):
+            visitor.send(GET)
+            self.pod.stream.answer(OK)
+        self.assertEqual(len(self.pod.streams), 3)
+
     def test_malformed_for_itself(self) -> None:
         """A target that answers like this on a new stream too is not asked a third time."""
         self.world.visit(GET)

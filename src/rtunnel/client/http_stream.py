@@ -345,8 +345,8 @@ class HttpStream(OpenStream):
                 self._upgrade(head, connection, piece)
             elif kind != END:
                 _log.info("the target's answer is malformed: {reason}", reason=head.reason)
-                if connection.used and not exchange.begun:
-                    # most likely what it sent beyond its last answer; the server sends the request again, if it may
+                if connection.used and not exchange.begun and connection.answers.surplus:
+                    # what it sent beyond its last answer; the server sends the request again, if it may
                     connection.dialer.stop_reuse()
                 self._close(StreamOutcome.TARGET_LOST)
             if kind in (WHOLE, END):

@@ -177,7 +177,7 @@ class AnswerSide:
     :param reader: reads the heads; shared by the connections of one target.
     :ivar reusable: whether the connection can be reused after the last response: it was framed, the target keeps the
         connection open, and has sent no excess bytes.
-    :ivar surplus: whether bytes followed the end of a response in the same piece.
+    :ivar surplus: whether bytes came that belong to no response: behind the end of one, or where the next one should begin.
     """
 
     __slots__ = (
@@ -274,6 +274,7 @@ class AnswerSide:
                 if self._interim > MAX_INTERIM:
                     raise HeadError(502, "too many interim answers")
             except HeadError as error:
+                self.surplus = not data.startswith(b"HTTP/")
                 events.append(self._malformed(error))
                 return events
             events.append((INTERIM, head, b""))

@@ -317,8 +317,9 @@ class Exchange(Attempts[Upstream]):
         if self._begun:
             self._break_off(Outcome.ABORTED)
         elif upstream is not None and upstream.used:
-            # most likely what the target sent beyond its last response: it is asked again on a new stream, if it may be
-            upstream.pool.stop_reuse(self.host)
+            # perhaps what the target sent beyond its last response: it is asked again on a new stream, if it may be
+            if upstream.answers.surplus:
+                upstream.pool.stop_reuse(self.host)
             self._not_answered(upstream, begun=False)
         else:
             self.refuse(502, Outcome.TARGET_FAILED)
