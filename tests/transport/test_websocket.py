@@ -1028,12 +1028,12 @@ class FastStreamTests(SynchronousTestCase):
         self.assertEqual(bytes(server.received), b"")
 
     def test_end_from_above(self) -> None:
-        """Of frames that were read together, those after the one at which the upper protocol closed are not delivered."""
+        """Of frames that were read together, those after the bytes at which the upper protocol closed are not delivered."""
         for method in ("abortConnection", "loseConnection"):
             world = self.world = World()
             raw = world.open_client()
             world.servers.one.lose_at = method
-            raw.send(frame(0x82, b"one", KEY) + frame(0x82, b"two", KEY) + frame(0x89, b"", KEY))
+            raw.send(frame(0x82, b"one", KEY) + frame(0x89, b"", KEY) + frame(0x82, b"two", KEY))
             world.pipe.pump()
             self.assertEqual(bytes(world.servers.one.received), b"one")
             raw.send(frame(0x88, struct.pack(">H", 1000), KEY))

@@ -211,6 +211,14 @@ class AsItComesTests(SynchronousTestCase):
         for payload in (b"one", bytes(200), bytes(70000)):
             self.assertEqual(server.receive(frame(FIN | BINARY, payload, KEY)), [(PAYLOAD, payload)])
 
+    def test_tiny_messages(self) -> None:
+        """However many come together, their bytes are one event, in their place among the others."""
+        tiny = frame(FIN | BINARY, b"x", KEY) * 1000
+        empty, ping = frame(FIN | BINARY, b"", KEY), frame(FIN | PING, b"", KEY)
+        found = codec().receive(tiny + empty + tiny + ping + tiny + frame(FIN | BINARY, b"cut", KEY)[:-1])
+        payload = (PAYLOAD, b"x" * 1000)
+        self.assertEqual(found, [payload, (EMPTY, b""), payload, (CONTROL, ping), (PAYLOAD, b"x" * 1000 + b"cu")])
+
 
 def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     """Data in pieces of these sizes, in turn."""

@@ -42,7 +42,8 @@ FAILED: Final = 4
 Event = tuple[int, bytes]
 """``(kind, bytes)``.
 
-- :data:`PAYLOAD`: bytes of the stream, in order.
+- :data:`PAYLOAD`: bytes of the stream, in order; those of messages that came together are one event, since each costs its receiver
+  a call, and a message may have a single byte.
 - :data:`EMPTY`: a message without payload, in one frame.
 - :data:`CONTROL`: a whole control frame, with its head and mask. Nothing is received after a close frame (RFC 6455 5.5.1).
 - :data:`FAILED`: the peer violated the protocol, and nothing more is received (RFC 6455 7.1.7); the bytes are what a close frame
@@ -156,6 +157,7 @@ class FrameCodec:
         events: list[Event] = []
         if self._done:
             return events
+        payload: list[bytes] = []
         if self._partial:
             data = self._partial + data
             self._partial = b""
@@ -165,13 +167,13 @@ class FrameCodec:
         if self._rest:
             position = min(self._rest, size)
             self._rest -= position
-            events.append((PAYLOAD, self._unmasked(data[:position])))
+            payload.append(self._unmasked(data[:position]))
         while size - position >= 2:
             first, second = data[position], data[position + 1]
             if first & 0x7F != (CONTINUATION_OPCODE if self._fragmented else BINARY_OPCODE) or (second >= MASKED) == client:
                 fault = self._fault(first, second)
                 if fault is not None:
-                    return self._fail(events, *fault)
+                    return self._fail(_deliver(payload, events), *fault)
             start = position + 2
             length = second & 0x7F
             if length >= 126:
@@ -181,7 +183,9 @@ class FrameCodec:
                 short = length == 126
                 (length,) = _length16.unpack_from(data, start - 2) if short else _length64.unpack_from(data, start - 8)
                 if not (126 if short else 65536) <= length < 1 << 63:
-                    return self._fail(events, PROTOCOL_ERROR, "the length of a frame is not encoded as RFC 6455 5.2 says")
+                    return self._fail(
+                        _deliver(payload, events), PROTOCOL_ERROR, "the length of a frame is not encoded as RFC 6455 5.2 says"
+                    )
             if second >= MASKED:
                 start += 4
                 if start > size:
@@ -193,7 +197,7 @@ class FrameCodec:
             if opcode >= CLOSE_OPCODE:
                 if end > size:
                     break
-                events.append((CONTROL, data[position:end]))
+                _deliver(payload, events).append((CONTROL, data[position:end]))
                 position = end
                 if opcode == CLOSE_OPCODE:
                     return self._finish(events)
@@ -202,13 +206,13 @@ class FrameCodec:
             position = min(end, size)
             self._rest = end - position
             if position > start:
-                events.append((PAYLOAD, self._unmasked(data[start:position])))
+                payload.append(self._unmasked(data[start:position]))
             elif first == BINARY and not length:
-                events.append((EMPTY, b""))
+                _deliver(payload, events).append((EMPTY, b""))
         if position < size:
             self._partial = data[position:]
         self._between_messages = not (self._rest or self._partial or self._fragmented)
-        return events
+        return _deliver(payload, events)
 
     def _fault(self, first: int, second: int) -> tuple[int, str] | None:
         """What is wrong with the first two bytes of a frame: a close code and a reason."""
@@ -253,3 +257,11 @@ class FrameCodec:
         self._done = True
         self._between_messages = False
         return events
+
+
+def _deliver(payload: list[bytes], events: list[Event]) -> list[Event]:
+    """Add what was collected to the events, in one piece."""
+    if payload:
+        events.append((PAYLOAD, payload[0] if len(payload) == 1 else b"".join(payload)))
+        payload.clear()
+    return events
