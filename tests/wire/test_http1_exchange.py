@@ -33,6 +33,7 @@ from rtunnel.wire.http1_exchange import (
     Event,
     RequestSide,
 )
+from rtunnel.wire.http1_reader import LONG
 from rtunnel.wire.http1_templates import LEARN_AFTER
 
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -262,6 +263,23 @@ class RequestSideTests(SynchronousTestCase):
                 self.assertEqual(Asked(reader=reader).receive(*pieces), joined(expected), pieces)
         heads = sum(len(data) * sum(event[0] == "HEAD" for event in expected) for data, expected in REQUESTS)
         self.assertLess(reader.parsed - parsed, heads / 2)
+
+    def test_work_for_a_head_that_comes_byte_by_byte(self) -> None:
+        """It is read again when a line ends, not with each byte; limits are noticed at once all the same."""
+
+        class Counting(RequestReader):
+            reads = 0
+
+            def read(self, data: bytes, start: int = 0) -> Any:
+                self.reads += 1
+                return super().read(data, start)
+
+        for line, count, said in ((b"X: %b" % (b"a" * 2000), 9, GET), (b"X: %b" % (b"a" * 9000), 1, [("MALFORMED", 431)])):
+            reader = Counting(HeadLimits(head_bytes=20000, line_bytes=8000))
+            asked = Asked(reader=reader)
+            data = request(b"GET /", *[line] * count)
+            self.assertEqual(asked.receive(*pieces_of(data, range(len(data)))), said)
+            self.assertLess(reader.reads, LONG + 2 * count + 8)
 
     def test_malformed_host_in_a_known_head(self) -> None:
         """A template that takes the lines refuses the host in them."""

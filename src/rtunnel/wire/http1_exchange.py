@@ -90,6 +90,9 @@ class RequestSide:
     def receive(self, data: bytes) -> list[Event]:
         """Parse bytes of the connection."""
         if self.buffered:
+            if self._waits == _FOR_HEAD and self.reader.goes_on(self.buffered, data):
+                self.buffered += data
+                return _NOTHING
             data = self.buffered + data
             self.buffered = b""
         if self._waits != _FOR_HEAD:

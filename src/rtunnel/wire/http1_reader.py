@@ -7,6 +7,7 @@ the same result. If :data:`FAST` is False, no templates are made or used.
 from __future__ import annotations
 
 from functools import partial
+from typing import Final
 
 from rtunnel.wire.http1_head import HeadLimits, head_end
 from rtunnel.wire.http1_policy import UNTRUSTED, FieldPolicy
@@ -15,6 +16,9 @@ from rtunnel.wire.http1_response import ResponseHead, parse_response
 from rtunnel.wire.http1_templates import RequestTemplate, ResponseTemplate, Templates
 
 __all__ = ["FAST", "RequestReader", "ResponseReader"]
+
+LONG: Final = 256
+"""Bytes of an incomplete head from which it is read again only when another line of it ends."""
 
 FAST = True
 """Whether heads of known kinds are read with templates."""
@@ -37,6 +41,18 @@ class RequestReader:
         self.parsed = 0
         self._limits = limits
         self.templates = Templates(partial(RequestTemplate, policy=policy, max_size=_max_template(limits)))
+
+    def goes_on(self, begun: bytes, data: bytes) -> bool:
+        """Whether a head that is incomplete is neither complete nor invalid with more data, so that it need not be read again.
+
+        Without this a long head that comes byte by byte would take time that grows with the square of its length.
+
+        :param begun: what :meth:`read` returned None for.
+        """
+        limits, size = self._limits, len(begun) + len(data)
+        if len(begun) < LONG or b"\n" in data or size > limits.head_bytes:
+            return False
+        return size - begun.rfind(b"\n") <= limits.line_bytes
 
     def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read the head that begins at ``start``.
