@@ -244,7 +244,11 @@ class PlainLinkEndTests(SynchronousTestCase):
 
     def test_listener_stops(self) -> None:
         """A reload that no longer wants the listener."""
-        self.group.stop(DRAIN)
+        with logged() as lines:
+            self.group.stop(DRAIN)
+            self.settle()
+        told = any("is about to stop; joining again" in line for line in lines)
+        self.assertEqual(told, self.mux.version == 2, lines)
         with logged() as lines:
             self.draining.sweep(self.clock.seconds())
             self.settle()
