@@ -108,7 +108,10 @@ class EndTests(SynchronousTestCase):
     """Ends that the connection beneath tells."""
 
     def test_ends(self) -> None:
-        for reason, end in ((Stalled(), "stalled: the other end took nothing"), (Flooded("pings"), "flooded: pings")):
+        for reason, end in (
+            (Stalled(), "stalled: the peer took nothing of what was sent"),
+            (Flooded("pings"), "flooded: pings"),
+        ):
             links = Links()
             links.server.connectionLost(Failure(reason))
             self.assertIn(end, links.lost["server"][0])

@@ -41,6 +41,7 @@ from rtunnel.wire.smux import (
 __all__ = ["Keepalive", "Link", "LinkClosed"]
 
 PEER_CLOSED = "the peer closed the connection"
+STALLED = "the peer took nothing of what was sent for too long (--link-stall-timeout); check it, and the network in between"
 
 
 class LinkClosed(Exception):
@@ -558,5 +559,6 @@ def _end_of(reason: Failure) -> tuple[LinkEnd, str]:
     """Why a link ended that this end did not close, according to its transport."""
     if reason.check(ConnectionDone):
         return LinkEnd.CLOSED, PEER_CLOSED
-    end = LinkEnd.STALLED if reason.check(Stalled) else LinkEnd.FLOODED if reason.check(Flooded) else LinkEnd.LOST
-    return end, reason_of(reason)
+    if reason.check(Stalled):
+        return LinkEnd.STALLED, STALLED
+    return LinkEnd.FLOODED if reason.check(Flooded) else LinkEnd.LOST, reason_of(reason)
