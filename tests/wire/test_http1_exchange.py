@@ -33,7 +33,7 @@ from rtunnel.wire.http1_exchange import (
     Event,
     RequestSide,
 )
-from rtunnel.wire.http1_reader import LONG
+from rtunnel.wire.http1_head import LONG
 from rtunnel.wire.http1_templates import LEARN_AFTER
 
 slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -595,6 +595,20 @@ def some_cuts(data: bytes) -> Iterable[list[bytes]]:
 
 
 class AnswerSideTests(SynchronousTestCase):
+    def test_work_for_a_head_that_comes_byte_by_byte(self) -> None:
+        class Counting(ResponseReader):
+            reads = 0
+
+            def read(self, data: bytes, method: bytes) -> Any:
+                self.reads += 1
+                return super().read(data, method)
+
+        reader = Counting(HeadLimits())
+        data = answer(b"200 OK", LENGTH_5, *[b"X: %b" % (b"a" * 2000)] * 9, body=b"hello")
+        said = Answered(reader).exchange(Exchange(data, []), pieces_of(data, range(len(data))))
+        self.assertEqual(said, body(200, b"hello"))
+        self.assertLess(reader.reads, LONG + 20)
+
     def test_conversations(self) -> None:
         for exchange in ANSWERS:
             for pieces in some_cuts(exchange.data):

@@ -259,6 +259,9 @@ class AnswerSide:
     def _read_heads(self, data: bytes) -> list[Event]:
         """Parse interim responses and the final one, as far as they were received."""
         events: list[Event] = []
+        if self._held and self._reader.goes_on(self._held, data):
+            self._held += data
+            return events
         data, self._held = self._held + data, b""
         while data:
             try:

@@ -7,8 +7,10 @@ from typing import Final
 
 import attrs
 
-__all__ = ["HeadError", "HeadLimits", "head_end", "skip_empty_lines"]
+__all__ = ["LONG", "HeadError", "HeadLimits", "goes_on", "head_end", "skip_empty_lines"]
 
+LONG: Final = 256
+"""Bytes of an incomplete head from which it is read again only when another line of it ends."""
 MAX_EMPTY_LINES: Final = 4
 """Maximum number of empty lines before a request line (RFC 9112 section 2.2 asks for at least one)."""
 
@@ -76,6 +78,19 @@ def head_end(data: bytes | bytearray, start: int, limits: HeadLimits) -> int:
     if data.count(b"\n", start, end) > limits.header_count + 2:
         raise HeadError(431, "too many fields")
     return end
+
+
+def goes_on(begun: bytes, data: bytes, limits: HeadLimits) -> bool:
+    """Whether a head that is incomplete is neither complete nor invalid with more data, so that it need not be read again.
+
+    Without this a long head that comes byte by byte would take time that grows with the square of its length.
+
+    :param begun: the head as far as it was read; :func:`head_end` found no end of it.
+    """
+    size = len(begun) + len(data)
+    if len(begun) < LONG or b"\n" in data or size > limits.head_bytes:
+        return False
+    return size - begun.rfind(b"\n") <= limits.line_bytes
 
 
 def _check_beginning(data: bytes | bytearray, start: int, limits: HeadLimits) -> None:

@@ -7,18 +7,14 @@ the same result. If :data:`FAST` is False, no templates are made or used.
 from __future__ import annotations
 
 from functools import partial
-from typing import Final
 
-from rtunnel.wire.http1_head import HeadLimits, head_end
+from rtunnel.wire.http1_head import HeadLimits, goes_on, head_end
 from rtunnel.wire.http1_policy import UNTRUSTED, FieldPolicy
 from rtunnel.wire.http1_request import RequestHead, parse_request
 from rtunnel.wire.http1_response import ResponseHead, parse_response
 from rtunnel.wire.http1_templates import RequestTemplate, ResponseTemplate, Templates
 
 __all__ = ["FAST", "RequestReader", "ResponseReader"]
-
-LONG: Final = 256
-"""Bytes of an incomplete head from which it is read again only when another line of it ends."""
 
 FAST = True
 """Whether heads of known kinds are read with templates."""
@@ -43,16 +39,8 @@ class RequestReader:
         self.templates = Templates(partial(RequestTemplate, policy=policy, max_size=_max_template(limits)))
 
     def goes_on(self, begun: bytes, data: bytes) -> bool:
-        """Whether a head that is incomplete is neither complete nor invalid with more data, so that it need not be read again.
-
-        Without this a long head that comes byte by byte would take time that grows with the square of its length.
-
-        :param begun: what :meth:`read` returned None for.
-        """
-        limits, size = self._limits, len(begun) + len(data)
-        if len(begun) < LONG or b"\n" in data or size > limits.head_bytes:
-            return False
-        return size - begun.rfind(b"\n") <= limits.line_bytes
+        """See :func:`~rtunnel.wire.http1_head.goes_on`."""
+        return goes_on(begun, data, self._limits)
 
     def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read the head that begins at ``start``.
@@ -91,6 +79,10 @@ class ResponseReader:
         self.parsed = 0
         self._limits = limits
         self.templates = Templates(partial(ResponseTemplate, max_size=_max_template(limits)))
+
+    def goes_on(self, begun: bytes, data: bytes) -> bool:
+        """See :func:`~rtunnel.wire.http1_head.goes_on`."""
+        return goes_on(begun, data, self._limits)
 
     def read(self, data: bytes, method: bytes) -> tuple[ResponseHead, int] | None:
         """Read the head at the beginning of ``data``.
