@@ -109,6 +109,13 @@ class ConnectorTests(SynchronousTestCase):
         self.assertEqual(request.credentials, ("ada", "swordfish"))
         self.assertEqual(request.addresses[-1], RelayAddress("0.0.0.0", 0))
 
+    def test_keeps_caching(self) -> None:
+        self.make(intercept=(InterceptFilter.parse("path=/"),), keep_caching=True)
+        self.connector.start()
+        taken = take_request(self.accept().take())
+        assert taken is not None
+        self.assertTrue(InterceptRequest.of(taken[0].metadata).cacheable)
+
     def intercepting(self) -> None:
         self.make(intercept=(InterceptFilter.parse("header:X-User=alice; path^=/"),), name="alice")
         self.connector.start()

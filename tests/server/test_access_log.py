@@ -70,6 +70,7 @@ class LineTests(LogCase):
                 "outcome": "answered",
                 "tunnel": str(TUNNEL)[:8],
                 "connector": str(self.pod.connector.id)[:8],
+                "holder": None,
                 "first_byte": 2.0,
                 "total": 3.0,
                 "received_bytes": 0,

@@ -438,6 +438,14 @@ class InterceptTests(Case):
         self.assertEqual(self.stats.refusals[RefusalReason.INTERCEPT_TAKEN], 1)
         self.assertEqual(len(list(self.registry)), 1)
 
+    def test_caching(self) -> None:
+        wanted = InterceptRequest("alice", ("path=/",), cacheable=True)
+        request = Request(Command.INTERCEPT, tunnel=TunnelFeature(TUNNEL), metadata=wanted.metadata())
+        self.client.send(request.encode())
+        self.assertEqual([connector.cacheable for connector in self.registry], [True])
+        self.join("path=/b")
+        self.assertEqual([connector.cacheable for connector in self.registry], [True, False])
+
     def test_own(self) -> None:
         self.join("header:X-User=alice")
         self.join("header:X-User=alice")

@@ -743,6 +743,7 @@ class AccessLogTests(RelayTestCase):
                 "outcome": "visitor_gone",
                 "tunnel": str(TUNNEL)[:8],
                 "connector": str(pod.connector.id)[:8],
+                "holder": None,
                 "first_byte": None,
                 "total": 2.0,
                 "received_bytes": 5,

@@ -413,7 +413,8 @@ class BindHandshake(Handshake[Response]):
         settings = self._settings
         if not settings.filters:
             return NO_METADATA
-        return InterceptRequest(self._connector.lease.name, tuple(map(str, settings.filters))).metadata()
+        filters = tuple(map(str, settings.filters))
+        return InterceptRequest(self._connector.lease.name, filters, settings.keep_caching).metadata()
 
     def received(self, message: Response) -> None:
         answer = InterceptAnswer.of(message.metadata) if self._settings.filters else None

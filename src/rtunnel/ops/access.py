@@ -36,6 +36,7 @@ class Access:
     :ivar outcome: how it ended, in the words of the metrics.
     :ivar tunnel: where it was routed to.
     :ivar connector: the last connector that was chosen.
+    :ivar holder: whose intercept took the request, if one did.
     :ivar first_byte: seconds until the answer began, None when it did not.
     :ivar received: bytes from the visitor, without the head of a request.
     :ivar sent: bytes to the visitor, without the head of the answer.
@@ -53,6 +54,7 @@ class Access:
     outcome = ""
     tunnel: UUID | None = None
     connector: UUID | None = None
+    holder = ""
     first_byte: float | None = None
     total = 0.0
     received = 0
@@ -178,7 +180,8 @@ def _text(access: Access) -> str:
         f" host={_known_safe(access.host)} outcome={access.outcome} tunnel={_short(access.tunnel.int) if access.tunnel else '-'}"
         f" connector={_short(access.connector.int) if access.connector else '-'}"
         f" first={'-' if access.first_byte is None else f'{access.first_byte:.6f}'} total={access.total:.6f}"
-        f" received={access.received} retries={access.retries} id={_safe(access.request_id)}\n"
+        f" received={access.received} retries={access.retries} id={_safe(access.request_id)}"
+        f"{f' holder={_known_safe(access.holder)}' if access.holder else ''}\n"
     )
 
 
@@ -202,7 +205,7 @@ def _json(access: Access) -> str:
         f',"user":{_known(access.user)},"method":{_known(access.method)},"host":{_known(access.host)}'
         f',"target":{_or_null(access.target)},"protocol":{_known(access.protocol)}'
         f',"status":{access.status or "null"},"outcome":"{access.outcome}"'
-        f',"tunnel":{_quoted_id(access.tunnel)},"connector":{_quoted_id(access.connector)}'
+        f',"tunnel":{_quoted_id(access.tunnel)},"connector":{_quoted_id(access.connector)},"holder":{_known(access.holder)}'
         f',"first_byte":{"null" if first is None else f"{first:.6f}"},"total":{access.total:.6f}'
         f',"received_bytes":{access.received},"sent_bytes":{access.sent},"retries":{access.retries}'
         f',"request_id":{_or_null(access.request_id)}}}\n'

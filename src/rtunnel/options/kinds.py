@@ -21,6 +21,7 @@ from rtunnel.ids import is_id
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError, UdpAddress
+from rtunnel.settings.http import ServedBy
 
 __all__ = [
     "ADDRESS",
@@ -44,6 +45,7 @@ __all__ = [
     "PATH",
     "PROXY_PROTOCOL",
     "ROUTE",
+    "SERVED_BY",
     "SERVER",
     "SERVER_ADDRESS",
     "SIZE",
@@ -264,6 +266,13 @@ def _cidr(text: str) -> IPv4Network | IPv6Network:
         raise ValueError("not a network; write e.g. 10.0.0.0/8, fd00::/8 or 192.168.1.1") from None
 
 
+def _served_by(text: str) -> ServedBy:
+    try:
+        return ServedBy(text)
+    except ValueError:
+        raise ValueError("must be never, on-request or always") from None
+
+
 def _proxy_protocol(text: str) -> Any:
     if text == "0":
         return UNSET
@@ -343,6 +352,7 @@ HOST = Kind("HOST", str)
 NAME = Kind("NAME", str)
 TEXT = Kind("TEXT", str, lines=True)
 LOG_FORMAT = Kind("text|json", str)
+SERVED_BY = Kind("never|on-request|always", _served_by)
 URL = Kind("URL", str)
 
 

@@ -613,6 +613,13 @@ SERVER = (
         (_key("maxRetries"),),
     ),
     Option(
+        "served-by",
+        kinds.SERVED_BY,
+        "http.served_by",
+        "say in the field Rtunnel-Served-By of responses which connector served them, and whose it is: never, to requests with "
+        "Rtunnel-Explain: 1, or always",
+    ),
+    Option(
         "retry-buffer",
         kinds.SIZE,
         "http.retry_buffer_bytes",
@@ -737,6 +744,12 @@ CLIENT = (
         "session",
         "take the requests of a session, too: of browsers that opened https://HOST/?rtunnel-session=NAME, and of services that "
         "pass its baggage on",
+    ),
+    Option(
+        "keep-caching",
+        kinds.SWITCH,
+        "keep_caching",
+        "leave the Cache-Control of intercepted responses alone; they get no-store otherwise, or a browser would show them later",
     ),
     Option(
         "name",

@@ -68,6 +68,7 @@ class Connector(Generic[P]):
     :param datagrams: whether it accepts datagram streams, and only those.
     :param name: what its client calls itself, for display.
     :param filters: what it intercepts; empty if it takes a share of all requests.
+    :param cacheable: whether its responses may be cached as its target says, if it has filters.
     :param since: when its link came up, in seconds since the epoch, for display.
     :ivar instance: what its client calls itself on each of its links, if it does.
     :ivar avoided: whether it is chosen only when all others are excluded; see :meth:`TunnelRegistry.avoid`.
@@ -88,6 +89,7 @@ class Connector(Generic[P]):
     datagrams: bool = False
     name: str = ""
     filters: tuple[InterceptFilter, ...] = ()
+    cacheable: bool = False
     instance: bytes = attrs.field(default=b"", init=False, repr=False)
     avoided: bool = attrs.field(default=False, init=False)
     failing: FailingHosts = attrs.field(factory=FailingHosts, init=False)

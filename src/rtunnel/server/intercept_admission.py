@@ -42,11 +42,13 @@ class Intercept:
 
     :ivar name: what the client calls itself, on one line.
     :ivar filters: what it gets.
+    :ivar cacheable: whether its responses may be cached as the target says.
     :ivar warning: for the client, about others that want some of the same requests; may be empty.
     """
 
     name: str
     filters: tuple[InterceptFilter, ...]
+    cacheable: bool
     warning: str
 
 
@@ -71,7 +73,7 @@ def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, leases: Leases
     holder = user or name or peer
     _refuse_conflicts(request, tunnel, leases, filters, holder)
     if tunnel is None:
-        return Intercept(name, filters, "")
+        return Intercept(name, filters, asked.cacheable, "")
     overlaps = tunnel.overlaps(filters, holder)
     warning = ""
     if overlaps:
@@ -79,7 +81,7 @@ def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, leases: Leases
         winner = holder if first.wanted.rank > first.filter.rank else first.connector.holder
         more = f" (and {len(overlaps) - 1} more)" if len(overlaps) > 1 else ""
         warning = f'requests that also match "{first.filter}" of {first.connector.holder} go to {winner}{more}'
-    return Intercept(name, filters, warning)
+    return Intercept(name, filters, asked.cacheable, warning)
 
 
 def _refuse_conflicts(

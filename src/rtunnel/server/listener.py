@@ -376,6 +376,7 @@ class Admission(Handshake[Request]):
             datagrams=datagrams,
             name="" if intercept is None else intercept.name,
             filters=() if intercept is None else intercept.filters,
+            cacheable=intercept is not None and intercept.cacheable,
         )
         self._active_grant = ActiveGrant(
             self._grant,

@@ -76,6 +76,7 @@ class ConnectorSettings(ServerConnectionSettings):
     :ivar weight: 1 to 255; with 255, connectors with a smaller weight get nothing.
     :ivar intercept: filters of the requests that it takes, any of which may match; empty for a share of all requests.
     :ivar session: the name of a session whose requests it takes, too; ``""`` for none.
+    :ivar keep_caching: whether intercepted responses may be cached as the target says.
     :ivar name: who it is, as others see it; ``""`` for the user and the host of this process.
     :ivar reason: what for, as others see it.
     :ivar lease: the seconds after which it ends by itself; 0 for as many as the server allows.
@@ -98,6 +99,7 @@ class ConnectorSettings(ServerConnectionSettings):
             "not the name of a session: up to 64 letters, digits, _ and -",
         ),
     )
+    keep_caching: bool = False
     name: str = attrs.field(
         default="", validator=check(lambda name: name.isprintable() and len(name.encode()) <= 100, "not a name of up to 100 bytes")
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
 import attrs
@@ -9,7 +10,16 @@ import attrs
 from rtunnel.settings.checks import DAY, seconds, whole
 from rtunnel.settings.heads import HeadSettings
 
-__all__ = ["HttpSettings"]
+__all__ = ["HttpSettings", "ServedBy"]
+
+
+class ServedBy(StrEnum):
+    """Whether responses say who served them."""
+
+    NEVER = "never"
+    ON_REQUEST = "on-request"
+    """To a request with ``Rtunnel-Explain: 1``."""
+    ALWAYS = "always"
 
 
 @attrs.frozen(kw_only=True)
@@ -27,6 +37,7 @@ class HttpSettings(HeadSettings):
     :ivar pool: whether a stream is reused for the next request to the same connector and host.
     :ivar pool_idle: seconds that an unused stream is kept.
     :ivar trusted_proxies: the networks whose ``X-Forwarded-*``, ``Forwarded`` and ``X-Request-Id`` are trusted.
+    :ivar served_by: whether responses say who served them, in ``Rtunnel-Served-By``.
     :ivar write_forwarded: whether requests get a ``Forwarded`` field (RFC 7239) in addition to ``X-Forwarded-*``.
     """
 
@@ -39,4 +50,5 @@ class HttpSettings(HeadSettings):
     pool: bool = True
     pool_idle: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    served_by: ServedBy = ServedBy.NEVER
     write_forwarded: bool = False

@@ -18,7 +18,8 @@ __all__ = ["InterceptAnswer", "InterceptRequest"]
 
 VERSION: Final = "1"
 
-_VERSION, _NAME, _FILTER = "rt", "rt.name", "rt.f."
+_VERSION, _NAME, _FILTER, _CACHE = "rt", "rt.name", "rt.f.", "rt.cache"
+_KEEP = "keep"
 _HOSTS, _WARNING, _BY, _TAKEN, _WHY = "rt.hosts", "rt.warn", "rt.by", "rt.filter", "rt.why"
 _REASON, _LEFT, _HELD = "rt.reason", "rt.left", "rt.held"
 
@@ -29,14 +30,16 @@ class InterceptRequest:
 
     :ivar name: what the client calls itself, for display.
     :ivar filters: as text, at least one.
+    :ivar cacheable: whether its responses may be cached as the target says.
     """
 
     name: str
     filters: tuple[str, ...]
+    cacheable: bool = False
 
     def metadata(self) -> Mapping[str, str]:
         """The metadata of the request."""
-        pairs = {_VERSION: VERSION, _NAME: clip(self.name)}
+        pairs = {_VERSION: VERSION, _NAME: clip(self.name)} | ({_CACHE: _KEEP} if self.cacheable else {})
         return pairs | {f"{_FILTER}{number}": text for number, text in enumerate(self.filters)}
 
     @classmethod
@@ -50,7 +53,7 @@ class InterceptRequest:
         filters = tuple(value for key, value in metadata.items() if key.startswith(_FILTER))
         if not filters:
             raise RelayError("an intercept without filters")
-        return cls(metadata.get(_NAME, ""), filters)
+        return cls(metadata.get(_NAME, ""), filters, metadata.get(_CACHE) == _KEEP)
 
 
 @frozen

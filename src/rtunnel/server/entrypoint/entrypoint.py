@@ -19,6 +19,7 @@ from rtunnel.server.health import HealthMonitor
 from rtunnel.server.observers import Observer
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
+from rtunnel.settings.http import ServedBy
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.sockets import host_and_port
 from rtunnel.tunnel.splice import Splice
@@ -132,6 +133,8 @@ class Entrypoint:
         self.response_limit = settings.response_timeout or NEVER
         self.idle_limit = settings.idle_timeout
         self.max_retries = settings.max_retries
+        self.names_connectors = settings.served_by is not ServedBy.NEVER
+        """Whether responses may say who served them."""
         limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
         self.proxies = TrustedProxies(settings.trusted_proxies)
         own_fields = {b"forwarded"} if settings.write_forwarded else set()

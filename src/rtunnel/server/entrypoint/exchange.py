@@ -13,6 +13,7 @@ from rtunnel.routing.selection import VisitorProtocol
 from rtunnel.server.attempt import Attempts
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
+from rtunnel.server.entrypoint.marks import mark
 from rtunnel.server.entrypoint.sessions import redirect_of, session_of, with_session
 from rtunnel.server.entrypoint.upgrade import Side, splice_upgraded
 from rtunnel.server.observers import ExchangeObserver
@@ -282,8 +283,12 @@ class Exchange(Attempts[Upstream]):
     def answer(self, events: list[Event]) -> None:
         """Process events of the response."""
         downstream = self.downstream
+        connector: Any = self.connector
+        marked = connector.filters or self._entrypoint.names_connectors
         for kind, head, data in events:
             if kind == WHOLE:
+                if marked:
+                    self._mark(head)
                 for observer in self._observers:
                     observer.answer_begun(head.status, data)
                 downstream.respond(head, data)
@@ -295,6 +300,8 @@ class Exchange(Attempts[Upstream]):
                 self._kept = None
                 self.succeeded()
                 downstream.deadline = NEVER
+                if marked:
+                    self._mark(head)
                 for observer in self._observers:
                     observer.answer_begun(head.status, data)
                 downstream.respond(head, data)
@@ -310,6 +317,11 @@ class Exchange(Attempts[Upstream]):
                 self._upgrade(head, data)
             else:
                 self._malformed(head)
+
+    def _mark(self, head: ResponseHead) -> None:
+        """Say in the response who served it, and that it must not be cached."""
+        if self.connector is not None:
+            mark(head, self.head, self.connector, self._entrypoint.settings.served_by)
 
     def _malformed(self, error: HeadError) -> None:
         _log.info("request {id}: the target's response is malformed: {reason}", id=self.request_id.decode(), reason=error.reason)

@@ -73,6 +73,8 @@ class LoggedExchange(Access):
         self.retries = exchange.retries
         if connector is not None:
             self.connector = connector.id
+            if connector.filters:
+                self.holder = connector.holder
         self.end(outcome)
 
     def upgrade_ended(self, received: int, sent: int) -> None:
