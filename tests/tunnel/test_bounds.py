@@ -103,6 +103,16 @@ class BufferTests(SynchronousTestCase):
         self.links.settle()
         self.assertEqual((self.links.server.buffered(), self.links.client.buffered()), (0, 0))
 
+    def test_freed_with_the_link(self) -> None:
+        """Not when the last one has forgotten it."""
+        stream, _, far, _ = self.links.joined()
+        far.pauseProducing()
+        stream.write(bytes(1000 * KIB))
+        self.links.settle()
+        self.links.pipe.break_link()
+        self.links.settle()
+        self.assertEqual((self.links.server.buffered(), self.links.client.buffered()), (0, 0))
+
 
 class EndTests(SynchronousTestCase):
     """Ends that the connection beneath tells."""

@@ -305,6 +305,7 @@ class Link(Protocol):
         for stream in list(self.streams.values()):
             self.run_guarded(stream, stream.link_lost, LOST)
         self._run_turn_end_calls()
+        self.session.discard()
         end, detail = self._why or _end_of(reason)
         self._on_lost(self, end, end.describe(detail))
 

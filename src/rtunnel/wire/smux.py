@@ -419,6 +419,13 @@ class Session:
         self.queued = 0
         return b"".join(out)
 
+    def discard(self) -> None:
+        """The connection is lost: free all that waits, since the session itself may be known for longer."""
+        self._streams.clear()
+        self._out = []
+        self._partial = b""
+        self._buffered = self.queued = 0
+
     # -- receiving
 
     def receive(self, data: bytes) -> list[Event]:
