@@ -136,6 +136,36 @@ class TunnelListener(Factory):
         admission.makeConnection(transport)  # type: ignore[no-untyped-call]
         admission.dataReceived(data)
 
+    def origin(self, transport: Any) -> Peer:
+        """Where a connection comes from: the peer, or the one that a trusted proxy names, such as an Ingress.
+
+        Else all clients behind an Ingress would share one address, and the wrong passwords of one would hold up the others.
+        """
+        peer = Peer.of(transport)
+        fields = ITunnelTransport(transport).request_fields()
+        if not fields:
+            return peer
+        proxies = TrustedProxies(self.settings.http.trusted_proxies)
+        if peer.host not in proxies:
+            return peer
+        host = proxies.origin(peer.host, fields)
+        return peer if host == peer.host else Peer(host, 0)
+
+    def may_bind(self, grant: Grant, tunnel: UUID) -> bool:
+        """Whether the permissions allow a user to bind a tunnel."""
+        return self.access_control.may(grant, Action.BIND, tunnel, self.table.patterns(tunnel))
+
+    def grants_host(self, grant: Grant, tunnel: UUID, asked: str) -> bool:
+        """Whether a client gets the host name that it asks for: a rule leads it to its tunnel, and its user may bind it."""
+        host = normalise_host(asked)
+        rule = self.table.lookup(host)
+        return rule is not None and rule.tunnel == tunnel and self.access_control.may(grant, Action.BIND, tunnel, (host,))
+
+    def is_full(self, tunnel: UUID) -> bool:
+        """Whether a tunnel has as many links as it may have."""
+        joined = self.registry.get(tunnel)
+        return joined is not None and len(joined.connectors) >= self.limits.links_per_tunnel
+
     def leave(self) -> None:
         """The server is about to stop: have the clients join elsewhere, while their links go on; admit no others."""
         self.stopping = True
@@ -175,7 +205,7 @@ class Admission(Handshake[Request]):
 
     def connectionMade(self) -> None:
         super().connectionMade()
-        self._peer = self._announced_peer or self._origin()
+        self._peer = self._announced_peer or self._listener.origin(self.transport)
         self._peer_name = f"{self._peer.host or '?'}:{self._peer.port or '?'}"
         self._log_name = self._peer_name
         self._listener.admissions.add(self)
@@ -183,21 +213,6 @@ class Admission(Handshake[Request]):
         self._place = place if isinstance(place, ClientPlace) else None
         if self._place is not None and self._peer.host != Peer.of(self.transport).host and not self._place.recount(self._peer.host):
             self._refuse_as_one_too_many("its address has too many handshakes that are not finished")
-
-    def _origin(self) -> Peer:
-        """Where the connection comes from: the peer, or the one that a trusted proxy names, such as an Ingress.
-
-        Else all clients behind an Ingress would share one address, and the wrong passwords of one would hold up the others.
-        """
-        peer = Peer.of(self.transport)
-        fields = ITunnelTransport(self.transport).request_fields()
-        if not fields:
-            return peer
-        proxies = TrustedProxies(self._listener.settings.http.trusted_proxies)
-        if peer.host not in proxies:
-            return peer
-        host = proxies.origin(peer.host, fields)
-        return peer if host == peer.host else Peer(host, 0)
 
     def received(self, message: Request) -> None:
         """Authenticate, which may take a while, then decide."""
@@ -266,10 +281,10 @@ class Admission(Handshake[Request]):
         elif not self._listener.known(request.tunnel.id):
             reason = f"no ingress rule names the tunnel {short_id(request.tunnel.id)}"
             self._refuse(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL, reason)
-        elif not self._may_bind(request.tunnel.id):
+        elif not self._listener.may_bind(self._grant, request.tunnel.id):
             reason = f"the permissions do not allow it to bind the tunnel {short_id(request.tunnel.id)}"
             self._refuse(Status.FORBIDDEN, RefusalReason.FORBIDDEN, reason)
-        elif self._is_full(request.tunnel.id):
+        elif self._listener.is_full(request.tunnel.id):
             self._listener.stats.reach(Limit.LINKS_PER_TUNNEL)
             self._refuse_as_one_too_many(f"the tunnel {short_id(request.tunnel.id)} has too many links (--max-links-per-tunnel)")
         elif request.command is Command.INTERCEPT:
@@ -288,17 +303,8 @@ class Admission(Handshake[Request]):
         else:
             self._bind(request, tunnel, intercept)
 
-    def _is_full(self, tunnel: UUID) -> bool:
-        """Whether a tunnel has as many links as it may have."""
-        joined = self._listener.registry.get(tunnel)
-        return joined is not None and len(joined.connectors) >= self._listener.limits.links_per_tunnel
-
     def _refuse_as_one_too_many(self, reason: str) -> None:
         self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.TOO_MANY, reason)
-
-    def _may_bind(self, tunnel: UUID) -> bool:
-        listener = self._listener
-        return listener.access_control.may(self._grant, Action.BIND, tunnel, listener.table.patterns(tunnel))
 
     def _endpoint(self, tunnel: UUID, asked: str) -> str:
         """The host name of the tunnel for its client: the requested one, if a rule leads that host to the tunnel.
@@ -308,13 +314,7 @@ class Admission(Handshake[Request]):
         """
         if asked in _NO_HOST:
             return endpoint_host(tunnel)
-        host = normalise_host(asked)
-        rule = self._listener.table.lookup(host)
-        if (
-            rule is not None
-            and rule.tunnel == tunnel
-            and self._listener.access_control.may(self._grant, Action.BIND, tunnel, (host,))
-        ):
+        if self._listener.grants_host(self._grant, tunnel, asked):
             return asked
         self._log.info(
             "{who} asked for the host {host}, to which no ingress rule of tunnel {tunnel} leads; it gets the default one",
