@@ -200,7 +200,7 @@ class PlainLinkEndTests(SynchronousTestCase):
 
     def test_flood(self) -> None:
         (link,) = self.group.listener.links
-        link.dataReceived(bytes.fromhex("0203000000000000") * 30_000)
+        link.dataReceived(bytes.fromhex("0203000000000000") * 50_000)
         self.settle()
         self.ended(LinkEnd.FLOODED)
         self.assertEqual(self.stats.limits[Limit.FLOOD], 1)
@@ -274,7 +274,7 @@ class Version1Tests(PlainLinkEndTests):
 
     def test_flood(self) -> None:
         (link,) = self.group.listener.links
-        link.dataReceived(bytes.fromhex("0103000000000000") * 30_000)
+        link.dataReceived(bytes.fromhex("0103000000000000") * 50_000)
         self.settle()
         self.ended(LinkEnd.FLOODED)
 

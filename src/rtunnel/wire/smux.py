@@ -70,7 +70,7 @@ RUN_FRAME: Final = 4096
 """Minimum payload size, in bytes, from which a frame is processed together with those that follow it."""
 MAX_RUN: Final = 64
 """Frames that are processed together at most: what collects them costs more than tiny ones themselves."""
-FLOOD_SIZE: Final = 10_000
+FLOOD_SIZE: Final = 20_000
 """Frames that changed nothing, after each so many of which there is a :data:`FLOOD`."""
 TINY: Final = 1024
 """Bytes of a piece that waits for credit, below which the next ones are added to it rather than kept by themselves."""
