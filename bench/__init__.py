@@ -13,7 +13,8 @@ From the machine up:
 - :mod:`bench.table` does the arithmetic, :mod:`bench.goals` names the figures to reach,
   :mod:`bench.report`, :mod:`bench.split` and :mod:`bench.plot` write it down.
 
-:mod:`bench.micro` is apart from all this: it times the engines alone.
+:mod:`bench.micro` is apart from all this: it times the engines alone. So is :mod:`bench.herd`: thousands of clients lose their
+server.
 """
 
 from __future__ import annotations
