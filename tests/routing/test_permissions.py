@@ -35,7 +35,7 @@ class DecisionTests(SynchronousTestCase):
     def test_lists_and_globs(self) -> None:
         permissions = Permissions.parse("bind,visit alice,team-* a.local,*.dev.local")
         for user in ("alice", "team-", "team-red"):
-            for action in Action:
+            for action in (BIND, VISIT, Action.INTERCEPT, Action.GLOBAL):
                 for host in ("a.local", "x.dev.local", "x.y.dev.local", "dev.local"):
                     self.assertTrue(permissions.may(user, action, TUNNEL, (host,)), (user, host))
         self.assertFalse(permissions.may("my-team-red", BIND, TUNNEL, ("a.local",)))
@@ -96,8 +96,8 @@ class FormTests(SynchronousTestCase):
         self.refused("bind alice *\nbind alice", 2, "has 2 words and not three")
         self.refused("bind alice, bob *", 1, "has 4 words and not three")
         self.refused("bind alice,,bob *", 1, 'has a comma without a name beside it in "alice,,bob"')
-        self.refused("serve alice *", 1, 'begins with "serve", which is neither bind nor visit')
-        self.refused("BIND alice *", 1, "neither bind nor visit")
+        self.refused("serve alice *", 1, 'begins with "serve", which is none of bind, visit, intercept, global, list, admin')
+        self.refused("BIND alice *", 1, "none of bind")
         self.refused("bind alice nginx.local:80", 1, 'has a port in "nginx.local:80"')
         for name in ("a?", "[ab]", "!bob", '"a"'):
             self.refused(f"bind {name} *", 1, "* is the only wildcard")

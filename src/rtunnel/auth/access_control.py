@@ -183,6 +183,16 @@ class AccessControl:
         permissions = self._rights.permissions
         return permissions is None or permissions.may(grant.user, action, tunnel, hosts)
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether there are users: only then is somebody known to be who they say."""
+        return self._authenticating
+
+    def administers(self, grant: Grant, tunnel: UUID, hosts: Collection[str]) -> bool:
+        """Tell whether a user may end the leases of others: only if a rule says so, nobody by default."""
+        permissions = self._rights.permissions
+        return permissions is not None and permissions.may(grant.user, Action.ADMIN, tunnel, hosts)
+
     def register(self, active_grant: ActiveGrant) -> None:
         """Add a link or visit that was allowed."""
         self._active.add(active_grant)
@@ -201,8 +211,12 @@ class AccessControl:
             if now != grant.hash:
                 return "the user's password was changed"
         if not self.may(grant, active_grant.action, active_grant.tunnel, active_grant.hosts()):
-            return f"the permissions no longer allow the user to {active_grant.action} it"
+            return f"the permissions no longer allow the user to {_VERBS.get(active_grant.action, active_grant.action)} it"
         return None
+
+
+_VERBS = {Action.GLOBAL: "bind"}
+"""What a user is said to do, where that is not the name of the action."""
 
 
 def _files(settings: ListenerSettings) -> tuple[str, ...]:

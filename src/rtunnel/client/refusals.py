@@ -37,7 +37,13 @@ _VISIT = {
     Status.NETWORK_UNREACHABLE: 'no ingress rule of it names "{host}"; compare --to with its --route',
 }
 
-_SPECIFIC = {Command.BIND: _BIND, Command.INTERCEPT: _INTERCEPT}
+_CONTROL = {
+    Status.BAD_REQUEST: "it does not know leases; update it",
+    Status.FORBIDDEN: "no ingress rule (--route) of it names this tunnel; check --tunnel",
+    Status.SERVICE_UNAVAILABLE: "this address has too many links, or too many wrong passwords were sent; check its log",
+}
+
+_SPECIFIC = {Command.BIND: _BIND, Command.INTERCEPT: _INTERCEPT, Command.CONTROL: _CONTROL}
 
 
 def describe_refusal(status: Status, request: Request) -> str:

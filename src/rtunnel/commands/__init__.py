@@ -6,7 +6,7 @@ three in :mod:`rtunnel.cli.command`; what commands share is in :mod:`rtunnel.cli
 
 from __future__ import annotations
 
-from rtunnel.cli.command import Command, PlainCommand, ServiceCommand
+from rtunnel.cli.command import Command, PlainCommand, ReactorCommand, ServiceCommand
 
 __all__ = ["COMMANDS", "find"]
 
@@ -14,6 +14,12 @@ COMMANDS: tuple[Command, ...] = (
     ServiceCommand("server", "accept clients and visitors, and distribute the visitors' requests among the clients"),
     ServiceCommand("client", "join a tunnel of a server and forward its requests to a local service"),
     ServiceCommand("visitor", "open a local port that leads to a private tunnel, for SSH for example"),
+    ReactorCommand("list", "show who has joined the tunnels of a server: their leases"),
+    ReactorCommand("who", "show who serves a host"),
+    ReactorCommand("release", "give one's own lease back"),
+    ReactorCommand("renew", "keep one's own lease for longer"),
+    ReactorCommand("take", "get the lease of somebody who does not need it"),
+    ReactorCommand("revoke", "end somebody else's lease; needs the right admin"),
     PlainCommand("status", "show what a running server or client is doing"),
     PlainCommand("check", "check a configuration file and summarize it"),
     PlainCommand("convert", "turn options and URLs, or a gost file, into a configuration file"),

@@ -22,7 +22,7 @@ from rtunnel.settings import (
     VisitorSettings,
 )
 
-__all__ = ["CLIENT_ROLE", "VISITOR_ROLE"]
+__all__ = ["CLIENT_ROLE", "VISITOR_ROLE", "server_connection"]
 
 
 # -- merging
@@ -90,6 +90,17 @@ def _validate(merged: Merged, build: Callable[[Layer], Iterable[ServerConnection
         visitors=tuple(one for one in built if isinstance(one, VisitorSettings)),
     )
     return Resolved(settings, merged.warnings)
+
+
+def server_connection(options: Iterable[RawOption], environ: Mapping[str, str]) -> ServerConnectionSettings:
+    """The server and the tunnel of a client, from its options, without what the client does there.
+
+    :param options: the command line. A configuration file, and variables, may have more than is needed.
+    :raises SettingsError: something is missing or invalid, or a file cannot be read.
+    """
+    layer = _merge_client(options, environ).items[0]
+    _require_server(layer, "ask about")
+    return construct(ServerConnectionSettings, layer, proxies=_proxies(environ, layer))
 
 
 def _visitors(environ: Mapping[str, str], layer: Layer) -> Iterator[VisitorSettings]:

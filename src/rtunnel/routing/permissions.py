@@ -1,4 +1,4 @@
-"""Permissions: which user may bind and which may visit which tunnel.
+"""Permissions: which user may do what with which tunnel: bind it, visit it, ask about it.
 
 One rule per line, with three fields: what, who, which. Each field may be a comma-separated list; in the last two, ``*`` matches
 any characters. What no rule allows is forbidden::
@@ -7,6 +7,8 @@ any characters. What no rule allows is forbidden::
     bind         alice,team-*   nginx.local
     visit        bob            10bc451e-59dc-4c70-999e-91a30813ac78
     bind,visit   carol          *.dev.example.org,ssh.svc
+    intercept    dave           shop.example.org
+    admin        root           *
 
 *Which* is the ID of a tunnel, whole, or a host; ``*`` alone is every tunnel and every host, while ``a*`` is hosts only. A client
 serves all hosts of its tunnel, so it may bind a tunnel by hosts only when every host that an ingress rule leads there is allowed.
@@ -42,9 +44,21 @@ class Action(StrEnum):
     """What a user does with a tunnel."""
 
     BIND = "bind"
-    """Join it: serve its visitors."""
+    """Join it: the same as INTERCEPT and GLOBAL."""
     VISIT = "visit"
     """Open a connection through it, knowing its ID."""
+    INTERCEPT = "intercept"
+    """Join it for some requests only."""
+    GLOBAL = "global"
+    """Join it for a share of all requests."""
+    LIST = "list"
+    """See who has joined it, with all of their leases."""
+    ADMIN = "admin"
+    """End the leases of others."""
+
+
+_IMPLIED = {Action.BIND: (Action.BIND, Action.INTERCEPT, Action.GLOBAL)}
+"""What else an action in a file allows."""
 
 
 _Pattern = re.Pattern[str]
@@ -81,7 +95,7 @@ class OwnerRule:
         actions, users, things = words
         names = [_name(name) for name in _listed(things)]
         return cls(
-            frozenset(_action(name) for name in _listed(actions)),
+            frozenset(action for name in _listed(actions) for action in _actions(name)),
             tuple(_glob(_name(name)) for name in _listed(users)),
             frozenset(name.lower() for name in names if name == _EVERYTHING or is_id(name)),
             tuple(pattern for name in names for pattern in _hosts(name)),
@@ -107,11 +121,12 @@ def _listed(word: str) -> list[str]:
     return names
 
 
-def _action(name: str) -> Action:
+def _actions(name: str) -> Iterable[Action]:
     try:
-        return Action(name)
+        action = Action(name)
     except ValueError:
-        raise ValueError(f'begins with "{mask_ids(name)}", which is neither bind nor visit; {_FORM}') from None
+        raise ValueError(f'begins with "{mask_ids(name)}", which is none of {", ".join(Action)}; {_FORM}') from None
+    return _IMPLIED.get(action, (action,))
 
 
 def _name(name: str) -> str:
@@ -163,8 +178,8 @@ class Permissions:
     def may(self, user: str, action: Action, tunnel: UUID, hosts: Collection[str] = ()) -> bool:
         """Whether a user may do something with a tunnel.
 
-        :param hosts: of the tunnel: for BIND the patterns of all ingress rules that lead to it, for VISIT the host that the
-            visitor requests; as :class:`~rtunnel.routing.ingress.IngressRule` and
+        :param hosts: of the tunnel: for VISIT the host that the visitor requests, else the patterns of all ingress rules that lead
+            to it; as :class:`~rtunnel.routing.ingress.IngressRule` and
             :func:`~rtunnel.routing.ingress.normalise_host` write them.
         :returns: true when the rules for this user name the tunnel, or every one of the hosts.
         """

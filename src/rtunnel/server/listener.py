@@ -21,6 +21,8 @@ from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.intercept_terms import listed
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.control_commands import Caller, ControlCommands
+from rtunnel.server.control_connection import ControlConnection
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
@@ -68,6 +70,9 @@ _CLIENT_KEY = CLIENT_KEY.lower().encode()
 _STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG_PASSWORD: Status.UNAUTHORIZED}
 """The statuses that tell a client why it was rejected; other reasons become SERVICE_UNAVAILABLE, so that it retries."""
 
+
+_ACTIONS = {Command.BIND: Action.GLOBAL, Command.INTERCEPT: Action.INTERCEPT}
+"""What a client must be allowed to do for its request."""
 
 _LIMITS = {LinkEnd.STALLED: Limit.LINK_STALL, LinkEnd.OVERFLOWED: Limit.LINK_BUFFER, LinkEnd.FLOODED: Limit.FLOOD}
 """The bounds that end a link."""
@@ -119,6 +124,8 @@ class TunnelListener(Factory):
         self.reactor = reactor
         self.admissions: set[Admission] = set()
         self.links: set[Link] = set()
+        self.callers: set[ControlConnection] = set()
+        """The connections that ask about leases."""
         self.connectors: set[Connector[UpstreamPool]] = set()
         """Those whose link is up, including draining ones, which are no longer in the registry."""
         self.address = ""
@@ -151,15 +158,27 @@ class TunnelListener(Factory):
         host = proxies.origin(peer.host, fields)
         return peer if host == peer.host else Peer(host, 0)
 
-    def may_bind(self, grant: Grant, tunnel: UUID) -> bool:
-        """Whether the permissions allow a user to bind a tunnel."""
-        return self.access_control.may(grant, Action.BIND, tunnel, self.table.patterns(tunnel))
+    def may_bind(self, grant: Grant, action: Action, tunnel: UUID) -> bool:
+        """Whether the permissions allow a user to bind a tunnel, for some requests or for all."""
+        return self.access_control.may(grant, action, tunnel, self.table.patterns(tunnel))
 
-    def grants_host(self, grant: Grant, tunnel: UUID, asked: str) -> bool:
+    def grants_host(self, grant: Grant, action: Action, tunnel: UUID, asked: str) -> bool:
         """Whether a client gets the host name that it asks for: a rule leads it to its tunnel, and its user may bind it."""
         host = normalise_host(asked)
         rule = self.table.lookup(host)
-        return rule is not None and rule.tunnel == tunnel and self.access_control.may(grant, Action.BIND, tunnel, (host,))
+        return rule is not None and rule.tunnel == tunnel and self.access_control.may(grant, action, tunnel, (host,))
+
+    def take_questions(self, grant: Grant, tunnel: UUID, transport: Any, who: str) -> ControlConnection:
+        """What a connection becomes that asks about leases.
+
+        :param tunnel: that the caller names by its ID.
+        :param who: the caller, for the log.
+        """
+        caller = Caller(grant, self.access_control, self.table, tunnel)
+        commands = ControlCommands(caller, self.leases, self.registry)
+        connection = ControlConnection(transport, commands, who, self.reactor, self.callers.discard)
+        self.callers.add(connection)
+        return connection
 
     def is_full(self, tunnel: UUID) -> bool:
         """Whether a tunnel has as many links as it may have."""
@@ -176,6 +195,8 @@ class TunnelListener(Factory):
         """The server stops: close all links cleanly, and the connections that are still in the handshake."""
         for admission in list(self.admissions):
             admission.refuse_quietly()
+        for caller in list(self.callers):
+            caller.close()
         for link in list(self.links):
             link.close(LinkEnd.SERVER_STOPPED)
 
@@ -272,16 +293,18 @@ class Admission(Handshake[Request]):
             self._refuse_as_one_too_many("its address has too many links and visits (--max-links-per-address)")
         elif request.command is Command.CONNECT:
             self._listener.relay.admit(request, self, self._peer, self._grant, self._listener.access_control)
-        elif request.command not in (Command.BIND, Command.INTERCEPT) or self._visits_only:
+        elif request.command is Command.ASSOCIATE or self._visits_only:
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, f"the request {request.command.name} is not supported here")
-        elif self._listener.stopping:
+        elif self._listener.stopping and request.command is not Command.CONTROL:
             self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.STOPPING, "the server is stopping")
         elif request.tunnel is None or not request.tunnel.id.int:
             self._refuse(Status.BAD_REQUEST, RefusalReason.BAD_REQUEST, "the request names no tunnel")
         elif not self._listener.known(request.tunnel.id):
             reason = f"no ingress rule names the tunnel {short_id(request.tunnel.id)}"
             self._refuse(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL, reason)
-        elif not self._listener.may_bind(self._grant, request.tunnel.id):
+        elif request.command is Command.CONTROL:
+            self._take_questions(request.tunnel.id)
+        elif not self._listener.may_bind(self._grant, _ACTIONS[request.command], request.tunnel.id):
             reason = f"the permissions do not allow it to bind the tunnel {short_id(request.tunnel.id)}"
             self._refuse(Status.FORBIDDEN, RefusalReason.FORBIDDEN, reason)
         elif self._listener.is_full(request.tunnel.id):
@@ -306,7 +329,12 @@ class Admission(Handshake[Request]):
     def _refuse_as_one_too_many(self, reason: str) -> None:
         self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.TOO_MANY, reason)
 
-    def _endpoint(self, tunnel: UUID, asked: str) -> str:
+    def _take_questions(self, tunnel: UUID) -> None:
+        """Let a caller ask about leases; what of them it sees is decided with each question."""
+        self.transport.write(Response(status=Status.OK, metadata=InterceptAnswer().metadata()).encode())
+        self.switch_to(self._listener.take_questions(self._grant, tunnel, self.transport, self._log_name))
+
+    def _endpoint(self, tunnel: UUID, asked: str, action: Action) -> str:
         """The host name of the tunnel for its client: the requested one, if a rule leads that host to the tunnel.
 
         gost grants any host that no rule leads elsewhere (go-gost/x ``handler/tunnel/bind.go``); here a host without a
@@ -314,7 +342,7 @@ class Admission(Handshake[Request]):
         """
         if asked in _NO_HOST:
             return endpoint_host(tunnel)
-        if self._listener.grants_host(self._grant, tunnel, asked):
+        if self._listener.grants_host(self._grant, action, tunnel, asked):
             return asked
         self._log.info(
             "{who} asked for the host {host}, to which no ingress rule of tunnel {tunnel} leads; it gets the default one",
@@ -333,7 +361,7 @@ class Admission(Handshake[Request]):
         asked = request.addresses[-1] if request.addresses else RelayAddress("", 0)
         answer = Response(
             status=Status.OK,
-            addresses=(RelayAddress(self._endpoint(tunnel.id, asked.host), asked.port),),
+            addresses=(RelayAddress(self._endpoint(tunnel.id, asked.host, _ACTIONS[request.command]), asked.port),),
             tunnel=TunnelFeature(connector_id, weight=tunnel.weight, udp=datagrams),
             metadata=NO_METADATA if intercept is None else self._granted(tunnel, intercept).metadata(),
         )
@@ -380,7 +408,7 @@ class Admission(Handshake[Request]):
         )
         self._active_grant = ActiveGrant(
             self._grant,
-            Action.BIND,
+            _ACTIONS[request.command],
             tunnel.id,
             lambda: listener.table.patterns(tunnel.id),
             partial(link.close, LinkEnd.FORBIDDEN),

@@ -70,6 +70,9 @@ class Command(IntEnum):
     INTERCEPT = 4
     """Like BIND, for the requests that match a filter (:mod:`rtunnel.wire.relay_intercepts`). gost, and servers that do not know
     filters, refuse it as an unknown command (go-gost/x ``handler/tunnel/handler.go``)."""
+    CONTROL = 5
+    """Ask about leases: after the response the connection carries lines of JSON (:mod:`rtunnel.wire.control`). gost and older
+    servers refuse it, too."""
 
 
 _COMMANDS: Final = {int(command): command for command in Command}

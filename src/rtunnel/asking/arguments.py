@@ -1,0 +1,88 @@
+"""The arguments of commands that ask a server: the options of a client that say how the server is reached."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rtunnel.cli.arguments import Parser
+from rtunnel.cli.exit_status import CommandError
+from rtunnel.options.layers import RawOption
+from rtunnel.options.table import CLIENT, Option, find
+from rtunnel.roles.client import server_connection
+from rtunnel.settings import ServerConnectionSettings, SettingsError
+
+__all__ = ["AskingParser"]
+
+_NAMES = (
+    "config",
+    "server",
+    "path",
+    "host-header",
+    "tls-server-name",
+    "ca-file",
+    "no-verify",
+    "cert-file",
+    "key-file",
+    "proxy",
+    "proxy-file",
+    "tunnel",
+    "auth-file",
+    "connect-timeout",
+    "handshake-timeout",
+    "F",
+)
+
+_EPILOG = """\
+How the server is reached is said as to "rtunnel client": by options, by its variables (RTUNNEL_SERVER, RTUNNEL_TUNNEL,
+RTUNNEL_AUTH for user:password), or by its configuration file.
+The exit status is 0 when it was done, else 1.
+"""
+
+
+class AskingParser(Parser):
+    """Parses the arguments of a command that asks a server.
+
+    :param examples: lines for the end of the help.
+    """
+
+    def __init__(self, command: str, *, description: str, examples: str) -> None:
+        super().__init__(command, description=description, epilog=f"examples:\n{examples}\n{_EPILOG}")
+        self.add_argument("--json", action="store_true", help="print what the server says, one object of JSON a line")
+        group = self.add_argument_group("the server")
+        for name in _NAMES:
+            option = find(CLIENT, name)
+            group.add_argument(
+                option.flag,
+                dest="raw",
+                action=_TakeOption,
+                option=option,
+                nargs=None if option.kind.metavar else 0,
+                metavar=option.kind.metavar.replace("%", "%%") or None,
+                help=option.help.replace("%", "%%"),
+            )
+
+    def parse(self, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[argparse.Namespace, ServerConnectionSettings]:
+        """The command's own arguments, and how the server is reached.
+
+        :raises CommandError: something is missing or invalid.
+        :raises SystemExit: ``--help`` was given, or wrong arguments.
+        """
+        arguments = self.parse_args(argv)
+        try:
+            return arguments, server_connection(arguments.raw or (), environ)
+        except SettingsError as error:
+            raise CommandError(str(error)) from None
+
+
+class _TakeOption(argparse.Action):
+    """Collects the options of a client as they were given."""
+
+    def __init__(self, *, option: Option, **more: Any) -> None:
+        super().__init__(**more)
+        self._option = option
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        raw: RawOption = (self._option, self._option.flag, values if self._option.kind.metavar else "true")
+        namespace.raw = [*(namespace.raw or ()), raw]

@@ -1,0 +1,38 @@
+"""``rtunnel list``: who has joined the tunnels of a server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from rtunnel.asking.arguments import AskingParser
+from rtunnel.asking.question import ask, lines
+from rtunnel.asking.table import print_leases
+from rtunnel.cli.exit_status import ExitStatus
+from rtunnel.wire.control import QueryLeases
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+  rtunnel list --server wss://shop.example.org/proxy --tunnel UUID
+  rtunnel list --config client.yaml --json
+"""
+
+
+async def main(argv: Sequence[str], reactor: Any) -> int:
+    """Ask, and print a table; returns the exit status."""
+    parser = AskingParser(
+        "list",
+        description="Shows the leases that you may see: who has joined, for what, until when.",
+        examples=_EXAMPLES,
+    )
+    arguments, settings = parser.parse(argv, os.environ)
+    listed, done = await ask(settings, QueryLeases(), reactor)
+    if arguments.json:
+        print(*lines(listed, done), sep="\n")
+    else:
+        print_leases(listed)
+        if done.text:
+            print(done.text)
+    return ExitStatus.OK

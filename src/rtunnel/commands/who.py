@@ -1,0 +1,34 @@
+"""``rtunnel who``: who serves a host."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from rtunnel.asking.arguments import AskingParser
+from rtunnel.asking.question import ask, lines
+from rtunnel.asking.table import print_leases
+from rtunnel.cli.exit_status import ExitStatus
+from rtunnel.wire.control import QueryLeases
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+  rtunnel who shop.example.org --server wss://shop.example.org/proxy --tunnel UUID
+"""
+
+
+async def main(argv: Sequence[str], reactor: Any) -> int:
+    """Ask, and print a table; returns the exit status."""
+    parser = AskingParser("who", description="Shows who serves a host: the leases of its tunnel.", examples=_EXAMPLES)
+    parser.add_argument("host", metavar="HOST", help="one of the hosts of the server's rules")
+    arguments, settings = parser.parse(argv, os.environ)
+    listed, done = await ask(settings, QueryLeases(arguments.host), reactor)
+    if arguments.json:
+        print(*lines(listed, done), sep="\n")
+    else:
+        print_leases(listed)
+        if done.text:
+            print(done.text)
+    return ExitStatus.OK
