@@ -51,11 +51,12 @@ class Server:
         )
         wait_until(lambda: is_listening(port) and is_listening(admin), "the server listens")
 
-    def sum_of(self, metric: str) -> int:
-        """The sum of a metric over its labels."""
+    def counts(self, metric: str) -> dict[str, int]:
+        """A metric, by the value of its label; what is 0 is left out."""
         with urlopen(f"http://{LOOPBACK}:{self._admin}/metrics", timeout=60) as answer:
             text = answer.read().decode()
-        return round(sum(map(float, re.findall(rf"^{metric}(?:{{[^}}]*}})? (\S+)$", text, re.MULTILINE))))
+        found = re.findall(rf'^{metric}(?:{{\w+="([^"]*)"}})? (\S+)$', text, re.MULTILINE)
+        return {label: round(float(count)) for label, count in found if float(count)}
 
     @property
     def peak_mib(self) -> float:
@@ -100,15 +101,19 @@ def _watch(server: Server, clients: int, what: str) -> None:
         if time.monotonic() - begin > PATIENCE:
             raise BenchError(f"only {joined} of {clients} clients joined within {PATIENCE:g} s")
         time.sleep(STEP)
-        before, joined = joined, server.sum_of("rtunnel_server_links_open")
+        before, joined = joined, sum(server.counts("rtunnel_server_links_open").values())
         steps.append(joined - before)
     seconds = time.monotonic() - begin
     print(f"{what}: all {clients:,} joined after {seconds:.1f} s; in each half second: {' '.join(map(str, steps))}")
     print(
-        f"  refused: {server.sum_of('rtunnel_server_refusals_total')}, limits reached: "
-        f"{server.sum_of('rtunnel_server_limits_total')}, peak memory of the server: {server.peak_mib:.0f} MiB",
+        f"  refused: {_shown(server.counts('rtunnel_server_refusals_total'))}, limits reached: "
+        f"{_shown(server.counts('rtunnel_server_limits_total'))}, peak memory of the server: {server.peak_mib:.0f} MiB",
         flush=True,
     )
+
+
+def _shown(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count} {label}" for label, count in counts.items()) or "none"
 
 
 def main(arguments: list[str] | None = None, limit: Callable[[], int] = raise_file_limit) -> None:
