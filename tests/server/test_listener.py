@@ -503,6 +503,36 @@ class OwnerTests(Case):
         feature = TunnelFeature(tunnel)
         self.client.send(Request(command=Command.BIND, credentials=("user", "secret"), tunnel=feature).encode())
 
+    def intercept(self) -> None:
+        wanted = InterceptRequest("name", ("header:X-User=me",)).metadata()
+        feature = TunnelFeature(TUNNEL)
+        request = Request(command=Command.INTERCEPT, credentials=("user", "secret"), tunnel=feature, metadata=wanted)
+        self.client.send(request.encode())
+
+    def test_some_requests_only(self) -> None:
+        """Who may intercept may not take a share of all requests, and the other way round; who may bind may do both."""
+        for action, intercepts, shares in (("intercept", True, False), ("global", False, True), ("bind", True, True)):
+            self.write(f"{action} user pod.local,*.dev.local")
+            self.listener.access_control.reload()
+            for ask, allowed in ((self.intercept, intercepts), (lambda: self.bind(TUNNEL), shares)):
+                self.arrive()
+                ask()
+                self.assertIs(self.answer().status, Status.OK if allowed else Status.FORBIDDEN, action)
+
+    def test_revoked_at_a_reload(self) -> None:
+        """A link for some requests ends when its user may not have them any more, and so does its lease, which is not held."""
+        self.write("intercept user pod.local,*.dev.local")
+        self.listener.access_control.reload()
+        self.intercept()
+        (connector,) = self.registry
+        connector.instance = b"instance"
+        lease, _ = self.world.leases.leases.grant(connector, "name", "", 0, self.listener.settings.leases)
+        self.write("global user pod.local,*.dev.local")
+        self.listener.access_control.reload()
+        self.world.turn()
+        self.assertEqual(list(self.registry), [])
+        self.assertNotIn(lease, self.world.leases.leases)
+
     def test_allowed(self) -> None:
         self.bind(TUNNEL)
         self.assertIs(self.answer().status, Status.OK)

@@ -127,14 +127,11 @@ class LeaseManager:
     def _received(self, control: ControlStream, message: Message) -> None:
         lease = self.leases.of(control.connector)
         if isinstance(message, Hello):
-            if lease is None and message.version == VERSION and control.connector in self._attached(control.connector.tunnel):
+            joined = self._registry.get(control.connector.tunnel)
+            if lease is None and message.version == VERSION and joined is not None and control.connector in joined:
                 self._greet(control, message)
         elif isinstance(message, RenewLease) and lease is not None:
             self.renew(lease, message.lease)
-
-    def _attached(self, tunnel: UUID) -> tuple[Connector[UpstreamPool], ...]:
-        joined = self._registry.get(tunnel)
-        return () if joined is None else joined.connectors
 
     def _greet(self, control: ControlStream, hello: Hello) -> None:
         """Give the client of a control stream its lease, and tell it and the others of each other."""
@@ -152,8 +149,8 @@ class LeaseManager:
         )
         for other in self._others(lease):
             control.mention(Joined(other.name, other.what, other.reason))
-        if not resumed:
-            self._mention(lease, Joined(lease.name, lease.what, lease.reason, new=True))
+        # also of one that is back: they were told that its link was lost
+        self._mention(lease, Joined(lease.name, lease.what, lease.reason, new=True))
 
     def _others(self, lease: PoolLease) -> list[PoolLease]:
         """The other leases of a tunnel whose link is up, if they are few."""

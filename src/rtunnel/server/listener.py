@@ -168,6 +168,16 @@ class TunnelListener(Factory):
         rule = self.table.lookup(host)
         return rule is not None and rule.tunnel == tunnel and self.access_control.may(grant, action, tunnel, (host,))
 
+    def new_pool(self, link: Link) -> UpstreamPool:
+        """The idle streams of a new link."""
+        http = self.settings.http
+        return UpstreamPool(
+            link,
+            limits=HeadLimits(http.head_bytes, http.line_bytes, http.header_count),
+            idle=http.pool_idle if http.pool else 0,
+            max_streams=self.limits.settings.streams_per_link,
+        )
+
     def take_questions(self, grant: Grant, tunnel: UUID, transport: Any, who: str) -> ControlConnection:
         """What a connection becomes that asks about leases.
 
@@ -386,18 +396,11 @@ class Admission(Handshake[Request]):
             on_lost=self._link_lost,
             peer=self._peer_name,
         )
-        http = listener.settings.http
-        pool = UpstreamPool(
-            link,
-            limits=HeadLimits(http.head_bytes, http.line_bytes, http.header_count),
-            idle=http.pool_idle if http.pool else 0,
-            max_streams=listener.limits.settings.streams_per_link,
-        )
         self._connector = Connector(
             id=connector_id,
             tunnel=tunnel.id,
             weight=weight,
-            pool=pool,
+            pool=listener.new_pool(link),
             peer=self._peer_name,
             user=self._grant.user,
             since=time(),
