@@ -73,6 +73,8 @@ class ParsingTests(SynchronousTestCase):
             ("method^=GET", "methods are in capitals"),
             ("method=get", "methods are in capitals"),
             ("header:X=a\x1bb", "control characters"),
+            ("host=[a:", "not a host"),
+            ("path=/a\\", "cannot end with a backslash"),
             ("!header:X", "only what a request must not be"),
             ("header:X=" + "ä" * MAX_FILTER, f"longer than {MAX_FILTER} bytes"),
             ("; ".join(f"header:X{number}" for number in range(MAX_TERMS + 1)), f"{MAX_TERMS} are allowed"),

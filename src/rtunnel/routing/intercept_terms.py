@@ -112,6 +112,7 @@ class Properties(Protocol):
 
 
 _TERM: Final = re.compile(r"(!?)\s*([a-z]+)(?::([A-Za-z0-9_.\[\]-]+))?(?:(\^=|\*=|=|~)(.*))?", re.DOTALL)
+_HOST: Final = re.compile(r"[a-z0-9_.*:-]+")
 _METHOD: Final = re.compile(r"[A-Z-]+")
 
 
@@ -156,6 +157,8 @@ class Term:
             value = ",".join(sorted(set(value.split(","))))
         elif kind is Kind.HOST and op is not Op.REGEX:
             value = normalise_host(value)
+            if not _HOST.fullmatch(value) or normalise_host(value) != value:
+                raise ValueError(f'"{text}": not a host; write e.g. host={_EXAMPLES[kind]}')
         return cls(kind, name.lower() if kind is Kind.HEADER else name, op, value, bool(match[1]))
 
     def __str__(self) -> str:
@@ -234,6 +237,8 @@ def _check(text: str, kind: Kind, op: Op, value: str) -> None:
     """
     if not value.isprintable():
         raise ValueError(f"{text!r}: the value has control characters")
+    if value.endswith("\\"):
+        raise ValueError(f'"{text}": a value cannot end with a backslash, which would make the next ";" a part of it')
     if op is Op.PRESENT and kind not in _NAMED:
         raise ValueError(f'"{text}" has no value; write e.g. {kind.value}={_EXAMPLES[kind]}')
     if op is Op.PREFIX and not value:
@@ -351,8 +356,6 @@ class InterceptFilter:
 
         :raises ValueError: with what is wrong and how to write it.
         """
-        if len(text.encode()) > MAX_FILTER:
-            raise ValueError(f"is longer than {MAX_FILTER} bytes; use fewer or shorter terms")
         parts = [part.strip().replace("\\;", ";") for part in _SEPARATOR.split(text)]
         terms = [Term.parse(part) for part in parts if part]
         if not terms:
@@ -361,7 +364,10 @@ class InterceptFilter:
             raise ValueError(f"has {len(terms)} terms; {MAX_TERMS} are allowed")
         if all(term.negated for term in terms):
             raise ValueError("says only what a request must not be; add a term that says what it must be")
-        return cls(tuple(terms))
+        parsed = cls(tuple(terms))
+        if len(str(parsed).encode()) > MAX_FILTER:
+            raise ValueError(f"is longer than {MAX_FILTER} bytes; use fewer or shorter terms")
+        return parsed
 
     def __str__(self) -> str:
         return "; ".join(str(term).replace(";", "\\;") for term in self.terms)
