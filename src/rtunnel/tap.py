@@ -96,6 +96,7 @@ def _add_admin(address: Address, service: RoleService, reactor: Any, parent: Pro
         ready=lambda: bool(service.ready),
         registry=make_registry(collector),
         status=ProcessStatus(service, recent).json,
+        queries=service.queries,
         reactor=reactor,
     )
     admin.setServiceParent(parent)  # type: ignore[no-untyped-call]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
 import subprocess
+import sys
+import textwrap
 from collections import Counter
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -36,6 +39,16 @@ REQUESTS: tuple[tuple[str, str, dict[str, str], str], ...] = (
     ("POST", "/?who=carol", {}, ""),
     ("GET", "/api?who=carol", {"X-User": "bob"}, "bob"),
 )
+
+
+def with_ports(text: str, ports: dict[str, str]) -> str:
+    """Replace the ports of the page by free ones."""
+    return re.sub(r"\b\d{4}\b", lambda found: ports.get(found[0], found[0]), text)
+
+
+def without_names(text: str) -> str:
+    """Replace what differs each time: the IDs of connectors, the name of the pod's client."""
+    return re.sub(r"%  \w{8} (\S+@\S+|alice),", "% NAME,", text)
 
 
 class PeopleTests(Scenario):
@@ -151,9 +164,8 @@ class PageTests(TestCase):
         needed("curl")
         page = (ROOT / "docs" / "intercepts.md").read_text(encoding="utf-8")
         part = page.partition("## Try it on one machine")[2].partition("\n## ")[0]
-        for port in sorted(set(re.findall(r"127\.0\.0\.1:(\d+)| (800\d)\b", part))):
-            old = port[0] or port[1]
-            part = re.sub(rf"\b{old}\b", str(free_port()), part)
+        ports = {port: str(free_port()) for port in sorted(set(re.findall(r"(?:127\.0\.0\.1:| (?=800))(\d+)\b", part)))}
+        part = with_ports(part, ports)
         blocks = re.findall(r"(?:^    .*\n)+", part, re.MULTILINE)
         folder = self.mktemp()
         Path(folder).mkdir()
@@ -176,6 +188,23 @@ class PageTests(TestCase):
             for line in curls.strip().splitlines()
         ]
         self.assertEqual(answers, ["pod", "alice", "pod"])
+        self.check_who_served(page, ports)
+
+    def check_who_served(self, page: str, ports: dict[str, str]) -> None:
+        """The commands of the section print what it shows, but for names and IDs."""
+        part = page.partition("\n## Who served this")[2].partition("\n## ")[0]
+        blocks = re.findall(r"(?:^    .*\n)+", part, re.MULTILINE)
+        environ = {**os.environ, "RTUNNEL_ADMIN": f"127.0.0.1:{ports['8480']}"}
+        for command, shown in zip(blocks[::2], blocks[1::2], strict=True):
+            done = subprocess.run(
+                [sys.executable, "-m", *shlex.split(with_ports(command, ports))],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=environ,
+            )
+            expected = with_ports(textwrap.dedent(shown), ports)
+            self.assertEqual(without_names(done.stdout), without_names(expected))
 
 
 class GostTests(TestCase):

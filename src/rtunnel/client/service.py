@@ -19,7 +19,7 @@ from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats, TunnelStats
 from rtunnel.ops.descriptors import current_limit
 from rtunnel.ops.start import StartError
-from rtunnel.ops.status import ServiceStatus
+from rtunnel.ops.status import Queries, ServiceStatus
 from rtunnel.settings import ClientSettings, ConnectorSettings
 from rtunnel.settings.diff import compare, numbered
 
@@ -71,6 +71,11 @@ class ClientService(Service):
         """What this process carries of each tunnel at this moment."""
         for connector in self.connectors:
             yield TunnelStats(connector.settings.tunnel, int(connector.joined), len(connector.forwarder.open))
+
+    @property
+    def queries(self) -> Queries:
+        """What the admin endpoint answers besides the status: nothing."""
+        return {}
 
     def status(self) -> ServiceStatus:
         """The client's status."""

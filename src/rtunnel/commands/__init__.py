@@ -21,6 +21,8 @@ COMMANDS: tuple[Command, ...] = (
     ReactorCommand("take", "get the lease of somebody who does not need it"),
     ReactorCommand("revoke", "end somebody else's lease; needs the right admin"),
     PlainCommand("status", "show what a running server or client is doing"),
+    PlainCommand("explain", "say which client would get a request, and why"),
+    PlainCommand("probe", "send a request through an entrypoint, and say which hop fails"),
     PlainCommand("check", "check a configuration file and summarize it"),
     PlainCommand("convert", "turn options and URLs, or a gost file, into a configuration file"),
     PlainCommand("schema", "print the JSON Schema of a configuration file, for editors"),

@@ -1,5 +1,7 @@
 """The admin endpoint: ``/livez`` and ``/readyz`` for probes, ``/metrics`` for Prometheus, ``/status`` for ``rtunnel status``.
 
+The service may answer more (:data:`~rtunnel.ops.status.Queries`).
+
 Plain HTTP without authentication: bind it to loopback or the pod's address, never to a public one.
 """
 
@@ -18,6 +20,7 @@ from twisted.logger import Logger
 from twisted.web.http import HTTPFactory, Request
 
 from rtunnel.ops.start import ADMIN_ENDPOINT, cannot_listen
+from rtunnel.ops.status import Queries
 from rtunnel.settings import Address
 from rtunnel.transport.accepting import AcceptingPort
 from rtunnel.transport.fixed_room import FixedRoom
@@ -37,6 +40,9 @@ EXPOSITION = b"text/plain; version=0.0.4; charset=utf-8"
 """Prometheus' text format; the metrics need nothing of newer versions."""
 
 
+_NO_QUERIES: Queries = {}
+
+
 class AdminService(Service):
     """Serves probes, metrics and the status, from its start to its stop.
 
@@ -46,6 +52,7 @@ class AdminService(Service):
     :param ready: tells whether the service is ready; called for each ``/readyz``.
     :param registry: the metrics; read for each request.
     :param status: returns the status as JSON; called for each request.
+    :param queries: what else can be asked.
     :param unready: the reason that ``/readyz`` gives with 503.
     :param reactor: the reactor.
     """
@@ -58,12 +65,14 @@ class AdminService(Service):
         registry: CollectorRegistry,
         status: Callable[[], bytes],
         reactor: Any,
+        queries: Queries = _NO_QUERIES,
         unready: str = "starting or stopping",
     ) -> None:
         self._address = address
         self._ready = ready
         self._registry = registry
         self._status = status
+        self._queries = queries
         self._reactor = reactor
         self._unready = unready
         self._listening: Any = None
@@ -97,9 +106,10 @@ class AdminService(Service):
         listening, self._listening = self._listening, None
         return maybeDeferred(listening.stopListening) if listening is not None else succeed(None)
 
-    def answer(self, path: bytes) -> tuple[int, bytes, bytes]:
+    def answer(self, path: bytes, query: bytes) -> tuple[int, bytes, bytes]:
         """Respond to a request.
 
+        :param query: of the URL, without the question mark.
         :returns: status, media type, body.
         """
         if path == b"/livez":
@@ -110,10 +120,15 @@ class AdminService(Service):
             return 200, EXPOSITION, generate_latest(self._registry)
         if path == b"/status":
             return 200, JSON, self._status()
+        if path in self._queries:
+            try:
+                return 200, JSON, self._queries[path](query)
+            except ValueError as error:
+                return 400, PLAIN, f"{error}\n".encode()
         return 404, PLAIN, b"not found: there are /livez, /readyz, /metrics and /status\n"
 
 
-_Answer = Callable[[bytes], tuple[int, bytes, bytes]]
+_Answer = Callable[[bytes, bytes], tuple[int, bytes, bytes]]
 
 
 class _Probe(Request):
@@ -134,7 +149,7 @@ class _Probe(Request):
         """Send the response."""
         fields = self.responseHeaders
         if self.method in (b"GET", b"HEAD"):
-            status, kind, body = self._answer(self.path)
+            status, kind, body = self._answer(self.path, self.uri.partition(b"?")[2])
         else:
             status, kind, body = 405, PLAIN, b"only GET and HEAD\n"
             fields.setRawHeaders(b"Allow", [b"GET, HEAD"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -24,11 +24,16 @@ __all__ = [
     "ListenerStatus",
     "PortStatus",
     "ProcessStatus",
+    "Queries",
     "RoundTrip",
     "RuleStatus",
     "ServiceStatus",
     "TunnelStatus",
 ]
+
+Queries = Mapping[bytes, Callable[[bytes], bytes]]
+"""What the admin endpoint answers besides the status: for each path a function that gets the query of the URL and returns JSON, or
+raises ValueError for a query that is wrong."""
 
 STATUS_VERSION = 1
 """The version of the document: increased when a key is removed or changes its meaning, not when one is added."""

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 
 from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
-from rtunnel.ops.status import Reporting
+from rtunnel.ops.status import Queries, Reporting
 
 __all__ = ["Reloadable", "RoleService"]
 
@@ -41,6 +41,10 @@ class RoleService(Reloadable, Reporting, Protocol):
 
     def when_ready(self) -> Deferred[None]:
         """Fire when it is ready for the first time."""
+
+    @property
+    def queries(self) -> Queries:
+        """What the admin endpoint answers besides the status."""
 
     def tunnel_stats(self) -> Iterable[TunnelStats]:
         """What each tunnel carries now."""

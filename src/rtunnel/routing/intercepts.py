@@ -167,18 +167,24 @@ class Intercepts(Generic[C]):
         :param random: returns numbers in [0, 1).
         :returns: None if no filter matches, or all whose filter matches are excluded.
         """
-        properties = RequestProperties(query)
-        found = [entry for entry in self._candidates(properties) if all(term.fits(properties) for term in entry.rest)]
-        if not found:
-            return None
-        probe = properties.is_probe
-        for entry in sorted(found, key=_rank_of, reverse=True):
-            if probe and not _asks_for_agent(entry.filter):
-                continue
+        for entry in self._matching(query):
             drawn = entry.group.draw(exclude, random)
             if drawn is not None:
                 return drawn
         return None
+
+    def matching(self, query: HttpQuery) -> Iterator[tuple[InterceptFilter, list[C]]]:
+        """The filters that match a request, the best one first, and the connectors that have it."""
+        for entry in self._matching(query):
+            yield entry.filter, entry.group.members
+
+    def _matching(self, query: HttpQuery) -> list[_Entry[C]]:
+        properties = RequestProperties(query)
+        found = [entry for entry in self._candidates(properties) if all(term.fits(properties) for term in entry.rest)]
+        if found and properties.is_probe:
+            found = [entry for entry in found if _asks_for_agent(entry.filter)]
+        found.sort(key=_rank_of, reverse=True)
+        return found
 
     def _candidates(self, properties: RequestProperties) -> Iterator[_Entry[C]]:
         """The filters whose anchor matches, each once."""

@@ -264,6 +264,13 @@ class Tunnel(Generic[P]):
                 return drawn
         return None if request is None else self._intercepts[True].choose(request, exclude, random)
 
+    def turns(self, request: HttpQuery) -> Iterator[tuple[InterceptFilter | None, list[Connector[P]]]]:
+        """The connectors in the order of :meth:`choose`: each time those between which it draws, and their filter, if any."""
+        yield from self._intercepts[False].matching(request)
+        for group in self._tiers[False]:
+            yield None, group.members
+        yield from self._intercepts[True].matching(request)
+
     def conflict(self, filters: Iterable[InterceptFilter], holder: str) -> Conflict[Connector[P]] | None:
         """See :meth:`~rtunnel.routing.intercepts.Intercepts.conflict`."""
         filters = tuple(filters)

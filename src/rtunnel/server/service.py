@@ -19,7 +19,7 @@ from rtunnel.ops.descriptors import current_limit
 from rtunnel.ops.drain import drain
 from rtunnel.ops.memory import memory_limit
 from rtunnel.ops.start import StartError, cannot_listen
-from rtunnel.ops.status import ServiceStatus
+from rtunnel.ops.status import Queries, ServiceStatus
 from rtunnel.outcomes import LinkEnd
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.ceiling import BufferCeiling
@@ -27,6 +27,7 @@ from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
+from rtunnel.server.explaining import explanations
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ServerLimits
@@ -318,6 +319,15 @@ class ServerService(Service):
             connectors.setdefault(connector.tunnel, []).append(connector.pool)
         for tunnel, pools in connectors.items():
             yield TunnelStats(tunnel, len(pools), sum(pool.link.carrying for pool in pools))
+
+    @property
+    def queries(self) -> Queries:
+        """What the admin endpoint answers besides the status."""
+        return {b"/explain": self._explain}
+
+    def _explain(self, query: bytes) -> bytes:
+        """Which client would get a request."""
+        return explanations(query, [tuple(group.entrypoints) for group in self._groups.values()])
 
     def status(self) -> ServiceStatus:
         """The status of the server."""

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from rtunnel.outcomes import Outcome
 
-__all__ = ["EXPLANATIONS", "own_answer"]
+__all__ = ["EXPLANATIONS", "explanation_in", "own_answer"]
 
 EXPLANATIONS = {
     400: "The request could not be understood.",
@@ -38,6 +38,16 @@ def _reason(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Error"
+
+
+def explanation_in(status: int, body: str) -> str | None:
+    """The explanation in the plain text of a response of ours; None if it is of somebody else.
+
+    :param body: as it came.
+    """
+    own = (EXPLANATIONS.get(status), *OTHERS.values())
+    found = (text for text in own if text and body.startswith(f"{status} {_reason(status)}: {text}"))
+    return next(found, None)
 
 
 def own_answer(
