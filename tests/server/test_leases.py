@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -13,13 +14,14 @@ from zope.interface import implementer
 from rtunnel.auth.access_control import Rights
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.drain import drain_connectors
+from rtunnel.client.status import client_status
 from rtunnel.metrics.stats import ClientStats, ServerStats
 from rtunnel.outcomes import Limit, LinkEnd
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.leases import LeaseEnd
 from rtunnel.routing.tunnels import TunnelRegistry
-from rtunnel.server import control_stream
+from rtunnel.server import control_stream, lease_manager
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.health import HealthMonitor
@@ -28,6 +30,7 @@ from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener_group import ListenerGroup, Shared
 from rtunnel.server.plan import planned_listeners
 from rtunnel.server.routes import Routes
+from rtunnel.server.status import server_status
 from rtunnel.settings import (
     Address,
     ConnectorSettings,
@@ -189,6 +192,21 @@ class LeaseCase(SynchronousTestCase):
     def heard(self, *words: str) -> None:
         """Somebody has logged a line with these words."""
         self.assertTrue([line for line in self.lines if all(word in line for word in words)], (words, self.lines))
+
+
+class StatusTests(LeaseCase):
+    def test_both_ends(self) -> None:
+        """The name, the reason and the end."""
+        client = self.client("alice", reason="PROJ-12", lease=HOUR)
+        (server,) = server_status(listeners=[self.place.group.listener], entrypoints=(), rules=(), tunnels=()).connectors
+        (ours,) = client_status([client], (), ()).connectors
+        self.assertEqual((server.name, server.reason, ours.name, ours.reason), ("alice", "PROJ-12", "alice", "PROJ-12"))
+        assert server.until is not None and ours.until is not None
+        self.assertApproximates(server.until, time() + HOUR, 60)
+        self.assertApproximates(ours.until, time() + HOUR, 60)
+        self.place.manager.end(self.place.lease("alice"), LeaseEnd.RELEASED)
+        self.settle()
+        self.assertEqual(client_status([client], (), ()).connectors[0].state, "ended")
 
 
 class ControlTests(LeaseCase):
@@ -381,6 +399,28 @@ class LinkTests(LeaseCase):
         self.assertEqual(self.place.leases, [lease])
         self.assertApproximates(self.place.manager.leases.left(lease), HOUR - 110, 1)
         self.heard("resumed for header:x-user=alice")
+
+    def test_revoked_while_the_link_was_lost(self) -> None:
+        """The client is told when it comes back, and leaves again; another process of the same person may come."""
+        client = self.client("alice", "header:X-User=alice")
+        self.lose(client)
+        self.place.manager.end(self.place.lease("alice"), LeaseEnd.REVOKED, "root", "lunch")
+        self.assertEqual(self.ended, [])
+        self.wait(10)
+        self.assertEqual(self.ended, [client])
+        self.heard('it was revoked by root: "lunch"')
+        self.assertEqual((self.place.leases, list(self.place.registry)), ([], []))
+        self.assertTrue(self.client("alice", "header:X-User=alice").joined)
+        self.assertEqual(len(self.place.leases), 1)
+
+    def test_what_was_missed_is_bounded(self) -> None:
+        self.patch(lease_manager, "MAX_MISSED", 1)
+        clients = [self.client(name) for name in ("alice", "bob")]
+        for client in clients:
+            self.lose(client)
+            self.place.manager.end(self.place.leases[0], LeaseEnd.REVOKED, "root")
+        self.wait(10)
+        self.assertEqual(self.ended, clients[1:])
 
     def test_too_late(self) -> None:
         """After the hold others may have it."""

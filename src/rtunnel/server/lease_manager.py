@@ -20,6 +20,7 @@ from rtunnel.server.drain_queue import DrainingConnector, DrainQueue
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.control import (
+    MAX_WHAT,
     VERSION,
     Asked,
     Ended,
@@ -43,10 +44,15 @@ MAX_TOLD: Final = 32
 ASK_TIME: Final = 60.0
 """Seconds in which a request must come for a holder to keep what somebody asks for."""
 
+MAX_MISSED: Final = 1000
+"""Clients that are told when they come back that their lease has ended; of more, the latest ones."""
+
 PoolLease = Lease[UpstreamPool]
 
 _HELD = (LinkEnd.CLOSED, LinkEnd.LOST, LinkEnd.KEEPALIVE_TIMEOUT, LinkEnd.STALLED, LinkEnd.OVERFLOWED)
 """The ends of a link after which its client may come back. (One that leaves says so before.)"""
+_COMES_BACK = (LeaseEnd.LOST, LeaseEnd.LEFT)
+"""The ends of a lease after which its client may have another one."""
 _DUE = {Due.EXPIRED: LeaseEnd.EXPIRED, Due.IDLE: LeaseEnd.IDLE, Due.WISHED: LeaseEnd.TAKEN, Due.LOST: LeaseEnd.LOST}
 
 
@@ -75,6 +81,8 @@ class LeaseManager:
         self._stats = stats
         self._controls: dict[UUID, dict[Connector[UpstreamPool], ControlStream]] = {}
         self._watchers: dict[PoolLease, Callable[[LeaseEnd | None], None]] = {}
+        self._missed: dict[tuple[UUID, str, bytes], Ended] = {}
+        """What clients may not have heard, because their link was lost, or was about to be."""
         self._swept: float | None = None
 
     # -- connectors
@@ -136,6 +144,11 @@ class LeaseManager:
     def _greet(self, control: ControlStream, hello: Hello) -> None:
         """Give the client of a control stream its lease, and tell it and the others of each other."""
         connector = control.connector
+        missed = self._missed.get((connector.tunnel, connector.user, connector.instance))
+        if missed is not None:
+            control.send(missed)
+            self._drain(connector, missed.cause)
+            return
         connector.name = connector.name or hello.name
         lease, resumed = self.leases.grant(connector, connector.name, hello.reason, hello.lease, control.terms)
         left = self.leases.left(lease)
@@ -143,7 +156,7 @@ class LeaseManager:
         self._audit(
             lease,
             ("resumed" if resumed else "granted") + " for {what}{end}{reason}",
-            what=lease.what,
+            what=clean(lease.what, MAX_WHAT),
             end=f", ends in {left:.0f} s" if left else "",
             reason=f', "{lease.reason}"' if lease.reason else "",
         )
@@ -193,7 +206,12 @@ class LeaseManager:
         :param by: who ends it.
         :param text: what they say.
         """
-        self._tell(lease, Ended(cause, by, text))
+        ended = Ended(cause, by, text)
+        self._tell(lease, ended)
+        if lease.instance and cause not in _COMES_BACK:
+            self._missed[lease.tunnel, lease.user, lease.instance] = ended
+            if len(self._missed) > MAX_MISSED:
+                del self._missed[next(iter(self._missed))]
         self._drain(self._end(lease, cause, by, text), cause)
 
     def ask(self, lease: PoolLease, by: str, text: str, answered: Callable[[LeaseEnd | None], None]) -> bool:
@@ -228,7 +246,7 @@ class LeaseManager:
         self._answer(lease, cause)
         return connector
 
-    def _drain(self, connector: Connector[UpstreamPool] | None, cause: LeaseEnd) -> None:
+    def _drain(self, connector: Connector[UpstreamPool] | None, cause: str) -> None:
         """A connector gets no more requests, and its link is closed after those in progress."""
         if connector is not None:
             self._registry.remove(connector)
