@@ -27,6 +27,9 @@ class Query(Request):
     protocol = VisitorProtocol.HTTP
     visitor_address = ""
 
+    def new_visitor(self) -> bytes | None:
+        return None
+
 
 class Case(SynchronousTestCase):
     def setUp(self) -> None:

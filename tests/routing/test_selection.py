@@ -47,6 +47,9 @@ class Query:
     def taken(self) -> Mapping[bytes, bytes]:
         raise Untouchable
 
+    def new_visitor(self) -> bytes | None:
+        raise Untouchable
+
 
 def connector(weight: int = 1, tunnel: UUID = NGINX, *, datagrams: bool = False) -> Connector[str]:
     return Connector(id=UUID(int=0), tunnel=tunnel, weight=weight, pool="", datagrams=datagrams)

@@ -20,6 +20,7 @@ import attrs
 from rtunnel.ids import is_id
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.sticky import Sticky
 from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError, UdpAddress
 from rtunnel.settings.http import ServedBy
 
@@ -50,6 +51,7 @@ __all__ = [
     "SERVER_ADDRESS",
     "SIZE",
     "SMUX",
+    "STICKY",
     "SWITCH",
     "TARGET",
     "TEXT",
@@ -353,6 +355,7 @@ NAME = Kind("NAME", str)
 TEXT = Kind("TEXT", str, lines=True)
 LOG_FORMAT = Kind("text|json", str)
 SERVED_BY = Kind("never|on-request|always", _served_by)
+STICKY = Kind("cookie|header:NAME|address", Sticky.parse)
 URL = Kind("URL", str)
 
 

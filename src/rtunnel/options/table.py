@@ -620,6 +620,13 @@ SERVER = (
         "Rtunnel-Explain: 1, or always",
     ),
     Option(
+        "sticky",
+        kinds.STICKY,
+        "http.sticky",
+        "keep a visitor with one of the clients that share by weight, as long as that one is there: visitors are known by a cookie "
+        "of the server, a header field, or their address; by default each request is drawn by itself",
+    ),
+    Option(
         "retry-buffer",
         kinds.SIZE,
         "http.retry_buffer_bytes",

@@ -16,6 +16,7 @@ from rtunnel.routing.ingress import normalise_host
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.request_properties import RequestProperties
 from rtunnel.routing.selection import Selector, VisitorProtocol
+from rtunnel.routing.sticky import Sticky, rendezvous
 from rtunnel.routing.tunnels import Connector, Rank, Tunnel
 
 __all__ = ["AskedRequest", "ConnectorExplanation", "Explanation", "FilterExplanation", "TermExplanation", "explain"]
@@ -60,6 +61,10 @@ class AskedRequest:
     def taken(self) -> Mapping[bytes, bytes]:
         """None: all fields are among the lines."""
         return {}
+
+    def new_visitor(self) -> bytes | None:
+        """None: there is no visitor."""
+        return None
 
 
 @frozen
@@ -140,7 +145,7 @@ def explain(selector: Selector[Any], request: AskedRequest) -> Explanation:
     tunnel = selector.registry.get(rule.tunnel)
     if tunnel is None:
         return found
-    connectors = _Choice(tunnel, request).connectors()
+    connectors = _Choice(tunnel, request, selector.sticky).connectors()
     if selector.registry.suspended:
         return evolve(found, because="the server buffers as much as it may (--max-buffered)", connectors=connectors)
     if not any(connector.share for connector in connectors):
@@ -151,7 +156,7 @@ def explain(selector: Selector[Any], request: AskedRequest) -> Explanation:
 class _Choice:
     """The connectors of a tunnel in the order in which a request would try them."""
 
-    def __init__(self, tunnel: Tunnel[Any], request: AskedRequest) -> None:
+    def __init__(self, tunnel: Tunnel[Any], request: AskedRequest, sticky: Sticky | None) -> None:
         self._all = tunnel.connectors
         self._host = request.host
         self._properties = RequestProperties(request)
@@ -160,6 +165,7 @@ class _Choice:
         reaching = [(wanted, [one for one in members if one not in self._failing]) for wanted, members in turns]
         self._turns = [turn for turn in (*reaching, *turns) if turn[1]]
         """What reaches the target first."""
+        self._key = sticky.key(request) if sticky is not None else None
 
     def connectors(self) -> tuple[ConnectorExplanation, ...]:
         ordered = dict.fromkeys(connector for _, members in self._turns for connector in members)
@@ -181,6 +187,9 @@ class _Choice:
         if connector not in members:
             return 0.0, self._why_not(connector)
         total = sum(member.weight for member in members)
+        if self._key is not None and len(members) > 1:
+            stays = rendezvous(members, self._key) is connector
+            return float(stays), f"the visitor stays with {'it' if stays else 'another'} (--sticky)"
         reason = "no filter matches" if wanted is None else f'its filter "{wanted}" matches'
         if len(members) > 1:
             reason += f", and {connector.weight} of {total} is its share by weight"

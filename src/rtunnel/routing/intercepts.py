@@ -15,6 +15,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from rtunnel.routing.intercept_terms import InterceptFilter, Kind, Op, Rank, Term
 from rtunnel.routing.request_properties import HttpQuery, RequestProperties, asking_for
+from rtunnel.routing.sticky import KeyOf
 
 __all__ = ["Conflict", "Drawable", "Interceptor", "Intercepts", "find_conflict"]
 
@@ -45,7 +46,7 @@ class Drawable(Protocol[C]):
     def add(self, connector: C) -> None:
         """Add one."""
 
-    def draw(self, exclude: Collection[Any] | None, random: Callable[[], float]) -> C | None:
+    def draw(self, exclude: Collection[Any] | None, random: Callable[[], float], key_of: KeyOf | None) -> C | None:
         """Draw one that is not excluded."""
 
 
@@ -160,15 +161,18 @@ class Intercepts(Generic[C]):
 
     # -- requests
 
-    def choose(self, query: HttpQuery, exclude: Collection[Any] | None, random: Callable[[], float]) -> C | None:
+    def choose(
+        self, query: HttpQuery, exclude: Collection[Any] | None, random: Callable[[], float], key_of: KeyOf | None
+    ) -> C | None:
         """The connector that a request goes to.
 
         :param exclude: those that have failed, or are avoided.
         :param random: returns numbers in [0, 1).
+        :param key_of: finds the key of a visitor that stays with one of those that have the same filter.
         :returns: None if no filter matches, or all whose filter matches are excluded.
         """
         for entry in self._matching(query):
-            drawn = entry.group.draw(exclude, random)
+            drawn = entry.group.draw(exclude, random, key_of)
             if drawn is not None:
                 return drawn
         return None

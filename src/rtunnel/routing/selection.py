@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from rtunnel.routing.ingress import IngressRule, IngressTable
-from rtunnel.routing.request_properties import HttpQuery
+from rtunnel.routing.sticky import Sticky, StickyQuery
 from rtunnel.routing.tunnels import Connector, Tunnel, TunnelRegistry
 
 __all__ = ["ConnectionQuery", "RouteQuery", "Selector", "VisitorProtocol"]
@@ -38,7 +39,7 @@ _HTTP: Final = VisitorProtocol.HTTP
 _DATAGRAMS: Final = VisitorProtocol.DATAGRAMS
 
 
-class RouteQuery(HttpQuery, Protocol):
+class RouteQuery(StickyQuery, Protocol):
     """What is known about a request or connection to be routed. The methods are expensive and are called last.
 
     What the protocol does not have, such as the path of a TLS connection, is empty.
@@ -47,10 +48,6 @@ class RouteQuery(HttpQuery, Protocol):
     @property
     def protocol(self) -> VisitorProtocol:
         """The protocol of the visitor."""
-
-    @property
-    def visitor_address(self) -> str:
-        """The IP address of the visitor, if known."""
 
 
 class ConnectionQuery:
@@ -74,19 +71,25 @@ class ConnectionQuery:
         """None."""
         return {}
 
+    def new_visitor(self) -> bytes | None:
+        """There is no response that could have a cookie."""
+        return None
+
 
 class Selector(Generic[P]):
     """Makes the routing decisions of one listener or entrypoint; owned by it.
 
     :param registry: the tunnels and their connectors.
     :param table: the ingress rules; replaced at a reload.
+    :ivar sticky: how visitors are known that stay with one of the connectors that share by weight; None if they do not.
     """
 
-    __slots__ = ("registry", "table")
+    __slots__ = ("registry", "sticky", "table")
 
     def __init__(self, registry: TunnelRegistry[P], table: IngressTable) -> None:
         self.registry = registry
         self.table = table
+        self.sticky: Sticky | None = None
 
     def rule(self, query: RouteQuery) -> IngressRule | None:
         """The public rule that matches a request or connection at an entrypoint, None if there is none."""
@@ -120,4 +123,5 @@ class Selector(Generic[P]):
     def _choose(self, tunnel: Tunnel[P], query: RouteQuery, exclude: Collection[Connector[Any]] | None) -> Connector[P] | None:
         protocol = query.protocol
         request = query if tunnel.filtered and protocol is _HTTP else None
-        return self.registry.choose(tunnel.id, exclude, datagrams=protocol is _DATAGRAMS, request=request)
+        key_of = None if self.sticky is None else partial(self.sticky.key, query)
+        return self.registry.choose(tunnel.id, exclude, datagrams=protocol is _DATAGRAMS, request=request, key_of=key_of)

@@ -1,6 +1,7 @@
 """Tunnels, their connectors, and the weighted choice of a connector.
 
-Each choice is independent and random: a connector of weight 3 is chosen three times as often as one of weight 1. The weight 255 is
+Each choice is independent and random, unless visitors are to stay where they are (:mod:`rtunnel.routing.sticky`): a connector of
+weight 3 is chosen three times as often as one of weight 1. The weight 255 is
 exclusive: as long as a connector with it is attached, those with smaller weights are not chosen; several exclusive connectors share
 evenly (the same rule as in go-gost/x ``handler/tunnel/tunnel.go``). A connector that the caller excludes, because it has just
 failed, counts as absent: when all exclusive ones are excluded, the others are chosen.
@@ -29,6 +30,7 @@ from rtunnel.routing.failing import FailingHosts
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.intercepts import Conflict, Intercepts
 from rtunnel.routing.request_properties import HttpQuery
+from rtunnel.routing.sticky import KeyOf, rendezvous
 
 __all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Rank", "Tunnel", "TunnelRegistry"]
 
@@ -109,6 +111,11 @@ class Connector(Generic[P]):
             return Rank.AVOIDED
         return Rank.EXCLUSIVE if self.weight == EXCLUSIVE_WEIGHT else Rank.SHARING
 
+    @property
+    def identity(self) -> bytes:
+        """What visitors that stay with it find it by: the same on each link of its client, if that says so."""
+        return self.instance or self.id.bytes
+
     def count(self, outcome: str) -> None:
         """Count a request or connection that ended with another outcome than a complete response."""
         self.requests += 1
@@ -139,22 +146,33 @@ class _Group(Generic[P]):
         self.index = {member: position for position, member in enumerate(self.members)}
         self.sums = list(accumulate(member.weight for member in self.members))
 
-    def draw(self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float]) -> Connector[P] | None:
-        """Draw one that is not excluded, None if there is none."""
+    def draw(
+        self, exclude: Collection[Connector[Any]] | None, random: Callable[[], float], key_of: KeyOf | None = None
+    ) -> Connector[P] | None:
+        """Draw one that is not excluded, None if there is none.
+
+        :param key_of: finds the key of a visitor that stays with one of them.
+        """
         members = self.members
         if exclude:
-            return self._draw_without(exclude, random)
+            return self._draw_without(exclude, random, key_of)
         if len(members) == 1:
             return members[0]
+        if key_of is not None and (key := key_of()) is not None:
+            return rendezvous(members, key)
         sums = self.sums
         return members[bisect_right(sums, int(random() * sums[-1]))]
 
-    def _draw_without(self, exclude: Collection[Connector[Any]], random: Callable[[], float]) -> Connector[P] | None:
+    def _draw_without(
+        self, exclude: Collection[Connector[Any]], random: Callable[[], float], key_of: KeyOf | None
+    ) -> Connector[P] | None:
         """Draw while skipping the numbers of the excluded connectors."""
         index, members, sums = self.index, self.members, self.sums
         holes = sorted({index[connector] for connector in exclude if connector in index})
         if len(holes) == len(members):
             return None
+        if key_of is not None and len(members) - len(holes) > 1 and (key := key_of()) is not None:
+            return rendezvous([member for member in members if member not in exclude], key)
         number = int(random() * (sums[-1] - sum(members[hole].weight for hole in holes)))
         for hole in holes:
             weight = members[hole].weight
@@ -249,20 +267,22 @@ class Tunnel(Generic[P]):
         *,
         datagrams: bool = False,
         request: HttpQuery | None = None,
+        key_of: KeyOf | None = None,
     ) -> Connector[P] | None:
         """Draw a connector.
 
         :param request: what filters are compared with; None for everything but HTTP.
+        :param key_of: finds the key of a visitor that stays with one of those that share by weight.
         :returns: one with a filter that matches; or one without filters by weight, from the first rank that is not completely
             excluded; or one with a filter that is avoided; None if there is none.
         """
-        if request is not None and (drawn := self._intercepts[False].choose(request, exclude, random)) is not None:
+        if request is not None and (drawn := self._intercepts[False].choose(request, exclude, random, key_of)) is not None:
             return drawn
         for group in self._tiers[datagrams]:
-            drawn = group.draw(exclude, random)
+            drawn = group.draw(exclude, random, key_of)
             if drawn is not None:
                 return drawn
-        return None if request is None else self._intercepts[True].choose(request, exclude, random)
+        return None if request is None else self._intercepts[True].choose(request, exclude, random, key_of)
 
     def turns(self, request: HttpQuery) -> Iterator[tuple[InterceptFilter | None, list[Connector[P]]]]:
         """The connectors in the order of :meth:`choose`: each time those between which it draws, and their filter, if any."""
@@ -373,16 +393,20 @@ class TunnelRegistry(Generic[P]):
         *,
         datagrams: bool = False,
         request: HttpQuery | None = None,
+        key_of: KeyOf | None = None,
     ) -> Connector[P] | None:
         """Draw a connector of a tunnel, by filter and by weight, in time logarithmic in their number.
 
         :param exclude: connectors not to choose, e.g. those that failed for this request.
         :param datagrams: whether the stream carries datagrams.
         :param request: what filters are compared with; None for everything but HTTP.
+        :param key_of: finds the key of a visitor that stays with one of those that share by weight.
         :returns: None if no connector is attached, or none that takes the request, or all are excluded.
         """
         tunnel = self.by_number.get(tunnel_id.int)
-        return None if tunnel is None else tunnel.choose(exclude, self._random, datagrams=datagrams, request=request)
+        if tunnel is None:
+            return None
+        return tunnel.choose(exclude, self._random, datagrams=datagrams, request=request, key_of=key_of)
 
     def get(self, tunnel_id: UUID) -> Tunnel[P] | None:
         """A tunnel, None if no connector is attached to it."""

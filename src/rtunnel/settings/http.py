@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 import attrs
 
+from rtunnel.routing.sticky import Sticky
 from rtunnel.settings.checks import DAY, seconds, whole
 from rtunnel.settings.heads import HeadSettings
 
@@ -38,6 +39,8 @@ class HttpSettings(HeadSettings):
     :ivar pool_idle: seconds that an unused stream is kept.
     :ivar trusted_proxies: the networks whose ``X-Forwarded-*``, ``Forwarded`` and ``X-Request-Id`` are trusted.
     :ivar served_by: whether responses say who served them, in ``Rtunnel-Served-By``.
+    :ivar sticky: what visitors are known by that stay with one of the clients that share by weight; None for a choice with each
+        request.
     :ivar write_forwarded: whether requests get a ``Forwarded`` field (RFC 7239) in addition to ``X-Forwarded-*``.
     """
 
@@ -51,4 +54,5 @@ class HttpSettings(HeadSettings):
     pool_idle: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     served_by: ServedBy = ServedBy.NEVER
+    sticky: Sticky | None = None
     write_forwarded: bool = False

@@ -12,6 +12,7 @@ from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.selection import Selector
+from rtunnel.routing.sticky import StickyBy
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import NEVER, Deadlines
 from rtunnel.server.entrypoint.forwarding import TrustedProxies
@@ -130,11 +131,13 @@ class Entrypoint:
         """Apply new settings; on existing connections, from their next request on."""
         self.settings = settings
         self.selector.table = table
+        self.selector.sticky = settings.sticky
         self.response_limit = settings.response_timeout or NEVER
         self.idle_limit = settings.idle_timeout
         self.max_retries = settings.max_retries
-        self.names_connectors = settings.served_by is not ServedBy.NEVER
-        """Whether responses may say who served them."""
+        gives_cookies = settings.sticky is not None and settings.sticky.by is StickyBy.COOKIE
+        self.marks_responses = gives_cookies or settings.served_by is not ServedBy.NEVER
+        """Whether responses may get fields of the server, whoever serves them."""
         limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
         self.proxies = TrustedProxies(settings.trusted_proxies)
         own_fields = {b"forwarded"} if settings.write_forwarded else set()

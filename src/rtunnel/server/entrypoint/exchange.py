@@ -10,6 +10,7 @@ from twisted.logger import Logger
 
 from rtunnel.outcomes import Outcome
 from rtunnel.routing.selection import VisitorProtocol
+from rtunnel.routing.sticky import new_key
 from rtunnel.server.attempt import Attempts
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
@@ -108,6 +109,8 @@ class Exchange(Attempts[Upstream]):
     _begun = False
     """Whether the response to the visitor has begun: then no other one can be sent."""
     _kept_size = 0
+    _visitor_key: bytes | None = None
+    """Of a visitor that gets a cookie with the response."""
 
     def __init__(
         self, entrypoint: Entrypoint, downstream: Downstream, head: RequestHead, request_id: bytes, request: bytes
@@ -150,6 +153,12 @@ class Exchange(Attempts[Upstream]):
     def taken(self) -> Mapping[bytes, bytes]:
         """The values of fields that the proxy writes itself."""
         return self.head.named
+
+    def new_visitor(self) -> bytes | None:
+        """The key of a visitor that has no cookie yet, and gets it with the response."""
+        if self._visitor_key is None:
+            self._visitor_key = new_key()
+        return self._visitor_key
 
     # -- the request
 
@@ -284,7 +293,7 @@ class Exchange(Attempts[Upstream]):
         """Process events of the response."""
         downstream = self.downstream
         connector: Any = self.connector
-        marked = connector.filters or self._entrypoint.names_connectors
+        marked = connector.filters or self._entrypoint.marks_responses
         for kind, head, data in events:
             if kind == WHOLE:
                 if marked:
@@ -319,9 +328,9 @@ class Exchange(Attempts[Upstream]):
                 self._malformed(head)
 
     def _mark(self, head: ResponseHead) -> None:
-        """Say in the response who served it, and that it must not be cached."""
+        """Say in the response who served it, that it must not be cached, and what the visitor is known by."""
         if self.connector is not None:
-            mark(head, self.head, self.connector, self._entrypoint.settings.served_by)
+            mark(head, self.head, self.connector, self._entrypoint.settings.served_by, self._visitor_key)
 
     def _malformed(self, error: HeadError) -> None:
         _log.info("request {id}: the target's response is malformed: {reason}", id=self.request_id.decode(), reason=error.reason)

@@ -79,6 +79,7 @@ class RelayEntrypoint:
     ) -> None:
         self.settings = settings
         self.selector = Selector(registry, table)
+        self.selector.sticky = settings.http.sticky
         self.stats = stats
         self.health = health
         self.access = access
@@ -91,6 +92,7 @@ class RelayEntrypoint:
         """Apply new settings and rules to new visits; those in progress go on."""
         self.settings = settings
         self.selector.table = table
+        self.selector.sticky = settings.http.sticky
         self.keepalive = Keepalive(settings.mux.keepalive_interval, settings.mux.keepalive_timeout)
         self.max_retries = settings.http.max_retries
 
