@@ -1,8 +1,9 @@
 """``python -m tests.runner [NAME ...]``: trial, with a last line that counts, and no silent skips where nobody looks.
 
 The last line is ``N passed, N failed`` (``, N skipped`` follows when there were any), and the exit status says the
-same. With ``CI=true`` a skipped test has failed: what it needs has to be installed there. Only the tests that need a
-gost binary may be skipped, because no package brings one; their reasons name :data:`GOST`.
+same. With ``CI=true`` a skipped test has failed: what it needs has to be installed there. Only the tests may be
+skipped that need a gost binary, because no package brings one, or Chromium or Node.js, whose packages are large; their reasons name
+one of :data:`OPTIONAL`.
 
 The tests of real processes mostly wait for them, so the tests run in two processes, or in as many as ``RTUNNEL_TEST_JOBS`` says.
 """
@@ -19,10 +20,13 @@ from twisted.trial._dist.disttrial import DistTrialRunner
 from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner
 
-__all__ = ["GOST", "JOBS", "Tally", "jobs", "main", "no_skips_allowed", "tally"]
+__all__ = ["GOST", "JOBS", "OPTIONAL", "Tally", "jobs", "main", "no_skips_allowed", "tally"]
 
 GOST = "RTUNNEL_TEST_GOST"
 """The environment variable that names a gost binary; the reason of a skip that CI forgives contains it."""
+
+OPTIONAL = (GOST, "RTUNNEL_TEST_CHROMIUM", "RTUNNEL_TEST_NODE")
+"""All of these: of programs that no package brings, or a large one."""
 
 JOBS = "RTUNNEL_TEST_JOBS"
 """The environment variable for the number of processes that tests run in."""
@@ -60,13 +64,18 @@ def jobs(environ: Mapping[str, str]) -> int:
     return int(environ.get(JOBS) or 2)
 
 
+def forgiven(reason: str) -> bool:
+    """Whether a skip with this reason is allowed in CI."""
+    return any(variable in reason for variable in OPTIONAL)
+
+
 def tally(result: Any, *, strict: bool) -> Tally:
     """Count a finished run.
 
     :param result: trial's reporter.
-    :param strict: whether a skip fails, unless a missing gost is its reason.
+    :param strict: whether a skip fails, unless a missing program of :data:`OPTIONAL` is its reason.
     """
-    refused = tuple(f"{test.id()}: {reason}" for test, reason in result.skips if strict and GOST not in str(reason))
+    refused = tuple(f"{test.id()}: {reason}" for test, reason in result.skips if strict and not forgiven(str(reason)))
     failures = (result.failures, result.errors, result.unexpectedSuccesses, refused)
     return Tally(
         passed=result.successes + len(result.expectedFailures),

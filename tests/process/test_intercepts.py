@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -17,7 +18,7 @@ from threading import Event, Thread
 from twisted.trial.unittest import TestCase
 
 from tests.process.scenario import HOST, Scenario
-from tests.support.processes import ROOT, Process, free_port, gost, listening, needed, rtunnel, wait_until
+from tests.support.processes import ROOT, Process, free_port, gost, listening, needed, optional, rtunnel, wait_until
 from tests.support.services import NamedService
 
 FILTERS = {
@@ -25,6 +26,22 @@ FILTERS = {
     "bob": ("header:X-User=bob; path^=/api",),
     "carol": ("query:who=carol; !method=POST",),
 }
+FETCH = """
+const found = {address: "127.0.0.1", family: 4};
+require("dns").lookup = (_host, options, done) => options.all ? done(null, [found]) : done(null, found.address, found.family);
+const requests = JSON.parse(require("fs").readFileSync(0)), answers = [];
+async function ask() {
+    for (let number; (number = answers.length) < requests.length;) {
+        answers.push(null);
+        const [method, path, headers] = requests[number];
+        const response = await fetch(process.argv[1] + path, {method, headers, body: method === "POST" ? "x" : undefined});
+        const text = await response.text();
+        answers[number] = method === "GET" ? text : String(response.status);
+    }
+}
+Promise.all(Array.from({length: 20}, ask)).then(() => console.log(JSON.stringify(answers)));
+"""
+"""Sends requests, twenty at a time; prints who answered each GET, and the status of the others."""
 REQUESTS: tuple[tuple[str, str, dict[str, str], str], ...] = (
     # method, path, fields, who may answer besides the pod
     ("GET", "/", {}, ""),
@@ -83,6 +100,26 @@ class PeopleTests(Scenario):
             who, answer = self.visit(connection, number)
             self.assertIn(answer, (who or "pod", "200"), REQUESTS[number % len(REQUESTS)])
         connection.close()
+
+    def test_node(self) -> None:
+        """The same from Node.js' fetch, twenty requests at a time."""
+        node = optional("RTUNNEL_TEST_NODE", "node")
+        for name in FILTERS:
+            self.intercept(name)
+        requests = [[method, path, fields] for method, path, fields, _ in REQUESTS * 20]
+        done = subprocess.run(
+            [node, "-e", FETCH, f"http://{HOST}:{self.ingress_port}"],
+            input=json.dumps(requests),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        answers = json.loads(done.stdout)
+        self.assertEqual(len(answers), len(requests))
+        for number, answer in enumerate(answers):
+            method, _path, _fields, who = REQUESTS[number % len(REQUESTS)]
+            self.assertEqual(answer, (who or "pod") if method == "GET" else "200", REQUESTS[number % len(REQUESTS)])
 
     def test_while_people_come_and_go(self) -> None:
         """While one joins and leaves again and again and is killed, no request ends up with another person."""

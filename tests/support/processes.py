@@ -26,6 +26,7 @@ __all__ = [
     "hearing_hang_ups",
     "listening",
     "needed",
+    "optional",
     "ourselves",
     "rtunnel",
     "wait_until",
@@ -87,6 +88,17 @@ def needed(program: str) -> str:
             raise AssertionError(f"{program} is not installed, and in CI it must be")
         raise SkipTest(f"{program} is not installed (apt-get install nginx-light wrk)")
     return path
+
+
+def optional(variable: str, *programs: str) -> str:
+    """The path of a program that CI need not have: in a variable, or the first that is installed; skips visibly without.
+
+    :param variable: one of ``tests.runner.OPTIONAL``.
+    """
+    found = next(filter(None, map(shutil.which, (os.environ.get(variable, ""), *programs))), None)
+    if found is None:
+        raise SkipTest(f"{variable} names no program, and there is no {' or '.join(programs)}")
+    return found
 
 
 @contextmanager
