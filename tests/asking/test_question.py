@@ -10,7 +10,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.asking.question import WAIT, _Asking, lines
+from rtunnel.asking.question import WAIT, Question, lines
 from rtunnel.cli.exit_status import CommandError
 from rtunnel.settings import Address, Credentials, ServerConnectionSettings
 from rtunnel.wire.control import Done, Listed, QueryLeases, Refused, encode
@@ -28,7 +28,7 @@ class QuestionTests(SynchronousTestCase):
         settings = ServerConnectionSettings(
             server=Address("server", 80), tunnel=TUNNEL, credentials=Credentials("ada", "swordfish")
         )
-        self.asking = _Asking(settings, QueryLeases("pod.local"), self.clock)
+        self.asking = Question(settings, QueryLeases("pod.local"), self.clock)
         self.answer: Deferred[Any] = self.asking.answer
         self.endpoint.connect(self.asking)
         self.server: Peer = self.endpoint.accept()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import socket
+from pathlib import Path
+
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.intercepting import default_name, describe_conflict, example_request, share_links
+from rtunnel.client import intercepting
+from rtunnel.client.intercepting import default_name, describe_conflict, example_request, share_links, span
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.wire.relay_intercepts import InterceptAnswer
 
@@ -54,5 +59,28 @@ class WordsTests(SynchronousTestCase):
     def test_other_refusals(self) -> None:
         self.assertEqual(describe_conflict(InterceptAnswer(why="too long\n")), "the server refused: too long\\n")
 
+    def test_for_how_long(self) -> None:
+        """What for, until when, and whether the holder is there at all."""
+        answer = InterceptAnswer(why="path=/", holder="eve", taken="path=/", reason="lunch\x1b", left=7201, held=True)
+        text = describe_conflict(answer)
+        self.assertIn('are taken by eve with "path=/" (for "lunch\\x1b", for another 2 h, whose link is lost); ask them', text)
+
+    def test_spans(self) -> None:
+        self.assertEqual(
+            [span(seconds) for seconds in (0, 59.6, 119, 120, 7199, 7200)], ["0 s", "60 s", "119 s", "2 min", "120 min", "2 h"]
+        )
+
     def test_name(self) -> None:
+        self.patch(intercepting, "_NAMESPACE", Path(self.mktemp()))
+        self.patch(os, "environ", {})
         self.assertRegex(default_name(), r"^.+@.+$")
+
+    def test_name_in_a_pod(self) -> None:
+        """Kubernetes says the namespace, in a file or, where the manifest has it, in variables."""
+        path = Path(self.mktemp())
+        path.write_text("shop\n")
+        self.patch(intercepting, "_NAMESPACE", path)
+        self.patch(os, "environ", {})
+        self.assertEqual(default_name(), f"{socket.gethostname()}/shop")
+        self.patch(os, "environ", {"POD_NAME": "nginx-1", "POD_NAMESPACE": "web"})
+        self.assertEqual(default_name(), "nginx-1/web")

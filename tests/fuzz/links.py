@@ -10,7 +10,7 @@ import attrs
 from websockets.frames import DATA_OPCODES, Opcode
 from websockets.protocol import OPEN, Protocol, Side
 
-from rtunnel.wire.control import _KINDS, MAX_LINE, ControlError, ControlReader, Message, encode
+from rtunnel.wire.control import KINDS, MAX_LINE, ControlError, ControlReader, Message, encode
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 from rtunnel.wire.relay import MAX_MESSAGE, RelayError, take_preface, take_request, take_response
 from rtunnel.wire.smux import DATA, OPENED, Event, Session, SmuxError
@@ -215,7 +215,7 @@ TARGETS = (
         "control",
         control,
         ("rtunnel.wire.control",),
-        [f'"{kind}"'.encode() for kind in _KINDS]
+        [f'"{kind}"'.encode() for kind in KINDS]
         + [b'{"kind":', b'"name":', b'"left":', b"}\n", b"\n", b"\\ud800", b"1e99", b"true"],
     ),
     Target(

@@ -513,7 +513,7 @@ class AskTests(LeaseCase):
         self.wait(2)
         self.assertEqual(self.answers, [LeaseEnd.TAKEN])
         self.assertEqual(self.ended, [self.holder])
-        self.heard("somebody else asked for it, and it was not used by bob")
+        self.heard("the lease has ended: it was taken by bob")
 
     def test_kept(self) -> None:
         """A request keeps it."""

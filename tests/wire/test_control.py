@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.wire.control import (
-    _KINDS,
+    KINDS,
     MAX_LINE,
     ControlError,
     ControlReader,
@@ -39,7 +39,7 @@ _BY_TYPE: dict[type, st.SearchStrategy[Any]] = {
 @st.composite
 def messages(draw: st.DrawFn) -> Message:
     """Any message, with texts that are too long, or not printable, too."""
-    model = draw(st.sampled_from(list(_KINDS.values())))
+    model = draw(st.sampled_from(list(KINDS.values())))
     return model(**{field.name: draw(_BY_TYPE[type(field.default)]) for field in attrs.fields(model)})
 
 

@@ -35,6 +35,7 @@ class AnswerTests(SynchronousTestCase):
             InterceptAnswer(),
             InterceptAnswer(hosts=("a.example.org", "*.b.example.org"), warning="careful"),
             InterceptAnswer(why="path=/", holder="alice", taken="path^=/"),
+            InterceptAnswer(why="path=/", holder="alice", taken="path^=/", reason="lunch", left=3600, held=True),
         ):
             taken = take_response(Response(Status.OK, metadata=answer.metadata()).encode())
             assert taken is not None

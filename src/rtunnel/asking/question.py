@@ -42,7 +42,7 @@ async def ask(settings: ServerConnectionSettings, message: Message, reactor: Any
         dialer.check()
     except StartError as error:
         raise CommandError(str(error)) from None
-    asking = _Asking(settings, message, reactor)
+    asking = Question(settings, message, reactor)
     try:
         await dialer.endpoint.connect(asking)
     except CancelledError:
@@ -62,7 +62,7 @@ def _pairs(message: Message) -> dict[str, Any]:
     return {"kind": json.loads(encode(message))["kind"], **attrs.asdict(message)}
 
 
-class _Asking(Factory):
+class Question(Factory):
     """One question; builds the protocol that asks it.
 
     :ivar answer: fires with it.
@@ -89,7 +89,7 @@ class _Asking(Factory):
 class _Connection(Handshake[Response]):
     """The connection to the server."""
 
-    def __init__(self, asking: _Asking) -> None:
+    def __init__(self, asking: Question) -> None:
         settings = asking.settings
         super().__init__(take_response, seconds=settings.handshake_timeout, reactor=asking.reactor)
         self._asking = asking

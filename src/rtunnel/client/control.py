@@ -37,7 +37,7 @@ _CAUSES = {
     "idle": "no request has come for so long that the server lets it go (--lease-idle)",
     "released": "it was released",
     "revoked": "it was revoked",
-    "taken": "somebody else asked for it, and it was not used",
+    "taken": "it was taken",
 }
 
 

@@ -21,6 +21,7 @@ import attrs
 
 __all__ = [
     "CONTROL_HOST",
+    "KINDS",
     "MAX_LINE",
     "VERSION",
     "Asked",
@@ -317,7 +318,7 @@ Message = (
     | Refused
 )
 
-_KINDS: Final[Mapping[str, type[Message]]] = {
+KINDS: Final[Mapping[str, type[Message]]] = {
     "hello": Hello,
     "granted": Granted,
     "renewed": Renewed,
@@ -335,7 +336,8 @@ _KINDS: Final[Mapping[str, type[Message]]] = {
     "done": Done,
     "refused": Refused,
 }
-_NAMES: Final = {model: kind for kind, model in _KINDS.items()}
+"""The messages by the name of their kind."""
+_NAMES: Final = {model: kind for kind, model in KINDS.items()}
 
 
 def encode(message: Message) -> bytes:
@@ -373,7 +375,7 @@ def _decode(line: bytes) -> Message | None:
         raise ControlError("a line is not JSON") from None
     if not isinstance(pairs, dict) or not isinstance(pairs.get("kind"), str):
         raise ControlError("a line is not a message")
-    model = _KINDS.get(pairs["kind"])
+    model = KINDS.get(pairs["kind"])
     if model is None:
         return None
     fields = attrs.fields_dict(model)
