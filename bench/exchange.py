@@ -25,7 +25,8 @@ from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import FORMATS, Access, AccessLog
 from rtunnel.reactor_types import IReactorTurns
 from rtunnel.routing.ingress import IngressRule, IngressTable
-from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.intercept_terms import InterceptFilter, session_filters
+from rtunnel.routing.sticky import Sticky
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
@@ -73,6 +74,8 @@ class Kind:
     :param request: with a number and the last part of an address, which vary.
     :param trusted: whether the server believes its visitors' X-Forwarded-*.
     :param log: the format of its access log, None for no log.
+    :param clients: that share by weight.
+    :param sticky: what keeps a visitor with one of them, if anything does.
     :param filters: of personal intercepts that match none of the requests, each of a client of its own.
     """
 
@@ -80,6 +83,8 @@ class Kind:
     trusted: bool = False
     log: str | None = None
     filters: tuple[str, ...] = ()
+    clients: int = 1
+    sticky: str | None = None
 
 
 def _people(count: int) -> tuple[str, ...]:
@@ -95,6 +100,9 @@ KINDS = {
     "plain, text log": Kind(log="text"),
     "plain, JSON log": Kind(log="json"),
     "as from an Ingress, text log": Kind(_INGRESS, trusted=True, log="text"),
+    "plain, 2 clients": Kind(clients=2),
+    "plain, 2 clients, sticky by header": Kind(clients=2, sticky="header:X-Visit"),
+    "plain, 1 session": Kind(filters=tuple(map(str, session_filters("alice")))),
     "plain, 1 filter": Kind(filters=_people(1)),
     "plain, 50 filters": Kind(filters=_people(50)),
     "plain, 1000 filters": Kind(filters=_people(1000)),
@@ -170,14 +178,18 @@ class Exchanges:
         registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
         link = self._link = Link(Session(opens=True), reactor=turns, keepalive=Keepalive(0), on_lost=lambda *_: None, peer="bench")
         pool = UpstreamPool(link, limits=HeadLimits(), idle=30.0)
-        registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool))
+        for _ in range(kind.clients):
+            registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool))
         for text in kind.filters:
             registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool, filters=(InterceptFilter.parse(text),)))
         self._below = _Transport()
         link.makeConnection(self._below)  # type: ignore[no-untyped-call]
         self._far = Session(opens=False)
         entrypoint = Entrypoint(
-            settings=HttpSettings(trusted_proxies=(ip_network("127.0.0.1/32"),) if kind.trusted else ()),
+            settings=HttpSettings(
+                trusted_proxies=(ip_network("127.0.0.1/32"),) if kind.trusted else (),
+                sticky=None if kind.sticky is None else Sticky.parse(kind.sticky),
+            ),
             table=IngressTable([IngressRule("bench.local", _TUNNEL)]),
             registry=registry,
             deadlines=Deadlines(turns),
