@@ -43,10 +43,14 @@ class _Asking(_Case):
         return leases
 
     def client(self, name: str, *more: str, user: str = "") -> Process:
-        target = ("--target", f"127.0.0.1:{self.service.port}", "--name", name, "--backoff-min", "50ms")
-        client = self.started(rtunnel("client", *self.where(), *target, *more, env=self.environment(user)))
+        """A client that has its lease."""
+        client = self.begin(name, *more, user=user)
         client.wait_for("is known to others as")
         return client
+
+    def begin(self, name: str, *more: str, user: str = "") -> Process:
+        target = ("--target", f"127.0.0.1:{self.service.port}", "--name", name, "--backoff-min", "50ms")
+        return self.started(rtunnel("client", *self.where(), *target, *more, env=self.environment(user)))
 
 
 class LeaseTests(_Asking):
@@ -95,6 +99,30 @@ class LeaseTests(_Asking):
         self.client("bob", "--intercept", "header:X-User=alice")
         who = self.ask("who", HOST)
         self.assertRegex(who.stdout, rf"{HOST} +bob +header:x-user=alice +- +\w+ ago +- +- +up")
+
+
+class EndTests(_Asking):
+    """Without users."""
+
+    def test_times(self) -> None:
+        """One whose time is over, and one that nobody needs: each says why, and ends with the status for it."""
+        self.serve("--lease-idle", "2s")
+        busy, idle = self.begin("busy", "--lease", "1s"), self.begin("idle")
+        self.assertEqual((busy.wait(), idle.wait()), (75, 75))
+        self.assertIn("the lease has ended: its time is over", busy.output)
+        self.assertIn("the lease has ended: no request has come for so long", idle.output)
+
+    def test_the_server_is_killed(self) -> None:
+        """The next one gives the client what is left of its lease."""
+        server = self.serve()
+        client = self.client("alice", "--lease", "1h")
+        server.send(signal.SIGKILL)
+        server.wait()
+        self.serve()
+        client.wait_for("is known to others as alice", 2)
+        (lease,) = self.listed()
+        self.assertLess(lease["left"], 3600)
+        self.assertLess(lease["age"], 3600 - lease["left"])
 
 
 class MistakeTests(_Asking):
