@@ -152,6 +152,9 @@ rtunnel_server_tunnel_received_bytes_total{{tunnel="10bc451e"}} 1000.0
 # HELP rtunnel_server_tunnel_sent_bytes_total Bytes sent over links, by tunnel.
 # TYPE rtunnel_server_tunnel_sent_bytes_total counter
 rtunnel_server_tunnel_sent_bytes_total{{tunnel="10bc451e"}} 2000.0
+# HELP rtunnel_server_connector_info Whose connectors are, and what they intercept.
+# TYPE rtunnel_server_connector_info gauge
+rtunnel_server_connector_info{{connector="216d6bcf",holder="alice",intercept="header:x-user=\\"alice\\"",tunnel="10bc451e"}} 1.0
 # HELP rtunnel_server_connector_weight Weights of connectors.
 # TYPE rtunnel_server_connector_weight gauge
 rtunnel_server_connector_weight{{connector="216d6bcf",tunnel="10bc451e"}} 3.0
@@ -238,7 +241,16 @@ rtunnel_client_streams_open{{tunnel="10bc451e"}} 3.0
 def load(connector: UUID = CONNECTOR, tunnel: UUID = TUNNEL, *, requests: int = 8, streams: int = 4) -> ConnectorStats:
     """Return what a connector carries."""
     counts = Counts({"answered": requests, "aborted": 2}, 1000, 2000)
-    return ConnectorStats(connector=connector, tunnel=tunnel, weight=3, streams=streams, round_trip=0.25, counts=counts)
+    return ConnectorStats(
+        connector=connector,
+        tunnel=tunnel,
+        weight=3,
+        streams=streams,
+        round_trip=0.25,
+        counts=counts,
+        holder="alice",
+        intercept='header:x-user="alice"',
+    )
 
 
 def text(collector: Collector) -> str:

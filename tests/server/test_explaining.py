@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from rtunnel.server.explaining import explanations
+from rtunnel.server.tunnel_stats import connector_stats
 from tests.server.harness import HttpCase
 
 
@@ -39,3 +40,16 @@ class ExplainTests(HttpCase):
         ):
             with self.assertRaisesRegex(ValueError, words):
                 self.explain(query)
+
+
+class MetricTests(HttpCase):
+    def test_holder_and_filters(self) -> None:
+        """The metrics name them as explanations do; whoever has only an address has no name."""
+        self.world = self.make_world()
+        found = []
+        for name, user, filters in (("", "", []), ("al", "", ["path=/a", "path=/b"]), ("al", "alice", [])):
+            connector = self.world.attach(filters=filters).connector
+            connector.name, connector.user = name, user
+            stats = connector_stats(connector)
+            found.append((stats.holder, stats.intercept))
+        self.assertEqual(found, [("", ""), ("al", "path=/a or path=/b"), ("alice", "")])

@@ -178,6 +178,9 @@ def _by_connector(labelled: LabelledCounts) -> Iterator[Metric]:
     def counter(name: str, text: str) -> CounterMetricFamily:
         return CounterMetricFamily(f"rtunnel_server_connector_{name}", text, labels=labels)
 
+    info = GaugeMetricFamily(
+        "rtunnel_server_connector_info", "Whose connectors are, and what they intercept.", labels=[*labels, "holder", "intercept"]
+    )
     weight = gauge("weight", "Weights of connectors.")
     round_trip = gauge("round_trip_seconds", "Round-trip times of links.")
     streams = gauge("streams_open", "Streams open now, by connector.")
@@ -199,10 +202,11 @@ def _by_connector(labelled: LabelledCounts) -> Iterator[Metric]:
             other_streams += connector.streams
             continue
         names = [labelled.tunnel_label(connector.tunnel), short_id(connector.connector)]
+        info.add_metric([*names, connector.holder, connector.intercept], 1)
         weight.add_metric(names, connector.weight)
         if connector.round_trip is not None:
             round_trip.add_metric(names, connector.round_trip)
         add(names, connector.streams, connector.counts)
     if other_streams or others != Counts():
         add([OTHER, OTHER], other_streams, others)
-    yield from (weight, round_trip, streams, requests, received, sent)
+    yield from (info, weight, round_trip, streams, requests, received, sent)

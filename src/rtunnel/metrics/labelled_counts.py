@@ -60,6 +60,8 @@ class ConnectorStats:
     :ivar streams: how many are open.
     :ivar round_trip: in seconds, None if unknown.
     :ivar counts: since its link came up.
+    :ivar holder: who it belongs to, ``""`` if nobody says.
+    :ivar intercept: its filters, ``""`` for a share of all requests.
     """
 
     connector: UUID
@@ -68,6 +70,8 @@ class ConnectorStats:
     streams: int
     round_trip: float | None
     counts: Counts
+    holder: str = ""
+    intercept: str = ""
 
 
 @attrs.define

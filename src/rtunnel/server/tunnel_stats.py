@@ -26,6 +26,8 @@ def connector_stats(connector: Connector[UpstreamPool]) -> ConnectorStats:
         streams=link.carrying,
         round_trip=None if trip is None else trip.seconds,
         counts=Counts(outcomes, link.bytes_in, link.bytes_out),
+        holder=connector.user or connector.name,
+        intercept=" or ".join(map(str, connector.filters)),
     )
 
 
