@@ -1,0 +1,56 @@
+"""``rtunnel probe`` and ``rtunnel explain`` beside a real server: the hops that are missing, one after another."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+from uuid import uuid4
+
+from twisted.trial.unittest import TestCase
+
+from tests.support.processes import TIMEOUT, Process, free_port, rtunnel
+
+HOST = "shop.localhost"
+
+
+class HopTests(TestCase):
+    timeout = 60
+
+    def start(self, *words: str) -> Process:
+        process = rtunnel(*words)
+        self.addCleanup(process.stop)
+        return process
+
+    def run_command(self, *words: str) -> tuple[int, Any]:
+        argv = [sys.executable, "-m", "rtunnel", *words, "--json"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        return done.returncode, json.loads(done.stdout)
+
+    def probe(self, host: str = HOST) -> tuple[int, str]:
+        """The exit status and the last hop."""
+        status, hops = self.run_command("probe", f"http://127.0.0.1:{self.entrypoint}/", "--header", f"Host: {host}")
+        return status, hops[-1]["hop"]
+
+    def explain(self, host: str = HOST) -> tuple[int, Any]:
+        """The exit status, and the status of the response or None."""
+        status, document = self.run_command("explain", host, "--admin", f"127.0.0.1:{self.admin}")
+        return status, document["explanations"][0]["status"]
+
+    def test_hops(self) -> None:
+        self.entrypoint, self.admin, listen, target = (free_port() for _ in range(4))
+        self.assertEqual(self.probe(), (1, "connection"))
+        tunnel = str(uuid4())
+        server = self.start(
+            *("server", "--listen", f"ws://127.0.0.1:{listen}/proxy", "--entrypoint", f"127.0.0.1:{self.entrypoint}"),
+            *("--route", f"{HOST}={tunnel}", "--admin", f"127.0.0.1:{self.admin}", "--served-by", "on-request"),
+        )
+        server.wait_for("entrypoint on")
+        self.assertEqual((self.probe("other.localhost"), self.explain("other.localhost")), ((2, "rule"), (2, 404)))
+        self.assertEqual((self.probe(), self.explain()), ((2, "client"), (2, 503)))
+        client = self.start(
+            *("client", "--server", f"ws://127.0.0.1:{listen}/proxy", "--tunnel", tunnel, "--target", f"127.0.0.1:{target}")
+        )
+        client.wait_for("joined tunnel")
+        self.assertEqual((self.probe(), self.explain()), ((2, "target"), (0, None)))
