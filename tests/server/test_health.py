@@ -8,6 +8,7 @@ from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.tunnels import Rank
 from rtunnel.server.health import FORGOTTEN, MAX_AVOIDED
 from rtunnel.settings import HealthSettings, HttpSettings
+from rtunnel.tunnel.bounds import LinkBounds
 from tests.server.harness import FarConnector, HttpCase, Visitor
 from tests.support.heads import GET, OK, POST
 from tests.support.hellos import hello, record, server_name
@@ -409,6 +410,19 @@ class SilenceTests(HealthCase):
             self.laptop.transport.pauseProducing()
             self.world.pass_time(0.5)
         self.assertTrue(self.laptop.link.congested)
+        self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
+
+    def test_too_much_waits(self) -> None:
+        """For a link that takes something, but less than comes: others get the requests until it has caught up."""
+        self.patch(self.laptop.link, "_bounds", LinkBounds(1 << 20))
+        self.laptop.transport.pauseProducing()
+        for _ in range(40):
+            self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 90000\r\n\r\n" + b"x" * 90_000)
+        self.world.pass_time(0)
+        self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
+        self.is_served_by(self.pod)
+        self.laptop.transport.resumeProducing()
+        self.world.pass_time(0)
         self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
 
     def test_switched_off(self) -> None:

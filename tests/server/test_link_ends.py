@@ -34,6 +34,7 @@ from rtunnel.server.routes import Routes
 from rtunnel.settings import Address, ConnectorSettings, LimitSettings, ListenerSettings, MuxSettings, ServerSettings
 from rtunnel.transport.reasons import Stalled
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint
+from rtunnel.tunnel.link import STUCK
 from tests.support.ids import TUNNEL
 from tests.support.logs import logged
 from tests.support.pipe import Pipe, PipeTransport, connect
@@ -210,9 +211,11 @@ class PlainLinkEndTests(SynchronousTestCase):
         (link,) = self.group.listener.links
         self.way.pipe.client.pauseProducing()
         with logged() as lines:
-            while link.usable:
+            while not link.check_unsent():
                 link.open_stream(HalfCloser()).write(bytes(200_000))
                 self.clock.advance(0)
+            self.clock.advance(STUCK)
+            link.check_unsent()
             self.settle()
         self.ended(LinkEnd.OVERFLOWED)
         self.assertEqual(self.stats.limits[Limit.LINK_BUFFER], 1)

@@ -141,7 +141,8 @@ _LINK = (
         "link-buffer",
         kinds.SIZE,
         "mux.link_buffer",
-        "drop a link when more than this waits until its other end reads",
+        "with more than this waiting for the other end of a link, new requests go to others, and if it takes nothing the link is "
+        "dropped",
         (_key("linkBuffer"),),
     ),
     Option(

@@ -9,7 +9,8 @@ Three things are watched:
   to answer probes is judged; all others have the keepalive. A probe waits behind what was sent before it, so a link over which much
   was sent gets more time: :data:`SLOWEST` is how slow it may be.
 - **Reading.** A client that takes nothing of what waits for it is avoided after the longer while, whatever it sends: no request can
-  reach it. When it is dropped is up to the bounds of its link (:class:`~rtunnel.tunnel.bounds.LinkBounds`).
+  reach it. One for which too much waits is avoided at once, since it is slower than requests come. When it is dropped is up to the
+  bounds of its link (:class:`~rtunnel.tunnel.bounds.LinkBounds`).
 - **Failures.** A connector whose client could not deliver a request to its target is avoided for the host that was asked for, for a
   second, and for twice as long with each further failure, up to a limit. After that time a single request tries it again. A
   response, of whatever status, ends it. Its other hosts may have other targets, so they are not concerned.
@@ -45,6 +46,12 @@ SLOWEST = 131072
 """Bytes per second of the slowest link on which an upload must not look like silence."""
 MAX_STEP = 2 * SWEEP
 """Seconds that one sweep counts at most."""
+
+
+_READS_NOTHING = "reads nothing: requests go to the others of its tunnel, if there are any"
+_TOO_SLOW = (
+    "is slower than requests come, and too much waits for it (--link-buffer): they go to the others of its tunnel, if there are any"
+)
 
 
 class _Watched:
@@ -161,7 +168,7 @@ class HealthMonitor:
             if connector.failing:
                 self._count_waits(connector, step)
             self._check_silence(connector, watched, step)
-            if connector.pool.link.congested or watched.blocked_for:
+            if connector.pool.link.congested or watched.blocked_for or watched.blocked:
                 self._check_reading(connector, watched, step)
 
     def _check_reading(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
@@ -171,13 +178,14 @@ class HealthMonitor:
             return
         before, watched.taken = watched.taken, link.taken()
         watched.blocked_for = watched.blocked_for + step if link.congested and watched.taken == before else 0.0
-        blocked = 0 < limit <= watched.blocked_for
+        reads_nothing = 0 < limit <= watched.blocked_for
+        blocked = link.check_unsent() or reads_nothing
         if blocked != watched.blocked:
             watched.blocked = blocked
             self._update(connector, watched)
             self._log.warn(
                 "connector {connector} of tunnel {tunnel} "
-                + ("reads nothing: requests go to the others of its tunnel, if there are any" if blocked else "reads again"),
+                + (_READS_NOTHING if reads_nothing else _TOO_SLOW if blocked else "reads again"),
                 connector=short_id(connector.id),
                 tunnel=short_id(connector.tunnel),
             )

@@ -19,7 +19,8 @@ class MuxSettings:
     :ivar keepalive_interval: seconds between two keepalives (NOP frames); 0 sends none, and never closes a link for being silent.
     :ivar keepalive_timeout: seconds without traffic after which a link is closed.
     :ivar receive_buffer: receive buffer of a link for all its streams, in bytes.
-    :ivar link_buffer: bytes that may wait until the other end of a link reads; a link with more is dropped.
+    :ivar link_buffer: bytes that may wait for the other end of a link. With more, new requests go to other links, and a link whose
+        other end takes nothing is dropped.
     :ivar stall_timeout: seconds in which the other end of a link may take nothing of what was sent; 0 for no limit.
     :ivar hold_timeout: seconds that one stream may hold back all others of a link of version 1; 0 for no limit.
     """
@@ -30,7 +31,7 @@ class MuxSettings:
     keepalive_interval: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, "no keepalives"))
     keepalive_timeout: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))
     receive_buffer: int = attrs.field(default=4194304, validator=whole(4096, 2**31 - 1))
-    link_buffer: int = attrs.field(default=16777216, validator=whole(1048576, 2**40))
+    link_buffer: int = attrs.field(default=8388608, validator=whole(1048576, 2**40))
     stall_timeout: float = attrs.field(default=60.0, validator=seconds(1.0, DAY, "no limit"))
     hold_timeout: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, "no limit"))
 

@@ -24,7 +24,8 @@ def _uncounted(limit: Limit) -> None:
 class LinkBounds:
     """The bounds of a link.
 
-    :param buffer: bytes that may wait until the peer reads; a link with more is dropped. Streams are paused long before.
+    :param buffer: bytes that may wait for the peer; a link with more whose peer takes nothing is dropped. Streams are paused long
+        before.
     :param hold: seconds that a stream may hold back all others, which it can in smux version 1; 0 for no limit.
     :param reached: called with each bound that does not end the link.
     """

@@ -38,7 +38,10 @@ from rtunnel.wire.smux import (
     SmuxError,
 )
 
-__all__ = ["Keepalive", "Link", "LinkClosed"]
+__all__ = ["STUCK", "Keepalive", "Link", "LinkClosed"]
+
+STUCK = 1.0
+"""Seconds in which a peer for which too much waits has to take something."""
 
 PEER_CLOSED = "the peer closed the connection"
 STALLED = "the peer took nothing of what was sent for too long (--link-stall-timeout); check it, and the network in between"
@@ -138,6 +141,8 @@ class Link(Protocol):
         self._keepalive_timer: Any = None
         self._reading_paused = False
         self._bounds = bounds or LinkBounds()
+        self._stuck: tuple[float, int] | None = None
+        """While too much waits: what the peer had taken, and since when it has taken no more."""
         self._hold_watch = HoldWatch(session, reactor, self._bounds, abort=self._abort_holder)
         self._flooded_at: float | None = None
         """When the last flood of frames began that was short enough to be none."""
@@ -456,16 +461,29 @@ class Link(Protocol):
             try:
                 self.transport.write(data)
                 if self.congested:
-                    self._check_unsent()
+                    self.check_unsent()
             except Exception:
                 # some of it may have left, and some not
                 self._break()
 
-    def _check_unsent(self) -> None:
-        """Drop the link when too much waits for its peer: heads of new requests and replies do not wait, unlike their bodies."""
+    def check_unsent(self) -> bool:
+        """Drop the link when too much waits for its peer, and the peer takes nothing.
+
+        Heads of new requests and replies do not wait, nor does what came with them: many of them may well be more than a slow link
+        can take at once. Called while the link is congested.
+
+        :returns: whether too much waits.
+        """
         unsent = ITunnelTransport(self.transport).unsent()
-        if unsent > self._bounds.buffer:
+        if unsent <= self._bounds.buffer:
+            self._stuck = None
+            return False
+        now, taken = self._reactor.seconds(), self.taken()
+        if self._stuck is None or self._stuck[1] != taken:
+            self._stuck = now, taken
+        elif now - self._stuck[0] >= STUCK:
             self.drop(LinkEnd.OVERFLOWED, f"its peer does not read, and {unsent} bytes wait for it (--link-buffer)")
+        return True
 
     def _turn_ended(self) -> None:
         self.flush_scheduled = False
