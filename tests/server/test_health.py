@@ -422,6 +422,7 @@ class SilenceTests(HealthCase):
         self.assertEqual(self.laptop.connector.rank, Rank.AVOIDED)
         self.is_served_by(self.pod)
         self.laptop.transport.resumeProducing()
+        self.world.turn()
         self.world.pass_time(0)
         self.assertEqual(self.laptop.connector.rank, Rank.EXCLUSIVE)
 
