@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import struct
 from collections import Counter
 from http.client import HTTPConnection
 from itertools import cycle
@@ -128,6 +129,22 @@ class EdgeTests(TestCase):
                     connection.sendall(bytes(1 << 20))
             wait_until(lambda: " outcome=" in self.server.output, "a line in the access log")
             self.outcomes("stalled")
+
+    def test_reset_while_paused(self) -> None:
+        """A visitor whose target reads nothing of its upload, so that it is not read either, and that resets its connection."""
+        with socket.create_server(("127.0.0.1", 0)) as target:
+            self.join(target.getsockname()[1])
+            visitor = socket.create_connection(("127.0.0.1", self.entrypoint_port), 20)
+            visitor.sendall(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: %d\r\n\r\n" % (1 << 40))
+            self.accept(target)
+            visitor.settimeout(1)
+            with contextlib.suppress(OSError):
+                while True:
+                    visitor.sendall(bytes(1 << 20))
+            visitor.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            visitor.close()
+            wait_until(lambda: " outcome=" in self.server.output, "a line in the access log")
+            self.outcomes("visitor_gone")
 
     def test_sigterm(self) -> None:
         """Whoever still waits for the first byte when the drain is over is told so; one that reads already sees a break."""

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import socket
+import struct
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.transport.tcp_info import tcp_round_trip
+from rtunnel.transport.tcp_info import tcp_is_closed, tcp_round_trip
+
+
+class ClosedTests(SynchronousTestCase):
+    """A connection that nobody reads."""
+
+    def test_reset(self) -> None:
+        """Told at once, also while bytes wait to be read; the end of the other direction alone is none."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            client = socket.create_connection(server.getsockname())
+            accepted, _ = server.accept()
+            with accepted:
+                client.sendall(b"x")
+                self.assertFalse(tcp_is_closed(accepted))
+                client.shutdown(socket.SHUT_WR)
+                self.assertFalse(tcp_is_closed(accepted))
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.close()
+                self.assertEqual(tcp_is_closed(accepted), sys.platform == "linux")
 
 
 class RoundTripTests(SynchronousTestCase):

@@ -149,7 +149,11 @@ class ServerService(Service):
         self.limits.start(current_limit())
         self._bind()
         self._deadlines.start()
-        self._deadlines.each_sweep(self._sweep)
+        # by themselves: an error in one of them keeps none of the others from running
+        sweeps = (self._sweep_groups, self._health.sweep, self._leases.sweep, self.limits.sweep, self._drain_queue.sweep)
+        for sweep in sweeps:
+            self._deadlines.each_sweep(sweep)
+        self._deadlines.each_sweep(lambda _: self._ceiling.sweep())
         super().startService()  # type: ignore[no-untyped-call]
         self.ready = True
         waiting, self._waiting = self._waiting, []
@@ -176,16 +180,13 @@ class ServerService(Service):
         self._waiting.append(deferred)
         return deferred
 
-    def _sweep(self, now: float) -> None:
+    def _sweep_groups(self, now: float) -> None:
         for connector in self.registry:
             connector.pool.sweep(now)
         for group in self._groups.values():
             group.relay.sweep(now)
-        self._health.sweep(now)
-        self._leases.sweep(now)
-        self.limits.sweep(now)
-        self._drain_queue.sweep(now)
-        self._ceiling.sweep()
+            for entrypoint in group.entrypoints:
+                entrypoint.sweep()
 
     def _buffered(self) -> int:
         """Bytes that wait for visitors and clients, and those of streams. Counted each time: not for hot paths."""

@@ -6,10 +6,14 @@ import socket
 import sys
 from struct import Struct
 
-__all__ = ["tcp_acknowledged", "tcp_round_trip"]
+__all__ = ["tcp_acknowledged", "tcp_is_closed", "tcp_round_trip"]
 
 _RTT = Struct("=68xI")
 """``tcpi_rtt`` of ``struct tcp_info``, in microseconds (``linux/tcp.h``, whose layout is part of the kernel's stable interface)."""
+
+_STATE = Struct("=B")
+"""``tcpi_state``, a number of ``enum`` in ``net/tcp_states.h``."""
+_TCP_CLOSE = 7
 
 _ACKED = Struct("=120xQ")
 """``tcpi_bytes_acked`` of the same."""
@@ -32,6 +36,16 @@ def tcp_acknowledged(connection: socket.socket) -> int | None:
     :returns: None where the kernel does not tell, or the connection is gone.
     """
     return _read(connection, _ACKED)
+
+
+def tcp_is_closed(connection: socket.socket) -> bool:
+    """Whether the other end has reset a TCP connection, or the system has given it up.
+
+    A reactor does not notice that of a connection that it neither reads nor writes.
+
+    :returns: False where the kernel does not tell.
+    """
+    return _read(connection, _STATE) == _TCP_CLOSE
 
 
 def _read(connection: socket.socket, field: Struct) -> int | None:

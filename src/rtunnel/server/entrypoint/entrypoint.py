@@ -23,6 +23,7 @@ from rtunnel.settings import HttpSettings
 from rtunnel.settings.http import ServedBy
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.sockets import host_and_port
+from rtunnel.transport.tcp_info import tcp_is_closed
 from rtunnel.tunnel.splice import Splice
 from rtunnel.wire.http1 import TRUSTED, UNTRUSTED, HeadLimits, RequestReader
 
@@ -53,6 +54,7 @@ class VisitorConnection(Protocol):
 
     transport: Any
     deadline: float
+    read_paused: bool
 
     @property
     def busy(self) -> bool:
@@ -191,6 +193,14 @@ class Entrypoint:
         """Bytes that wait for visitors. Counted each time: not for hot paths."""
         transports = [visitor.transport for visitor in self.visitors] + [splice.near.transport for splice in self.splices]
         return sum([ITunnelTransport(transport).unsent() for transport in transports if transport is not None])
+
+    def sweep(self) -> None:
+        """Abort the connections that their visitors have reset while nothing is read of them, which nobody else notices."""
+        paused = [visitor.transport for visitor in self.visitors if visitor.read_paused]
+        for transport in paused + [splice.near.transport for splice in self.splices]:
+            connection = ITunnelTransport(transport).tcp_socket()
+            if connection is not None and tcp_is_closed(connection):
+                transport.abortConnection()
 
     @property
     def busy(self) -> bool:

@@ -52,6 +52,7 @@ class FirstBytes(Protocol):
 
     transport: Any
     busy = False
+    read_paused = False
     deadline = NEVER
 
     def __init__(self, entrypoint: Entrypoint, peer: Peer | None = None) -> None:

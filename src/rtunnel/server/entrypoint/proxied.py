@@ -50,6 +50,7 @@ class ProxiedVisitor(Protocol):
 
     transport: Any
     busy = False
+    read_paused = False
     deadline = NEVER
 
     def __init__(self, entrypoint: Entrypoint) -> None:

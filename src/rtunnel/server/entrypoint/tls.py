@@ -72,7 +72,7 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         self._sent: list[bytes] = []
         """The data received from the visitor, while it may have to be resent."""
         self._ahead = 0
-        self._paused = False
+        self.read_paused = False
         self._read_ended = False
         self._splice: Splice | None = None
         self._outcome: TlsOutcome | None = None
@@ -160,8 +160,8 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
             self._sent.append(data)
             self.stream.stream.write(data)
             self._ahead += len(data)
-            if self._ahead > READ_AHEAD and not self._paused:
-                self._paused = True
+            if self._ahead > READ_AHEAD and not self.read_paused:
+                self.read_paused = True
                 self.transport.pauseProducing()
 
     def _read_hello(self, data: bytes) -> None:
@@ -230,7 +230,7 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         splice.far.attach(pending.stream)
         splice.near.read_ended = self._read_ended
         splice.far.dataReceived(data)
-        if self._paused:
+        if self.read_paused:
             self.transport.resumeProducing()
         splice.join()
 
@@ -263,7 +263,7 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         record = alert_record(alert)
         self._entrypoint.stats.bytes_out += len(record)
         self.transport.write(record)
-        if self._paused:
+        if self.read_paused:
             self.transport.resumeProducing()
         if self._read_ended:
             self.transport.loseConnection()
