@@ -31,6 +31,7 @@ from typing import Any, Final, Protocol
 
 from attrs import field, frozen
 
+from rtunnel.routing.globs import Glob
 from rtunnel.routing.ingress import normalise_host
 
 try:
@@ -280,25 +281,8 @@ def _path_prefix(prefix: bytes) -> Callable[[bytes], bool]:
 
 
 def _glob(pattern: bytes) -> Callable[[bytes], bool]:
-    """Match a glob without backtracking: each literal is searched for after the one before."""
-    first, *others = pattern.split(b"*")
-    if not others:
-        return pattern.__eq__
-    *middle, last = others
-
-    def matches(found: bytes) -> bool:
-        found = found[:MAX_COMPARED]
-        if len(found) < len(first) + len(last) or not found.startswith(first) or not found.endswith(last):
-            return False
-        at, end = len(first), len(found) - len(last)
-        for literal in middle:
-            at = found.find(literal, at, end)
-            if at < 0:
-                return False
-            at += len(literal)
-        return True
-
-    return matches
+    matches = Glob(pattern).matches
+    return lambda found: matches(found[:MAX_COMPARED])
 
 
 class _Regex:

@@ -28,6 +28,7 @@ from uuid import UUID
 from attrs import frozen
 
 from rtunnel.ids import is_id, mask_ids
+from rtunnel.routing.globs import Glob
 from rtunnel.routing.ingress import normalise_host
 from rtunnel.routing.lines import LineError, lines_of
 
@@ -61,13 +62,6 @@ _IMPLIED = {Action.BIND: (Action.BIND, Action.INTERCEPT, Action.GLOBAL)}
 """What else an action in a file allows."""
 
 
-_Pattern = re.Pattern[str]
-
-
-def _glob(text: str) -> _Pattern:
-    return re.compile(".*".join(map(re.escape, text.split("*"))), re.DOTALL)
-
-
 @frozen
 class OwnerRule:
     """One line of permissions.
@@ -79,9 +73,9 @@ class OwnerRule:
     """
 
     actions: frozenset[Action]
-    users: tuple[_Pattern, ...]
+    users: tuple[Glob[str], ...]
     tunnels: frozenset[str]
-    hosts: tuple[_Pattern, ...]
+    hosts: tuple[Glob[str], ...]
 
     @classmethod
     def parse(cls, text: str) -> OwnerRule:
@@ -96,14 +90,14 @@ class OwnerRule:
         names = [_name(name) for name in _listed(things)]
         return cls(
             frozenset(action for name in _listed(actions) for action in _actions(name)),
-            tuple(_glob(_name(name)) for name in _listed(users)),
+            tuple(Glob(_name(name)) for name in _listed(users)),
             frozenset(name.lower() for name in names if name == _EVERYTHING or is_id(name)),
             tuple(pattern for name in names for pattern in _hosts(name)),
         )
 
     def of(self, user: str, action: Action) -> bool:
         """Whether the rule applies to this user and action."""
-        return action in self.actions and any(pattern.fullmatch(user) for pattern in self.users)
+        return action in self.actions and any(pattern.matches(user) for pattern in self.users)
 
     def names_tunnel(self, tunnel: UUID) -> bool:
         """Whether the rule names a tunnel by its ID."""
@@ -111,7 +105,7 @@ class OwnerRule:
 
     def names_host(self, host: str) -> bool:
         """Whether the rule names a host."""
-        return any(pattern.fullmatch(host) for pattern in self.hosts)
+        return any(pattern.matches(host) for pattern in self.hosts)
 
 
 def _listed(word: str) -> list[str]:
@@ -135,13 +129,13 @@ def _name(name: str) -> str:
     return name
 
 
-def _hosts(name: str) -> Iterable[_Pattern]:
+def _hosts(name: str) -> Iterable[Glob[str]]:
     if ":" in name and not name.startswith("[") and name.count(":") == 1:
         raise ValueError(f'has a port in "{mask_ids(name)}"; a rule applies to a host on every port, leave the port out')
     name = normalise_host(name)
-    yield _glob(name)
+    yield Glob(name)
     if name.startswith("*."):
-        yield _glob(name[2:])
+        yield Glob(name[2:])
 
 
 class Permissions:
