@@ -12,7 +12,7 @@ from attrs import field, frozen
 __all__ = ["Glob"]
 
 
-def _pieces(pattern: AnyStr) -> tuple[AnyStr, ...]:
+def _pieces(pattern: Any) -> Any:
     return tuple(pattern.split("*" if isinstance(pattern, str) else b"*"))
 
 
