@@ -14,10 +14,8 @@ from rtunnel.routing.globs import Glob
 class GlobTests(SynchronousTestCase):
     @given(st.text("ab*", max_size=8), st.text("abc\n", max_size=12))
     def test_reference(self, pattern: str, text: str) -> None:
-        """As the standard library's, which backtracks; for texts and for bytes."""
-        matches = fnmatchcase(text, pattern)
-        self.assertEqual(Glob(pattern).matches(text), matches)
-        self.assertEqual(Glob(pattern.encode()).matches(text.encode()), matches)
+        """As the standard library's, which backtracks."""
+        self.assertEqual(Glob(pattern).matches(text), fnmatchcase(text, pattern))
 
     def test_many_stars(self) -> None:
         """With backtracking this would not end."""

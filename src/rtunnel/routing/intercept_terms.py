@@ -281,8 +281,9 @@ def _path_prefix(prefix: bytes) -> Callable[[bytes], bool]:
 
 
 def _glob(pattern: bytes) -> Callable[[bytes], bool]:
-    matches = Glob(pattern).matches
-    return lambda found: matches(found[:MAX_COMPARED])
+    # a text with a character for each byte
+    matches = Glob(pattern.decode("latin-1")).matches
+    return lambda found: matches(found[:MAX_COMPARED].decode("latin-1"))
 
 
 class _Regex:

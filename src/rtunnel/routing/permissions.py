@@ -73,9 +73,9 @@ class OwnerRule:
     """
 
     actions: frozenset[Action]
-    users: tuple[Glob[str], ...]
+    users: tuple[Glob, ...]
     tunnels: frozenset[str]
-    hosts: tuple[Glob[str], ...]
+    hosts: tuple[Glob, ...]
 
     @classmethod
     def parse(cls, text: str) -> OwnerRule:
@@ -129,7 +129,7 @@ def _name(name: str) -> str:
     return name
 
 
-def _hosts(name: str) -> Iterable[Glob[str]]:
+def _hosts(name: str) -> Iterable[Glob]:
     if ":" in name and not name.startswith("[") and name.count(":") == 1:
         raise ValueError(f'has a port in "{mask_ids(name)}"; a rule applies to a host on every port, leave the port out')
     name = normalise_host(name)

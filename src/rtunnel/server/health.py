@@ -48,6 +48,7 @@ MAX_STEP = 2 * SWEEP
 """Seconds that one sweep counts at most."""
 
 
+_READS_AGAIN = "reads again"
 _READS_NOTHING = "reads nothing: requests go to the others of its tunnel, if there are any"
 _TOO_SLOW = (
     "is slower than requests come, and too much waits for it (--link-buffer): they go to the others of its tunnel, if there are any"
@@ -171,6 +172,12 @@ class HealthMonitor:
             if connector.pool.link.congested or watched.blocked_for or watched.blocked:
                 self._check_reading(connector, watched, step)
 
+    def full(self, connector: Connector[UpstreamPool]) -> None:
+        """Too much waits for a connector: avoid it from now on."""
+        watched = self._watched.get(connector)
+        if watched is not None and not watched.blocked:
+            self._set_blocked(connector, watched, _TOO_SLOW)
+
     def _check_reading(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
         """Avoid a connector whose client takes nothing; a link that is congested because it is slow takes something."""
         link, limit = connector.pool.link, watched.settings.dead_after
@@ -181,14 +188,16 @@ class HealthMonitor:
         reads_nothing = 0 < limit <= watched.blocked_for
         blocked = link.check_unsent() or reads_nothing
         if blocked != watched.blocked:
-            watched.blocked = blocked
-            self._update(connector, watched)
-            self._log.warn(
-                "connector {connector} of tunnel {tunnel} "
-                + (_READS_NOTHING if reads_nothing else _TOO_SLOW if blocked else "reads again"),
-                connector=short_id(connector.id),
-                tunnel=short_id(connector.tunnel),
-            )
+            self._set_blocked(connector, watched, _READS_NOTHING if reads_nothing else _TOO_SLOW if blocked else _READS_AGAIN)
+
+    def _set_blocked(self, connector: Connector[UpstreamPool], watched: _Watched, why: str) -> None:
+        watched.blocked = why is not _READS_AGAIN
+        self._update(connector, watched)
+        self._log.warn(
+            "connector {connector} of tunnel {tunnel} " + why,
+            connector=short_id(connector.id),
+            tunnel=short_id(connector.tunnel),
+        )
 
     def _check_silence(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
         link, settings = connector.pool.link, watched.settings

@@ -391,6 +391,7 @@ class Admission(Handshake[Request]):
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
             bounds=LinkBounds(mux.link_buffer, mux.hold_timeout, listener.stats.reach),
             on_draining=self._client_draining,
+            on_full=self._link_full,
             on_instance=self._client_announced,
             on_control=self._client_takes_control,
             on_lost=self._link_lost,
@@ -463,6 +464,10 @@ class Admission(Handshake[Request]):
     def _client_takes_control(self, token: str) -> None:
         """The client can be told something beside the requests, and gets a lease."""
         self._listener.leases.offered(self._connector, token, self._listener.settings.leases)
+
+    def _link_full(self) -> None:
+        """Too much waits for the client: new requests go to others."""
+        self._listener.health.full(self._connector)
 
     def _client_draining(self) -> None:
         """The client is draining: it gets no more requests, those in progress go on."""

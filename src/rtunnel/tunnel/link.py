@@ -76,6 +76,7 @@ class Link(Protocol):
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
         alone opens streams (a peer that opens one violates the protocol).
     :param on_draining: called when the peer is about to leave, and wants no more streams; those that are open go on.
+    :param on_full: called when more than its bounds allow waits for the peer, each time that it begins.
     :param on_instance: called with what the peer calls itself, if it does.
     :param on_control: called when the peer takes a control stream, with what it knows it by.
     :param on_lost: called once when the connection is lost and all streams have ended, with the reason, and the same as text.
@@ -93,6 +94,7 @@ class Link(Protocol):
         bounds: LinkBounds | None = None,
         on_stream: Callable[[TunnelStream], None] | None = None,
         on_draining: Callable[[], None] | None = None,
+        on_full: Callable[[], None] | None = None,
         on_instance: Callable[[bytes], None] | None = None,
         on_control: Callable[[str], None] | None = None,
         on_lost: Callable[[Link, LinkEnd, str], None],
@@ -125,6 +127,7 @@ class Link(Protocol):
         self._keepalive = keepalive
         self._on_stream = on_stream
         self._on_draining = on_draining
+        self._on_full = on_full
         self._on_instance = on_instance
         self._on_control = on_control
         self._on_lost = on_lost
@@ -479,6 +482,8 @@ class Link(Protocol):
             self._stuck = None
             return False
         now, taken = self._reactor.seconds(), self.taken()
+        if self._stuck is None and self._on_full is not None:
+            self._guarded(self._on_full)
         if self._stuck is None or self._stuck[1] != taken:
             self._stuck = now, taken
         elif now - self._stuck[0] >= STUCK:
