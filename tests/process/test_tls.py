@@ -163,7 +163,7 @@ class TlsTests(TestCase):
                 self.assertEqual(process.wait(), 0, f"{command}\n{process.output}")
                 if command.startswith("curl"):
                     self.assertIn("pod", process.output)
-        self.assertEqual(joined, 4)
+        self.assertEqual(joined, 5)
 
     def test_files_that_cannot_be_used(self) -> None:
         """One line, and nothing listens."""

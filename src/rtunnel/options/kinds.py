@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 
 from rtunnel.ids import is_id
+from rtunnel.options.endpoint_strings import is_endpoint_string, read_client_string, read_server_string
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.sticky import Sticky
@@ -288,11 +289,15 @@ def _proxy_protocol(text: str) -> Any:
 
 @attrs.frozen
 class ListenAddress:
-    """A host and port, with a transport and a path if they are given: the value of ``--listen`` and ``--server``."""
+    """A host and port, with a transport and a path if they are given: the value of ``--listen`` and ``--server``.
+
+    :ivar files: names of files by setting, from an endpoint string.
+    """
 
     address: Address
     transport: str | None = None
     path: str | None = None
+    files: tuple[tuple[str, str], ...] = ()
 
 
 _WEB_SCHEMES = {"http": "ws", "https": "wss"}
@@ -312,6 +317,9 @@ def _listen_address(parse: Callable[[str], Address], *, connects: bool = False) 
     """
 
     def parse_listen(text: str) -> ListenAddress:
+        if is_endpoint_string(text):
+            found = read_client_string(text) if connects else read_server_string(text)
+            return ListenAddress(parse(found.address), found.transport, files=found.files)
         scheme, slashes, rest = text.rpartition("://")
         transport = None
         if slashes:

@@ -68,6 +68,8 @@ def _put_listen_address(layer: Layer, option: Option, key: str, text: str, liste
     for field, value in (("transport", listen.transport), ("path", listen.path)):
         if value is not None:
             layer[field] = OptionValue(key, text, value)
+    for field, file in listen.files:
+        layer[field] = OptionValue(key, text, file)
 
 
 def parts(text: str) -> list[str]:
