@@ -44,7 +44,7 @@ from rtunnel.wire.smux import DATA, Session
 VISITORS = 32
 
 _TUNNEL = UUID("5f3a9f60-6d2c-4b8e-9a51-0c7c2f6f0001")
-_PLAIN = b"GET /small/%(number)d HTTP/1.1\r\nHost: bench.local\r\nUser-Agent: wrk\r\nAccept: */*\r\nX-Visit: %(number)d\r\n\r\n"
+REQUEST = b"GET /small/%(number)d HTTP/1.1\r\nHost: bench.local\r\nUser-Agent: wrk\r\nAccept: */*\r\nX-Visit: %(number)d\r\n\r\n"
 #: As ``vary.lua`` has it.
 _INGRESS = (
     b"GET /small/%(number)d HTTP/1.1\r\nHost: bench.local\r\nX-Request-ID: 6f0c2b9e41d7a85300c4e1f2%(number)08x\r\n"
@@ -57,7 +57,7 @@ _INGRESS = (
     b"Cookie: theme=dark; consent=all; _ga=GA1.1.1834592038.1760000000; session=9b1d4e7c2a5f8036%(number)d\r\n"
     b"Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: same-origin\r\n\r\n"
 )
-_ANSWER = (
+ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Mon, 23 Nov 2026 10:00:00 GMT\r\nContent-Type: text/plain\r\n"
     b"Content-Length: 15\r\nLast-Modified: Mon, 23 Nov 2026 09:00:00 GMT\r\nConnection: keep-alive\r\n"
     b'ETag: "6742-%x"\r\nAccept-Ranges: bytes\r\n\r\nhello, visitor\n'
@@ -79,7 +79,7 @@ class Kind:
     :param filters: of personal intercepts that match none of the requests, each of a client of its own.
     """
 
-    request: bytes = _PLAIN
+    request: bytes = REQUEST
     trusted: bool = False
     log: str | None = None
     filters: tuple[str, ...] = ()
@@ -112,7 +112,7 @@ KINDS = {
 
 
 @implementer(ITransport)
-class _Transport:
+class MemoryTransport:
     """Keeps what is written; everything else that is asked of a transport does nothing."""
 
     disconnecting = False
@@ -141,7 +141,7 @@ class _Transport:
 
 
 @implementer(IReactorTurns)
-class _Turns:
+class Turns:
     """A reactor whose turn ends when it is told to."""
 
     def __init__(self) -> None:
@@ -172,7 +172,7 @@ class Exchanges:
         self._kind = kind
         self.heads: list[bytes] = []
         self.lines: list[str] = []
-        turns: Any = _Turns()
+        turns: Any = Turns()
         self._turns = turns
         self._ended: list[Access] = []
         registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
@@ -182,7 +182,7 @@ class Exchanges:
             registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool))
         for text in kind.filters:
             registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool, filters=(InterceptFilter.parse(text),)))
-        self._below = _Transport()
+        self._below = MemoryTransport()
         link.makeConnection(self._below)  # type: ignore[no-untyped-call]
         self._far = Session(opens=False)
         entrypoint = Entrypoint(
@@ -200,7 +200,7 @@ class Exchanges:
         )
         self._visitors = []
         for _ in range(VISITORS):
-            visitor, transport = VisitorFactory(entrypoint).buildProtocol(None), _Transport()
+            visitor, transport = VisitorFactory(entrypoint).buildProtocol(None), MemoryTransport()
             transport.protocol = visitor
             visitor.makeConnection(transport)
             self._visitors.append(transport)
@@ -224,7 +224,7 @@ class Exchanges:
         self.heads = [bytes(data) for data in arrived.values()]
         for stream, data in arrived.items():
             self._far.consumed(stream, len(data))
-            self._far.send(stream, _ANSWER % (self._number + stream))
+            self._far.send(stream, ANSWER % (self._number + stream))
         answers = self._far.take_output()
         start = perf_counter()
         self._link.dataReceived(answers)

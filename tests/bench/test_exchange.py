@@ -4,7 +4,9 @@ import json
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bench import bytecodes
 from bench.exchange import KINDS, VISITORS, Exchanges
+from bench.forwarding import Forwardings
 
 #: The part of the visitors' own X-Request-ID that does not vary.
 _OWN_ID = b"6f0c2b9e41d7a85300c4e1f2"
@@ -52,3 +54,31 @@ class ExchangeTests(SynchronousTestCase):
     def test_log_names_the_visitor_behind_an_ingress(self) -> None:
         for line in self.exchanges("as from an Ingress, text log").lines:
             self.assertTrue(line.startswith("198.51.100."), line)
+
+
+class ForwardingTests(SynchronousTestCase):
+    """Exchanges through the client's code."""
+
+    def test_goes_on(self) -> None:
+        """Both directions return their credit: 3 MiB of a stream are more than may be under way."""
+        forwardings = Forwardings()
+        for _ in range(3 * 1024 * 1024 // 200):
+            self.assertGreater(forwardings.turn(), 0)
+
+
+class BytecodesTests(SynchronousTestCase):
+    """What is counted is the code of the one end, and the same each time."""
+
+    def counted(self, name: str) -> dict[str, int]:
+        return dict(bytecodes.of_kind(name).executed)
+
+    def test_server(self) -> None:
+        counted = self.counted("plain")
+        self.assertGreater(counted["src/rtunnel/server/entrypoint/exchange.py: Exchange.start"], 0)
+        self.assertNotIn("src/rtunnel/client/targets.py: ForwardedStream.dataReceived", counted)
+        self.assertEqual(self.counted("plain"), counted)
+
+    def test_client(self) -> None:
+        counted = self.counted("client")
+        self.assertGreater(counted["src/rtunnel/tunnel/splice.py: Side.dataReceived"], 0)
+        self.assertNotIn("src/rtunnel/server/entrypoint/exchange.py: Exchange.start", counted)
