@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.outcomes import Limit
 from rtunnel.routing.selection import VisitorProtocol
 from rtunnel.server.attempt import Attempts, PendingStream
-from rtunnel.server.upstream import LinkFull, Upstream, UpstreamPool
+from rtunnel.server.upstream import LinkFull, StreamLimits, Upstream, UpstreamPool
 from rtunnel.settings import HttpSettings
+from rtunnel.tunnel.bounds import StreamCount
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.http1 import parse_request
 from rtunnel.wire.http1_exchange import END, WHOLE, Event
@@ -158,7 +159,7 @@ class OrderTests(AttemptCase):
 
     def test_full_link(self) -> None:
         """One that has as many streams as it may have is passed over; idle ones make room."""
-        self.laptop.pool._max_streams = 1
+        self.laptop.pool._streams = StreamLimits(of_link=1)
         first = Connection(self.world)
         second = Connection(self.world)
         self.assertEqual((first.connector, second.connector), (self.laptop.connector, self.pod.connector))
@@ -171,6 +172,38 @@ class OrderTests(AttemptCase):
         self.assertEqual(self.laptop.pool.idle, 1)
         self.assertIs(Connection(self.world).connector, self.laptop.connector)
         self.assertTrue(idle.stream.ended)
+
+    def test_full_tunnel(self) -> None:
+        """The links of a tunnel may have so many streams together, idle ones included, which make room."""
+        count = StreamCount()
+        for far in (self.laptop, self.pod):
+            far.link._count = count
+            far.pool._streams = StreamLimits(of_tunnel=2, count=count)
+        connections = [Connection(self.world) for _ in range(2)]
+        late = Connection(self.world)
+        self.assertEqual((late.told, late.crowded, late.overloaded), (["exhausted"], True, True))
+        self.assertEqual(self.world.stats.limits[Limit.STREAMS_PER_TUNNEL], 2, "at both connectors")
+        connections[0].drop_stream()
+        idle = self.laptop.pool.open("pod.local")
+        idle.answers.reusable = True
+        idle.release()
+        self.assertIsNotNone(Connection(self.world).stream)
+        self.assertTrue(idle.stream.ended)
+        self.laptop.lose()
+        self.pod.lose()
+        self.assertEqual(count.open, 0)
+
+    def test_full_links(self) -> None:
+        """Too much waits for their clients: an idle stream is no way around that, and it is nobody's failure."""
+        idle = self.laptop.pool.open("pod.local")
+        idle.answers.reusable = True
+        idle.release()
+        for far in (self.laptop, self.pod):
+            far.link.full, far.link.usable = True, False
+        request = Request(self.world)
+        self.assertEqual((request.exhaustions, request.crowded, request.overloaded), (1, True, True))
+        self.assertEqual(self.world.stats.limits[Limit.LINK_BUFFER], 2)
+        self.assertFalse(self.laptop.connector.failing)
 
     def test_closing_link(self) -> None:
         """It takes no streams: the next connector is tried, and as nothing was sent before, that is no retry."""

@@ -9,16 +9,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.memory import resident_memory
-from rtunnel.outcomes import Limit, Outcome, TlsOutcome, VisitOutcome
+from rtunnel.outcomes import Limit, LinkEnd, Outcome, TlsOutcome, VisitOutcome
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.ceiling import BufferCeiling
 from rtunnel.server.service import ServerService
 from rtunnel.settings import Address, LimitSettings, ListenerSettings, ServerSettings
+from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.wire.clienthello import Alert, alert_record
 from rtunnel.wire.relay import Status, take_response
 from rtunnel.wire.smux import Session
-from tests.server.harness import HttpCase
+from tests.server.harness import HttpCase, Visitor
 from tests.server.test_relay import RelayTestCase
 from tests.server.test_relay import connect as connect_request
 from tests.server.test_service import BIND, End
@@ -29,6 +30,7 @@ from tests.support.logs import logged
 from tests.support.pipe import Pipe, connect
 
 MIB = 1 << 20
+UPLOAD = b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 60000\r\n\r\n"
 
 
 class CeilingTests(SynchronousTestCase):
@@ -106,6 +108,44 @@ class RequestTests(HttpCase):
         connector.streams[0].answer(OK)
         self.assertEqual(kept.received, OK)
 
+    def test_all_links_full(self) -> None:
+        """The same when too much waits for every client of the tunnel: those that are known to be there answer 503, not 502."""
+        connector = self.world.attach()
+        connector.link._bounds = LinkBounds(MIB)
+        connector.pipe.client.pauseProducing()
+        uploads: list[Visitor] = []
+        while not connector.link.full:
+            self.assertLess(len(uploads), 100)
+            uploads.append(self.world.visit(UPLOAD + bytes(60_000)))
+        late = self.world.visit(GET)
+        self.assertEqual(late.status, 503)
+        self.assertIn(b"every client of this service, has too much to do", late.received)
+        self.assertEqual(self.world.stats.limits[Limit.LINK_BUFFER], 1)
+        self.assertEqual({visitor.received for visitor in uploads}, {b""})
+        tls = self.world.visit(HELLO)
+        self.assertEqual(tls.received, alert_record(Alert.INTERNAL_ERROR))
+        self.assertEqual(self.world.stats.tls[TlsOutcome.OVERLOADED], 1)
+        connector.pipe.client.resumeProducing()
+        self.world.turn()
+        self.assertEqual(len(connector.streams), len(uploads))
+        again = self.world.visit(GET)
+        connector.stream.answer(OK)
+        self.assertEqual(again.received, OK)
+
+    def test_full_until_it_is_dropped(self) -> None:
+        """What had not left goes to another client whatever its method, and is answered with 503 when there is none."""
+        connector = self.world.attach()
+        connector.link._bounds = LinkBounds(MIB)
+        connector.pipe.client.pauseProducing()
+        uploads: list[Visitor] = []
+        while not connector.link.full:
+            uploads.append(self.world.visit(UPLOAD + bytes(60_000)))
+        connector.link.drop(LinkEnd.OVERFLOWED)
+        self.world.turn()
+        statuses = [visitor.status for visitor in uploads]
+        self.assertEqual(set(statuses), {502, 503})
+        self.assertLess(statuses.count(502), 4, "those that may have left, as far as the server knows")
+
     def test_tls(self) -> None:
         self.world.attach()
         self.world.registry.suspended = True
@@ -123,6 +163,14 @@ class VisitTests(RelayTestCase):
         self.assertIs(self.status(), Status.SERVICE_UNAVAILABLE)
         self.assertEqual(self.outcomes(), {VisitOutcome.OVERLOADED: 1})
         self.assertTrue(any("--max-buffered" in line for line in lines), lines)
+
+    def test_all_links_full(self) -> None:
+        self.world.attach().link.full = True
+        with logged() as lines:
+            self.visitor.send(connect_request())
+        self.assertIs(self.status(), Status.SERVICE_UNAVAILABLE)
+        self.assertEqual(self.outcomes(), {VisitOutcome.OVERLOADED: 1})
+        self.assertTrue(any("as much to do as they may (--link-buffer" in line for line in lines), lines)
 
 
 class ServiceTests(SynchronousTestCase):

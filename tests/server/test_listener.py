@@ -266,6 +266,22 @@ class ListenerTests(Case):
         self.client.send(self.request())
         self.assertIs(self.answer().status, Status.OK)
 
+    def test_streams_of_a_tunnel(self) -> None:
+        """Its links count their streams together, those of other tunnels by themselves; nothing is left with the last link."""
+        pools = []
+        clients = []
+        for tunnel in (TUNNEL, TUNNEL, OTHER):
+            self.arrive()
+            self.client.send(self.request(tunnel=tunnel))
+            clients.append(self.client)
+            pools.append(next(pool for one in self.world.registry if (pool := one.pool) not in pools))
+            for _ in range(2):
+                pools[-1].open("pod.local")
+        self.assertEqual([self.limits.streams_of(tunnel).open for tunnel in (TUNNEL, OTHER)], [4, 2])
+        self.assertEqual([pool._streams.of_tunnel for pool in pools], [32768] * 3)
+        clients[0].leave()
+        self.assertEqual(self.limits.streams_of(TUNNEL).open, 2)
+
     def test_links_of_an_address(self) -> None:
         """Links and visits together; the place is given back with the connection."""
         self.limits.clients.links.most = 1

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.outcomes import Limit, LinkEnd
 from rtunnel.transport.reasons import Flooded, Stalled
 from rtunnel.tunnel.bounds import SLOWEST_CONSUMER, LinkBounds
-from rtunnel.tunnel.link import STUCK, Link
+from rtunnel.tunnel.link import STUCK, Link, LinkClosed
 from rtunnel.wire.smux import FLOOD_SIZE, HEADER, Session
 from tests.support.pipe import connect
 from tests.tunnel.common import QUIET, CountedTransport, HalfCloser, Links, Source
@@ -29,23 +29,67 @@ class BufferTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.links = Links(bounds=LinkBounds(MIB))
 
-    def test_new_requests(self) -> None:
-        """Their heads are sent although the link is congested: it is dropped, with all of its streams, unless the peer reads."""
+    def fill(self) -> list[HalfCloser]:
+        """Ask for more than may wait for a client that does not read; return what each request's stream is told."""
         self.links.pipe.client.pauseProducing()
         asked: list[HalfCloser] = []
-        while not self.links.lost["server"]:
-            self.assertLess(self.links.pipe.server.waiting, MIB + 200 * KIB)
-            if self.links.pipe.server.waiting > MIB:
-                self.links.clock.advance(STUCK)
+        while self.links.server.usable:
+            self.assertLess(len(asked), 100)
             stream, protocol = self.links.open()
-            stream.registerProducer(Source(stream, b""), True)
+            Source(stream, b"")
             stream.write(bytes(60 * KIB))
             asked.append(protocol)
             self.links.settle()
+        return asked
+
+    def test_new_requests(self) -> None:
+        """What they bring waits up to the bound; then there are no new ones, and the link is dropped unless the peer reads."""
+        asked = self.fill()
+        self.assertTrue(self.links.server.full)
+        self.assertGreater(len(asked), MIB // (61 * KIB))
+        self.assertLess(self.links.server.buffered(), MIB + 200 * KIB)
+        with self.assertRaisesRegex(LinkClosed, "too much waits for the peer"):
+            self.links.open()
+        self.links.clock.advance(STUCK)
+        self.links.server.schedule_flush()
+        self.links.settle()
         (reason,) = self.links.lost["server"]
         self.assertRegex(reason, r"^overflowed: its peer does not read, and 1\d{6} bytes wait for it \(--link-buffer\)$")
         self.assertEqual([len(protocol.lost) for protocol in asked], [1] * len(asked))
-        self.assertGreater(len(asked), MIB // (61 * KIB))
+
+    def test_reads_again(self) -> None:
+        """All of it arrives, and new requests are taken."""
+        asked = self.fill()
+        self.links.pipe.client.resumeProducing()
+        self.links.settle()
+        self.assertEqual([len(theirs.received) for theirs in self.links.protocols.values()], [60 * KIB] * len(asked))
+        self.assertEqual((self.links.server.full, self.links.server.session.held), (False, 0))
+        self.links.joined()
+
+    def test_visitors_that_leave(self) -> None:
+        """Take along what they have sent: however many come, only those that are there cost anything."""
+        self.links.pipe.client.pauseProducing()
+        for _ in range(500):
+            stream, _ = self.links.open()
+            stream.write(bytes(60 * KIB))
+            self.links.settle()
+            stream.abortConnection()
+            self.links.settle()
+        self.assertFalse(self.links.server.full)
+        self.assertLess(self.links.server.buffered(), 200 * KIB)
+
+    def test_one_copy(self) -> None:
+        """What is held is the very piece that was written, which the exchange keeps for a retry as well."""
+        self.links.pipe.client.pauseProducing()
+        first, _ = self.links.open()
+        first.write(bytes(100 * KIB))
+        self.links.settle()
+        body = bytes(60 * KIB)
+        stream, _ = self.links.open()
+        stream.write(body)
+        self.links.settle()
+        pieces = self.links.server.session._streams[stream.id].pending
+        self.assertEqual([id(piece) for piece in pieces or ()], [id(body)])
 
     def test_responses(self) -> None:
         """The same at the other end: a server that does not read."""
@@ -90,12 +134,7 @@ class BufferTests(SynchronousTestCase):
 
     def test_slow_peer_with_too_much(self) -> None:
         """Many requests at once may be more than a slow link takes in a while; it is not dropped as long as it takes something."""
-        self.links.pipe.client.pauseProducing()
-        for _ in range(40):
-            stream, _ = self.links.open()
-            stream.write(bytes(60 * KIB))
-            self.links.settle()
-        self.assertTrue(self.links.server.check_unsent())
+        self.fill()
         for _ in range(10):
             self.links.clock.advance(STUCK)
             self.links.pipe.client.resumeProducing()

@@ -471,6 +471,113 @@ class ByteByByteTests(ConversationTests):
     byte_by_byte = True
 
 
+class HoldTests(SynchronousTestCase):
+    """Payload that is held while the connection takes none."""
+
+    def setUp(self) -> None:
+        self.session = Session(opens=True)
+        self.streams = [self.session.open() for _ in range(3)]
+        self.session.take_output()
+        self.session.hold()
+
+    def sent(self) -> list[Frame]:
+        """The frames that are queued."""
+        return frames(self.session.take_output())
+
+    def test_order(self) -> None:
+        """Of each stream, and of the streams by the time that they began to wait; the end comes last."""
+        first, second, third = self.streams
+        for stream, data in ((second, b"a" * 2000), (first, b"b"), (second, b"c"), (third, b"d")):
+            self.assertGreater(self.session.send(stream, data), 0)
+        self.session.finish(second)
+        self.assertEqual((self.session.held, self.sent()), (2003, []))
+        self.assertEqual(self.session.release(1 << 20), [second, first, third])
+        self.assertEqual(self.session.held, 0)
+        self.assertEqual(
+            self.sent(),
+            [(PSH, second, b"a" * 2000), (PSH, second, b"c"), (FIN, second, b""), (PSH, first, b"b"), (PSH, third, b"d")],
+        )
+        self.assertEqual(self.session.send(first, b"at once"), 0)
+        self.assertEqual(self.sent(), [(PSH, first, b"at once")])
+
+    def test_other_frames(self) -> None:
+        """What is no payload is queued as ever."""
+        self.session.send(self.streams[0], b"waits")
+        self.session.finish(self.streams[1])
+        self.session.ping()
+        late = self.session.open()
+        self.assertEqual([frame[0] for frame in self.sent()], [FIN, NOP, SYN])
+        self.session.abort(late)
+        self.assertEqual([frame[0] for frame in self.sent()], [UPD, FIN])
+
+    def test_in_portions(self) -> None:
+        for stream in self.streams:
+            self.session.send(stream, bytes(100_000))
+        self.assertEqual(self.session.release(100_000), self.streams[:2])
+        self.assertEqual((self.session.held, self.session.queued), (100_000, 200_000))
+        self.session.take_output()
+        self.assertEqual(self.session.release(100_000), self.streams[2:])
+
+    def test_aborted(self) -> None:
+        """Nothing of it is sent."""
+        first, second, third = self.streams
+        for stream in self.streams:
+            self.session.send(stream, bytes(1000))
+        self.session.abort(first)
+        self.session.receive(update(second, 0, 0))
+        self.assertEqual(self.session.held, 1000)
+        self.assertEqual(self.session.release(1 << 20), [third])
+        self.assertEqual([stream for command, stream, _ in self.sent() if command == PSH], [third])
+        self.session.hold()
+        self.session.send(third, bytes(1000))
+        self.session.discard()
+        self.assertEqual((self.session.held, self.session.release(1 << 20)), (0, []))
+
+    def test_credit(self) -> None:
+        """What waits for credit is not held; credit that comes meanwhile does not send it."""
+        stream = self.streams[0]
+        self.session.release(0)
+        self.session.send(stream, bytes(INITIAL_WINDOW + 1000))
+        self.session.take_output()
+        self.session.hold()
+        self.assertEqual((self.session.send(stream, bytes(1000)), self.session.held), (2000, 0))
+        self.assertEqual(self.session.receive(update(stream, INITIAL_WINDOW, 1500)), [])
+        self.assertEqual((self.session.held, self.sent()), (2000, []))
+        self.assertEqual(self.session.release(1 << 20), [])
+        self.assertEqual([len(payload) for _, _, payload in self.sent()], [1000, 500])
+        self.assertEqual((self.session.held, self.session.waiting(stream)), (0, 500))
+
+    def test_written_while_others_are_held(self) -> None:
+        """Between two portions: it keeps its order, and nothing is told twice."""
+        for stream in self.streams:
+            self.session.send(stream, bytes(1000))
+        self.session.release(0)
+        last = self.streams[2]
+        self.assertEqual(self.session.send(last, b"more"), 0)
+        self.session.finish(last)
+        self.assertEqual(self.sent()[1:], [(PSH, last, bytes(1000) + b"more"), (FIN, last, b"")])
+        self.assertEqual(self.session.held, 1000)
+        self.session.release(1 << 20)
+        self.assertEqual([stream for command, stream, _ in self.sent() if command == PSH], [self.streams[1]])
+        self.assertEqual(self.session.held, 0)
+
+    def test_has_sent(self) -> None:
+        first, second, _ = self.streams
+        self.session.send(first, b"x")
+        self.assertFalse(self.session.has_sent(first))
+        self.session.release(0)
+        self.assertEqual((self.session.has_sent(first), self.session.has_sent(second)), (True, False))
+
+    def test_version_1(self) -> None:
+        session = Session(opens=True, version=1)
+        stream = session.open()
+        session.take_output()
+        session.hold()
+        session.send(stream, bytes(100_000))
+        self.assertEqual((session.take_output(), session.held), (b"", 100_000))
+        self.assertEqual(session.release(0), [stream])
+
+
 class WindowTests(SynchronousTestCase):
     """Credit, and when it is returned."""
 

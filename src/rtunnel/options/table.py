@@ -469,6 +469,13 @@ _LIMITS = (
         process=True,
     ),
     Option(
+        "max-streams-per-tunnel",
+        kinds.NUMBER,
+        "limits.streams_per_tunnel",
+        "maximum number of open streams of all links of a tunnel; more requests are refused with 503",
+        process=True,
+    ),
+    Option(
         "max-buffered",
         kinds.SIZE,
         "limits.buffered",

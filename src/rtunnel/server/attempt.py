@@ -64,6 +64,7 @@ class Attempts(Generic[S]):
     :ivar stream: of the current attempt; None between attempts.
     :ivar failed: the connectors that did not respond, in the order in which they were tried.
     :ivar retries: how often it was retried.
+    :ivar crowded: whether one of them could not take it, because too much waits for it or it has too many streams.
     """
 
     _entrypoint: AttemptHost
@@ -75,6 +76,7 @@ class Attempts(Generic[S]):
     stream: S | None = None
     failed: list[Connector[UpstreamPool]] | None = None
     retries = 0
+    crowded = False
 
     def send_to(self, pool: UpstreamPool, fresh: bool) -> S:
         """Open a stream or acquire an idle one, and send everything received so far.
@@ -107,7 +109,8 @@ class Attempts(Generic[S]):
                 stream = self.stream = self.send_to(connector.pool, again)
             except LinkClosed as error:
                 if isinstance(error, LinkFull):
-                    entrypoint.stats.reach(Limit.STREAMS_PER_LINK)
+                    self.crowded = True
+                    entrypoint.stats.reach(error.limit)
                 self._fail(connector)
                 continue
             if not stream.used:
@@ -126,6 +129,7 @@ class Attempts(Generic[S]):
         if not stream.used:
             # an idle stream that had been closed is not a failure of its connector
             self._fail(self.connector)
+            self.crowded = self.crowded or self.connector.pool.link.full
             self._entrypoint.health.failed(self.connector, self.host, delivered=not stream.stream.refused)
         if self.retries < self._entrypoint.max_retries:
             self.try_next(again=True)
@@ -138,6 +142,11 @@ class Attempts(Generic[S]):
         connector = self.connector
         if connector is not None and connector.failing:
             self._entrypoint.health.succeeded(connector, self.host)
+
+    @property
+    def overloaded(self) -> bool:
+        """Whether it fails because there is too much to do, now that no connector is left."""
+        return self.crowded or (not self.failed and self._entrypoint.selector.registry.suspended)
 
     def drop_stream(self) -> None:
         """The visitor is gone: close the stream at once, and with it the target's connection."""

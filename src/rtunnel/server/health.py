@@ -181,7 +181,7 @@ class HealthMonitor:
     def _check_reading(self, connector: Connector[UpstreamPool], watched: _Watched, step: float) -> None:
         """Avoid a connector whose client takes nothing; a link that is congested because it is slow takes something."""
         link, limit = connector.pool.link, watched.settings.dead_after
-        if not link.usable:
+        if not link.usable and not link.full:
             return
         before, watched.taken = watched.taken, link.taken()
         watched.blocked_for = watched.blocked_for + step if link.congested and watched.taken == before else 0.0

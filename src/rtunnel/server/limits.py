@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final
+from uuid import UUID
+from weakref import WeakValueDictionary
 
 from attrs import frozen
 from twisted.logger import Logger
@@ -17,6 +19,7 @@ from rtunnel.server.connection_budget import AddressCounts, Bound, ConnectionBud
 from rtunnel.server.entrypoint.forwarding import within
 from rtunnel.settings import LimitSettings, ListenerSettings
 from rtunnel.transport.accepting import AcceptingPort, Gate, Place
+from rtunnel.tunnel.bounds import StreamCount
 
 __all__ = ["ClientLimits", "ClientPlace", "ServerLimits", "VisitorLimits"]
 
@@ -189,6 +192,14 @@ class ServerLimits:
         self.visitors = VisitorLimits(stats)
         self.clients = ClientLimits(stats)
         self.links_per_tunnel = sys.maxsize
+        self._streams: WeakValueDictionary[UUID, StreamCount] = WeakValueDictionary()
+
+    def streams_of(self, tunnel: UUID) -> StreamCount:
+        """Where the links of a tunnel count their streams; whoever has it keeps it alive."""
+        count = self._streams.get(tunnel)
+        if count is None:
+            count = self._streams[tunnel] = StreamCount()
+        return count
 
     def start(self, descriptors: int | None) -> None:
         """Derive them from the descriptors that there are.

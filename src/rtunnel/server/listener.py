@@ -31,14 +31,14 @@ from rtunnel.server.intercept_admission import Intercept, InterceptRefused, admi
 from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ClientPlace, ServerLimits
 from rtunnel.server.tunnel_stats import connector_stats
-from rtunnel.server.upstream import UpstreamPool
+from rtunnel.server.upstream import StreamLimits, UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Flooded, reason_of
 from rtunnel.transport.sockets import end_when_stalled
 from rtunnel.transport.websocket import CLIENT_KEY
-from rtunnel.tunnel.bounds import LinkBounds
+from rtunnel.tunnel.bounds import LinkBounds, StreamCount
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.http1 import HeadLimits
@@ -168,14 +168,17 @@ class TunnelListener(Factory):
         rule = self.table.lookup(host)
         return rule is not None and rule.tunnel == tunnel and self.access_control.may(grant, action, tunnel, (host,))
 
-    def new_pool(self, link: Link) -> UpstreamPool:
-        """The idle streams of a new link."""
-        http = self.settings.http
+    def new_pool(self, link: Link, count: StreamCount) -> UpstreamPool:
+        """The idle streams of a new link.
+
+        :param count: of the streams of its tunnel.
+        """
+        http, limits = self.settings.http, self.limits.settings
         return UpstreamPool(
             link,
             limits=HeadLimits(http.head_bytes, http.line_bytes, http.header_count),
             idle=http.pool_idle if http.pool else 0,
-            max_streams=self.limits.settings.streams_per_link,
+            streams=StreamLimits(limits.streams_per_link, limits.streams_per_tunnel, count),
         )
 
     def take_questions(self, grant: Grant, tunnel: UUID, transport: Any, who: str) -> ControlConnection:
@@ -377,6 +380,7 @@ class Admission(Handshake[Request]):
         )
         self.transport.write(answer.encode())
         mux = listener.settings.mux
+        count = listener.limits.streams_of(tunnel.id)
         # not of a visit, which may have to wait for a program at a breakpoint
         end_when_stalled(ITunnelTransport(self.transport).tcp_socket(), mux.stall_timeout)
         link = Link(
@@ -390,6 +394,7 @@ class Admission(Handshake[Request]):
             reactor=listener.reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
             bounds=LinkBounds(mux.link_buffer, mux.hold_timeout, listener.stats.reach),
+            count=count,
             on_draining=self._client_draining,
             on_full=self._link_full,
             on_instance=self._client_announced,
@@ -401,7 +406,7 @@ class Admission(Handshake[Request]):
             id=connector_id,
             tunnel=tunnel.id,
             weight=weight,
-            pool=listener.new_pool(link),
+            pool=listener.new_pool(link, count),
             peer=self._peer_name,
             user=self._grant.user,
             since=time(),

@@ -14,18 +14,21 @@ import sys
 from math import inf
 from typing import Any, Protocol
 
+from attrs import Factory, frozen
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.outcomes import Limit
+from rtunnel.tunnel.bounds import StreamCount
 from rtunnel.tunnel.link import Link, LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.http1 import HeadLimits, ResponseReader
 from rtunnel.wire.http1_exchange import AnswerSide, Event
 
-__all__ = ["MAX_UNFIT", "AnswerOwner", "LinkFull", "Upstream", "UpstreamPool"]
+__all__ = ["MAX_UNFIT", "AnswerOwner", "LinkFull", "StreamLimits", "Upstream", "UpstreamPool"]
 
 _log = Logger()
 
@@ -36,7 +39,28 @@ MAX_UNFIT = 64
 
 
 class LinkFull(LinkClosed):
-    """No stream can be opened: the link has as many as it may have."""
+    """No stream can be opened at the moment.
+
+    :param limit: that is reached.
+    """
+
+    def __init__(self, limit: Limit, text: str) -> None:
+        super().__init__(text)
+        self.limit = limit
+
+
+@frozen
+class StreamLimits:
+    """How many streams there may be.
+
+    :param of_link: those of one link.
+    :param of_tunnel: those of all links of its tunnel.
+    :param count: how many the tunnel has.
+    """
+
+    of_link: int = sys.maxsize
+    of_tunnel: int = sys.maxsize
+    count: StreamCount = Factory(StreamCount)
 
 
 class AnswerOwner(Protocol):
@@ -147,11 +171,12 @@ class UpstreamPool:
     :param link: where new streams are opened.
     :param limits: maximum sizes of a response head.
     :param idle: how long an idle stream is kept, in seconds; 0 disables pooling.
+    :param streams: how many streams there may be, idle ones included.
     """
 
-    __slots__ = ("_idle_time", "_max_streams", "free", "idle", "link", "max_idle", "reader", "unfit")
+    __slots__ = ("_idle_time", "_streams", "free", "idle", "link", "max_idle", "reader", "unfit")
 
-    def __init__(self, link: Link, *, limits: HeadLimits, idle: float, max_streams: int = sys.maxsize) -> None:
+    def __init__(self, link: Link, *, limits: HeadLimits, idle: float, streams: StreamLimits | None = None) -> None:
         self.reader = ResponseReader(limits)
         self.link = link
         self.max_idle = MAX_IDLE if idle else 0
@@ -159,7 +184,7 @@ class UpstreamPool:
         self.idle = 0
         """Number of idle streams."""
         self._idle_time = idle
-        self._max_streams = max_streams
+        self._streams = streams or StreamLimits()
         self.free: dict[str, list[Upstream]] = {}
         """The idle streams by host, the most recently used ones last."""
         self.unfit: set[str] = set()
@@ -186,7 +211,7 @@ class UpstreamPool:
     def open(self, host: str) -> Upstream:
         """Open a stream for a host.
 
-        :raises LinkFull: when it has as many streams as it may have.
+        :raises LinkFull: when there are as many streams as there may be, or too much waits for the client.
         :raises LinkClosed: when the link accepts no more streams.
         """
         return Upstream(self, host)
@@ -194,12 +219,16 @@ class UpstreamPool:
     def open_raw(self, protocol: Any) -> TunnelStream:
         """Open a stream for one connection of any protocol.
 
-        :raises LinkFull: when it has as many streams as it may have.
+        :raises LinkFull: when there are as many streams as there may be, or too much waits for the client.
         :raises LinkClosed: when the link accepts no more streams.
         """
-        link = self.link
-        if len(link.streams) >= self._max_streams and not self.make_room():
-            raise LinkFull("the link has as many streams as it may have")
+        link, streams = self.link, self._streams
+        if link.full:
+            raise LinkFull(Limit.LINK_BUFFER, "too much waits for the client")
+        if len(link.streams) >= streams.of_link and not self.make_room():
+            raise LinkFull(Limit.STREAMS_PER_LINK, "the link has as many streams as it may have")
+        if streams.count.open >= streams.of_tunnel and not self.make_room():
+            raise LinkFull(Limit.STREAMS_PER_TUNNEL, "the tunnel has as many streams as it may have")
         return link.open_stream(protocol)
 
     def forget(self, upstream: Upstream) -> None:

@@ -30,6 +30,7 @@ class LimitSettings:
     :ivar links_per_address: links and visits of one address; by default half of the connections there.
     :ivar links_per_tunnel: links of one tunnel; by default half of the connections there.
     :ivar streams_per_link: open streams of one link.
+    :ivar streams_per_tunnel: open streams of all links of one tunnel.
     :ivar buffered: bytes that wait for all visitors and clients together, before new requests are refused; 0 for no limit, by
         default a quarter of the memory.
     """
@@ -42,6 +43,7 @@ class LimitSettings:
     links_per_address: int | None = attrs.field(default=None, validator=_optional())
     links_per_tunnel: int | None = attrs.field(default=None, validator=_optional())
     streams_per_link: int = attrs.field(default=16384, validator=whole(1, MOST))
+    streams_per_tunnel: int = attrs.field(default=32768, validator=whole(1, MOST))
     buffered: int | None = attrs.field(
         default=None,
         validator=check(lambda value: not value or value >= 1048576, "must be at least 1MiB, or 0 for no limit"),

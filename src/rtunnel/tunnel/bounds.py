@@ -10,7 +10,7 @@ from attrs import frozen
 from rtunnel.outcomes import Limit
 from rtunnel.wire.smux import Session
 
-__all__ = ["SLOWEST_CONSUMER", "HoldWatch", "LinkBounds"]
+__all__ = ["SLOWEST_CONSUMER", "HoldWatch", "LinkBounds", "StreamCount"]
 
 SLOWEST_CONSUMER = 16384
 """Bytes in a second that a stream has to consume while it holds back its link."""
@@ -33,6 +33,18 @@ class LinkBounds:
     buffer: int = 16 << 20
     hold: float = 10.0
     reached: Callable[[Limit], None] = _uncounted
+
+
+class StreamCount:
+    """How many streams some links have together; shared by them.
+
+    :ivar open: those that carry a visitor's bytes, or wait for some.
+    """
+
+    __slots__ = ("__weakref__", "open")
+
+    def __init__(self) -> None:
+        self.open = 0
 
 
 class HoldWatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from rtunnel.outcomes import LinkEnd
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Flooded, Stalled, reason_of
 from rtunnel.transport.tcp_info import tcp_acknowledged, tcp_round_trip
-from rtunnel.tunnel.bounds import HoldWatch, LinkBounds
+from rtunnel.tunnel.bounds import HoldWatch, LinkBounds, StreamCount
 from rtunnel.tunnel.stream import FLUSH_SIZE, LOST, TunnelStream
 from rtunnel.tunnel.turn import end_of_turn
 from rtunnel.wire.smux import (
@@ -73,6 +74,7 @@ class Link(Protocol):
     :param session: the engine; the link owns it.
     :param reactor: for timers and the end of the turn.
     :param bounds: what the peer and each stream may cost.
+    :param count: where its streams are counted; by default by themselves.
     :param on_stream: called with each stream that the peer opens, before its first byte, to give it a protocol; None when this end
         alone opens streams (a peer that opens one violates the protocol).
     :param on_draining: called when the peer is about to leave, and wants no more streams; those that are open go on.
@@ -92,6 +94,7 @@ class Link(Protocol):
         reactor: IReactorTime,
         keepalive: Keepalive,
         bounds: LinkBounds | None = None,
+        count: StreamCount | None = None,
         on_stream: Callable[[TunnelStream], None] | None = None,
         on_draining: Callable[[], None] | None = None,
         on_full: Callable[[], None] | None = None,
@@ -108,7 +111,9 @@ class Link(Protocol):
         self.control: TunnelStream | None = None
         """The one of them that carries no visitor's bytes (:mod:`rtunnel.wire.control`), if there is one."""
         self.congested = False
-        """Whether the transport's buffer is full: streams that write are paused."""
+        """Whether the transport's buffer is full: streams that write are paused, and what they write is held."""
+        self.full = False
+        """Whether more waits for the peer than may: no stream can be opened."""
         self.bytes_in = 0
         """Bytes received from the peer, including frame headers."""
         self.bytes_out = 0
@@ -144,6 +149,7 @@ class Link(Protocol):
         self._keepalive_timer: Any = None
         self._reading_paused = False
         self._bounds = bounds or LinkBounds()
+        self._count = count or StreamCount()
         self._stuck: tuple[float, int] | None = None
         """While too much waits: what the peer had taken, and since when it has taken no more."""
         self._hold_watch = HoldWatch(session, reactor, self._bounds, abort=self._abort_holder)
@@ -152,7 +158,7 @@ class Link(Protocol):
         self._closing = False
         self._lost = False
         self.usable = True
-        """Whether streams can be opened: neither closing nor lost."""
+        """Whether streams can be opened: neither closing nor lost nor full."""
         self._ignoring_input = False
         """Whether received bytes are dropped: the link is lost, or was cut."""
         self._why: tuple[LinkEnd, str] | None = None
@@ -185,7 +191,7 @@ class Link(Protocol):
         :raises LinkClosed: when the link is closing or lost, or its stream ids are used up.
         """
         if not self.usable:
-            raise LinkClosed("the link is closed")
+            raise LinkClosed("too much waits for the peer" if self.full else "the link is closed")
         try:
             stream_id = self.session.open()
         except SmuxError as error:
@@ -193,11 +199,13 @@ class Link(Protocol):
             raise LinkClosed(str(error)) from error
         stream = TunnelStream(self, stream_id, protocol)
         self.streams[stream_id] = stream
+        self._count.open += 1
         return stream
 
     def open_control(self, protocol: Any) -> TunnelStream:
         """Open the control stream; see :meth:`open_stream`."""
         self.control = self.open_stream(protocol)
+        self._count.open -= 1
         return self.control
 
     @property
@@ -255,6 +263,8 @@ class Link(Protocol):
         self.streams.pop(stream.id, None)
         if stream is self.control:
             self.control = None
+        else:
+            self._count.open -= 1
         self._waiting.discard(stream)
 
     # -- the life of the link
@@ -269,7 +279,7 @@ class Link(Protocol):
 
     def leave(self) -> None:
         """Tell the peer that this end is about to close the link: it opens no more streams, or joins elsewhere."""
-        if self.usable:
+        if not self._closing and not self._lost:
             self.session.leave()
             self.flush()
 
@@ -281,6 +291,7 @@ class Link(Protocol):
         """
         if self._closing or self._lost:
             return
+        self.session.release(sys.maxsize)
         self.flush()
         self._closing = True
         self.usable = False
@@ -311,6 +322,7 @@ class Link(Protocol):
         self._hold_watch.stop()
         self._run_turn_end_calls()
         for stream in list(self.streams.values()):
+            stream.refused = stream.refused or not self.session.has_sent(stream.id)
             self.run_guarded(stream, stream.link_lost, LOST)
         self._run_turn_end_calls()
         self.session.discard()
@@ -403,6 +415,7 @@ class Link(Protocol):
             return
         stream = TunnelStream(self, stream_id)
         self.streams[stream_id] = stream
+        self._count.open += 1
         self.run_guarded(stream, self._on_stream, stream)
 
     def run_guarded(self, stream: TunnelStream, call: Callable[..., None], *arguments: Any) -> None:
@@ -412,7 +425,7 @@ class Link(Protocol):
         except Exception:
             self._fail(stream)
 
-    def _guarded(self, call: Callable[..., None], *arguments: Any) -> None:
+    def _guarded(self, call: Callable[..., object], *arguments: Any) -> None:
         """Call something that concerns the whole link; an exception drops the link and is not propagated."""
         try:
             call(*arguments)
@@ -463,24 +476,25 @@ class Link(Protocol):
             self.bytes_out += len(data)
             try:
                 self.transport.write(data)
-                if self.congested:
-                    self.check_unsent()
             except Exception:
                 # some of it may have left, and some not
                 self._break()
+        if self.congested and not self._closing and not self._lost:
+            self._guarded(self.check_unsent)
 
     def check_unsent(self) -> bool:
-        """Drop the link when too much waits for its peer, and the peer takes nothing.
+        """Open no more streams while too much waits for the peer, and drop the link when the peer takes nothing of it.
 
-        Heads of new requests and replies do not wait, nor does what came with them: many of them may well be more than a slow link
-        can take at once. Called while the link is congested.
+        Replies do not wait, and what new requests bring is held: many of them may well be more than a slow link can take at once.
+        Called while the link is congested.
 
         :returns: whether too much waits.
         """
-        unsent = ITunnelTransport(self.transport).unsent()
+        unsent = ITunnelTransport(self.transport).unsent() + self.session.held
         if unsent <= self._bounds.buffer:
-            self._stuck = None
+            self._no_longer_full()
             return False
+        self.full, self.usable = True, False
         now, taken = self._reactor.seconds(), self.taken()
         if self._stuck is None and self._on_full is not None:
             self._guarded(self._on_full)
@@ -489,6 +503,11 @@ class Link(Protocol):
         elif now - self._stuck[0] >= STUCK:
             self.drop(LinkEnd.OVERFLOWED, f"its peer does not read, and {unsent} bytes wait for it (--link-buffer)")
         return True
+
+    def _no_longer_full(self) -> None:
+        self._stuck = None
+        if self.full:
+            self.full, self.usable = False, not self._closing and not self._lost
 
     def _turn_ended(self) -> None:
         self.flush_scheduled = False
@@ -514,11 +533,19 @@ class Link(Protocol):
     def pauseProducing(self) -> None:
         """The transport's buffer is full: streams are paused as they write."""
         self.congested = True
+        self.session.hold()
 
     def resumeProducing(self) -> None:
-        """The transport's buffer is empty."""
+        """The transport's buffer is empty: it gets what was held, then the streams may write again."""
         self.congested = False
-        waiting, self._waiting = self._waiting, set()
+        self._no_longer_full()
+        session, waiting = self.session, self._waiting
+        self._waiting = set()
+        while not self.congested:
+            waiting.update([self.streams[stream_id] for stream_id in session.release(FLUSH_SIZE) if stream_id in self.streams])
+            self.flush()
+            if not session.held:
+                break
         for stream in waiting:
             if self.congested:
                 self._waiting.add(stream)

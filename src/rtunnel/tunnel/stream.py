@@ -83,7 +83,7 @@ class TunnelStream:
         self.broken = False
         """Whether the peer said that its direction ends before it was complete."""
         self.refused = False
-        """Whether the peer said that it has delivered nothing of what it did not answer."""
+        """Whether nothing of what was not answered was delivered: the peer said so, or the link was lost before it had left."""
         self._read_ended = False
         self._write_ended = False
         self._ended = False

@@ -179,11 +179,13 @@ class Session:
     """
 
     __slots__ = (
+        "_at_once",
         "_buffered",
         "_cut_size",
         "_cut_stream",
         "_frame_size",
         "_futile",
+        "_held",
         "_limit",
         "_max_streams",
         "_next_id",
@@ -195,6 +197,7 @@ class Session:
         "_version",
         "_window",
         "credit_grain",
+        "held",
         "queued",
     )
 
@@ -221,6 +224,12 @@ class Session:
         """Bytes that may be consumed before :meth:`consumed` is called: few, so that the peer's window hardly shrinks."""
         self._limit = max(window, INITIAL_WINDOW) if version == 2 else UNLIMITED
         self._frame_size = frame_size
+        self._at_once = frame_size
+        """The largest piece that is framed as it is written; 0 while payload is held."""
+        self._held: dict[int, int] = {}
+        """The streams of which payload is held, in the order in which that began, with the size of what waits."""
+        self.held = 0
+        """Bytes of payload that are held, see :meth:`hold`."""
         self._receive_buffer = receive_buffer
         self._max_streams = max_streams
         self._next_id = 1 if opens else 0
@@ -287,6 +296,11 @@ class Session:
         stream = self._streams.get(stream_id)
         return 0 if stream is None else stream.pending_size
 
+    def has_sent(self, stream_id: int) -> bool:
+        """Whether any payload of an open stream was framed."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.written > 0
+
     def send(self, stream_id: int, data: bytes) -> int:
         """Queue bytes of a stream; what exceeds the peer's window waits for credit.
 
@@ -296,7 +310,7 @@ class Session:
         if stream is None or stream.fin_queued:
             return 0
         size = len(data)
-        if size <= stream.credit and size <= self._frame_size and stream.pending is None:
+        if size <= stream.credit and size <= self._at_once and stream.pending is None:
             if size:
                 stream.credit -= size
                 stream.written += size
@@ -311,6 +325,31 @@ class Session:
         stream.pending_size += size
         self._frame_pending(stream_id, stream)
         return stream.pending_size
+
+    def hold(self) -> None:
+        """Frame no payload for now, since the connection takes none.
+
+        It waits in its stream then, as if for credit: where it is not copied, and goes with a stream that is aborted. All other
+        frames are queued as ever. See :meth:`release`.
+        """
+        self._at_once = 0
+
+    def release(self, most: int) -> list[int]:
+        """Frame payload again, first what was held, stream after stream, until more than some bytes are queued.
+
+        To be called again after :meth:`take_output` while something is :attr:`held`.
+
+        :returns: the streams of which nothing waits any more.
+        """
+        self._at_once = self._frame_size
+        done = []
+        while self._held and self.queued <= most:
+            stream_id = next(iter(self._held))
+            stream = self._streams[stream_id]
+            self._frame_pending(stream_id, stream)
+            if stream.pending is None:
+                done.append(stream_id)
+        return done
 
     def finish(self, stream_id: int) -> None:
         """Half-close a stream with FIN, after its pending data."""
@@ -422,6 +461,8 @@ class Session:
     def discard(self) -> None:
         """The connection is lost: free all that waits, since the session itself may be known for longer."""
         self._streams.clear()
+        self._held.clear()
+        self.held = 0
         self._out = []
         self._partial = b""
         self._buffered = self.queued = 0
@@ -583,6 +624,7 @@ class Session:
             events.append((INSTANCE, 0, _window.pack(consumed, window)))
 
     def _receive_stop(self, stream_id: int, stream: _Stream, events: list[Event]) -> None:
+        self._let_go(stream_id)
         stream.pending = None
         stream.pending_size = 0
         stream.credit = 0
@@ -645,6 +687,13 @@ class Session:
         pending = stream.pending
         if pending is None:
             return
+        if not self._at_once:
+            if stream.credit > 0:
+                self.held += stream.pending_size - self._held.get(stream_id, 0)
+                self._held[stream_id] = stream.pending_size
+            return
+        if self._held:
+            self._let_go(stream_id)
         while pending and stream.credit > 0:
             data = pending.popleft()
             size = min(len(data), stream.credit, self._frame_size)
@@ -663,6 +712,10 @@ class Session:
             if stream.fin_queued:
                 self._send_fin(stream_id, stream)
 
+    def _let_go(self, stream_id: int) -> None:
+        """Nothing of a stream is held any more."""
+        self.held -= self._held.pop(stream_id, 0)
+
     def _send_fin(self, stream_id: int, stream: _Stream) -> None:
         stream.fin_sent = True
         self._out.append(_header.pack(self._version, FIN, 0, stream_id))
@@ -671,6 +724,8 @@ class Session:
 
     def _forget(self, stream_id: int, stream: _Stream) -> None:
         del self._streams[stream_id]
+        if self._held:
+            self._let_go(stream_id)
         if self._version == 1:
             self._buffered -= stream.received - stream.consumed
 

@@ -24,7 +24,7 @@ EXPLANATIONS = {
 }
 """By status."""
 OTHERS = {
-    Outcome.OVERLOADED: "The tunnel server has too much to do at the moment. Try again in a moment.",
+    Outcome.OVERLOADED: "The tunnel server, or every client of this service, has too much to do. Try again in a moment.",
     Outcome.SESSION: "The requests of this browser go to the session from now on.",
     Outcome.STOPPED: "The tunnel server is stopping, and the service did not answer in time. Try again in a moment.",
 }

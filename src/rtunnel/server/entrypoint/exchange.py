@@ -232,10 +232,10 @@ class Exchange(Attempts[Upstream]):
 
     def exhausted(self) -> None:
         """No connector is left."""
-        if self.failed:
+        if self.failed and not self.overloaded:
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
-            outcome = Outcome.OVERLOADED if self._entrypoint.selector.registry.suspended else Outcome.NO_CONNECTOR
+            outcome = Outcome.OVERLOADED if self.overloaded else Outcome.NO_CONNECTOR
             if self.connector is None and self.tunnel is not None:
                 self._entrypoint.stats.labelled.count_unrouted(self.tunnel, outcome)
             self.refuse(503, outcome)

@@ -24,7 +24,7 @@ from rtunnel.routing.permissions import Action
 from rtunnel.routing.selection import Selector
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.entrypoint.entrypoint import Peer
-from rtunnel.server.entrypoint.visit import Visit
+from rtunnel.server.entrypoint.visit import CROWDED, Visit
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
@@ -160,7 +160,9 @@ class RelayEntrypoint:
             access_control.register(active_grant)
             visit.begin(lambda: access_control.unregister(active_grant))
         else:
-            if self.selector.registry.suspended:
+            if visit.crowded:
+                outcome, reason = VisitOutcome.OVERLOADED, CROWDED.format(tunnel=short_id(tunnel))
+            elif self.selector.registry.suspended:
                 outcome, reason = VisitOutcome.OVERLOADED, "the server buffers as much as it may (--max-buffered)"
             else:
                 reason = f"no connector {'for datagrams ' if datagrams else ''}is attached to the tunnel {short_id(tunnel)}"

@@ -200,8 +200,8 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
 
     def exhausted(self) -> None:
         """No connector is left."""
-        without = TlsOutcome.OVERLOADED if self._entrypoint.selector.registry.suspended else TlsOutcome.NO_CONNECTOR
-        self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.TARGET_FAILED if self.failed else without)
+        without = TlsOutcome.TARGET_FAILED if self.failed else TlsOutcome.NO_CONNECTOR
+        self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.OVERLOADED if self.overloaded else without)
 
     def answer_ended(self, pending: PendingStream) -> None:
         """The target half-closed without a ServerHello: treat it as failed."""

@@ -28,13 +28,16 @@ from rtunnel.tunnel.liveness import LivenessMonitor
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.wire.relay import RelayAddress, stream_preface
 
-__all__ = ["Visit"]
+__all__ = ["CROWDED", "Visit"]
 
 _OUTCOMES = {
     SpliceOutcome.DONE: VisitOutcome.DONE,
     SpliceOutcome.NEAR_LOST: VisitOutcome.VISITOR_GONE,
     SpliceOutcome.FAR_LOST: VisitOutcome.TARGET_GONE,
 }
+
+CROWDED = "the connectors of tunnel {tunnel} have as much to do as they may (--link-buffer, --max-streams-per-tunnel)"
+"""The reason when none of them could take a visit."""
 
 _log = Logger()
 
@@ -137,11 +140,14 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         """No connector is left. Before the visitor got its OK, :meth:`open` returns False."""
         if not self._begun:
             return
-        tunnel = short_id(self.tunnel)
-        _log.warn(
-            "visitor rejected: no connector of tunnel {tunnel} reaches its target; check the log of its clients", tunnel=tunnel
-        )
-        self._end(VisitOutcome.TARGET_FAILED)
+        if self.overloaded:
+            _log.warn("visitor rejected: " + CROWDED, tunnel=short_id(self.tunnel))
+        else:
+            _log.warn(
+                "visitor rejected: no connector of tunnel {tunnel} reaches its target; check the log of its clients",
+                tunnel=short_id(self.tunnel),
+            )
+        self._end(VisitOutcome.OVERLOADED if self.overloaded else VisitOutcome.TARGET_FAILED)
         self._transport.abortConnection()
 
     def begin(self, on_end: Callable[[], None]) -> None:
