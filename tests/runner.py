@@ -2,8 +2,8 @@
 
 The last line is ``N passed, N failed`` (``, N skipped`` follows when there were any), and the exit status says the
 same. With ``CI=true`` a skipped test has failed: what it needs has to be installed there. Only the tests may be
-skipped that need a gost binary, because no package brings one, or Chromium or Node.js, whose packages are large; their reasons name
-one of :data:`OPTIONAL`.
+skipped that need a gost binary, because no package brings one, Chromium or Node.js, whose packages are large, or a development
+server; their reasons name one of :data:`OPTIONAL`.
 
 The tests of real processes mostly wait for them, so the tests run in two processes, or in as many as ``RTUNNEL_TEST_JOBS`` says.
 """
@@ -25,7 +25,11 @@ __all__ = ["GOST", "JOBS", "OPTIONAL", "Tally", "jobs", "main", "no_skips_allowe
 GOST = "RTUNNEL_TEST_GOST"
 """The environment variable that names a gost binary; the reason of a skip that CI forgives contains it."""
 
-OPTIONAL = (GOST, "RTUNNEL_TEST_CHROMIUM", "RTUNNEL_TEST_NODE")
+OPTIONAL = (
+    GOST,
+    *("RTUNNEL_TEST_CHROMIUM", "RTUNNEL_TEST_VITE", "RTUNNEL_TEST_DJANGO", "RTUNNEL_TEST_JUPYTER"),
+    "RTUNNEL_TEST_NODE",
+)
 """All of these: of programs that no package brings, or a large one."""
 
 JOBS = "RTUNNEL_TEST_JOBS"

@@ -73,6 +73,7 @@ class LooksTests(LookingCase):
             ("a:80?path=/a", plain, True),
             ("a:80?protocol=tls,b:80", plain, True),
             ("a:80", ForwardSettings(set_host="b"), True),
+            ("a:80", ForwardSettings(as_local=True), True),
             ("a:80", ForwardSettings(remove_headers=("A",)), True),
         ]:
             self.assertEqual(needs_http(TARGETS.parse(targets), how), looking, targets)
@@ -547,6 +548,51 @@ class RewriteTests(LookingCase):
     def test_anything_else_passes(self) -> None:
         self.send(PREFACE + b"EHLO me\r\n")
         self.assertEqual(self.reaches("web"), b"EHLO me\r\n")
+
+
+class AsLocalTests(LookingCase):
+    """Each target sees requests to itself, and each visitor answers of its own place."""
+
+    targets = "localhost:3000?path=/a,127.0.0.1:80?path=/b,[::1]:4000?path=/c"
+    settings = ForwardSettings(as_local=True, set_headers=(("X-Team", "blue"),))
+
+    def at(self, name: str) -> PlayedEndpoint:
+        return self.all_targets[name]
+
+    def dialed(self) -> str:
+        return " ".join(name for name, target in self.all_targets.items() if target.waiting)
+
+    def test_each_target(self) -> None:
+        self.send(PREFACE)
+        for path, target, host in [
+            ("/a", "localhost:3000", b"localhost:3000"),
+            ("/b", "127.0.0.1:80", b"127.0.0.1"),
+            ("/c", "[::1]:4000", b"[::1]:4000"),
+        ]:
+            self.send(get(path)[:-2] + b"Origin: https://pod.local\r\n\r\n")
+            self.assertEqual(
+                self.reaches(target),
+                b"GET %b HTTP/1.1\r\nHost: %b\r\nOrigin: http://%b\r\nX-Original-Host: pod.local\r\nX-Original-Proto: https\r\n"
+                b"X-Team: blue\r\n\r\n" % (path.encode(), host, host),
+            )
+            self.says(target, b"HTTP/1.1 302 Found\r\nLocation: http://%b/x\r\nContent-Length: 2\r\n\r\nok" % host)
+            self.assertEqual(self.took(), b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 2\r\n\r\nok")
+
+    def test_upgrade(self) -> None:
+        self.send(PREFACE + get("/a")[:-2] + b"Upgrade: websocket\r\nConnection: upgrade\r\nOrigin: http://pod.local\r\n\r\n")
+        self.assertIn(b"\r\nOrigin: http://localhost:3000\r\n", self.reaches("localhost:3000"))
+        answer = b"HTTP/1.1 101 Switching Protocols\r\n%bUpgrade: websocket\r\nConnection: upgrade\r\n\r\n"
+        self.says("localhost:3000", answer % b"Set-Cookie: a=1; Domain=localhost\r\n" + b"Location: http://localhost:3000/")
+        self.assertEqual(self.took(), answer % b"Set-Cookie: a=1\r\n" + b"Location: http://localhost:3000/")
+
+    def test_set_host(self) -> None:
+        """A Host that is given is the one that the target knows itself by."""
+        self.settings = ForwardSettings(as_local=True, set_host="inside.local")
+        self.setUp()
+        self.send(PREFACE + get("/a")[:-2] + b"Referer: http://pod.local/x\r\n\r\n")
+        self.assertIn(b"\r\nHost: inside.local\r\nReferer: http://inside.local/x\r\n", self.reaches("localhost:3000"))
+        self.says("localhost:3000", b"HTTP/1.1 302 Found\r\nLocation: http://inside.local/x\r\nContent-Length: 0\r\n\r\n")
+        self.assertIn(b"\r\nLocation: /x\r\n", self.took())
 
 
 class LimitTests(LookingCase):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import attrs
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import UNIXClientEndpoint
@@ -88,6 +89,13 @@ class _Target:
         self.endpoint = endpoint
 
 
+def _host_of(address: Address | UnixSocket) -> str:
+    if isinstance(address, UnixSocket):
+        return "localhost"
+    named = attrs.evolve(address, host=address.host or "localhost")
+    return str(named).removesuffix(":80")
+
+
 class Once(Factory):
     """Builds the one protocol that waits for the connection."""
 
@@ -108,6 +116,7 @@ class Dialer:
 
     :param addresses: at least one.
     :param endpoint_for: how to reach one.
+    :ivar host: how a browser would write the host and port of the (first) target.
     :ivar reuse: whether a connection may carry several requests, where the client parses HTTP.
     """
 
@@ -122,6 +131,7 @@ class Dialer:
         reactor: Any,
     ) -> None:
         targets = [_Target(address, endpoint_for(address)) for address in addresses]
+        self.host = _host_of(targets[0].address)
         self._name = ", ".join(str(target.address) for target in targets)
         self._round_robin = RoundRobin(targets, max_fails=settings.max_fails, fail_timeout=settings.fail_timeout)
         self._alone = targets[0] if len(targets) == 1 else None

@@ -10,13 +10,14 @@ from typing import Any
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 
+from rtunnel.client.dialing import Dialer
 from rtunnel.client.http_stream import HttpStream, HttpStreamSettings
 from rtunnel.client.targets import ForwardedStream, Forwarder
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import protocol_of
 from rtunnel.settings import ForwardSettings, TargetList
 from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.http1 import PASS_ALL, HeadLimits, RequestReader, RequestRewrite, ResponseReader
+from rtunnel.wire.http1 import PASS_ALL, HeadLimits, LocalRewrite, RequestReader, RequestRewrite, ResponseReader
 from rtunnel.wire.relay import Response
 
 __all__ = ["HttpForwarder", "needs_http"]
@@ -43,7 +44,11 @@ class HttpForwarder(Forwarder):
             requests=RequestReader(limits, PASS_ALL),
             answers=ResponseReader(limits),
             rewrite=RequestRewrite(settings.set_host, settings.set_headers, settings.remove_headers),
+            local=self._local() if settings.as_local else {},
         )
+
+    def _local(self) -> dict[Dialer, LocalRewrite]:
+        return {dialer: LocalRewrite(self.settings.set_host or dialer.host) for _, dialer in self._dialers}
 
     def forwarded(self, stream: TunnelStream) -> ForwardedStream:
         """The protocol of a stream, which is read."""

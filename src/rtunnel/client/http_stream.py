@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import frozen
@@ -24,6 +25,7 @@ from rtunnel.wire.http1 import (
     CHUNKED,
     UNTIL_CLOSE,
     HeadError,
+    LocalRewrite,
     RequestHead,
     RequestReader,
     RequestRewrite,
@@ -46,11 +48,13 @@ class HttpStreamSettings:
     :ivar requests: reads the heads of requests.
     :ivar answers: reads the heads of answers.
     :ivar rewrite: writes requests for the targets.
+    :ivar local: by what targets are reached with, how exchanges are translated that are to look local; empty if they are not.
     """
 
     requests: RequestReader
     answers: ResponseReader
     rewrite: RequestRewrite
+    local: Mapping[Dialer, LocalRewrite]
 
 
 class TargetConnection(Protocol):
@@ -294,7 +298,9 @@ class HttpStream(OpenStream):
         self._stream.registerProducer(connection.transport, True)
         if exchange.head.body:
             connection.transport.registerProducer(self._stream, True)
-        connection.transport.write(b"".join((self._settings.rewrite.write(exchange.head), *exchange.early)))
+        local = self._settings.local.get(connection.dialer)
+        head = exchange.head if local is None else local.request(exchange.head)
+        connection.transport.write(b"".join((self._settings.rewrite.write(head), *exchange.early)))
         exchange.early = []
         if exchange.head.body and self._requests.whole and not self._processing:
             self._body_ended()
@@ -335,14 +341,14 @@ class HttpStream(OpenStream):
             return
         for kind, head, piece in connection.answers.receive(data):
             if kind in (WHOLE, HEAD):
-                self._begin_answer(exchange, head, piece)
+                self._begin_answer(exchange, self._for_visitor(head, exchange, connection), piece)
             elif kind == DATA:
                 self._stream.write(piece)
             elif kind == INTERIM:
                 if exchange.head.minor:
                     self._stream.write(write_response(head, 1, keep_alive=True, chunked=False))
             elif kind == UPGRADE:
-                self._upgrade(head, connection, piece)
+                self._upgrade(self._for_visitor(head, exchange, connection), connection, piece)
             elif kind != END:
                 _log.info("the target's answer is malformed: {reason}", reason=head.reason)
                 if connection.used and not exchange.begun and connection.answers.surplus:
@@ -351,6 +357,10 @@ class HttpStream(OpenStream):
                 self._close(StreamOutcome.TARGET_LOST)
             if kind in (WHOLE, END):
                 self._complete(exchange)
+
+    def _for_visitor(self, head: ResponseHead, exchange: _Exchange, connection: TargetConnection) -> ResponseHead:
+        local = self._settings.local.get(connection.dialer)
+        return head if local is None else local.response(head, exchange.head)
 
     def _begin_answer(self, exchange: _Exchange, head: ResponseHead, data: bytes) -> None:
         exchange.begun = True

@@ -347,6 +347,13 @@ FORWARD = (
     ),
     *_head_limits("forward", "431, where the client parses HTTP"),
     Option(
+        "as-local",
+        kinds.SWITCH,
+        "forward.as_local",
+        "make requests look to the target as if a browser on this machine had sent them, for development servers that refuse other "
+        "hosts and origins; responses are translated back",
+    ),
+    Option(
         "set-host",
         kinds.HOST,
         "forward.set_host",

@@ -129,6 +129,7 @@ class ForwardSettings(HeadSettings):
     :ivar fail_timeout: seconds that a failed target is skipped; 0 disables this.
     :ivar proxy_protocol: version of the PROXY header that tells a target the visitor's address; 0 for none.
     :ivar sniff_timeout: seconds for a visitor's first bytes to arrive, where a filter depends on its protocol.
+    :ivar as_local: whether requests look to a target as if a browser on this machine had sent them.
     :ivar set_host: the Host of requests at the target; ``None`` leaves it as it is.
     :ivar set_headers: header fields to set in requests, each a name and a value.
     :ivar remove_headers: names of header fields to remove from requests.
@@ -138,6 +139,7 @@ class ForwardSettings(HeadSettings):
     fail_timeout: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, zero="never skipping one"))
     proxy_protocol: int = attrs.field(default=0, validator=whole(0, 2, "a version"))
     sniff_timeout: float = attrs.field(default=5.0, validator=seconds(0.1, DAY))
+    as_local: bool = False
     set_host: str | None = attrs.field(
         default=None,
         validator=attrs.validators.optional(
@@ -162,4 +164,4 @@ class ForwardSettings(HeadSettings):
     @property
     def rewrites(self) -> bool:
         """Whether HTTP requests are changed before they reach the target."""
-        return bool(self.set_host or self.set_headers or self.remove_headers)
+        return bool(self.as_local or self.set_host or self.set_headers or self.remove_headers)

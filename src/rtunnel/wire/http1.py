@@ -14,6 +14,7 @@ from __future__ import annotations
 from rtunnel.wire.http1_body import LAST_CHUNK, ChunkedBody, write_chunk
 from rtunnel.wire.http1_fields import CHUNKED, UNTIL_CLOSE
 from rtunnel.wire.http1_head import HeadError, HeadLimits, head_end, skip_empty_lines
+from rtunnel.wire.http1_local import LocalRewrite
 from rtunnel.wire.http1_policy import PASS_ALL, TRUSTED, UNTRUSTED, FieldPolicy
 from rtunnel.wire.http1_reader import RequestReader, ResponseReader
 from rtunnel.wire.http1_request import RequestHead, parse_request, write_request
@@ -31,6 +32,7 @@ __all__ = [
     "FieldPolicy",
     "HeadError",
     "HeadLimits",
+    "LocalRewrite",
     "RequestHead",
     "RequestReader",
     "RequestRewrite",
