@@ -28,6 +28,11 @@ class MainTests(SynchronousTestCase):
         self.assertEqual(main(["--version"]), 0)
         self.assertEqual(self.out.getvalue(), f"rtunnel {rtunnel.__version__}\n")
 
+    def test_version_command(self) -> None:
+        self.assertEqual(main(["version"]), 0)
+        self.assertTrue(self.out.getvalue().startswith(f"rtunnel {rtunnel.__version__}\nPython 3."), self.out.getvalue())
+        self.assertIn("Twisted", self.out.getvalue())
+
     def test_refusals(self) -> None:
         for words, line in [
             (["--reactor"], "rtunnel: --reactor: needs a value"),

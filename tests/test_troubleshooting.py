@@ -42,7 +42,9 @@ MODULES = (
 OTHERS = {
     "a client without a user",
     "trust its issuer with --ca-file (caFile), or replace the certificate",
-    "the --admin address of the process (default: $…, else …)",
+    "ask at the --admin address of the process (default: $RTUNNEL_ADMIN, else the socket that each process has)",
+    '"…" and --admin: one of them says which process to ask; leave the other out',
+    "… of … …",
     "… may connect to …",
     "connector … is there again",
     "connector … of tunnel … ",

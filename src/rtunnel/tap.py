@@ -6,6 +6,7 @@ logs nothing, because twistd has no log yet and may still change the user and fo
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import Any, ClassVar
 
@@ -24,7 +25,7 @@ from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.reload import Reloader
 from rtunnel.roles.exposure import exposures
 from rtunnel.roles.service import RoleService
-from rtunnel.settings import Address, SettingsError
+from rtunnel.settings import SettingsError
 
 __all__ = ["Options", "makeService"]
 
@@ -64,8 +65,8 @@ def makeService(options: Options) -> ProcessService:
     service = parsed.make_service(reactor)
     # what is added first starts first and stops last: the admin endpoint before the service, systemd's notification after it
     LogSummaries(reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
-    if settings.admin is not None:
-        _add_admin(settings.admin, service, reactor, parent)
+    if settings.admin is not None or settings.admin_socket:
+        _add_admin(parsed.role.name, settings, service, reactor, parent)
     service.setServiceParent(parent)
     notifier = Notifier.from_environment()
     service.on_over = partial(parent.end, ExitStatus.LEASE_ENDED)
@@ -75,28 +76,32 @@ def makeService(options: Options) -> ProcessService:
     return parent
 
 
-def _add_admin(address: Address, service: RoleService, reactor: Any, parent: ProcessService) -> None:
-    # late, so that a process without an admin endpoint does not carry the library for metrics
-    from rtunnel.metrics.exposition import ClientCollector, ServerCollector, make_registry
-    from rtunnel.metrics.stats import ServerStats
+def _add_admin(role: str, settings: Any, service: RoleService, reactor: Any, parent: ProcessService) -> None:
+    """Add the places where the process can be asked, of which there may be two."""
+    # late, for a process without any of them
     from rtunnel.ops.admin import AdminService
+    from rtunnel.ops.admin_answers import AdminAnswers
+    from rtunnel.ops.admin_socket import AdminSocket
     from rtunnel.ops.recent import RecentErrors
     from rtunnel.ops.status import ProcessStatus
 
     recent = RecentErrors()
     recent.setServiceParent(parent)  # type: ignore[no-untyped-call]
-    stats = service.stats
-    collector = (
-        ServerCollector(stats, service.tunnel_stats)
-        if isinstance(stats, ServerStats)
-        else ClientCollector(stats, service.tunnel_stats)
-    )
-    admin = AdminService(
-        address,
+    answers = AdminAnswers(
         ready=lambda: bool(service.ready),
-        registry=make_registry(collector),
+        metrics=partial(_metrics, service),
+        refresh=service.refresh,
         status=ProcessStatus(service, recent).json,
         queries=service.queries,
-        reactor=reactor,
     )
-    admin.setServiceParent(parent)  # type: ignore[no-untyped-call]
+    if settings.admin_socket:
+        AdminSocket(role, answers, os.environ, reactor, alone=settings.admin is None).setServiceParent(parent)  # type: ignore[no-untyped-call]
+    if settings.admin is not None:
+        AdminService(settings.admin, answers, reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
+
+
+def _metrics(service: RoleService) -> bytes:
+    # late, so that a process whose metrics nobody reads does not carry the library for them
+    from rtunnel.metrics.exposition import exposition
+
+    return exposition(service.stats, service.tunnel_stats)

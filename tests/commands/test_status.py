@@ -7,10 +7,13 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
 from rtunnel.cli import admin
+from rtunnel.ops import admin_places
 from rtunnel.ops.recent import RecentErrors
 from rtunnel.ops.status import ProcessStatus, ServiceStatus
 from tests.commands.harness import CommandTestCase
@@ -71,6 +74,68 @@ class AnswerTests(CommandTestCase):
             self.assertEqual(self.run_command("status")[0], 0)
 
 
+class SocketTests(CommandTestCase):
+    """Without an address: the sockets of the processes that run here."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        holder = TemporaryDirectory(prefix="rt-")
+        self.addCleanup(holder.cleanup)
+        self.patch(admin_places, "SYSTEM", Path(holder.name, "run"))
+        os.environ.update({"XDG_RUNTIME_DIR": holder.name, "HOME": holder.name})
+        self.directory = Path(holder.name, "rtunnel")
+        self.directory.mkdir()
+
+    @contextmanager
+    def running(self, name: str, status: ServiceStatus = FULL) -> Iterator[None]:
+        """A process with a socket, which answers until it is told to end."""
+        path = str(self.directory / f"{name}.sock")
+        answer = http(json.dumps(document(status)).encode())
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(path)
+            listening.listen()
+
+            def serve() -> None:
+                while True:
+                    connection = listening.accept()[0]
+                    with connection:
+                        asked = connection.recv(65536)
+                        if asked == b"end":
+                            return
+                        if asked:
+                            connection.sendall(answer)
+
+            thread = Thread(target=serve)
+            thread.start()
+            try:
+                yield
+            finally:
+                with socket.socket(socket.AF_UNIX) as last:
+                    last.connect(path)
+                    last.sendall(b"end")
+                thread.join()
+
+    def test_the_only_one(self) -> None:
+        with self.running("server-12"):
+            for words in ((), ("server",), ("12",)):
+                status, output, errors = self.run_command("status", *words)
+                self.assertEqual((status, errors), (0, ""))
+                self.assertIn("server: ready", output)
+
+    def test_several(self) -> None:
+        """Each with its process ID and what it is for."""
+        with self.running("server-12"), self.running("visitor-13", ServiceStatus(role="visitor", ports=FULL.ports)):
+            status, output, errors = self.run_command("status")
+            self.assertEqual((status, output), (1, ""))
+            lines = errors.splitlines()
+            self.assertEqual(lines[0], "rtunnel status: 2 processes run here; say which, by its process ID:")
+            self.assertEqual(lines[1].split(maxsplit=2), ["12", "server", "*.pod.local"])
+            self.assertEqual(lines[2].split()[:2], ["13", "visitor"])
+            self.assertEqual(self.run_command("status", "13")[0], 0)
+            status, _, errors = self.run_command("status", "client")
+            self.assertEqual((status, errors.splitlines()[0]), (1, 'rtunnel status: no process here is "client"; there are:'))
+
+
 class RefusalTests(CommandTestCase):
     """No status: one line on stderr that says what to do, exit status 1."""
 
@@ -117,7 +182,13 @@ class RefusalTests(CommandTestCase):
     def test_arguments(self) -> None:
         self.assert_refused('--admin: "80": no colon; write ":80"', "--admin", "80")
         self.assert_refused("see rtunnel status --help", "--nonsense")
-        self.assert_refused("see rtunnel status --help", "now")
+        self.assert_refused('"now" is none; write server, client, visitor or a process ID', "now")
+        self.assert_refused("one of them says which process to ask", "--admin", ":80", "client")
+
+    def test_nothing_runs(self) -> None:
+        self.patch(admin, "_accepts", lambda address: False)
+        self.assert_refused("no rtunnel of this user runs on this machine, as far as the sockets in")
+        self.assert_refused("no rtunnel of this user runs on this machine", "4711")
 
     def test_help(self) -> None:
         status, output, errors = self.run_command("status", "--help")

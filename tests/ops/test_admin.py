@@ -5,9 +5,9 @@ from __future__ import annotations
 import socket
 from typing import cast
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, ensureDeferred, fail, succeed
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
@@ -17,6 +17,7 @@ from twisted.trial.unittest import TestCase
 from rtunnel.metrics.exposition import ServerCollector
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.admin import AdminService
+from rtunnel.ops.admin_answers import AdminAnswers
 from rtunnel.ops.start import StartError
 from rtunnel.settings import Address
 from tests.support.processes import ourselves
@@ -49,14 +50,15 @@ class AdminTestCase(TestCase):
         self.stats = ServerStats()
         registry = CollectorRegistry()
         registry.register(ServerCollector(self.stats, list))
-        self.admin = AdminService(
-            Address("127.0.0.1", 0),
+        self.answers = AdminAnswers(
             ready=lambda: self.is_ready,
-            registry=registry,
+            metrics=lambda: generate_latest(registry),
             status=lambda: b'{"status_version": 1}\n',
-            reactor=reactor,
+            refresh=lambda: self.refreshed,
             unready="still asleep",
         )
+        self.refreshed: Deferred[None] = succeed(None)
+        self.admin = AdminService(Address("127.0.0.1", 0), self.answers, reactor)
         self.admin.startService()
         self.addCleanup(self.admin.stopService)
 
@@ -101,6 +103,30 @@ class ProbeTests(AdminTestCase):
     async def test_status(self) -> None:
         status, fields, body = await self.ask("/status")
         self.assertEqual((status, fields["content-type"], body), (200, "application/json", b'{"status_version": 1}\n'))
+
+    async def test_status_waits_for_what_is_asked_elsewhere(self) -> None:
+        self.refreshed = Deferred()
+        asked = ensureDeferred(self.ask("/status"))
+        self.assertEqual((await self.ask("/livez"))[0], 200)
+        self.assertNoResult(asked)
+        self.refreshed.callback(None)
+        self.assertEqual((await asked)[0], 200)
+
+    async def test_who_asked_is_gone(self) -> None:
+        """The answer comes too late, and nothing happens."""
+        self.refreshed = Deferred()
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", self.admin.port)
+        asked = await connectProtocol(endpoint, Conversation(b"GET /status HTTP/1.1\r\nHost: x\r\n\r\n"))
+        await self.ask("/livez")
+        asked.transport.loseConnection()
+        await asked.over
+        await self.ask("/livez")
+        self.refreshed.callback(None)
+
+    async def test_error(self) -> None:
+        self.refreshed = fail(RuntimeError("boom"))
+        self.assertEqual((await self.ask("/status"))[0], 500)
+        self.assertEqual(len(self.flushLoggedErrors(RuntimeError)), 1)
 
     async def test_query_does_not_matter(self) -> None:
         self.assertEqual((await self.ask("/livez?verbose=1"))[0], 200)
@@ -159,7 +185,8 @@ class ManneredTests(AdminTestCase):
 
 class StartTests(TestCase):
     def service(self, address: Address) -> AdminService:
-        return AdminService(address, ready=lambda: True, registry=CollectorRegistry(), status=lambda: b"{}", reactor=reactor)
+        answers = AdminAnswers(ready=lambda: True, metrics=lambda: b"", status=lambda: b"{}")
+        return AdminService(address, answers, reactor)
 
     def test_port_in_use(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:

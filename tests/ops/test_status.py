@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 
+from twisted.internet.defer import Deferred, succeed
 from twisted.logger import LogLevel
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -31,6 +32,9 @@ class Service:
 
     def __init__(self, status: ServiceStatus) -> None:
         self._status = status
+
+    def refresh(self) -> Deferred[None]:
+        return succeed(None)
 
     def status(self) -> ServiceStatus:
         return self._status

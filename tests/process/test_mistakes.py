@@ -82,6 +82,7 @@ class StartTests(SynchronousTestCase):
             [*start, "server", "-c", "space.yaml"],
             [*start, "client", "-L", "rtcp://:0/:80", "-F", f"ws://{URL}"],
             [*start, "client", "-L", "rtcp://:0/:80", "-F", f"tunnel+ws://{URL}&foo=1"],
+            [*start, "status", "4194305"],
             [*start, "status", "--admin", f"127.0.0.1:{free_port()}"],
         ]
 

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from http.client import HTTPConnection
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -140,28 +141,49 @@ class StatusTests(TestCase):
         for port in (self.server_admin, self.client_admin):
             self.assertRegex(status(port).stdout, rf"{self.tunnel[:8]} +udp +joined")
 
-    def test_page(self) -> None:
-        """The commands of docs/status.md, as they stand but for ports that may be taken."""
-        page = (ROOT / "docs" / "status.md").read_text(encoding="utf-8")
-        page = page.replace("127.0.0.1:8480", f"127.0.0.1:{self.server_admin}").replace(":8421", f":{self.listen}")
-        page = page.replace("--entrypoint :80", f"--entrypoint :{self.entrypoint}")
-        commands = [
-            line.split()[1:] for line in page.splitlines() if line.startswith(("    rtunnel server -", "    rtunnel status"))
-        ]
-        server, asking = commands
-        self.start(*server).wait_for("entrypoint on")
-        with rtunnel(*asking, env={"RTUNNEL_ADMIN": f"127.0.0.1:{self.server_admin}"}) as asked:
-            self.assertEqual(asked.wait(), 0, asked.output)
-            for words in (
-                "server: ready, up ",
-                "listeners",
-                "entrypoints",
-                "http, tls, relay",
-                "ingress rules",
-                "nginx.local",
-                "tunnels",
-            ):
-                self.assertIn(words, asked.output)
+    def test_socket(self) -> None:
+        """Nothing is said of it: a server and a client are found, also beside what a killed process left."""
+        with TemporaryDirectory(prefix="rt-") as folder:
+            found = {"XDG_RUNTIME_DIR": folder}
+            page = (ROOT / "docs" / "status.md").read_text(encoding="utf-8")
+            asking = next(line for line in page.splitlines() if line.startswith("    rtunnel status")).split()[1:]
+            address, entrypoint = f"127.0.0.1:{self.listen}", f"127.0.0.1:{self.entrypoint}"
+            words = ("server", "--listen", address, "--entrypoint", entrypoint, "--route", f"pod.local={self.tunnel}")
+            server = rtunnel(*words, env=found)
+            self.addCleanup(server.stop)
+            server.wait_for("entrypoint on")
+            # with its ID, since others may run on this machine
+            with rtunnel(*asking, str(server.pid), env=found) as asked:
+                self.assertEqual(asked.wait(), 0, asked.output)
+                for part in ("server: ready, up ", "listeners", "entrypoints", "http, tls, relay", "ingress rules", "tunnels"):
+                    self.assertIn(part, asked.output)
+            client = rtunnel("client", "--server", address, "--tunnel", self.tunnel, "--target", ":9", env=found)
+            self.addCleanup(client.stop)
+            client.wait_for("joined")
+            with rtunnel(*asking, env=found) as asked:
+                self.assertEqual(asked.wait(), 1, asked.output)
+                self.assertIn("processes run here; say which", asked.output)
+                self.assertRegex(asked.output, rf"(?m)^ +{server.pid}  server   pod.local$")
+                self.assertRegex(asked.output, rf"(?m)^ +{client.pid}  client   .*localhost:9$")
+            for name, process in (("client", client), ("server", server)):
+                with rtunnel(*asking, str(process.pid), env=found) as asked:
+                    self.assertEqual(asked.wait(), 0, asked.output)
+                    self.assertIn(f"{name}: ready", asked.output)
+            client.send(signal.SIGKILL)
+            client.wait()
+            left = Path(folder, "rtunnel", f"client-{client.pid}.sock")
+            self.assertTrue(left.exists())
+            with rtunnel(*asking, str(client.pid), env=found) as asked:
+                self.assertEqual(asked.wait(), 1, asked.output)
+            with rtunnel(*words, "--no-admin-socket", env=found) as other:
+                other.wait_for("cannot listen")
+            again = rtunnel("client", "--server", address, "--tunnel", self.tunnel, "--target", ":9", env=found)
+            self.addCleanup(again.stop)
+            again.wait_for("joined")
+            self.assertFalse(left.exists())
+            again.send(signal.SIGTERM)
+            self.assertEqual(again.wait(), 0)
+            self.assertEqual([path.name for path in Path(folder, "rtunnel").iterdir()], [f"server-{server.pid}.sock"])
 
     def test_websocket(self) -> None:
         self.both("ws")

@@ -27,6 +27,7 @@ COMMANDS: tuple[Command, ...] = (
     PlainCommand("convert", "turn options and URLs, or a gost file, into a configuration file"),
     PlainCommand("schema", "print the JSON Schema of a configuration file, for editors"),
     PlainCommand("user", "print a line for a users file, with the hash of a password"),
+    PlainCommand("version", "show the version, and what it runs on"),
     PlainCommand("demo", "play the whole scenario on this machine; nothing else is needed"),
 )
 

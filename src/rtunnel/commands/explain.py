@@ -12,18 +12,16 @@ from rtunnel.cli import admin
 from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.logs import one_line
-from rtunnel.settings import Address
 
 __all__ = ["main"]
 
 VERSION = 1
 """Of the document that is understood."""
 
-_EPILOG = f"""\
-The server is asked at its admin address; the request is not sent. To send one, see "rtunnel probe".
+_EPILOG = """\
+The server of this machine is asked; the request is not sent. To send one, see "rtunnel probe".
 
 examples:
-  rtunnel server --admin {admin.DEFAULT_ADDRESS} ...    start a server that can be asked
   rtunnel explain shop.example.org --header 'X-User: alice'
   rtunnel explain shop.example.org --cookie debug=alice --path /api/orders --method POST --json
 
@@ -48,7 +46,10 @@ def main(argv: Sequence[str]) -> int:
             parser.error(f"argument --header: \"{one_line(field)}\" has no colon; write 'NAME: VALUE'")
     headers = [*arguments.header, *([f"Cookie: {'; '.join(arguments.cookie)}"] if arguments.cookie else [])]
     asked = [("host", arguments.host), ("method", arguments.method), ("path", arguments.path)]
-    document = _ask(arguments.admin, [*asked, *(("header", header) for header in headers)])
+    document = _ask(
+        admin.choose(arguments.admin, os.environ, None if arguments.admin else "server"),
+        [*asked, *(("header", header) for header in headers)],
+    )
     if arguments.json:
         print(json.dumps(document, indent=2))
     else:
@@ -57,10 +58,10 @@ def main(argv: Sequence[str]) -> int:
     return ExitStatus.OK if served else ExitStatus.NOT_READY
 
 
-def _ask(address: Address, query: list[tuple[str, str]]) -> Any:
-    document = admin.get(address, f"/explain?{urlencode(query)}")
+def _ask(place: admin.Place, query: list[tuple[str, str]]) -> Any:
+    document = admin.get(place, f"/explain?{urlencode(query)}")
     if document.get("explain_version") != VERSION:
-        raise CommandError(f"http://{address}/explain has another version than this rtunnel reads; use the same rtunnel")
+        raise CommandError(f"{admin.url_of(place, '/explain')} has another version than this rtunnel reads; use the same rtunnel")
     return document
 
 

@@ -1,6 +1,6 @@
 """The collectors for Prometheus: they read the counters at each scrape and keep nothing in between.
 
-Only the admin endpoint imports this module, so that a process without one does not load the library.
+It is imported when the metrics are asked for, so that a process of which nobody does has no library for them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from uuid import UUID
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -18,7 +18,7 @@ from rtunnel.metrics.labelled_counts import OTHER, Counts, LabelledCounts
 from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
 from rtunnel.outcomes import Outcome
 
-__all__ = ["ClientCollector", "ServerCollector", "make_registry"]
+__all__ = ["ClientCollector", "ServerCollector", "exposition", "make_registry"]
 
 TunnelStatsSource = Callable[[], Iterable[TunnelStats]]
 
@@ -97,6 +97,15 @@ class ClientCollector(Collector):
         )
         label = self._labelled.tunnel_label
         yield from _tunnel_gauges("client", "Connectors of this client that have joined, by tunnel.", self._tunnels(), label)
+
+
+def exposition(stats: ServerStats | ClientStats, tunnels: TunnelStatsSource) -> bytes:
+    """The metrics of a process in Prometheus' format.
+
+    :param tunnels: returns what each tunnel carries.
+    """
+    collector = ServerCollector(stats, tunnels) if isinstance(stats, ServerStats) else ClientCollector(stats, tunnels)
+    return generate_latest(make_registry(collector))
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:

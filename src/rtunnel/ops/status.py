@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import attrs
+from twisted.internet.defer import Deferred
 
 from rtunnel import __version__
 from rtunnel.ops.recent import RecentErrors
@@ -203,6 +204,9 @@ class Reporting(Protocol):
     @property
     def ready(self) -> bool:
         """Whether it can do its work."""
+
+    def refresh(self) -> Deferred[None]:
+        """Ask for what of the status is known elsewhere; fires when it is there, or will not come."""
 
     def status(self) -> ServiceStatus:
         """Return its current status."""

@@ -292,6 +292,13 @@ _PROCESS = (
         process=True,
     ),
     Option(
+        "no-admin-socket",
+        kinds.NOT,
+        "admin_socket",
+        "do not open the unix socket at which rtunnel status asks this process",
+        process=True,
+    ),
+    Option(
         "drain",
         kinds.DURATION,
         "drain",

@@ -321,6 +321,10 @@ class ServerService(Service):
         for tunnel, pools in connectors.items():
             yield TunnelStats(tunnel, len(pools), sum(pool.link.carrying for pool in pools))
 
+    def refresh(self) -> Deferred[None]:
+        """Everything of the status is known here."""
+        return succeed(None)
+
     @property
     def queries(self) -> Queries:
         """What the admin endpoint answers besides the status."""

@@ -154,6 +154,7 @@ class ClientSettings:
     :ivar connectors: the tunnels that it joins, and where their streams are forwarded to.
     :ivar visitors: local ports that lead to private tunnels.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
+    :ivar admin_socket: whether the same is answered at a unix socket, to the user of the process alone.
     :ivar drain: seconds for running requests to finish when the client stops.
     :ivar log_level: the lowest level that the log has; see :data:`LOG_LEVEL`.
     :ivar max_streams: how many streams are forwarded at once, by all connectors; ``None`` for what the descriptors allow.
@@ -162,6 +163,7 @@ class ClientSettings:
     connectors: tuple[ConnectorSettings, ...] = ()
     visitors: tuple[VisitorSettings, ...] = ()
     admin: Address | None = None
+    admin_socket: bool = True
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
     log_level: str = attrs.field(default="info", validator=LOG_LEVEL)
     max_streams: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole(1, 10_000_000)))

@@ -88,6 +88,7 @@ class ServerSettings:
 
     :ivar listeners: at least one.
     :ivar admin: where ``/livez``, ``/readyz``, ``/metrics`` and ``/status`` are served, ``None`` for nowhere.
+    :ivar admin_socket: whether the same is answered at a unix socket, to the user of the process alone.
     :ivar log_level: the lowest level that the log has; see :data:`LOG_LEVEL`.
     :ivar stop_delay: seconds between the moment in which the server says that it stops, and the end of its ports.
     :ivar drain: seconds for running requests to finish after that.
@@ -102,6 +103,7 @@ class ServerSettings:
         )
     )
     admin: Address | None = None
+    admin_socket: bool = True
     log_level: str = attrs.field(default="info", validator=LOG_LEVEL)
     stop_delay: float = attrs.field(default=0.0, validator=seconds(0, DAY))
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
