@@ -640,6 +640,36 @@ class WindowTests(SynchronousTestCase):
             right.consumed(3, 1)
             self.assertEqual(right.take_output(), update(3, first, window), window)
 
+    def test_due_when_the_next_update_is(self) -> None:
+        for window, first in ((4, 2), (100, 50), (100_000, 50_000), (131_000, 65500)):
+            right = Session(opens=False, window=window)
+            right.receive(frame(SYN) + frame(PSH, payload=bytes(first - 1)))
+            self.assertEqual(right.due, set(), window)
+            right.receive(frame(PSH, payload=b"x"))
+            self.assertEqual((right.due, right.unconsumed_by(3)), ({3}, first), window)
+            right.consumed(3, first)
+            right.due.clear()
+            right.receive(frame(PSH, payload=bytes(window // 2 - 1)))
+            self.assertEqual(right.due, set(), window)
+            right.receive(frame(PSH, payload=b"x") + frame(FIN))
+            self.assertEqual((right.due, right.unconsumed_by(3)), ({3}, window // 2), window)
+
+    def test_nothing_is_missed_by_who_consumes_when_it_is_due(self) -> None:
+        for size in (1, 999, 4095, 4096, 32768, 100_000):
+            for options in ({}, {"window": 3000}, {"version": 1}):
+                left, right = pair(**options)
+                stream, total, sent = left.open(), 0, 0
+                while total < 100 * size:
+                    if sent < 100 * size and not left.waiting(stream):
+                        left.send(stream, bytes(size))
+                        sent += size
+                    total += len(received(right.receive(left.take_output())))
+                    for due in right.due:
+                        right.consumed(due, right.unconsumed_by(due))
+                    right.due.clear()
+                    left.receive(right.take_output())
+                self.assertEqual(total, sent)
+
     def test_no_update_after_the_end(self) -> None:
         right = Session(opens=False)
         right.receive(frame(SYN) + frame(PSH, payload=bytes(40000)) * 5 + frame(FIN))
@@ -735,6 +765,11 @@ class Version1Tests(SynchronousTestCase):
             self.assertFalse(session.congested)
             session.receive(frame(PSH, 5, b"x", version=1))
             self.assertTrue(session.congested, "what was given up is not counted twice either")
+
+    def test_all_that_comes_is_due(self) -> None:
+        session = Session(opens=False, version=1)
+        session.receive(frame(SYN, version=1) + frame(PSH, 3, b"x", version=1))
+        self.assertEqual((session.due, session.unconsumed_by(3)), ({3}, 1))
 
     def test_never_congested_in_version_2(self) -> None:
         session = Session(opens=False, receive_buffer=0)

@@ -104,8 +104,6 @@ class Link(Protocol):
         peer: str = "",
     ) -> None:
         self.session = session
-        self.credit_grain = session.credit_grain
-        """Bytes of a stream that may have been consumed before its credit is returned."""
         self.peer = peer
         self.streams: dict[int, TunnelStream] = {}
         self.control: TunnelStream | None = None
@@ -219,11 +217,14 @@ class Link(Protocol):
         """Bytes of a stream that wait for the peer's credit."""
         return self.session.waiting(stream_id)
 
-    def return_credit(self, stream_id: int, size: int) -> None:
-        """Return the credit of bytes that were consumed."""
-        self.session.consumed(stream_id, size)
-        if self.session.has_output or self._reading_paused:
-            self.schedule_flush()
+    def return_credit(self, stream: TunnelStream) -> None:
+        """Return the credit of what a stream has consumed: all that was received of it, and is not held."""
+        session = self.session
+        size = session.unconsumed_by(stream.id) - stream.held_size()
+        if size:
+            session.consumed(stream.id, size)
+            if session.has_output or self._reading_paused:
+                self.schedule_flush()
 
     def finish_stream(self, stream_id: int) -> None:
         """End our direction of a stream."""
@@ -384,6 +385,8 @@ class Link(Protocol):
                     stream.broken = True
             except Exception:
                 self._fail(stream)
+        if self.session.due:
+            self._return_due_credit()
         if self.session.has_output:
             # credit returned, replies to SYN, frames freed by an UPD
             self.schedule_flush()
@@ -392,6 +395,14 @@ class Link(Protocol):
             self._reading_paused = True
             self.transport.pauseProducing()
             self._hold_watch.begin()
+
+    def _return_due_credit(self) -> None:
+        """Once what came was delivered: many small pieces of a stream cost one count of them."""
+        due = self.session.due
+        while due:
+            stream = self.streams.get(due.pop())
+            if stream is not None:
+                self.return_credit(stream)
 
     def _flooded(self) -> bool:
         """Drop the link when two floods followed each other within a second."""

@@ -56,7 +56,6 @@ class TunnelStream:
         "_producer_paused",
         "_read_ended",
         "_streaming",
-        "_taken",
         "_write_ended",
         "broken",
         "id",
@@ -75,6 +74,7 @@ class TunnelStream:
         self.protocol: Any = protocol
         """Receives the bytes; may be replaced at any time."""
         self._held: deque[bytes | bytearray] | None = None
+        """While it is paused, and until all of them are delivered: the received bytes, and an empty piece for the peer's end."""
         self.paused = False
         """Whether received bytes are held."""
         self._delivering = False
@@ -87,7 +87,6 @@ class TunnelStream:
         self._read_ended = False
         self._write_ended = False
         self._ended = False
-        self._taken = 0
         self._producer: Any = None
         self._producer_paused = False
         self._streaming = True
@@ -186,6 +185,8 @@ class TunnelStream:
     def pauseProducing(self) -> None:
         """Hold received bytes without returning their credit, so that the peer stops after a window at most."""
         self.paused = True
+        if self._held is None:
+            self._held = deque()
 
     def resumeProducing(self) -> None:
         """Deliver what was held, and what is received from now on."""
@@ -206,19 +207,10 @@ class TunnelStream:
 
     def deliver(self, data: bytes) -> None:
         """Bytes of the peer were received."""
-        if self.paused or self._held is not None:
-            if self._held is None:
-                self._held = deque()
+        if self._held is None:
+            self.protocol.dataReceived(data)
+        else:
             self._hold(self._held, data)
-            return
-        self.protocol.dataReceived(data)
-        taken = self._taken + len(data)
-        if taken < self.link.credit_grain:
-            # not worth a call of the session yet: a small exchange costs none
-            self._taken = taken
-            return
-        self._taken = 0
-        self.link.return_credit(self.id, taken)
 
     @staticmethod
     def _hold(held: deque[bytes | bytearray], data: bytes) -> None:
@@ -237,10 +229,11 @@ class TunnelStream:
 
     def peer_finished(self) -> None:
         """The peer sends no more."""
-        if self._held is None:
-            self._end_read()
+        held = self._held
+        if held is not None and (held or self._delivering):
+            held.append(b"")
         else:
-            self._held.append(b"")
+            self._end_read()
 
     def peer_stopped(self) -> None:
         """The peer reads no more: what is written from now on is dropped, and a producer is stopped."""
@@ -296,7 +289,6 @@ class TunnelStream:
         if held is None:
             return
         self._delivering = True
-        taken = 0
         try:
             while held and not self.paused and not self._ended:
                 data = held.popleft()
@@ -305,12 +297,10 @@ class TunnelStream:
                     self._end_read()
                     return
                 self.protocol.dataReceived(bytes(data))
-                taken += len(data)
         finally:
             self._delivering = False
-            if taken:
-                self.link.return_credit(self.id, taken)
-        if not held:
+            self.link.return_credit(self)
+        if not held and not self.paused:
             self._held = None
 
     def _end_read(self) -> None:

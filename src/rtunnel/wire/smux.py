@@ -64,8 +64,6 @@ INITIAL_WINDOW: Final = 262144
 """The assumed window of the peer until its first UPD (xtaci/smux ``initialPeerWindow``)."""
 FIRST_UPDATE: Final = 65536
 """Bytes consumed before the first UPD is sent: a smaller exchange needs none."""
-CREDIT_GRAIN: Final = 4096
-"""Maximum bytes of a stream that an application may have consumed before it calls :meth:`Session.consumed`."""
 RUN_FRAME: Final = 4096
 """Minimum payload size, in bytes, from which a frame is processed together with those that follow it."""
 MAX_RUN: Final = 64
@@ -107,7 +105,8 @@ Event = tuple[int, int, bytes]
 """``(kind, stream id, payload)``; the payload is empty except for :data:`DATA`.
 
 - :data:`OPENED`: the peer opened the stream.
-- :data:`DATA`: bytes of the stream, in order; return the credit with :meth:`Session.consumed`.
+- :data:`DATA`: bytes of the stream, in order; say what of them was consumed with :meth:`Session.consumed`, at the latest when the
+  stream is in :attr:`Session.due`.
 - :data:`FINISHED`: the peer has half-closed the stream.
 - :data:`STOPPED`: the peer has stopped reading; pending data was dropped.
 - :data:`WRITABLE`: all data that waited for credit was framed.
@@ -138,7 +137,8 @@ class _Stream:
     __slots__ = (
         "acknowledged",
         "consumed",
-        "credit",
+        "direct_end",
+        "due_at",
         "fin_queued",
         "fin_received",
         "fin_sent",
@@ -146,23 +146,39 @@ class _Stream:
         "pending_size",
         "received",
         "stopped",
-        "update_at",
+        "update_after",
+        "window_end",
         "written",
     )
 
-    def __init__(self, credit: int, update_at: int) -> None:
-        self.credit = credit
+    def __init__(self, credit: int, update_after: int) -> None:
         self.written = 0
+        self.window_end = credit
+        """How much may be written in all."""
+        self.direct_end = credit
+        """The same for what need not wait for anything: 0 while something is pending, and after the end."""
         self.pending: deque[bytes | bytearray | memoryview] | None = None
         self.pending_size = 0
         self.received = 0
         self.consumed = 0
         self.acknowledged = 0
-        self.update_at = update_at
+        self.update_after = update_after
+        """Consumed bytes from the last UPD to the next one."""
+        self.due_at = update_after
+        """Received bytes from which on the next UPD may be due; 0 when there is none any more."""
         self.fin_queued = False
         self.fin_sent = False
         self.fin_received = False
         self.stopped = False
+
+    @property
+    def credit(self) -> int:
+        """How much may be written now."""
+        return self.window_end - self.written
+
+    def update_direct_end(self) -> None:
+        """Whether anything is pending, or the end, has changed, or the window."""
+        self.direct_end = self.window_end if self.pending is None and not self.fin_queued else 0
 
 
 class Session:
@@ -176,6 +192,7 @@ class Session:
     :param frame_size: maximum payload of sent frames, in bytes; any size up to 65535 is received.
     :param receive_buffer: maximum unconsumed bytes of a session of version 1 before :attr:`congested` is true.
     :param max_streams: maximum number of open streams of the peer; further ones are aborted.
+    :ivar due: streams of which so much was received that their peer needs to know what was consumed; its owner takes them out.
     """
 
     __slots__ = (
@@ -192,11 +209,12 @@ class Session:
         "_opens",
         "_out",
         "_partial",
+        "_push",
         "_receive_buffer",
         "_streams",
         "_version",
         "_window",
-        "credit_grain",
+        "due",
         "held",
         "queued",
     )
@@ -220,8 +238,7 @@ class Session:
         self._opens = opens
         self._version = version
         self._window = window
-        self.credit_grain = min(CREDIT_GRAIN, window // 16) if version == 2 else 0
-        """Bytes that may be consumed before :meth:`consumed` is called: few, so that the peer's window hardly shrinks."""
+        self._push = PSH << 8 | version
         self._limit = max(window, INITIAL_WINDOW) if version == 2 else UNLIMITED
         self._frame_size = frame_size
         self._at_once = frame_size
@@ -240,6 +257,7 @@ class Session:
         self._cut_size = 0
         self._futile = 0
         self._buffered = 0
+        self.due: set[int] = set()
         self.queued = 0
         """Bytes of payload framed since the last :meth:`take_output`."""
 
@@ -307,20 +325,19 @@ class Session:
         :returns: the number of pending bytes of the stream; 0 if all were framed.
         """
         stream = self._streams.get(stream_id)
-        if stream is None or stream.fin_queued:
-            return 0
         size = len(data)
-        if size <= stream.credit and size <= self._at_once and stream.pending is None:
-            if size:
-                stream.credit -= size
-                stream.written += size
-                self.queued += size
-                self._out += (_header.pack(self._version, PSH, size, stream_id), data)
+        if stream is not None and size <= self._at_once and (written := stream.written + size) <= stream.direct_end and size:
+            stream.written = written
+            self.queued += size
+            self._out += (_fast_header.pack(self._push, size, stream_id), data)
+            return 0
+        if stream is None or stream.fin_queued:
             return 0
         if not size:
             return stream.pending_size
         if stream.pending is None:
             stream.pending = deque()
+            stream.update_direct_end()
         _add_piece(stream.pending, data)
         stream.pending_size += size
         self._frame_pending(stream_id, stream)
@@ -357,6 +374,7 @@ class Session:
         if stream is None or stream.fin_queued:
             return
         stream.fin_queued = True
+        stream.update_direct_end()
         if stream.pending is None:
             self._send_fin(stream_id, stream)
 
@@ -398,6 +416,11 @@ class Session:
             self._out.append(_header.pack(self._version, FIN, 0, stream_id))
         self._forget(stream_id, stream)
 
+    def unconsumed_by(self, stream_id: int) -> int:
+        """Bytes of a stream of which the application has not said yet that it has consumed them."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.received - stream.consumed
+
     def consumed(self, stream_id: int, size: int) -> None:
         """Return credit: the application has consumed ``size`` bytes of a stream.
 
@@ -410,9 +433,10 @@ class Session:
         stream.consumed += size
         if self._version == 1:
             self._buffered -= size
-        elif stream.consumed - stream.acknowledged >= stream.update_at and not stream.fin_received:
+        elif stream.consumed - stream.acknowledged >= stream.update_after and not stream.fin_received:
             stream.acknowledged = stream.consumed
-            stream.update_at = max(1, self._window // 2)
+            stream.update_after = max(1, self._window // 2)
+            stream.due_at = stream.acknowledged + stream.update_after
             self._out.append(_update.pack(self._version, UPD, 8, stream_id, stream.consumed % MODULUS, self._window))
 
     def ping(self) -> None:
@@ -466,6 +490,7 @@ class Session:
         self._out = []
         self._partial = b""
         self._buffered = self.queued = 0
+        self.due.clear()
 
     # -- receiving
 
@@ -488,21 +513,21 @@ class Session:
             position = self._receive_run(data, 0, rest, self._cut_stream, events)
         streams = self._streams
         unpack = _fast_header.unpack_from
-        limit = self._limit
-        usual = PSH << 8 | 2 if self._version == 2 else -1
+        usual = self._push
         last = size - HEADER
         while position <= last:
             word, length, stream_id = unpack(data, position)
-            end = position + HEADER + length
+            start = position + HEADER
+            end = start + length
             if word == usual and end <= size and length < RUN_FRAME:
                 # _receive_data() of the common case, inlined: this is the hottest loop of the engine
                 stream = streams.get(stream_id)
-                if stream is not None and length and not stream.fin_received:
-                    stream.received += length
-                    if stream.received - stream.acknowledged > limit:
-                        raise SmuxError(f"stream {stream_id} was sent more than its window")
-                    events.append((DATA, stream_id, data[position + HEADER : end]))
-                elif not length:
+                if stream is not None and (received := stream.received + length) < stream.due_at and length:
+                    stream.received = received
+                    events.append((DATA, stream_id, data[start:end]))
+                elif length:
+                    self._receive_data(stream_id, data[start:end], events)
+                else:
                     self._count_futile(events)
                 position = end
                 continue
@@ -510,28 +535,25 @@ class Session:
             if version != self._version:
                 raise SmuxError(f"frame of smux version {version} in a session of version {self._version}")
             if command == PSH:
-                start = position + HEADER
                 if length >= RUN_FRAME:
                     position = self._receive_run(data, start, length, stream_id, events)
                     continue
-                position = start + length
-                if position > size:
-                    self._cut_stream = stream_id
-                    self._cut_size = position - size
-                self._receive_data(stream_id, data[start:position], events)
-                if not length:
-                    self._count_futile(events)
+                # it is cut
+                position = end
+                self._cut_stream = stream_id
+                self._cut_size = end - size
+                self._receive_data(stream_id, data[start:], events)
             elif command == UPD and version == 2:
                 if length != 8:
                     raise SmuxError(f"UPD of {length} bytes, must be 8")
-                if size - position < HEADER + 8:
+                if end > size:
                     break
-                consumed, window = _window.unpack_from(data, position + HEADER)
-                position += HEADER + 8
+                consumed, window = _window.unpack_from(data, start)
+                position = end
                 self._receive_update(stream_id, consumed, window, events)
             else:
                 self._receive_signal(command, length, stream_id, events)
-                position += HEADER
+                position = start
         if position < size:
             self._partial = data[position:]
         return events
@@ -579,6 +601,8 @@ class Session:
                 stream.consumed = stream.received
                 return
             self._buffered += len(payload)
+        if stream.received >= stream.due_at:
+            self.due.add(stream_id)
         events.append((DATA, stream_id, payload))
 
     def _receive_update(self, stream_id: int, consumed: int, window: int, events: list[Event]) -> None:
@@ -599,10 +623,12 @@ class Session:
             events.append((REFUSED if window == _REFUSE else BROKEN, stream_id, b""))
             self._count_futile(events)
             return
-        if stream.credit == window - in_flight:
+        window_end = stream.written + window - in_flight
+        if stream.window_end == window_end:
             self._count_futile(events)
             return
-        stream.credit = window - in_flight
+        stream.window_end = window_end
+        stream.update_direct_end()
         if stream.pending is not None and stream.credit > 0:
             self._frame_pending(stream_id, stream)
             if not stream.pending_size:
@@ -627,7 +653,8 @@ class Session:
         self._let_go(stream_id)
         stream.pending = None
         stream.pending_size = 0
-        stream.credit = 0
+        stream.window_end = stream.written
+        stream.direct_end = 0
         events.append((STOPPED, stream_id, b""))
         if not stream.fin_sent:
             stream.fin_queued = True
@@ -645,6 +672,7 @@ class Session:
             stream = self._streams.get(stream_id)
             if stream is not None and not stream.fin_received:
                 stream.fin_received = True
+                stream.due_at = 0
                 events.append((FINISHED, stream_id, b""))
                 if stream.fin_sent:
                     self._forget(stream_id, stream)
@@ -679,7 +707,7 @@ class Session:
 
     def _new_stream(self) -> _Stream:
         if self._version == 1:
-            return _Stream(UNLIMITED, UNLIMITED)
+            return _Stream(UNLIMITED, 0)
         return _Stream(INITIAL_WINDOW, max(1, min(FIRST_UPDATE, self._window // 2)))
 
     def _frame_pending(self, stream_id: int, stream: _Stream) -> None:
@@ -701,7 +729,6 @@ class Session:
                 view = memoryview(data)
                 pending.appendleft(view[size:])
                 data = view[:size]
-            stream.credit -= size
             stream.written += size
             stream.pending_size -= size
             self.queued += size
@@ -709,6 +736,7 @@ class Session:
             self._out.append(data)
         if not pending:
             stream.pending = None
+            stream.update_direct_end()
             if stream.fin_queued:
                 self._send_fin(stream_id, stream)
 
