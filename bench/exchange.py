@@ -26,6 +26,7 @@ from rtunnel.ops.access import FORMATS, Access, AccessLog
 from rtunnel.reactor_types import IReactorTurns
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.intercept_terms import InterceptFilter, session_filters
+from rtunnel.routing.policies import Policies, Policy
 from rtunnel.routing.sticky import Sticky
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
@@ -190,6 +191,7 @@ class Exchanges:
                 trusted_proxies=(ip_network("127.0.0.1/32"),) if kind.trusted else (),
                 sticky=None if kind.sticky is None else Sticky.parse(kind.sticky),
             ),
+            policies=Policies((), Policy()),
             table=IngressTable([IngressRule("bench.local", _TUNNEL)]),
             registry=registry,
             deadlines=Deadlines(turns),

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.config.layout import CLIENT_LAYOUT, LAYOUTS, SERVER_LAYOUT, FileLayout, Group, Leaf
 from rtunnel.config.reading import which
+from rtunnel.options.policies import POLICY
 from rtunnel.options.table import CLIENT, SERVER, Option, find
 from rtunnel.roles import CLIENT_ROLE, SERVER_ROLE, Resolved
 from rtunnel.settings import Address, ClientSettings, Credentials, ServerSettings, SettingsError
@@ -110,6 +111,18 @@ listeners:
         self.assertTrue(path.is_absolute())
         self.assertEqual(path.name, "routes")
 
+    def test_policies(self) -> None:
+        """A map says the same as a line."""
+        text = """\
+policies:
+  - {host: shop.example.org, global: owners, require: [session, "header:X-User"], max-lease: 12h, on-absent: 503}
+  - "*.example.org idle=30m"
+"""
+        line = "shop.example.org global=owners require=session,header:X-User max-lease=12h on-absent=503"
+        settings = self.server(ONE_LISTENER + text).listeners[0]
+        self.assertEqual(settings.policies, (POLICY.parse(line), POLICY.parse("*.example.org idle=30m")))
+        self.assertEqual(self.server(ONE_LISTENER + f"policy: {line}\n").listeners[0].policies, (POLICY.parse(line),))
+
     def test_one_listener(self) -> None:
         """Without a list the top is the only item; the same as the options."""
         typed = ("--listen", "ws://:8421/proxy", "--entrypoint", ":80", "--route", f"nginx.local={UUID}")
@@ -202,6 +215,23 @@ class RefusalTests(FileTestCase):
             ("L: x\n", ["1: L: unknown key; see docs/configuration.md"]),
             ("drain: x\n", ['1: drain "x": not a time; write e.g. 15s, 1m30s, 250ms or a number of seconds']),
             ("drain:\n", ["1: drain: has no value; give one, or remove the key"]),
+            ("policies:\n- {global: allow}\n", ["2: policies: has no host; add host: ..."]),
+            (
+                "policies:\n- {host: a, globl: allow}\n",
+                ["2: policies.globl: unknown key; the keys are host, global, require, max-lease, idle, served-by, on-absent"],
+            ),
+            (
+                "policies:\n- {host: a, idle: 1 h}\n",
+                ["2: policies.idle: must have one value after the colon, or a list of values without blanks"],
+            ),
+            (
+                "policies:\n- {host: a, idle: }\n",
+                ["2: policies.idle: must have one value after the colon, or a list of values without blanks"],
+            ),
+            (
+                "policies:\n- {host: a, idle: long}\n",
+                ['2: policies "a idle=long": idle not a time; write e.g. 15s, 1m30s, 250ms or a number of seconds'],
+            ),
             ("drain: [5]\n", ["1: drain: takes one value, not a list or map; write it after the colon"]),
             ("http: 5\n", ["1: http: must be a map; write e.g. trusted-proxy: on an indented line below it"]),
             ("listeners: 5\n", ['1: listeners: must be a list: each listener begins with "- " on a line of its own']),

@@ -24,6 +24,7 @@ from rtunnel.ops.access import AccessLog
 from rtunnel.outcomes import LinkEnd, Outcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.policies import Policies, Policy, PolicyRow
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
@@ -366,6 +367,11 @@ class Watcher:
         self.rejections.append((visitor, status, size, outcome))
 
 
+def policies_of(settings: HttpSettings, *rows: PolicyRow) -> Policies:
+    """The policies of an entrypoint with these settings."""
+    return Policies(rows, Policy(served_by=settings.served_by))
+
+
 class World:
     """An entrypoint with its registry and clock.
 
@@ -417,6 +423,7 @@ class World:
         ]
         self.entrypoint = Entrypoint(
             settings=self.settings,
+            policies=policies_of(self.settings),
             table=IngressTable(rules),
             registry=self.registry,
             deadlines=self.deadlines,
@@ -435,11 +442,11 @@ class World:
         if learned:
             self.learn(*REQUESTS)
 
-    def change(self, settings: HttpSettings) -> None:
-        """Serve by other settings from now on; their readers have learned as much as those before them."""
+    def change(self, settings: HttpSettings, *rows: PolicyRow) -> None:
+        """Serve by other settings and policies from now on; their readers have learned as much as those before them."""
         self._parsed_before += self._parsed
         self.settings = settings
-        self.entrypoint.change(settings, self.entrypoint.selector.table)
+        self.entrypoint.change(settings, policies_of(settings, *rows), self.entrypoint.selector.table)
         self.learn(*REQUESTS)
 
     def rules(self, *rules: IngressRule) -> None:

@@ -260,7 +260,7 @@ class PlainLinkEndTests(SynchronousTestCase):
 
     def test_no_rule_any_longer(self) -> None:
         self.group.routes.tunnels = frozenset()
-        self.group.drop_unrouted_connectors(DRAIN)
+        self.group.drop_unwelcome_connectors(DRAIN)
         self.draining.sweep(self.clock.seconds())
         self.settle()
         self.ended(LinkEnd.UNROUTED)

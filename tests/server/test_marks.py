@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import ClassVar
 
+from rtunnel.routing.policies import ServedBy
 from rtunnel.settings import HttpSettings
-from rtunnel.settings.http import ServedBy
 from tests.server.harness import FarConnector, HttpCase, Visitor, all_worlds
 from tests.support.heads import GET, OK
 

@@ -82,7 +82,7 @@ class ReloadTests(StickyCase):
     def test_reload(self) -> None:
         """The option applies from the next request on."""
         self.set_up(None)
-        self.world.entrypoint.change(HttpSettings(sticky=Sticky.parse("cookie")), self.world.entrypoint.selector.table)
+        self.world.change(HttpSettings(sticky=Sticky.parse("cookie")))
         self.assertIn(b"Set-Cookie", self.ask()[1])
 
 

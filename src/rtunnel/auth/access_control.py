@@ -188,10 +188,14 @@ class AccessControl:
         """Whether there are users: only then is somebody known to be who they say."""
         return self._authenticating
 
+    def says(self, user: str, action: Action, tunnel: UUID, hosts: Collection[str]) -> bool:
+        """Tell whether a rule of the permissions says that a user may do something: without them none does."""
+        permissions = self._rights.permissions
+        return permissions is not None and permissions.may(user, action, tunnel, hosts)
+
     def administers(self, grant: Grant, tunnel: UUID, hosts: Collection[str]) -> bool:
         """Tell whether a user may end the leases of others: only if a rule says so, nobody by default."""
-        permissions = self._rights.permissions
-        return permissions is not None and permissions.may(grant.user, Action.ADMIN, tunnel, hosts)
+        return self.says(grant.user, Action.ADMIN, tunnel, hosts)
 
     def register(self, active_grant: ActiveGrant) -> None:
         """Add a link or visit that was allowed."""

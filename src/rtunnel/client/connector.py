@@ -56,7 +56,7 @@ from rtunnel.wire.relay import (
     TunnelFeature,
     take_response,
 )
-from rtunnel.wire.relay_intercepts import InterceptAnswer, InterceptRequest
+from rtunnel.wire.relay_intercepts import AS_POD, InterceptAnswer, InterceptRequest
 from rtunnel.wire.smux import INSTANCE_BITS, Session
 
 __all__ = ["ConnectorClient"]
@@ -409,22 +409,22 @@ class BindHandshake(Handshake[Response]):
         self.transport.write(self._request.encode())
 
     def _wanted(self) -> Mapping[str, str]:
-        """The metadata of the request: which requests we want, if not all."""
+        """The metadata of the request: which requests we want, if not all, and whether we are the pod."""
         settings = self._settings
         if not settings.filters:
-            return NO_METADATA
+            return AS_POD if settings.role == "pod" else NO_METADATA
         filters = tuple(map(str, settings.filters))
         return InterceptRequest(self._connector.lease.name, filters, settings.keep_caching).metadata()
 
     def received(self, message: Response) -> None:
-        answer = InterceptAnswer.of(message.metadata) if self._settings.filters else None
+        answer = InterceptAnswer.of(message.metadata)
         if message.status is not Status.OK:
             refused = describe_refusal(message.status, self._request)
             self._fail(describe_conflict(answer) if answer is not None else refused)
         elif self._settings.filters and answer is None:
             self._fail(NOT_GRANTED)
         else:
-            self._join(message, answer)
+            self._join(message, answer if self._settings.filters else None)
 
     def malformed(self, reason: str) -> None:
         self._fail(describe_malformed_answer(self._buffer, reason))

@@ -26,6 +26,7 @@ from rtunnel.wire.control import (
     Joined,
     Left,
     Message,
+    Overlaps,
     Renewed,
     encode,
 )
@@ -158,6 +159,16 @@ class ClientLease:
         event = f"has left ({message.cause})" if message.cause else "has lost its link"
         self._info("{name} {event}, who was there for {what}", name=message.name, event=event, what=_for(message.what))
 
+    def _overlaps(self, message: Overlaps) -> None:
+        self._log.warn(
+            'tunnel {tunnel}: {name} has joined for requests with {what}; those that also match your "{own}" go to {winner}',
+            tunnel=short_id(self._settings.tunnel),
+            name=message.name,
+            what=message.what,
+            own=message.own,
+            winner=message.winner,
+        )
+
     def _end_received(self, message: Ended) -> None:
         if self.ended is not None:
             return
@@ -193,6 +204,7 @@ _HANDLERS: dict[type[Message], Callable[[ClientLease, Any], None]] = {
     Asked: ClientLease._asked,
     Joined: ClientLease._joined,
     Left: ClientLease._left,
+    Overlaps: ClientLease._overlaps,
     Ended: ClientLease._end_received,
 }
 

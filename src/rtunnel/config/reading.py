@@ -16,6 +16,7 @@ from rtunnel.config import document
 from rtunnel.config.document import Items, Keys, Node, Text
 from rtunnel.config.layout import LAYOUTS, FileLayout, Group, Leaf
 from rtunnel.masking import mask
+from rtunnel.options.kinds import Kind
 from rtunnel.options.layers import Layer, put
 from rtunnel.settings import SettingsError, SettingsErrors
 from rtunnel.settings.access_log import STDOUT
@@ -173,6 +174,8 @@ class _Reader:
         for one in (node,) if isinstance(node, Keys) else node.items:
             if isinstance(one, Text):
                 yield one.line, one.text
+            elif leaf.kind.keys and isinstance(one, Keys):
+                yield from self._row(leaf.kind, one, name)
             elif leaf.pairs and isinstance(one, Keys):
                 yield from self._pairs(one, name)
             else:
@@ -184,6 +187,27 @@ class _Reader:
                 yield value.line, f"{key.text}={value.text}"
             else:
                 self._wrong(key.line, f"{name}.{mask(key.text)}", "must have one value after the colon")
+
+    def _row(self, kind: Kind, node: Keys, name: str) -> Iterator[tuple[int, str]]:
+        """The text of a map with the keys of a kind."""
+        known = {key.text: (key.line, value) for key, value in node.entries}
+        first, *_ = kind.keys
+        words: list[str] = []
+        for key, (line, value) in known.items():
+            texts = [one.text for one in (value.items if isinstance(value, Items) else (value,)) if isinstance(one, Text)]
+            text = ",".join(texts)
+            if key not in kind.keys:
+                self._wrong(line, f"{name}.{mask(key)}", f"unknown key; the keys are {', '.join(kind.keys)}")
+            elif not text or len(text.split()) > 1:
+                self._wrong(line, f"{name}.{key}", "must have one value after the colon, or a list of values without blanks")
+            elif key == first:
+                words.insert(0, text)
+            else:
+                words.append(f"{key}={text}")
+        if first not in known:
+            self._wrong(node.line, name, f"has no {first}; add {first}: ...")
+        elif len(words) == len(known):
+            yield node.line, " ".join(words)
 
     # -- errors
 

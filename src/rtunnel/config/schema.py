@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from rtunnel.config.layout import FileLayout, Group, Leaf
+from rtunnel.options.kinds import Kind
 from rtunnel.options.table import default
 
 __all__ = ["schema"]
@@ -49,10 +50,19 @@ def _leaf(leaf: Leaf) -> dict[str, Any]:
             described["default"] = _as_json(one["type"], value)
         return {**described, **one}
     several: dict[str, Any] = {"type": "array", "items": one}
+    if leaf.kind.keys:
+        return {**described, "type": "array", "items": {"anyOf": [one, _row(leaf.kind)]}}
     if leaf.pairs:
         pairs = {"type": "object", "additionalProperties": one}
         return {**described, "anyOf": [pairs, {"type": "array", "items": {"anyOf": [one, pairs]}}]}
     return {**described, **several}
+
+
+def _row(kind: Kind) -> dict[str, Any]:
+    values = {"type": ["string", "number", "array"], "items": {"type": "string"}}
+    first, *_ = kind.keys
+    properties = {key: {"description": said, **values} for key, said in kind.keys.items()}
+    return {"type": "object", "additionalProperties": False, "required": [first], "properties": properties}
 
 
 def _value(leaf: Leaf) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import binascii
 import os
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
@@ -21,9 +21,9 @@ from rtunnel.ids import is_id
 from rtunnel.options.endpoint_strings import is_endpoint_string, read_client_string, read_server_string
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.policies import ServedBy
 from rtunnel.routing.sticky import Sticky
 from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError, UdpAddress
-from rtunnel.settings.http import ServedBy
 
 __all__ = [
     "ADDRESS",
@@ -46,6 +46,7 @@ __all__ = [
     "OFF",
     "PATH",
     "PROXY_PROTOCOL",
+    "ROLE",
     "ROUTE",
     "SERVED_BY",
     "SERVER",
@@ -82,6 +83,8 @@ class Kind:
     :ivar unit: of a number without a unit.
     :ivar lists: whether a value may contain commas, which then do not separate values in the environment.
     :ivar lines: whether a value may also contain blanks: in the environment, each is on a line of its own.
+    :ivar keys: of a map in a configuration file that says the same, with what each is for; the first one has no name in the text:
+        ``{host: HOST, key: VALUE}`` is ``HOST key=VALUE``.
     """
 
     metavar: str
@@ -91,6 +94,7 @@ class Kind:
     unit: str = ""
     lists: bool = False
     lines: bool = False
+    keys: Mapping[str, str] = attrs.field(factory=dict, eq=False)
 
 
 # -- numbers, sizes, times, switches
@@ -115,7 +119,7 @@ def _duration(text: str) -> float:
 
 
 def _show_duration(seconds: float) -> str:
-    return f"{seconds:g}s" if seconds == 0 or seconds >= 1 else f"{seconds * 1000:g}ms"
+    return f"{seconds:.12g}s" if seconds == 0 or seconds >= 1 else f"{seconds * 1000:.12g}ms"
 
 
 def _size(text: str) -> int:
@@ -363,6 +367,7 @@ NAME = Kind("NAME", str)
 TEXT = Kind("TEXT", str, lines=True)
 LOG_FORMAT = Kind("text|json", str)
 SERVED_BY = Kind("never|on-request|always", _served_by)
+ROLE = Kind("pod|laptop", str)
 STICKY = Kind("cookie|header:NAME|address", Sticky.parse)
 URL = Kind("URL", str)
 

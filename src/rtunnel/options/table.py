@@ -12,6 +12,7 @@ import attrs
 
 from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
+from rtunnel.options.policies import POLICY
 from rtunnel.options.proxies import PROXY, PROXY_FILE
 from rtunnel.options.targets import HEADER, HEADER_NAME, ROUND, TARGETS
 from rtunnel.settings import (
@@ -703,6 +704,14 @@ SERVER = (
         "leases.hold",
         "how long the filters of a client whose link is lost are kept for it",
     ),
+    Option(
+        "policy",
+        POLICY,
+        "policies",
+        "what clients of a host have to keep to, e.g. shop.example.org global=forbid require=header:X-User,session max-lease=12h "
+        "(docs/intercepts.md); repeatable",
+        many=True,
+    ),
     Option("max-held-leases", kinds.NUMBER, "leases.held", "maximum number of clients of a tunnel for which they are kept"),
     *_LINK,
     *_LIMITS,
@@ -785,6 +794,12 @@ CLIENT = (
         kinds.NAME,
         "name",
         "who it is, as others see it; by default the user and the host of this process, in a pod its name and namespace",
+    ),
+    Option(
+        "role",
+        kinds.ROLE,
+        "role",
+        "pod for the client of the service itself, which may take a share of all requests where others may not; laptop otherwise",
     ),
     Option("reason", kinds.TEXT, "reason", 'what for, as others see it, e.g. "PROJ-12 checkout"'),
     Option(

@@ -145,9 +145,15 @@ def explain(selector: Selector[Any], request: AskedRequest) -> Explanation:
     tunnel = selector.registry.get(rule.tunnel)
     if tunnel is None:
         return found
-    connectors = _Choice(tunnel, request, selector.sticky).connectors()
+    withhold = selector.withholds(request.host)
+    connectors = _Choice(tunnel, request, selector.sticky, withhold=withhold).connectors()
     if selector.registry.suspended:
         return evolve(found, because="the server buffers as much as it may (--max-buffered)", connectors=connectors)
+    holder = selector.withheld_for(rule.tunnel, request)
+    if holder is not None:
+        return evolve(
+            found, because=f"{holder} takes it, whose link is lost, and nobody else gets it (on-absent)", connectors=connectors
+        )
     if not any(connector.share for connector in connectors):
         return evolve(found, because="no client takes the request", connectors=connectors)
     return evolve(found, status=None, because="", connectors=connectors)
@@ -156,12 +162,14 @@ def explain(selector: Selector[Any], request: AskedRequest) -> Explanation:
 class _Choice:
     """The connectors of a tunnel in the order in which a request would try them."""
 
-    def __init__(self, tunnel: Tunnel[Any], request: AskedRequest, sticky: Sticky | None) -> None:
+    def __init__(self, tunnel: Tunnel[Any], request: AskedRequest, sticky: Sticky | None, *, withhold: bool) -> None:
         self._all = tunnel.connectors
         self._host = request.host
         self._properties = RequestProperties(request)
         self._failing = {connector for connector in tunnel.failing if connector.failing.avoided(self._host)}
-        turns = [(wanted, list(members)) for wanted, members in tunnel.turns(request)]
+        turns = [(wanted, list(members)) for wanted, members in tunnel.turns(request, withhold=withhold)]
+        self._kept = withhold and all(wanted is not None for wanted, _ in turns)
+        """Whether those whose filter takes it are the only ones."""
         reaching = [(wanted, [one for one in members if one not in self._failing]) for wanted, members in turns]
         self._turns = [turn for turn in (*reaching, *turns) if turn[1]]
         """What reaches the target first."""
@@ -212,7 +220,10 @@ class _Choice:
     def _why_never(self, connector: Connector[Any]) -> str:
         if connector.datagrams:
             return "it takes datagrams only"
-        if any(wanted.fits(self._properties) for wanted in connector.filters):
+        fits = any(wanted.fits(self._properties) for wanted in connector.filters)
+        if self._kept and (fits or not connector.filters):
+            return "a more specific filter takes it, and nobody else gets it (on-absent)"
+        if fits:
             return "probes of load balancers match no filter without a term for header:User-Agent"
         return "none of its filters matches"
 

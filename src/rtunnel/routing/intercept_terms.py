@@ -44,6 +44,7 @@ __all__ = [
     "MAX_FILTERS",
     "MAX_TERMS",
     "SESSION",
+    "FilterRank",
     "InterceptFilter",
     "Kind",
     "Op",
@@ -100,6 +101,10 @@ class Rank(IntEnum):
     OTHER = 0
     PATH = 1
     NAMED = 2
+
+
+FilterRank = tuple[int, Rank, int]
+"""See :attr:`InterceptFilter.rank`."""
 
 
 class Properties(Protocol):
@@ -366,7 +371,7 @@ class InterceptFilter:
             term.compile()
 
     @property
-    def rank(self) -> tuple[int, Rank, int]:
+    def rank(self) -> FilterRank:
         """How specific it is; of several filters that match, the largest rank wins.
 
         First the number of terms counts, then the most specific kind (header, cookie, query and baggage before path, path before

@@ -177,10 +177,10 @@ class Intercepts(Generic[C]):
                 return drawn
         return None
 
-    def matching(self, query: HttpQuery) -> Iterator[tuple[InterceptFilter, list[C]]]:
+    def matching(self, query: HttpQuery) -> Iterator[tuple[InterceptFilter, Drawable[C]]]:
         """The filters that match a request, the best one first, and the connectors that have it."""
         for entry in self._matching(query):
-            yield entry.filter, entry.group.members
+            yield entry.filter, entry.group
 
     def _matching(self, query: HttpQuery) -> list[_Entry[C]]:
         properties = RequestProperties(query)

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.routing.policies import Policies
 from rtunnel.routing.sticky import Sticky, StickyQuery
 from rtunnel.routing.tunnels import Connector, Tunnel, TunnelRegistry
 
@@ -82,14 +83,16 @@ class Selector(Generic[P]):
     :param registry: the tunnels and their connectors.
     :param table: the ingress rules; replaced at a reload.
     :ivar sticky: how visitors are known that stay with one of the connectors that share by weight; None if they do not.
+    :ivar policies: of hosts, if any of them keeps requests for somebody whose link is lost; None otherwise.
     """
 
-    __slots__ = ("registry", "sticky", "table")
+    __slots__ = ("policies", "registry", "sticky", "table")
 
     def __init__(self, registry: TunnelRegistry[P], table: IngressTable) -> None:
         self.registry = registry
         self.table = table
         self.sticky: Sticky | None = None
+        self.policies: Policies | None = None
 
     def rule(self, query: RouteQuery) -> IngressRule | None:
         """The public rule that matches a request or connection at an entrypoint, None if there is none."""
@@ -124,4 +127,15 @@ class Selector(Generic[P]):
         protocol = query.protocol
         request = query if tunnel.filtered and protocol is _HTTP else None
         key_of = None if self.sticky is None else partial(self.sticky.key, query)
-        return self.registry.choose(tunnel.id, exclude, datagrams=protocol is _DATAGRAMS, request=request, key_of=key_of)
+        withhold = request is not None and self.withholds(query.host)
+        return self.registry.choose(
+            tunnel.id, exclude, datagrams=protocol is _DATAGRAMS, request=request, key_of=key_of, withhold=withhold
+        )
+
+    def withholds(self, host: str) -> bool:
+        """Whether a request for a host that a filter takes goes to those with this filter, or to nobody."""
+        return self.policies is not None and self.policies.withholds(host)
+
+    def withheld_for(self, tunnel: UUID, query: RouteQuery) -> str | None:
+        """For whom a request is kept that went to no connector; None for nobody."""
+        return self.registry.withheld_for(tunnel, query) if self.withholds(query.host) else None

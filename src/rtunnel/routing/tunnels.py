@@ -27,8 +27,8 @@ import attrs
 
 from rtunnel.ids import short_id
 from rtunnel.routing.failing import FailingHosts
-from rtunnel.routing.intercept_terms import InterceptFilter
-from rtunnel.routing.intercepts import Conflict, Intercepts
+from rtunnel.routing.intercept_terms import FilterRank, InterceptFilter
+from rtunnel.routing.intercepts import Conflict, Drawable, Interceptor, Intercepts
 from rtunnel.routing.request_properties import HttpQuery
 from rtunnel.routing.sticky import KeyOf, rendezvous
 
@@ -70,6 +70,7 @@ class Connector(Generic[P]):
     :param datagrams: whether it accepts datagram streams, and only those.
     :param name: what its client calls itself, for display.
     :param filters: what it intercepts; empty if it takes a share of all requests.
+    :param pod: whether its client says that it is the one of the service itself.
     :param cacheable: whether its responses may be cached as its target says, if it has filters.
     :param since: when its link came up, in seconds since the epoch, for display.
     :ivar instance: what its client calls itself on each of its links, if it does.
@@ -92,6 +93,7 @@ class Connector(Generic[P]):
     name: str = ""
     filters: tuple[InterceptFilter, ...] = ()
     cacheable: bool = False
+    pod: bool = False
     instance: bytes = attrs.field(default=b"", init=False, repr=False)
     avoided: bool = attrs.field(default=False, init=False)
     failing: FailingHosts = attrs.field(factory=FailingHosts, init=False)
@@ -182,16 +184,33 @@ class _Group(Generic[P]):
         return members[bisect_right(sums, number)]
 
 
+class _Absent:
+    """Those with one filter whose link is lost; none of them is drawn."""
+
+    __slots__ = ("members",)
+
+    def __init__(self) -> None:
+        self.members: list[Any] = []
+
+    def add(self, connector: Any) -> None:
+        self.members.append(connector)
+
+    def draw(self, exclude: object, random: object, key_of: object) -> None:
+        return None
+
+
 class Tunnel(Generic[P]):
     """The connectors of one tunnel; owned by the registry while at least one is attached.
 
     :param tunnel_id: the tunnel's ID.
+    :param absent: see :attr:`absent`.
     """
 
-    __slots__ = ("_groups", "_intercepts", "_tiers", "failing", "filtered", "id", "only")
+    __slots__ = ("_absent", "_groups", "_intercepts", "_tiers", "failing", "filtered", "id", "only")
 
-    def __init__(self, tunnel_id: UUID) -> None:
+    def __init__(self, tunnel_id: UUID, absent: Intercepts[Any] | None = None) -> None:
         self.id = tunnel_id
+        self._absent = absent
         self._groups: dict[tuple[bool, Rank], _Group[P]] = {}
         self._tiers: dict[bool, tuple[_Group[P], ...]] = {False: (), True: ()}
         """For byte streams (False) and datagram streams (True), the groups in order of rank; none of them is empty."""
@@ -203,6 +222,16 @@ class Tunnel(Generic[P]):
         """Those with filters; those that are avoided on their own."""
         self.filtered = False
         """Whether any has filters."""
+
+    @property
+    def absent(self) -> Intercepts[Any] | None:
+        """The filters of those whose link is lost, as long as they are held; None if there are none."""
+        return self._absent
+
+    @absent.setter
+    def absent(self, absent: Intercepts[Any] | None) -> None:
+        self._absent = absent
+        self._arrange()
 
     @property
     def connectors(self) -> tuple[Connector[P], ...]:
@@ -256,7 +285,7 @@ class Tunnel(Generic[P]):
         for datagrams in self._tiers:
             keys = sorted(key for key in self._groups if key[0] == datagrams)
             self._tiers[datagrams] = tuple(self._groups[key] for key in keys)
-        self.filtered = any(map(len, self._intercepts.values()))
+        self.filtered = self._absent is not None or any(map(len, self._intercepts.values()))
         first = self._tiers[False][:1]
         self.only = first[0].members[0] if first and len(first[0].members) == 1 and not self.filtered else None
 
@@ -268,14 +297,19 @@ class Tunnel(Generic[P]):
         datagrams: bool = False,
         request: HttpQuery | None = None,
         key_of: KeyOf | None = None,
+        withhold: bool = False,
     ) -> Connector[P] | None:
         """Draw a connector.
 
         :param request: what filters are compared with; None for everything but HTTP.
         :param key_of: finds the key of a visitor that stays with one of those that share by weight.
+        :param withhold: whether a request that a filter takes goes to those with this filter, or to nobody.
         :returns: one with a filter that matches; or one without filters by weight, from the first rank that is not completely
             excluded; or one with a filter that is avoided; None if there is none.
         """
+        if withhold and request is not None and (groups := self._withheld(request)) is not None:
+            drawn_ones = (group.draw(exclude, random, key_of) for _, group in groups)
+            return next((drawn for drawn in drawn_ones if drawn is not None), None)
         if request is not None and (drawn := self._intercepts[False].choose(request, exclude, random, key_of)) is not None:
             return drawn
         for group in self._tiers[datagrams]:
@@ -284,12 +318,31 @@ class Tunnel(Generic[P]):
                 return drawn
         return None if request is None else self._intercepts[True].choose(request, exclude, random, key_of)
 
-    def turns(self, request: HttpQuery) -> Iterator[tuple[InterceptFilter | None, list[Connector[P]]]]:
+    def turns(self, request: HttpQuery, *, withhold: bool = False) -> Iterator[tuple[InterceptFilter | None, list[Connector[P]]]]:
         """The connectors in the order of :meth:`choose`: each time those between which it draws, and their filter, if any."""
-        yield from self._intercepts[False].matching(request)
-        for group in self._tiers[False]:
-            yield None, group.members
-        yield from self._intercepts[True].matching(request)
+        if withhold and (groups := self._withheld(request)) is not None:
+            yield from ((wanted, group.members) for wanted, group in groups)
+            return
+        for wanted, group in self._intercepts[False].matching(request):
+            yield wanted, group.members
+        for tier in self._tiers[False]:
+            yield None, tier.members
+        for wanted, group in self._intercepts[True].matching(request):
+            yield wanted, group.members
+
+    def _withheld(self, request: HttpQuery) -> list[tuple[InterceptFilter, Drawable[Connector[P]]]] | None:
+        """The connectors with the best filter that matches, be it of somebody who is gone; None if no filter matches."""
+        here = [turn for intercepts in self._intercepts.values() for turn in intercepts.matching(request)]
+        best = max((wanted for wanted, _ in (*here, *self._away(request))), key=_rank_of, default=None)
+        return None if best is None else [turn for turn in here if turn[0] == best]
+
+    def _away(self, request: HttpQuery) -> Iterator[tuple[InterceptFilter, Drawable[Any]]]:
+        return iter(()) if self._absent is None else self._absent.matching(request)
+
+    def takes(self, request: HttpQuery, rank: FilterRank) -> bool:
+        """Whether a connector has a filter that matches and is at least as specific."""
+        found = (wanted for intercepts in self._intercepts.values() for wanted, _ in intercepts.matching(request))
+        return any(wanted.rank >= rank for wanted in found)
 
     def conflict(self, filters: Iterable[InterceptFilter], holder: str) -> Conflict[Connector[P]] | None:
         """See :meth:`~rtunnel.routing.intercepts.Intercepts.conflict`."""
@@ -303,13 +356,17 @@ class Tunnel(Generic[P]):
         return [overlap for intercepts in self._intercepts.values() for overlap in intercepts.overlaps(filters, holder)]
 
 
+def _rank_of(wanted: InterceptFilter) -> FilterRank:
+    return wanted.rank
+
+
 class TunnelRegistry(Generic[P]):
     """All tunnels that have a connector. Iterating yields every connector.
 
     :param random: returns numbers in [0, 1).
     """
 
-    __slots__ = ("_random", "_tunnels", "by_number", "sessions")
+    __slots__ = ("_absent", "_random", "_tunnels", "by_number", "sessions")
 
     def __init__(self, random: Callable[[], float] = random_number) -> None:
         self._random = random
@@ -317,6 +374,8 @@ class TunnelRegistry(Generic[P]):
         """The tunnels by the integer value of their ID: the hash of a UUID is computed in Python, that of an int in C."""
         self.by_number = self._tunnels
         """Those of which connectors are chosen: all, or none while it is suspended."""
+        self._absent: dict[int, Intercepts[Any]] = {}
+        """For each tunnel the filters of those whose link is lost, as long as they are held."""
         self.sessions: dict[int, frozenset[bytes]] = {}
         """For each tunnel whose connectors have sessions, their names."""
 
@@ -336,7 +395,7 @@ class TunnelRegistry(Generic[P]):
         """
         tunnel = self._tunnels.get(connector.tunnel.int)
         if tunnel is None:
-            tunnel = self._tunnels[connector.tunnel.int] = Tunnel(connector.tunnel)
+            tunnel = self._tunnels[connector.tunnel.int] = Tunnel(connector.tunnel, self._absent.get(connector.tunnel.int))
         elif connector in tunnel:
             raise ValueError(f"the connector {short_id(connector.id)} is already attached")
         tunnel.add(connector)
@@ -364,6 +423,38 @@ class TunnelRegistry(Generic[P]):
                 self.sessions[tunnel.id.int] = names
             else:
                 self.sessions.pop(tunnel.id.int, None)
+
+    def gone(self, tunnel_id: UUID, holder: Interceptor) -> None:
+        """Note the filters of somebody whose link is lost: requests that they take may be kept from others."""
+        absent = self._absent.setdefault(tunnel_id.int, Intercepts(_Absent))
+        if holder not in absent:
+            absent.add(holder)
+        self._note_absent(tunnel_id, absent)
+
+    def no_longer_gone(self, tunnel_id: UUID, holder: Interceptor) -> None:
+        """They are back, or their filters are free."""
+        absent = self._absent.get(tunnel_id.int)
+        if absent is None or holder not in absent:
+            return
+        absent.remove(holder)
+        if not len(absent):
+            del self._absent[tunnel_id.int]
+        self._note_absent(tunnel_id, absent if len(absent) else None)
+
+    def _note_absent(self, tunnel_id: UUID, absent: Intercepts[Any] | None) -> None:
+        tunnel = self._tunnels.get(tunnel_id.int)
+        if tunnel is not None:
+            tunnel.absent = absent
+
+    def withheld_for(self, tunnel_id: UUID, request: HttpQuery) -> str | None:
+        """Who is gone and takes a request, if no connector has a filter that is as specific; None if nobody is."""
+        absent, tunnel = self._absent.get(tunnel_id.int), self._tunnels.get(tunnel_id.int)
+        for wanted, group in () if absent is None else absent.matching(request):
+            if tunnel is None or not tunnel.takes(request, wanted.rank):
+                holder: str = group.members[0].holder
+                return holder
+            break
+        return None
 
     def avoid(self, connector: Connector[P], avoided: bool) -> None:
         """Choose a connector only when no other one is left, or as its weight says again.
@@ -394,6 +485,7 @@ class TunnelRegistry(Generic[P]):
         datagrams: bool = False,
         request: HttpQuery | None = None,
         key_of: KeyOf | None = None,
+        withhold: bool = False,
     ) -> Connector[P] | None:
         """Draw a connector of a tunnel, by filter and by weight, in time logarithmic in their number.
 
@@ -401,12 +493,13 @@ class TunnelRegistry(Generic[P]):
         :param datagrams: whether the stream carries datagrams.
         :param request: what filters are compared with; None for everything but HTTP.
         :param key_of: finds the key of a visitor that stays with one of those that share by weight.
+        :param withhold: whether a request that a filter takes goes to those with this filter, or to nobody.
         :returns: None if no connector is attached, or none that takes the request, or all are excluded.
         """
         tunnel = self.by_number.get(tunnel_id.int)
         if tunnel is None:
             return None
-        return tunnel.choose(exclude, self._random, datagrams=datagrams, request=request, key_of=key_of)
+        return tunnel.choose(exclude, self._random, datagrams=datagrams, request=request, key_of=key_of, withhold=withhold)
 
     def get(self, tunnel_id: UUID) -> Tunnel[P] | None:
         """A tunnel, None if no connector is attached to it."""

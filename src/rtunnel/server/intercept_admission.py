@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -11,12 +11,13 @@ from rtunnel.outcomes import RefusalReason
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.intercepts import Conflict
 from rtunnel.routing.leases import Leases
+from rtunnel.routing.policies import Policy, Shares
 from rtunnel.routing.tunnels import Tunnel
 from rtunnel.settings.checks import plain
 from rtunnel.wire.relay import Network, RelayError, Request, Status
 from rtunnel.wire.relay_intercepts import InterceptAnswer, InterceptRequest
 
-__all__ = ["Intercept", "InterceptRefused", "admit_intercept"]
+__all__ = ["Intercept", "InterceptRefused", "admit_intercept", "against_policy", "refused_by_policy", "winner_of"]
 
 
 class InterceptRefused(Exception):
@@ -44,20 +45,50 @@ class Intercept:
     :ivar filters: what it gets.
     :ivar cacheable: whether its responses may be cached as the target says.
     :ivar warning: for the client, about others that want some of the same requests; may be empty.
+    :ivar overlaps: with filters of these others.
     """
 
     name: str
     filters: tuple[InterceptFilter, ...]
     cacheable: bool
     warning: str
+    overlaps: tuple[Conflict[Any], ...] = ()
 
 
-def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, leases: Leases[Any], user: str, peer: str) -> Intercept:
+def against_policy(policy: Policy, filters: Iterable[InterceptFilter], *, pod: bool, owner: bool) -> str | None:
+    """Why a client may not have what it asks for, as far as the policy of its hosts says; None if it may.
+
+    :param filters: that it has; none for a share of all requests.
+    :param pod: whether it says that it is the one of the service itself.
+    :param owner: whether the permissions say that its user may take a share of all requests.
+    """
+    wanted = tuple(filters)
+    for one in wanted:
+        if demands := policy.missing(one):
+            return f'the policy demands an exact value of {" or ".join(map(str, demands))} in each filter, and "{one}" has none'
+    if not wanted and policy.refused_share(pod=pod, owner=owner):
+        others = "" if policy.shares is Shares.FORBID else ', and users with the permission "global",'
+        return (
+            f"only the pod{others} may take a share of all requests here (policy global={policy.shares}); use --intercept or "
+            "--session, or --role pod if this is the client of the service itself"
+        )
+    return None
+
+
+def refused_by_policy(reason: str) -> InterceptRefused:
+    """The refusal of a client that may not have what it asks for."""
+    return InterceptRefused(Status.FORBIDDEN, RefusalReason.POLICY, reason, InterceptAnswer(why=reason))
+
+
+def admit_intercept(
+    request: Request, tunnel: Tunnel[Any] | None, leases: Leases[Any], policy: Policy, user: str, peer: str
+) -> Intercept:
     """Check what a client asks for.
 
     :param request: an INTERCEPT.
     :param tunnel: that it wants to join, None if nobody has joined it.
     :param leases: of clients whose link is lost, which keep their filters for a while; and why others are there.
+    :param policy: of the hosts of the tunnel.
     :param user: the authenticated user, if any: only a client without one is who it claims to be.
     :param peer: its address.
     :raises InterceptRefused: with the reason.
@@ -69,6 +100,9 @@ def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, leases: Leases
         raise _malformed(str(error)) from None
     if request.network is not Network.TCP:
         raise _malformed("datagrams have no fields to intercept by; use --weight")
+    reason = against_policy(policy, filters, pod=False, owner=False)
+    if reason is not None:
+        raise refused_by_policy(reason)
     name = plain(asked.name)
     holder = user or name or peer
     _refuse_conflicts(request, tunnel, leases, filters, holder)
@@ -78,10 +112,18 @@ def admit_intercept(request: Request, tunnel: Tunnel[Any] | None, leases: Leases
     warning = ""
     if overlaps:
         first = overlaps[0]
-        winner = holder if first.wanted.rank > first.filter.rank else first.connector.holder
         more = f" (and {len(overlaps) - 1} more)" if len(overlaps) > 1 else ""
-        warning = f'requests that also match "{first.filter}" of {first.connector.holder} go to {winner}{more}'
-    return Intercept(name, filters, asked.cacheable, warning)
+        warning = f'requests that also match "{first.filter}" of {first.connector.holder} go to {winner_of(first, holder)}{more}'
+    return Intercept(name, filters, asked.cacheable, warning, tuple(overlaps))
+
+
+def winner_of(overlap: Conflict[Any], holder: str) -> str:
+    """Who gets the requests that two filters match.
+
+    :param holder: of the wanted one.
+    """
+    holders: str = overlap.connector.holder
+    return holder if overlap.wanted.rank > overlap.filter.rank else holders
 
 
 def _refuse_conflicts(

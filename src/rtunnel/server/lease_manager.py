@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from secrets import token_hex
 from typing import Final
 from uuid import UUID
@@ -12,11 +12,13 @@ from twisted.logger import Logger
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Limit, LinkEnd
+from rtunnel.routing.intercepts import Conflict
 from rtunnel.routing.leases import Due, Lease, LeaseEnd, Leases, LeaseTerms
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.control_stream import MAX_MESSAGES, ControlStream
 from rtunnel.server.deadlines import SWEEP
 from rtunnel.server.drain_queue import DrainingConnector, DrainQueue
+from rtunnel.server.intercept_admission import winner_of
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.control import (
@@ -30,6 +32,7 @@ from rtunnel.wire.control import (
     Joined,
     Left,
     Message,
+    Overlaps,
     Renewed,
     RenewLease,
     clean,
@@ -127,6 +130,8 @@ class LeaseManager:
                 self._stats.reach(Limit.HELD_LEASES)
             self._end(surplus, LeaseEnd.LOST)
         if lease in self.leases:
+            if lease.filters:
+                self._registry.gone(lease.tunnel, lease)
             self._mention(lease, Left(lease.name, lease.what))
             self._audit(lease, "held for {hold:g} s, since its link is lost", hold=lease.terms.hold)
 
@@ -151,6 +156,7 @@ class LeaseManager:
             return
         connector.name = connector.name or hello.name
         lease, resumed = self.leases.grant(connector, connector.name, hello.reason, hello.lease, control.terms)
+        self._registry.no_longer_gone(lease.tunnel, lease)
         left = self.leases.left(lease)
         control.send(Granted(left, lease.terms.idle, resumed))
         self._audit(
@@ -179,6 +185,20 @@ class LeaseManager:
         for other in self._others(lease):
             if other.connector is not None:
                 controls[other.connector].mention(message)
+
+    def warn_of_overlaps(self, name: str, holder: str, overlaps: Iterable[Conflict[Connector[UpstreamPool]]]) -> None:
+        """Tell others that somebody who joins wants some of the same requests, and who gets these.
+
+        :param name: of who joins.
+        :param holder: whose filters the wanted ones are.
+        """
+        told: set[Connector[UpstreamPool]] = set()
+        for overlap in overlaps:
+            other = overlap.connector
+            control = self._controls.get(other.tunnel, {}).get(other)
+            if control is not None and other not in told and len(told) < MAX_TOLD:
+                told.add(other)
+                control.mention(Overlaps(name, str(overlap.wanted), str(overlap.filter), winner_of(overlap, holder)))
 
     def _tell(self, lease: PoolLease, message: Message) -> None:
         """Tell the client of a lease something, if its link is up."""
@@ -236,6 +256,7 @@ class LeaseManager:
     def _end(self, lease: PoolLease, cause: LeaseEnd, by: str = "", text: str = "") -> Connector[UpstreamPool] | None:
         self._mention(lease, Left(lease.name, lease.what, cause))
         connector = self.leases.end(lease)
+        self._registry.no_longer_gone(lease.tunnel, lease)
         self._audit(
             lease,
             "ended: {cause}{by}{text}",

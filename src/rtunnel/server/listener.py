@@ -8,6 +8,7 @@ from time import time
 from typing import Any
 from uuid import UUID, uuid4
 
+import attrs
 from twisted.internet.protocol import Factory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -18,8 +19,9 @@ from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Limit, LinkEnd, RefusalReason
 from rtunnel.routing.ingress import IngressTable, normalise_host
-from rtunnel.routing.intercept_terms import listed
+from rtunnel.routing.intercept_terms import InterceptFilter, listed
 from rtunnel.routing.permissions import Action
+from rtunnel.routing.policies import Policy
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.control_commands import Caller, ControlCommands
 from rtunnel.server.control_connection import ControlConnection
@@ -27,12 +29,18 @@ from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
-from rtunnel.server.intercept_admission import Intercept, InterceptRefused, admit_intercept
+from rtunnel.server.intercept_admission import (
+    Intercept,
+    InterceptRefused,
+    admit_intercept,
+    against_policy,
+    refused_by_policy,
+)
 from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ClientPlace, ServerLimits
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import StreamLimits, UpstreamPool
-from rtunnel.settings import ListenerSettings
+from rtunnel.settings import LeaseSettings, ListenerSettings
 from rtunnel.settings.checks import plain
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Flooded, reason_of
@@ -54,7 +62,7 @@ from rtunnel.wire.relay import (
     endpoint_host,
     take_request,
 )
-from rtunnel.wire.relay_intercepts import InterceptAnswer
+from rtunnel.wire.relay_intercepts import InterceptAnswer, is_pod
 from rtunnel.wire.smux import Session
 
 __all__ = ["TunnelListener"]
@@ -112,6 +120,7 @@ class TunnelListener(Factory):
         reactor: Any,
     ) -> None:
         self.settings = settings
+        self.policies = settings.policy
         self.known = known
         self.table = table
         self.access_control = access_control
@@ -161,6 +170,20 @@ class TunnelListener(Factory):
     def may_bind(self, grant: Grant, action: Action, tunnel: UUID) -> bool:
         """Whether the permissions allow a user to bind a tunnel, for some requests or for all."""
         return self.access_control.may(grant, action, tunnel, self.table.patterns(tunnel))
+
+    def policy(self, tunnel: UUID) -> Policy:
+        """What clients of a tunnel have to keep to."""
+        return self.policies.of_tunnel(self.table.patterns(tunnel))
+
+    def against_policy(self, tunnel: UUID, user: str, filters: tuple[InterceptFilter, ...] = (), *, pod: bool) -> str | None:
+        """Why a client may not have what it asks for; None if it may."""
+        owner = self.access_control.says(user, Action.GLOBAL, tunnel, self.table.patterns(tunnel))
+        return against_policy(self.policy(tunnel), filters, pod=pod, owner=owner)
+
+    def lease_terms(self, tunnel: UUID) -> LeaseSettings:
+        """The terms of the leases of a tunnel."""
+        policy = self.policy(tunnel)
+        return attrs.evolve(self.settings.leases, longest=policy.max_lease, idle=policy.idle)
 
     def grants_host(self, grant: Grant, action: Action, tunnel: UUID, asked: str) -> bool:
         """Whether a client gets the host name that it asks for: a rule leads it to its tunnel, and its user may bind it."""
@@ -326,18 +349,27 @@ class Admission(Handshake[Request]):
         elif request.command is Command.INTERCEPT:
             self._intercept(request, request.tunnel)
         else:
-            self._bind(request, request.tunnel)
+            self._share(request, request.tunnel)
 
     def _intercept(self, request: Request, tunnel: TunnelFeature) -> None:
         """Bind for some requests only, unless another client has them."""
         listener = self._listener
         try:
-            joined, leases = listener.registry.get(tunnel.id), listener.leases.leases
-            intercept = admit_intercept(request, joined, leases, self._grant.user, self._peer_name)
+            joined, leases, policy = listener.registry.get(tunnel.id), listener.leases.leases, listener.policy(tunnel.id)
+            intercept = admit_intercept(request, joined, leases, policy, self._grant.user, self._peer_name)
         except InterceptRefused as refused:
             self._refuse(refused.status, refused.kind, refused.reason, refused.answer.metadata())
         else:
             self._bind(request, tunnel, intercept)
+
+    def _share(self, request: Request, tunnel: TunnelFeature) -> None:
+        """Bind for a share of all requests, unless the policy of a host keeps them for others."""
+        reason = self._listener.against_policy(tunnel.id, self._grant.user, pod=is_pod(request.metadata))
+        if reason is None:
+            self._bind(request, tunnel)
+        else:
+            refused = refused_by_policy(reason)
+            self._refuse(refused.status, refused.kind, refused.reason, refused.answer.metadata())
 
     def _refuse_as_one_too_many(self, reason: str) -> None:
         self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.TOO_MANY, reason)
@@ -414,6 +446,7 @@ class Admission(Handshake[Request]):
             name="" if intercept is None else intercept.name,
             filters=() if intercept is None else intercept.filters,
             cacheable=intercept is not None and intercept.cacheable,
+            pod=is_pod(request.metadata),
         )
         self._active_grant = ActiveGrant(
             self._grant,
@@ -433,12 +466,15 @@ class Admission(Handshake[Request]):
         listener.registry.add(self._connector)
         listener.health.watch(self._connector, listener.settings.health)
         link.ask()
+        if intercept is not None:
+            listener.leases.warn_of_overlaps(intercept.name, self._connector.holder, intercept.overlaps)
         self._log.info(
-            "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{kind}{filters}",
+            "connector {connector} joined tunnel {tunnel} with weight {weight} from {who}{role}{kind}{filters}",
             connector=short_id(connector_id),
             tunnel=short_id(tunnel.id),
             weight=weight,
             who=self._log_name if self._grant.user else self._peer_name,
+            role=" as the pod" if self._connector.pod else "",
             kind=" for datagrams" if datagrams else "",
             filters="" if intercept is None else f" as {intercept.name or '?'} for requests with {listed(intercept.filters)}",
         )
@@ -468,7 +504,7 @@ class Admission(Handshake[Request]):
 
     def _client_takes_control(self, token: str) -> None:
         """The client can be told something beside the requests, and gets a lease."""
-        self._listener.leases.offered(self._connector, token, self._listener.settings.leases)
+        self._listener.leases.offered(self._connector, token, self._listener.lease_terms(self._connector.tunnel))
 
     def _link_full(self) -> None:
         """Too much waits for the client: new requests go to others."""

@@ -16,6 +16,7 @@ from rtunnel.ops.access import AccessLog
 from rtunnel.ops.start import StartError
 from rtunnel.outcomes import LinkEnd
 from rtunnel.routing.ingress import IngressTable
+from rtunnel.routing.policies import Policies
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainingConnector, DrainQueue
@@ -134,11 +135,15 @@ class ListenerGroup:
         self._shared.rules_changed()
         self.listener.access_control.review()
 
-    def drop_unrouted_connectors(self, drain_timeout: float) -> None:
-        """Drain the connectors whose tunnel may not be joined here any more."""
+    def drop_unwelcome_connectors(self, drain_timeout: float) -> None:
+        """Drain the connectors whose tunnel may not be joined here any more, or not as they did."""
         for connector in list(self.listener.connectors):
             if not self.knows(connector.tunnel):
                 self._drop_connector(connector, LinkEnd.UNROUTED, "no ingress rule names its tunnel any longer", drain_timeout)
+                continue
+            reason = self.listener.against_policy(connector.tunnel, connector.user, connector.filters, pod=connector.pod)
+            if reason is not None:
+                self._drop_connector(connector, LinkEnd.FORBIDDEN, reason, drain_timeout)
 
     def stop(self, drain_timeout: float) -> None:
         """Admit no new clients and visitors, and drain everything within a timeout."""
@@ -154,16 +159,16 @@ class ListenerGroup:
             self._drop_connector(connector, LinkEnd.SERVER_STOPPED, "its listener is stopping", drain_timeout)
 
     def _apply(self, planned: PlannedListener, routes: Routes, drain_timeout: float = 0) -> None:
-        settings, table = planned.settings, routes.table
+        settings, policies, table = planned.settings, planned.settings.policy, routes.table
         difference = compare(self._entrypoints, dict.fromkeys(planned.entrypoints))
         for key in difference.stop:
             self._retire(key, drain_timeout)
         for key in difference.change:
-            self._entrypoints[key].change(settings.http, table)
+            self._entrypoints[key].change(settings.http, policies, table)
         for key in difference.start:
-            self._entrypoints[key] = self._entrypoint(settings, table)
+            self._entrypoints[key] = self._entrypoint(settings, policies, table)
         self.planned = planned
-        self.listener.settings = settings
+        self.listener.settings, self.listener.policies = settings, policies
         self.routes.stop()
         self.routes = routes
         routes.start(self._rules_changed)
@@ -171,10 +176,11 @@ class ListenerGroup:
         self.relay.change(settings, routes.table)
         self._direct = settings.direct
 
-    def _entrypoint(self, settings: ListenerSettings, table: IngressTable) -> Entrypoint:
+    def _entrypoint(self, settings: ListenerSettings, policies: Policies, table: IngressTable) -> Entrypoint:
         access = self._shared.access
         return Entrypoint(
             settings=settings.http,
+            policies=policies,
             table=table,
             registry=self._shared.registry,
             deadlines=self._shared.deadlines,

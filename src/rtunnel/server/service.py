@@ -97,7 +97,7 @@ class ServerService(Service):
             limits=self.limits,
             access=self.access,
             routed_elsewhere=self._routed_elsewhere,
-            rules_changed=lambda: self._drop_unrouted_connectors(self.settings.drain),
+            rules_changed=lambda: self._drop_unwelcome_connectors(self.settings.drain),
             reactor=reactor,
         )
         self._ports: dict[BindKey, RebindablePort] = {}
@@ -230,7 +230,7 @@ class ServerService(Service):
         for key in plan.groups.change:
             self._groups[key].change(plan.wanted[key], routes[key], drain_timeout)
         self._groups = {key: self._groups[key] for key in plan.wanted}
-        self._drop_unrouted_connectors(drain_timeout)
+        self._drop_unwelcome_connectors(drain_timeout)
         for key, group in self._groups.items():
             group.listener.access_control.apply(group.planned.settings, rights[key])
             group.listen(ports, endpoints.get(key))
@@ -240,9 +240,9 @@ class ServerService(Service):
     def _routed_elsewhere(self, tunnel: UUID) -> bool:
         return any(tunnel in group.routes.tunnels for group in self._groups.values() if not group.planned.attaching)
 
-    def _drop_unrouted_connectors(self, drain_timeout: float) -> None:
+    def _drop_unwelcome_connectors(self, drain_timeout: float) -> None:
         for group in self._groups.values():
-            group.drop_unrouted_connectors(drain_timeout)
+            group.drop_unwelcome_connectors(drain_timeout)
 
     def _make_routes(self, settings: ListenerSettings) -> Routes:
         return Routes(settings.rules, settings.routes_file, reactor=self._reactor)

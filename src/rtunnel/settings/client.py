@@ -78,6 +78,7 @@ class ConnectorSettings(ServerConnectionSettings):
     :ivar session: the name of a session whose requests it takes, too; ``""`` for none.
     :ivar keep_caching: whether intercepted responses may be cached as the target says.
     :ivar name: who it is, as others see it; ``""`` for the user and the host of this process.
+    :ivar role: ``pod`` for the client of the service itself, ``laptop`` for any other.
     :ivar reason: what for, as others see it.
     :ivar lease: the seconds after which it ends by itself; 0 for as many as the server allows.
     :ivar bind: the address requested from the server; host ``""`` and port 0 leave the choice to it.
@@ -107,6 +108,7 @@ class ConnectorSettings(ServerConnectionSettings):
         default="",
         validator=check(lambda reason: reason.isprintable() and len(reason) <= 200, "not a line of up to 200 characters"),
     )
+    role: str = attrs.field(default="laptop", validator=check(lambda role: role in ("pod", "laptop"), "must be pod or laptop"))
     lease: float = attrs.field(default=0.0, validator=seconds(1.0, 366 * DAY, "no end"))
     bind: Address = attrs.field(default=Address("", 0))
     backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))
@@ -124,6 +126,8 @@ class ConnectorSettings(ServerConnectionSettings):
             raise SettingsError("target", str(self.target), hint)
         if len(self.filters) > MAX_FILTERS:
             raise SettingsError("intercept", str(self.intercept[-1]), f"more than {MAX_FILTERS} filters; a session has two")
+        if self.filters and self.role == "pod":
+            raise SettingsError("role", self.role, "the pod takes what no filter takes; leave the filters out")
         if self.target.udp and self.filters:
             raise SettingsError("target", str(self.target), "a UDP target, whose datagrams have no fields to intercept by")
         if self.backoff_max < self.backoff_min:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 
 import attrs
 
+from rtunnel.routing.policies import ServedBy
 from rtunnel.routing.sticky import Sticky
 from rtunnel.settings.checks import DAY, seconds, whole
 from rtunnel.settings.heads import HeadSettings
 
-__all__ = ["HttpSettings", "ServedBy"]
-
-
-class ServedBy(StrEnum):
-    """Whether responses say who served them."""
-
-    NEVER = "never"
-    ON_REQUEST = "on-request"
-    """To a request with ``Rtunnel-Explain: 1``."""
-    ALWAYS = "always"
+__all__ = ["HttpSettings"]
 
 
 @attrs.frozen(kw_only=True)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import attrs
 
+from rtunnel.routing.policies import Policies, Policy, PolicyRow
 from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address
 from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, seconds
@@ -45,6 +46,7 @@ class ListenerSettings(EntrypointSettings):
     :ivar mux: see :class:`MuxSettings`.
     :ivar health: see :class:`HealthSettings`.
     :ivar leases: see :class:`LeaseSettings`.
+    :ivar policies: what clients of some hosts have to keep to, each pattern once.
     :ivar handshake_timeout: seconds for the WebSocket upgrade and the tunnel handshake.
     """
 
@@ -62,10 +64,18 @@ class ListenerSettings(EntrypointSettings):
     mux: MuxSettings = attrs.field(factory=MuxSettings)
     health: HealthSettings = attrs.field(factory=HealthSettings)
     leases: LeaseSettings = attrs.field(factory=LeaseSettings)
+    policies: tuple[PolicyRow, ...] = ()
     handshake_timeout: float = attrs.field(default=15.0, validator=seconds(0.1, DAY))
+
+    @property
+    def policy(self) -> Policies:
+        """The policies of all hosts."""
+        leases, http = self.leases, self.http
+        return Policies(self.policies, Policy(max_lease=leases.longest, idle=leases.idle, served_by=http.served_by))
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
+        self._check_policies()
         if any(rule.tunnel == self.entrypoint_id for rule in self.rules):
             raise SettingsError(
                 "entrypoint_id", str(self.entrypoint_id), "also the ID of a tunnel; generate another one with uuidgen"
@@ -80,6 +90,18 @@ class ListenerSettings(EntrypointSettings):
             )
         if self.permissions is not None and self.users is None and self.credentials is None:
             raise SettingsError("permissions", self.permissions, "needs users; add --users FILE (users=FILE in -L)")
+
+    def _check_policies(self) -> None:
+        seen: set[str] = set()
+        for row in self.policies:
+            if row.pattern in seen:
+                raise SettingsError("policies", row.pattern, "this host already has a policy; write all of it in one")
+            seen.add(row.pattern)
+            try:
+                attrs.evolve(self.leases, longest=row.max_lease or 0.0, idle=row.idle or 0.0)
+            except SettingsError as error:
+                key = "max-lease" if error.key == "longest" else error.key
+                raise SettingsError("policies", row.pattern, f"{key} {error.hint}") from None
 
 
 @attrs.frozen

@@ -36,6 +36,7 @@ __all__ = [
     "Left",
     "Listed",
     "Message",
+    "Overlaps",
     "QueryLeases",
     "Refused",
     "ReleaseLease",
@@ -174,6 +175,22 @@ class Left:
 
 
 @attrs.frozen
+class Overlaps:
+    """Somebody has joined who wants some of the same requests.
+
+    :ivar name: who.
+    :ivar what: their filter.
+    :ivar own: the filter of the client that matches some of the same requests.
+    :ivar winner: who gets these.
+    """
+
+    name: str = _text(MAX_NAME)
+    what: str = _text(MAX_WHAT)
+    own: str = _text(MAX_WHAT)
+    winner: str = _text(MAX_NAME)
+
+
+@attrs.frozen
 class Asked:
     """Somebody wants the requests of the lease, and gets them unless a request comes within ``left`` seconds."""
 
@@ -307,6 +324,7 @@ Message = (
     | Ended
     | Joined
     | Left
+    | Overlaps
     | Asked
     | QueryLeases
     | ReleaseLease
@@ -326,6 +344,7 @@ KINDS: Final[Mapping[str, type[Message]]] = {
     "ended": Ended,
     "joined": Joined,
     "left": Left,
+    "overlaps": Overlaps,
     "asked": Asked,
     "list": QueryLeases,
     "release": ReleaseLease,

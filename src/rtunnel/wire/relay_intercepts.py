@@ -14,7 +14,7 @@ from attrs import frozen
 
 from rtunnel.wire.relay_features import MAX_TEXT, RelayError
 
-__all__ = ["InterceptAnswer", "InterceptRequest"]
+__all__ = ["AS_POD", "InterceptAnswer", "InterceptRequest", "is_pod"]
 
 VERSION: Final = "1"
 
@@ -22,6 +22,15 @@ _VERSION, _NAME, _FILTER, _CACHE = "rt", "rt.name", "rt.f.", "rt.cache"
 _KEEP = "keep"
 _HOSTS, _WARNING, _BY, _TAKEN, _WHY = "rt.hosts", "rt.warn", "rt.by", "rt.filter", "rt.why"
 _REASON, _LEFT, _HELD = "rt.reason", "rt.left", "rt.held"
+_ROLE, _POD = "rt.role", "pod"
+
+AS_POD: Final[Mapping[str, str]] = {_VERSION: VERSION, _ROLE: _POD}
+"""The metadata of a BIND whose client is the one of the service itself; servers that do not know it ignore it."""
+
+
+def is_pod(metadata: Mapping[str, str]) -> bool:
+    """Whether a client says that it is the one of the service itself."""
+    return metadata.get(_VERSION) == VERSION and metadata.get(_ROLE) == _POD
 
 
 @frozen

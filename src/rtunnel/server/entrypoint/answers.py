@@ -25,6 +25,7 @@ EXPLANATIONS = {
 """By status."""
 OTHERS = {
     Outcome.OVERLOADED: "The tunnel server, or every client of this service, has too much to do. Try again in a moment.",
+    Outcome.HOLDER_ABSENT: "This request is kept for {who}, whose client has lost its connection. Try again in a moment.",
     Outcome.SESSION: "The requests of this browser go to the session from now on.",
     Outcome.STOPPED: "The tunnel server is stopping, and the service did not answer in time. Try again in a moment.",
 }
@@ -46,12 +47,19 @@ def explanation_in(status: int, body: str) -> str | None:
     :param body: as it came.
     """
     own = (EXPLANATIONS.get(status), *OTHERS.values())
-    found = (text for text in own if text and body.startswith(f"{status} {_reason(status)}: {text}"))
+    found = (text for text in own if text and body.startswith(f"{status} {_reason(status)}: {text.partition('{who}')[0]}"))
     return next(found, None)
 
 
 def own_answer(
-    status: int, outcome: Outcome, *, request_id: bytes = b"", accept: bytes = b"", close: bool = False, fields: bytes = b""
+    status: int,
+    outcome: Outcome,
+    *,
+    request_id: bytes = b"",
+    accept: bytes = b"",
+    close: bool = False,
+    fields: bytes = b"",
+    who: str = "",
 ) -> tuple[bytes, bytes]:
     """Build a whole response: its head and its body.
 
@@ -61,9 +69,10 @@ def own_answer(
     :param accept: the visitor's Accept: HTML if it contains ``text/html``, else plain text.
     :param close: whether the connection is closed after it.
     :param fields: further lines of the head.
+    :param who: whom the explanation names.
     """
     reason = _reason(status)
-    explanation = OTHERS.get(outcome) or EXPLANATIONS.get(status, "")
+    explanation = (OTHERS.get(outcome) or EXPLANATIONS.get(status, "")).replace("{who}", who)
     shown_id = request_id.decode("ascii", "replace")
     if b"text/html" in accept.lower():
         kind = "text/html"

@@ -11,6 +11,7 @@ from twisted.logger import Logger
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
 from rtunnel.routing.ingress import IngressTable
+from rtunnel.routing.policies import Policies
 from rtunnel.routing.selection import Selector
 from rtunnel.routing.sticky import StickyBy
 from rtunnel.routing.tunnels import TunnelRegistry
@@ -20,7 +21,6 @@ from rtunnel.server.health import HealthMonitor
 from rtunnel.server.observers import Observer
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings
-from rtunnel.settings.http import ServedBy
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.sockets import host_and_port
 from rtunnel.transport.tcp_info import tcp_is_closed
@@ -94,6 +94,7 @@ class Entrypoint:
     """What all visitors of one entrypoint share; owned by its listener group.
 
     :param settings: the limits.
+    :param policies: of the hosts.
     :param table: ingress rules of this entrypoint.
     :param registry: the tunnels and their connectors.
     :param speakers: the supported protocols; the last one is the default and gets the connections that match no prefix.
@@ -105,6 +106,7 @@ class Entrypoint:
         self,
         *,
         settings: HttpSettings,
+        policies: Policies,
         table: IngressTable,
         registry: TunnelRegistry[UpstreamPool],
         deadlines: Deadlines,
@@ -127,18 +129,20 @@ class Entrypoint:
         """Whether each response ends its connection."""
         self.visitors: set[VisitorConnection] = set()
         self.splices: set[Splice] = set()
-        self.change(settings, table)
+        self.change(settings, policies, table)
 
-    def change(self, settings: HttpSettings, table: IngressTable) -> None:
+    def change(self, settings: HttpSettings, policies: Policies, table: IngressTable) -> None:
         """Apply new settings; on existing connections, from their next request on."""
         self.settings = settings
+        self.policies = policies
+        self.selector.policies = policies if policies.withhold else None
         self.selector.table = table
         self.selector.sticky = settings.sticky
         self.response_limit = settings.response_timeout or NEVER
         self.idle_limit = settings.idle_timeout
         self.max_retries = settings.max_retries
         gives_cookies = settings.sticky is not None and settings.sticky.by is StickyBy.COOKIE
-        self.marks_responses = gives_cookies or settings.served_by is not ServedBy.NEVER
+        self.marks_responses = gives_cookies or policies.say_who
         """Whether responses may get fields of the server, whoever serves them."""
         limits = HeadLimits(settings.head_bytes, settings.line_bytes, settings.header_count)
         self.proxies = TrustedProxies(settings.trusted_proxies)

@@ -67,13 +67,22 @@ class Downstream(Protocol):
         """The response is complete; the exchange has ended."""
 
     def refuse(
-        self, status: int, outcome: Outcome, head: RequestHead, request_id: bytes, *, read_on: bool, fields: bytes = b""
+        self,
+        status: int,
+        outcome: Outcome,
+        head: RequestHead,
+        request_id: bytes,
+        *,
+        read_on: bool,
+        fields: bytes = b"",
+        who: str = "",
     ) -> bytes:
         """Send a response of our own; :meth:`finish` follows.
 
         :param outcome: of the request.
         :param read_on: whether the bytes after this request can still be parsed.
         :param fields: further lines of its head.
+        :param who: whom the explanation names.
         :returns: the body of the response.
         """
 
@@ -232,7 +241,11 @@ class Exchange(Attempts[Upstream]):
 
     def exhausted(self) -> None:
         """No connector is left."""
-        if self.failed and not self.overloaded:
+        selector = self._entrypoint.selector
+        holder = None if selector.policies is None or self.tunnel is None else selector.withheld_for(self.tunnel, self)
+        if holder is not None:
+            self.refuse(503, Outcome.HOLDER_ABSENT, who=holder)
+        elif self.failed and not self.overloaded:
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
             outcome = Outcome.OVERLOADED if self.overloaded else Outcome.NO_CONNECTOR
@@ -330,7 +343,7 @@ class Exchange(Attempts[Upstream]):
     def _mark(self, head: ResponseHead) -> None:
         """Say in the response who served it, that it must not be cached, and what the visitor is known by."""
         if self.connector is not None:
-            mark(head, self.head, self.connector, self._entrypoint.settings.served_by, self._visitor_key)
+            mark(head, self.head, self.connector, self._entrypoint.policies.served_by(self.host), self._visitor_key)
 
     def _malformed(self, error: HeadError) -> None:
         _log.info("request {id}: the target's response is malformed: {reason}", id=self.request_id.decode(), reason=error.reason)
@@ -393,16 +406,17 @@ class Exchange(Attempts[Upstream]):
 
     # -- end
 
-    def refuse(self, status: int, outcome: Outcome, *, read_on: bool = True, fields: bytes = b"") -> None:
+    def refuse(self, status: int, outcome: Outcome, *, read_on: bool = True, fields: bytes = b"", who: str = "") -> None:
         """Send a response of our own instead of the target's.
 
         :param read_on: whether the bytes after this request can still be parsed.
         :param fields: further lines of its head.
+        :param who: whom the explanation names, if it names somebody.
         """
         if self.ended:
             return
         self._drop()
-        body = self.downstream.refuse(status, outcome, self.head, self.request_id, read_on=read_on, fields=fields)
+        body = self.downstream.refuse(status, outcome, self.head, self.request_id, read_on=read_on, fields=fields, who=who)
         for observer in self._observers:
             observer.answer_begun(status, body)
         self._end(outcome)

@@ -328,12 +328,22 @@ class HttpVisitor(Protocol):
         self.transport.write(data)
 
     def refuse(
-        self, status: int, outcome: Outcome, head: RequestHead, request_id: bytes, *, read_on: bool, fields: bytes = b""
+        self,
+        status: int,
+        outcome: Outcome,
+        head: RequestHead,
+        request_id: bytes,
+        *,
+        read_on: bool,
+        fields: bytes = b"",
+        who: str = "",
     ) -> bytes:
         """Send a response of our own."""
         self._keep = head.keep_alive and read_on and self.requests.whole and not self._entrypoint.draining
         accept = head.field(b"accept") or b""
-        start, body = own_answer(status, outcome, request_id=request_id, accept=accept, close=not self._keep, fields=fields)
+        start, body = own_answer(
+            status, outcome, request_id=request_id, accept=accept, close=not self._keep, fields=fields, who=who
+        )
         if head.method == b"HEAD":
             body = b""
         self.send(start + body)

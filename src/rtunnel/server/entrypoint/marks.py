@@ -6,9 +6,9 @@ import re
 from typing import Any
 
 from rtunnel.ids import short_id
+from rtunnel.routing.policies import ServedBy
 from rtunnel.routing.sticky import COOKIE
 from rtunnel.routing.tunnels import Connector
-from rtunnel.settings.http import ServedBy
 from rtunnel.wire.http1 import RequestHead, ResponseHead
 
 __all__ = ["mark"]
