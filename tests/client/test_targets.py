@@ -138,13 +138,41 @@ class ForwarderTests(ForwarderCase):
         self.assertEqual(sum(self.outcomes().values()), 1)
 
     def test_visitor_leaves_while_dialing(self) -> None:
-        self.send(PREFACE)
+        """The connect is cancelled at once, however much of an upload waits for it; what was refused meanwhile says nothing."""
+        for upload, ended in ((0, self.leave), (200_000, self.leave), (0, self.lose)):
+            self.setUp()
+            self.send(PREFACE + b"question")
+            self.send(bytes(upload))
+            with logged() as lines:
+                ended()
+                self.turn()
+            self.assertEqual((self.target.cancelled, self.target.waiting, lines), (1, [], []))
+            self.assertEqual(self.outcomes(), {StreamOutcome.VISITOR_LOST: 1})
+            self.assertEqual(len(self.forwarder.open), 0)
+
+    def leave(self) -> None:
         self.server.abort(self.stream)
+
+    def lose(self) -> None:
+        self.wire.break_link()
+
+    def test_half_close_while_dialing(self) -> None:
+        """Who has said all that it has to say still wants the answer."""
+        self.send(PREFACE + b"question")
+        self.server.finish(self.stream)
         self.turn()
         self.target.accept()
         self.turn()
-        self.assertTrue(self.target.transport.disconnected)
-        self.assertEqual(sum(self.outcomes().values()), 1)
+        self.assertEqual((self.target.peer.take(), self.target.peer.read_ended), (b"question", True))
+        self.say(b"answer")
+        self.assertEqual(self.received, b"answer")
+
+    def test_visitor_leaves_before_the_preface(self) -> None:
+        """A server that holds back what a slow link cannot take may give a stream up before it said what it is for."""
+        self.turn()
+        self.server.abort(self.stream)
+        self.turn()
+        self.assertEqual(self.outcomes(), {StreamOutcome.VISITOR_LOST: 1})
 
     def test_link_lost(self) -> None:
         """A target must not take a cut for a clean end."""

@@ -134,7 +134,7 @@ class DispatchTests(SynchronousTestCase):
         links.settle()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(taken.calls, ["data", "lost"])
-        self.assertEqual(faulty.calls, ["read lost", "lost"], "given up: both directions")
+        self.assertEqual(faulty.calls, ["write lost", "read lost", "lost"], "given up: both directions")
         self.assertEqual(other.protocol.received, b"y")
         other.write(b"still here")
         links.settle()

@@ -505,7 +505,7 @@ class StreamTests(SynchronousTestCase):
         self.settle()
         self.assertEqual(self.visitor.received, b"half an answ")
         self.assertEqual(self.ends, [(FAR_LOST, 0, 12)])
-        self.assertEqual(self.visitor.calls, ["data", "read lost", "lost"])
+        self.assertEqual(self.visitor.calls, ["data", "write lost", "read lost", "lost"])
 
     def test_abort(self) -> None:
         self.splice.abort()

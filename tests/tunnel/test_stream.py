@@ -298,7 +298,7 @@ class PauseTests(SynchronousTestCase):
             end(far)
             far.resumeProducing()
             self.links.settle()
-            self.assertEqual((theirs.calls, ours.calls), (["lost"], ["read lost", "lost"]))
+            self.assertEqual((theirs.calls, ours.calls), (["lost"], ["write lost", "read lost", "lost"]))
 
     def test_ended_inside_a_call_while_more_is_held(self) -> None:
         for end in (TunnelStream.loseConnection, TunnelStream.abortConnection):
@@ -325,7 +325,7 @@ class PauseTests(SynchronousTestCase):
         self.far.resumeProducing()
         self.links.settle()
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
-        self.assertEqual((self.theirs.calls, self.ours.calls), (["data", "lost"], ["read lost", "lost"]))
+        self.assertEqual((self.theirs.calls, self.ours.calls), (["data", "lost"], ["write lost", "read lost", "lost"]))
 
 
 class BackpressureTests(SynchronousTestCase):
@@ -456,7 +456,7 @@ class BackpressureTests(SynchronousTestCase):
         far.loseConnection()
         links.settle()
         self.assertEqual(source.calls, ["stop"])
-        self.assertEqual(ours.calls, ["read lost", "lost"])
+        self.assertEqual(ours.calls, ["write lost", "read lost", "lost"])
 
     def test_the_producer_of_a_stream_that_ends_with_its_link(self) -> None:
         links = Links()

@@ -7,13 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.protocol import connectionDone
-from twisted.python.failure import Failure
-
 from rtunnel.client.dialing import Dialer
 from rtunnel.client.http_stream import HttpStream, HttpStreamSettings
 from rtunnel.client.targets import ForwardedStream, Forwarder
-from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import protocol_of
 from rtunnel.settings import ForwardSettings, TargetList
 from rtunnel.tunnel.stream import TunnelStream
@@ -58,13 +54,9 @@ class HttpForwarder(Forwarder):
 class SniffingStream(ForwardedStream):
     """One stream: its preface is read, then its first bytes until they tell a protocol; and on to a target."""
 
-    __slots__ = ("_read_ended",)
+    __slots__ = ()
 
     _forwarder: HttpForwarder
-
-    def __init__(self, forwarder: HttpForwarder, stream: TunnelStream) -> None:
-        super().__init__(forwarder, stream)
-        self._read_ended = False
 
     def dataReceived(self, data: bytes) -> None:
         if self._preface is None:
@@ -101,16 +93,9 @@ class SniffingStream(ForwardedStream):
                 followed.readConnectionLost()
             return
         self._forward(forwarder.choose(preface, protocol), early)
-        if self._read_ended and self._splice is not None:
-            self._splice.near.readConnectionLost()
 
     def readConnectionLost(self) -> None:
-        """The visitor said all it had to say before that told what it speaks."""
-        if self._preface is None:
-            super().readConnectionLost()
-        else:
-            self._read_ended = True
+        """The visitor may have said all it had to say before that told what it speaks."""
+        super().readConnectionLost()
+        if self._preface is not None and self._timer.active():
             self._tell("")
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._give_up(StreamOutcome.BAD_PREFACE if self._preface is None else StreamOutcome.VISITOR_LOST)

@@ -192,12 +192,15 @@ class OpenStream:
 class ForwardedStream(OpenStream):
     """One stream: its preface is read, its target dialed, then the two are spliced; ends with one recorded outcome."""
 
-    __slots__ = ("_buffer", "_dialing", "_forwarder", "_preface", "_timer")
+    __slots__ = ("_buffer", "_dialing", "_forwarder", "_preface", "_read_ended", "_timer")
 
     def __init__(self, forwarder: Forwarder, stream: TunnelStream) -> None:
         super().__init__(stream)
         self._forwarder = forwarder
         self._buffer = b""
+        """What came and was not passed on yet."""
+        self._read_ended = False
+        """Whether the server ended its direction before the target was there."""
         self._preface: Response | None = None
         self._dialing: Deferred[Any] | None = None
         self._timer = forwarder.reactor.callLater(PREFACE_TIMEOUT, self._preface_expired)
@@ -249,24 +252,30 @@ class ForwardedStream(OpenStream):
         if dialer is None:
             self._give_up(StreamOutcome.NO_TARGET)
             return
-        splice = self._splice = Splice(self._ended, self._stream.mark_broken)
-        splice.near.attach(self._stream)
-        if early:
-            splice.near.dataReceived(early)
+        self._buffer = early
         # nothing more is read, and no credit returned, until there is somewhere to put it
         self._stream.pauseProducing()
-        self._dialing = dialer.connect(splice.far, lambda: not splice.near.lost)
+        splice = Splice(self._ended, self._stream.mark_broken)
+        self._dialing = dialer.connect(splice.far, lambda: self in self._forwarder.open)
         self._dialing.addCallbacks(self._connected, self._failed)
 
     def readConnectionLost(self) -> None:
-        """The server ended the stream before it said what it is for."""
-        self._give_up(StreamOutcome.BAD_PREFACE)
+        """The server has no more to say: half a conversation, or the end of a stream of which it did not say what it is for."""
+        self._read_ended = True
+        if self._preface is None:
+            self._give_up_early()
 
     def writeConnectionLost(self) -> None:
-        """Never asked for."""
+        """The server reads no more, so nobody wants what the target would answer."""
+        self._give_up_early()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._give_up(StreamOutcome.BAD_PREFACE)
+        self._give_up_early()
+
+    def _give_up_early(self) -> None:
+        """The server gave the stream up before the target was there."""
+        begun = self._preface is None and self._buffer
+        self._give_up(StreamOutcome.BAD_PREFACE if begun else StreamOutcome.VISITOR_LOST)
 
     def _preface_expired(self) -> None:
         self._give_up(StreamOutcome.BAD_PREFACE)
@@ -277,6 +286,8 @@ class ForwardedStream(OpenStream):
         self._forwarder.open.discard(self)
         if self._timer.active():
             self._timer.cancel()
+        if self._dialing is not None:
+            self._dialing.cancel()
         self._forwarder.stats.record(outcome)
         self._stream.protocol = None
         if outcome is StreamOutcome.TARGET_REFUSED:
@@ -287,13 +298,13 @@ class ForwardedStream(OpenStream):
     # -- with the target
 
     def _connected(self, side: Side) -> None:
-        splice = self._splice
-        if splice is None:
-            return
         self._dialing = None
-        if splice.near.lost:
-            side.transport.abortConnection()
-            return
+        splice = self._splice = side.splice
+        splice.near.attach(self._stream)
+        if self._buffer:
+            splice.near.dataReceived(self._buffer)
+            self._buffer = b""
+        splice.near.read_ended = self._read_ended
         no_delay(side.transport)
         version = self._forwarder.settings.proxy_protocol
         if version and self._preface is not None:
@@ -315,7 +326,7 @@ class ForwardedStream(OpenStream):
 
     def abort(self) -> None:
         """Give the stream up (the client stops)."""
-        if self._splice is not None and self._dialing is None:
+        if self._splice is not None:
             self._splice.abort()
         else:
             self._give_up(StreamOutcome.STOPPED)

@@ -236,7 +236,7 @@ class TunnelStream:
             self._end_read()
 
     def peer_stopped(self) -> None:
-        """The peer reads no more: what is written from now on is dropped, and a producer is stopped."""
+        """The peer reads no more: what is written from now on is dropped, a producer is stopped, and the protocol is told."""
         if self._ended:
             return
         self._write_ended = True
@@ -244,6 +244,8 @@ class TunnelStream:
         if self._producer is not None:
             producer, self._producer = self._producer, None
             producer.stopProducing()
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.writeConnectionLost()
         self._maybe_end()
 
     def writable(self) -> None:
