@@ -194,6 +194,7 @@ EXAMPLES = {
     **dict.fromkeys(("secure", "tls.secure"), "false"),
     "selfSigned": "true",
     "trustedProxy": "10.0.0.0/8",
+    "keepForwardedFor": "true",
     "routesFile": "/etc/rtunnel/routes",
     "entrypoint.ProxyProtocol": "10.0.0.0/8",
     "entrypoint.keepalive": "true",

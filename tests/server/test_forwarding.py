@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 from typing import Any
 
+from attrs import evolve
 from twisted.internet.address import IPv6Address
 
 from rtunnel.outcomes import Outcome
@@ -297,6 +298,34 @@ class TrustedTests(ForwardingCase):
         """As it came, for we do not write it here; but what it says of the visitor is in X-Forwarded-For too."""
         request = self.passed(b"Forwarded: for=8.8.8.8;proto=https")
         self.said(request, Forwarded=b"for=8.8.8.8;proto=https", X_Forwarded_For=b"8.8.8.8, 192.168.1.1")
+
+    def test_kept(self) -> None:
+        """A target that counts proxies sees those before the one that we trust, and no more."""
+        self.world = self.make_world(evolve(TRUSTING, keep_forwarded_for=True))
+        self.pod = self.world.attach()
+        for fields, chain in [
+            ((), b"192.168.1.1"),
+            ((b"X-Forwarded-For: 8.8.8.8",), b"8.8.8.8"),
+            ((b"X-Forwarded-For: 8.8.8.8, 10.0.0.1", b"X-Forwarded-Proto: https"), b"8.8.8.8, 10.0.0.1"),
+            ((b"X-Forwarded-For:",), b"192.168.1.1"),
+            ((b"Forwarded: for=8.8.8.8;proto=https",), b"8.8.8.8"),
+        ]:
+            self.said(self.passed(*fields), X_Forwarded_For=chain)
+        self.said(self.passed(b"Forwarded: for=8.8.8.8;proto=https"), Forwarded=b"for=8.8.8.8;proto=https")
+
+    def test_kept_in_forwarded(self) -> None:
+        self.world = self.make_world(evolve(TRUSTING, keep_forwarded_for=True, write_forwarded=True))
+        self.pod = self.world.attach()
+        own = b"for=192.168.1.1;host=pod.local;proto=http"
+        for value, expected in [(b"for=8.8.8.8;proto=https", b"for=8.8.8.8;proto=https"), (b"", own), (b'for="8.8.8.8', own)]:
+            self.said(self.passed(b"Forwarded: " + value), Forwarded=expected)
+
+    def test_kept_of_nobody_else(self) -> None:
+        """A visitor that is no trusted proxy still says nothing."""
+        self.world = self.make_world(evolve(TRUSTING, keep_forwarded_for=True))
+        self.pod = self.world.attach()
+        self.address = IPv6Address("TCP", "2001:db8::7", 4711)
+        self.said(self.passed(b"X-Forwarded-For: " + FORGED), X_Forwarded_For=b"2001:db8::7")
 
     def test_quoted_text_in_forwarded(self) -> None:
         """A visitor can write what it likes in Host, which a proxy quotes."""

@@ -593,6 +593,14 @@ SERVER = (
         many=True,
     ),
     Option(
+        "keep-forwarded-for",
+        kinds.SWITCH,
+        "http.keep_forwarded_for",
+        "pass on X-Forwarded-For and Forwarded of trusted proxies as they came, without the address of the proxy itself, for "
+        "targets that count the proxies",
+        (_key("keepForwardedFor"),),
+    ),
+    Option(
         "forwarded",
         kinds.SWITCH,
         "http.write_forwarded",

@@ -29,6 +29,7 @@ class HttpSettings(HeadSettings):
     :ivar pool: whether a stream is reused for the next request to the same connector and host.
     :ivar pool_idle: seconds that an unused stream is kept.
     :ivar trusted_proxies: the networks whose ``X-Forwarded-*``, ``Forwarded`` and ``X-Request-Id`` are trusted.
+    :ivar keep_forwarded_for: whether their ``X-Forwarded-For`` and ``Forwarded`` are passed on without their own addresses.
     :ivar served_by: whether responses say who served them, in ``Rtunnel-Served-By``.
     :ivar sticky: what visitors are known by that stay with one of the clients that share by weight; None for a choice with each
         request.
@@ -44,6 +45,7 @@ class HttpSettings(HeadSettings):
     pool: bool = True
     pool_idle: float = attrs.field(default=30.0, validator=seconds(0.1, DAY))
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    keep_forwarded_for: bool = False
     served_by: ServedBy = ServedBy.NEVER
     sticky: Sticky | None = None
     write_forwarded: bool = False

@@ -59,18 +59,21 @@ class Forwarding:
     """Writes the forwarding fields for the requests of one visitor connection.
 
     These fields are trusted only if the visitor is a trusted proxy; else the reader has dropped them
-    (:mod:`rtunnel.wire.http1_policy`). The fields of a trusted proxy are passed on, and its address is appended to the chains.
+    (:mod:`rtunnel.wire.http1_policy`). The fields of a trusted proxy are passed on, and its address is appended to the chains,
+    unless these are kept as they came.
 
     :param peer: the visitor's address.
     :param trusted: whether it is a trusted proxy.
     :param write_forwarded: whether ``Forwarded`` is written.
+    :param keep_chain: whether the chains of a trusted proxy that has written one are passed on as they came.
     """
 
-    __slots__ = ("_authority", "_before_host", "_before_id", "_forwarded", "_via_line", "peer", "trusted")
+    __slots__ = ("_authority", "_before_host", "_before_id", "_forwarded", "_keep_chain", "_via_line", "peer", "trusted")
 
-    def __init__(self, peer: str, *, trusted: bool, write_forwarded: bool) -> None:
+    def __init__(self, peer: str, *, trusted: bool, write_forwarded: bool, keep_chain: bool = False) -> None:
         self.peer = peer.encode("ascii", "replace")
         self.trusted = trusted
+        self._keep_chain = keep_chain
         self._forwarded = _node(peer) if write_forwarded else b""
         self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
         # cached, since a visitor requests the same host again and again
@@ -113,13 +116,15 @@ class Forwarding:
         if self._forwarded:
             proto = get(b"x-forwarded-proto") or b"http"
             forwarded = get(b"forwarded", b"")
-            missing += self._element(
-                b"" if _addresses(forwarded) is None else forwarded, get(b"x-forwarded-host") or head.authority, proto
-            )
+            if _addresses(forwarded) is None:
+                forwarded = b""
+            if self._keep_chain and forwarded:
+                missing += b"Forwarded: %b\r\n" % forwarded
+            else:
+                missing += self._element(forwarded, get(b"x-forwarded-host") or head.authority, proto)
+        chain = before if self._keep_chain and before else b"%b, %b" % (before, self.peer) if before else self.peer
         return request_id, write_request(
-            head,
-            b"X-Forwarded-For: %b%b\r\nX-Request-Id: %b%b%b"
-            % (before + b", " if before else b"", self.peer, request_id, _via(head), missing),
+            head, b"X-Forwarded-For: %b\r\nX-Request-Id: %b%b%b" % (chain, request_id, _via(head), missing)
         )
 
     def _element(self, before: bytes, authority: bytes, proto: bytes) -> bytes:

@@ -89,7 +89,10 @@ class HttpVisitor(Protocol):
     def _apply_settings(self) -> None:
         entrypoint, host = self._entrypoint, self.peer.host
         trusted = host in entrypoint.proxies
-        self.forwarding = Forwarding(host, trusted=trusted, write_forwarded=entrypoint.settings.write_forwarded)
+        settings = entrypoint.settings
+        self.forwarding = Forwarding(
+            host, trusted=trusted, write_forwarded=settings.write_forwarded, keep_chain=settings.keep_forwarded_for
+        )
         self.requests.reader = entrypoint.reader(trusted=trusted)
 
     @property
