@@ -66,6 +66,7 @@ BELOW: dict[str, set[str]] = {
     "cli": {"ids", "masking", "settings", "options", "roles", "ops"},
     "status": {"ids", "settings", "ops", "cli"},
     "demo": set(),
+    "inject": set(),
     "asking": {"ids", "settings", "options", "roles", "ops", "cli", "status", "client", "wire", "transport", "tunnel"},
     "commands": {
         "asking",
@@ -82,6 +83,7 @@ BELOW: dict[str, set[str]] = {
         "cli",
         "status",
         "demo",
+        "inject",
     },
 }
 

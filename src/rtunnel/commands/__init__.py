@@ -28,6 +28,8 @@ COMMANDS: tuple[Command, ...] = (
     PlainCommand("schema", "print the JSON Schema of a configuration file, for editors"),
     PlainCommand("user", "print a line for a users file, with the hash of a password"),
     PlainCommand("version", "show the version, and what it runs on"),
+    PlainCommand("inject", "add the sidecar to Kubernetes manifests, and lead their host to the server"),
+    PlainCommand("uninject", "take out again what inject has added"),
     PlainCommand("demo", "play the whole scenario on this machine; nothing else is needed"),
 )
 

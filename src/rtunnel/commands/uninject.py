@@ -1,0 +1,34 @@
+"""``rtunnel uninject``: manifests as they were before ``rtunnel inject``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rtunnel.cli.arguments import Parser
+from rtunnel.cli.exit_status import ExitStatus
+from rtunnel.commands.inject import read_manifests, show
+from rtunnel.inject.injection import InjectError, uninject
+
+__all__ = ["main"]
+
+_EPILOG = """\
+The sidecar and all that came with it are taken out, and Ingresses and HTTPRoutes lead to their own Services again.
+All other lines stay as they are. What was done is told on stderr; the exit status is 0, or 1 when nothing here was
+injected.
+
+example:
+  kubectl get deploy,ing -n shop -o yaml | rtunnel uninject - | kubectl apply -f -
+"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the command; returns the exit status."""
+    parser = Parser("uninject", description='Undoes what "rtunnel inject" has done.', epilog=_EPILOG)
+    parser.add_argument("file", metavar="FILE", help='manifests, YAML or JSON; "-" for stdin')
+    arguments = parser.parse_args(argv)
+    try:
+        return show(uninject(read_manifests(arguments.file)))
+    except InjectError as error:
+        print(f"rtunnel uninject: {error}", file=sys.stderr)
+        return ExitStatus.FAILED

@@ -1,0 +1,247 @@
+"""The sidecar of a pod: a client of the tunnel, so that the pod serves its share of the requests."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, Final
+
+import attrs
+import yaml
+
+from rtunnel.inject.resources import Resource
+from rtunnel.inject.yaml_text import Edits, Node, find, items, plain
+
+__all__ = ["CONTAINER", "INJECTED", "SECRET", "Sidecar", "Skipped", "add_sidecar", "remove_sidecar"]
+
+CONTAINER: Final = "rtunnel"
+"""The name of the sidecar's container."""
+NO_TOKEN: Final = "rtunnel-no-token"
+"""The name of the empty volume that is mounted where the service account's token would be."""
+SECRET: Final = "rtunnel"
+"""The name of the Secret with the IDs of the tunnels, one key for each host, and the server's rules."""
+INJECTED: Final = "rtunnel.dev/injected"
+"""The annotation of a pod template: the host whose requests its pods serve."""
+PAUSED: Final = "rtunnel.dev/pre-stop"
+"""The annotation of a pod template: the container that was given a pause before it stops."""
+
+_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
+_DRAIN: Final = 10
+"""Seconds that the sidecar's requests get when the pod stops."""
+_ADMIN_PORT: Final = 8480
+
+
+class Skipped(Exception):
+    """A resource is left as it is; the text says why."""
+
+
+@attrs.frozen(kw_only=True)
+class Sidecar:
+    """What the sidecar is to be.
+
+    :ivar host: whose requests the pod serves.
+    :ivar port: of the application in the pod, a number or the name of a container's port.
+    :ivar server: the name of the server's Service.
+    :ivar image: of rtunnel.
+    :ivar container: of the application; empty for the one with the port, or the first.
+    :ivar native: whether it is an init container that goes on running, which needs Kubernetes 1.29.
+    """
+
+    host: str
+    port: str
+    server: str
+    image: str
+    container: str = ""
+    native: bool = True
+
+
+def add_sidecar(edits: Edits, workload: Resource, wanted: Sidecar) -> str:
+    """Add the sidecar to the pods of a workload.
+
+    :returns: what it forwards to, for the report.
+    :raises Skipped: it cannot have one.
+    """
+    pod, template = workload.pod, workload.template
+    if pod is None or template is None or not workload.containers():
+        raise Skipped("has no pods")
+    if plain(find(pod, "hostNetwork")) == "true":
+        raise Skipped("hostNetwork: its ports are those of the node, and other pods would collide with the sidecar's")
+    if any(plain(find(container, "name")) == CONTAINER for container in _all_containers(pod)):
+        raise Skipped(f"has a container {CONTAINER} already")
+    application = _application(workload, wanted)
+    port = _number(application, wanted.port)
+    annotations = {INJECTED: wanted.host}
+    if wanted.native:
+        _append(edits, pod, "initContainers", _container(wanted, port, pod))
+    else:
+        _append(edits, pod, "containers", _container(wanted, port, pod))
+        annotations |= _pause(edits, application)
+    if plain(find(pod, "automountServiceAccountToken")) != "false":
+        _append(edits, pod, "volumes", {"name": NO_TOKEN, "emptyDir": {"medium": "Memory", "sizeLimit": "4Ki"}})
+    _annotate(edits, template, annotations)
+    return f"{plain(find(application, 'name'))}:{port}"
+
+
+def remove_sidecar(edits: Edits, workload: Resource) -> None:
+    """Take the sidecar out again, and all that came with it.
+
+    :raises Skipped: it has none.
+    """
+    pod, template = workload.pod, workload.template
+    annotations = find(template, "metadata", "annotations")
+    if pod is None or template is None or find(annotations, INJECTED) is None:
+        raise Skipped("was not injected")
+    paused = plain(find(annotations, PAUSED))
+    for name in ("initContainers", "containers"):
+        _remove_named(edits, pod, name, CONTAINER)
+    _remove_named(edits, pod, "volumes", NO_TOKEN)
+    for container in workload.containers():
+        if paused is not None and plain(find(container, "name")) == paused:
+            edits.remove_key(container, "lifecycle")
+    _remove_annotations(edits, template)
+
+
+def _all_containers(pod: Node) -> Iterator[Node]:
+    for name in ("initContainers", "containers"):
+        yield from items(find(pod, name))
+
+
+def _application(workload: Resource, wanted: Sidecar) -> Node:
+    """The container of the application."""
+    containers = workload.containers()
+    names = [str(plain(find(container, "name"))) for container in containers]
+    if wanted.container:
+        if wanted.container not in names:
+            raise Skipped(f"has no container {wanted.container}, but {', '.join(names)}")
+        return containers[names.index(wanted.container)]
+    for container in containers:
+        if any(wanted.port in (plain(find(port, "name")), plain(find(port, "containerPort"))) for port in _ports(container)):
+            return container
+    return containers[0]
+
+
+def _ports(container: Node) -> list[Node]:
+    return items(find(container, "ports"))
+
+
+def _number(container: Node, port: str) -> str:
+    """The number of a port."""
+    if port.isdecimal():
+        return port
+    for node in _ports(container):
+        if plain(find(node, "name")) == port:
+            return str(plain(find(node, "containerPort")))
+    raise Skipped(f'no container has a port named "{port}"; give its number with --port')
+
+
+def _free_port(pod: Node) -> int:
+    """A port for the sidecar's probes that no container names."""
+    named = {plain(find(port, "containerPort")) for container in _all_containers(pod) for port in _ports(container)}
+    return next(port for port in range(_ADMIN_PORT, 65536) if str(port) not in named)
+
+
+def _container(wanted: Sidecar, port: str, pod: Node) -> dict[str, Any]:
+    admin = _free_port(pod)
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": wanted.image,
+        "args": [
+            "client",
+            f"--server=ws://{wanted.server}:8421/proxy",
+            f"--target=:{port}",
+            "--weight=1",
+            "--name=$(POD_NAME)",
+            f"--admin=:{admin}",
+            f"--drain={_DRAIN}s",
+        ],
+        "env": [
+            {"name": "RTUNNEL_TUNNEL", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": wanted.host}}},
+            {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        ],
+    }
+    if wanted.native:
+        container["restartPolicy"] = "Always"
+    container |= {
+        # ready once the tunnel is joined: a rolling update keeps the old pod until then
+        "readinessProbe": {"httpGet": {"path": "/readyz", "port": admin}, "periodSeconds": 2, "timeoutSeconds": 2},
+        "livenessProbe": {
+            "httpGet": {"path": "/livez", "port": admin},
+            "initialDelaySeconds": 10,
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+        },
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": 10001,
+            "runAsGroup": 10001,
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+    }
+    if plain(find(pod, "automountServiceAccountToken")) != "false":
+        container["volumeMounts"] = [{"name": NO_TOKEN, "mountPath": _TOKEN, "readOnly": True}]
+    return container
+
+
+def _pause(edits: Edits, application: Node) -> dict[str, str]:
+    """Have the application stop after the sidecar, which is a container beside it: in-flight requests still reach it."""
+    if find(application, "lifecycle") is not None:
+        return {}
+    edits.append_key(application, "lifecycle", {"preStop": {"sleep": {"seconds": _DRAIN + 2}}})
+    return {PAUSED: str(plain(find(application, "name")))}
+
+
+def _append(edits: Edits, pod: Node, name: str, item: Any) -> None:
+    present = find(pod, name)
+    if isinstance(present, yaml.SequenceNode) and present.value:
+        edits.append_item(present, item)
+    else:
+        edits.fill(pod, name, [item])
+
+
+def _annotate(edits: Edits, template: Node, annotations: dict[str, str]) -> None:
+    metadata = find(template, "metadata")
+    present = find(metadata, "annotations")
+    if isinstance(present, yaml.MappingNode) and present.value:
+        for name, value in annotations.items():
+            edits.append_key(present, name, value)
+    elif isinstance(metadata, yaml.MappingNode) and metadata.value:
+        edits.fill(metadata, "annotations", annotations)
+    else:
+        edits.fill(template, "metadata", {"annotations": annotations})
+
+
+def _remove_annotations(edits: Edits, template: Node) -> None:
+    metadata = find(template, "metadata")
+    annotations = find(metadata, "annotations")
+    if metadata is None or annotations is None:
+        return
+    remove_keys(edits, (template, "metadata"), (metadata, "annotations"), annotations, (INJECTED, PAUSED))
+
+
+def remove_keys(
+    edits: Edits, outer: tuple[Node, str] | None, parent: tuple[Node, str], mapping: Node, names: Collection[str]
+) -> None:
+    """Take keys out of a map, and the map itself if nothing else is in it, and what it is in likewise."""
+    present = {str(key.value) for key, _ in mapping.value}
+    if present - set(names):
+        for name in present & set(names):
+            edits.remove_key(mapping, name)
+    elif outer is not None and len(parent[0].value) == 1:
+        edits.remove_key(*outer)
+    else:
+        edits.remove_key(*parent)
+
+
+def _remove_named(edits: Edits, pod: Node, name: str, item_name: str) -> None:
+    """Take the item of that name out of a list, and the list itself if nothing else is in it."""
+    sequence = find(pod, name)
+    found = [item for item in items(sequence) if plain(find(item, "name")) == item_name]
+    if sequence is None or not found:
+        return
+    if len(found) == len(items(sequence)):
+        edits.remove_key(pod, name)
+    else:
+        edits.remove_item(sequence, found[0])

@@ -1,0 +1,1 @@
+"""``rtunnel inject`` and ``rtunnel uninject``."""

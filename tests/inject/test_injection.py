@@ -1,0 +1,306 @@
+"""Manifests with the sidecar, and as they were again.
+
+``tests/data/inject/NAME.yaml`` are manifests, ``NAME.injected.yaml`` what becomes of them; after a change on purpose,
+``rtunnel inject NAME.yaml`` with the arguments of :data:`CASES` writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import kubernetes_validate
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from kubernetes_validate.utils import latest_version
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.inject.injection import InjectError, Outcome, Wanted, inject, uninject
+from rtunnel.routing.rules_file import read_rules
+from rtunnel.tap import Options
+from tests.deploy.test_kubernetes import OLDEST
+
+FOLDER = Path(__file__).parent.parent / "data" / "inject"
+HOST = "shop.example.org"
+TUNNEL = UUID("10bc451e-59dc-4c70-999e-91a30813ac78")
+
+CASES: dict[str, dict[str, Any]] = {
+    "deployment": {},
+    "classic": {"native": False, "server": "tunnels", "image": "registry.example.org/rtunnel:7"},
+    "statefulset": {},
+    "list": {},
+    "job": {"port": "9000"},
+    "route": {},
+    "chart": {},
+    "second": {"host": "api.example.org"},
+}
+
+
+def source(name: str) -> str:
+    """The manifests of a case."""
+    return (FOLDER / f"{'deployment' if name == 'classic' else name}.yaml").read_text(encoding="utf-8")
+
+
+def injected(name: str, text: str | None = None) -> Outcome:
+    """What becomes of them."""
+    wanted = Wanted(**({"host": HOST, "image": "rtunnel:0.1.0"} | CASES[name]))
+    return inject(source(name) if text is None else text, wanted, lambda: TUNNEL)
+
+
+def documents(text: str) -> Iterator[Any]:
+    """The resources of a text, those of lists one by one."""
+    for document in yaml.safe_load_all(text):
+        yield from document["items"] if document["kind"] == "List" else [document]
+
+
+def pods(text: str) -> Iterator[Any]:
+    """The pod specs of a text."""
+    for document in documents(text):
+        spec = document.get("spec", {})
+        template = spec.get("jobTemplate", {"spec": spec})["spec"].get("template")
+        if template is not None:
+            yield template["spec"]
+
+
+def containers(text: str, name: str) -> Iterator[Any]:
+    """The containers of a name."""
+    for pod in pods(text):
+        yield from (one for one in pod.get("initContainers", []) + pod["containers"] if one["name"] == name)
+
+
+class GoldenTests(SynchronousTestCase):
+    def each(self) -> Iterator[tuple[str, str]]:
+        for name in CASES:
+            with self.subTest(name=name):
+                yield name, (FOLDER / f"{name}.injected.yaml").read_text(encoding="utf-8")
+
+    def test_injected(self) -> None:
+        for name, expected in self.each():
+            self.assertEqual(injected(name).text, expected)
+
+    def test_uninjected_byte_for_byte(self) -> None:
+        for name, text in self.each():
+            if name != "second":
+                self.assertEqual(uninject(text).text, source(name))
+
+    def test_twice_is_once(self) -> None:
+        for name, text in self.each():
+            again = injected(name, text)
+            self.assertEqual(again.text, text)
+            self.assertFalse([report for report in again.reports if report.changed])
+
+    def test_after_the_cluster(self) -> None:
+        """The API server keeps no comments and no order of keys; what is uninjected means what was there before."""
+        for name, text in self.each():
+            if name == "second":
+                continue
+            kept = yaml.safe_dump_all(yaml.safe_load_all(text))
+            self.assertEqual(list(documents(uninject(kept).text)), list(documents(source(name))))
+
+    def test_valid(self) -> None:
+        for _, text in self.each():
+            for document in documents(text):
+                if "example.org" not in document["apiVersion"] and "gateway" not in document["apiVersion"]:
+                    for version in (OLDEST, latest_version()):
+                        kubernetes_validate.validate(document, version, strict=True)
+
+    def test_arguments_are_ours(self) -> None:
+        self.patch(os, "environ", {})
+        for name, text in self.each():
+            found = [*containers(text, "rtunnel"), *containers(text, "server")]
+            self.assertTrue(found, name)
+            for container in found:
+                more = ["--tunnel", str(TUNNEL)] if container["name"] == "rtunnel" else []
+                options = Options()
+                options.parseOptions([one.replace("$(POD_NAME)", "shop-7d9") for one in container["args"]] + more)
+                assert options.subOptions is not None
+                self.assertEqual(options.subOptions.resolved.warnings, ())
+
+    def test_the_server_knows_the_tunnel(self) -> None:
+        for name, text in self.each():
+            host = CASES[name].get("host", HOST)
+            for secret in (one for one in documents(text) if one["kind"] == "Secret" and "stringData" in one):
+                (rule,) = read_rules(secret["stringData"]["routes"])
+                self.assertEqual((rule.pattern, str(rule.tunnel)), (host, secret["stringData"][host]))
+
+    def test_restricted_pods(self) -> None:
+        """What Pod Security's level "restricted" demands of a container, and no token of the service account."""
+        for _, text in self.each():
+            for container in containers(text, "rtunnel"):
+                security = container["securityContext"]
+                self.assertTrue(security["runAsNonRoot"])
+                self.assertFalse(security["allowPrivilegeEscalation"])
+                self.assertEqual(security["capabilities"], {"drop": ["ALL"]})
+                self.assertEqual(security["seccompProfile"], {"type": "RuntimeDefault"})
+            for pod in pods(text):
+                for container in pod.get("initContainers", []) + pod["containers"]:
+                    if container["name"] == "rtunnel" and pod.get("automountServiceAccountToken", True):
+                        (mount,) = container["volumeMounts"]
+                        self.assertEqual(mount["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount")
+                        (volume,) = (one for one in pod["volumes"] if one["name"] == mount["name"])
+                        self.assertIn("emptyDir", volume)
+
+
+class ReportTests(SynchronousTestCase):
+    """What people read."""
+
+    def lines(self, name: str) -> list[str]:
+        return [str(report) for report in injected(name).reports]
+
+    def test_injected(self) -> None:
+        self.assertEqual(
+            self.lines("deployment"),
+            [
+                "deployment/shop: injected: serves its share of shop.example.org at app:3000; its pods restart",
+                "ingress/shop: 1 path leads to proxy now; laptops join at shop.example.org/proxy",
+                "secret/rtunnel: added",
+                "deployment/proxy: added",
+                "service/proxy: added",
+                "networkpolicy/proxy: added",
+            ],
+        )
+
+    def test_notes(self) -> None:
+        self.assertIn(
+            "service/db: note: it is headless; who uses its name reaches the pods, not the laptops", self.lines("statefulset")
+        )
+        self.assertIn(
+            "statefulset/db: note: linkerd.io/inject: the mesh must let the sidecar reach proxy:8421", self.lines("statefulset")
+        )
+        self.assertIn(
+            "shop.example.org: note: no Ingress or HTTPRoute of it is in the input; lead it to the Service proxy", self.lines("job")
+        )
+
+    def test_skipped(self) -> None:
+        (agent,) = (line for line in self.lines("list") if line.startswith("daemonset/agent"))
+        self.assertIn("skipped: hostNetwork", agent)
+        self.assertIn(
+            "deployment/shop: skipped: no Service that api.example.org leads to has its pods", self.why("api.example.org")
+        )
+        self.assertIn("has no container web, but app", self.why(HOST, container="web"))
+        self.assertIn("is not the one that --workload names", self.why(HOST, workload="deployment/other"))
+        changed = source("deployment").replace("targetPort: web", "targetPort: http")
+        self.assertIn('no container has a port named "http"; give its number with --port', self.why(HOST, changed))
+        changed = source("deployment").replace("name: app\n", "name: rtunnel\n")
+        self.assertIn("has a container rtunnel already", self.why(HOST, changed))
+
+    def why(self, host: str, text: str = "", **more: Any) -> str:
+        text = text or source("deployment").replace("host: other.example.org", "host: api.example.org")
+        error = self.assertRaises(InjectError, inject, text, Wanted(host=host, image="rtunnel:1", **more))
+        return str(error)
+
+    def test_a_port_is_needed(self) -> None:
+        error = self.assertRaises(InjectError, inject, source("job"), Wanted(host=HOST, image="rtunnel:1"))
+        self.assertIn("give it with --port", str(error))
+
+    def test_the_secret_is_needed(self) -> None:
+        first = injected("deployment").text
+        text = "---\n".join(part for part in first.split("---\n") if "kind: Secret" not in part)
+        error = self.assertRaises(InjectError, injected, "deployment", text)
+        self.assertIn("kubectl get deploy,svc,ing,secret", str(error))
+
+    def test_no_manifests(self) -> None:
+        for text, hint in {
+            "": "no manifests",
+            "just text": "no manifests",
+            "a: [": "not YAML in line 1",
+            "{{ .Values.x }}: y": "no pods of shop.example.org here",
+            "kind: Service\nmetadata: {name: a}": "no pods of shop.example.org here",
+        }.items():
+            with self.subTest(text=text):
+                self.assertIn(hint, str(self.assertRaises(InjectError, inject, text, Wanted(host=HOST, image="i"))))
+        self.assertRaises(InjectError, uninject, source("deployment"))
+
+    def test_a_damaged_annotation(self) -> None:
+        text = injected("deployment").text.replace('"backends"', '"back"')
+        (line,) = (str(report) for report in uninject(text).reports if "ingress" in report.resource)
+        self.assertIn("is damaged", line)
+
+
+class SecretTests(SynchronousTestCase):
+    """A second host of a namespace that has a server."""
+
+    def test_as_the_cluster_has_it(self) -> None:
+        text = injected("second").text
+        (secret,) = (one for one in documents(text) if one["kind"] == "Secret")
+        self.assertEqual(set(secret["data"]), {"routes", "shop.example.org", "api.example.org"})
+        self.assertEqual(sum(one["kind"] == "Deployment" and one["metadata"]["name"] == "proxy" for one in documents(text)), 1)
+
+    def test_somebody_elses(self) -> None:
+        text = source("second").replace("app.kubernetes.io/part-of: rtunnel\n    name: rtunnel", "x: y\n    name: rtunnel")
+        self.assertNotEqual(text, source("second"))
+        lines = [str(report) for report in injected("second", text).reports]
+        self.assertIn('secret/rtunnel: skipped: is not rtunnel\'s: it has no label "app.kubernetes.io/part-of: rtunnel"', lines)
+
+
+# -- any formatting
+
+names = st.sampled_from(["app", "web-1", "on", "1e3", "x" * 60])
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), max_size=12)
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """A Deployment with its Service and Ingress, with whatever else may be in there."""
+    name = draw(names)
+    pod: dict[str, Any] = {"containers": [{"name": name, "image": draw(texts), "ports": [{"containerPort": 80}]}]}
+    if draw(st.booleans()):
+        pod["containers"].append({"name": "other", "image": "x", "env": [{"name": "A", "value": draw(texts)}]})
+    more = {
+        "initContainers": [{"name": "first", "image": "x"}],
+        "volumes": [{"name": "v", "emptyDir": {}}],
+        "automountServiceAccountToken": False,
+        "zone": draw(texts),
+    }
+    pod |= {key: value for key, value in more.items() if draw(st.booleans())}
+    template: dict[str, Any] = {"metadata": {"labels": {"app": name}}, "spec": pod}
+    if draw(st.booleans()):
+        template["metadata"]["annotations"] = {"note": draw(texts)}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "annotations": {"long": draw(texts) + "\n" + draw(texts)}},
+        "spec": {"template": template, "paused": draw(st.booleans())},
+    }
+    service = {
+        "kind": "Service",
+        "metadata": {"name": name},
+        "spec": {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 80}]},
+    }
+    path = {"path": draw(texts), "backend": {"service": {"name": name, "port": {"number": 80}}}}
+    ingress = {"kind": "Ingress", "metadata": {"name": name}, "spec": {"rules": [{"host": HOST, "http": {"paths": [path]}}]}}
+    return draw(st.permutations([deployment, service, ingress]))
+
+
+class AnyFormattingTests(SynchronousTestCase):
+    @given(manifests(), st.data())
+    def test_there_and_back(self, resources: list[dict[str, Any]], data: st.DataObject) -> None:
+        flow = data.draw(st.sampled_from([False, None, True]), "flow style")
+        if data.draw(st.booleans(), "JSON"):
+            text = json.dumps({"kind": "List", "items": resources}, indent=data.draw(st.sampled_from([None, 2, 4])))
+        else:
+            text = yaml.safe_dump_all(
+                resources,
+                default_flow_style=flow,
+                sort_keys=data.draw(st.booleans(), "sorted"),
+                indent=data.draw(st.sampled_from([2, 4]), "indent"),
+                width=data.draw(st.sampled_from([20, 1000]), "width"),
+                allow_unicode=data.draw(st.booleans(), "unicode"),
+                explicit_start=data.draw(st.booleans(), "start"),
+            )
+        before = list(documents(text))
+        native = data.draw(st.booleans(), "native")
+        there = inject(text, Wanted(host=HOST, image="rtunnel:1", native=native), lambda: TUNNEL)
+        (sidecar,) = containers(there.text, "rtunnel")
+        self.assertIn("--target=:80", sidecar["args"])
+        again = inject(there.text, Wanted(host=HOST, image="rtunnel:1", native=native), lambda: TUNNEL)
+        self.assertEqual(again.text, there.text)
+        back = uninject(there.text)
+        self.assertEqual(list(documents(back.text)), before)
+        if not text.startswith("{"):
+            self.assertEqual(back.text, text if text.endswith("\n") else text + "\n")
