@@ -105,6 +105,24 @@ class MembershipTests(SynchronousTestCase):
             registry.remove(one)
         self.assertEqual(len(list(registry)), 0)
 
+    def test_announced(self) -> None:
+        """Who is back on another link is found without a look at the others; it is a name of the same user only."""
+        registry = Registry()
+        ghost, back, alice, other = attached(registry, 1, 1, 1, 1)
+        alice.user = "alice"
+        tunnel = registry.get(NGINX)
+        assert tunnel is not None
+        names = ((ghost, b"one"), (alice, b"one"), (other, b"two"), (back, b"one"))
+        self.assertEqual([tunnel.announce(*name) for name in names], [None, None, None, ghost])
+        registry.avoid(ghost, True)
+        registry.avoid(back, True)
+        registry.remove(ghost)
+        (again,) = attached(registry, 1)
+        self.assertIs(tunnel.announce(again, b"one"), back)
+        for one in (back, again, alice, other):
+            registry.remove(one)
+        self.assertEqual(tunnel._by_instance, {})
+
     def test_weights(self) -> None:
         for weight in (0, 256, -1):
             self.assertRaises(ValueError, connector, weight)

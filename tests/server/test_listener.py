@@ -367,11 +367,6 @@ class ListenerTests(Case):
         self.assertEqual((self.stats.links_open, len(list(self.registry))), (2, 2))
         self.assertEqual(self.stats.losses[LinkEnd.LOST], 1)
         self.assertTrue(any("its client is back on another connection" in line for line in lines), lines)
-        # it is a name of the same user only
-        for connector in self.registry:
-            connector.user = "alice"
-        join(2)
-        self.assertFalse(back.closed)
         # a name counts once: it cannot be changed to drop others one after another
         session = Session(opens=False)
         session.announce(1)

@@ -37,6 +37,18 @@ class ListeningTests(SynchronousTestCase):
         with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
             self.assertEqual(self.silent(client.getsockname()[1]), list(HOSTS))
 
+    def test_many_connections(self) -> None:
+        """They are not read, since all that listens comes first."""
+        head = "  sl  local_address rem_address   st tx_queue rx_queue\n"
+        listening, connection = ("   0: 0100007F:{:04X} 00000000:0000 {}\n".format for _ in range(2))
+        table = Path(self.mktemp())
+        table.write_text(
+            head + listening(80, "0A") + listening(8080, "0A") + connection(9000, "01") * 1000 + listening(9001, "0A"),
+            encoding="ascii",
+        )
+        found = {port: nothing_listens("127.0.0.1", port, (table,)) for port in (80, 8080, 9000, 9001)}
+        self.assertEqual(found, {80: False, 8080: False, 9000: True, 9001: True})
+
     def test_not_known(self) -> None:
         self.assertFalse(nothing_listens("example.org", 9))
         self.assertFalse(nothing_listens("192.0.2.1", 9))

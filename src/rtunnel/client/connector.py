@@ -16,8 +16,9 @@ from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorThreads, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import Factory, connectionDone
+from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -39,7 +40,7 @@ from rtunnel.routing.tunnels import EXCLUSIVE_WEIGHT
 from rtunnel.settings import Address, ConnectorSettings
 from rtunnel.settings.checks import plain
 from rtunnel.transport.interfaces import ITunnelTransport
-from rtunnel.transport.listening import nothing_listens
+from rtunnel.transport.listening import is_local, nothing_listens
 from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.sockets import end_when_stalled
 from rtunnel.tunnel.bounds import LinkBounds
@@ -308,15 +309,19 @@ class ConnectorClient:
             self._log.info("try it: {example}", example=plain(example, None))
 
     def _warn_of_idle_targets(self) -> None:
-        """Say at once what each request would find out."""
-        for target in self.settings.target.targets:
-            address = target.address
-            if type(address) is Address and nothing_listens(address.host, address.port):
-                self._log.warn(
-                    "nothing listens at the target {target} yet: start the service; until then other connectors of the tunnel "
-                    "answer, if there are any",
-                    target=str(address),
-                )
+        """Say at once what each request would find out. The system takes some milliseconds to tell, in which others are served."""
+        local = [target.address for target in self.settings.target.targets if type(target.address) is Address]
+        if any(is_local(address.host) for address in local) and IReactorThreads.providedBy(self._reactor):
+            asking = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), _idle, local)
+            asking.addCallbacks(self._warn_of, lambda failure: self._log.failure("cannot tell what listens", failure=failure))
+
+    def _warn_of(self, idle: list[Address]) -> None:
+        for address in idle:
+            self._log.warn(
+                "nothing listens at the target {target} yet: start the service; until then other connectors of the tunnel "
+                "answer, if there are any",
+                target=str(address),
+            )
 
     def server_leaves(self, connection: BindHandshake) -> None:
         """The server is about to stop: join elsewhere, and leave it the link for what runs."""
@@ -493,3 +498,8 @@ class BindHandshake(Handshake[Response]):
             if self.link is None and self._settings.filters:
                 self._reason += f"; {MAY_NOT_KNOW}"
         self._connector.connection_lost(self, self._reason)
+
+
+def _idle(addresses: list[Address]) -> list[Address]:
+    """Those at which nothing listens; called in a thread."""
+    return [address for address in addresses if nothing_listens(address.host, address.port)]

@@ -206,12 +206,14 @@ class Tunnel(Generic[P]):
     :param absent: see :attr:`absent`.
     """
 
-    __slots__ = ("_absent", "_groups", "_intercepts", "_tiers", "failing", "filtered", "id", "only")
+    __slots__ = ("_absent", "_by_instance", "_groups", "_intercepts", "_tiers", "failing", "filtered", "id", "only")
 
     def __init__(self, tunnel_id: UUID, absent: Intercepts[Any] | None = None) -> None:
         self.id = tunnel_id
         self._absent = absent
         self._groups: dict[tuple[bool, Rank], _Group[P]] = {}
+        self._by_instance: dict[tuple[str, bytes], Connector[P]] = {}
+        """Those that say who they are, by user and instance."""
         self._tiers: dict[bool, tuple[_Group[P], ...]] = {False: (), True: ()}
         """For byte streams (False) and datagram streams (True), the groups in order of rank; none of them is empty."""
         self.only: Connector[P] | None = None
@@ -266,6 +268,8 @@ class Tunnel(Generic[P]):
             self._groups[key].add(connector)
         if connector.failing:
             self.failing.add(connector)
+        if connector.instance:
+            self._by_instance.setdefault((connector.user, connector.instance), connector)
         self._arrange()
 
     def remove(self, connector: Connector[P]) -> None:
@@ -279,7 +283,19 @@ class Tunnel(Generic[P]):
             if not group.members:
                 del self._groups[key]
         self.failing.discard(connector)
+        if self._by_instance.get((connector.user, connector.instance)) is connector:
+            del self._by_instance[connector.user, connector.instance]
         self._arrange()
+
+    def announce(self, connector: Connector[P], instance: bytes) -> Connector[P] | None:
+        """An attached connector says who it is.
+
+        :returns: the one that said the same before it, on another link of the same client.
+        """
+        connector.instance = instance
+        before = self._by_instance.get((connector.user, instance))
+        self._by_instance[connector.user, instance] = connector
+        return before
 
     def _arrange(self) -> None:
         for datagrams in self._tiers:

@@ -219,7 +219,7 @@ class TunnelListener(Factory):
     def is_full(self, tunnel: UUID) -> bool:
         """Whether a tunnel has as many links as it may have."""
         joined = self.registry.get(tunnel)
-        return joined is not None and len(joined.connectors) >= self.limits.links_per_tunnel
+        return joined is not None and len(joined) >= self.limits.links_per_tunnel
 
     def leave(self) -> None:
         """The server is about to stop: have the clients join elsewhere, while their links go on; admit no others."""
@@ -495,12 +495,11 @@ class Admission(Handshake[Request]):
         """The client says who it is: a link that it had before is dead, whatever the system thinks, and must not count twice."""
         mine = self._connector
         tunnel = self._listener.registry.get(mine.tunnel)
-        if mine.instance or tunnel is None:
+        if mine.instance or tunnel is None or mine not in tunnel:
             return
-        mine.instance = instance
-        for other in tunnel.connectors:
-            if other is not mine and (other.instance, other.user) == (instance, mine.user):
-                other.pool.link.drop(LinkEnd.LOST, "its client is back on another connection")
+        before = tunnel.announce(mine, instance)
+        if before is not None:
+            before.pool.link.drop(LinkEnd.LOST, "its client is back on another connection")
 
     def _client_takes_control(self, token: str) -> None:
         """The client can be told something beside the requests, and gets a lease."""

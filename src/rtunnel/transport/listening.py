@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import socket
 import sys
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
-__all__ = ["LISTENING", "nothing_listens", "written"]
+__all__ = ["LISTENING", "is_local", "nothing_listens", "written"]
 
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-"""The sockets of this network namespace (``proc_net_tcp`` in the kernel's documentation); only Linux has them."""
+"""The sockets of this network namespace; only Linux has them.
+
+"It will first list all listening TCP sockets, and next list all established TCP connections" (``proc_net_tcp`` in the kernel's
+documentation).
+"""
 LISTENING = "0A"
 
 
@@ -26,8 +32,15 @@ _REACHED_AT = {"localhost": (*_V4, *_V6), "127.0.0.1": _V4, "::1": _V6}
 """Where a service has to listen to be reached at a local address."""
 
 
+def is_local(host: str) -> bool:
+    """Whether a host is this machine's loopback: only then can it be known what listens there."""
+    return host in _REACHED_AT
+
+
 def nothing_listens(host: str, port: int, tables: tuple[Path, ...] = TABLES) -> bool:
     """Whether it is certain that nothing listens at a local address.
+
+    Takes some milliseconds, in which the system walks through its table of connections.
 
     :param host: the loopback address, or ``localhost``.
     :returns: False where something does, where the address is not local, and where the system does not tell.
@@ -37,8 +50,15 @@ def nothing_listens(host: str, port: int, tables: tuple[Path, ...] = TABLES) -> 
         return False
     wanted = {f"{written(place)}:{port:04X}" for place in places}
     try:
-        texts = [table.read_text(encoding="ascii") for table in tables if table.exists()]
+        found = [wanted.isdisjoint(_listeners(table)) for table in tables if table.exists()]
     except OSError:
         return False
-    rows = [line.split() for text in texts for line in text.splitlines()[1:]]
-    return bool(texts) and not any(row[3] == LISTENING and row[1] in wanted for row in rows)
+    return bool(found) and all(found)
+
+
+def _listeners(table: Path) -> Iterator[str]:
+    """Where something listens. The connections, of which a machine may have many, come after that, and are not read."""
+    with table.open(encoding="ascii") as lines:
+        next(lines, "")
+        for row in takewhile(lambda row: row[3] == LISTENING, map(str.split, lines)):
+            yield row[1]
