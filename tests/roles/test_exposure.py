@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,17 +14,21 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.ids import EXAMPLE, EXAMPLES
 from rtunnel.roles.exposure import exposures
 from rtunnel.routing.ingress import IngressRule
+from rtunnel.routing.sticky import Sticky, StickyBy
 from rtunnel.settings import (
     Address,
     ClientSettings,
     ConnectorSettings,
     Credentials,
+    HttpSettings,
     ListenerSettings,
     ServerSettings,
     ServerTls,
     VisitorSettings,
 )
 
+POD = {"KUBERNETES_SERVICE_HOST": "10.96.0.1"}
+BY_ADDRESS = Sticky(StickyBy.ADDRESS)
 ROOT = Path(__file__).parents[2]
 OPEN = ListenerSettings(
     listen=Address("", 8421), entrypoints=(Address("", 80),), rules=(IngressRule(pattern="shop.local", tunnel=uuid4()),)
@@ -59,6 +64,29 @@ class OpenListenerTests(SynchronousTestCase):
         """No client joins there."""
         standalone = attrs.evolve(OPEN, listen=None, entrypoints=(Address("", 81),))
         self.assertEqual(self.said(attrs.evolve(OPEN, users="users"), standalone), [])
+
+
+class HiddenVisitorTests(SynchronousTestCase):
+    """Visitors that are known by their address, where they seem to come through a proxy whose address that is."""
+
+    def said(self, environ: dict[str, str], address: str = "", sticky: Sticky = BY_ADDRESS, **change: Any) -> list[str]:
+        http = HttpSettings(sticky=sticky, trusted_proxies=change.pop("trusted_proxies", ()))
+        listener = attrs.evolve(OPEN, users="users", entrypoints=(Address(address, 80),), http=http, **change)
+        return list(exposures(ServerSettings((listener,)), environ))
+
+    def test_evident(self) -> None:
+        for environ, address, why in ((POD, "", "this is a pod"), ({}, "127.0.0.1", "it is on loopback")):
+            (line,) = self.said(environ, address)
+            self.assertIn(f"--sticky address at {address}:80, where visitors seem to come through a proxy ({why})", line)
+            for word in ("--trusted-proxy", "--proxy-protocol", "--sticky cookie"):
+                self.assertIn(word, line)
+
+    def test_not_evident(self) -> None:
+        network = (ip_network("10.0.0.0/8"),)
+        self.assertEqual(self.said({}), [])
+        self.assertEqual(self.said(POD, trusted_proxies=network), [])
+        self.assertEqual(self.said(POD, proxy_protocol=network), [])
+        self.assertEqual(self.said(POD, sticky=Sticky(StickyBy.COOKIE)), [])
 
 
 class ExampleTests(SynchronousTestCase):

@@ -116,6 +116,9 @@ class ReadingTests(SynchronousTestCase):
         self.check(right, ProxyHeader(VISITOR, SERVER, additions=((0x03, sum_), (0x04, b"x"))))
         self.refused(right[:-1] + b"y", "checksum")
         self.refused(block(0x21, 0x11, INET[16:] + b"\x03\x00\x00"), "checksum")
+        # a second one would cost another pass over the header, and so would hundreds
+        twice = block(0x21, 0x11, INET[16:] + b"\x03\x00\x04\0\0\0\0\x03\x00\x04five")
+        self.refused(twice[:-11] + crc32c(twice).to_bytes(4, "big") + twice[-7:], "two checksums")
 
     def test_other_protocols(self) -> None:
         for data in (

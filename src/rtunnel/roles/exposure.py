@@ -1,20 +1,29 @@
-"""What settings leave open, although they are valid: said once, at the start."""
+"""What settings leave open or hardly mean, although they are valid: said once, at the start."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
 from rtunnel.ids import describe_examples
+from rtunnel.routing.sticky import StickyBy
 from rtunnel.settings import Address, ClientSettings, ListenerSettings, ServerSettings
 
 __all__ = ["exposures"]
 
+POD = "KUBERNETES_SERVICE_HOST"
+"""The variable that every container of a pod has."""
 
-def exposures(settings: ServerSettings | ClientSettings) -> Iterator[str]:
-    """Yield what is open to others, one line each, with what to do."""
+
+def exposures(settings: ServerSettings | ClientSettings, environ: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """Yield what is open to others or hardly meant, one line each, with what to do.
+
+    :param environ: tells whether this is a pod.
+    """
     if isinstance(settings, ServerSettings):
         yield from _open_listeners(settings.listeners)
+        yield from _hidden_visitors(settings.listeners, in_pod=POD in environ)
         used = {rule.tunnel for listener in settings.listeners for rule in listener.rules}
         used |= {listener.entrypoint_id for listener in settings.listeners if listener.entrypoint_id is not None}
     else:
@@ -37,6 +46,26 @@ def _open_listeners(listeners: Iterable[ListenerSettings]) -> Iterator[str]:
         yield (
             f"everybody who reaches {' or '.join(found)} and knows a tunnel's ID can join the tunnel and take its requests; "
             "require users (--users) or client certificates (--ca-file), or listen on loopback (docs/security.md)"
+        )
+
+
+def _hidden_visitors(listeners: Iterable[ListenerSettings], *, in_pod: bool) -> Iterator[str]:
+    """One line for all entrypoints that know visitors by an address which, as it seems, is that of a proxy."""
+    found = [
+        str(entrypoint)
+        for listener in listeners
+        if listener.http.sticky is not None
+        and listener.http.sticky.by is StickyBy.ADDRESS
+        and not listener.http.trusted_proxies
+        and not listener.proxy_protocol
+        for entrypoint in listener.entrypoints
+        if in_pod or _is_loopback(entrypoint)
+    ]
+    if found:
+        yield (
+            f"--sticky address at {' and '.join(found)}, where visitors seem to come through a proxy "
+            f"({'this is a pod' if in_pod else 'it is on loopback'}): all of them would be one visitor, and stay with one client; "
+            "name the proxy with --trusted-proxy or --proxy-protocol, or use --sticky cookie (docs/intercepts.md)"
         )
 
 

@@ -275,6 +275,9 @@ def _read_additions(header: bytes, position: int) -> list[tuple[int, bytes]]:
         if position > len(header):
             raise ProxyProtocolError("truncated addition")
         value = header[start:position]
+        if kind == CRC32C and any(kind == CRC32C for kind, _ in found):
+            # each costs a pass over the whole header
+            raise ProxyProtocolError("two checksums")
         if kind == CRC32C and value != _checksum(header[:start] + bytes(length) + header[position:]):
             raise ProxyProtocolError("the checksum is wrong")
         found.append((kind, value))
