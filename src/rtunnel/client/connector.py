@@ -22,7 +22,6 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from rtunnel.client.backoff import Backoff
 from rtunnel.client.control import ClientLease
 from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.http_forwarder import HttpForwarder, needs_http
@@ -43,6 +42,7 @@ from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.listening import is_local, nothing_listens
 from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.sockets import end_when_stalled
+from rtunnel.tunnel.backoff import Backoff
 from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link

@@ -23,7 +23,29 @@ from rtunnel.outcomes import (
     VisitOutcome,
 )
 
-__all__ = ["ClientStats", "ServerStats", "TunnelStats"]
+__all__ = ["ClientStats", "PeerStats", "ServerStats", "TunnelStats"]
+
+
+@attrs.define
+class PeerStats:
+    """The counters of what a server and its peers forward to each other.
+
+    :ivar links: peer links that came up, of both directions.
+    :ivar links_open: those that are up now.
+    :ivar losses: those that ended, by reason.
+    :ivar refused: attempts of others to become a peer, and of this server, that failed.
+    :ivar streams_in: streams that peers opened for connectors of this server.
+    :ivar streams_out: streams that this server opened for connectors of peers.
+    :ivar turned_away: streams of peers whose connector had left.
+    """
+
+    links: int = 0
+    links_open: int = 0
+    losses: dict[LinkEnd, int] = attrs.field(factory=lambda: dict.fromkeys(LinkEnd, 0))
+    refused: int = 0
+    streams_in: int = 0
+    streams_out: int = 0
+    turned_away: int = 0
 
 
 @attrs.define
@@ -48,6 +70,7 @@ class ServerStats:
     :ivar access_lines_dropped: lines of the access log that could not be written.
     :ivar refusals: connections to the tunnel listener that were rejected, by reason.
     :ivar limits: how often a bound was reached.
+    :ivar peers: what other servers forward here, and this one to them.
     """
 
     visitors_total: int = 0
@@ -68,6 +91,7 @@ class ServerStats:
     labelled: LabelledCounts = attrs.field(factory=LabelledCounts)
     access_lines_dropped: int = 0
     limits: dict[Limit, int] = attrs.field(factory=lambda: dict.fromkeys(Limit, 0))
+    peers: PeerStats = attrs.field(factory=PeerStats)
 
     def drop_access_lines(self, lines: int) -> None:
         """Count lines of the access log that could not be written."""

@@ -27,6 +27,7 @@ class PortRole:
 
 TUNNEL_LISTENER = PortRole("tunnel listener", "--listen")
 ENTRYPOINT = PortRole("entrypoint", "--entrypoint")
+PEER_LISTENER = PortRole("port for peers", "--peer-listen")
 ADMIN_ENDPOINT = PortRole("admin endpoint", "--admin")
 VISITOR = PortRole("visitor", "--listen")
 

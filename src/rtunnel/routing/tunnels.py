@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import IntEnum
 from itertools import accumulate
 from random import random as random_number
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
 
 import attrs
@@ -32,7 +32,7 @@ from rtunnel.routing.intercepts import Conflict, Drawable, Interceptor, Intercep
 from rtunnel.routing.request_properties import HttpQuery
 from rtunnel.routing.sticky import KeyOf, rendezvous
 
-__all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Rank", "Tunnel", "TunnelRegistry"]
+__all__ = ["EXCLUSIVE_WEIGHT", "Connector", "Rank", "RegistryWatcher", "Tunnel", "TunnelRegistry"]
 
 EXCLUSIVE_WEIGHT: Final = 255
 """While a connector of this weight is attached, those with smaller weights are not chosen."""
@@ -376,13 +376,27 @@ def _rank_of(wanted: InterceptFilter) -> FilterRank:
     return wanted.rank
 
 
+class RegistryWatcher(Protocol[P]):
+    """Hears which connectors are attached; called after each change."""
+
+    def attached(self, connector: Connector[P]) -> None:
+        """A connector was attached."""
+
+    def detached(self, connector: Connector[P]) -> None:
+        """It was detached."""
+
+    def changed(self, connector: Connector[P]) -> None:
+        """Something else is true of one that is attached."""
+
+
 class TunnelRegistry(Generic[P]):
     """All tunnels that have a connector. Iterating yields every connector.
 
     :param random: returns numbers in [0, 1).
+    :ivar watcher: hears of each change; None for nobody.
     """
 
-    __slots__ = ("_absent", "_random", "_tunnels", "by_number", "sessions")
+    __slots__ = ("_absent", "_random", "_tunnels", "by_number", "sessions", "watcher")
 
     def __init__(self, random: Callable[[], float] = random_number) -> None:
         self._random = random
@@ -394,6 +408,7 @@ class TunnelRegistry(Generic[P]):
         """For each tunnel the filters of those whose link is lost, as long as they are held."""
         self.sessions: dict[int, frozenset[bytes]] = {}
         """For each tunnel whose connectors have sessions, their names."""
+        self.watcher: RegistryWatcher[P] | None = None
 
     @property
     def suspended(self) -> bool:
@@ -416,6 +431,8 @@ class TunnelRegistry(Generic[P]):
             raise ValueError(f"the connector {short_id(connector.id)} is already attached")
         tunnel.add(connector)
         self._note_sessions(tunnel, connector)
+        if self.watcher is not None:
+            self.watcher.attached(connector)
 
     def remove(self, connector: Connector[P]) -> bool:
         """Detach a connector; a tunnel without connectors is removed.
@@ -429,7 +446,15 @@ class TunnelRegistry(Generic[P]):
         self._note_sessions(tunnel, connector)
         if not len(tunnel):
             del self._tunnels[connector.tunnel.int]
+        if self.watcher is not None:
+            self.watcher.detached(connector)
         return True
+
+    def changed(self, connector: Connector[P]) -> None:
+        """Something else is true of a connector, such as who its client is."""
+        tunnel = self._tunnels.get(connector.tunnel.int)
+        if self.watcher is not None and tunnel is not None and connector in tunnel:
+            self.watcher.changed(connector)
 
     def _note_sessions(self, tunnel: Tunnel[P], changed: Connector[P]) -> None:
         if changed.filters:
@@ -486,6 +511,8 @@ class TunnelRegistry(Generic[P]):
         tunnel.remove(connector)
         connector.avoided = avoided
         tunnel.add(connector)
+        if self.watcher is not None:
+            self.watcher.changed(connector)
 
     def failing_changed(self, connector: Connector[P]) -> None:
         """The first host of a connector fails, or none does any more."""

@@ -129,13 +129,18 @@ class Attempts(Generic[S]):
         if not stream.used:
             # an idle stream that had been closed is not a failure of its connector
             self._fail(self.connector)
-            self.crowded = self.crowded or self.connector.pool.link.full
-            self._entrypoint.health.failed(self.connector, self.host, delivered=not stream.stream.refused)
+            self.crowded = self.crowded or self.connector.pool.link.full or stream.stream.turned_away
+            self.blame(self.connector, stream.stream)
         if self.retries < self._entrypoint.max_retries:
             self.try_next(again=True)
         else:
             self._entrypoint.stats.reach(Limit.RETRIES)
             self.exhausted()
+
+    def blame(self, connector: Connector[UpstreamPool], stream: TunnelStream) -> None:
+        """A connector did not answer on a stream; unless it has left, this is about its target."""
+        if not stream.turned_away:
+            self._entrypoint.health.failed(connector, self.host, delivered=not stream.refused)
 
     def succeeded(self) -> None:
         """The first byte of a response was received."""

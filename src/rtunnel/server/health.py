@@ -88,6 +88,9 @@ class HealthMonitor:
         self._registry = registry
         self._watched: dict[Connector[UpstreamPool], _Watched] = {}
         self._last: float | None = None
+        self.of_remote = HealthSettings()
+        """The settings for connectors of other servers. Of them only failures are watched, from the first one on: their signs of
+        life are up to their own server, and those of that server to the link to it."""
 
     def watch(self, connector: Connector[UpstreamPool], settings: HealthSettings) -> None:
         """A connector has joined."""
@@ -106,9 +109,10 @@ class HealthMonitor:
         :param delivered: whether the target may have got the request. A client of ours says when it did not; of any other
             client it is assumed.
         """
-        watched = self._watched.get(connector)
-        link = connector.pool.link
-        if watched is None or not watched.settings.passive or not link.usable or (delivered and link.knows_signals):
+        pool, watched = connector.pool, self._watched.get(connector)
+        if watched is None and pool.is_remote:
+            watched = self._watched[connector] = _Watched(self.of_remote)
+        if watched is None or not watched.settings.passive or not pool.link.usable or (delivered and pool.knows_signals):
             # a link that is lost says nothing of its target
             return
         record, is_new = connector.failing.add(host)
@@ -168,6 +172,10 @@ class HealthMonitor:
         for connector, watched in list(self._watched.items()):
             if connector.failing:
                 self._count_waits(connector, step)
+            if connector.pool.is_remote:
+                if not connector.failing:
+                    self.forget(connector)
+                continue
             self._check_silence(connector, watched, step)
             if connector.pool.link.congested or watched.blocked_for or watched.blocked:
                 self._check_reading(connector, watched, step)

@@ -219,7 +219,9 @@ class TunnelListener(Factory):
     def is_full(self, tunnel: UUID) -> bool:
         """Whether a tunnel has as many links as it may have."""
         joined = self.registry.get(tunnel)
-        return joined is not None and len(joined) >= self.limits.links_per_tunnel
+        if joined is None or len(joined) < self.limits.links_per_tunnel:
+            return False
+        return sum(not connector.pool.is_remote for connector in joined.connectors) >= self.limits.links_per_tunnel
 
     def leave(self) -> None:
         """The server is about to stop: have the clients join elsewhere, while their links go on; admit no others."""
@@ -498,7 +500,8 @@ class Admission(Handshake[Request]):
         if mine.instance or tunnel is None or mine not in tunnel:
             return
         before = tunnel.announce(mine, instance)
-        if before is not None:
+        self._listener.registry.changed(mine)
+        if before is not None and not before.pool.is_remote:
             before.pool.link.drop(LinkEnd.LOST, "its client is back on another connection")
 
     def _client_takes_control(self, token: str) -> None:

@@ -21,6 +21,7 @@ from rtunnel.ops.memory import memory_limit
 from rtunnel.ops.start import StartError, cannot_listen
 from rtunnel.ops.status import Queries, ServiceStatus
 from rtunnel.outcomes import LinkEnd
+from rtunnel.registry.interfaces import SharedRegistry
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.ceiling import BufferCeiling
 from rtunnel.server.deadlines import Deadlines
@@ -34,6 +35,7 @@ from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.listener_group import ListenerGroup, Shared, endpoint_of, rights_of
 from rtunnel.server.plan import ServerPlan, planned_listeners
+from rtunnel.server.replicas import Replicas
 from rtunnel.server.routes import Routes
 from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
@@ -57,12 +59,13 @@ class ServerService(Service):
 
     :param settings: the validated settings.
     :param reactor: the reactor.
+    :param shared: the registry that it shares with others, if it does.
     """
 
     live = frozenset(("listeners", "drain", "stop_delay"))
     """The settings of the process that :meth:`reload` can change."""
 
-    def __init__(self, settings: ServerSettings, reactor: Any) -> None:
+    def __init__(self, settings: ServerSettings, reactor: Any, shared: SharedRegistry | None = None) -> None:
         self.settings = settings
         self.stats = ServerStats()
         self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
@@ -85,6 +88,7 @@ class ServerService(Service):
         self._health = HealthMonitor(self.registry)
         self._drain_queue = DrainQueue(reactor.seconds)
         self._leases = LeaseManager(self.registry, self._drain_queue, lambda: self.settings.drain, self.stats)
+        self.replicas = None if shared is None else self._join_others(shared)
         ceiling = memory_limit() // 4 if settings.limits.buffered is None else settings.limits.buffered
         self._ceiling = BufferCeiling(ceiling, self._buffered, self.registry, self.stats)
         self._shared = Shared(
@@ -105,6 +109,19 @@ class ServerService(Service):
         self._bound = False
         self._waiting: list[Deferred[None]] = []
         self._log = Logger()
+
+    def _join_others(self, shared: SharedRegistry) -> Replicas:
+        listener = self.settings.listeners[0]
+        self._health.of_remote = listener.health
+        return Replicas(
+            shared,
+            self.settings.peers,
+            registry=self.registry,
+            health=self._health,
+            stats=self.stats,
+            http=listener.http,
+            reactor=self._reactor,
+        )
 
     @property
     def ports(self) -> list[Any]:
@@ -154,6 +171,9 @@ class ServerService(Service):
         for sweep in sweeps:
             self._deadlines.each_sweep(sweep)
         self._deadlines.each_sweep(lambda _: self._ceiling.sweep())
+        if self.replicas is not None:
+            self.replicas.start()
+            self._deadlines.each_sweep(self.replicas.sweep)
         super().startService()  # type: ignore[no-untyped-call]
         self.ready = True
         waiting, self._waiting = self._waiting, []
@@ -164,6 +184,12 @@ class ServerService(Service):
         if self._bound:
             return
         self._apply(ServerPlan.between((), planned_listeners(self.settings)))
+        if self.replicas is not None:
+            try:
+                self.replicas.bind()
+            except StartError:
+                self._close_ports()
+                raise
         self._bound = True
         for socket in self._passed.unused:
             self._log.warn(
@@ -181,8 +207,9 @@ class ServerService(Service):
         return deferred
 
     def _sweep_groups(self, now: float) -> None:
-        for connector in self.registry:
-            connector.pool.sweep(now)
+        for listener in self._listeners:
+            for connector in listener.connectors:
+                connector.pool.sweep(now)
         for group in self._groups.values():
             group.relay.sweep(now)
             for entrypoint in group.entrypoints:
@@ -191,7 +218,8 @@ class ServerService(Service):
     def _buffered(self) -> int:
         """Bytes that wait for visitors and clients, and those of streams. Counted each time: not for hot paths."""
         links = sum([link.buffered() for listener in self._listeners for link in listener.links])
-        return links + sum([visited.buffered() for visited in self._visited])
+        peers = 0 if self.replicas is None else self.replicas.buffered()
+        return links + peers + sum([visited.buffered() for visited in self._visited])
 
     # -- reload
 
@@ -267,6 +295,8 @@ class ServerService(Service):
         """Send clients and visitors elsewhere, drain, then close; fires when everything is closed and the ports are free."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
+        if self.replicas is not None:
+            self.replicas.leave()
         for listener in self._listeners:
             listener.leave()
         if not self.settings.stop_delay:
@@ -278,22 +308,28 @@ class ServerService(Service):
 
     def _drain(self) -> Deferred[None]:
         """Accept nothing any more, and finish what is in progress."""
+        if self.replicas is not None:
+            self.replicas.withdraw()
         for group in self._groups.values():
             group.routes.stop()
-        ports, self._ports = self._ports, {}
-        closing = [port.close() for port in ports.values()]
+        closing = self._close_ports()
         for entrypoint in self._visited:
             entrypoint.drain()
         drained = drain(self._requests_in_progress, self._reactor.seconds() + self.settings.drain, self._reactor)
         drained.addCallback(self._close_links).addCallback(self._cut_links)
         return DeferredList([*closing, drained], consumeErrors=True).addCallback(self._stopped)
 
+    def _close_ports(self) -> list[Deferred[None]]:
+        ports, self._ports = self._ports, {}
+        return [port.close() for port in ports.values()]
+
     def _stopped(self, _: object) -> None:
         if self._access_file is not None:
             self._access_file.stopService()
 
     def _requests_in_progress(self) -> bool:
-        return self._drain_queue.busy or any(entrypoint.busy for entrypoint in self._visited)
+        forwarding = self.replicas is not None and self.replicas.busy
+        return forwarding or self._drain_queue.busy or any(entrypoint.busy for entrypoint in self._visited)
 
     def _close_links(self, _: None) -> Deferred[None]:
         self._deadlines.stop()
@@ -304,7 +340,10 @@ class ServerService(Service):
             listener.access_control.stop()
             listener.close()
         until = self._reactor.seconds() + CLOSE_TIMEOUT
-        return drain(lambda: any(listener.links for listener in self._listeners), until, self._reactor)
+        closed = drain(lambda: any(listener.links for listener in self._listeners), until, self._reactor)
+        if self.replicas is None:
+            return closed
+        return DeferredList([closed, self.replicas.stop()]).addCallback(lambda _: None)
 
     def _cut_links(self, _: None) -> None:
         for listener in self._listeners:

@@ -176,6 +176,9 @@ class UpstreamPool:
 
     __slots__ = ("_idle_time", "_streams", "free", "idle", "link", "max_idle", "reader", "unfit")
 
+    is_remote = False
+    """Whether the link leads to another server, and carries the streams of other connectors, too."""
+
     def __init__(self, link: Link, *, limits: HeadLimits, idle: float, streams: StreamLimits | None = None) -> None:
         self.reader = ResponseReader(limits)
         self.link = link
@@ -194,6 +197,11 @@ class UpstreamPool:
     def busy(self) -> bool:
         """Whether a stream of the link is in use, by an exchange or otherwise."""
         return self.link.carrying > self.idle
+
+    @property
+    def knows_signals(self) -> bool:
+        """Whether the client is known to understand the signals that :mod:`rtunnel.wire.smux` adds."""
+        return self.link.knows_signals
 
     def acquire(self, host: str) -> Upstream | None:
         """Acquire the most recently used idle stream of a host; None if there is none or the link is closing."""

@@ -20,6 +20,7 @@ from rtunnel.settings.http import HttpSettings
 from rtunnel.settings.leases import LeaseSettings
 from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
+from rtunnel.settings.peers import PeerSettings
 from rtunnel.settings.proxy import PROXY_PORTS, ProxySettings
 from rtunnel.settings.server import ListenerSettings, ServerSettings
 from rtunnel.settings.targets import ForwardSettings, Target, TargetList, UnixSocket
@@ -46,6 +47,7 @@ __all__ = [
     "LimitSettings",
     "ListenerSettings",
     "MuxSettings",
+    "PeerSettings",
     "ProxySettings",
     "ServerConnectionSettings",
     "ServerSettings",

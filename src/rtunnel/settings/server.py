@@ -18,6 +18,7 @@ from rtunnel.settings.health import HealthSettings
 from rtunnel.settings.leases import LeaseSettings
 from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
+from rtunnel.settings.peers import PeerSettings
 from rtunnel.settings.tls import ServerTls
 from rtunnel.settings.transports import SECURE, TRANSPORT, check_no_unused_tls
 
@@ -114,6 +115,7 @@ class ServerSettings:
     :ivar log_level: the lowest level that the log has; see :data:`LOG_LEVEL`.
     :ivar stop_delay: seconds between the moment in which the server says that it stops, and the end of its ports.
     :ivar drain: seconds for running requests to finish after that.
+    :ivar peers: see :class:`~rtunnel.settings.peers.PeerSettings`.
     :ivar limits: see :class:`~rtunnel.settings.limits.LimitSettings`.
     :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
     """
@@ -129,6 +131,7 @@ class ServerSettings:
     log_level: str = attrs.field(default="info", validator=LOG_LEVEL)
     stop_delay: float = attrs.field(default=0.0, validator=seconds(0, DAY))
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
+    peers: PeerSettings = attrs.field(factory=PeerSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
 
@@ -147,5 +150,7 @@ class ServerSettings:
                 yield "listen", listener.listen
             for entrypoint in listener.entrypoints:
                 yield "entrypoint", entrypoint
+        if self.peers.listen is not None:
+            yield "peers.listen", self.peers.listen
         if self.admin is not None:
             yield "admin", self.admin

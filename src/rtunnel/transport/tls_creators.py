@@ -17,7 +17,7 @@ from zope.interface import implementer
 from rtunnel.transport.certificates import names_of
 from rtunnel.transport.tls_errors import TlsError, describe_certificate
 
-__all__ = ["ClientConnectionCreator", "ServerConnectionCreator"]
+__all__ = ["ClientConnectionCreator", "PeerConnectionCreator", "ServerConnectionCreator"]
 
 
 class _Creator:
@@ -93,6 +93,17 @@ class ClientConnectionCreator(_Creator):
                 f"the server's certificate is for {names_of(certificate)}, not for {self._name}; "
                 "set the name that it has to be for with --tls-server-name (serverName)"
             )
+        return None
+
+
+class PeerConnectionCreator(ClientConnectionCreator):
+    """Of connections to one of many that are equal: a certificate of their CA proves that it is one, whatever its name."""
+
+    def __init__(self, context: Callable[[], SSL.Context]) -> None:
+        super().__init__(context, "0.0.0.0")
+
+    def check_peer(self, certificate: Certificate) -> str | None:
+        """Its chain is good, which is all that is asked for."""
         return None
 
 

@@ -231,6 +231,11 @@ class Link(Protocol):
         self.session.finish(stream_id)
         self.schedule_flush()
 
+    def stop_stream(self, stream_id: int) -> None:
+        """Tell the peer of a stream to send no more; our own direction goes on."""
+        self.session.stop(stream_id)
+        self.schedule_flush()
+
     def close_stream(self, stream_id: int, *, read_ended: bool) -> None:
         """End both directions of a stream: our own after what was written, the peer's by telling it to stop.
 

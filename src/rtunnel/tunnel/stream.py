@@ -97,6 +97,11 @@ class TunnelStream:
         return self._ended
 
     @property
+    def turned_away(self) -> bool:
+        """Whether nothing was delivered since the connector itself has left, or is full: a peer says both of the signals then."""
+        return self.refused and self.broken
+
+    @property
     def blocked(self) -> bool:
         """Whether the producer is paused until the peer reads, or the link can send."""
         return self._producer_paused
@@ -144,6 +149,11 @@ class TunnelStream:
             return
         self.link.abort_stream(self.id)
         self._end(DONE)
+
+    def stop_peer(self) -> None:
+        """Tell the peer to send no more: nobody wants it. Our own direction goes on."""
+        if not self._read_ended:
+            self.link.stop_stream(self.id)
 
     def mark_broken(self) -> None:
         """Tell the peer that our direction ends before it was complete; what was written is still sent."""

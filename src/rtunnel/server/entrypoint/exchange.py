@@ -395,7 +395,7 @@ class Exchange(Attempts[Upstream]):
         if begun or not self._resendable or not (self.head.idempotent or upstream.stream.refused):
             # it may have been carried out, unless the client says that it was not delivered
             if self.connector is not None and not upstream.used and not begun:
-                self._entrypoint.health.failed(self.connector, self.host, delivered=not upstream.stream.refused)
+                self.blame(self.connector, upstream.stream)
             self.refuse(502, Outcome.TARGET_FAILED)
         else:
             upstream.discard()

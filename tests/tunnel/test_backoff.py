@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.backoff import Backoff
+from rtunnel.tunnel.backoff import Backoff
 
 
 class BackoffTests(SynchronousTestCase):

@@ -1,0 +1,1 @@
+"""Servers that forward requests to each other."""
