@@ -265,7 +265,7 @@ def _read_additions(header: bytes, position: int) -> list[tuple[int, bytes]]:
 
     :param header: the whole header, for the checksum.
     """
-    found = []
+    found: list[tuple[int, bytes]] = []
     while position < len(header):
         start = position + _addition.size
         if start > len(header):
