@@ -6,6 +6,7 @@ import contextlib
 import signal
 import socket
 import struct
+import subprocess
 from collections import Counter
 from http.client import HTTPConnection
 from itertools import cycle
@@ -15,7 +16,8 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import Process, free_port, rtunnel, wait_until
+from tests.support.processes import Process, free_port, needed, rtunnel, wait_until
+from tests.support.services import NamedService
 
 GET = b"GET / HTTP/1.1\r\nHost: pod.local\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b"
@@ -163,3 +165,41 @@ class EdgeTests(TestCase):
             self.assertIn(b"\r\nConnection: close\r\n", answer)
             self.assertEqual(self.server.wait(), 0)
             self.outcomes("stopped", "stopped")
+
+
+class Http2Tests(EdgeTests):
+    """HTTP/2 without TLS, with curl: what it shows."""
+
+    def curl(self, *words: str) -> str:
+        command = (
+            needed("curl"),
+            "--silent",
+            "--show-error",
+            "--max-time",
+            "20",
+            "--write-out",
+            " %{http_code} %{http_version}",
+            *words,
+        )
+        done = subprocess.run(
+            [*command, "--header", "Host: pod.local", f"http://127.0.0.1:{self.entrypoint_port}/"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    def test_prior_knowledge(self) -> None:
+        said = self.curl("--http2-prior-knowledge")
+        self.assertRegex(said, r"^505 HTTP Version Not Supported: This version of HTTP is not supported: use HTTP/1.1.*\n 505 2$")
+        self.server.wait_for("bad_request")
+
+    def test_offer(self) -> None:
+        """It is ignored, and the request served."""
+        target = NamedService("pod")
+        self.addCleanup(target.stop)
+        client = self.start(
+            "client", "--server", f"127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel, "--target", f":{target.port}"
+        )
+        client.wait_for("joined tunnel")
+        self.assertEqual(self.curl("--http2"), "pod 200 1.1")

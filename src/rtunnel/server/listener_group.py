@@ -23,6 +23,7 @@ from rtunnel.server.drain_queue import DrainingConnector, DrainQueue
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.entrypoint.first_bytes import VisitorFactory
 from rtunnel.server.entrypoint.http1 import HTTP1
+from rtunnel.server.entrypoint.http2 import HTTP2
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.entrypoint.tls import TLS
@@ -186,7 +187,7 @@ class ListenerGroup:
             deadlines=self._shared.deadlines,
             stats=self._shared.stats,
             health=self._shared.health,
-            speakers=(TLS, self.listener, HTTP1),
+            speakers=(TLS, HTTP2, self.listener, HTTP1),
             observers=() if access is None else (AccessLogObserver(access),),
             access=access,
         )

@@ -192,11 +192,18 @@ def _read_unusual(
     request.body = body
     request.keep_alive = stays_open(minor, options)
     request.persistent = minor > 0 and request.keep_alive
-    request.upgrade = special.get(b"upgrade", b"") if minor and b"upgrade" in options else b""
+    request.upgrade = _without_http2(special.get(b"upgrade", b"")) if minor and b"upgrade" in options else b""
     request.expects_continue = expects_continue
     request.te_trailers = b"te" in special and b"trailers" in members(special[b"te"])
     request.plain = body != CHUNKED and not request.upgrade and not request.te_trailers
     return request
+
+
+def _without_http2(upgrade: bytes) -> bytes:
+    """The offered protocols but for HTTP/2 (``h2c``): it cannot be routed, and an offer may be ignored (RFC 9110 section 7.8)."""
+    if b"h2" not in upgrade.lower():
+        return upgrade
+    return b", ".join(protocol for protocol in members(upgrade) if protocol.partition(b"/")[0] not in (b"h2c", b"h2"))
 
 
 def _host(first: bytes | None, special: Special) -> tuple[bytes, str]:

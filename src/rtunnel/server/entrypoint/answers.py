@@ -19,7 +19,7 @@ EXPLANATIONS = {
     502: "The service could not be reached, or closed the connection before it answered.",
     503: "No client is currently connected for this service. Try again in a moment.",
     504: "The service did not begin to answer in time (the tunnel server's --response-timeout).",
-    505: "This version of HTTP is not supported.",
+    505: "This version of HTTP is not supported: use HTTP/1.1. HTTP/2, and gRPC with it, passes inside TLS.",
     508: "The request came back to the tunnel server for the same host: the service passes it on to where it came from.",
 }
 """By status."""

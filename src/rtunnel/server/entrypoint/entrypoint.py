@@ -76,7 +76,7 @@ class VisitorConnection(Protocol):
 class Speaker(Protocol):
     """A protocol that an entrypoint supports.
 
-    :ivar name: for the status.
+    :ivar name: for the status; empty if it only refuses.
     :ivar prefixes: the first bytes of its connections; empty for the default protocol.
     """
 
@@ -185,7 +185,7 @@ class Entrypoint:
     @property
     def protocols(self) -> tuple[str, ...]:
         """The supported protocols, for the status."""
-        *others, default = (speaker.name for speaker in self.speakers)
+        *others, default = filter(None, (speaker.name for speaker in self.speakers))
         return (default, *others)
 
     @property
