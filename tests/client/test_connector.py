@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.refusals import CLOSED_EARLY
+from rtunnel.client.share_report import TIMEOUT
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.settings import Address, ConnectorSettings, Credentials
@@ -170,24 +171,35 @@ class ConnectorTests(SynchronousTestCase):
             self.say(bytes([byte]))
         self.assertEqual((self.joined, self.stats.joins, self.stats.attempts), (1, 1, 1))
 
+    def said_of_joins(self) -> list[str]:
+        lines = [formatEvent(event) or "" for event in self.events if event.get("log_level") is not LogLevel.debug]
+        return [line for line in lines if ": joined tunnel" in line]
+
     def test_what_a_person_reads(self) -> None:
-        """Where requests go, and which part of them."""
+        """Where requests go, and which part of them, as far as a server says it that does not know of such things."""
         for settings, line in [
-            ({"weight": 7}, "a share of the requests goes (weight 7) to localhost:80, as connector"),
-            ({"weight": 255}, "all requests go (weight 255) to localhost:80, as connector"),
+            ({"weight": 7}, "localhost:80: joined tunnel 10bc451e, you get a share of the requests (weight 7)"),
+            ({"weight": 255}, "localhost:80: joined tunnel 10bc451e, you get all requests (weight 255)"),
         ]:
             self.events.clear()
             self.make(**settings)
             self.join()
-            (said,) = [formatEvent(event) for event in self.events if str(event.get("log_format", "")).startswith("joined")]
-            self.assertTrue(said.startswith(f"joined tunnel 10bc451e at server:8421: {line}"), said)
-            self.assertNotIn("endpoint", said)
+            self.assertEqual(self.said_of_joins(), [])
+            self.clock.advance(TIMEOUT)
+            self.assertEqual(self.said_of_joins(), [line])
+
+    def test_lost_before_that(self) -> None:
+        self.join()
+        self.lose()
+        self.clock.advance(0)
+        self.assertFalse([call for call in self.clock.getDelayedCalls() if "_announce" in str(call)])
 
     def test_endpoint_that_was_asked_for(self) -> None:
         self.make(bind=Address("my.local", 0))
         self.join()
-        (said,) = [formatEvent(event) for event in self.events if str(event.get("log_format", "")).startswith("joined")]
-        self.assertTrue(said.endswith(", endpoint 6ffa35ed91e34471"), said)
+        self.clock.advance(TIMEOUT)
+        (said,) = self.said_of_joins()
+        self.assertTrue(said.startswith("6ffa35ed91e34471 -> localhost:80: joined"), said)
 
     def test_nothing_waits_to_be_sent_with_more(self) -> None:
         """Over plain TCP, each end would wait for the other's acknowledgement before a small frame leaves (Nagle)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import time
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -102,6 +103,26 @@ class DialerTests(SynchronousTestCase):
             self.failureResultOf(self.dialer.connect(object(), lambda: True), ConnectError)
         self.assertEqual(self.endpoints["a"].tried, 2)
         self.assertEqual(len(self.lines), 2)
+
+    def test_what_is_known_of_targets(self) -> None:
+        """For the status: whether one was tried, since when it cannot be reached, and why."""
+        for names in (("a",), ("a", "b")):
+            self.make(*names)
+            target = self.dialer.targets[0]
+            self.assertEqual((target.tried, target.failing_since), (False, None))
+            self.down("a")
+            tried = self.endpoints["a"].tried
+            while self.endpoints["a"].tried < tried + 1:
+                self.dialer.connect(object(), lambda: False).addErrback(lambda _: None)
+            since = target.failing_since
+            assert since is not None
+            self.assertApproximates(since, time(), 60)
+            self.assertIn("refused", target.reason)
+            self.down()
+            self.clock.advance(100)
+            for _ in names:
+                self.dialer.connect(object(), lambda: False)
+            self.assertEqual((target.tried, target.failing_since), (True, None))
 
     def test_not_wanted_any_more(self) -> None:
         """A stream that ended meanwhile has no further target dialed."""

@@ -99,7 +99,9 @@ class StatusTests(TestCase):
         self.assertEqual(seen_far["id"], seen_near["id"])
         self.assertEqual([seen_far[key] for key in ("tunnel", "state", "weight")], [self.tunnel[:8], "joined", 7])
         self.assertEqual(seen_near["target"], f"127.0.0.1:{self.service.port}")
-        self.assertEqual((seen_far["requests"], seen_near["requests"]), (1, None))
+        self.assertEqual((seen_far["requests"], seen_near["requests"]), (1, 1))
+        self.assertEqual((seen_near["hosts"], seen_near["share"]["text"]), (["pod.local"], "you get all requests"))
+        self.assertEqual([target["state"] for target in seen_near["targets"]], ["reachable"])
         self.assertGreater(seen_far["received_bytes"], 100000)
         self.assertGreater(seen_near["sent_bytes"], 100000)
         by = "ping" if transport == "ws" else "tcp" if sys.platform == "linux" else None

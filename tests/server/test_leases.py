@@ -21,7 +21,7 @@ from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.leases import LeaseEnd
 from rtunnel.routing.tunnels import TunnelRegistry
-from rtunnel.server import control_stream, lease_manager
+from rtunnel.server import control_stream, lease_manager, share_news
 from rtunnel.server.deadlines import Deadlines
 from rtunnel.server.drain_queue import DrainQueue
 from rtunnel.server.health import HealthMonitor
@@ -40,6 +40,7 @@ from rtunnel.settings import (
     MuxSettings,
     ServerSettings,
 )
+from rtunnel.tunnel.link import Link
 from rtunnel.wire.control import RenewLease, encode
 from tests.support.ids import TUNNEL
 from tests.support.logs import logged
@@ -207,6 +208,112 @@ class StatusTests(LeaseCase):
         self.place.manager.end(self.place.lease("alice"), LeaseEnd.RELEASED)
         self.settle()
         self.assertEqual(client_status([client], (), ()).connectors[0].state, "ended")
+
+
+class ShareTests(LeaseCase):
+    """Which part of the requests comes to whom."""
+
+    def test_joins(self) -> None:
+        """The line of a join, and what those read who are there."""
+        self.client("pod")
+        self.heard("pod.local -> localhost:9: joined tunnel", ", you get all requests")
+        laptop = self.client("laptop")
+        self.heard("pod.local -> localhost:9: joined tunnel", ", you get 1 of 2 requests (50 %)")
+        self.assertEqual(laptop.shares.view.instead(), "pod")
+        self.wait(1)
+        self.heard(": you get 1 of 2 requests (50 %) now")
+        self.assertEqual(len([line for line in self.lines if "joined tunnel" in line and "->" in line]), 2)
+
+    def test_takes_over(self) -> None:
+        """With weight 255, and gives it back: each time a line for the other one."""
+        pod = self.client("pod")
+        laptop = self.client("laptop", weight=255)
+        self.heard("laptop has joined as well, for weight 255")
+        self.heard("joined tunnel", "you get all requests (weight 255)")
+        self.wait(1)
+        self.heard(": you get no requests: they go to laptop (weight 255) now")
+        self.assertEqual((pod.shares.view.splits, laptop.shares.view.instead()), (False, "pod"))
+        drain_connectors([laptop], 10, self.clock)
+        self.wait(1)
+        self.heard("laptop has left (left), who was there for weight 255")
+        self.heard(": you get all requests now")
+
+    def test_intercepts(self) -> None:
+        alice = self.client("alice", "header:X-User=alice")
+        pod = self.client("pod")
+        self.heard("pod.local -> localhost:9: joined tunnel", ', you get the requests with "header:x-user=alice"')
+        self.heard("you get all requests, but for those that others intercept")
+        self.wait(1)
+        self.assertEqual((alice.shares.view.instead(), pod.shares.view.others[0].what), ("pod", "header:x-user=alice"))
+
+    def test_a_crowd(self) -> None:
+        """Not all are mentioned, and nobody hears of each who comes and goes."""
+        self.patch(share_news, "MAX_TOLD", 2)
+        first = self.client("pod0")
+        clients = [self.client(f"pod{number}") for number in range(1, 5)]
+        self.wait(1)
+        view = clients[-1].shares.view
+        self.assertEqual((view.describe(), len(view.others)), ("you get 1 of 5 requests (20 %)", 2))
+        self.assertEqual(view.instead(), "one of 4 others")
+        self.assertNotEqual(first.shares.view.share, view.share)
+        asked = first.shares.ask()
+        self.settle()
+        self.successResultOf(asked)
+        self.assertEqual(first.shares.view.share, view.share)
+
+    def test_one_without_a_control_stream(self) -> None:
+        """It is there, although it has no lease: a gost."""
+        client = self.client("laptop")
+        ours = client.lease.token
+        self.patch(Link, "offer_control", lambda link, token: None)
+        self.client("gost")
+        self.wait(1)
+        self.assertTrue(ours)
+        (other,) = client.shares.view.others
+        self.assertRegex(other.name, "[0-9a-f]{8}")
+        self.assertEqual(other.what, "weight 1")
+
+    def test_asked(self) -> None:
+        """By the status: what the server has counted; often only once in a while."""
+        client = self.client("pod")
+        self.wait(1)
+        (connector,) = self.place.registry
+        connector.requests = 7
+        asked = [client.shares.ask(), client.shares.ask()]
+        self.settle()
+        for one in asked:
+            self.successResultOf(one)
+        (ours,) = client_status([client], (), ()).connectors
+        self.assertEqual((ours.requests, ours.hosts), (7, ("pod.local",)))
+        assert ours.share is not None
+        self.assertEqual((ours.share.part, ours.share.whole, ours.share.text), (1, 1, "you get all requests"))
+        connector.requests = 8
+        self.successResultOf(client.shares.ask())
+        self.settle()
+        self.assertEqual(client_status([client], (), ()).connectors[0].requests, 7)
+
+    def test_nobody_answers(self) -> None:
+        """The status does not wait for ever, nor for a link that is lost."""
+        client = self.client("pod")
+        self.wait(1)
+        asked = client.shares.ask()
+        self.clock.advance(1)
+        self.successResultOf(asked)
+        self.settle()
+        self.wait(1)
+        asked = client.shares.ask()
+        self.lose(client)
+        self.settle()
+        self.successResultOf(asked)
+        self.assertIsNone(client.shares.view.share)
+        self.successResultOf(client.shares.ask())
+
+    def test_a_client_that_does_not_read(self) -> None:
+        """It is told nothing of others."""
+        self.patch(control_stream, "MAX_UNREAD", 0)
+        self.client("pod")
+        self.wait(2)
+        self.heard("localhost:9: joined tunnel", "you get a share of the requests (weight 1)")
 
 
 class ControlTests(LeaseCase):

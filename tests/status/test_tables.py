@@ -5,12 +5,14 @@ from __future__ import annotations
 from io import StringIO
 from typing import Any
 
+import attrs
 from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.ops.status import PortStatus, ServiceStatus
+from rtunnel.ops.status import OtherStatus, PortStatus, ServiceStatus, ShareStatus, TargetStatus
 from rtunnel.status.tables import bytes_text, duration_text, tables
 from tests.commands.test_status import document
+from tests.ops.test_status import FULL
 
 
 def shown(status: dict[str, Any]) -> str:
@@ -62,6 +64,21 @@ class TableTests(SynchronousTestCase):
         self.assertRegex(text, r"intercepts\s+connector +who +requests with *\n\w+ +alice\\x1b +header:x-user=alice or path\^=/a")
         del status["connectors"][0]["intercept"]
         self.assertNotIn("intercepts", shown(status))
+
+    def test_a_client(self) -> None:
+        """Its targets, its share and the others of its tunnel."""
+        connector = attrs.evolve(
+            FULL.connectors[0],
+            target="localhost:9",
+            targets=(TargetStatus(address="localhost:9", state="refused", since=1_000_000_000.0, reason="the \x1b"),),
+            hosts=("shop.local",),
+            share=ShareStatus(part=1, whole=2, text="you get 1 of 2 requests (50 %)"),
+            others=(OtherStatus(name="pod", what="weight 1"),),
+        )
+        text = shown(document(ServiceStatus(role="client", connectors=(connector,))))
+        self.assertRegex(text, r"targets\s+target +state +since +why *\nlocalhost:9 +refused +2001-09-\d\d \S+ +the \\x1b")
+        self.assertRegex(text, r"shares\s+connector +hosts +share *\n\w+ +shop.local +you get 1 of 2 requests \(50 %\)")
+        self.assertRegex(text, r"others on the tunnel\s+tunnel +who +what *\n10bc451e +pod +weight 1")
 
     def test_leases(self) -> None:
         """A table of those with a reason or an end."""

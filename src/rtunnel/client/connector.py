@@ -29,13 +29,13 @@ from rtunnel.client.intercepting import MAY_NOT_KNOW, NOT_GRANTED, describe_conf
 from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
 from rtunnel.client.repeats import Repeats
 from rtunnel.client.server_dialer import ServerDialer
+from rtunnel.client.share_report import ShareReport
 from rtunnel.client.stream_budget import StreamBudget
 from rtunnel.client.targets import Forwarder
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import LinkEnd
 from rtunnel.routing.intercept_terms import listed
-from rtunnel.routing.tunnels import EXCLUSIVE_WEIGHT
 from rtunnel.settings import Address, ConnectorSettings
 from rtunnel.settings.checks import plain
 from rtunnel.transport.interfaces import ITunnelTransport
@@ -46,6 +46,7 @@ from rtunnel.tunnel.backoff import Backoff
 from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.wire.control import Member, Share
 from rtunnel.wire.relay import (
     NO_METADATA,
     Command,
@@ -118,7 +119,8 @@ class ConnectorClient:
             udp=settings.udp,
             endpoint_for=target_endpoint,
         )
-        self.lease = ClientLease(settings, wall, partial(on_ended, self))
+        self.lease = ClientLease(settings, wall, partial(on_ended, self), self._share_told)
+        self.shares = ShareReport(settings, self.lease.say, reactor)
         self.forwarder.control = self.lease.accept
         self._stats = stats
         self._reactor = reactor
@@ -278,18 +280,19 @@ class ConnectorClient:
         self._repeats.forget()
         self.id, self.since = connector, time()
         self._stats.joins += 1
-        settings = self.settings
-        self._log.info(
-            "joined tunnel {tunnel} at {server}: {share} to {target}, as connector {connector}{asked}",
-            tunnel=short_id(settings.tunnel),
+        self._log.debug(
+            "tunnel {tunnel}: the server at {server} has let us in as connector {connector}, endpoint {endpoint}",
+            tunnel=short_id(self.settings.tunnel),
             server=self.server,
-            share=describe_share(settings.weight),
-            target=str(settings.target),
             connector=short_id(connector) if connector is not None else "-",
-            asked=f", endpoint {endpoint}" if settings.bind.host else "",
+            endpoint=endpoint or "-",
         )
+        self.shares.joined(endpoint if self.settings.bind.host else "")
         self._warn_of_idle_targets()
         self._on_joined()
+
+    def _share_told(self, message: Member | Share) -> None:
+        self.shares.hear(message)
 
     def intercepting(self, answer: InterceptAnswer) -> None:
         """Say which requests will come, and how to try it."""
@@ -339,6 +342,7 @@ class ConnectorClient:
             self._former_lost(connection, reason)
             return
         self._current = None
+        self._forget_others()
         if connection.link is not None:
             self._stats.losses += 1
             if self._reactor.seconds() - self._joined_at >= STABLE_AFTER:
@@ -348,9 +352,14 @@ class ConnectorClient:
             return
         self._again(f"cannot join: {reason}" if connection.link is None else f"lost the link: {reason}")
 
+    def _forget_others(self) -> None:
+        if not self.joined:
+            self.shares.lost()
+
     def _former_lost(self, connection: BindHandshake, reason: str) -> None:
         """The server has stopped. If no other one was found before, the next one may be there soon."""
         self._former.remove(connection)
+        self._forget_others()
         if self._stopping:
             self._finish()
         elif not self.joined:
@@ -359,11 +368,6 @@ class ConnectorClient:
                 self._timer.cancel()
                 self._backoff.reset()
                 self._again(f"lost the link: {reason}")
-
-
-def describe_share(weight: int) -> str:
-    """Say which part of the requests of its tunnel a client gets; how many others there are only the server knows."""
-    return "all requests go (weight 255)" if weight == EXCLUSIVE_WEIGHT else f"a share of the requests goes (weight {weight})"
 
 
 def _check_heard(link: Link) -> None:

@@ -25,9 +25,11 @@ from rtunnel.wire.control import (
     Hello,
     Joined,
     Left,
+    Member,
     Message,
     Overlaps,
     Renewed,
+    Share,
     encode,
 )
 
@@ -60,6 +62,13 @@ class ControlSession(Protocol):
     def connectionMade(self) -> None:
         self.transport.write(encode(self._hello))
 
+    def say(self, message: Message) -> bool:
+        """Tell the server something; returns whether it can be told."""
+        if self.transport.ended:
+            return False
+        self.transport.write(encode(message))
+        return True
+
     def dataReceived(self, data: bytes) -> None:
         try:
             messages = self._reader.receive(data)
@@ -77,23 +86,39 @@ class ClientLease:
     :param settings: of the connector.
     :param wall: the time of day: a lease goes on while the machine of its client sleeps.
     :param on_ended: called when the lease has ended: the connector must not join again by itself.
+    :param on_share: called with what the server tells of the share of the requests, and of the others of the tunnel.
     :ivar token: what the control stream of the server is known by.
     :ivar ended: why it has ended.
     """
 
     _log = Logger()
 
-    def __init__(self, settings: ConnectorSettings, wall: Callable[[], float], on_ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: ConnectorSettings,
+        wall: Callable[[], float],
+        on_ended: Callable[[], None],
+        on_share: Callable[[Member | Share], None] = lambda message: None,
+    ) -> None:
         self._settings = settings
         self._wall = wall
         self._on_ended = on_ended
+        self._on_share = on_share
+        self._session: ControlSession | None = None
         self._until: float | None = None
         self.token = secrets.randbits(32)
         self.ended: Ended | None = None
 
     def accept(self, token: str) -> ControlSession | None:
         """The protocol of a stream that claims to be the control stream; None if it is not."""
-        return ControlSession(self._hello(), self._received) if token == f"{self.token:08x}" else None
+        if token != f"{self.token:08x}":
+            return None
+        self._session = ControlSession(self._hello(), self._received)
+        return self._session
+
+    def say(self, message: Message) -> bool:
+        """Tell the server something; returns whether there is one that can be told."""
+        return self._session is not None and self._session.say(message)
 
     @property
     def name(self) -> str:
@@ -169,6 +194,9 @@ class ClientLease:
             winner=message.winner,
         )
 
+    def _share_told(self, message: Member | Share) -> None:
+        self._on_share(message)
+
     def _end_received(self, message: Ended) -> None:
         if self.ended is not None:
             return
@@ -206,6 +234,8 @@ _HANDLERS: dict[type[Message], Callable[[ClientLease, Any], None]] = {
     Left: ClientLease._left,
     Overlaps: ClientLease._overlaps,
     Ended: ClientLease._end_received,
+    Member: ClientLease._share_told,
+    Share: ClientLease._share_told,
 }
 
 

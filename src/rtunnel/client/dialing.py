@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from time import time
 from typing import Any
 
 import attrs
@@ -26,7 +27,7 @@ from rtunnel.transport.sockets import SocketClientEndpoint, host_and_port
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import RelayAddress, Response
 
-__all__ = ["Dialer", "EndpointFor", "Once", "no_delay", "proxy_header", "target_endpoint"]
+__all__ = ["DialedTarget", "Dialer", "EndpointFor", "Once", "no_delay", "proxy_header", "target_endpoint"]
 
 EndpointFor = Callable[[Address | UnixSocket], IStreamClientEndpoint]
 """How to reach an address."""
@@ -79,14 +80,33 @@ def _known(address: RelayAddress) -> ProxyAddress | None:
     return ProxyAddress(host, address.port) if isIPAddress(host) or isIPv6Address(host) else None
 
 
-class _Target:
-    """A target and how to reach it."""
+class DialedTarget:
+    """A target, how to reach it, and what came of it.
 
-    __slots__ = ("address", "endpoint")
+    :ivar tried: whether it has been dialed.
+    :ivar failing_since: since when it cannot be reached, in seconds of the epoch; None as long as it can.
+    :ivar reason: why not.
+    """
+
+    __slots__ = ("address", "endpoint", "failing_since", "reason", "tried")
 
     def __init__(self, address: Address | UnixSocket, endpoint: IStreamClientEndpoint) -> None:
         self.address = address
         self.endpoint = endpoint
+        self.tried = False
+        self.failing_since: float | None = None
+        self.reason = ""
+
+    def worked(self, protocol: Any) -> Any:
+        """It was reached."""
+        self.failing_since = None
+        return protocol
+
+    def failed(self, reason: str) -> None:
+        """It was not."""
+        self.reason = reason
+        if self.failing_since is None:
+            self.failing_since = time()
 
 
 def _host_of(address: Address | UnixSocket) -> str:
@@ -116,6 +136,7 @@ class Dialer:
 
     :param addresses: at least one.
     :param endpoint_for: how to reach one.
+    :ivar targets: one for each address.
     :ivar host: how a browser would write the host and port of the (first) target.
     :ivar reuse: whether a connection may carry several requests, where the client parses HTTP.
     """
@@ -130,7 +151,7 @@ class Dialer:
         endpoint_for: EndpointFor,
         reactor: Any,
     ) -> None:
-        targets = [_Target(address, endpoint_for(address)) for address in addresses]
+        targets = self.targets = [DialedTarget(address, endpoint_for(address)) for address in addresses]
         self.host = _host_of(targets[0].address)
         self._name = ", ".join(str(target.address) for target in targets)
         self._round_robin = RoundRobin(targets, max_fails=settings.max_fails, fail_timeout=settings.fail_timeout)
@@ -155,33 +176,46 @@ class Dialer:
         :param wanted: whether another target is still to be dialed when one failed.
         :returns: fires with the protocol, or with the failure of the last target that was tried.
         """
-        if self._alone is not None:
-            return self._alone.endpoint.connect(Once(protocol)).addErrback(self._alone_failed, self._alone)
+        alone = self._alone
+        if alone is not None:
+            alone.tried = True
+            connecting: Deferred[Any] = alone.endpoint.connect(Once(protocol))
+            if alone.failing_since is not None:
+                connecting.addCallback(alone.worked)
+            return connecting.addErrback(self._alone_failed, alone)
         return self._try(self._round_robin.order(self._reactor.seconds()), protocol, wanted)
 
-    def _alone_failed(self, failure: Failure, target: _Target) -> Failure:
+    def _alone_failed(self, failure: Failure, target: DialedTarget) -> Failure:
         if not failure.check(CancelledError, ConnectingCancelledError):
+            target.failed(reason_of(failure))
             self._log.warn("target {target} cannot be reached: {reason}", target=str(target.address), reason=reason_of(failure))
         return failure
 
-    def _try(self, order: list[Member[_Target]], protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
+    def _try(self, order: list[Member[DialedTarget]], protocol: Any, wanted: Callable[[], bool]) -> Deferred[Any]:
         member = order.pop(0)
+        member.thing.tried = True
         connecting: Deferred[Any] = member.thing.endpoint.connect(Once(protocol))
         connecting.addCallbacks(self._worked, self._failed, callbackArgs=(member,), errbackArgs=(member, order, protocol, wanted))
         return connecting
 
-    def _worked(self, protocol: Any, member: Member[_Target]) -> Any:
+    def _worked(self, protocol: Any, member: Member[DialedTarget]) -> Any:
         member.worked()
-        return protocol
+        return member.thing.worked(protocol)
 
     def _failed(
-        self, failure: Failure, member: Member[_Target], order: list[Member[_Target]], protocol: Any, wanted: Callable[[], bool]
+        self,
+        failure: Failure,
+        member: Member[DialedTarget],
+        order: list[Member[DialedTarget]],
+        protocol: Any,
+        wanted: Callable[[], bool],
     ) -> Failure | Deferred[Any]:
         if failure.check(CancelledError, ConnectingCancelledError):
             return failure
         now = self._reactor.seconds()
         was_skipped = self._round_robin.is_skipped(member, now)
         member.failed(now)
+        member.thing.failed(reason_of(failure))
         if self._round_robin.is_skipped(member, now) and not was_skipped:
             # logged once: a target that is skipped already is tried only when all are
             self._log.warn(

@@ -73,8 +73,8 @@ class ClientService(Service):
             yield TunnelStats(connector.settings.tunnel, int(connector.joined), len(connector.forwarder.open))
 
     def refresh(self) -> Deferred[None]:
-        """Everything of the status is known here."""
-        return succeed(None)
+        """Ask the servers which part of the requests comes here, and how many have."""
+        return DeferredList([connector.shares.ask() for connector in self.connectors]).addCallback(lambda _: None)
 
     @property
     def queries(self) -> Queries:

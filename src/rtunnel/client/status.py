@@ -6,10 +6,22 @@ from collections.abc import Iterable
 from time import time
 
 from rtunnel.client.connector import ConnectorClient
+from rtunnel.client.dialing import DialedTarget
 from rtunnel.client.local_port import LocalPort
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import TunnelStats
-from rtunnel.ops.status import ConnectorStatus, PortStatus, RoundTrip, ServiceStatus, TunnelStatus
+from rtunnel.ops.status import (
+    ConnectorStatus,
+    OtherStatus,
+    PortStatus,
+    RoundTrip,
+    ServiceStatus,
+    ShareStatus,
+    TargetStatus,
+    TunnelStatus,
+)
+from rtunnel.settings import Address
+from rtunnel.transport.listening import nothing_listens
 
 __all__ = ["client_status"]
 
@@ -46,8 +58,20 @@ def _port(port: LocalPort) -> PortStatus:
     )
 
 
+def _target(target: DialedTarget) -> TargetStatus:
+    address = target.address
+    if target.failing_since is not None:
+        return TargetStatus(address=str(address), state="refused", since=target.failing_since, reason=target.reason)
+    if target.tried:
+        return TargetStatus(address=str(address), state="reachable")
+    if type(address) is Address and nothing_listens(address.host, address.port):
+        return TargetStatus(address=str(address), state="refused", reason="nothing listens there")
+    return TargetStatus(address=str(address), state="unknown")
+
+
 def _connector(connector: ConnectorClient) -> ConnectorStatus:
-    settings, link = connector.settings, connector.link
+    settings, link, view = connector.settings, connector.link, connector.shares.view
+    share = view.share
     return ConnectorStatus(
         id=short_id(connector.id) if connector.id is not None else None,
         tunnel=short_id(settings.tunnel),
@@ -56,6 +80,10 @@ def _connector(connector: ConnectorClient) -> ConnectorStatus:
         peer=connector.server,
         user=settings.credentials.user if settings.credentials else None,
         target=str(settings.target),
+        targets=tuple(map(_target, connector.forwarder.targets)),
+        hosts=tuple(filter(None, view.hosts.split(", "))),
+        share=ShareStatus(part=share.part, whole=share.whole, text=view.describe()) if share is not None else None,
+        others=tuple(OtherStatus(name=other.name, what=other.what) for other in view.others),
         weight=settings.weight,
         name=connector.lease.name,
         reason=settings.reason or None,
@@ -63,6 +91,7 @@ def _connector(connector: ConnectorClient) -> ConnectorStatus:
         intercept=tuple(map(str, settings.filters)),
         since=None if link is None else connector.since,
         streams=len(connector.forwarder.open),
+        requests=None if share is None else share.requests,
         received_bytes=0 if link is None else link.bytes_in,
         sent_bytes=0 if link is None else link.bytes_out,
         round_trip=None if link is None else RoundTrip.of(ping=link.round_trip, tcp=link.tcp_round_trip),

@@ -12,7 +12,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.client.dialing import Dialer, EndpointFor, no_delay, proxy_header, target_endpoint
+from rtunnel.client.dialing import DialedTarget, Dialer, EndpointFor, no_delay, proxy_header, target_endpoint
 from rtunnel.client.stream_budget import StreamBudget
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.outcomes import StreamOutcome
@@ -85,6 +85,11 @@ class Forwarder:
             for one in ranked(by_filter)
         ]
         self._only = self._dialers[0][1] if list(by_filter) == [ANY] else None
+
+    @property
+    def targets(self) -> list[DialedTarget]:
+        """All targets, of whatever filter."""
+        return [target for _, dialer in self._dialers for target in dialer.targets]
 
     def start(self) -> None:
         """Begin to check for stalled streams."""

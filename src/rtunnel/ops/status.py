@@ -23,12 +23,15 @@ __all__ = [
     "ConnectorStatus",
     "EntrypointStatus",
     "ListenerStatus",
+    "OtherStatus",
     "PortStatus",
     "ProcessStatus",
     "Queries",
     "RoundTrip",
     "RuleStatus",
     "ServiceStatus",
+    "ShareStatus",
+    "TargetStatus",
     "TunnelStatus",
 ]
 
@@ -118,6 +121,46 @@ class RoundTrip:
 
 
 @attrs.frozen(kw_only=True)
+class TargetStatus:
+    """A target of a client.
+
+    :ivar address: where it is.
+    :ivar state: ``reachable``, ``refused``, or ``unknown`` as long as nothing was sent there.
+    :ivar since: since when it cannot be reached, in seconds since the epoch.
+    :ivar reason: why not.
+    """
+
+    address: str
+    state: str
+    since: float | None = attrs.field(default=None, metadata={"time": True})
+    reason: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ShareStatus:
+    """Which part of the requests comes to a client: so many of so many.
+
+    :ivar text: for people.
+    """
+
+    part: int
+    whole: int
+    text: str
+
+
+@attrs.frozen(kw_only=True)
+class OtherStatus:
+    """Somebody else on the tunnel of a client.
+
+    :ivar name: who.
+    :ivar what: their filters, else their weight.
+    """
+
+    name: str
+    what: str
+
+
+@attrs.frozen(kw_only=True)
 class ConnectorStatus:
     """A connector, at either end.
 
@@ -128,6 +171,10 @@ class ConnectorStatus:
     :ivar peer: the address of the other end.
     :ivar user: the authenticated user, if authentication is required.
     :ivar target: where the client forwards to; ``None`` at the server, which does not know.
+    :ivar targets: the same, each with its state.
+    :ivar hosts: that lead to the tunnel, as the server tells a client.
+    :ivar share: of the requests, as the server tells a client; ``None`` if it does not.
+    :ivar others: who is on the tunnel besides, as the server tells a client.
     :ivar weight: its share.
     :ivar name: what its client calls itself, ``None`` if it does not say.
     :ivar reason: what it is for, as its client says.
@@ -135,7 +182,7 @@ class ConnectorStatus:
     :ivar until: when its lease ends, in seconds since the epoch; ``None`` without an end.
     :ivar since: when the link came up, in seconds since the epoch; ``None`` without one.
     :ivar streams: how many are open.
-    :ivar requests: requests and connections that ended; ``None`` at the client, which does not count them.
+    :ivar requests: requests and connections that ended; at a client, as its server has counted them, ``None`` if it does not tell.
     :ivar received_bytes: received over the link, including framing.
     :ivar sent_bytes: sent over the link.
     :ivar round_trip: the round-trip time, if known.
@@ -148,6 +195,10 @@ class ConnectorStatus:
     peer: str
     user: str | None = None
     target: str | None = None
+    targets: tuple[TargetStatus, ...] = ()
+    hosts: tuple[str, ...] = ()
+    share: ShareStatus | None = None
+    others: tuple[OtherStatus, ...] = ()
     weight: int
     name: str | None = None
     reason: str | None = None

@@ -206,7 +206,7 @@ class Tunnel(Generic[P]):
     :param absent: see :attr:`absent`.
     """
 
-    __slots__ = ("_absent", "_by_instance", "_groups", "_intercepts", "_tiers", "failing", "filtered", "id", "only")
+    __slots__ = ("_absent", "_by_instance", "_groups", "_intercepts", "_tiers", "changes", "failing", "filtered", "id", "only")
 
     def __init__(self, tunnel_id: UUID, absent: Intercepts[Any] | None = None) -> None:
         self.id = tunnel_id
@@ -224,6 +224,8 @@ class Tunnel(Generic[P]):
         """Those with filters; those that are avoided on their own."""
         self.filtered = False
         """Whether any has filters."""
+        self.changes = 0
+        """How often somebody has come, gone, or changed rank."""
 
     @property
     def absent(self) -> Intercepts[Any] | None:
@@ -297,7 +299,18 @@ class Tunnel(Generic[P]):
         self._by_instance[connector.user, instance] = connector
         return before
 
+    def share(self, connector: Connector[P]) -> tuple[int, int]:
+        """Which part of the requests an attached connector gets that no filter takes: so many of so many.
+
+        :returns: 0 of 0 for one with filters.
+        """
+        if connector.filters:
+            return 0, 0
+        first = self._tiers[connector.datagrams][0]
+        return connector.weight if connector in first.index else 0, first.sums[-1]
+
     def _arrange(self) -> None:
+        self.changes += 1
         for datagrams in self._tiers:
             keys = sorted(key for key in self._groups if key[0] == datagrams)
             self._tiers[datagrams] = tuple(self._groups[key] for key in keys)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import attrs
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -17,12 +18,24 @@ from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.control import CONTROL_HOST, ControlError, ControlReader, Message, encode
 from rtunnel.wire.relay import RelayAddress, stream_preface
 
-__all__ = ["ControlStream"]
+__all__ = ["ControlStream", "Surroundings"]
 
 MAX_MESSAGES = 100
 """Messages of a client between two sweeps; more are a flood."""
 MAX_UNREAD = 65536
 """Bytes that may wait for a client that does not read its control stream; beyond them it is told nothing of others."""
+
+
+@attrs.frozen
+class Surroundings:
+    """What a client is told of its tunnel that the connector does not know.
+
+    :ivar hosts: returns the host patterns that lead there.
+    :ivar sticky: returns whether visitors stay with one of the connectors that share by weight.
+    """
+
+    hosts: Callable[[], Sequence[str]] = tuple
+    sticky: Callable[[], bool] = lambda: False
 
 
 class ControlStream(Protocol):
@@ -31,6 +44,8 @@ class ControlStream(Protocol):
     :param connector: whose client it is.
     :param terms: of the lease that the client gets.
     :param on_message: called with this and each message.
+    :param surroundings: what it is told of its tunnel.
+    :ivar greeted: whether it has said who it is, and has its lease.
     :ivar quota: how many messages the client may send until the next sweep.
     """
 
@@ -38,11 +53,17 @@ class ControlStream(Protocol):
     _log = Logger()
 
     def __init__(
-        self, connector: Connector[UpstreamPool], terms: LeaseTerms, on_message: Callable[[ControlStream, Message], None]
+        self,
+        connector: Connector[UpstreamPool],
+        terms: LeaseTerms,
+        on_message: Callable[[ControlStream, Message], None],
+        surroundings: Surroundings,
     ) -> None:
         self.connector = connector
         self.terms = terms
         self.quota = MAX_MESSAGES
+        self.surroundings = surroundings
+        self.greeted = False
         self._on_message = on_message
         self._reader = ControlReader()
         self._open = False
@@ -62,10 +83,10 @@ class ControlStream(Protocol):
         if self._open:
             self.transport.write(encode(message))
 
-    def mention(self, message: Message) -> None:
-        """Tell the client something of others, if it reads what it is told."""
+    def mention(self, *messages: Message) -> None:
+        """Tell the client something of others, all of it or nothing, if it reads what it is told."""
         if self._open and self.transport.link.unsent(self.transport.id) < MAX_UNREAD:
-            self.send(message)
+            self.transport.write(b"".join(map(encode, messages)))
 
     def dataReceived(self, data: bytes) -> None:
         try:

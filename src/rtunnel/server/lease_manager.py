@@ -15,16 +15,18 @@ from rtunnel.outcomes import Limit, LinkEnd
 from rtunnel.routing.intercepts import Conflict
 from rtunnel.routing.leases import Due, Lease, LeaseEnd, Leases, LeaseTerms
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
-from rtunnel.server.control_stream import MAX_MESSAGES, ControlStream
+from rtunnel.server.control_stream import MAX_MESSAGES, ControlStream, Surroundings
 from rtunnel.server.deadlines import SWEEP
 from rtunnel.server.drain_queue import DrainingConnector, DrainQueue
 from rtunnel.server.intercept_admission import winner_of
+from rtunnel.server.share_news import MAX_TOLD, Controls, ShareNews
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.control import (
     MAX_WHAT,
     VERSION,
     Asked,
+    AskShare,
     Ended,
     Expires,
     Granted,
@@ -42,8 +44,6 @@ __all__ = ["ASK_TIME", "LeaseManager", "PoolLease"]
 
 MAX_STEP = 2 * SWEEP
 """Seconds that one sweep counts at most."""
-MAX_TOLD: Final = 32
-"""Clients of a tunnel that are told of each other; in larger crowds nobody reads that."""
 ASK_TIME: Final = 60.0
 """Seconds in which a request must come for a holder to keep what somebody asks for."""
 
@@ -82,7 +82,8 @@ class LeaseManager:
         self._draining = draining
         self._drain_timeout = drain_timeout
         self._stats = stats
-        self._controls: dict[UUID, dict[Connector[UpstreamPool], ControlStream]] = {}
+        self._controls: Controls = {}
+        self._shares = ShareNews(registry, self._controls)
         self._watchers: dict[PoolLease, Callable[[LeaseEnd | None], None]] = {}
         self._missed: dict[tuple[UUID, str, bytes], Ended] = {}
         """What clients may not have heard, because their link was lost, or was about to be."""
@@ -90,16 +91,17 @@ class LeaseManager:
 
     # -- connectors
 
-    def offered(self, connector: Connector[UpstreamPool], token: str, terms: LeaseTerms) -> None:
+    def offered(self, connector: Connector[UpstreamPool], token: str, terms: LeaseTerms, surroundings: Surroundings) -> None:
         """The client of a connector takes a control stream.
 
         :param token: what it knows the stream by.
         :param terms: of the lease that it gets.
+        :param surroundings: what it is told of its tunnel.
         """
         controls = self._controls.setdefault(connector.tunnel, {})
         if connector in controls:
             return
-        control = ControlStream(connector, terms, self._received)
+        control = ControlStream(connector, terms, self._received, surroundings)
         try:
             control.open(token)
         except LinkClosed:
@@ -145,6 +147,8 @@ class LeaseManager:
                 self._greet(control, message)
         elif isinstance(message, RenewLease) and lease is not None:
             self.renew(lease, message.lease)
+        elif isinstance(message, AskShare) and control.greeted:
+            self._shares.tell(control)
 
     def _greet(self, control: ControlStream, hello: Hello) -> None:
         """Give the client of a control stream its lease, and tell it and the others of each other."""
@@ -159,6 +163,8 @@ class LeaseManager:
         self._registry.no_longer_gone(lease.tunnel, lease)
         left = self.leases.left(lease)
         control.send(Granted(left, lease.terms.idle, resumed))
+        control.greeted = True
+        self._shares.tell(control)
         self._audit(
             lease,
             ("resumed" if resumed else "granted") + " for {what}{end}{reason}",
@@ -288,6 +294,7 @@ class LeaseManager:
         for controls in self._controls.values():
             for control in controls.values():
                 control.quota = MAX_MESSAGES
+        self._shares.sweep()
         for lease, due in self.leases.advance(step):
             if due is Due.EXPIRES:
                 self._tell(lease, Expires(self.leases.left(lease)))

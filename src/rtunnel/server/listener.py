@@ -25,6 +25,7 @@ from rtunnel.routing.policies import Policy
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.control_commands import Caller, ControlCommands
 from rtunnel.server.control_connection import ControlConnection
+from rtunnel.server.control_stream import Surroundings
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.forwarding import TrustedProxies
 from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
@@ -506,7 +507,9 @@ class Admission(Handshake[Request]):
 
     def _client_takes_control(self, token: str) -> None:
         """The client can be told something beside the requests, and gets a lease."""
-        self._listener.leases.offered(self._connector, token, self._listener.lease_terms(self._connector.tunnel))
+        listener, tunnel = self._listener, self._connector.tunnel
+        surroundings = Surroundings(lambda: listener.table.patterns(tunnel), lambda: listener.settings.http.sticky is not None)
+        listener.leases.offered(self._connector, token, listener.lease_terms(tunnel), surroundings)
 
     def _link_full(self) -> None:
         """Too much waits for the client: new requests go to others."""

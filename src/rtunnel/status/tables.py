@@ -14,7 +14,16 @@ from rtunnel.ops.logs import one_line
 
 __all__ = ["bytes_text", "duration_text", "tables"]
 
-_STATES = {"ready": "green", "joined": "green", "joining": "yellow", "leaving": "yellow", "draining": "yellow", "ended": "red"}
+_STATES = {
+    "ready": "green",
+    "joined": "green",
+    "joining": "yellow",
+    "leaving": "yellow",
+    "draining": "yellow",
+    "ended": "red",
+    "reachable": "green",
+    "refused": "red",
+}
 _LEVELS = {"warn": "yellow", "error": "red", "critical": "bold red"}
 _NUMBERS = frozenset(("visitors", "connections", "links", "connectors", "streams", "weight", "requests", "in", "out", "round trip"))
 
@@ -40,8 +49,11 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield _table("local ports", ("address", "leads to", "tunnel", "server", "connections"), map(_port, ports))
     if role != "visitor":
         yield _table("tunnels", ("tunnel", "connectors", "streams"), map(_tunnel, document["tunnels"]))
-        columns = ("connector", "tunnel", "network", "state", "weight", "peer", "user", "requests" if server else "target", *_LINK)
-        yield _table("connectors", columns, (_connector(connector, server) for connector in document["connectors"]))
+        columns = ("connector", "tunnel", "network", "state", "weight", "peer", "user", *(() if server else ("target",)))
+        rows = (_connector(connector, server) for connector in document["connectors"])
+        yield _table("connectors", (*columns, "requests", *_LINK), rows)
+        if not server:
+            yield from _client_tables(document["connectors"])
         # a process of an older version knows no intercepts
         intercepts = [connector for connector in document["connectors"] if connector.get("intercept")]
         if intercepts:
@@ -52,6 +64,16 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
             yield _table("leases", ("connector", "who", "reason", "until"), map(_lease, leases))
     if document["errors"]:
         yield _table("recent warnings and errors", ("when", "level", "what"), map(_error, document["errors"]))
+
+
+def _client_tables(connectors: list[dict[str, Any]]) -> Iterator[RenderableType]:
+    """What a client knows of its targets, of its share and of the others of its tunnels; an older one knows nothing of it."""
+    if targets := [target for connector in connectors for target in connector.get("targets", ())]:
+        yield _table("targets", ("target", "state", "since", "why"), map(_target, targets))
+    if shares := [connector for connector in connectors if connector.get("share")]:
+        yield _table("shares", ("connector", "hosts", "share"), map(_share, shares))
+    if others := [(connector, other) for connector in connectors for other in connector.get("others", ())]:
+        yield _table("others on the tunnel", ("tunnel", "who", "what"), (_other(*pair) for pair in others))
 
 
 _LINK = ("since", "streams", "in", "out", "round trip")
@@ -107,13 +129,26 @@ def _connector(connector: dict[str, Any], server: bool) -> Row:
         connector["weight"],
         connector["peer"],
         connector["user"],
-        connector["requests"] if server else connector["target"],
+        *(() if server else (connector["target"],)),
+        connector["requests"],
         _local(connector["since"]) if connector["since"] else None,
         connector["streams"],
         bytes_text(connector["received_bytes"]),
         bytes_text(connector["sent_bytes"]),
         _round_trip(connector["round_trip"]),
     )
+
+
+def _target(target: dict[str, Any]) -> Row:
+    return target["address"], target["state"], _local(target["since"]) if target["since"] else None, target["reason"]
+
+
+def _share(connector: dict[str, Any]) -> Row:
+    return connector["id"], ", ".join(connector["hosts"]) or None, connector["share"]["text"]
+
+
+def _other(connector: dict[str, Any], other: dict[str, Any]) -> Row:
+    return connector["tunnel"], other["name"], other["what"]
 
 
 def _intercept(connector: dict[str, Any]) -> Row:

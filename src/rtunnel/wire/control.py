@@ -24,6 +24,7 @@ __all__ = [
     "KINDS",
     "MAX_LINE",
     "VERSION",
+    "AskShare",
     "Asked",
     "ControlError",
     "ControlReader",
@@ -35,6 +36,7 @@ __all__ = [
     "Joined",
     "Left",
     "Listed",
+    "Member",
     "Message",
     "Overlaps",
     "QueryLeases",
@@ -43,6 +45,7 @@ __all__ = [
     "RenewLease",
     "Renewed",
     "RevokeLease",
+    "Share",
     "TakeLease",
     "clean",
     "encode",
@@ -59,6 +62,8 @@ MAX_TEXT: Final = 200
 """Characters of a reason or another text that are kept."""
 MAX_WHAT: Final = 1000
 """Characters of the filters of a connector that are kept."""
+MAX_COUNT: Final = 2**31 - 1
+"""The largest number."""
 LONGEST: Final = 10 * 366 * 86400.0
 """The longest time, in seconds."""
 
@@ -94,6 +99,11 @@ class Hello:
     name: str = _text(MAX_NAME)
     reason: str = _text()
     lease: float = 0.0
+
+
+@attrs.frozen
+class AskShare:
+    """Ask for the share, and for the others of the tunnel."""
 
 
 # -- from the server to a client
@@ -197,6 +207,40 @@ class Asked:
     by: str = _text(MAX_NAME)
     text: str = _text()
     left: float = 0.0
+
+
+@attrs.frozen
+class Member:
+    """Somebody else who is on the tunnel now; a number of them stands before each :class:`Share`.
+
+    :ivar name: who: what the client calls itself, the user, else the ID of its connector.
+    :ivar what: their filters, else their weight.
+    :ivar weight: the weight, 0 for those with filters.
+    """
+
+    name: str = _text(MAX_NAME)
+    what: str = _text(MAX_WHAT)
+    weight: int = 0
+
+
+@attrs.frozen
+class Share:
+    """Which part of the requests the client gets, as long as nobody joins or leaves.
+
+    :ivar part: it gets so many
+    :ivar whole: of so many; 0 for a client with filters.
+    :ivar others: how many others there are; of a crowd not all are mentioned.
+    :ivar hosts: that lead to the tunnel.
+    :ivar sticky: whether whole visitors are counted rather than their requests.
+    :ivar requests: of the client that have ended since its link came up.
+    """
+
+    part: int = 0
+    whole: int = 0
+    others: int = 0
+    hosts: str = _text(MAX_WHAT)
+    sticky: bool = False
+    requests: int = 0
 
 
 # -- from a caller, one for each connection
@@ -318,6 +362,7 @@ class Refused:
 
 Message = (
     Hello
+    | AskShare
     | Granted
     | Renewed
     | Expires
@@ -326,6 +371,8 @@ Message = (
     | Left
     | Overlaps
     | Asked
+    | Member
+    | Share
     | QueryLeases
     | ReleaseLease
     | RevokeLease
@@ -338,6 +385,7 @@ Message = (
 
 KINDS: Final[Mapping[str, type[Message]]] = {
     "hello": Hello,
+    "ask-share": AskShare,
     "granted": Granted,
     "renewed": Renewed,
     "expires": Expires,
@@ -346,6 +394,8 @@ KINDS: Final[Mapping[str, type[Message]]] = {
     "left": Left,
     "overlaps": Overlaps,
     "asked": Asked,
+    "member": Member,
+    "share": Share,
     "list": QueryLeases,
     "release": ReleaseLease,
     "revoke": RevokeLease,
@@ -427,7 +477,7 @@ def _read_number(field: attrs.Attribute[Any], value: Any) -> float:
 
 
 def _read_count(field: attrs.Attribute[Any], value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 31:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
         raise ControlError(f"{field.name} is not a number")
     return value
 
