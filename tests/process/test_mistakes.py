@@ -28,6 +28,8 @@ AT_ONCE = 4
 FILES = {
     "tab.yaml": "listen: :1\n\tentrypoint: :2\n",
     "space.yaml": "listen:8421\nentrypoint: :2\n",
+    "star.yaml": f"listen: :1\nroutes:\n  *.shop.local: {UUID}\n",
+    "quote.yaml": 'listen: ":1\nentrypoint: :2\n',
     "list.yaml": "listeners:\n  listen: :1\n",
     "key.yaml": "listne: :1\n",
 }
@@ -80,6 +82,8 @@ class StartTests(SynchronousTestCase):
             [*start, "server", "-c", "list.yaml"],
             [*start, "server", "-c", "tab.yaml"],
             [*start, "server", "-c", "space.yaml"],
+            [*start, "server", "-c", "star.yaml"],
+            [*start, "server", "-c", "quote.yaml"],
             [*start, "client", "-L", "rtcp://:0/:80", "-F", f"ws://{URL}"],
             [*start, "client", "-L", "rtcp://:0/:80", "-F", f"tunnel+ws://{URL}&foo=1"],
             [*start, "status", "4194305"],

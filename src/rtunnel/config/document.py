@@ -26,6 +26,11 @@ MAX_DEPTH: Final = 16
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _QUOTES = 'put values in quotes that begin with "*", "[", "{", "&", "!", "%" or "@", or contain ": " or " #"'
 _INDENTATION = "indent keys of one map, and items of one list, alike"
+_NEVER_CLOSED = (
+    ("end of stream", "a quote that is never closed; close it"),
+    ("<stream end>", "a bracket that is never closed; close it"),
+)
+"""Faults that are found at the end of the file, and were made where the quote or bracket is."""
 _FAULTS = (
     ("'\\t'", "a tab, where only spaces are allowed; indent with spaces"),
     (
@@ -37,8 +42,16 @@ _FAULTS = (
     ),
     ("expected <block end>", f"an indentation that is that of no line before it, or a line that is no list item; {_INDENTATION}"),
     ("could not find expected ':'", 'a line without "KEY: VALUE"; write a space after the colon'),
-    ("end of stream", "a quote that is never closed; close it"),
-    ("<stream end>", "a bracket that is never closed; close it"),
+    (
+        "expected alphabetic or numeric character",
+        'a "*" or "&" at the beginning, which means something else in YAML; put it in quotes',
+    ),
+    (
+        "expected the node content",
+        'no value where one is needed; put a value that begins with "[" or "{", such as an IPv6 address, in quotes',
+    ),
+    ("cannot start any token", "a character that no value can begin with; put the value in quotes"),
+    *_NEVER_CLOSED,
 )
 """The parser's words, and what they mean to people."""
 
@@ -108,9 +121,9 @@ def load(name: str, text: str) -> Node | None:
     try:
         return _Builder(name, yaml.parse(text, Loader=yaml.SafeLoader)).document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}" if mark is not None else name
-        raise SettingsError(where, None, f"not YAML: {_describe(error)}") from None
+        mark = _place(error)
+        where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark is not None else name
+        raise SettingsError(where, None, f"not YAML: {_describe(error, text)}") from None
     except yaml.reader.ReaderError as error:
         line = text[: error.position].count("\n") + 1
         raise SettingsError(
@@ -121,8 +134,18 @@ def load(name: str, text: str) -> Node | None:
         raise SettingsError(name, None, f"not YAML: a number in an escape or in a directive is too large; {_QUOTES}") from None
 
 
-def _describe(error: yaml.MarkedYAMLError) -> str:
+def _place(error: yaml.MarkedYAMLError) -> yaml.Mark | None:
+    """Where a mistake is."""
+    if error.context_mark is not None and any(words in str(error.problem) for words, _ in _NEVER_CLOSED):
+        return error.context_mark
+    return error.problem_mark or error.context_mark
+
+
+def _describe(error: yaml.MarkedYAMLError, text: str) -> str:
     problem = str(error.problem or error.context)
+    mark = error.problem_mark
+    if "expected <block end>" in problem and mark is not None and text.splitlines()[mark.line][: mark.column].strip(" -"):
+        return "something after a value that is whole; put all of the value in one pair of quotes"
     return next((meaning for words, meaning in _FAULTS if words in problem), f"{problem}; {_QUOTES}")
 
 

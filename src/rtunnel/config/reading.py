@@ -86,7 +86,10 @@ def _top(path: str, tree: Node | None) -> Keys:
     if tree is None:
         raise SettingsError(path, None, "empty; see docs/configuration.md for what it can contain")
     if not isinstance(tree, Keys):
-        raise SettingsError(f"{path}:{tree.line}", None, 'must be a map, with lines like "listeners:" or "drain: 10s"')
+        hint = 'must be a map, with lines like "listeners:" or "drain: 10s"'
+        if isinstance(tree, Text) and ":" in tree.text:
+            hint += "; the colon stands right after the key, with a space behind it"
+        raise SettingsError(f"{path}:{tree.line}", None, hint)
     return tree
 
 
@@ -142,7 +145,9 @@ class _Reader:
             elif isinstance(value, Keys):
                 self._map(value, known, layer, f"{name}.")
             else:
-                self._wrong(key.line, name, f"must be a map; write e.g. {next(iter(known.keys))}: on an indented line below it")
+                leave_out = ', without "- "' if isinstance(value, Items) else ""
+                hint = f"must be a map; write e.g. {next(iter(known.keys))}: on an indented line below it{leave_out}"
+                self._wrong(key.line, name, hint)
 
     def _leaf(self, leaf: Leaf, key: Text, node: Node, layer: Layer, name: str) -> None:
         piece: Layer = {}
