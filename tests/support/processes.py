@@ -86,7 +86,7 @@ def needed(program: str) -> str:
     if path is None:
         if os.environ.get("CI") == "true":
             raise AssertionError(f"{program} is not installed, and in CI it must be")
-        raise SkipTest(f"{program} is not installed (apt-get install nginx-light wrk)")
+        raise SkipTest(f"{program} is not installed (apt-get install nginx-light wrk redis-server)")
     return path
 
 

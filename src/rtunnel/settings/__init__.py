@@ -22,6 +22,7 @@ from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.peers import PeerSettings
 from rtunnel.settings.proxy import PROXY_PORTS, ProxySettings
+from rtunnel.settings.registry import RegistryAddress, RegistrySettings
 from rtunnel.settings.server import ListenerSettings, ServerSettings
 from rtunnel.settings.targets import ForwardSettings, Target, TargetList, UnixSocket
 from rtunnel.settings.tls import ClientTls, ServerTls
@@ -49,6 +50,8 @@ __all__ = [
     "MuxSettings",
     "PeerSettings",
     "ProxySettings",
+    "RegistryAddress",
+    "RegistrySettings",
     "ServerConnectionSettings",
     "ServerSettings",
     "ServerTls",
