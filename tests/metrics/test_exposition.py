@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel import __version__
 from rtunnel.metrics.exposition import ClientCollector, ServerCollector, make_registry
 from rtunnel.metrics.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
-from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
+from rtunnel.metrics.stats import ClientStats, PeerStats, ServerStats, TunnelStats
 from rtunnel.outcomes import DatagramLoss, Limit, LinkEnd, LocalPortOutcome, Outcome, StreamOutcome, TlsOutcome, VisitOutcome
 from tests.support.ids import TUNNEL
 
@@ -138,6 +138,25 @@ rtunnel_server_access_log_dropped_lines_total 0.0
 # HELP rtunnel_server_limits_total Bounds that were reached, by limit.
 # TYPE rtunnel_server_limits_total counter
 rtunnel_server_limits_total{{limit="pipelined"}} 2.0
+# HELP rtunnel_peer_links_total Links between this server and others that came up.
+# TYPE rtunnel_peer_links_total counter
+rtunnel_peer_links_total 3.0
+# HELP rtunnel_peer_links_open Links between this server and others that are up now.
+# TYPE rtunnel_peer_links_open gauge
+rtunnel_peer_links_open 2.0
+# HELP rtunnel_peer_link_losses_total Links between servers that ended, by reason.
+# TYPE rtunnel_peer_link_losses_total counter
+rtunnel_peer_link_losses_total{{reason="lost"}} 1.0
+# HELP rtunnel_peer_failures_total Attempts to link two servers that failed.
+# TYPE rtunnel_peer_failures_total counter
+rtunnel_peer_failures_total 4.0
+# HELP rtunnel_peer_streams_total Streams between servers, by direction: in for clients of this one.
+# TYPE rtunnel_peer_streams_total counter
+rtunnel_peer_streams_total{{direction="in"}} 5.0
+rtunnel_peer_streams_total{{direction="out"}} 6.0
+# HELP rtunnel_peer_streams_turned_away_total Streams of others whose client had left, or was full.
+# TYPE rtunnel_peer_streams_turned_away_total counter
+rtunnel_peer_streams_turned_away_total 7.0
 # HELP rtunnel_server_connectors Connectors attached now, by tunnel.
 # TYPE rtunnel_server_connectors gauge
 rtunnel_server_connectors{{tunnel="10bc451e"}} 2.0
@@ -282,6 +301,7 @@ def server_stats() -> ServerStats:
     stats.tls[TlsOutcome.UNKNOWN_NAME] += 1
     stats.link_lost(LinkEnd.LOST)
     stats.limits = {Limit.PIPELINED: 2}
+    stats.peers = PeerStats(links=3, links_open=2, losses={LinkEnd.LOST: 1}, refused=4, streams_in=5, streams_out=6, turned_away=7)
     stats.labelled.join(CONNECTOR, load)
     return stats
 

@@ -28,6 +28,7 @@ from rtunnel.settings import (
     LimitSettings,
     ListenerSettings,
     MuxSettings,
+    PeerSettings,
     ServerSettings,
     ServerTls,
     SettingsError,
@@ -528,6 +529,7 @@ class TableTests(SynchronousTestCase):
             "visitors",
             "access_log",
             "limits",
+            "peer",
         }
         unused = {
             f"mux.{name}"
@@ -538,6 +540,7 @@ class TableTests(SynchronousTestCase):
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
         listener |= fields(HealthSettings, "health.") | fields(LeaseSettings, "leases.")
         server = listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.") | fields(LimitSettings, "limits.")
+        server |= fields(PeerSettings, "peer.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         udp = fields(UdpSettings, "udp.")
         for rows, wanted in [

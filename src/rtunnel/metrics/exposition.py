@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from rtunnel import __version__
 from rtunnel.ids import short_id
 from rtunnel.metrics.labelled_counts import OTHER, Counts, LabelledCounts
-from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
+from rtunnel.metrics.stats import ClientStats, PeerStats, ServerStats, TunnelStats
 from rtunnel.outcomes import Outcome
 
 __all__ = ["ClientCollector", "ServerCollector", "exposition", "make_registry"]
@@ -57,6 +57,7 @@ class ServerCollector(Collector):
             "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped
         )
         yield _counters("server_limits", "Bounds that were reached, by limit.", "limit", stats.limits.items())
+        yield from _of_peers(stats.peers)
         label = stats.labelled.tunnel_label
         yield from _tunnel_gauges("server", "Connectors attached now, by tunnel.", self._tunnels(), label)
         yield from _by_tunnel(stats.labelled)
@@ -106,6 +107,17 @@ def exposition(stats: ServerStats | ClientStats, tunnels: TunnelStatsSource) -> 
     """
     collector = ServerCollector(stats, tunnels) if isinstance(stats, ServerStats) else ClientCollector(stats, tunnels)
     return generate_latest(make_registry(collector))
+
+
+def _of_peers(stats: PeerStats) -> Iterator[Metric]:
+    """What a server and others forward to each other."""
+    yield _counter("peer_links", "Links between this server and others that came up.", stats.links)
+    yield _gauge("peer_links_open", "Links between this server and others that are up now.", stats.links_open)
+    yield _counters("peer_link_losses", "Links between servers that ended, by reason.", "reason", stats.losses.items())
+    yield _counter("peer_failures", "Attempts to link two servers that failed.", stats.refused)
+    streams = (("in", stats.streams_in), ("out", stats.streams_out))
+    yield _counters("peer_streams", "Streams between servers, by direction: in for clients of this one.", "direction", streams)
+    yield _counter("peer_streams_turned_away", "Streams of others whose client had left, or was full.", stats.turned_away)
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:

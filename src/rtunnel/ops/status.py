@@ -24,6 +24,7 @@ __all__ = [
     "EntrypointStatus",
     "ListenerStatus",
     "OtherStatus",
+    "PeerStatus",
     "PortStatus",
     "ProcessStatus",
     "Queries",
@@ -231,6 +232,26 @@ class PortStatus:
 
 
 @attrs.frozen(kw_only=True)
+class PeerStatus:
+    """Another server of the shared registry.
+
+    :ivar server: the first characters of its ID.
+    :ivar name: of its machine or pod.
+    :ivar address: where it is reached; empty if it is not.
+    :ivar state: ``up``, ``connecting``, ``suspect`` (no sign of life), ``unused`` (it has no connectors) or ``leaving``.
+    :ivar connectors: how many of its connectors get requests from here.
+    :ivar streams: how many are open over the link to it.
+    """
+
+    server: str
+    name: str
+    address: str
+    state: str
+    connectors: int
+    streams: int
+
+
+@attrs.frozen(kw_only=True)
 class ServiceStatus:
     """The status of a service; whatever does not apply to it is empty.
 
@@ -243,6 +264,7 @@ class ServiceStatus:
     rules: tuple[RuleStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()
     connectors: tuple[ConnectorStatus, ...] = ()
+    peers: tuple[PeerStatus, ...] = ()
     ports: tuple[PortStatus, ...] = ()
 
 

@@ -27,6 +27,7 @@ from rtunnel.settings import (
     LimitSettings,
     ListenerSettings,
     MuxSettings,
+    PeerSettings,
     ServerSettings,
     ServerTls,
     UdpSettings,
@@ -426,6 +427,46 @@ _ACCESS_LOG = (
     ),
 )
 
+_PEERS = (
+    Option(
+        "peer-listen",
+        kinds.ADDRESS,
+        "peer.listen",
+        "address where the other servers of a shared registry reach the clients of this one, e.g. :8424",
+        process=True,
+    ),
+    Option(
+        "peer-address",
+        kinds.ADDRESS,
+        "peer.address",
+        "address that the others are told, HOST:PORT; by default that of --peer-listen",
+        process=True,
+    ),
+    Option(
+        "peer-secret-file",
+        kinds.FILE,
+        "peer.secret_file",
+        "file with the secret by which the servers know each other; the same at all of them",
+        process=True,
+    ),
+    Option(
+        "peer-cert-file",
+        kinds.FILE,
+        "peer.cert_file",
+        "certificate of this server for the links between servers, which are TLS then; with --peer-ca-file",
+        process=True,
+    ),
+    Option("peer-key-file", kinds.FILE, "peer.key_file", "key of that certificate, if it is in a file of its own", process=True),
+    Option(
+        "peer-ca-file",
+        kinds.FILE,
+        "peer.ca_file",
+        "CA of the servers: a certificate of it proves that a server is one of them",
+        process=True,
+    ),
+)
+"""How the servers of a shared registry reach each other."""
+
 _LIMITS = (
     Option(
         "max-connections",
@@ -725,6 +766,14 @@ SERVER = (
     *_LIMITS,
     *_ACCESS_LOG,
     *_PROCESS,
+    *_PEERS,
+    Option(
+        "ready-wait",
+        kinds.DURATION,
+        "ready_wait",
+        "how long a server that starts waits at most for clients of its tunnels, before it says at /readyz that it is ready",
+        process=True,
+    ),
     Option(
         "stop-delay",
         kinds.DURATION,
@@ -943,6 +992,7 @@ _MODELS: dict[str, tuple[type, ...]] = {
     "http": (HttpSettings,),
     "limits": (LimitSettings,),
     "mux": (MuxSettings,),
+    "peer": (PeerSettings,),
     "forward": (ForwardSettings,),
     "tls": (ServerTls, ClientTls),
     "udp": (UdpSettings,),

@@ -9,7 +9,7 @@ from rtunnel.config.layout import SERVER_LAYOUT
 from rtunnel.options.layers import Layer, RawOption, construct, require
 from rtunnel.roles.merging import Merged, Sources
 from rtunnel.roles.role import Resolved, Role
-from rtunnel.settings import AccessLogSettings, LimitSettings, ListenerSettings, ServerSettings
+from rtunnel.settings import AccessLogSettings, LimitSettings, ListenerSettings, PeerSettings, ServerSettings
 
 __all__ = ["SERVER_ROLE"]
 
@@ -24,7 +24,8 @@ def _validate(merged: Merged, _environ: Mapping[str, str]) -> Resolved[ServerSet
     listeners = merged.each(lambda layer: (_listener(layer, standalone=accepting and "listen" not in layer),))
     access_log = construct(AccessLogSettings, merged.base, "access_log")
     limits = construct(LimitSettings, merged.base, "limits")
-    settings = merged.construct(ServerSettings, listeners=listeners, access_log=access_log, limits=limits)
+    peer = construct(PeerSettings, merged.base, "peer")
+    settings = merged.construct(ServerSettings, listeners=listeners, access_log=access_log, limits=limits, peer=peer)
     return Resolved(settings, merged.warnings)
 
 

@@ -12,6 +12,7 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats, TunnelStats
 from rtunnel.ops.access import FORMATS, Access, AccessLog
 from rtunnel.ops.access_file import AccessFile
@@ -50,6 +51,10 @@ CLOSE_TIMEOUT = 1.0
 """Timeout of the close handshakes of the links, in seconds."""
 
 
+COPY_WAIT = 10.0
+"""Seconds that a server that starts waits at most until it knows what others have: an old copy is better than no server."""
+
+
 class ServerService(Service):
     """Runs the tunnel listeners and entrypoints of one process.
 
@@ -81,6 +86,8 @@ class ServerService(Service):
             )
             self.access = AccessLog(self._access_file.write, query=access.query)
         self.ready = False
+        self._started_at: float | None = None
+        """When it started, as long as it is not ready since then."""
         self.limits = ServerLimits(settings.limits, self.stats)
         self._reactor = reactor
         self._passed = PassedSockets.take(reactor)
@@ -115,7 +122,7 @@ class ServerService(Service):
         self._health.of_remote = listener.health
         return Replicas(
             shared,
-            self.settings.peers,
+            self.settings.peer,
             registry=self.registry,
             health=self._health,
             stats=self.stats,
@@ -175,10 +182,9 @@ class ServerService(Service):
             self.replicas.start()
             self._deadlines.each_sweep(self.replicas.sweep)
         super().startService()  # type: ignore[no-untyped-call]
-        self.ready = True
-        waiting, self._waiting = self._waiting, []
-        for deferred in waiting:
-            deferred.callback(None)
+        self._started_at = self._reactor.seconds()
+        self._deadlines.each_sweep(lambda _: self._become_ready())
+        self._become_ready()
 
     def _bind(self) -> None:
         if self._bound:
@@ -198,8 +204,35 @@ class ServerService(Service):
                 socket=str(socket),
             )
 
+    def _become_ready(self) -> None:
+        """Be ready, when this server has what it needs to serve visitors, or has waited long enough for it."""
+        started = self._started_at
+        if self.ready or started is None:
+            return
+        missing = self._missing()
+        if missing:
+            limit = self.settings.ready_wait if self.replicas is None else max(self.settings.ready_wait, COPY_WAIT)
+            if self._reactor.seconds() - started < limit:
+                return
+            self._log.warn("ready, though {missing}", missing=missing)
+        self.ready = True
+        self._started_at = None
+        waiting, self._waiting = self._waiting, []
+        for deferred in waiting:
+            deferred.callback(None)
+
+    def _missing(self) -> str:
+        """What is missing that a server that starts waits for; empty if nothing is."""
+        if self.replicas is not None and not self.replicas.complete:
+            return "it is not known yet what the other servers have; check that the registry and the peers can be reached"
+        if not self.settings.ready_wait:
+            return ""
+        tunnels = {tunnel for group in self._groups.values() for tunnel in group.routes.tunnels}
+        lonely = [tunnel for tunnel in tunnels if self.registry.get(tunnel) is None]
+        return f"no client has joined the tunnel {short_id(lonely[0])}" if lonely else ""
+
     def when_ready(self) -> Deferred[None]:
-        """Fire when all ports are bound."""
+        """Fire when all ports are bound, and the clients are there that it waits for."""
         if self.ready:
             return succeed(None)
         deferred: Deferred[None] = Deferred()
@@ -295,6 +328,7 @@ class ServerService(Service):
         """Send clients and visitors elsewhere, drain, then close; fires when everything is closed and the ports are free."""
         super().stopService()  # type: ignore[no-untyped-call]
         self.ready = False
+        self._started_at = None
         if self.replicas is not None:
             self.replicas.leave()
         for listener in self._listeners:
@@ -358,7 +392,8 @@ class ServerService(Service):
         for connector in self.registry:
             connectors.setdefault(connector.tunnel, []).append(connector.pool)
         for tunnel, pools in connectors.items():
-            yield TunnelStats(tunnel, len(pools), sum(pool.link.carrying for pool in pools))
+            # the link to another server carries the streams of many tunnels
+            yield TunnelStats(tunnel, len(pools), sum(pool.link.carrying for pool in pools if not pool.is_remote))
 
     def refresh(self) -> Deferred[None]:
         """Everything of the status is known here."""
@@ -380,4 +415,5 @@ class ServerService(Service):
             entrypoints=self._entrypoints,
             rules=[rule for group in self._groups.values() for rule in group.routes.table.rules],
             tunnels=self.tunnel_stats(),
+            replicas=self.replicas,
         )

@@ -21,6 +21,7 @@ from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.listener import TunnelListener
+from rtunnel.server.replicas import Replicas
 from rtunnel.server.tunnel_stats import round_trip
 from rtunnel.server.upstream import UpstreamPool
 
@@ -33,11 +34,13 @@ def server_status(
     entrypoints: Iterable[Entrypoint],
     rules: Iterable[IngressRule],
     tunnels: Iterable[TunnelStats],
+    replicas: Replicas | None = None,
 ) -> ServiceStatus:
     """Assemble the status of a server.
 
     :param rules: all active ones.
     :param tunnels: the tunnels that have a rule or a connector.
+    :param replicas: what it shares with other servers, if it does.
     """
     listeners = tuple(listeners)
     return ServiceStatus(
@@ -56,6 +59,7 @@ def server_status(
             TunnelStatus(tunnel=short_id(load.tunnel), connectors=load.connectors, streams=load.streams) for load in tunnels
         ),
         connectors=tuple(status for listener in listeners for status in _connectors(listener)),
+        peers=() if replicas is None else tuple(replicas.remote.status()),
     )
 
 

@@ -39,19 +39,19 @@ class PeerSettings:
 
     def __attrs_post_init__(self) -> None:
         if (self.cert_file is None) != (self.ca_file is None):
-            missing = "peers.ca_file" if self.ca_file is None else "peers.cert_file"
+            missing = "peer.ca_file" if self.ca_file is None else "peer.cert_file"
             raise SettingsError(missing, None, "missing; TLS between peers needs a certificate and the CA of all of them")
         if self.key_file is not None and self.cert_file is None:
-            raise SettingsError("peers.key_file", self.key_file, "a key without its certificate; give the certificate as well")
+            raise SettingsError("peer.key_file", self.key_file, "a key without its certificate; give the certificate as well")
         if self.listen is not None and not (self.secret_file or self.ca_file):
             raise SettingsError(
-                "peers.secret_file", None, "missing; peers prove themselves with --peer-secret-file FILE or with certificates"
+                "peer.secret_file", None, "missing; peers prove themselves with --peer-secret-file FILE or with certificates"
             )
         if self.address is not None and self.listen is None:
-            raise SettingsError("peers.listen", None, "missing; nothing would listen at the address that others are told")
+            raise SettingsError("peer.listen", None, "missing; nothing would listen at the address that others are told")
         if self.listen is not None and self.address is None and not self.listen.host:
             raise SettingsError(
-                "peers.address",
+                "peer.address",
                 None,
                 "missing; it listens at every address, so say with --peer-address at which one the others reach it",
             )

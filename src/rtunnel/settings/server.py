@@ -114,8 +114,10 @@ class ServerSettings:
     :ivar admin_socket: whether the same is answered at a unix socket, to the user of the process alone.
     :ivar log_level: the lowest level that the log has; see :data:`LOG_LEVEL`.
     :ivar stop_delay: seconds between the moment in which the server says that it stops, and the end of its ports.
+    :ivar ready_wait: seconds that a server that starts waits at most for connectors of the tunnels of its rules, before it says
+        that it is ready; 0 to wait for none.
     :ivar drain: seconds for running requests to finish after that.
-    :ivar peers: see :class:`~rtunnel.settings.peers.PeerSettings`.
+    :ivar peer: see :class:`~rtunnel.settings.peers.PeerSettings`.
     :ivar limits: see :class:`~rtunnel.settings.limits.LimitSettings`.
     :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
     """
@@ -130,8 +132,9 @@ class ServerSettings:
     admin_socket: bool = True
     log_level: str = attrs.field(default="info", validator=LOG_LEVEL)
     stop_delay: float = attrs.field(default=0.0, validator=seconds(0, DAY))
+    ready_wait: float = attrs.field(default=0.0, validator=seconds(0, DAY))
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
-    peers: PeerSettings = attrs.field(factory=PeerSettings)
+    peer: PeerSettings = attrs.field(factory=PeerSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
 
@@ -150,7 +153,7 @@ class ServerSettings:
                 yield "listen", listener.listen
             for entrypoint in listener.entrypoints:
                 yield "entrypoint", entrypoint
-        if self.peers.listen is not None:
-            yield "peers.listen", self.peers.listen
+        if self.peer.listen is not None:
+            yield "peer.listen", self.peer.listen
         if self.admin is not None:
             yield "admin", self.admin

@@ -16,6 +16,9 @@ __all__ = ["bytes_text", "duration_text", "tables"]
 
 _STATES = {
     "ready": "green",
+    "up": "green",
+    "connecting": "yellow",
+    "suspect": "red",
     "joined": "green",
     "joining": "yellow",
     "leaving": "yellow",
@@ -62,6 +65,8 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
         leases = [connector for connector in document["connectors"] if connector.get("reason") or connector.get("until")]
         if leases:
             yield _table("leases", ("connector", "who", "reason", "until"), map(_lease, leases))
+    if peers := document.get("peers"):
+        yield _table("other servers", ("server", "name", "address", "state", "connectors", "streams"), map(_peer, peers))
     if document["errors"]:
         yield _table("recent warnings and errors", ("when", "level", "what"), map(_error, document["errors"]))
 
@@ -118,6 +123,10 @@ def _port(port: dict[str, Any]) -> Row:
 
 def _tunnel(tunnel: dict[str, Any]) -> Row:
     return tunnel["tunnel"], tunnel["connectors"], tunnel["streams"]
+
+
+def _peer(peer: dict[str, Any]) -> Row:
+    return peer["server"], peer["name"], peer["address"], peer["state"], peer["connectors"], peer["streams"]
 
 
 def _connector(connector: dict[str, Any], server: bool) -> Row:

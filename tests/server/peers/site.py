@@ -39,10 +39,10 @@ class Server:
     :ivar registry: its end of the shared registry.
     """
 
-    def __init__(self, site: Site, number: int, settings: ServerSettings) -> None:
+    def __init__(self, site: Site, number: int, registry: MemoryRegistry, settings: ServerSettings) -> None:
         self.site = site
         self.number = number
-        self.registry: MemoryRegistry = site.hub.registry()
+        self.registry = registry
         self.service = ServerService(settings, site.reactor, self.registry)
         self.service.startService()
 
@@ -170,6 +170,11 @@ class Client(OtherEnd):
             self.flush()
 
     @property
+    def connector(self) -> Connector[UpstreamPool]:
+        """What it is at its server; of several, the latest."""
+        return max(self.server.rows, key=lambda row: (not row.pool.is_remote, row.since))
+
+    @property
     def stream(self) -> FarStream:
         """The stream opened last."""
         return self.streams[-1]
@@ -252,7 +257,7 @@ class Site:
         self.servers = [self.start(number) for number in range(1, count + 1)]
         self.turn()
 
-    def start(self, number: int) -> Server:
+    def start(self, number: int, registry: MemoryRegistry | None = None) -> Server:
         """Start a server, or start it again."""
         self.dead.discard(number)
         listener = ListenerSettings(
@@ -263,8 +268,10 @@ class Site:
             http=self._http,
         )
         address = Address(f"10.0.0.{number}", 8500 + number)
-        peers = self._peers(PeerSettings(listen=attrs.evolve(address, host=""), address=address, secret_file=str(self._secret)))
-        return Server(self, number, ServerSettings(listeners=(listener,), peers=peers, **self._settings))
+        peer = self._peers(PeerSettings(listen=attrs.evolve(address, host=""), address=address, secret_file=str(self._secret)))
+        return Server(
+            self, number, registry or self.hub.registry(), ServerSettings(listeners=(listener,), peer=peer, **self._settings)
+        )
 
     # -- connections
 

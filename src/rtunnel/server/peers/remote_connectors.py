@@ -7,6 +7,7 @@ else the one with the smallest ID, and the others wait until that is gone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -14,6 +15,7 @@ from twisted.logger import Logger
 
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
+from rtunnel.ops.status import PeerStatus
 from rtunnel.outcomes import Limit
 from rtunnel.registry.records import ConnectorRecord, ServerRecord
 from rtunnel.routing.intercept_terms import InterceptFilter
@@ -83,6 +85,15 @@ class _Peer:
     def up(self) -> bool:
         """Whether its connectors can be used."""
         return self.link is not None and self.link.link is not None
+
+    @property
+    def state(self) -> str:
+        """How it stands with it, for the status."""
+        if self.record.leaving:
+            return "leaving"
+        if self.link is None:
+            return "unused"
+        return "suspect" if self.link.suspect else "up" if self.up else "connecting"
 
 
 class RemoteConnectors:
@@ -299,10 +310,17 @@ class RemoteConnectors:
         """Whether it is known of each server with connectors if it can be reached."""
         return all(link.tried for link in self.links)
 
-    @property
-    def rows(self) -> int:
-        """How many connectors of other servers get requests from here."""
-        return sum(len(peer.rows) for peer in self._peers.values())
+    def status(self) -> Iterator[PeerStatus]:
+        """The other servers."""
+        for peer in self._peers.values():
+            yield PeerStatus(
+                server=short_id(peer.record.id),
+                name=peer.record.name,
+                address=peer.record.address,
+                state=peer.state,
+                connectors=len(peer.rows),
+                streams=0 if peer.link is None else peer.link.carrying,
+            )
 
     def sweep(self, now: float, step: float) -> None:
         """Watch the links, and close idle streams."""
