@@ -135,10 +135,11 @@ class IngressTable:
     """The ingress rules of an entrypoint, indexed for lookup; immutable (a reload makes a new one).
 
     :param rules: in any order; a rule may be repeated.
+    :ivar public: the public rules without a wildcard, by their host: most requests find theirs here (:meth:`lookup` finds any).
     :raises ValueError: when two different rules have the same pattern.
     """
 
-    __slots__ = ("_below", "_every", "_exact", "_patterns", "rules")
+    __slots__ = ("_below", "_every", "_exact", "_patterns", "public", "rules")
 
     def __init__(self, rules: Iterable[IngressRule]) -> None:
         by_pattern: dict[str, IngressRule] = {}
@@ -152,6 +153,7 @@ class IngressTable:
         self._every = by_pattern.pop(EVERY_HOST, None)
         self._below = {pattern[2:]: rule for pattern, rule in by_pattern.items() if pattern.startswith("*.")}
         self._exact = {pattern: rule for pattern, rule in by_pattern.items() if not pattern.startswith("*.")}
+        self.public = {pattern: rule for pattern, rule in self._exact.items() if not rule.private}
 
     def patterns(self, tunnel: UUID) -> tuple[str, ...]:
         """The patterns of all rules that lead to a tunnel, including private ones."""

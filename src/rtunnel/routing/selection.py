@@ -96,8 +96,12 @@ class Selector(Generic[P]):
 
     def rule(self, query: RouteQuery) -> IngressRule | None:
         """The public rule that matches a request or connection at an entrypoint, None if there is none."""
-        rule = self.table.lookup(query.host)
-        return None if rule is None or rule.private else rule
+        rule = self.table.public.get(query.host)
+        if rule is None:
+            rule = self.table.lookup(query.host)
+            if rule is not None and rule.private:
+                return None
+        return rule
 
     def select(self, tunnel: UUID, query: RouteQuery, failed: Collection[Connector[Any]] | None = None) -> Connector[P] | None:
         """The next connector of a tunnel to try.
@@ -108,13 +112,13 @@ class Selector(Generic[P]):
         found = self.registry.by_number.get(tunnel.int)
         if found is None:
             return None
+        only = found.only
+        if only is not None and not failed and query.protocol is not _DATAGRAMS:
+            return only
         if found.failing:
             reaching = self._select_reaching(found, query, failed or ())
             if reaching is not None:
                 return reaching
-        only, datagrams = found.only, query.protocol is _DATAGRAMS
-        if only is not None and not failed and not datagrams:
-            return only
         return self._choose(found, query, failed)
 
     def _select_reaching(self, tunnel: Tunnel[P], query: RouteQuery, failed: Collection[Connector[Any]]) -> Connector[P] | None:

@@ -217,7 +217,7 @@ class Tunnel(Generic[P]):
         self._tiers: dict[bool, tuple[_Group[P], ...]] = {False: (), True: ()}
         """For byte streams (False) and datagram streams (True), the groups in order of rank; none of them is empty."""
         self.only: Connector[P] | None = None
-        """The connector that gets every byte stream, if there is only one candidate."""
+        """The connector that gets every byte stream, if there is only one candidate, and all targets are reached."""
         self.failing: set[Connector[P]] = set()
         """The connectors that do not reach the target of some host."""
         self._intercepts: dict[bool, Intercepts[Connector[P]]] = {avoided: Intercepts(_Group) for avoided in (False, True)}
@@ -309,14 +309,23 @@ class Tunnel(Generic[P]):
         first = self._tiers[connector.datagrams][0]
         return connector.weight if connector in first.index else 0, first.sums[-1]
 
+    def failing_changed(self, connector: Connector[P]) -> None:
+        """The first host of a connector fails, or none does any more."""
+        (self.failing.add if connector.failing else self.failing.discard)(connector)
+        self._find_only()
+
     def _arrange(self) -> None:
         self.changes += 1
         for datagrams in self._tiers:
             keys = sorted(key for key in self._groups if key[0] == datagrams)
             self._tiers[datagrams] = tuple(self._groups[key] for key in keys)
         self.filtered = self._absent is not None or any(map(len, self._intercepts.values()))
+        self._find_only()
+
+    def _find_only(self) -> None:
         first = self._tiers[False][:1]
-        self.only = first[0].members[0] if first and len(first[0].members) == 1 and not self.filtered else None
+        alone = first and len(first[0].members) == 1 and not self.filtered and not self.failing
+        self.only = first[0].members[0] if alone else None
 
     def choose(
         self,
@@ -531,7 +540,7 @@ class TunnelRegistry(Generic[P]):
         """The first host of a connector fails, or none does any more."""
         tunnel = self._tunnels.get(connector.tunnel.int)
         if tunnel is not None and connector in tunnel:
-            (tunnel.failing.add if connector.failing else tunnel.failing.discard)(connector)
+            tunnel.failing_changed(connector)
 
     def choose(
         self,

@@ -53,9 +53,10 @@ _NOTHING: Final[list[Event]] = []
 _NEW: Final = -1
 _GONE: Final = -2
 _FOR_HEAD: Final = 0
-_FOR_BODY: Final = 1
-_FOR_OWNER: Final = 2
-_CLOSED: Final = 3
+_FOR_MORE_OF_HEAD: Final = 1
+_FOR_BODY: Final = 2
+_FOR_OWNER: Final = 3
+_CLOSED: Final = 4
 
 
 def _forgetful(error: HeadError) -> HeadError:
@@ -223,20 +224,21 @@ class AnswerSide:
     @property
     def begun(self) -> bool:
         """Whether a byte of the present answer came: the point of no return."""
-        return self._waits not in (_FOR_HEAD, _NEW, _GONE) or self._held != b"" or self._interim > 0
+        return self._waits > _FOR_HEAD
 
     def receive(self, data: bytes) -> list[Event]:
         """Parse bytes of the connection. Bytes without a request are malformed."""
         if self._waits == _FOR_HEAD:
-            if not (self._held or self._interim):
-                # nearly every response matches the last template, and is received in one piece
-                found = self._templates.read(data, self._request.method)
-                if found is not None:
-                    head, end = found
-                    if len(data) - end == head.body:
-                        self._waits = _FOR_OWNER
-                        self.reusable = head.keep_alive
-                        return [(WHOLE, head, data[end:])]
+            # nearly every response matches the last template, and is received in one piece
+            found = self._templates.read(data, self._request.method)
+            if found is not None:
+                head, end = found
+                if len(data) - end == head.body:
+                    self._waits = _FOR_OWNER
+                    self.reusable = head.keep_alive
+                    return [(WHOLE, head, data[end:])]
+            return self._read_heads(data)
+        if self._waits == _FOR_MORE_OF_HEAD:
             return self._read_heads(data)
         if self._waits == _FOR_BODY:
             return self._read_body(data, [])
@@ -259,6 +261,7 @@ class AnswerSide:
     def _read_heads(self, data: bytes) -> list[Event]:
         """Parse interim responses and the final one, as far as they were received."""
         events: list[Event] = []
+        self._waits = _FOR_MORE_OF_HEAD
         if self._held and self._reader.goes_on(self._held, data):
             self._held += data
             return events
