@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
@@ -31,9 +31,10 @@ MAX_AT_ONCE = 32
 """Maximum number of pipelined requests of one visitor that are processed in a turn, when each is answered at once."""
 
 # states of a visitor's connection
-OPEN = 0
-LINGERING = 1
-CLOSED = 2
+OPEN: Final = 0
+LAST: Final = 1  # it ends with the current response
+LINGERING: Final = 2
+CLOSED: Final = 3
 
 
 @implementer(IPushProducer)
@@ -67,8 +68,6 @@ class HttpVisitor(Protocol):
     # class attributes for what most visitors never set: each costs memory in every idle one
     deadline = NEVER
     _body_source: _BodySource | None = None
-    _keep = True
-    """Whether the connection is kept open after the current response."""
     _advancing = False
     _request: RequestHead
 
@@ -82,7 +81,6 @@ class HttpVisitor(Protocol):
         self._exchange: Exchange | None = None
         self._state = OPEN
         self._processing = False
-        self._head_counting = True
         self.requests = RequestSide(entrypoint.reader(trusted=False))
         self._apply_settings()
 
@@ -196,7 +194,7 @@ class HttpVisitor(Protocol):
             if events:
                 self._process(events)
             else:
-                self._wait()
+                self._wait(begun=len(self.requests.buffered) > len(data))
         except Exception:
             self._fail()
 
@@ -274,14 +272,15 @@ class HttpVisitor(Protocol):
         except Exception:
             self._fail()
 
-    def _wait(self) -> None:
-        """Wait for the rest of a request, for the current response, or until the visitor reads."""
+    def _wait(self, *, begun: bool = False) -> None:
+        """Wait for the rest of a request, for the current response, or until the visitor reads.
+
+        :param begun: whether this was waiting for the rest of a head already: its timeout starts with its first byte.
+        """
         if self._exchange is not None or self.write_paused:
             if len(self.requests.buffered) > READ_AHEAD:
                 self.pause_reading()
-        elif self._state == OPEN and self.requests.buffered and not self._head_counting:
-            # the timeout of a head starts with its first byte
-            self._head_counting = True
+        elif self._state == OPEN and self.requests.buffered and not begun:
             self.deadline = self._entrypoint.deadlines.now + self._entrypoint.settings.head_timeout
 
     def _malformed(self, error: HeadError) -> None:
@@ -317,8 +316,10 @@ class HttpVisitor(Protocol):
         entrypoint, request = self._entrypoint, self._request
         if head.body < 0 or not request.persistent or entrypoint.draining:
             chunked = head.body == CHUNKED and request.takes_chunks
-            self._keep = request.keep_alive and (head.body >= 0 or chunked) and not entrypoint.draining
-            data = write_response(head, request.minor, self._keep, chunked) + data
+            keep = request.keep_alive and (head.body >= 0 or chunked) and not entrypoint.draining
+            if not keep:
+                self._state = LAST
+            data = write_response(head, request.minor, keep, chunked) + data
         else:
             # what write_response() says of nearly every head: nothing but its lines
             data = b"%b\r\n%b" % (head.lines, data)
@@ -342,10 +343,12 @@ class HttpVisitor(Protocol):
         who: str = "",
     ) -> bytes:
         """Send a response of our own."""
-        self._keep = head.keep_alive and read_on and self.requests.whole and not self._entrypoint.draining
+        keep = head.keep_alive and read_on and self.requests.whole and not self._entrypoint.draining
+        if not keep:
+            self._state = LAST
         accept = head.field(b"accept") or b""
         start, body = own_answer(
-            status, outcome, request_id=request_id, accept=accept, close=not self._keep, fields=fields, who=who
+            status, outcome, request_id=request_id, accept=accept, close=not keep, fields=fields, who=who
         )
         if head.method == b"HEAD":
             body = b""
@@ -355,28 +358,31 @@ class HttpVisitor(Protocol):
     def finish(self) -> None:
         """The response is complete: continue with the next request, or close."""
         self._exchange = None
-        if self._state != OPEN:
+        entrypoint = self._entrypoint
+        if self._state != OPEN or entrypoint.draining or not self.requests.whole:
+            self._finish_last()
             return
-        if not self.requests.whole:
-            self._linger()
-        elif not self._keep or self._entrypoint.draining:
-            self._close()
-        else:
-            entrypoint = self._entrypoint
-            self.deadline = entrypoint.deadlines.now + entrypoint.idle_limit
-            self._head_counting = False
-            if self.read_paused:
-                self.resume_reading()
-            if not self._processing:
-                try:
-                    events = self.requests.next()
-                    if events:
-                        self._process(events)
-                    elif self.requests.buffered:
-                        self._wait()
-                except Exception:
-                    # the next request's, not that of the one that is complete
-                    self._fail()
+        self.deadline = entrypoint.deadlines.now + entrypoint.idle_limit
+        if self.read_paused:
+            self.resume_reading()
+        if not self._processing:
+            try:
+                events = self.requests.next()
+                if events:
+                    self._process(events)
+                elif self.requests.buffered:
+                    self._wait()
+            except Exception:
+                # the next request's, not that of the one that is complete
+                self._fail()
+
+    def _finish_last(self) -> None:
+        """The response is complete, and no other one follows."""
+        if self._state <= LAST:
+            if self.requests.whole:
+                self._close()
+            else:
+                self._linger()
 
     def switch(self, head: ResponseHead) -> tuple[Any, bytes]:
         """Pass on a 101 and hand over the connection."""
