@@ -11,6 +11,7 @@ it again.
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from math import inf
 from typing import Any, Protocol
 
@@ -151,9 +152,7 @@ class Upstream:
                 # what arrives now was not asked for, and closes it
                 stream.resumeProducing()
             if stream.open:
-                free = pool.free.get(self.host)
-                if free is None:
-                    free = pool.free[self.host] = []
+                free = pool.free[self.host]
                 if pool.idle < pool.max_idle or pool.make_room():
                     pool.idle += 1
                     self.idle_since = 0.0
@@ -188,7 +187,7 @@ class UpstreamPool:
         """Number of idle streams."""
         self._idle_time = idle
         self._streams = streams or StreamLimits()
-        self.free: dict[str, list[Upstream]] = {}
+        self.free: defaultdict[str, list[Upstream]] = defaultdict(list)
         """The idle streams by host, the most recently used ones last."""
         self.unfit: set[str] = set()
         """Hosts whose target sent bytes that belong to no request: their streams carry one exchange each."""

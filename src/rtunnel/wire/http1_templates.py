@@ -133,7 +133,7 @@ class RequestTemplate:
     :param max_size: maximum size of a head, in bytes.
     """
 
-    __slots__ = ("_host", "_idempotent", "_keep_alive", "_kept", "_length", "_match", "_max_size", "_method", "_named", "_target")
+    __slots__ = ("_idempotent", "_keep_alive", "_kept", "_length", "_match", "_max_size", "_method", "_named", "_names")
 
     def __init__(self, start_line: bytes, fields: list[Field], policy: FieldPolicy, max_size: int) -> None:
         method, target, version = start_line.split(b" ")
@@ -169,12 +169,14 @@ class RequestTemplate:
         captured = builder.captured
         self._match = builder.match()
         self._kept = builder.kept if len(builder.kept) > 1 else None
-        self._target = captured.pop(b":target")
-        self._host = captured.pop(b"host")
+        # 2 and 3; they stand in the first lines that are kept, which are 1
+        del captured[b":target"], captured[b"host"]
         self._length = captured.pop(b"content-length", 0)
         self._method = method
         self._idempotent = method in IDEMPOTENT
-        self._named = tuple(captured.items())
+        self._names = tuple(captured)
+        # at least two, so that the match gives a tuple
+        self._named = (*captured.values(), 3, 3)
 
     def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read a head of this kind.
@@ -185,20 +187,17 @@ class RequestTemplate:
         if match is None or (end := match.end()) - start > self._max_size:
             return None
         kept = self._kept
-        lines = match[1] if kept is None else b"".join(match.group(*kept))
-        authority, host = host_of(match[self._host])
+        lines, target, host = match.group(1, 2, 3)
         head = _new(RequestHead)
         head.method = self._method
-        head.target = match[self._target]
-        head.authority = authority
-        head.host = host
-        head.lines = lines
-        head.named = {name: match[number] for name, number in self._named} if self._named else NOTHING
+        head.target = target
+        head.authority, head.host = host_of(host)
+        head.lines = lines if kept is None else b"".join(match.group(*kept))
+        head.named = dict(zip(self._names, match.group(*self._named), strict=False)) if self._names else NOTHING
         head.body = int(match[self._length]) if self._length else 0
         head.idempotent = self._idempotent
         head.keep_alive = head.persistent = self._keep_alive
         head.plain = True
-        head.upgrade = b""
         return head, end
 
 
@@ -209,13 +208,12 @@ class ResponseTemplate:
     """
 
     __slots__ = (
-        "_bodiless",
-        "_chunked",
         "_keep_alive",
         "_kept",
         "_length",
         "_match",
         "_max_size",
+        "_no_length",
         "_says_keep_alive",
         "_status",
     )
@@ -224,11 +222,11 @@ class ResponseTemplate:
         self._max_size = max_size
         version, status = start_line.split(b" ", 2)[:2]
         self._status = int(status)
-        self._bodiless = self._status in _BODILESS
+        bodiless = self._status in _BODILESS
         if version != b"HTTP/1.1" or self._status < 200 or self._status == 204 or start_line.count(b" ") < 2:
             raise Unsuitable
         self._keep_alive = True
-        self._chunked = self._says_keep_alive = False
+        chunked = self._says_keep_alive = False
         builder = _Builder()
         builder.keep(re.escape(start_line) + rb"\r\n")
         seen = set()
@@ -244,7 +242,7 @@ class ResponseTemplate:
             elif lower == b"keep-alive":
                 builder.drop(_line(name, _TEXT[wide]))
             elif lower == b"transfer-encoding" and lower not in seen and value == b"chunked":
-                self._chunked = True
+                chunked = True
                 builder.drop(_literal(name, value))
             elif lower in HOP_BY_HOP:
                 raise Unsuitable
@@ -252,8 +250,11 @@ class ResponseTemplate:
                 builder.keep(_line(name, _TEXT[wide]))
             seen.add(lower)
         self._length = builder.captured.get(b"content-length", 0)
-        if self._chunked == bool(self._length) or (self._bodiless and not self._length):
+        if chunked == bool(self._length) or (bodiless and not self._length):
             raise Unsuitable
+        if bodiless:
+            self._length = 0
+        self._no_length = 0 if bodiless else CHUNKED
         self._match = builder.match()
         self._kept = builder.kept if len(builder.kept) > 1 else None
 
@@ -268,8 +269,8 @@ class ResponseTemplate:
             return None
         kept = self._kept
         lines = match[1] if kept is None else b"".join(match.group(*kept))
-        body = int(match[self._length]) if self._length else CHUNKED
-        if self._bodiless or method == b"HEAD":
+        body = int(match[self._length]) if self._length else self._no_length
+        if method == b"HEAD":
             body = 0
         head = _new(ResponseHead)
         head.status = self._status

@@ -117,6 +117,10 @@ class Exchange(Attempts[Upstream]):
     ended = False
     _begun = False
     """Whether the response to the visitor has begun: then no other one can be sent."""
+    _resendable = True
+    """Whether everything that was received of it is at hand."""
+    _kept: list[bytes] | None = None
+    """The request body received so far, while it may have to be resent."""
     _kept_size = 0
     _visitor_key: bytes | None = None
     """Of a visitor that gets a cookie with the response."""
@@ -130,12 +134,8 @@ class Exchange(Attempts[Upstream]):
         self.host = head.host
         self.request_id = request_id
         self._request = request
-        self._resendable = True
-        """Whether everything that was received of it is at hand."""
         self.body_whole = not head.body
         """Whether the request was received completely."""
-        self._kept: list[bytes] | None = None
-        """The request body received so far, while it may have to be resent."""
         self.failed = None
         observers = entrypoint.observers
         self._observers: tuple[ExchangeObserver, ...] = tuple([one.begin(self) for one in observers]) if observers else ()
@@ -210,32 +210,31 @@ class Exchange(Attempts[Upstream]):
 
         :raises rtunnel.tunnel.link.LinkClosed: when the link accepts no more streams.
         """
+        head, host, downstream = self.head, self.host, self.downstream
         upstream = None
         if not fresh:
-            upstream = pool.acquire(self.host) if self.head.idempotent else pool.acquire_recent(self.host)
+            upstream = pool.acquire(host) if head.idempotent else pool.acquire_recent(host)
         if upstream is None:
-            upstream = pool.open(self.host)
-        head, downstream = self.head, self.downstream
+            upstream = pool.open(host)
         # at once, so that it is closed whatever goes wrong here
         self.stream = upstream
         upstream.exchange = self
         upstream.answers.expect(head)
         data = self._request
-        if self._kept is not None:
-            data = b"".join((data, *self._kept))
         if upstream.used:
             upstream.sent_at = pool.link.bytes_out
         else:
-            data = self._preface() + data
+            data = b"".join((self._preface(), data, *(self._kept or ())))
         transport = upstream.stream
         if downstream.write_paused:
             transport.pauseProducing()
-        if not self.body_whole:
-            transport.registerProducer(downstream.body_source, True)
-        transport.write(data)
         if self.body_whole:
-            downstream.deadline = self._entrypoint.deadlines.now + self._entrypoint.response_limit
+            transport.write(data)
+            entrypoint = self._entrypoint
+            downstream.deadline = entrypoint.deadlines.now + entrypoint.response_limit
         else:
+            transport.registerProducer(downstream.body_source, True)
+            transport.write(data)
             self._await()
         return upstream
 

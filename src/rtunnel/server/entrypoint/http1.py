@@ -347,9 +347,7 @@ class HttpVisitor(Protocol):
         if not keep:
             self._state = LAST
         accept = head.field(b"accept") or b""
-        start, body = own_answer(
-            status, outcome, request_id=request_id, accept=accept, close=not keep, fields=fields, who=who
-        )
+        start, body = own_answer(status, outcome, request_id=request_id, accept=accept, close=not keep, fields=fields, who=who)
         if head.method == b"HEAD":
             body = b""
         self.send(start + body)
