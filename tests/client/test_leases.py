@@ -77,7 +77,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_all_of_them(self) -> None:
         service = self.service()
-        first, second = service.connectors
+        first, second = service.members
         self.end_lease(first.lease)
         self.assertEqual(self.over, 0)
         self.end_lease(second.lease)
@@ -89,14 +89,14 @@ class ServiceTests(SynchronousTestCase):
             server=Address("server", 80), tunnel=uuid4(), listen=Address("127.0.0.1", 1), to=Address("ssh.svc", 0)
         )
         service = self.service(visitor)
-        for one in service.connectors:
+        for one in service.members:
             self.end_lease(one.lease)
         self.assertEqual(self.over, 0)
         self.assertTrue(service.ready)
 
     def test_no_visitors_stream_is_the_servers(self) -> None:
         """Only who knows the number that the client has made up."""
-        lease = self.service().connectors[0].lease
+        lease = self.service().members[0].lease
         for token in ("", "0", f"{lease.token ^ 1:08x}", f"{lease.token:09x}", "192.0.2.1"):
             self.assertIsNone(lease.accept(token))
 
@@ -104,7 +104,7 @@ class ServiceTests(SynchronousTestCase):
         """A newer server has other causes; what is no message ends the conversation, and nothing else."""
         service = self.service()
         with logged() as lines:
-            lease = service.connectors[0].lease
+            lease = service.members[0].lease
             session = lease.accept(f"{lease.token:08x}")
             assert session is not None
             transport = PingingTransport()

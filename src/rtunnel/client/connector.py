@@ -76,6 +76,8 @@ class ConnectorClient:
     about to stop.
 
     :param settings: which server, tunnel and target.
+    :param address: the one of the server's addresses that is meant; by default any.
+    :param instance: what it calls itself, so that servers know it when it comes back; by default a number of its own.
     :param budget: how many streams the process may have; by default any number.
     :param on_joined: called each time the tunnel is joined.
     :param on_ended: called when its lease has ended: then it joins no more.
@@ -95,6 +97,8 @@ class ConnectorClient:
         reactor: Any,
         on_joined: Callable[[], None],
         on_ended: Callable[[ConnectorClient], None] = lambda connector: None,
+        address: str | None = None,
+        instance: int | None = None,
         budget: StreamBudget | None = None,
         endpoint: IStreamClientEndpoint | None = None,
         target_endpoint: EndpointFor | None = None,
@@ -102,8 +106,8 @@ class ConnectorClient:
         wall: Callable[[], float] = time,
     ) -> None:
         self.settings = settings
-        self.instance = secrets.randbits(INSTANCE_BITS)
-        """What we call ourselves, so that the server knows us when we come back."""
+        self.instance = secrets.randbits(INSTANCE_BITS) if instance is None else instance
+        self._address = address or settings.server.host
         self.id: UUID | None = None
         """The ID that the server gave us when we joined last."""
         self.since = 0.0
@@ -127,7 +131,7 @@ class ConnectorClient:
         self._on_joined = on_joined
         self._backoff = Backoff(settings.backoff_min, settings.backoff_max, random)
         self._repeats = Repeats()
-        self._dialer = ServerDialer(settings, reactor)
+        self._dialer = ServerDialer(settings, reactor, address)
         self._endpoint = endpoint or self._dialer.endpoint
         self._attempt: Deferred[Any] | None = None
         self._timer: Any = None
@@ -147,6 +151,16 @@ class ConnectorClient:
         self._dialer.check()
         self.forwarder.start()
         self._try()
+
+    @property
+    def members(self) -> list[ConnectorClient]:
+        """Itself: see :attr:`rtunnel.client.all_servers.AllServers.members`."""
+        return [self]
+
+    @property
+    def ended(self) -> bool:
+        """Whether its lease has ended."""
+        return self.lease.ended is not None
 
     def drain(self) -> None:
         """Ask for no more streams, and join no more."""
@@ -251,7 +265,7 @@ class ConnectorClient:
     @property
     def server(self) -> str:
         """The server's address, for logs."""
-        return f"{self.settings.server.host}:{self.settings.server.port}"
+        return str(Address(self._address, self.settings.server.port))
 
     @property
     def link(self) -> Link | None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorTime
 
-from rtunnel.client.connector import ConnectorClient
 from rtunnel.ops.drain import drain
 
 __all__ = ["Handover", "drain_connectors"]
@@ -18,7 +18,28 @@ HANDOVER = 10.0
 """Seconds that connectors wait for those that take their place."""
 
 
-def drain_connectors(connectors: Sequence[ConnectorClient], drain_timeout: float, reactor: IReactorTime) -> Deferred[None]:
+class Drained(Protocol):
+    """A connector, or several that are one to the user."""
+
+    @property
+    def joined(self) -> bool:
+        """Whether there is a link."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether requests are in progress, as far as that can be known."""
+
+    def drain(self) -> None:
+        """Ask for no more streams, and join no more."""
+
+    def stop(self) -> Deferred[Any]:
+        """Leave cleanly; fires when no link is left."""
+
+    def cut(self) -> None:
+        """Cut the links that did not close in time."""
+
+
+def drain_connectors(connectors: Sequence[Drained], drain_timeout: float, reactor: IReactorTime) -> Deferred[None]:
     """Have some connectors leave together.
 
     :param drain_timeout: seconds that streams in progress get.
@@ -44,7 +65,7 @@ def drain_connectors(connectors: Sequence[ConnectorClient], drain_timeout: float
     return drain(busy, reactor.seconds() + drain_timeout, reactor).addCallback(stop)
 
 
-def _cut(connectors: Sequence[ConnectorClient]) -> None:
+def _cut(connectors: Sequence[Drained]) -> None:
     for connector in connectors:
         connector.cut()
 
@@ -59,8 +80,8 @@ class Handover:
 
     def __init__(
         self,
-        old: Sequence[ConnectorClient],
-        new: Sequence[ConnectorClient],
+        old: Sequence[Drained],
+        new: Sequence[Drained],
         leave: Callable[[Handover], None],
         reactor: IReactorTime,
     ) -> None:

@@ -28,18 +28,19 @@ class ServerDialer:
     """How a server is reached.
 
     :param settings: where the server is and what it speaks.
+    :param address: the one of its addresses that is meant; by default any.
     :ivar endpoint: connects; fires when the server can be talked to.
     """
 
     endpoint: IStreamClientEndpoint
     _log = Logger()
 
-    def __init__(self, settings: ServerConnectionSettings, reactor: Any) -> None:
+    def __init__(self, settings: ServerConnectionSettings, reactor: Any, address: str | None = None) -> None:
         self._settings = settings
         self._contexts: list[ReloadedValue[SSL.Context]] = []
         self._reactor = reactor
         server = settings.server
-        self.endpoint = self._through(settings.proxies, server)
+        self.endpoint = self._through(settings.proxies, server if address is None else Address(address, server.port))
         if settings.transport in SECURE:
             self.endpoint = self._secured(self.endpoint, settings.tls, server)
         if settings.transport in WEBSOCKETS:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.logger import Logger
 
+from rtunnel.client.all_servers import AllServers, resolve
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.drain import Handover, drain_connectors
 from rtunnel.client.local_ports import LocalPorts
@@ -47,7 +49,7 @@ class ClientService(Service):
         self.on_over: Callable[[], None] = lambda: None
         """Called when there is nothing left to do: all leases have ended, and no local ports are open."""
         self._waiting: list[Deferred[None]] = []
-        self.connectors = list(map(self._connector, settings.connectors))
+        self.connectors: list[ConnectorClient | AllServers] = list(map(self._connector, settings.connectors))
         self.visitors = LocalPorts(settings.visitors, stats=self.stats, reactor=reactor)
         self._sleep = SleepWatch(self._woke, reactor)
         self._handovers: list[Handover] = []
@@ -56,7 +58,7 @@ class ClientService(Service):
     @property
     def ready(self) -> bool:
         """Whether every connector is joined now whose lease has not ended; the ports of visitors are open from the start."""
-        wanted = [connector for connector in self.connectors if connector.lease.ended is None]
+        wanted = [connector for connector in self.connectors if not connector.ended]
         return bool(self.running) and bool(wanted or self.visitors.ports) and all(connector.joined for connector in wanted)
 
     def when_ready(self) -> Deferred[None]:
@@ -69,12 +71,17 @@ class ClientService(Service):
 
     def tunnel_stats(self) -> Iterator[TunnelStats]:
         """What this process carries of each tunnel at this moment."""
-        for connector in self.connectors:
+        for connector in self.members:
             yield TunnelStats(connector.settings.tunnel, int(connector.joined), len(connector.forwarder.open))
+
+    @property
+    def members(self) -> list[ConnectorClient]:
+        """All connectors, each of those to several servers."""
+        return [member for connector in self.connectors for member in connector.members]
 
     def refresh(self) -> Deferred[None]:
         """Ask the servers which part of the requests comes here, and how many have."""
-        return DeferredList([connector.shares.ask() for connector in self.connectors]).addCallback(lambda _: None)
+        return DeferredList([connector.shares.ask() for connector in self.members]).addCallback(lambda _: None)
 
     @property
     def queries(self) -> Queries:
@@ -83,7 +90,7 @@ class ClientService(Service):
 
     def status(self) -> ServiceStatus:
         """The client's status."""
-        return client_status(self.connectors, self.visitors.ports, self.tunnel_stats())
+        return client_status(self.members, self.visitors.ports, self.tunnel_stats())
 
     def _joined(self) -> None:
         for handover in list(self._handovers):
@@ -156,9 +163,9 @@ class ClientService(Service):
             *visitors,
         ]
 
-    def _start(self, connectors: Iterable[ConnectorClient]) -> None:
+    def _start(self, connectors: Iterable[ConnectorClient | AllServers]) -> None:
         """Start all or none."""
-        started: list[ConnectorClient] = []
+        started: list[ConnectorClient | AllServers] = []
         for connector in connectors:
             try:
                 connector.start()
@@ -168,17 +175,21 @@ class ClientService(Service):
                 raise
             started.append(connector)
 
-    def _connector(self, settings: ConnectorSettings) -> ConnectorClient:
-        return ConnectorClient(
+    def _connector(self, settings: ConnectorSettings) -> ConnectorClient | AllServers:
+        make = partial(
+            ConnectorClient, settings, stats=self.stats, budget=self.budget, reactor=self._reactor, on_joined=self._joined
+        )
+        if settings.join == "one":
+            return make(on_ended=self._lease_ended)
+        return AllServers(
             settings,
-            stats=self.stats,
-            budget=self.budget,
-            reactor=self._reactor,
-            on_joined=self._joined,
+            make=lambda address, instance, on_ended: make(address=address, instance=instance, on_ended=on_ended),
             on_ended=self._lease_ended,
+            reactor=self._reactor,
+            look_up=partial(resolve, settings.server.host, self._reactor),
         )
 
-    def _lease_ended(self, connector: ConnectorClient) -> None:
+    def _lease_ended(self, connector: ConnectorClient | AllServers) -> None:
         """A connector has to leave, and does not come back."""
         gone = drain_connectors([connector], self.settings.drain, self._reactor)
         self._draining.append(gone)
@@ -186,7 +197,7 @@ class ClientService(Service):
 
     def _left_for_good(self, gone: Deferred[None]) -> None:
         self._draining.remove(gone)
-        if self.running and not self.visitors.ports and all(connector.lease.ended for connector in self.connectors):
+        if self.running and not self.visitors.ports and all(connector.ended for connector in self.connectors):
             self.on_over()
 
     def _leave(self, handover: Handover) -> None:

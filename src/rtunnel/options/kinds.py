@@ -37,6 +37,7 @@ __all__ = [
     "FILE",
     "HOST",
     "INTERCEPT",
+    "JOIN",
     "LISTEN",
     "LOCAL_PORT",
     "LOG_FORMAT",
@@ -368,6 +369,7 @@ TEXT = Kind("TEXT", str, lines=True)
 LOG_FORMAT = Kind("text|json", str)
 SERVED_BY = Kind("never|on-request|always", _served_by)
 ROLE = Kind("pod|laptop", str)
+JOIN = Kind("one|all", str)
 STICKY = Kind("cookie|header:NAME|address", Sticky.parse)
 URL = Kind("URL", str)
 

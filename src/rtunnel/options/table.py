@@ -858,6 +858,13 @@ CLIENT = (
         "role",
         "pod for the client of the service itself, which may take a share of all requests where others may not; laptop otherwise",
     ),
+    Option(
+        "join",
+        kinds.JOIN,
+        "join",
+        "all to join each server behind the name of --server, looked up again and again, so that requests stay where they arrive "
+        "(docs/replicas.md); one to join any of them",
+    ),
     Option("reason", kinds.TEXT, "reason", 'what for, as others see it, e.g. "PROJ-12 checkout"'),
     Option(
         "lease", kinds.DURATION, "lease", "leave by itself after this long, e.g. 8h; 0 to stay for as long as the server allows"

@@ -79,6 +79,7 @@ class ConnectorSettings(ServerConnectionSettings):
     :ivar keep_caching: whether intercepted responses may be cached as the target says.
     :ivar name: who it is, as others see it; ``""`` for the user and the host of this process.
     :ivar role: ``pod`` for the client of the service itself, ``laptop`` for any other.
+    :ivar join: ``one`` to join one server behind the name of ``server``; ``all`` for a link to each of its addresses.
     :ivar reason: what for, as others see it.
     :ivar lease: the seconds after which it ends by itself; 0 for as many as the server allows.
     :ivar bind: the address requested from the server; host ``""`` and port 0 leave the choice to it.
@@ -109,6 +110,7 @@ class ConnectorSettings(ServerConnectionSettings):
         validator=check(lambda reason: reason.isprintable() and len(reason) <= 200, "not a line of up to 200 characters"),
     )
     role: str = attrs.field(default="laptop", validator=check(lambda role: role in ("pod", "laptop"), "must be pod or laptop"))
+    join: str = attrs.field(default="one", validator=check(lambda join: join in ("one", "all"), "must be one or all"))
     lease: float = attrs.field(default=0.0, validator=seconds(1.0, 366 * DAY, "no end"))
     bind: Address = attrs.field(default=Address("", 0))
     backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))
