@@ -20,7 +20,9 @@ from rtunnel.options.environment import REACTOR
 
 __all__ = ["main"]
 
-_TWISTD = ("--nodaemon", "--pidfile=", "--logger=rtunnel.ops.logs.human", "rtunnel")
+_TWISTD = ("--nodaemon", "--logger=rtunnel.ops.logs.human")
+_NO_PIDFILE = ("--pidfile=",)
+"""An option of twistd that it does not have on Windows, where it writes no such file."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,9 +90,10 @@ def _install(name: str | None) -> None:
 
 
 def _run_twistd(argv: list[str]) -> int:
+    from twisted.python.runtime import platformType
     from twisted.scripts import twistd
 
-    sys.argv[1:] = [*_TWISTD, *argv]
+    sys.argv[1:] = [*_TWISTD, *(() if platformType == "win32" else _NO_PIDFILE), "rtunnel", *argv]
     twistd.run()
     from rtunnel.ops.process import ProcessService
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from shutil import which
@@ -28,8 +29,10 @@ async def run_child(argv: Sequence[str], environ: Mapping[str, str], reactor: An
     :param argv: the program, looked up in ``PATH``, and its arguments.
     :param environ: its environment.
     :returns: its exit status; 128 and the number of the signal that killed it.
-    :raises CommandError: there is no such program.
+    :raises CommandError: there is no such program, or this is Windows.
     """
+    if sys.platform == "win32":
+        raise CommandError("a command can be run on Linux and macOS only; on Windows start it in another window")
     program = which(argv[0], path=environ.get("PATH"))
     if program is None:
         raise CommandError(f"{argv[0]}: command not found", ExitStatus.NOT_FOUND)

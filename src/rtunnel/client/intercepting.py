@@ -36,8 +36,8 @@ def default_name() -> str:
         return f"{pod}/{namespace}"
     try:
         user = getpass.getuser()
-    except (KeyError, OSError):
-        # a container's user without an entry in /etc/passwd
+    except (KeyError, OSError, ImportError):
+        # a container's user without an entry in /etc/passwd; Windows without the usual variables
         user = "user"
     return f"{user}@{socket.gethostname()}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -40,6 +41,8 @@ and no request failed, else 1.
 def main(argv: Sequence[str]) -> int:
     """Play the scenario once; returns the exit status."""
     arguments = _parser().parse_args(argv)
+    if sys.platform == "win32":
+        raise CommandError("the demo needs Linux or macOS; Windows has clients and visitors")
     console = Console()
     live = console.is_terminal and not console.is_dumb_terminal and not arguments.plain
     screen = LiveScreen(console) if live else PlainScreen(console)

@@ -29,7 +29,7 @@ class ProcessError(Exception):
 class Interrupts:
     """Raises :class:`KeyboardInterrupt` for each signal that stops the demo; within :meth:`held` only after it."""
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
     def __init__(self) -> None:
         self._before: dict[signal.Signals, Any] = {}

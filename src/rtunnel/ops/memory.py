@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def keep_large_blocks() -> None:
     bytes(MAX_BLOCK)
 
 
+UNKNOWN = 4 << 30
+"""Bytes of memory that a machine is taken to have whose system tells nothing that we read (Windows)."""
 COLLECT_AFTER = 20_000
 """Objects more than before after which the collector looks at the young ones; Python's default is 700."""
 
@@ -43,6 +46,8 @@ def memory_limit(root: Path = Path("/")) -> int:
 
     :param root: where the system's files are.
     """
+    if sys.platform == "win32":
+        return UNKNOWN
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for file in _limit_files(root):
         with suppress(OSError, ValueError):
@@ -67,6 +72,8 @@ def _limit_files(root: Path) -> list[Path]:
 
 def resident_memory() -> int | None:
     """Bytes of memory that the process has now; None where the system does not tell (only Linux does)."""
+    if sys.platform == "win32":
+        return None
     try:
         with open("/proc/self/statm", "rb") as statm:
             return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -32,7 +32,7 @@ class ProcessService(MultiService):
 
     - A :class:`~rtunnel.ops.start.StartError` of a child ends the process with status 1 and one line on stderr.
     - SIGTERM and Ctrl-C stop the children, which drain; status 0. A second Ctrl-C ends the process at once.
-    - SIGHUP calls :attr:`on_hang_up`.
+    - SIGHUP calls :attr:`on_hang_up`, where there is this signal (not on Windows).
 
     Children start in the order in which they were added and stop in the opposite one.
 
@@ -69,7 +69,7 @@ class ProcessService(MultiService):
         for warning in self._warnings:
             self._log.warn("{text}", text=warning)
         # before a service manager is told that we are ready and may ask for a reload; what nohup ignores stays ignored
-        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
         raise_limit()
         keep_large_blocks()
