@@ -205,7 +205,7 @@ ATTACKS = [
     Attack("pings", "pings before a login, pongs not read"),
     Attack("syns", "a client floods its link with SYN"),
     Attack("connections", "400 connections held, a server with 256 descriptors", descriptors=256),
-    Attack("spread-connections", "the same from 20 addresses: no room for visitors", full=True, descriptors=256),
+    Attack("spread-connections", "the same from 20 addresses", descriptors=256),
     Attack("upgrades", "Upgrade at a service that hangs, 60 a second"),
     Attack("deaf-connector", "a client that reads nothing, 50 visitors that upload to it"),
     Attack("slow", "500 connections of a byte a second", wait=1.0),

@@ -70,21 +70,20 @@ class ServerTests(TestCase):
         return len(os.listdir(f"/proc/{self.server.pid}/fd"))
 
     def test_visitors_use_up_everything(self) -> None:
-        """The admin port answers, a client joins; visitors who waited are served when others have left."""
+        """By holding connections: the admin port answers, a client joins, and whoever has something to ask is served."""
         before = self.descriptors()
         visitors = [self.visit() for _ in range(300)]
         self.server.wait_for("visitors have all of 144 connections (--max-connections)")
         self.assertEqual((self.probe("/livez")[0], self.probe("/readyz")[0], self.limit("connections")), (200, 200, 1))
         with self.client() as client:
             client.wait_for("joined tunnel")
-            self.assertIn('"visitors": 144', self.probe("/status")[1])
-            last = visitors.pop()
+            last = self.visit()
             last.sendall(REQUEST)
+            self.assertTrue(last.makefile("rb").read().endswith(b"pod"))
             for visitor in visitors:
                 visitor.close()
-            self.assertTrue(last.makefile("rb").read().endswith(b"pod"))
         wait_until(lambda: self.descriptors() <= before, "all descriptors are free again")
-        self.assertEqual(self.server.output.count("visitors have all of"), 1)
+        self.assertLess(self.server.output.count("visitors have all of"), 10, "not a line for each")
 
     def test_handshakes(self) -> None:
         """One address cannot begin more than some; when one ends there is room for the next."""
@@ -114,17 +113,19 @@ class ServerTests(TestCase):
         self.assertEqual(self.probe("/livez")[0], 200)
 
     def test_no_descriptor(self) -> None:
-        """In spite of the arithmetic: accepting pauses, nobody is turned away, and it goes on by itself."""
+        """In spite of the arithmetic: accepting pauses, those that ask nothing give way, and it goes on by itself."""
         _, hard = resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE, (self.descriptors() + 3, hard))
-        visitors = [self.visit() for _ in range(20)]
+        for _ in range(20):
+            self.visit()
         self.server.wait_for("no connection can be accepted: Too many open files")
-        resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        visitors = [self.visit() for _ in range(20)]
         for visitor in visitors:
             visitor.sendall(b"GET / HTTP/1.1\r\nHost: other.local\r\nConnection: close\r\n\r\n")
         self.assertEqual({visitor.makefile("rb").read(12) for visitor in visitors}, {b"HTTP/1.1 404"})
-        self.assertEqual(self.limit("descriptors"), 1)
-        self.assertEqual(self.server.output.count("no connection can be accepted"), 1)
+        resource.prlimit(self.server.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        self.assertGreaterEqual(self.limit("descriptors"), 1)
+        self.assertLess(self.server.output.count("no connection can be accepted"), 10, "not a line for each")
 
 
 class ClientTests(TestCase):

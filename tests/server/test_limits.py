@@ -31,6 +31,9 @@ class PlayedPort:
         self.paused = False
 
 
+ROOM = "idle ones are closed for new ones, which else wait until there is room"
+
+
 class Case(SynchronousTestCase):
     def limits(self, descriptors: int | None = 1_000_000, **settings: Any) -> ServerLimits:
         self.stats = ServerStats()
@@ -113,7 +116,7 @@ class VisitorTests(Case):
             places.append(gate.enter("192.0.2.1"))
             budget.add(late)
             self.assertTrue(late.paused)
-        self.assertEqual(lines, ["visitors have all of 3 connections (--max-connections): others wait until there is room"])
+        self.assertEqual(lines, [f"visitors have all of 3 connections (--max-connections): {ROOM}"])
         self.assertEqual(self.reached(), {Limit.CONNECTIONS: 1})
         with logged() as lines:
             budget.sweep(2.0)
@@ -212,7 +215,7 @@ class ClientTests(Case):
         with logged() as lines:
             first, second = self.enter(limits), self.enter(limits)
         self.assertEqual(limits.clients.budget.room, 0)
-        self.assertEqual(lines, ["2 clients have not finished their handshake (--max-handshakes): others wait until there is room"])
+        self.assertEqual(lines, [f"2 clients have not finished their handshake (--max-handshakes): {ROOM}"])
         self.assertTrue(first.admit("192.0.2.1"))
         self.assertEqual(limits.clients.budget.room, 1)
         second.leave()

@@ -266,6 +266,18 @@ class ListenerTests(Case):
         self.client.send(self.request())
         self.assertIs(self.answer().status, Status.OK)
 
+    def test_gives_way(self) -> None:
+        """A handshake may be closed for others until its request is there, at an entrypoint as well."""
+        gate = self.limits.clients.gate(self.listener.settings)
+        client = Visitor(self.listener, self.world, gate=gate)
+        (place,) = self.limits.clients.budget.places
+        request = self.request()
+        client.send(request[:10])
+        admission = client.near.protocol
+        self.assertEqual((place.rank, admission.idle_since), ((0, -1), 0.0))
+        client.send(request[10:])
+        self.assertEqual((place.rank, admission.idle_since), (None, None))
+
     def test_streams_of_a_tunnel(self) -> None:
         """Its links count their streams together, those of other tunnels by themselves; nothing is left with the last link."""
         pools = []

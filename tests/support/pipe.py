@@ -327,6 +327,8 @@ def connect(
     """
     pipe = Pipe(client_protocol, server_protocol, client_address, server_address, high_water)
     pipe.server.place = place
+    if place is not None:
+        place.taken_by(pipe.server)
     client_protocol.makeConnection(pipe.client)
     server_protocol.makeConnection(pipe.server)
     return pipe

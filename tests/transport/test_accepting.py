@@ -26,6 +26,7 @@ class PlayedGate:
         self.refusing = False
         self.hosts: list[str] = []
         self.left = 0
+        self.taken: list[Any] = []
         self.ports: list[AcceptingPort] = []
         self.errors: list[OSError] = []
 
@@ -43,6 +44,9 @@ class PlayedGate:
         if not self.room:
             self.ports[0].pause()
         return self
+
+    def taken_by(self, transport: Any) -> None:
+        self.taken.append(transport)
 
     def leave(self) -> None:
         self.left += 1

@@ -1,9 +1,17 @@
-"""Places for connections: a port accepts as long as there are some, and from each address so many."""
+"""Places for connections: a port accepts as long as there are some, and from each address so many.
+
+When all are taken, connections on which nothing goes on give way to new ones, as in nginx (``ngx_drain_connections``): first those
+that have not said anything whole yet, those of the addresses with most of them before others; then those that are idle between two
+requests. So whoever holds connections without using them keeps nobody out. Only when all are in use do new ones wait.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
+from heapq import nsmallest
+from operator import itemgetter
+from typing import Final, Protocol
 from weakref import WeakSet
 
 from twisted.logger import Logger
@@ -13,12 +21,29 @@ from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Limit
 from rtunnel.transport.accepting import AcceptingPort
 
-__all__ = ["AddressCounts", "Bound", "ConnectionBudget"]
+__all__ = ["AddressCounts", "Bound", "ConnectionBudget", "Rank", "RankedPlace"]
 
+PORTION: Final = 64
+"""The part of all places that is made free at a time: looking for them costs a look at each."""
 MAX_TOLD = 64
 """Addresses that the log names at a time."""
 QUIET = 5.0
 """Seconds without a pause after which it is over, for the log: at a limit a port pauses and goes on many times a second."""
+
+
+Rank = tuple[int, float]
+"""How soon a connection gives way to others: the lowest rank first."""
+
+
+class RankedPlace(Protocol):
+    """The place of a connection that may give way."""
+
+    @property
+    def rank(self) -> Rank | None:
+        """Its rank; None while something goes on, so that it keeps its place."""
+
+    def give_way(self) -> None:
+        """Close the connection."""
 
 
 class Bound:
@@ -44,14 +69,17 @@ class Bound:
 class ConnectionBudget:
     """What the connections of some ports may use together; owned by the limits of the server.
 
-    When nothing is left the ports pause. The log has a line when that begins, and one when it is over.
+    When nothing is left the ports pause, and idle connections give way. The log has a line when that begins, and one when it is
+    over.
 
     :param bounds: those that all have to have room.
+    :ivar places: those of the connections, in the order in which they came.
     """
 
     _log = Logger()
 
     def __init__(self, bounds: tuple[Bound, ...], stats: ServerStats) -> None:
+        self.places: dict[RankedPlace, None] = {}
         self._bounds = bounds
         self._stats = stats
         self._ports: WeakSet[AcceptingPort] = WeakSet()
@@ -60,6 +88,8 @@ class ConnectionBudget:
         self._told: Bound | str = ""
         """What was used up at the last pause, for the line that tells its end."""
         self._last_pause = 0.0
+        self._none_idle = False
+        """Whether fewer gave way than were asked to, since the last sweep: then it is not worth another look."""
 
     @property
     def room(self) -> int:
@@ -98,7 +128,21 @@ class ConnectionBudget:
                     port.resume()
             if self._paused and not self._exhausted:
                 bound = min(self._bounds, key=lambda bound: bound.left)
-                self._tell(bound.limit, f"{bound.text.format(most=bound.most)}: others wait until there is room")
+                self._tell(
+                    bound.limit,
+                    f"{bound.text.format(most=bound.most)}: idle ones are closed for new ones, which else wait until there is room",
+                )
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """Have some of the connections on which nothing goes on give way."""
+        if self._none_idle:
+            return
+        wanted = max(min(bound.most for bound in self._bounds) // PORTION, 1)
+        ranked = [(rank, place) for place in self.places if (rank := place.rank) is not None]
+        for _, place in nsmallest(wanted, ranked, key=itemgetter(0)):
+            place.give_way()
+        self._none_idle = len(ranked) < wanted
 
     def exhaust(self, error: OSError) -> None:
         """The system has no descriptor or memory for another connection: try again at the next sweep."""
@@ -106,6 +150,7 @@ class ConnectionBudget:
         for port in self._ports:
             port.pause()
         self._tell(Limit.DESCRIPTORS, f"no connection can be accepted: {os.strerror(error.errno or 0)}; others wait until one can")
+        self._make_room()
 
     def _tell(self, limit: Limit, text: str) -> None:
         if not self._told:
@@ -114,7 +159,10 @@ class ConnectionBudget:
             self._log.warn("{text}", text=text)
 
     def sweep(self, now: float) -> None:
-        """Try again after an error of the system, and say when a time of pauses is over."""
+        """Make room for those that still wait, try again after an error of the system, and say when a time of pauses is over."""
+        self._none_idle = False
+        if self._paused:
+            self._make_room()
         if self._exhausted:
             self._exhausted = False
             self._last_pause = now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.descriptors import Shares
 from rtunnel.outcomes import Limit
-from rtunnel.server.connection_budget import AddressCounts, Bound, ConnectionBudget
+from rtunnel.server.connection_budget import AddressCounts, Bound, ConnectionBudget, Rank
 from rtunnel.server.entrypoint.forwarding import within
 from rtunnel.settings import LimitSettings, ListenerSettings
 from rtunnel.transport.accepting import AcceptingPort, Gate, Place
@@ -82,12 +82,34 @@ class VisitorPlace:
     :param key: the address that it counts for; ``""`` for none.
     """
 
-    __slots__ = ("_key", "_limits")
+    __slots__ = ("_key", "_limits", "_transport")
 
     def __init__(self, limits: VisitorLimits, key: str) -> None:
         self._limits = limits
         self._key = key
+        self._transport: Any = None
+        limits.budget.places[self] = None
         limits.budget.use(limits.connections, 1)
+
+    def taken_by(self, transport: Any) -> None:
+        """The connection has a transport."""
+        self._transport = transport
+
+    @property
+    def rank(self) -> Rank | None:
+        """See :class:`~rtunnel.server.connection_budget.RankedPlace`."""
+        transport = self._transport
+        idle_since = None if transport is None or transport.disconnecting else getattr(transport.protocol, "idle_since", None)
+        if idle_since is None:
+            return None
+        return (1, idle_since) if idle_since else (0, -self._limits.addresses[self._key])
+
+    def give_way(self) -> None:
+        """Close the connection: what it was sent still arrives, if it was sent anything."""
+        if self._transport.protocol.idle_since:
+            self._transport.loseConnection()
+        else:
+            self._transport.abortConnection()
 
     def recount(self, host: str) -> bool:
         """Count it for the address that a proxy announces."""
@@ -101,6 +123,7 @@ class VisitorPlace:
 
     def leave(self) -> None:
         """The connection has ended."""
+        del self._limits.budget.places[self]
         self._limits.addresses.leave(self._key)
         self._limits.budget.use(self._limits.connections, -1)
 
@@ -134,14 +157,33 @@ class ClientPlace:
     :param key: the address that its handshake counts for; ``""`` for none.
     """
 
-    __slots__ = ("_admitted", "_key", "_limits")
+    __slots__ = ("_admitted", "_key", "_limits", "_transport", "asked")
 
     def __init__(self, limits: ClientLimits, key: str) -> None:
         self._limits = limits
         self._key = key
         self._admitted = False
+        self.asked = False
+        """Whether its request was received, and is being decided on."""
+        self._transport: Any = None
+        limits.budget.places[self] = None
         limits.budget.use(limits.connections, 1)
         limits.budget.use(limits.handshakes, 1)
+
+    def taken_by(self, transport: Any) -> None:
+        """The connection has a transport."""
+        self._transport = transport
+
+    @property
+    def rank(self) -> Rank | None:
+        """See :class:`~rtunnel.server.connection_budget.RankedPlace`: handshakes give way that have brought no request."""
+        if self._admitted or self.asked or self._transport is None:
+            return None
+        return 0, -self._limits.beginners[self._key]
+
+    def give_way(self) -> None:
+        """Close the connection."""
+        self._transport.abortConnection()
 
     def recount(self, host: str) -> bool:
         """Count the handshake for the address that a proxy announces."""
@@ -171,6 +213,7 @@ class ClientPlace:
 
     def leave(self) -> None:
         """The connection has ended."""
+        del self._limits.budget.places[self]
         if self._admitted:
             self._limits.links.leave(self._key)
         else:

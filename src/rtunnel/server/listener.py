@@ -261,6 +261,7 @@ class Admission(Handshake[Request]):
         self._grant = ANONYMOUS
         self._place: ClientPlace | None = None
         self._counted = False
+        self._asked = False
         self._log = Logger()
 
     def connectionMade(self) -> None:
@@ -274,9 +275,17 @@ class Admission(Handshake[Request]):
         if self._place is not None and self._peer.host != Peer.of(self.transport).host and not self._place.recount(self._peer.host):
             self._refuse_as_one_too_many("its address has too many handshakes that are not finished")
 
+    @property
+    def idle_since(self) -> float | None:
+        """For a visitor at an entrypoint: see :class:`~rtunnel.server.entrypoint.entrypoint.VisitorConnection`."""
+        return 0.0 if self in self._listener.admissions and not self._asked else None
+
     def received(self, message: Request) -> None:
         """Authenticate, which may take a while, then decide."""
         self.pause()
+        self._asked = True
+        if self._place is not None:
+            self._place.asked = True
         user = message.credentials[0] if message.credentials else None
         self._log_name = f"{self._peer_name} (user {plain(user)})" if user else self._peer_name
         host = self._peer_name.rpartition(":")[0]

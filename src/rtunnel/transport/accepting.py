@@ -33,6 +33,9 @@ EXHAUSTED: Final = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.E
 class Place(Protocol):
     """What an accepted connection takes up; given back when it has ended and its descriptor is free."""
 
+    def taken_by(self, transport: Any) -> None:
+        """The connection has a transport, which has its protocol."""
+
     def leave(self) -> None:
         """The connection has ended."""
 
@@ -130,6 +133,8 @@ class AcceptingPort:
                 place.leave()
             return
         transport.place = place
+        if place is not None:
+            place.taken_by(transport)
         try:
             transport.protocol.makeConnection(transport)
         except Exception:

@@ -55,6 +55,9 @@ class FixedRoom:
             self._pause(f"they have all of {self._most} connections")
         return self
 
+    def taken_by(self, _transport: object) -> None:
+        """Connections keep their place."""
+
     def leave(self) -> None:
         """Give one back."""
         self._used -= 1

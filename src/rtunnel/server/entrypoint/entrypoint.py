@@ -60,6 +60,13 @@ class VisitorConnection(Protocol):
     def busy(self) -> bool:
         """Whether a drain has to wait for it."""
 
+    @property
+    def idle_since(self) -> float | None:
+        """Orders idle connections by time: the lowest gives way first when others need its place.
+
+        :returns: None while something goes on, 0 if nothing whole was received of it yet.
+        """
+
     def settings_changed(self) -> None:
         """The settings of the entrypoint have changed."""
 

@@ -51,6 +51,7 @@ class FirstBytes(Protocol):
     """
 
     transport: Any
+    idle_since = 0.0
     busy = False
     read_paused = False
     deadline = NEVER

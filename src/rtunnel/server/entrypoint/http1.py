@@ -99,6 +99,13 @@ class HttpVisitor(Protocol):
         return self._exchange is not None
 
     @property
+    def idle_since(self) -> float | None:
+        """See :class:`~rtunnel.server.entrypoint.entrypoint.VisitorConnection`; by its deadline, which moves with each response."""
+        if self._exchange is not None:
+            return None
+        return 0.0 if self._state == OPEN and not hasattr(self, "_request") else self.deadline
+
+    @property
     def body_source(self) -> _BodySource:
         """The producer to pause when a request body arrives too fast."""
         if self._body_source is None:

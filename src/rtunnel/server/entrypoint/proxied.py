@@ -49,6 +49,7 @@ class ProxiedVisitor(Protocol):
     """The connection of a proxy until its header was read; owned by the entrypoint. After that it is like any other visitor's."""
 
     transport: Any
+    idle_since = 0.0
     busy = False
     read_paused = False
     deadline = NEVER

@@ -92,6 +92,13 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         """Whether it is connected, or connecting, to a target."""
         return self._state in (TRYING, JOINED)
 
+    @property
+    def idle_since(self) -> float | None:
+        """See :class:`~rtunnel.server.entrypoint.entrypoint.VisitorConnection`."""
+        if self._state == HELLO:
+            return 0.0
+        return None if self.busy else self.deadline
+
     def settings_changed(self) -> None:
         """Does nothing: timeouts are read when they start."""
 
