@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 
 from rtunnel.ids import describe_examples
-from rtunnel.routing.sticky import StickyBy
 from rtunnel.settings import Address, ClientSettings, ListenerSettings, ServerSettings
 
 __all__ = ["exposures"]
@@ -55,7 +54,7 @@ def _hidden_visitors(listeners: Iterable[ListenerSettings], *, in_pod: bool) -> 
         str(entrypoint)
         for listener in listeners
         if listener.http.sticky is not None
-        and listener.http.sticky.by is StickyBy.ADDRESS
+        and listener.http.sticky.by.value == "address"
         and not listener.http.trusted_proxies
         and not listener.proxy_protocol
         for entrypoint in listener.entrypoints
