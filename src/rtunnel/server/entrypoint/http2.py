@@ -26,6 +26,7 @@ class Http2Visitor(Protocol):
     """
 
     transport: Any
+    idle_since = 0.0
     busy = False
     read_paused = False
     deadline = NEVER
