@@ -34,9 +34,7 @@ class AllServersTests(SynchronousTestCase):
         self.endpoints: dict[str, PlayedEndpoint] = {}
         self.addresses: list[str] | None = ["10.0.0.1", "10.0.0.2"]
         self.ended: list[AllServers] = []
-        self.client = AllServers(
-            SETTINGS, make=self.make, on_ended=self.ended.append, reactor=self.clock, look_up=self.look_up
-        )
+        self.client = AllServers(SETTINGS, make=self.make, on_ended=self.ended.append, reactor=self.clock, look_up=self.look_up)
         self.client.start()
 
     def make(self, address: str, instance: int, on_ended: Callable[[ConnectorClient], None]) -> ConnectorClient:
@@ -108,7 +106,7 @@ class AllServersTests(SynchronousTestCase):
         """What is there stays, and it is told once."""
         self.admit("10.0.0.1")
         with logged() as lines:
-            for addresses in (None, [], None):
+            for addresses in (None, list[str](), None):
                 self.later(addresses)
         self.assertEqual(len(self.client.members), 2)
         self.assertEqual(sum("the name servers has no address now" in line for line in lines), 1)
