@@ -29,7 +29,7 @@ OPTIONAL = (
     GOST,
     *("RTUNNEL_TEST_CHROMIUM", "RTUNNEL_TEST_VITE", "RTUNNEL_TEST_DJANGO", "RTUNNEL_TEST_JUPYTER"),
     "RTUNNEL_TEST_NODE",
-    "RTUNNEL_TEST_HELM",
+    *("RTUNNEL_TEST_HELM", "RTUNNEL_TEST_PROMTOOL"),
 )
 """All of these: of programs that no package brings, or a large one."""
 
