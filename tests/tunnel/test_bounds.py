@@ -204,7 +204,7 @@ class TinyPieceTests(SynchronousTestCase):
         for start in range(0, len(text), 2):
             stream.write(text[start : start + 2])
         links.settle()
-        self.assertLess(self.cost(far._held), 1.5 * len(text))
+        self.assertLess(self.cost(far.held), 1.5 * len(text))
         far.resumeProducing()
         links.settle()
         self.assertEqual(theirs.received, text)

@@ -377,7 +377,10 @@ class Link(Protocol):
                 continue
             try:
                 if kind == DATA:
-                    stream.deliver(payload)
+                    if stream.held is None:
+                        stream.protocol.dataReceived(payload)
+                    else:
+                        stream.hold(payload)
                 elif kind == FINISHED:
                     stream.peer_finished()
                 elif kind == WRITABLE:

@@ -51,13 +51,13 @@ class TunnelStream:
     __slots__ = (
         "_delivering",
         "_ended",
-        "_held",
         "_producer",
         "_producer_paused",
         "_read_ended",
         "_streaming",
         "_write_ended",
         "broken",
+        "held",
         "id",
         "link",
         "open",
@@ -73,7 +73,7 @@ class TunnelStream:
         self.id = stream_id
         self.protocol: Any = protocol
         """Receives the bytes; may be replaced at any time."""
-        self._held: deque[bytes | bytearray] | None = None
+        self.held: deque[bytes | bytearray] | None = None
         """While it is paused, and until all of them are delivered: the received bytes, and an empty piece for the peer's end."""
         self.paused = False
         """Whether received bytes are held."""
@@ -195,13 +195,13 @@ class TunnelStream:
     def pauseProducing(self) -> None:
         """Hold received bytes without returning their credit, so that the peer stops after a window at most."""
         self.paused = True
-        if self._held is None:
-            self._held = deque()
+        if self.held is None:
+            self.held = deque()
 
     def resumeProducing(self) -> None:
         """Deliver what was held, and what is received from now on."""
         self.paused = False
-        if self._held is not None and not self._delivering:
+        if self.held is not None and not self._delivering:
             # the caller is the consumer, which must not get an error of the protocol
             self.link.run_guarded(self, self._deliver_held)
 
@@ -215,16 +215,12 @@ class TunnelStream:
 
     # -- called by the link
 
-    def deliver(self, data: bytes) -> None:
-        """Bytes of the peer were received."""
-        if self._held is None:
-            self.protocol.dataReceived(data)
-        else:
-            self._hold(self._held, data)
+    def hold(self, data: bytes) -> None:
+        """Keep bytes of the peer while :attr:`held` is not None; else the link gives what it receives to :attr:`protocol` itself.
 
-    @staticmethod
-    def _hold(held: deque[bytes | bytearray], data: bytes) -> None:
-        """Keep bytes until they are wanted. Tiny pieces are joined, since each by itself costs much more than its bytes."""
+        Tiny pieces are joined, since each by itself costs much more than its bytes.
+        """
+        held: Any = self.held
         last = held[-1] if held else b""
         if len(data) >= TINY:
             held.append(data)
@@ -235,11 +231,11 @@ class TunnelStream:
 
     def held_size(self) -> int:
         """Bytes that are held. Counted each time: not for hot paths."""
-        return sum(map(len, self._held)) if self._held else 0
+        return sum(map(len, self.held)) if self.held else 0
 
     def peer_finished(self) -> None:
         """The peer sends no more."""
-        held = self._held
+        held = self.held
         if held is not None and (held or self._delivering):
             held.append(b"")
         else:
@@ -297,7 +293,7 @@ class TunnelStream:
             self._producer.resumeProducing()
 
     def _deliver_held(self) -> None:
-        held = self._held
+        held = self.held
         if held is None:
             return
         self._delivering = True
@@ -305,7 +301,7 @@ class TunnelStream:
             while held and not self.paused and not self._ended:
                 data = held.popleft()
                 if not data:
-                    self._held = None
+                    self.held = None
                     self._end_read()
                     return
                 self.protocol.dataReceived(bytes(data))
@@ -313,7 +309,7 @@ class TunnelStream:
             self._delivering = False
             self.link.return_credit(self)
         if not held and not self.paused:
-            self._held = None
+            self.held = None
 
     def _end_read(self) -> None:
         if self._read_ended or self._ended:
@@ -335,7 +331,7 @@ class TunnelStream:
         """Have the link forget the stream, and tell the protocol, but not from inside one of its own calls."""
         self._ended = self._read_ended = self._write_ended = True
         self.open = False
-        self._held = None
+        self.held = None
         self._producer, producer = None, self._producer
         if producer is not None and at_once:
             self.link.run_guarded(self, producer.stopProducing)

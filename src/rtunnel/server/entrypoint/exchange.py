@@ -368,7 +368,7 @@ class Exchange(Attempts[Upstream]):
             observer.answer_begun(head.status, b"")
         # they are called when both sides of the connection are closed
         self._observers = ()
-        self._end(Outcome.UPGRADED)
+        self._end_unanswered(Outcome.UPGRADED)
         upstream.exchange = None
         transport, early = self.downstream.switch(head)
         splice_upgraded(self._entrypoint, observers, Side(transport, early), Side(upstream.stream, data))
@@ -418,7 +418,7 @@ class Exchange(Attempts[Upstream]):
         body = self.downstream.refuse(status, outcome, self.head, self.request_id, read_on=read_on, fields=fields, who=who)
         for observer in self._observers:
             observer.answer_begun(status, body)
-        self._end(outcome)
+        self._end_unanswered(outcome)
         self.downstream.finish()
 
     def timed_out(self) -> None:
@@ -471,7 +471,7 @@ class Exchange(Attempts[Upstream]):
             try:
                 self._drop()
             finally:
-                self._end(outcome)
+                self._end_unanswered(outcome)
 
     def pause(self) -> None:
         """The visitor reads too slowly."""
@@ -488,7 +488,7 @@ class Exchange(Attempts[Upstream]):
     def _break_off(self, outcome: Outcome) -> None:
         """Too late for a response of our own: the visitor must see that this one is incomplete."""
         self._drop()
-        self._end(outcome)
+        self._end_unanswered(outcome)
         self.downstream.break_off()
 
     def _complete(self) -> None:
@@ -498,6 +498,10 @@ class Exchange(Attempts[Upstream]):
             upstream.release()
         else:
             self._drop()
+        connector: Any = self.connector
+        connector.requests += 1
+        if connector.failing:
+            self.succeeded()
         self._end(_ANSWERED)
         self.downstream.finish()
 
@@ -507,16 +511,14 @@ class Exchange(Attempts[Upstream]):
             upstream.stream.unregisterProducer()
             upstream.discard()
 
+    def _end_unanswered(self, outcome: Outcome) -> None:
+        """It ends otherwise than with the complete response of its connector."""
+        if self.connector is not None:
+            self.connector.count(outcome)
+        self._end(outcome)
+
     def _end(self, outcome: Outcome) -> None:
         self.ended = True
-        connector = self.connector
-        if connector is not None:
-            if outcome is _ANSWERED:
-                connector.requests += 1
-                if connector.failing:
-                    self._entrypoint.health.succeeded(connector, self.host)
-            else:
-                connector.count(outcome)
         self._entrypoint.stats.requests[outcome] += 1
         if self._observers:
             # they know the exchange: without this the two would wait for the garbage collector

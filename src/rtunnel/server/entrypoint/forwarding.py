@@ -19,8 +19,7 @@ MAX_REMEMBERED = 256
 """Maximum length of a chain of addresses whose origin is cached, in bytes."""
 
 _secret = urandom(16)
-_process = urandom(8).hex().encode()
-_serial = count(int.from_bytes(urandom(4), "big"))
+_request_ids = map((urandom(8).hex().encode() + b"%016x").__mod__, count(int.from_bytes(urandom(4), "big")))
 _sound_id = re.compile(rb"[A-Za-z0-9._:/+=@-]{1,128}").fullmatch
 _is_token = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+").fullmatch
 _PAIR = re.compile(
@@ -31,7 +30,7 @@ _PAIR = re.compile(
 
 def new_request_id() -> bytes:
     """A unique request ID; it identifies a request and is not a secret."""
-    return b"%b%016x" % (_process, next(_serial))
+    return next(_request_ids)
 
 
 @lru_cache(maxsize=1024)
@@ -86,7 +85,7 @@ class Forwarding:
         """
         if self.trusted:
             return self._continued(head)
-        request_id = b"%b%016x" % (_process, next(_serial))
+        request_id = next(_request_ids)
         authority = head.authority
         if authority != self._authority:
             self._set_authority(head)
