@@ -187,6 +187,7 @@ EXAMPLES = {
     "entrypoint": ":80",
     "tunnel": f"nginx.local:{UUID}",
     "tunnel.weight": "7",
+    "join": "all",
     **dict.fromkeys(("certFile", "cert", "tls.certFile"), "/etc/cert.pem"),
     **dict.fromkeys(("keyFile", "key", "tls.keyFile"), "/etc/key.pem"),
     **dict.fromkeys(("caFile", "ca", "tls.caFile"), "/etc/ca.pem"),

@@ -74,6 +74,7 @@ class ValidTests(SynchronousTestCase):
                 ("NetworkPolicy", "proxy"),
                 ("Secret", "rtunnel"),
                 ("Service", "proxy"),
+                ("Service", "proxy-servers"),
             ],
         )
 
@@ -128,8 +129,9 @@ class OptionTests(SynchronousTestCase):
         settings = self.settings("nginx", "client")
         assert isinstance(settings, ClientSettings)
         (connector,) = settings.connectors
-        (port,) = (port for port in resource("Service", "proxy")["spec"]["ports"] if port["name"] == "tunnel")
-        self.assertEqual(connector.server, Address("proxy", port["port"]))
+        (port,) = resource("Service", "proxy-servers")["spec"]["ports"]
+        self.assertEqual(connector.server, Address("proxy-servers", port["port"]))
+        self.assertEqual(connector.join, "all")
         self.assertEqual((connector.transport, connector.path, connector.weight), ("ws", "/proxy", 1))
         self.assertEqual(str(connector.target), f"localhost:{ports(container('nginx', 'nginx'))['http']}")
         self.assertEqual(settings.admin, Address("", ports(container("nginx", "client"))["admin"]))
@@ -158,6 +160,14 @@ class ScenarioTests(SynchronousTestCase):
         self.assertEqual({port["name"]: port["port"] for port in spec["ports"]}, {"tunnel": 8421, "entrypoint": 80})
         for port in spec["ports"]:
             self.assertIn(port["targetPort"], ports(container("proxy", "server")))
+
+    def test_the_address_of_each_server(self) -> None:
+        """Without a virtual address in between, so the port is that of the container."""
+        spec = resource("Service", "proxy-servers")["spec"]
+        self.assertEqual(spec["selector"], resource("Service", "proxy")["spec"]["selector"])
+        self.assertEqual((spec["clusterIP"], spec["publishNotReadyAddresses"]), ("None", True))
+        (port,) = spec["ports"]
+        self.assertEqual(port["port"], ports(container("proxy", "server"))[port["targetPort"]])
 
     def test_ingress(self) -> None:
         (rule,) = resource("Ingress", "nginx")["spec"]["rules"]

@@ -864,6 +864,7 @@ CLIENT = (
         "join",
         "all to join each server behind the name of --server, looked up again and again, so that requests stay where they arrive "
         "(docs/replicas.md); one to join any of them",
+        (_key("join"),),
     ),
     Option("reason", kinds.TEXT, "reason", 'what for, as others see it, e.g. "PROJ-12 checkout"'),
     Option(
