@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 from tests.smuggling.backends import Seen
-from tests.support.processes import Nginx, Process, free_port, listening, needed, wait_until
+from tests.support.processes import Nginx, Process, free_port, listening, needed, optional, wait_until
 
 __all__ = ["SERVERS", "GoServer", "NginxServer", "NodeServer", "Server"]
 
@@ -21,15 +21,18 @@ class Server(ABC):
     """A server on loopback.
 
     :ivar program: what has to be installed.
+    :ivar variable: that may name it, where CI need not have it.
+    :ivar path: of the program.
     :ivar encoding: of its log, in which a character stands for a byte.
     :ivar port: where it listens.
     """
 
     program: str
+    variable = ""
     encoding = "utf-8"
 
     def __init__(self) -> None:
-        needed(self.program)
+        self.path = optional(self.variable, self.program) if self.variable else needed(self.program)
         self._directory = tempfile.TemporaryDirectory(prefix="rtunnel-smuggling-")
         self.log = Path(self._directory.name) / "seen"
         self.log.touch(0o666)
@@ -78,17 +81,19 @@ class NginxServer(Server):
 
 class NodeServer(Server):
     program = "node"
+    variable = "RTUNNEL_TEST_NODE"
 
     def start(self) -> Process:
-        return Process(["node", str(HERE / "node.js"), str(self.port), str(self.log)])
+        return Process([self.path, str(HERE / "node.js"), str(self.port), str(self.log)])
 
 
 class GoServer(Server):
     program = "go"
+    variable = "RTUNNEL_TEST_GO"
 
     def start(self) -> Process:
         binary = Path(self._directory.name) / "server"
-        with Process(["go", "build", "-o", str(binary), str(HERE / "server.go")]) as building:
+        with Process([self.path, "build", "-o", str(binary), str(HERE / "server.go")]) as building:
             assert building.wait(COMPILING) == 0, building.output
         return Process([str(binary), str(self.port), str(self.log)])
 
