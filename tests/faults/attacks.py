@@ -198,8 +198,8 @@ ATTACKS = [
     Attack("text-frames", "70 text frames of 16 MiB before a login"),
     Attack("pipelined", "requests pipelined for an unknown host, answers not read"),
     Attack("many-hosts", "a new host with each request, a client with 1024 descriptors", client_descriptors=1024),
-    # two passwords are verified at a time, with 19 MiB each, as Argon2id is meant to be used; a third thread may keep as much
-    Attack("guesses", "wrong passwords from the address of the others", growth=65, shared=True),
+    # a password is verified with 19 MiB, as Argon2id is meant to be used, one at a time
+    Attack("guesses", "wrong passwords from the address of the others", shared=True),
     Attack("readers", "20 visitors that read nothing of 100 MB"),
     Attack("closing-readers", "the same with Connection: close"),
     Attack("pings", "pings before a login, pongs not read"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import os
 import secrets
 from collections import OrderedDict
 from collections.abc import Callable
@@ -21,8 +20,9 @@ from rtunnel.outcomes import RefusalReason
 
 __all__ = ["ANONYMOUS", "AuthenticationFailed", "Authenticator", "Grant", "InThread"]
 
-MAX_THREADS: Final = min(2, max(1, (os.cpu_count() or 1) // 2))
-"""Passwords that are verified at the same time, each in a thread of the reactor's pool: half of the processors is for visitors."""
+MAX_THREADS: Final = 1
+"""Passwords that are verified at the same time, in a thread of the reactor's pool: each takes 19 MiB and a processor, and strangers
+can have as many verified as they like. One takes 17 ms, and equal ones are verified together."""
 MAX_PENDING: Final = 256
 """Passwords that are verified or wait to be."""
 MAX_REMEMBERED: Final = 10_000
