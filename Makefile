@@ -13,13 +13,16 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test coverage fuzz smuggling interop faults soak kills bench lint types docs packages needs clean
+.PHONY: help demo recording test coverage fuzz smuggling interop faults soak kills bench lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 demo: $(VENV)/.base ## run the whole scenario on this machine: server, pod, laptop, live shares
 	$(BIN)/rtunnel demo $(ARGS)
+
+recording: $(VENV)/.test ## run the demo on a terminal and draw it anew: docs/demo.svg, the picture of README.md
+	$(BIN)/python -m bench.recording docs/demo.svg
 
 test: $(VENV)/.test needs ## run the tests; the last line is the summary (TESTS=tests.wire for a part)
 	$(BIN)/$(RUN) tests.runner $(TESTS)
