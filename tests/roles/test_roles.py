@@ -535,7 +535,7 @@ class TableTests(SynchronousTestCase):
             f"mux.{name}"
             for name in ("version", "stream_window", "frame_size", "receive_buffer", "link_buffer", "hold_timeout", "stall_timeout")
         }
-        unused.add("max_streams")
+        unused |= {"max_streams", "watch", "unwatched"}
         mux = fields(MuxSettings, "mux.")
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
         listener |= fields(HealthSettings, "health.") | fields(LeaseSettings, "leases.")

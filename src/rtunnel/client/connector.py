@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from random import random
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -60,6 +60,9 @@ from rtunnel.wire.relay import (
 )
 from rtunnel.wire.relay_intercepts import AS_POD, InterceptAnswer, InterceptRequest
 from rtunnel.wire.smux import INSTANCE_BITS, Session
+
+if TYPE_CHECKING:
+    from rtunnel.client.watch import Watch
 
 __all__ = ["ConnectorClient"]
 
@@ -161,6 +164,10 @@ class ConnectorClient:
     def ended(self) -> bool:
         """Whether its lease has ended."""
         return self.lease.ended is not None
+
+    def watch(self, watch: Watch) -> None:
+        """Have what comes shown."""
+        self.forwarder.watch = watch.connector(self.settings, self.shares.view)
 
     def drain(self) -> None:
         """Ask for no more streams, and join no more."""

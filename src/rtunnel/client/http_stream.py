@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
@@ -35,6 +35,10 @@ from rtunnel.wire.http1 import (
 )
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, INTERIM, UPGRADE, WHOLE, AnswerSide, Event, RequestSide
 from rtunnel.wire.relay import Response
+
+if TYPE_CHECKING:
+    # without the library for terminals, as long as nobody watches
+    from rtunnel.client.watch import WatchedRequest
 
 __all__ = ["HttpStream", "HttpStreamSettings"]
 
@@ -111,6 +115,7 @@ class HttpStream(OpenStream):
         self._preface = preface
         self._requests = RequestSide(settings.requests)
         self._exchange: _Exchange | None = None
+        self._watched: WatchedRequest | None = None
         self._connections: dict[Dialer, TargetConnection] = {}
         self._dialing: Deferred[Any] | None = None
         self._processing = False
@@ -181,6 +186,9 @@ class HttpStream(OpenStream):
         stats.bytes_in += self._up + up
         stats.bytes_out += self._down + down
         stats.record(outcome)
+        if self._watched is not None:
+            self._watched.failed(outcome)
+            self._watched = None
 
     def _close(self, outcome: StreamOutcome, *, at_once: bool = False, undelivered: bool = False) -> None:
         """End the stream, after what was written unless ``at_once``; connectionLost follows.
@@ -209,6 +217,9 @@ class HttpStream(OpenStream):
             "Connection: close",
         )
         self._stream.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        if self._watched is not None:
+            self._watched.refused(status)
+            self._watched = None
         self._close(outcome)
 
     # -- requests
@@ -253,6 +264,9 @@ class HttpStream(OpenStream):
             self._refuse(error.status, f"Bad request: {error.reason}", StreamOutcome.BAD_REQUEST)
 
     def _begin(self, head: RequestHead) -> None:
+        watch = self._forwarder.watch
+        if watch is not None:
+            self._watched = watch.request(head)
         dialer = self._forwarder.choose_for(normalise_host(head.host), "http", plain_path(head.target))
         if dialer is None:
             text = "Not found: no service is for this request"
@@ -364,6 +378,8 @@ class HttpStream(OpenStream):
 
     def _begin_answer(self, exchange: _Exchange, head: ResponseHead, data: bytes) -> None:
         exchange.begun = True
+        if self._watched is not None:
+            self._watched.answered(head)
         minor, chunked = exchange.head.minor, head.body == CHUNKED
         if head.body == UNTIL_CLOSE or (chunked and not minor):
             exchange.keep = False
@@ -374,6 +390,9 @@ class HttpStream(OpenStream):
         whole = self._requests.whole
         connection = exchange.connection
         self._exchange = None
+        if self._watched is not None:
+            self._watched.complete()
+            self._watched = None
         self._stream.unregisterProducer()
         if connection is not None:
             if connection.answers.surplus:
@@ -393,6 +412,9 @@ class HttpStream(OpenStream):
     def _upgrade(self, head: ResponseHead, connection: TargetConnection, rest: bytes) -> None:
         """Both sides speak something else from here on: join them."""
         self._exchange = None
+        if self._watched is not None:
+            self._watched.switched(head)
+            self._watched = None
         del self._connections[connection.dialer]
         for other in list(self._connections.values()):
             self._drop(other)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -24,6 +26,9 @@ from rtunnel.ops.start import StartError
 from rtunnel.ops.status import Queries, ServiceStatus
 from rtunnel.settings import ClientSettings, ConnectorSettings
 from rtunnel.settings.diff import compare, numbered
+
+if TYPE_CHECKING:
+    from rtunnel.client.watch import Watch
 
 __all__ = ["ClientService"]
 
@@ -48,6 +53,7 @@ class ClientService(Service):
         self._reactor = reactor
         self.on_over: Callable[[], None] = lambda: None
         """Called when there is nothing left to do: all leases have ended, and no local ports are open."""
+        self._watch: Watch | None = None
         self._waiting: list[Deferred[None]] = []
         self.connectors: list[ConnectorClient | AllServers] = list(map(self._connector, settings.connectors))
         self.visitors = LocalPorts(settings.visitors, stats=self.stats, reactor=reactor)
@@ -115,12 +121,29 @@ class ClientService(Service):
         """
         self.visitors.listen()
         self.budget.start(current_limit())
+        self._begin_to_watch()
         super().startService()  # type: ignore[no-untyped-call]
         self.visitors.start()
         for connector in self.connectors:
             connector.start()
         self._sleep.start()
         self._joined()
+
+    def _begin_to_watch(self) -> None:
+        """Show each request, if that is wanted; decided now, since twistd may have forked."""
+        settings = self.settings
+        on_terminal = os.isatty(1) and settings.log_level != "warn" and not settings.unwatched
+        if not (settings.watch or on_terminal) or not self.connectors:
+            return
+        # late, since nobody else needs the library for terminals
+        from rtunnel.client.watch import Watch
+        from rtunnel.client.watch_lines import Terminal, WatchLines
+
+        terminal = Terminal(sys.__stdout__ or sys.stdout)
+        self._watch = Watch(WatchLines(terminal.show, terminal.sum_up), self._reactor)
+        self._watch.start()
+        for connector in self.members:
+            connector.watch(self._watch)
 
     def _woke(self, seconds: float) -> None:
         """The machine has slept: its links may be dead, and there is no reason to wait with the next attempt."""
@@ -176,9 +199,7 @@ class ClientService(Service):
             started.append(connector)
 
     def _connector(self, settings: ConnectorSettings) -> ConnectorClient | AllServers:
-        make = partial(
-            ConnectorClient, settings, stats=self.stats, budget=self.budget, reactor=self._reactor, on_joined=self._joined
-        )
+        make = partial(self._watched, settings, stats=self.stats, budget=self.budget, reactor=self._reactor, on_joined=self._joined)
         if settings.join == "one":
             return make(on_ended=self._lease_ended)
         return AllServers(
@@ -188,6 +209,12 @@ class ClientService(Service):
             reactor=self._reactor,
             look_up=partial(resolve, settings.server.host, self._reactor),
         )
+
+    def _watched(self, settings: ConnectorSettings, **more: Any) -> ConnectorClient:
+        connector = ConnectorClient(settings, **more)
+        if self._watch is not None:
+            connector.watch(self._watch)
+        return connector
 
     def _lease_ended(self, connector: ConnectorClient | AllServers) -> None:
         """A connector has to leave, and does not come back."""
@@ -224,6 +251,8 @@ class ClientService(Service):
 
     def _stopped(self, _result: object) -> None:
         stats = self.stats
+        if self._watch is not None:
+            self._watch.stop()
         self._log.info(
             "stopped; joined {joins} times, {streams} streams, {bytes_in} bytes to the target and {bytes_out} from it",
             joins=stats.joins,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IHalfCloseableProtocol
@@ -19,10 +19,14 @@ from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import ANY, TargetFilter, ranked
 from rtunnel.routing.ingress import normalise_host
 from rtunnel.settings import Address, ForwardSettings, TargetList, UdpSettings, UnixSocket
-from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
+from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome, Tap
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.control import CONTROL_HOST
 from rtunnel.wire.relay import RelayError, Response, Status, take_preface
+
+if TYPE_CHECKING:
+    # without the library for terminals, as long as nobody watches
+    from rtunnel.client.watch import ConnectorWatch, StreamWatch
 
 __all__ = ["STREAM_OUTCOMES", "ForwardedStream", "Forwarder", "OpenStream"]
 
@@ -70,6 +74,8 @@ class Forwarder:
         self.open: set[OpenStream] = set()
         self.control: Callable[[str], Any] = _no_control
         """Gives the control stream its protocol: called with what the server knows it by; None for one that is not the server's."""
+        self.watch: ConnectorWatch | None = None
+        """Who watches what is passed on."""
         self._budget = budget or StreamBudget()
         self._budget.add(self)
         self._datagrams = targets.udp
@@ -197,7 +203,7 @@ class OpenStream:
 class ForwardedStream(OpenStream):
     """One stream: its preface is read, its target dialed, then the two are spliced; ends with one recorded outcome."""
 
-    __slots__ = ("_buffer", "_dialing", "_forwarder", "_preface", "_read_ended", "_timer")
+    __slots__ = ("_buffer", "_dialing", "_forwarder", "_preface", "_read_ended", "_timer", "_watched")
 
     def __init__(self, forwarder: Forwarder, stream: TunnelStream) -> None:
         super().__init__(stream)
@@ -207,6 +213,7 @@ class ForwardedStream(OpenStream):
         self._read_ended = False
         """Whether the server ended its direction before the target was there."""
         self._preface: Response | None = None
+        self._watched: StreamWatch | None = None
         self._dialing: Deferred[Any] | None = None
         self._timer = forwarder.reactor.callLater(PREFACE_TIMEOUT, self._preface_expired)
         forwarder.open.add(self)
@@ -260,9 +267,17 @@ class ForwardedStream(OpenStream):
         self._buffer = early
         # nothing more is read, and no credit returned, until there is somewhere to put it
         self._stream.pauseProducing()
-        splice = Splice(self._ended, self._stream.mark_broken)
+        splice = Splice(self._ended, self._stream.mark_broken, None if self._forwarder.watch is None else self._taps())
         self._dialing = dialer.connect(splice.far, lambda: self in self._forwarder.open)
         self._dialing.addCallbacks(self._connected, self._failed)
+
+    def _taps(self) -> tuple[Tap, Tap] | None:
+        """What watches the stream."""
+        watch, preface = self._forwarder.watch, self._preface
+        if watch is None or preface is None:
+            return None
+        watched = self._watched = watch.stream(preface)
+        return watched.near, watched.far
 
     def readConnectionLost(self) -> None:
         """The server has no more to say: half a conversation, or the end of a stream of which it did not say what it is for."""
@@ -294,6 +309,8 @@ class ForwardedStream(OpenStream):
         if self._dialing is not None:
             self._dialing.cancel()
         self._forwarder.stats.record(outcome)
+        if self._watched is not None:
+            self._watched.given_up(outcome, self._buffer)
         self._stream.protocol = None
         if outcome is StreamOutcome.TARGET_REFUSED:
             self._stream.refuse()
@@ -328,6 +345,8 @@ class ForwardedStream(OpenStream):
         stats.bytes_in += up
         stats.bytes_out += down
         stats.record(STREAM_OUTCOMES[outcome])
+        if self._watched is not None:
+            self._watched.ended(STREAM_OUTCOMES[outcome], up, down)
 
     def abort(self) -> None:
         """Give the stream up (the client stops)."""

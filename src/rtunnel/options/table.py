@@ -285,6 +285,23 @@ PROXIES = (
 )
 """Proxies between a client and its server."""
 
+_WATCH = (
+    Option(
+        "watch",
+        kinds.SWITCH,
+        "watch",
+        "show a line for each request also where the log goes to no terminal; on a terminal it is shown anyway",
+        process=True,
+    ),
+    Option(
+        "unwatched",
+        kinds.SWITCH,
+        "unwatched",
+        "show no line for each request on a terminal, either; --quiet shows none as well",
+        process=True,
+    ),
+)
+
 _PROCESS = (
     Option(
         "admin",
@@ -918,6 +935,7 @@ CLIENT = (
     ),
     *_LINK,
     _MAX_STREAMS,
+    *_WATCH,
     *_PROCESS,
     Option(
         "L",
@@ -963,7 +981,7 @@ VISITOR = (
         for option in CLIENT
         if option.field in _VISITOR_FIELDS
         or option.field.startswith(("tls.", "udp."))
-        or (option.process and option is not _MAX_STREAMS)
+        or (option.process and option is not _MAX_STREAMS and option not in _WATCH)
         or option.name == "F"
     ),
     Option(

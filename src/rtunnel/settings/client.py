@@ -163,6 +163,8 @@ class ClientSettings:
     :ivar admin_socket: whether the same is answered at a unix socket, to the user of the process alone.
     :ivar drain: seconds for running requests to finish when the client stops.
     :ivar log_level: the lowest level that the log has; see :data:`LOG_LEVEL`.
+    :ivar watch: whether a line shows each request wherever the log goes, and not only on a terminal.
+    :ivar unwatched: whether it does not even there.
     :ivar max_streams: how many streams are forwarded at once, by all connectors; ``None`` for what the descriptors allow.
     """
 
@@ -172,6 +174,8 @@ class ClientSettings:
     admin_socket: bool = True
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
     log_level: str = attrs.field(default="info", validator=LOG_LEVEL)
+    watch: bool = False
+    unwatched: bool = False
     max_streams: int | None = attrs.field(default=None, validator=attrs.validators.optional(whole(1, 10_000_000)))
 
     def __attrs_post_init__(self) -> None:

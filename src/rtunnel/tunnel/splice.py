@@ -9,6 +9,7 @@ from typing import Any
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -28,6 +29,10 @@ class SpliceOutcome(Enum):
     """The far side (a target) was lost before both had finished."""
 
 
+Tap = Callable[[bytes], None]
+"""Sees bytes that were passed on."""
+
+
 class Splice:
     """Joins a near and a far transport both ways, with backpressure and half-close, until both are done.
 
@@ -37,16 +42,26 @@ class Splice:
     with the outcome, the bytes that went from near to far and those that went from far to near.
 
     :param on_broken: called before the near side is closed, when the far side was lost before it had ended.
+    :param taps: called with what the near side and the far side have sent, after it was passed on; None for nobody.
     """
 
     __slots__ = ("_on_broken", "_on_end", "far", "last", "near", "outcome")
 
-    def __init__(self, on_end: Callable[[SpliceOutcome, int, int], None], on_broken: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        on_end: Callable[[SpliceOutcome, int, int], None],
+        on_broken: Callable[[], None] = lambda: None,
+        taps: tuple[Tap, Tap] | None = None,
+    ) -> None:
         self._on_end = on_end
         self._on_broken = on_broken
         self.outcome: SpliceOutcome | None = None
-        self.near = Side(self, SpliceOutcome.NEAR_LOST)
-        self.far = Side(self, SpliceOutcome.FAR_LOST)
+        if taps is None:
+            self.near = Side(self, SpliceOutcome.NEAR_LOST)
+            self.far = Side(self, SpliceOutcome.FAR_LOST)
+        else:
+            self.near = TappedSide(self, SpliceOutcome.NEAR_LOST, taps[0])
+            self.far = TappedSide(self, SpliceOutcome.FAR_LOST, taps[1])
         self.near.other, self.far.other = self.far, self.near
         self.last: Side | None = None
         """The side that sent last."""
@@ -156,3 +171,25 @@ class Side(Protocol):
         self.lost = True
         self.stalled = reason.check(Stalled) is not None
         self.splice.side_lost(self, clean=reason.check(ConnectionDone) is not None)
+
+
+class TappedSide(Side):
+    """A side of which somebody sees what it sends.
+
+    :param tap: called with it, after it was passed on; an error there ends that, and nothing else.
+    """
+
+    _log = Logger()
+
+    def __init__(self, splice: Splice, if_lost: SpliceOutcome, tap: Tap) -> None:
+        super().__init__(splice, if_lost)
+        self._tap: Tap | None = tap
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self._tap is not None:
+            try:
+                self._tap(data)
+            except Exception:
+                self._tap = None
+                self._log.failure("error while watching a stream, which goes on unwatched")

@@ -1,0 +1,137 @@
+"""A client on a terminal shows each request; elsewhere it does when it is told to."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+from http.client import HTTPConnection
+from threading import Thread
+from uuid import uuid4
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.processes import TIMEOUT, Process, free_port, rtunnel, wait_until
+from tests.support.services import NamedService
+
+
+class OnTerminal:
+    """A process whose output is a terminal."""
+
+    def __init__(self, *words: str) -> None:
+        master, slave = pty.openpty()
+        self._read = bytearray()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rtunnel", *words], stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self._thread = Thread(target=self._take, args=(master,))
+        self._thread.start()
+
+    def _take(self, master: int) -> None:
+        with os.fdopen(master, "rb", buffering=0) as terminal:
+            while True:
+                try:
+                    data = terminal.read(65536)
+                except OSError:
+                    # the other side of a terminal is closed (Linux)
+                    return
+                if not data:
+                    return
+                self._read += data
+
+    @property
+    def output(self) -> str:
+        return self._read.decode()
+
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: text in self.output, f"{text!r} in {self.output}")
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(TIMEOUT)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._thread.join()
+
+
+class WatchTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        tunnel = str(uuid4())
+        listen, self.entrypoint = free_port(), free_port()
+        self.service = NamedService("pod")
+        self.addCleanup(self.service.stop)
+        server = rtunnel(
+            *("server", "--listen", f"127.0.0.1:{listen}", "--entrypoint", f"127.0.0.1:{self.entrypoint}"),
+            *("--route", f"pod.local={tunnel}"),
+        )
+        self.addCleanup(server.stop)
+        server.wait_for("entrypoint on")
+        self.words = ("client", "--server", f"127.0.0.1:{listen}", "--tunnel", tunnel, "--target", f"127.0.0.1:{self.service.port}")
+
+    def ask(self, path: str) -> None:
+        visitor = HTTPConnection("127.0.0.1", self.entrypoint, timeout=TIMEOUT)
+        visitor.request("GET", path, headers={"Host": "pod.local"})
+        visitor.getresponse().read()
+        visitor.close()
+
+    def on_terminal(self, *options: str) -> OnTerminal:
+        client = OnTerminal(*self.words, *options)
+        self.addCleanup(client.stop)
+        return client
+
+    def in_pipe(self, *options: str) -> Process:
+        client = rtunnel(*self.words, *options)
+        self.addCleanup(client.stop)
+        client.wait_for("joined tunnel")
+        return client
+
+    def test_on_a_terminal(self) -> None:
+        """By default, in colours, beside the log."""
+        client = self.on_terminal()
+        client.wait_for("joined tunnel")
+        self.ask("/cart?secret=1")
+        client.wait_for("/cart?...")
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", client.output)
+        self.assertRegex(plain, r"(?m)^\d\d:\d\d:\d\d GET /cart\?\.\.\.  200 \d+ m?s  else nobody\r$")
+        self.assertIn("\x1b[32m", client.output)
+        self.assertNotIn("secret", client.output)
+
+    def test_not_wanted_there(self) -> None:
+        for option in ("--quiet", "--unwatched"):
+            client = self.on_terminal(option, "--name", "other")
+            self.wait_until_served(client)
+            self.ask("/cart")
+            self.ask("/cart")
+            client.stop()
+            self.assertNotIn("/cart", client.output)
+
+    def wait_until_served(self, client: OnTerminal) -> None:
+        def served() -> bool:
+            visitor = HTTPConnection("127.0.0.1", self.entrypoint, timeout=TIMEOUT)
+            visitor.request("GET", "/", headers={"Host": "pod.local"})
+            status = visitor.getresponse().status
+            visitor.close()
+            return status == 200
+
+        wait_until(served, f"somebody serves: {client.output}")
+
+    def test_in_a_pipe(self) -> None:
+        watching = self.in_pipe("--watch", "--weight", "255", "--name", "laptop")
+        self.ask("/items")
+        watching.wait_for("/items")
+        self.assertRegex(watching.output, r"(?m)^\d\d:\d\d:\d\d GET /items  200 \d+ m?s  else \S+$")
+        self.assertNotIn("\x1b", watching.output)
+
+    def test_in_a_pipe_by_default(self) -> None:
+        client = self.in_pipe()
+        self.ask("/cart")
+        self.ask("/cart")
+        client.send(signal.SIGTERM)
+        self.assertEqual(client.wait(), 0)
+        self.assertNotIn("/cart", client.output)
