@@ -13,7 +13,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo recording test coverage fuzz smuggling interop faults soak kills bench lint types docs packages needs clean
+.PHONY: help demo recording test coverage fuzz smuggling interop faults astray soak kills bench lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -44,6 +44,9 @@ interop: $(VENV)/.test ## run the tests with a real gost and print a table: make
 
 faults: $(VENV)/.test needs ## measure what visitors see when parts fail and strangers attack, and print tables (ARGS="--help")
 	$(BIN)/python -m tests.faults $(ARGS)
+
+astray: $(VENV)/.test needs ## 10,000 requests while people with intercepts come and go: none may go astray (ARGS="--requests 1000")
+	$(BIN)/python -m tests.astray $(ARGS)
 
 kills: $(VENV)/.test ## kill -9 at 200 random points of reloads and drains; every next start must be clean (ARGS="--times 20")
 	$(BIN)/python -m tests.kills $(ARGS)

@@ -172,6 +172,17 @@ class Logged(Requests):
             return sum(piece.count(b"\n") for piece in iter(lambda: log.read(1 << 20), b""))
 
 
+class Filtered(Requests):
+    """Requests that nobody intercepts, beside filters of many people."""
+
+    def __init__(self, name: str, title: str, what: Visit, filters: int) -> None:
+        super().__init__(name, title, what, {Ability.FILTERS})
+        self._filters = filters
+
+    def setup(self, service: Service) -> Setup:
+        return replace(super().setup(service), filters=self._filters)
+
+
 class Pair(Case):
     """Two connectors of the same weight: speed, and how the requests are shared."""
 
@@ -272,6 +283,10 @@ def standard_cases() -> list[Case]:
         Logged("ingress-access-text-k64", "Requests as from an Ingress, and an access log as text", ingress, "text", trusted=True),
         Logged("access-text-k64", "64 keep-alive connections, and an access log as text", Visit(64), "text"),
         Logged("access-json-k64", "64 keep-alive connections, and an access log as JSON", Visit(64), "json"),
+        *(
+            Filtered(f"filters-{count}-k64", f"64 keep-alive connections, beside {count} filters", Visit(64), count)
+            for count in (1, 50, 1000)
+        ),
         Ingress(
             "nginx-ingress-k64", "A browser's requests through an nginx as Ingress", Visit(64, head=Head.BROWSER), trusted=True
         ),

@@ -49,6 +49,8 @@ GOALS = (
     Goal("ingress-k64", "rps", "rtunnel", 0.92, against_case="k64"),
     Goal("access-text-k64", "rps", "rtunnel", 0.88, against_case="k64"),
     Goal("access-json-k64", "rps", "rtunnel", 0.85, against_case="k64"),
+    Goal("filters-50-k64", "rps", "rtunnel", 0.95, against_case="k64"),
+    Goal("filters-1000-k64", "rps", "rtunnel", 0.80, against_case="k64"),
     Goal("k64", "rps", "rathole", 1.0),
     Goal("k64", "rps", HOP, 0.65),
     Goal("k64", "rps", "gost", 13),

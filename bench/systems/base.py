@@ -29,6 +29,7 @@ class Ability(enum.Enum):
     DATAGRAMS = "UDP"
     TRUST = "visitors' X-Forwarded-* believed or not"
     ACCESS_LOG = "a line for each request in a file"
+    FILTERS = "clients that want some requests only"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Setup:
     :param datagrams: whether visitors come with UDP, and the target is one of UDP.
     :param trusted: whether visitors are an Ingress, whose X-Forwarded-* are believed by a system that asks.
     :param access_log: ``text`` or ``json`` for an access log, which is the file :data:`ACCESS_LOG` on the stage.
+    :param filters: how many filters of personal intercepts the visited tunnel has beside, none of which matches a request.
     """
 
     targets: tuple[int, ...]
@@ -51,6 +53,7 @@ class Setup:
     datagrams: bool = False
     trusted: bool = False
     access_log: str | None = None
+    filters: int = 0
 
 
 class System(ABC):
@@ -95,6 +98,16 @@ def other_rules(count: int) -> list[tuple[str, uuid.UUID]]:
 def other_tunnel(number: int) -> uuid.UUID:
     """The tunnel with this number; 0 is :data:`TUNNEL`."""
     return uuid.UUID(int=TUNNEL.int + number)
+
+
+#: Filters of one client at most.
+_FILTERS_EACH = 10
+
+
+def filtering(count: int) -> list[list[str]]:
+    """Filters that match no visitor, as people write them: those of each client."""
+    filters = [f"header:X-User=user-{number}; path^=/api" for number in range(count)]
+    return [filters[first : first + _FILTERS_EACH] for first in range(0, count, _FILTERS_EACH)]
 
 
 def variable_missing(*names: str) -> str | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.proc import LOOPBACK
 from bench.service import project_environment
 from bench.stage import BYSTANDER, CLIENT, HOST, SERVER, VISITOR, Stage
-from bench.systems.base import ACCESS_LOG, TUNNEL, Ability, Setup, first_line, other_rules, program, variable_missing
+from bench.systems.base import ACCESS_LOG, TUNNEL, Ability, Setup, filtering, first_line, other_rules, program, variable_missing
 from bench.systems.tunnel import PATH, VARIANT_CASES, TunnelSystem
 
 _BEFORE = "RTUNNEL_BENCH_BEFORE"
@@ -74,9 +74,19 @@ class Rtunnel(TunnelSystem):
         for target in setup.targets:
             connectors = ["-L", f"{'rudp' if setup.datagrams else 'rtcp'}://:0/127.0.0.1:{target}"] * setup.connectors
             stage.start(CLIENT, self._command("client", *connectors, "-F", server), self.environment())
+        if setup.filters:
+            config = stage.write("people.yaml", self._people(setup, tunnel_port))
+            stage.start(BYSTANDER, self._command("client", "-c", config), self.environment())
         if setup.tunnels > 1:
             argv = [sys.executable, "-m", "bench.fleet", str(tunnel_port), str(setup.tunnels - 1)]
             stage.wait_words(stage.start(BYSTANDER, argv, project_environment()), "fleet ready")
+
+    def _people(self, setup: Setup, tunnel_port: int) -> str:
+        """The configuration file of a client with filters, which gets no request."""
+        lines = [f"server: {self.transport}://127.0.0.1:{tunnel_port}{PATH}", f"tunnel: {TUNNEL}", "connectors:"]
+        for filters in filtering(setup.filters):
+            lines += [f"- target: :{setup.targets[0]}", "  intercepts:", *(f'  - "{text}"' for text in filters)]
+        return "\n".join(lines) + "\n"
 
     def start_visitor(self, setup: Setup, stage: Stage, tunnel_port: int, port: int) -> None:
         argv = self._command(

@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 from bench.proc import established, wait_until
 from bench.stage import Stage
-from bench.systems.base import Ability, Setup, System
+from bench.systems.base import Ability, Setup, System, filtering
 
 #: Path of the WebSocket.
 PATH = "/proxy"
@@ -122,4 +122,4 @@ class Visited(System):
 
 def links_of(setup: Setup) -> int:
     """How many links a setup has."""
-    return len(setup.targets) * setup.connectors + setup.tunnels - 1
+    return len(setup.targets) * setup.connectors + setup.tunnels - 1 + len(filtering(setup.filters))

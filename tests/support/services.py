@@ -20,7 +20,7 @@ STALL = 0.5
 class NamedService:
     """An HTTP/1.1 server on loopback, in threads of the test's own process.
 
-    - any path: the service's name
+    - any path: the service's name, which each answer has in ``X-Name``, too
     - ``/down/N``: N bytes
     - POST or PUT anywhere: the length and SHA-256 of the body
     - ``/wait``: answers when :attr:`go` is set
@@ -73,6 +73,7 @@ class NamedService:
             def _answer(self, body: bytes) -> None:
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
+                self.send_header("X-Name", service.name)
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(body)

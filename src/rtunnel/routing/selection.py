@@ -131,7 +131,8 @@ class Selector(Generic[P]):
         protocol = query.protocol
         request = query if tunnel.filtered and protocol is _HTTP else None
         key_of = None if self.sticky is None else partial(self.sticky.key, query)
-        withhold = request is not None and self.withholds(query.host)
+        policies = self.policies
+        withhold = policies is not None and request is not None and policies.withholds(query.host)
         return self.registry.choose(
             tunnel.id, exclude, datagrams=protocol is _DATAGRAMS, request=request, key_of=key_of, withhold=withhold
         )
