@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.ids import short_id
 from rtunnel.ops.access import AccessLog
 from tests.support.access import writes
 from tests.support.ids import TUNNEL
@@ -33,7 +34,7 @@ class TextTests(LineTestCase):
     def test_request(self) -> None:
         access = self.log("text").begin("http", "192.0.2.1")
         access.method, access.target, access.protocol, access.host = "GET", "/a", "HTTP/1.1", "pod.local"
-        access.tunnel, access.connector, access.status = TUNNEL, CONNECTOR, 200
+        access.tunnel, access.connector, access.status = short_id(TUNNEL), short_id(CONNECTOR), 200
         access.sent, access.received, access.retries, access.request_id = 5, 6, 1, "abc"
         self.clock.advance(0.5)
         access.answered()

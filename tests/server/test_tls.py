@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.ids import short_id
 from rtunnel.ops.access import Access, AccessLog
 from rtunnel.outcomes import Outcome, TlsOutcome
 from rtunnel.routing.ingress import IngressRule
@@ -418,7 +419,7 @@ class AccessTests(TlsTests):
         visitor.vanish()
         (line,) = self.lines
         self.assertEqual((line.kind, line.visitor, line.host, line.outcome), ("tls", "192.168.1.1", "pod.local", "visitor_gone"))
-        self.assertEqual((line.tunnel, line.connector, line.retries), (TUNNEL, self.pod.connector.id, 1))
+        self.assertEqual((line.tunnel, line.connector, line.retries), (short_id(TUNNEL), self.pod.connector.shown, 1))
         self.assertEqual((line.received, line.sent), (len(HELLO + b"more"), len(ANSWER)))
         self.assertIsNotNone(line.first_byte)
 
@@ -426,7 +427,7 @@ class AccessTests(TlsTests):
         self.world.visit(record(hello(server_name(b"elsewhere.local")))).leave()
         self.world.visit(HELLO[:9]).leave()
         first, second = self.lines
-        self.assertEqual((first.host, first.outcome, first.tunnel), ("elsewhere.local", "unknown_name", None))
+        self.assertEqual((first.host, first.outcome, first.tunnel), ("elsewhere.local", "unknown_name", ""))
         self.assertEqual((second.host, second.outcome, second.received, second.sent), ("", "visitor_gone", 9, 0))
         self.assertIsNone(first.first_byte)
 

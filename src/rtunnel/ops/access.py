@@ -11,9 +11,6 @@ from collections.abc import Callable
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
 from time import gmtime, localtime, perf_counter, strftime, time
-from uuid import UUID
-
-from rtunnel.ids import short_id
 
 __all__ = ["FORMATS", "Access", "AccessLog"]
 
@@ -34,14 +31,14 @@ class Access:
     :ivar protocol: as HTTP writes it, e.g. ``HTTP/1.1``.
     :ivar status: of the answer, None when there was none.
     :ivar outcome: how it ended, in the words of the metrics.
-    :ivar tunnel: where it was routed to.
-    :ivar connector: the last connector that was chosen.
+    :ivar tunnel: where it was routed to: its ID as it is shown.
+    :ivar connector: the last connector that was chosen: the same.
     :ivar holder: whose intercept took the request, if one did.
     :ivar first_byte: seconds until the answer began, None when it did not.
     :ivar received: bytes from the visitor, without the head of a request.
     :ivar sent: bytes to the visitor, without the head of the answer.
     :ivar retries: how often it was sent again to another stream or connector.
-    :ivar request_id: as in X-Request-Id.
+    :ivar request_id: as in X-Request-Id; it has nothing that would have to be escaped.
     """
 
     # what is not always known stands here and not in each of them
@@ -52,8 +49,8 @@ class Access:
     protocol = ""
     status: int | None = None
     outcome = ""
-    tunnel: UUID | None = None
-    connector: UUID | None = None
+    tunnel = ""
+    connector = ""
     holder = ""
     first_byte: float | None = None
     total = 0.0
@@ -165,22 +162,16 @@ _clf_time = _Second(_clf)
 _iso_time = _Second(lambda second: strftime("%Y-%m-%dT%H:%M:%S", gmtime(second)))
 
 
-@lru_cache(maxsize=4096)
-def _short(number: int) -> str:
-    """An ID as it is shown, by its number: the hash of a UUID is Python code, that of an int is not."""
-    return short_id(UUID(int=number))
-
-
 def _text(access: Access) -> str:
     """The Common Log Format, which every tool reads, then ``key=value`` for the rest."""
     asked = f"{_known_safe(access.method)} {_safe(access.target)} {access.protocol}" if access.method else access.kind.upper()
     return (
         f"{_known_safe(access.visitor)} - {_known_safe(access.user)} [{_clf_time(access.began)}]"
         f' "{asked}" {access.status or "-"} {access.sent}'
-        f" host={_known_safe(access.host)} outcome={access.outcome} tunnel={_short(access.tunnel.int) if access.tunnel else '-'}"
-        f" connector={_short(access.connector.int) if access.connector else '-'}"
+        f" host={_known_safe(access.host)} outcome={access.outcome} tunnel={access.tunnel or '-'}"
+        f" connector={access.connector or '-'}"
         f" first={'-' if access.first_byte is None else f'{access.first_byte:.6f}'} total={access.total:.6f}"
-        f" received={access.received} retries={access.retries} id={_safe(access.request_id)}"
+        f" received={access.received} retries={access.retries} id={access.request_id or '-'}"
         f"{f' holder={_known_safe(access.holder)}' if access.holder else ''}\n"
     )
 
@@ -205,15 +196,11 @@ def _json(access: Access) -> str:
         f',"user":{_known(access.user)},"method":{_known(access.method)},"host":{_known(access.host)}'
         f',"target":{_or_null(access.target)},"protocol":{_known(access.protocol)}'
         f',"status":{access.status or "null"},"outcome":"{access.outcome}"'
-        f',"tunnel":{_quoted_id(access.tunnel)},"connector":{_quoted_id(access.connector)},"holder":{_known(access.holder)}'
+        f',"tunnel":{_known(access.tunnel)},"connector":{_known(access.connector)},"holder":{_known(access.holder)}'
         f',"first_byte":{"null" if first is None else f"{first:.6f}"},"total":{access.total:.6f}'
         f',"received_bytes":{access.received},"sent_bytes":{access.sent},"retries":{access.retries}'
         f',"request_id":{_or_null(access.request_id)}}}\n'
     )
-
-
-def _quoted_id(whole: UUID | None) -> str:
-    return "null" if whole is None else f'"{_short(whole.int)}"'
 
 
 FORMATS: dict[str, Callable[[Access], str]] = {"text": _text, "json": _json}

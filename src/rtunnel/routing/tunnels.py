@@ -73,6 +73,8 @@ class Connector(Generic[P]):
     :param pod: whether its client says that it is the one of the service itself.
     :param cacheable: whether its responses may be cached as its target says, if it has filters.
     :param since: when its link came up, in seconds since the epoch, for display.
+    :ivar shown: its ID as it is shown, for what shows it with each request.
+    :ivar tunnel_shown: the same of its tunnel.
     :ivar instance: what its client calls itself on each of its links, if it does.
     :ivar avoided: whether it is chosen only when all others are excluded; see :meth:`TunnelRegistry.avoid`.
     :ivar failing: the hosts of which it does not reach the target; see :meth:`TunnelRegistry.failing_changed`.
@@ -94,12 +96,22 @@ class Connector(Generic[P]):
     filters: tuple[InterceptFilter, ...] = ()
     cacheable: bool = False
     pod: bool = False
+    shown: str = attrs.field(init=False, repr=False)
+    tunnel_shown: str = attrs.field(init=False, repr=False)
     instance: bytes = attrs.field(default=b"", init=False, repr=False)
     avoided: bool = attrs.field(default=False, init=False)
     failing: FailingHosts = attrs.field(factory=FailingHosts, init=False)
     streams: int = attrs.field(default=0, init=False)
     requests: int = attrs.field(default=0, init=False)
     outcomes: dict[str, int] = attrs.field(factory=dict, init=False)
+
+    @shown.default
+    def _make_shown(self) -> str:
+        return short_id(self.id)
+
+    @tunnel_shown.default
+    def _make_tunnel_shown(self) -> str:
+        return short_id(self.tunnel)
 
     @property
     def holder(self) -> str:

@@ -191,7 +191,7 @@ class RelayEntrypoint:
         if refusal.tunnel is not None and self.selector.table.patterns(refusal.tunnel):
             self.stats.labelled.count_unrouted(refusal.tunnel, refusal.outcome)
         if access is not None:
-            access.tunnel = refusal.tunnel
+            access.tunnel = short_id(refusal.tunnel) if refusal.tunnel is not None else ""
             access.end(refusal.outcome)
         handshake.finish()
         handshake.transport.write(Response(status=refusal.status).encode())

@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rtunnel.ids import short_id
 from rtunnel.outcomes import TlsOutcome
 from rtunnel.routing.selection import ConnectionQuery, VisitorProtocol
 from rtunnel.server.attempt import Attempts, PendingStream
@@ -308,9 +309,9 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         if access is None or self._outcome is None:
             return
         access.host = self.host
-        access.tunnel = self.tunnel
+        access.tunnel = short_id(self.tunnel) if self.tunnel is not None else ""
         access.retries = self.retries
-        access.connector = self.connector.id if self.connector is not None else None
+        access.connector = self.connector.shown if self.connector is not None else ""
         access.received += up
         access.sent += down
         access.end(self._outcome)

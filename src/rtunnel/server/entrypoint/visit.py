@@ -97,7 +97,7 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         self._source = source
         self._access = access
         if access is not None:
-            access.tunnel = tunnel
+            access.tunnel = short_id(tunnel)
         self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
         self.tunnel = tunnel
         self._begun = False
@@ -276,7 +276,7 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         if connector is not None:
             count_ended(self._entrypoint.stats.labelled, connector, outcome)
         if access is not None:
-            access.connector = connector.id if connector is not None else None
+            access.connector = connector.shown if connector is not None else ""
             access.retries = self.retries
             access.end(outcome)
         self._on_end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rtunnel.ids import short_id
 from rtunnel.ops.access import Access, AccessLog
 from rtunnel.outcomes import Outcome
 from rtunnel.server.observers import ObservedExchange
@@ -51,7 +52,7 @@ class LoggedExchange(Access):
         """Record when the response began."""
         self.status = status
         self.sent = len(data)
-        self.answered()
+        self.first_byte = self.log.clock() - self.clock
 
     def answer_data(self, data: bytes) -> None:
         """Count the response body."""
@@ -69,12 +70,14 @@ class LoggedExchange(Access):
         self.target = head.target.decode("latin-1")
         self.protocol = "HTTP/1.1" if head.minor else "HTTP/1.0"
         self.request_id = exchange.request_id.decode("latin-1")
-        self.tunnel = exchange.tunnel
         self.retries = exchange.retries
         if connector is not None:
-            self.connector = connector.id
+            self.tunnel = connector.tunnel_shown
+            self.connector = connector.shown
             if connector.filters:
                 self.holder = connector.holder
+        elif exchange.tunnel is not None:
+            self.tunnel = short_id(exchange.tunnel)
         self.end(outcome)
 
     def upgrade_ended(self, received: int, sent: int) -> None:
