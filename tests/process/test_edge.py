@@ -12,10 +12,11 @@ from http.client import HTTPConnection
 from itertools import cycle
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from twisted.trial.unittest import TestCase
 
+from rtunnel.wire.relay import Command, RelayAddress, Request, TunnelFeature
 from tests.support.processes import Process, free_port, needed, rtunnel, wait_until
 from tests.support.services import NamedService
 
@@ -134,10 +135,18 @@ class EdgeTests(TestCase):
 
     def test_reset_while_paused(self) -> None:
         """A visitor whose target reads nothing of its upload, so that it is not read either, and that resets its connection."""
+        self.reset(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: %d\r\n\r\n" % (1 << 40))
+
+    def test_visit_reset_while_paused(self) -> None:
+        """The same of a visit."""
+        pod = RelayAddress("pod.local", 80)
+        self.reset(Request(Command.CONNECT, addresses=(pod,), tunnel=TunnelFeature(UUID(self.tunnel))).encode())
+
+    def reset(self, beginning: bytes) -> None:
         with socket.create_server(("127.0.0.1", 0)) as target:
             self.join(target.getsockname()[1])
             visitor = socket.create_connection(("127.0.0.1", self.entrypoint_port), 20)
-            visitor.sendall(b"POST / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: %d\r\n\r\n" % (1 << 40))
+            visitor.sendall(beginning)
             self.accept(target)
             visitor.settimeout(1)
             with contextlib.suppress(OSError):

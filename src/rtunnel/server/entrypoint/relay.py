@@ -217,7 +217,9 @@ class RelayEntrypoint:
             visit.abort()
 
     def sweep(self, now: float) -> None:
-        """At each keepalive interval, abort the visits whose visitor is dead."""
+        """Abort the visits that their visitors have reset; and at each keepalive interval, those whose visitor is dead."""
+        for visit in list(self.visits):
+            visit.check_reset()
         interval = self.keepalive.interval
         if not interval or now - self._checked < interval:
             return

@@ -23,6 +23,7 @@ from rtunnel.server.tunnel_stats import count_ended
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Stalled
+from rtunnel.transport.tcp_info import tcp_is_closed
 from rtunnel.tunnel.link import Keepalive
 from rtunnel.tunnel.liveness import LivenessMonitor
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
@@ -229,6 +230,12 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
             self.retry()
 
     # -- from the first byte on
+
+    def check_reset(self) -> None:
+        """Abort the visit if its visitor has reset it while nothing is read of it or written to it, which nobody else notices."""
+        connection = ITunnelTransport(self._transport).tcp_socket()
+        if connection is not None and tcp_is_closed(connection):
+            self._transport.abortConnection()
 
     def check_liveness(self) -> None:
         """Abort the visit if its visitor is dead."""
