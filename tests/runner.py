@@ -2,8 +2,8 @@
 
 The last line is ``N passed, N failed`` (``, N skipped`` follows when there were any), and the exit status says the
 same. With ``CI=true`` a skipped test has failed: what it needs has to be installed there. Only the tests may be
-skipped that need a gost binary, because no package brings one, Chromium, Node.js or Go, whose packages are large, or a development
-server; their reasons name one of :data:`OPTIONAL`.
+skipped that need a gost binary, because no package brings one, Chromium, Node.js, Go or PostgreSQL, whose packages are large, or a
+development server; their reasons name one of :data:`OPTIONAL`.
 
 The tests of real processes mostly wait for them, so the tests run in two processes, or in as many as ``RTUNNEL_TEST_JOBS`` says.
 """
@@ -30,6 +30,7 @@ OPTIONAL = (
     *("RTUNNEL_TEST_CHROMIUM", "RTUNNEL_TEST_VITE", "RTUNNEL_TEST_DJANGO", "RTUNNEL_TEST_JUPYTER"),
     *("RTUNNEL_TEST_NODE", "RTUNNEL_TEST_GO"),
     *("RTUNNEL_TEST_HELM", "RTUNNEL_TEST_PROMTOOL"),
+    "RTUNNEL_TEST_POSTGRES",
 )
 """All of these: of programs that no package brings, or a large one."""
 

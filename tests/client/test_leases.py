@@ -30,7 +30,7 @@ class ControlStreamTests(ForwarderCase):
     def setUp(self) -> None:
         super().setUp()
         self.peer = Peer()
-        self.forwarder.control = lambda token: self.peer if token == self.token else None
+        self.forwarder.reserved = lambda stream, preface: self.peer if preface.addresses[0].host == self.token else None
 
     def open(self, source: str) -> None:
         self.send(stream_preface(RelayAddress(source, 0), RelayAddress(CONTROL_HOST, 0)) + b"hello")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rtunnel.cli.arguments import Parser
@@ -13,7 +13,7 @@ from rtunnel.options.table import CLIENT, Option, find
 from rtunnel.roles.client import server_connection
 from rtunnel.settings import ServerConnectionSettings, SettingsError
 
-__all__ = ["AskingParser"]
+__all__ = ["AskingParser", "ServerParser"]
 
 _NAMES = (
     "config",
@@ -41,17 +41,19 @@ The exit status is 0 when it was done, else 1.
 """
 
 
-class AskingParser(Parser):
-    """Parses the arguments of a command that asks a server.
+class ServerParser(Parser):
+    """Parses the arguments of a command that connects to a server as a client does.
 
     :param examples: lines for the end of the help.
+    :param own: options that mean something else to the command, and are not added.
     """
 
-    def __init__(self, command: str, *, description: str, examples: str) -> None:
+    def __init__(self, command: str, *, description: str, examples: str, own: Collection[str] = ()) -> None:
         super().__init__(command, description=description, epilog=f"examples:\n{examples}\n{_EPILOG}")
-        self.add_argument("--json", action="store_true", help="print what the server says, one object of JSON a line")
         group = self.add_argument_group("the server")
         for name in _NAMES:
+            if name in own:
+                continue
             option = find(CLIENT, name)
             group.add_argument(
                 option.flag,
@@ -74,6 +76,14 @@ class AskingParser(Parser):
             return arguments, server_connection(arguments.raw or (), environ)
         except SettingsError as error:
             raise CommandError(str(error)) from None
+
+
+class AskingParser(ServerParser):
+    """Parses the arguments of a command that asks a server."""
+
+    def __init__(self, command: str, *, description: str, examples: str) -> None:
+        super().__init__(command, description=description, examples=examples)
+        self.add_argument("--json", action="store_true", help="print what the server says, one object of JSON a line")
 
 
 class _TakeOption(argparse.Action):

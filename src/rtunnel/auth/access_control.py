@@ -179,9 +179,12 @@ class AccessControl:
         return self._authenticator.admit(credentials, address, key)
 
     def may(self, grant: Grant, action: Action, tunnel: UUID, hosts: Collection[str]) -> bool:
-        """Tell whether a user may do something: :meth:`rtunnel.routing.permissions.Permissions.may`."""
+        """Tell whether a user may do something: :meth:`rtunnel.routing.permissions.Permissions.may`.
+
+        Without permissions everybody may do everything, but for what nobody may without a rule.
+        """
         permissions = self._rights.permissions
-        return permissions is None or permissions.may(grant.user, action, tunnel, hosts)
+        return not action.explicit if permissions is None else permissions.may(grant.user, action, tunnel, hosts)
 
     @property
     def authenticates(self) -> bool:
@@ -195,7 +198,7 @@ class AccessControl:
 
     def administers(self, grant: Grant, tunnel: UUID, hosts: Collection[str]) -> bool:
         """Tell whether a user may end the leases of others: only if a rule says so, nobody by default."""
-        return self.says(grant.user, Action.ADMIN, tunnel, hosts)
+        return self.may(grant, Action.ADMIN, tunnel, hosts)
 
     def register(self, active_grant: ActiveGrant) -> None:
         """Add a link or visit that was allowed."""

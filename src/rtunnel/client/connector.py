@@ -26,6 +26,7 @@ from rtunnel.client.control import ClientLease
 from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.http_forwarder import HttpForwarder, needs_http
 from rtunnel.client.intercepting import MAY_NOT_KNOW, NOT_GRANTED, describe_conflict, example_request, share_links
+from rtunnel.client.pod.offers import PodOffers
 from rtunnel.client.refusals import CLOSED_EARLY, describe_malformed_answer, describe_refusal, describe_silence
 from rtunnel.client.repeats import Repeats
 from rtunnel.client.server_dialer import ServerDialer
@@ -46,7 +47,8 @@ from rtunnel.tunnel.backoff import Backoff
 from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.handshake import Handshake
 from rtunnel.tunnel.link import Keepalive, Link
-from rtunnel.wire.control import Member, Share
+from rtunnel.tunnel.stream import TunnelStream
+from rtunnel.wire.control import CONTROL_HOST, Member, Share
 from rtunnel.wire.relay import (
     NO_METADATA,
     Command,
@@ -126,9 +128,12 @@ class ConnectorClient:
             udp=settings.udp,
             endpoint_for=target_endpoint,
         )
-        self.lease = ClientLease(settings, wall, partial(on_ended, self), self._share_told)
+        self.pod = PodOffers(settings, self.forwarder, reactor, target_endpoint)
+        self.lease = ClientLease(
+            settings, wall, partial(on_ended, self), self._share_told, offers=self.pod.names, pod_token=self.pod.token
+        )
         self.shares = ShareReport(settings, self.lease.say, reactor)
-        self.forwarder.control = self.lease.accept
+        self.forwarder.reserved = self._reserved
         self._stats = stats
         self._reactor = reactor
         self._on_joined = on_joined
@@ -143,6 +148,12 @@ class ConnectorClient:
         self._joined_at = 0.0
         self._stopping = False
         self._gone: Deferred[None] | None = None
+
+    def _reserved(self, stream: TunnelStream, preface: Response) -> Any:
+        """The protocol of a stream that is for no target."""
+        if preface.addresses[-1].host == CONTROL_HOST:
+            return self.lease.accept(preface.addresses[0].host)
+        return self.pod.accept(stream, preface)
 
     # -- life
 

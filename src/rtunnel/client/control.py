@@ -87,6 +87,8 @@ class ClientLease:
     :param wall: the time of day: a lease goes on while the machine of its client sleeps.
     :param on_ended: called when the lease has ended: the connector must not join again by itself.
     :param on_share: called with what the server tells of the share of the requests, and of the others of the tunnel.
+    :param offers: what its client offers of its pod, separated by commas.
+    :param pod_token: what the streams of the server for that are known by.
     :ivar token: what the control stream of the server is known by.
     :ivar ended: why it has ended.
     """
@@ -99,8 +101,12 @@ class ClientLease:
         wall: Callable[[], float],
         on_ended: Callable[[], None],
         on_share: Callable[[Member | Share], None] = lambda message: None,
+        offers: str = "",
+        pod_token: str = "",
     ) -> None:
         self._settings = settings
+        self._offers = offers
+        self._pod_token = pod_token if offers else ""
         self._wall = wall
         self._on_ended = on_ended
         self._on_share = on_share
@@ -134,7 +140,7 @@ class ClientLease:
         """After a reconnect it is the rest of the lease that is asked for, also of another server."""
         left = self.left
         wanted = self._settings.lease if left is None else max(left, 1.0)
-        return Hello(VERSION, self.name, self._settings.reason, wanted)
+        return Hello(VERSION, self.name, self._settings.reason, wanted, self._offers, self._pod_token)
 
     def check(self) -> None:
         """Before an attempt to join: the lease may have ended while there was no link."""

@@ -43,7 +43,19 @@ _CONTROL = {
     Status.SERVICE_UNAVAILABLE: "this address has too many links, or too many wrong passwords were sent; check its log",
 }
 
-_SPECIFIC = {Command.BIND: _BIND, Command.INTERCEPT: _INTERCEPT, Command.CONTROL: _CONTROL}
+_POD = {
+    Status.BAD_REQUEST: "it does not know pods; update it",
+    Status.FORBIDDEN: (
+        "no ingress rule (--route) of it names this tunnel, or its permissions allow {who} nothing with the pod; ask the "
+        "administrator of the server for a line with reach or env (--permissions)"
+    ),
+    Status.SERVICE_UNAVAILABLE: (
+        "it is about to stop, or this address has too many links, or too many wrong passwords were sent; check its log"
+    ),
+    Status.HOST_UNREACHABLE: 'no ingress rule of it leads "{host}" to this tunnel; compare host and --tunnel with its --route',
+}
+
+_SPECIFIC = {Command.POD: _POD, Command.BIND: _BIND, Command.INTERCEPT: _INTERCEPT, Command.CONTROL: _CONTROL}
 
 
 def describe_refusal(status: Status, request: Request) -> str:

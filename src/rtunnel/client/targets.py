@@ -21,7 +21,7 @@ from rtunnel.routing.ingress import normalise_host
 from rtunnel.settings import Address, ForwardSettings, TargetList, UdpSettings, UnixSocket
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome, Tap
 from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.control import CONTROL_HOST
+from rtunnel.wire.pod import RESERVED_HOSTS
 from rtunnel.wire.relay import RelayError, Response, Status, take_preface
 
 if TYPE_CHECKING:
@@ -72,8 +72,8 @@ class Forwarder:
         self.stats = stats
         self.reactor = reactor
         self.open: set[OpenStream] = set()
-        self.control: Callable[[str], Any] = _no_control
-        """Gives the control stream its protocol: called with what the server knows it by; None for one that is not the server's."""
+        self.reserved: Callable[[TunnelStream, Response], Any] = _nothing_reserved
+        """Gives a stream that is for no target its protocol: called with its preface; None for one that is not the server's."""
         self.watch: ConnectorWatch | None = None
         """Who watches what is passed on."""
         self._budget = budget or StreamBudget()
@@ -150,8 +150,8 @@ class Forwarder:
         return any(forwarded.unanswered for forwarded in self.open)
 
 
-def _no_control(token: str) -> None:
-    """There is no control stream."""
+def _nothing_reserved(stream: TunnelStream, preface: Response) -> None:
+    """There are no such streams."""
 
 
 class OpenStream:
@@ -236,14 +236,14 @@ class ForwardedStream(OpenStream):
         self._timer.cancel()
         early, self._buffer = self._buffer[used:], b""
         self._preface = preface
-        if preface.addresses and preface.addresses[-1].host == CONTROL_HOST:
-            self._become_control(preface.addresses[0].host, early)
+        if preface.addresses and preface.addresses[-1].host in RESERVED_HOSTS:
+            self._become_reserved(preface, early)
         else:
             self._begin(preface, early)
 
-    def _become_control(self, token: str, early: bytes) -> None:
-        """The server wants to talk to us, and not to a target."""
-        protocol = self._forwarder.control(token)
+    def _become_reserved(self, preface: Response, early: bytes) -> None:
+        """The server wants something of us, and not of a target."""
+        protocol = self._forwarder.reserved(self._stream, preface)
         if protocol is None:
             self._give_up(StreamOutcome.NO_TARGET)
             return

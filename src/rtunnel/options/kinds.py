@@ -22,6 +22,7 @@ from rtunnel.options.endpoint_strings import is_endpoint_string, read_client_str
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.policies import ServedBy
+from rtunnel.routing.reach import ReachRules
 from rtunnel.routing.sticky import Sticky
 from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError, UdpAddress
 
@@ -47,6 +48,7 @@ __all__ = [
     "OFF",
     "PATH",
     "PROXY_PROTOCOL",
+    "REACH",
     "ROLE",
     "ROUTE",
     "SERVED_BY",
@@ -356,6 +358,7 @@ SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST[:PORT][/PATH]", _listen_address(
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 INTERCEPT = Kind("FILTER", InterceptFilter.parse, lines=True)
+REACH = Kind("HOST:PORT[,...]", ReachRules.parse, lists=True)
 CIDR = Kind("CIDR", _cidr)
 PROXY_PROTOCOL = Kind("CIDR", _proxy_protocol)
 """gost's ``entrypoint.ProxyProtocol``, with networks in place of the version."""

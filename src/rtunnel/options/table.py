@@ -895,6 +895,13 @@ CLIENT = (
         "take turns; repeatable, each is a connector of its own",
         many=True,
     ),
+    Option(
+        "reach",
+        kinds.REACH,
+        "reach",
+        "in a pod: what developers with the right reach may connect to from here, by rtunnel reach, e.g. "
+        "postgres:5432,*.shop.svc:80; by default nothing",
+    ),
     *FORWARD,
     *UDP,
     Option("bind", kinds.BIND, "bind", "host name to request for the tunnel; the server may assign another"),

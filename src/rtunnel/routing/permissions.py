@@ -9,6 +9,7 @@ any characters. What no rule allows is forbidden::
     bind,visit   carol          *.dev.example.org,ssh.svc
     intercept    dave           shop.example.org
     admin        root           *
+    reach,env    dave           shop.example.org
 
 *Which* is the ID of a tunnel, whole, or a host; ``*`` alone is every tunnel and every host, while ``a*`` is hosts only. A client
 serves all hosts of its tunnel, so it may bind a tunnel by hosts only when every host that an ingress rule leads there is allowed.
@@ -56,8 +57,18 @@ class Action(StrEnum):
     """See who has joined it, with all of their leases."""
     ADMIN = "admin"
     """End the leases of others."""
+    REACH = "reach"
+    """Connect to what its pod reaches."""
+    ENV = "env"
+    """Read the environment of its pod."""
+
+    @property
+    def explicit(self) -> bool:
+        """Whether nobody may do it without a rule that says so, also where there is no permissions file."""
+        return self in _EXPLICIT
 
 
+_EXPLICIT = (Action.ADMIN, Action.REACH, Action.ENV)
 _IMPLIED = {Action.BIND: (Action.BIND, Action.INTERCEPT, Action.GLOBAL)}
 """What else an action in a file allows."""
 

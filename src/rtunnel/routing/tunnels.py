@@ -29,6 +29,7 @@ from rtunnel.ids import short_id
 from rtunnel.routing.failing import FailingHosts
 from rtunnel.routing.intercept_terms import FilterRank, InterceptFilter
 from rtunnel.routing.intercepts import Conflict, Drawable, Interceptor, Intercepts
+from rtunnel.routing.pods import PodOffer
 from rtunnel.routing.request_properties import HttpQuery
 from rtunnel.routing.sticky import KeyOf, rendezvous
 
@@ -76,6 +77,7 @@ class Connector(Generic[P]):
     :ivar shown: its ID as it is shown, for what shows it with each request.
     :ivar tunnel_shown: the same of its tunnel.
     :ivar instance: what its client calls itself on each of its links, if it does.
+    :ivar offer: what its client offers of its pod.
     :ivar avoided: whether it is chosen only when all others are excluded; see :meth:`TunnelRegistry.avoid`.
     :ivar failing: the hosts of which it does not reach the target; see :meth:`TunnelRegistry.failing_changed`.
     :ivar streams: streams opened so far; incremented by the caller that opens them.
@@ -99,6 +101,7 @@ class Connector(Generic[P]):
     shown: str = attrs.field(init=False, repr=False)
     tunnel_shown: str = attrs.field(init=False, repr=False)
     instance: bytes = attrs.field(default=b"", init=False, repr=False)
+    offer: PodOffer = attrs.field(default=PodOffer(), init=False)
     avoided: bool = attrs.field(default=False, init=False)
     failing: FailingHosts = attrs.field(factory=FailingHosts, init=False)
     streams: int = attrs.field(default=0, init=False)

@@ -14,6 +14,7 @@ from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Limit, LinkEnd
 from rtunnel.routing.intercepts import Conflict
 from rtunnel.routing.leases import Due, Lease, LeaseEnd, Leases, LeaseTerms
+from rtunnel.routing.pods import PodOffer
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.control_stream import MAX_MESSAGES, ControlStream, Surroundings
 from rtunnel.server.deadlines import SWEEP
@@ -159,6 +160,9 @@ class LeaseManager:
             self._drain(connector, missed.cause)
             return
         connector.name = connector.name or hello.name
+        if not connector.filters:
+            # who may have some requests only must not pass for the pod
+            connector.offer = PodOffer.of(hello.offers, hello.token)
         lease, resumed = self.leases.grant(connector, connector.name, hello.reason, hello.lease, control.terms)
         self._registry.no_longer_gone(lease.tunnel, lease)
         left = self.leases.left(lease)

@@ -28,7 +28,7 @@ from rtunnel.server.control_connection import ControlConnection
 from rtunnel.server.control_stream import Surroundings
 from rtunnel.server.entrypoint.entrypoint import Entrypoint, Peer
 from rtunnel.server.entrypoint.forwarding import TrustedProxies
-from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint
+from rtunnel.server.entrypoint.relay import FIRST_BYTE, RelayEntrypoint, VisitDenied
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.intercept_admission import (
     Intercept,
@@ -39,6 +39,7 @@ from rtunnel.server.intercept_admission import (
 )
 from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ClientPlace, ServerLimits
+from rtunnel.server.pod_link import PodLink
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import StreamLimits, UpstreamPool
 from rtunnel.settings import LeaseSettings, ListenerSettings
@@ -136,6 +137,8 @@ class TunnelListener(Factory):
         self.links: set[Link] = set()
         self.callers: set[ControlConnection] = set()
         """The connections that ask about leases."""
+        self.pod_links: set[PodLink] = set()
+        """The links on which developers' machines open streams to pods."""
         self.connectors: set[Connector[UpstreamPool]] = set()
         """Those whose link is up, including draining ones, which are no longer in the registry."""
         self.address = ""
@@ -227,7 +230,7 @@ class TunnelListener(Factory):
     def leave(self) -> None:
         """The server is about to stop: have the clients join elsewhere, while their links go on; admit no others."""
         self.stopping = True
-        for link in self.links:
+        for link in (*self.links, *(pod_link.link for pod_link in self.pod_links)):
             link.leave()
 
     def close(self) -> None:
@@ -236,7 +239,7 @@ class TunnelListener(Factory):
             admission.refuse_quietly()
         for caller in list(self.callers):
             caller.close()
-        for link in list(self.links):
+        for link in (*self.links, *(pod_link.link for pod_link in self.pod_links)):
             link.close(LinkEnd.SERVER_STOPPED)
 
 
@@ -352,6 +355,8 @@ class Admission(Handshake[Request]):
             self._refuse(Status.FORBIDDEN, RefusalReason.UNKNOWN_TUNNEL, reason)
         elif request.command is Command.CONTROL:
             self._take_questions(request.tunnel.id)
+        elif request.command is Command.POD:
+            self._open_pod(request)
         elif not self._listener.may_bind(self._grant, _ACTIONS[request.command], request.tunnel.id):
             reason = f"the permissions do not allow it to bind the tunnel {short_id(request.tunnel.id)}"
             self._refuse(Status.FORBIDDEN, RefusalReason.FORBIDDEN, reason)
@@ -390,6 +395,25 @@ class Admission(Handshake[Request]):
         """Let a caller ask about leases; what of them it sees is decided with each question."""
         self.transport.write(Response(status=Status.OK, metadata=InterceptAnswer().metadata()).encode())
         self.switch_to(self._listener.take_questions(self._grant, tunnel, self.transport, self._log_name))
+
+    def _open_pod(self, request: Request) -> None:
+        """Turn the connection into a link on which the other end opens streams to the pod of a host, if it may open any."""
+        listener = self._listener
+        tunnel = listener.relay.route(request)
+        if isinstance(tunnel, VisitDenied):
+            self._refuse(tunnel.status, RefusalReason.UNKNOWN_TUNNEL, tunnel.reason)
+            return
+        asked = request.addresses[-1].host if request.addresses else ""
+        pod_link = PodLink(listener, self._grant, tunnel, asked, self._peer_name, listener.pod_links.discard)
+        if not pod_link.begin():
+            reason = f"the permissions do not allow it anything with the pod of the tunnel {short_id(tunnel)} (reach, env)"
+            self._refuse(Status.FORBIDDEN, RefusalReason.FORBIDDEN, reason)
+            return
+        listener.pod_links.add(pod_link)
+        self.transport.write(Response(status=Status.OK, metadata=InterceptAnswer().metadata()).encode())
+        end_when_stalled(ITunnelTransport(self.transport).tcp_socket(), listener.settings.mux.stall_timeout)
+        self.switch_to_link(pod_link.link)
+        pod_link.opened()
 
     def _endpoint(self, tunnel: UUID, asked: str, action: Action) -> str:
         """The host name of the tunnel for its client: the requested one, if a rule leads that host to the tunnel.

@@ -145,6 +145,9 @@ class ListenerGroup:
             reason = self.listener.against_policy(connector.tunnel, connector.user, connector.filters, pod=connector.pod)
             if reason is not None:
                 self._drop_connector(connector, LinkEnd.FORBIDDEN, reason, drain_timeout)
+        for pod_link in list(self.listener.pod_links):
+            if not self.knows(pod_link.tunnel):
+                pod_link.link.close(LinkEnd.UNROUTED)
 
     def stop(self, drain_timeout: float) -> None:
         """Admit no new clients and visitors, and drain everything within a timeout."""
@@ -158,6 +161,8 @@ class ListenerGroup:
             admission.refuse_quietly()
         for connector in list(self.listener.connectors):
             self._drop_connector(connector, LinkEnd.SERVER_STOPPED, "its listener is stopping", drain_timeout)
+        for pod_link in list(self.listener.pod_links):
+            pod_link.link.close(LinkEnd.SERVER_STOPPED)
 
     def _apply(self, planned: PlannedListener, routes: Routes, drain_timeout: float = 0) -> None:
         settings, policies, table = planned.settings, planned.settings.policy, routes.table

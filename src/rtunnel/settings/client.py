@@ -9,6 +9,7 @@ from uuid import UUID
 import attrs
 
 from rtunnel.routing.intercept_terms import MAX_FILTERS, InterceptFilter, session_filters
+from rtunnel.routing.reach import ReachRules
 from rtunnel.settings.address import CONNECTABLE, Address, UdpAddress
 from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, header_value, seconds, whole
 from rtunnel.settings.credentials import Credentials
@@ -82,6 +83,7 @@ class ConnectorSettings(ServerConnectionSettings):
     :ivar join: ``one`` to join one server behind the name of ``server``; ``all`` for a link to each of its addresses.
     :ivar reason: what for, as others see it.
     :ivar lease: the seconds after which it ends by itself; 0 for as many as the server allows.
+    :ivar reach: what developers may reach from here; empty for nothing.
     :ivar bind: the address requested from the server; host ``""`` and port 0 leave the choice to it.
     :ivar backoff_min: seconds before the first attempt to reconnect.
     :ivar backoff_max: the longest time between two attempts.
@@ -112,6 +114,7 @@ class ConnectorSettings(ServerConnectionSettings):
     role: str = attrs.field(default="laptop", validator=check(lambda role: role in ("pod", "laptop"), "must be pod or laptop"))
     join: str = attrs.field(default="one", validator=check(lambda join: join in ("one", "all"), "must be one or all"))
     lease: float = attrs.field(default=0.0, validator=seconds(1.0, 366 * DAY, "no end"))
+    reach: ReachRules = attrs.field(default=ReachRules())
     bind: Address = attrs.field(default=Address("", 0))
     backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))
     backoff_max: float = attrs.field(default=30.0, validator=seconds(0.01, DAY))
@@ -132,6 +135,9 @@ class ConnectorSettings(ServerConnectionSettings):
             raise SettingsError("role", self.role, "the pod takes what no filter takes; leave the filters out")
         if self.target.udp and self.filters:
             raise SettingsError("target", str(self.target), "a UDP target, whose datagrams have no fields to intercept by")
+        if self.filters and self.reach:
+            hint = "only a client in the pod, which takes a share of all requests, can offer what the pod reaches (no --intercept)"
+            raise SettingsError("reach", str(self.reach), hint)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the minimum, {self.backoff_min:g}s")
 

@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from rtunnel.reactor_types import INetworkReactor
 
-__all__ = ["ATTEMPT_DELAY", "NameEndpoint"]
+__all__ = ["ATTEMPT_DELAY", "NameEndpoint", "connect_in_turn"]
 
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried while the one before it has neither connected nor failed (RFC 8305 section 5)."""
@@ -84,6 +84,20 @@ class NameEndpoint:
 
         self._reactor.nameResolver.resolveHostName(Receiver(), self._host, self._port)
         return connecting
+
+
+def connect_in_turn(
+    reactor: Any, addresses: Sequence[str], endpoint: EndpointFor, factory: IProtocolFactory
+) -> defer.Deferred[IProtocol]:
+    """Connect to one of some addresses, as :class:`NameEndpoint` does to those of a name.
+
+    :param addresses: at least one.
+    :returns: fires with the protocol, or fails with the reason of the address that failed last.
+    """
+    connecting: defer.Deferred[IProtocol] = defer.Deferred(lambda _: race.cancel())
+    race = _Race(reactor, endpoint, factory, lambda _, protocol: connecting.callback(protocol), connecting.errback)
+    race.start(list(addresses))
+    return connecting
 
 
 class _Race:

@@ -78,8 +78,8 @@ def clean(text: str, limit: int = MAX_TEXT) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def _text(limit: int = MAX_TEXT) -> Any:
-    return attrs.field(default="", metadata={"limit": limit})
+def _text(limit: int = MAX_TEXT, *, secret: bool = False) -> Any:
+    return attrs.field(default="", metadata={"limit": limit}, repr=not secret)
 
 
 # -- from a client
@@ -93,12 +93,16 @@ class Hello:
     :ivar name: what it calls itself.
     :ivar reason: what it is for.
     :ivar lease: how long it wants its lease, 0 for as long as it may.
+    :ivar offers: the services of its pod that it offers (:class:`rtunnel.wire.pod.PodService`), separated by commas.
+    :ivar token: what it will know the server's streams to them by; a secret between the two.
     """
 
     version: int = 0
     name: str = _text(MAX_NAME)
     reason: str = _text()
     lease: float = 0.0
+    offers: str = _text(MAX_NAME)
+    token: str = _text(MAX_NAME, secret=True)
 
 
 @attrs.frozen

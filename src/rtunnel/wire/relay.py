@@ -73,6 +73,9 @@ class Command(IntEnum):
     CONTROL = 5
     """Ask about leases: after the response the connection carries lines of JSON (:mod:`rtunnel.wire.control`). gost and older
     servers refuse it, too."""
+    POD = 6
+    """Turn the connection into a link on which the sender opens streams to the pod of a host (:mod:`rtunnel.wire.pod`). gost and
+    older servers refuse it, too."""
 
 
 _COMMANDS: Final = {int(command): command for command in Command}

@@ -1,0 +1,274 @@
+"""Ports of loopback whose connections end in the pod: forwards to one destination, and the proxy, where programs say where to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import attrs
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rtunnel.client.dialing import no_delay
+from rtunnel.client.pod.link import MAX_STREAMS, PodLinkClient, PodRefused
+from rtunnel.client.repeats import Repeats
+from rtunnel.ops.start import PortRole, cannot_listen
+from rtunnel.settings import Address
+from rtunnel.transport.accepting import AcceptingPort
+from rtunnel.transport.fixed_room import FixedRoom
+from rtunnel.transport.sockets import host_and_port, listen_tcp
+from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
+from rtunnel.tunnel.stream import TunnelStream
+from rtunnel.wire.pod import PodAnswer, PodRequest, PodService
+from rtunnel.wire.proxy_server import NotProxied, ProxyServer, Wanted
+from rtunnel.wire.relay import RelayAddress
+
+__all__ = ["Forward", "LocalPrograms"]
+
+REQUEST_TIMEOUT = 30.0
+"""Seconds in which a program must have said where to."""
+MAX_NAMED = 500
+"""Destinations whose refusals are counted, so that many of one kind are few lines."""
+
+PROXY = PortRole("proxy", "--proxy")
+FORWARD = PortRole("forward", "--forward")
+
+
+@attrs.frozen
+class Forward:
+    """A port of loopback that leads to one destination.
+
+    :ivar listen: the port.
+    :ivar to: the destination, as the pod calls it.
+    """
+
+    listen: Address
+    to: Wanted
+
+    def __str__(self) -> str:
+        return f"{self.listen} leads to {_shown(self.to)}"
+
+
+class LocalPrograms:
+    """The ports and their connections; owned by the command.
+
+    :param link: to the server.
+    :param reactor: opens the ports.
+    :ivar connections: those that are open.
+    :ivar total: how many there were.
+    """
+
+    _log = Logger()
+
+    def __init__(self, link: PodLinkClient, reactor: Any) -> None:
+        self.link = link
+        self.reactor = reactor
+        self.connections: set[LocalProgram] = set()
+        self.total = 0
+        self._room = FixedRoom("local programs", reactor, MAX_STREAMS)
+        self._ports: list[Any] = []
+        self._refusals: dict[str, Repeats] = {}
+
+    def proxy(self, listen: Address) -> Address:
+        """Open the proxy; returns the address with the port that it got.
+
+        :raises StartError: it cannot be opened.
+        """
+        return self._listen(PROXY, listen, lambda: LocalProgram(self, ProxyServer()))
+
+    def forward(self, forward: Forward) -> Forward:
+        """Open a forward; returns it with the port that it got.
+
+        :raises StartError: it cannot be opened.
+        """
+        return attrs.evolve(forward, listen=self._listen(FORWARD, forward.listen, lambda: LocalProgram(self, to=forward.to)))
+
+    def _listen(self, role: PortRole, listen: Address, make: Callable[[], LocalProgram]) -> Address:
+        try:
+            port: Any = listen_tcp(self.reactor, listen.host, listen.port, _Programs(make))
+        except (CannotListenError, OSError) as error:
+            raise cannot_listen(role, listen, error) from error
+        AcceptingPort(port, self.reactor).use(self._room)
+        self._ports.append(port)
+        return Address(listen.host, port.getHost().port)
+
+    def close(self) -> Deferred[Any]:
+        """Close the ports, and cut what is open; fires when the ports are free."""
+        for connection in list(self.connections):
+            connection.abort()
+        return DeferredList([maybeDeferred(port.stopListening) for port in self._ports], consumeErrors=True)
+
+    def refused(self, peer: str, what: str, why: str) -> None:
+        """A connection of a program cannot be made; said in full once for each destination, and then ever more rarely."""
+        if what not in self._refusals and len(self._refusals) >= MAX_NAMED:
+            self._refusals.clear()
+        if self._refusals.setdefault(what, Repeats()).say(why):
+            self._log.warn("{peer} cannot reach {what}: {why}", peer=peer, what=what, why=why)
+
+
+class _Programs(Factory):
+    """Connections of local programs."""
+
+    noisy = False
+
+    def __init__(self, make: Callable[[], LocalProgram]) -> None:
+        self._make = make
+
+    def buildProtocol(self, addr: Any) -> LocalProgram:
+        return self._make()
+
+
+@implementer(IHalfCloseableProtocol)
+class LocalProgram(Protocol):
+    """One connection of a program, until it is joined with a stream of the pod.
+
+    :param owner: of the port.
+    :param server: reads where the program wants to go; None at a forward.
+    :param to: where a forward leads.
+    """
+
+    transport: Any
+
+    def __init__(self, owner: LocalPrograms, server: ProxyServer | None = None, to: Wanted | None = None) -> None:
+        self._owner = owner
+        self._server = server
+        self._to = to
+        self._splice = Splice(self._ended)
+        self._asking: Deferred[TunnelStream] | None = None
+        self._timer: Any = None
+
+    @property
+    def peer(self) -> str:
+        """The program's address, for logs."""
+        host, port = host_and_port(self.transport.getPeer())
+        return f"{host}:{port}"
+
+    def connectionMade(self) -> None:
+        no_delay(self.transport)
+        self._owner.connections.add(self)
+        self._owner.total += 1
+        if self._to is not None:
+            self._ask(self._to)
+        else:
+            self._timer = self._owner.reactor.callLater(REQUEST_TIMEOUT, self.transport.abortConnection)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Find out where the program wants to go."""
+        server = self._server
+        if server is None or self._asking is not None:
+            return
+        try:
+            answer = server.receive(data)
+        except NotProxied as error:
+            self._owner.refused(self.peer, "anything", str(error))
+            self._close(error.answer)
+            return
+        if answer:
+            self.transport.write(answer)
+        if server.wanted is not None:
+            self._ask(server.wanted)
+
+    def _ask(self, to: Wanted) -> None:
+        self._stop_timer()
+        # nothing more is read until there is somewhere to put it
+        self.transport.pauseProducing()
+        request = PodRequest(PodService.REACH, RelayAddress(to.host, to.port))
+        asking = self._asking = self._owner.link.ask(request, self._splice.far)
+        asking.addCallbacks(self._granted, partial(self._refused, _shown(to)))
+
+    def _granted(self, stream: TunnelStream) -> None:
+        splice, server, transport = self._splice, self._server, self.transport
+        splice.near.attach(transport)
+        splice.far.attach(stream)
+        if server is not None:
+            transport.write(server.granted())
+            if server.early:
+                stream.write(server.early)
+            if not server.passes_all:
+                transport.protocol = _OneRequest(splice.near, server)
+        splice.join()
+        transport.resumeProducing()
+
+    def _refused(self, what: str, failure: Failure) -> None:
+        error = failure.value
+        if isinstance(error, CancelledError):
+            return
+        if not isinstance(error, PodRefused):
+            self.transport.abortConnection()
+            failure.raiseException()
+        answer: PodAnswer = error.answer
+        self._owner.refused(self.peer, what, answer.why)
+        if self._server is None:
+            # so that the program sees an error rather than an empty answer
+            self.transport.abortConnection()
+        elif answer.cause is not None:
+            self._close(self._server.refused(answer.cause, answer.why))
+
+    def _close(self, last: bytes) -> None:
+        self._stop_timer()
+        # what the program still sends must not become a reset that overtakes the answer
+        self._server = None
+        self.transport.write(last)
+        self.transport.resumeProducing()
+        self.transport.loseConnection()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def readConnectionLost(self) -> None:
+        """The program has ended its direction before it said where to."""
+        self.transport.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The program has left before it was joined."""
+        self._stop_timer()
+        self._owner.connections.discard(self)
+        if self._asking is not None and not self._asking.called:
+            self._asking.cancel()
+
+    def _ended(self, outcome: SpliceOutcome, up: int, down: int) -> None:
+        self._owner.connections.discard(self)
+
+    def abort(self) -> None:
+        """Cut it."""
+        if self._splice.near.transport is not None:
+            self._splice.abort()
+        else:
+            self.transport.abortConnection()
+
+
+@implementer(IHalfCloseableProtocol)
+class _OneRequest(Protocol):
+    """A program's connection that carries one plain request of HTTP: what comes behind it goes nowhere."""
+
+    def __init__(self, side: Side, server: ProxyServer) -> None:
+        self._side = side
+        self._server = server
+
+    def dataReceived(self, data: bytes) -> None:
+        data = self._server.pass_on(data)
+        if data:
+            self._side.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        self._side.readConnectionLost()
+
+    def writeConnectionLost(self) -> None:
+        self._side.writeConnectionLost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._side.connectionLost(reason)
+
+
+def _shown(to: Wanted) -> str:
+    return f"[{to.host}]:{to.port}" if ":" in to.host else f"{to.host}:{to.port}"

@@ -1,0 +1,103 @@
+"""Names as the pod resolves them, with its search domains; what went wrong is told apart."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
+
+from rtunnel.wire.pod import Cause
+
+__all__ = ["KEPT", "MAX_LOOKUPS", "NameFailed", "Resolver"]
+
+KEPT: Final = 1.0
+"""Seconds for which the addresses of a name are used again: many connections to it at once are one question."""
+MAX_KEPT: Final = 256
+"""Names whose addresses are kept."""
+MAX_LOOKUPS: Final = 64
+"""Names that are looked up at a time."""
+
+_UNKNOWN: Final = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
+
+Addresses = tuple[IPv4Address | IPv6Address, ...]
+
+
+class NameFailed(Exception):
+    """A name has no address.
+
+    :ivar cause: why.
+    """
+
+    def __init__(self, cause: Cause, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+class Resolver:
+    """Resolves names with the system's resolver, in the reactor's threads.
+
+    :param reactor: for its threads and the time.
+    :param lookup: the system's resolver.
+    """
+
+    def __init__(self, reactor: Any, lookup: Callable[..., list[Any]] = socket.getaddrinfo) -> None:
+        self._reactor = reactor
+        self._lookup = lookup
+        self._kept: dict[str, tuple[float, Addresses]] = {}
+        self._waiting: dict[str, list[Deferred[Addresses]]] = {}
+
+    def resolve(self, host: str) -> Deferred[Addresses]:
+        """The addresses of a name, in the order of the system's preference, or of an address itself.
+
+        :returns: fires with at least one; fails with :class:`NameFailed`.
+        """
+        try:
+            return succeed((ip_address(host),))
+        except ValueError:
+            pass
+        until, addresses = self._kept.get(host, (0.0, ()))
+        if addresses and self._reactor.seconds() < until:
+            return succeed(addresses)
+        waiting = self._waiting.get(host)
+        if waiting is None and len(self._waiting) >= MAX_LOOKUPS:
+            return fail(NameFailed(Cause.BUSY, f"the client in the pod looks up {MAX_LOOKUPS} names, as many as it may"))
+        answer: Deferred[Addresses] = Deferred()
+        if waiting is None:
+            self._waiting[host] = [answer]
+            self._ask(host)
+        else:
+            waiting.append(answer)
+        return answer
+
+    def _ask(self, host: str) -> None:
+        asking = deferToThreadPool(self._reactor, self._reactor.getThreadPool(), self._lookup, host, None, type=socket.SOCK_STREAM)
+        asking.addCallbacks(_addresses, _failure, errbackArgs=(host,)).addBoth(self._answer, host)
+
+    def _answer(self, result: Addresses | Failure, host: str) -> None:
+        if not isinstance(result, Failure):
+            self._kept.pop(host, None)
+            if len(self._kept) >= MAX_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[host] = self._reactor.seconds() + KEPT, result
+        for waiting in self._waiting.pop(host):
+            # a failure by itself for each: one that is handled must not be so for the others
+            waiting.callback(result) if not isinstance(result, Failure) else waiting.errback(Failure(result.value))
+
+
+def _addresses(found: list[Any]) -> Addresses:
+    return tuple(dict.fromkeys(ip_address(sockaddr[0]) for *_, sockaddr in found))
+
+
+def _failure(failure: Failure, host: str) -> Failure:
+    error = failure.value
+    if isinstance(error, UnicodeError) or (isinstance(error, socket.gaierror) and error.errno in _UNKNOWN):
+        return Failure(NameFailed(Cause.NO_NAME, f'the DNS of the pod knows no "{host}"; check its spelling and namespace'))
+    if isinstance(error, socket.gaierror):
+        text = f'the DNS of the pod gave no answer for "{host}" ({error.strerror}); try again, or check the pod\'s DNS'
+        return Failure(NameFailed(Cause.NO_DNS, text))
+    return failure

@@ -1,0 +1,198 @@
+"""What a developer's machine asks of the pod of a host, and what it is answered: the beginning of each stream of a pod link.
+
+A *pod link* is a link on which the machine that connects opens the streams (:attr:`rtunnel.wire.relay.Command.POD`). Each stream
+begins with a relay request, CONNECT, whose first address names a service of the pod (:class:`PodService`). The server finds a
+client in the pod that offers it, opens a stream there to the same reserved destination, with the token that this client has told it
+over the control stream as source and the authenticated user as metadata, and passes the request on. The answer is a relay response;
+the bytes of the service follow. docs/protocol.md describes all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Final
+
+from attrs import field, frozen
+
+from rtunnel.wire.control import CONTROL_HOST, clean
+from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status
+from rtunnel.wire.relay_features import MAX_TEXT, RelayError
+
+__all__ = ["RESERVED_HOSTS", "Cause", "PodAnswer", "PodRequest", "PodService", "pod_preface", "user_of"]
+
+
+class PodService(StrEnum):
+    """What a pod can offer; the names are those of the rights, too."""
+
+    REACH = "reach"
+    """Connections to what the pod reaches."""
+    ENV = "env"
+    """The environment of the application."""
+
+    @property
+    def host(self) -> str:
+        """The destination of its streams, which no target has."""
+        return f"{self.value}.rtunnel"
+
+
+_SERVICES: Final = {service.host: service for service in PodService}
+RESERVED_HOSTS: Final = frozenset((CONTROL_HOST, *_SERVICES))
+"""The destinations of streams that are for no target."""
+
+_VERSION, _USER, _CAUSE, _WHY, _VALUES, _NAMES = "rt", "rt.user", "rt.cause", "rt.why", "rt.values", "rt.n."
+VERSION: Final = "1"
+MAX_NAME_PAIRS: Final = 16
+"""Pairs of metadata that an answer has for names."""
+
+
+class Cause(StrEnum):
+    """Why something is not to be had."""
+
+    NOT_ALLOWED = "not allowed"
+    """A rule, or the lack of one, forbids it."""
+    NO_NAME = "no such name"
+    """The pod's DNS knows no such name."""
+    NO_DNS = "no answer of the DNS"
+    """The pod's DNS did not answer."""
+    REFUSED = "refused"
+    """Nothing listens there."""
+    UNREACHABLE = "unreachable"
+    """There is no way there."""
+    TIMED_OUT = "timed out"
+    """Nothing answered in time."""
+    BUSY = "busy"
+    """There are too many connections."""
+    NO_POD = "no pod"
+    """No client that offers it has joined."""
+    FAILED = "failed"
+    """Something else went wrong."""
+
+
+NOWHERE: Final = RelayAddress("", 0)
+"""The destination of a request that needs none."""
+
+_STATUSES: Final[Mapping[Cause, Status]] = {
+    Cause.NOT_ALLOWED: Status.FORBIDDEN,
+    Cause.NO_NAME: Status.HOST_UNREACHABLE,
+    Cause.NO_DNS: Status.HOST_UNREACHABLE,
+    Cause.REFUSED: Status.HOST_UNREACHABLE,
+    Cause.UNREACHABLE: Status.NETWORK_UNREACHABLE,
+    Cause.TIMED_OUT: Status.TIMEOUT,
+    Cause.BUSY: Status.SERVICE_UNAVAILABLE,
+    Cause.NO_POD: Status.SERVICE_UNAVAILABLE,
+    Cause.FAILED: Status.INTERNAL_SERVER_ERROR,
+}
+
+
+@frozen
+class PodRequest:
+    """What a stream of a pod link is for.
+
+    :ivar service: of the pod.
+    :ivar destination: of REACH: where to connect.
+    :ivar values: of ENV: whether the values are wanted, and not only their names.
+    """
+
+    service: PodService
+    destination: RelayAddress = field(default=NOWHERE)
+    values: bool = False
+
+    def encode(self) -> bytes:
+        """The request as the first bytes of the stream.
+
+        :raises ValueError: the destination has no name that can be sent.
+        """
+        addresses = (RelayAddress(self.service.host, 0), self.destination)
+        metadata = {_VERSION: VERSION} | ({_VALUES: "1"} if self.values else {})
+        return Request(Command.CONNECT, addresses=addresses, metadata=metadata).encode()
+
+    @classmethod
+    def of(cls, request: Request) -> PodRequest:
+        """Read a request.
+
+        :raises RelayError: it is of another kind or version, or its destination is none.
+        """
+        if request.command is not Command.CONNECT or len(request.addresses) != 2 or request.metadata.get(_VERSION) != VERSION:
+            raise RelayError("not a request to a pod")
+        service, destination = _SERVICES.get(request.addresses[0].host), request.addresses[1]
+        if service is None:
+            raise RelayError("an unknown service of a pod")
+        if service is PodService.REACH and not (destination.host and destination.port):
+            raise RelayError("no host or port to reach")
+        return cls(service, destination, request.metadata.get(_VALUES) == "1")
+
+    def __str__(self) -> str:
+        """What it is for, for logs."""
+        if self.service is PodService.REACH:
+            host, port = self.destination.host, self.destination.port
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return "values" if self.values else "names"
+
+
+@frozen
+class PodAnswer:
+    """The answer to a :class:`PodRequest`.
+
+    :ivar cause: why not; None if the bytes of the service follow.
+    :ivar why: the same for people, and what to do; made printable as it is read.
+    :ivar names: of ENV: what is given, for the server's log; as many as fit.
+    """
+
+    cause: Cause | None = None
+    why: str = ""
+    names: tuple[str, ...] = ()
+
+    def encode(self) -> bytes:
+        """The response."""
+        pairs = {_VERSION: VERSION, _CAUSE: self.cause or "", _WHY: _clip(self.why)}
+        pairs |= {f"{_NAMES}{number}": text for number, text in enumerate(_joined(self.names))}
+        metadata = {key: value for key, value in pairs.items() if value}
+        return Response(_STATUSES[self.cause] if self.cause else Status.OK, metadata=metadata).encode()
+
+    @classmethod
+    def of(cls, response: Response) -> PodAnswer:
+        """Read a response; one whose cause is not known has failed."""
+        names = ",".join(value for key, value in response.metadata.items() if key.startswith(_NAMES))
+        found = tuple(clean(name, MAX_TEXT) for name in names.split(",")) if names else ()
+        if response.status is Status.OK:
+            return cls(None, "", found)
+        given = response.metadata.get(_CAUSE, "")
+        cause = Cause(given) if given in _CAUSES else Cause.FAILED
+        return cls(cause, clean(response.metadata.get(_WHY, ""), MAX_TEXT) or response.status.description, found)
+
+
+_CAUSES: Final = frozenset(Cause)
+
+
+def pod_preface(token: str, service: PodService, user: str) -> bytes:
+    """The preface of a stream of the server to a client that offers a service of its pod; the request follows.
+
+    :param token: what the client knows the server by.
+    :param user: for whom it is, ``""`` where there are no users.
+    """
+    addresses = (RelayAddress(token, 0), RelayAddress(service.host, 0))
+    metadata = {_VERSION: VERSION} | ({_USER: user} if user else {})
+    return Response(Status.OK, addresses, metadata=metadata).encode()
+
+
+def user_of(preface: Response) -> str:
+    """For whom a stream is, as its preface says; ``""`` where there are no users."""
+    return clean(preface.metadata.get(_USER, ""), MAX_TEXT)
+
+
+def _clip(text: str) -> str:
+    return text.encode()[:MAX_TEXT].decode(errors="ignore")
+
+
+def _joined(names: tuple[str, ...]) -> list[str]:
+    """Names with commas between them, in as few texts as hold them; the last one says how many are left out."""
+    texts: list[str] = []
+    for done, name in enumerate(names):
+        if texts and len(f"{texts[-1]},{name}".encode()) <= MAX_TEXT:
+            texts[-1] += f",{name}"
+        elif len(texts) < MAX_NAME_PAIRS:
+            texts.append(_clip(name))
+        else:
+            return [*texts, f"and {len(names) - done} more"]
+    return texts

@@ -1,0 +1,116 @@
+"""What streams of a pod link say: it reads the same again, and what is none is refused."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from rtunnel.wire.pod import (
+    MAX_NAME_PAIRS,
+    RESERVED_HOSTS,
+    Cause,
+    PodAnswer,
+    PodRequest,
+    PodService,
+    pod_preface,
+    user_of,
+)
+from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status, take_preface, take_request, take_response
+from rtunnel.wire.relay_features import RelayError
+
+POSTGRES = RelayAddress("postgres", 5432)
+
+
+def answer(data: bytes) -> PodAnswer:
+    taken = take_response(data)
+    assert taken is not None and taken[1] == len(data)
+    return PodAnswer.of(taken[0])
+
+
+class RequestTests(SynchronousTestCase):
+    def read(self, data: bytes) -> PodRequest:
+        taken = take_request(data)
+        assert taken is not None and taken[1] == len(data)
+        return PodRequest.of(taken[0])
+
+    def refused(self, request: Request, words: str) -> None:
+        self.assertIn(words, str(self.assertRaises(RelayError, PodRequest.of, request)))
+
+    def test_round_trip(self) -> None:
+        for request in (
+            PodRequest(PodService.REACH, POSTGRES),
+            PodRequest(PodService.REACH, RelayAddress("fd00::7", 1)),
+            PodRequest(PodService.ENV),
+            PodRequest(PodService.ENV, values=True),
+        ):
+            self.assertEqual(self.read(request.encode()), request)
+
+    def test_shown(self) -> None:
+        shown = [str(PodRequest(PodService.REACH, RelayAddress(host, 80))) for host in ("a", "::1")]
+        self.assertEqual(shown, ["a:80", "[::1]:80"])
+        self.assertEqual([str(PodRequest(PodService.ENV, values=values)) for values in (False, True)], ["names", "values"])
+
+    def test_names_that_cannot_be_sent(self) -> None:
+        for host in ("a b", "a\n", "x" * 256):
+            self.assertRaises(ValueError, PodRequest(PodService.REACH, RelayAddress(host, 80)).encode)
+
+    def test_refused(self) -> None:
+        metadata = {"rt": "1"}
+        reach, control = RelayAddress("reach.rtunnel", 0), RelayAddress("control.rtunnel", 0)
+        self.refused(Request(Command.BIND, addresses=(reach, POSTGRES), metadata=metadata), "not a request to a pod")
+        self.refused(Request(Command.CONNECT, addresses=(POSTGRES,), metadata=metadata), "not a request to a pod")
+        self.refused(Request(Command.CONNECT, addresses=(reach, POSTGRES)), "not a request to a pod")
+        self.refused(Request(Command.CONNECT, addresses=(control, POSTGRES), metadata=metadata), "an unknown service")
+        for destination in (RelayAddress("", 80), RelayAddress("a", 0)):
+            self.refused(Request(Command.CONNECT, addresses=(reach, destination), metadata=metadata), "no host or port")
+
+    def test_the_server_is_known_by_its_token(self) -> None:
+        taken = take_preface(pod_preface("0badc0de" * 4, PodService.REACH, "alice"))
+        assert taken is not None
+        preface = taken[0]
+        self.assertEqual(preface.addresses, (RelayAddress("0badc0de" * 4, 0), RelayAddress("reach.rtunnel", 0)))
+        self.assertEqual(user_of(preface), "alice")
+        self.assertIn(preface.addresses[1].host, RESERVED_HOSTS)
+
+    def test_no_user(self) -> None:
+        taken = take_preface(pod_preface("0" * 32, PodService.ENV, ""))
+        assert taken is not None
+        self.assertEqual(user_of(taken[0]), "")
+
+    def test_hostile_user(self) -> None:
+        """It is printable, whoever made it up."""
+        self.assertEqual(user_of(Response(Status.OK, metadata={"rt.user": "\x1b[2J"})), "\\x1b[2J")
+
+
+class AnswerTests(SynchronousTestCase):
+    def test_every_cause(self) -> None:
+        for cause in Cause:
+            refused = PodAnswer(cause, "why")
+            self.assertEqual(answer(refused.encode()), refused)
+
+    def test_ok(self) -> None:
+        self.assertEqual(answer(PodAnswer().encode()), PodAnswer())
+
+    def test_of_others(self) -> None:
+        """A status without a cause has failed; so has one whose cause is not known yet."""
+        self.assertEqual(PodAnswer.of(Response(Status.FORBIDDEN)), PodAnswer(Cause.FAILED, "forbidden"))
+        newer = Response(Status.FORBIDDEN, metadata={"rt.cause": "too late", "rt.why": "\x1b[2J"})
+        self.assertEqual(PodAnswer.of(newer), PodAnswer(Cause.FAILED, "\\x1b[2J"))
+
+    def test_long_reasons_are_cut(self) -> None:
+        self.assertEqual(answer(PodAnswer(Cause.FAILED, "é" * 300).encode()).why, "é" * 127)
+
+    def test_names(self) -> None:
+        names = tuple(f"NAME_{number}" for number in range(100))
+        self.assertEqual(answer(PodAnswer(names=names).encode()).names, names)
+
+    def test_names_that_do_not_fit(self) -> None:
+        """How many are missing is said."""
+        found = answer(PodAnswer(names=tuple(f"{number:0200}" for number in range(100))).encode()).names
+        self.assertEqual((len(found), found[-1]), (MAX_NAME_PAIRS + 1, f"and {100 - MAX_NAME_PAIRS} more"))
+
+    @given(st.lists(st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters=","), min_size=1, max_size=300)))
+    def test_any_names(self, names: list[str]) -> None:
+        """Whatever an environment has: the answer can be sent."""
+        answer(PodAnswer(names=tuple(names)).encode())
