@@ -84,6 +84,7 @@ BELOW: dict[str, set[str]] = {
         "status",
         "demo",
         "inject",
+        "registry",
     },
 }
 

@@ -44,6 +44,7 @@ connectors = st.builds(
     instance=st.binary(max_size=16),
     since=moments,
     avoided=st.booleans(),
+    pod=st.booleans(),
     lease=st.none() | leases,
 )
 
@@ -100,6 +101,7 @@ class CompatibilityTests(SynchronousTestCase):
             instance=b"\x01\xff",
             since=6,
             avoided=True,
+            pod=True,
             lease=lease,
         )
         self.assertEqual(
@@ -118,6 +120,7 @@ class CompatibilityTests(SynchronousTestCase):
                 "j": "01ff",
                 "t": 6,
                 "x": True,
+                "o": True,
                 "l": {
                     "i": "1f2e",
                     "h": "alice",

@@ -29,6 +29,7 @@ from rtunnel.settings import (
     ListenerSettings,
     MuxSettings,
     PeerSettings,
+    RegistrySettings,
     ServerSettings,
     ServerTls,
     SettingsError,
@@ -529,6 +530,7 @@ class TableTests(SynchronousTestCase):
             "visitors",
             "access_log",
             "limits",
+            "registry",
             "peer",
         }
         unused = {
@@ -540,7 +542,7 @@ class TableTests(SynchronousTestCase):
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
         listener |= fields(HealthSettings, "health.") | fields(LeaseSettings, "leases.")
         server = listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.") | fields(LimitSettings, "limits.")
-        server |= fields(PeerSettings, "peer.")
+        server |= fields(RegistrySettings, "registry.") | fields(PeerSettings, "peer.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         udp = fields(UdpSettings, "udp.")
         for rows, wanted in [

@@ -30,6 +30,8 @@ The same as a URL of gost:
 
     def make_service(self, reactor: Any) -> RoleService:
         # late, so that --help and wrong options need not wait for the WebSocket library
+        from rtunnel.registry.opening import open_registry
         from rtunnel.server.service import ServerService
 
-        return ServerService(self.resolved.settings, reactor)
+        settings = self.resolved.settings
+        return ServerService(settings, reactor, open_registry(settings.registry, reactor))

@@ -14,6 +14,7 @@ from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
 from rtunnel.options.policies import POLICY
 from rtunnel.options.proxies import PROXY, PROXY_FILE
+from rtunnel.options.registries import PASSWORD, PASSWORD_FILE, REGISTRY
 from rtunnel.options.targets import HEADER, HEADER_NAME, ROUND, TARGETS
 from rtunnel.settings import (
     AccessLogSettings,
@@ -28,6 +29,7 @@ from rtunnel.settings import (
     ListenerSettings,
     MuxSettings,
     PeerSettings,
+    RegistrySettings,
     ServerSettings,
     ServerTls,
     UdpSettings,
@@ -444,6 +446,34 @@ _ACCESS_LOG = (
     ),
 )
 
+_REGISTRY = (
+    Option(
+        "registry",
+        REGISTRY,
+        "registry.address",
+        "Redis through which several servers share their tunnels: redis://HOST, rediss:// with TLS, unix:///PATH, "
+        "redis+sentinel://HOST,.../NAME; with /DB for another database, and USER@",
+        process=True,
+    ),
+    Option(
+        "registry-prefix",
+        kinds.TEXT,
+        "registry.prefix",
+        "beginning of the names of all its keys, if several installations use one Redis",
+        process=True,
+    ),
+    Option("registry-password-file", PASSWORD_FILE, "registry.password", "file with its password", process=True),
+    Option("registry-password", PASSWORD, "registry.password", "its password", process=True, secret=True),
+    Option(
+        "registry-ca-file",
+        kinds.FILE,
+        "registry.ca_file",
+        "CA of a Redis with TLS, in PEM, instead of the CAs of the system",
+        process=True,
+    ),
+)
+"""The shared registry."""
+
 _PEERS = (
     Option(
         "peer-listen",
@@ -783,6 +813,7 @@ SERVER = (
     *_LIMITS,
     *_ACCESS_LOG,
     *_PROCESS,
+    *_REGISTRY,
     *_PEERS,
     Option(
         "ready-wait",
@@ -1025,6 +1056,7 @@ _MODELS: dict[str, tuple[type, ...]] = {
     "http": (HttpSettings,),
     "limits": (LimitSettings,),
     "mux": (MuxSettings,),
+    "registry": (RegistrySettings,),
     "peer": (PeerSettings,),
     "forward": (ForwardSettings,),
     "tls": (ServerTls, ClientTls),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rtunnel.registry.interfaces import SharedRegistry
-from rtunnel.settings import RegistrySettings, SettingsError
+from rtunnel.settings import RegistrySettings
 
 __all__ = ["open_registry"]
 
@@ -14,13 +14,10 @@ def open_registry(settings: RegistrySettings, reactor: Any) -> SharedRegistry | 
     """Make it; the caller starts it.
 
     :returns: None if nothing is shared.
-    :raises SettingsError: redis-py is not installed.
     """
     if settings.address is None:
         return None
-    try:
-        # an extra: a sidecar needs none of it
-        from rtunnel.registry.redis_registry import RedisRegistry
-    except ImportError:
-        raise SettingsError("--registry", str(settings.address), 'needs redis-py; install "rtunnel[redis]"') from None
+    # late: redis-py is an extra, which a server without a registry need not have
+    from rtunnel.registry.redis_registry import RedisRegistry
+
     return RedisRegistry(settings, reactor)

@@ -112,6 +112,7 @@ class ConnectorRecord:
     :ivar instance: what its client calls itself on each of its links, if it does.
     :ivar since: when its link came up, in seconds since the epoch.
     :ivar avoided: whether its server chooses it only when no other one is left.
+    :ivar pod: whether its client says that it is the one of the service itself.
     :ivar lease: its lease, if it has one.
     """
 
@@ -128,6 +129,7 @@ class ConnectorRecord:
     instance: bytes = b""
     since: float = 0.0
     avoided: bool = False
+    pod: bool = False
     lease: LeaseRecord | None = None
 
     @property
@@ -228,6 +230,7 @@ _CONNECTOR: Final = {
     "instance": _Form("j", _TEXT, bytes.fromhex, bytes.hex),
     "since": _time("t"),
     "avoided": _Form("x", (bool,)),
+    "pod": _Form("o", (bool,)),
     "lease": _Form(
         "l",
         (dict,),

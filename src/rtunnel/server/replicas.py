@@ -6,7 +6,6 @@ connectors are chosen; and the peer links (:mod:`rtunnel.server.peers`), over wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from platform import node
 from time import time
 from typing import Any, Final
@@ -20,15 +19,17 @@ from rtunnel import __version__
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.registry.interfaces import SharedRegistry
-from rtunnel.registry.records import ConnectorRecord, LeaseRecord, ServerRecord
+from rtunnel.registry.records import ConnectorRecord, ServerRecord
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import SWEEP
 from rtunnel.server.health import HealthMonitor
+from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.peers.forwarding import Forwarding
 from rtunnel.server.peers.peer_link import Self
 from rtunnel.server.peers.peer_listener import PeerListener
 from rtunnel.server.peers.remote_connectors import RemoteConnectors
 from rtunnel.server.peers.trust import PeerTrust
+from rtunnel.server.shared_leases import SharedLeases
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings, PeerSettings
 
@@ -48,9 +49,9 @@ class Replicas:
     :param registry: the tunnel registry.
     :param health: that of the connectors.
     :param http: how responses of the connectors of others are read.
-    :param lease_of: what others are told of the lease of a connector.
+    :param leases: those of this server.
     :raises StartError: a secret or certificate cannot be used.
-    :ivar told: called with what another server says, and who it is.
+    :ivar leases: what is shared of them, and what is known of those of others.
     """
 
     _log = Logger()
@@ -62,17 +63,17 @@ class Replicas:
         *,
         registry: TunnelRegistry[UpstreamPool],
         health: HealthMonitor,
+        leases: LeaseManager,
         stats: ServerStats,
         http: HttpSettings,
-        lease_of: Callable[[Connector[UpstreamPool]], LeaseRecord | None] = lambda connector: None,
         reactor: Any,
     ) -> None:
         self.id = uuid4()
         self.shared = shared
-        self.on_told: Callable[[UUID, bytes], None] = lambda sender, message: None
         self._settings = settings
         self._registry = registry
-        self._lease_of = lease_of
+        self.leases = SharedLeases(shared, self.id, manager=leases, registry=registry, record_of=self.record_of, reactor=reactor)
+        leases.sharing = self.leases
         self._local: dict[UUID, Connector[UpstreamPool]] = {}
         trust = PeerTrust(settings, reactor)
         self._listener = PeerListener(self.id, trust, Forwarding(self._local.get, stats), stats, reactor)
@@ -192,7 +193,8 @@ class Replicas:
             instance=connector.instance,
             since=connector.since,
             avoided=connector.avoided,
-            lease=self._lease_of(connector),
+            pod=connector.pod,
+            lease=self.leases.lease_of(connector),
         )
 
     # -- other servers: the observer of the shared registry
@@ -214,18 +216,21 @@ class Replicas:
     def connector_up(self, record: ConnectorRecord) -> None:
         """It has another connector."""
         self.remote.connector_up(record)
+        self.leases.heard(record)
 
     def connector_changed(self, record: ConnectorRecord) -> None:
         """Something else is true of one."""
         self.remote.connector_changed(record)
+        self.leases.heard(record)
 
     def connector_gone(self, record: ConnectorRecord) -> None:
         """One is gone."""
         self.remote.connector_gone(record)
+        self.leases.heard_end(record)
 
     def told(self, sender: UUID, message: bytes) -> None:
         """It says something to this server."""
-        self.on_told(sender, message)
+        self.leases.calls.told(sender, message)
 
     def availability(self, available: bool) -> None:
         """The registry can be reached, or cannot: the copy stays, and the peer links tell who is alive."""

@@ -19,6 +19,7 @@ from rtunnel.settings.leases import LeaseSettings
 from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.peers import PeerSettings
+from rtunnel.settings.registry import RegistrySettings
 from rtunnel.settings.tls import ServerTls
 from rtunnel.settings.transports import SECURE, TRANSPORT, check_no_unused_tls
 
@@ -117,6 +118,7 @@ class ServerSettings:
     :ivar ready_wait: seconds that a server that starts waits at most for connectors of the tunnels of its rules, before it says
         that it is ready; 0 to wait for none.
     :ivar drain: seconds for running requests to finish after that.
+    :ivar registry: see :class:`~rtunnel.settings.registry.RegistrySettings`.
     :ivar peer: see :class:`~rtunnel.settings.peers.PeerSettings`.
     :ivar limits: see :class:`~rtunnel.settings.limits.LimitSettings`.
     :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
@@ -134,6 +136,7 @@ class ServerSettings:
     stop_delay: float = attrs.field(default=0.0, validator=seconds(0, DAY))
     ready_wait: float = attrs.field(default=0.0, validator=seconds(0, DAY))
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
+    registry: RegistrySettings = attrs.field(factory=RegistrySettings)
     peer: PeerSettings = attrs.field(factory=PeerSettings)
     limits: LimitSettings = attrs.field(factory=LimitSettings)
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)

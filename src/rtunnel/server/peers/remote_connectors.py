@@ -263,6 +263,7 @@ class RemoteConnectors:
             name=record.name,
             filters=filters,
             cacheable=record.cacheable,
+            pod=record.pod,
         )
         row.instance = record.instance
         peer.rows[record.id] = row
@@ -357,5 +358,6 @@ def _fixed(record: ConnectorRecord) -> tuple[Any, ...]:
         record.user,
         record.filters,
         record.cacheable,
+        record.pod,
         record.instance,
     )
