@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.options import ignored_gost_keys
 from rtunnel.options.environment import REACTOR
+from rtunnel.options.groups import groups
 from rtunnel.options.kinds import Kind
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option, default
 
@@ -50,6 +52,17 @@ class PageTests(SynchronousTestCase):
             flags = {option.flag for option in rows} | {"-"}
             found = [line for line in section.split("\n## ")[1].splitlines() if line.startswith(("| `-", "| - "))]
             self.assertEqual(len(found), len(rows), flags)
+
+    def test_groups(self) -> None:
+        """The headings of ``--help``, with the same options below each of them."""
+        for (rows, section), command in zip(self.sections, ("server", "client", "visitor"), strict=True):
+            parts = re.split(r"(?m)^### (.*)\n", section.split("\n## ")[1])
+            shown = {
+                heading: [line for line in text.splitlines() if line.startswith(("| `-", "| - "))]
+                for heading, text in zip(parts[1::2], parts[2::2], strict=True)
+            }
+            expected = {heading: list(map(row, options)) for heading, options in groups(command, rows).items()}
+            self.assertEqual(list(shown.items()), list(expected.items()))
 
     def test_keys_that_are_left_out(self) -> None:
         for name in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from io import StringIO
 from typing import Any
@@ -16,6 +17,7 @@ from zope.interface.verify import verifyObject
 import rtunnel
 from rtunnel import tap
 from rtunnel.ops.logs import HumanObserver, show_from
+from rtunnel.options.groups import DAILY
 from rtunnel.options.table import CLIENT, SERVER, VISITOR
 from rtunnel.settings import ClientSettings, ServerSettings
 
@@ -112,16 +114,31 @@ class HelpTests(TapTestCase):
     def test_an_example_stands_before_the_options(self) -> None:
         for words in ((), ("server",), ("client",), ("visitor",)):
             text = self.shown(*words, "--help")
-            self.assertLess(text.index("Example"), text.index("\nOptions:"))
+            self.assertLess(text.index("Example"), text.index("\nOptions"))
 
     def test_plain_options_stand_before_urls(self) -> None:
         for command in ("server", "client"):
             text = self.shown(command, "--help")
-            self.assertLess(text.index("\nOptions:"), text.index('"tunnel+ws'))
+            self.assertLess(text.index("\nOptions"), text.index('"tunnel+ws'))
+
+    def test_options_of_every_day_first(self) -> None:
+        for command, five in (
+            ("client", ("server", "tunnel", "target", "weight", "intercept")),
+            ("server", ("listen", "path", "entrypoint", "route", "config")),
+            ("visitor", ("server", "tunnel", "listen", "to", "config")),
+        ):
+            text = self.shown(command, "--help").partition(f"\n{DAILY}:\n")[2].partition("\n\n")[0]
+            self.assertEqual(re.findall(r"(?m)^  --(\w+)", text), list(five))
+
+    def test_80_columns(self) -> None:
+        """The width of a terminal that nobody has made larger."""
+        for words in ((), ("server",), ("client",), ("visitor",)):
+            self.assertEqual([line for line in self.shown(*words, "--help").splitlines() if len(line) > 80], [])
 
     def test_the_examples_work(self) -> None:
         for command in ("server", "client", "visitor"):
-            text = self.shown(command, "--help").replace("\\\n", " ")
+            # as a shell joins lines
+            text = self.shown(command, "--help").replace("\\\n", "")
             examples = [line.split() for line in text.splitlines() if line.startswith(f"  rtunnel {command}")]
             self.assertEqual(len(examples), 2)
             plain, urls = (self.parse(*(word.strip('"') for word in words[1:])) for words in examples)

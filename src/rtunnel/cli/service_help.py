@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from rtunnel.ids import EXAMPLE
+from rtunnel.options.groups import PROCESS, URLS, groups
 from rtunnel.options.table import Option, default
 
 __all__ = ["EXAMPLE_ID", "service_help"]
@@ -13,43 +14,31 @@ __all__ = ["EXAMPLE_ID", "service_help"]
 EXAMPLE_ID = str(EXAMPLE)
 """The tunnel of all examples."""
 
-_WIDTH = 100
-_COLUMN = 30
+_WIDTH = 80
+_COLUMN = 26
 
 _NOTES = """\
-Times are written like 15s, 1m30s, 250ms or as a number of seconds; sizes like 64KiB or as a number of bytes.
-Each option is also an environment variable, --path for example RTUNNEL_PATH (lists with commas); the command line wins.
+Times are written like 15s, 1m30s, 250ms or as a number of seconds; sizes like
+64KiB or as a number of bytes. Each option is also an environment variable,
+--path for example RTUNNEL_PATH (lists with commas); the command line wins.
 """
 
-_GROUPS = {
-    "": "Options",
-    "tls": "TLS of the tunnel",
-    "http": "HTTP at the entrypoints",
-    "health": "Clients that cannot serve",
-    "leases": "Leases of clients",
-    "forward": "Forwarding to the target",
-    "udp": "UDP",
-    "mux": "Links",
-    "limits": "Limits",
-    "access_log": "Access log",
-}
-"""The headings of the options, by the group of their settings, in their order."""
 
-
-def service_help(introduction: str, rows: Iterable[Option], url_examples: str) -> str:
+def service_help(command: str, introduction: str, rows: Iterable[Option], url_examples: str) -> str:
     """The help of a command that runs under twistd.
 
+    :param command: its name.
     :param introduction: its beginning; ``{uuid}`` in it becomes an ID.
     :param rows: the options.
     :param url_examples: the example of the introduction with URLs of gost.
     """
     rows = list(rows)
     parts = [introduction.format(uuid=EXAMPLE_ID)]
-    for group, heading in _GROUPS.items():
-        lines = _lines(option for option in rows if option.field and not option.secret and option.group == group)
-        if not group:
+    for heading, options in groups(command, rows).items():
+        lines = _lines(option for option in options if not option.secret)
+        if heading == PROCESS:
             lines += _line("--help", "show this help") + _line("--version", "show the version")
-        if lines:
+        if heading != URLS:
             parts.append(f"{heading}:\n{lines}")
     secret = [option for option in rows if option.secret]
     if secret:

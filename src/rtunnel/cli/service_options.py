@@ -171,4 +171,4 @@ class ServiceOptions(OneLineOptions):
         return super().unknown(name)
 
     def __str__(self) -> str:
-        return service_help(self.introduction, self.role.rows, self.url_examples)
+        return service_help(self.role.name, self.introduction, self.role.rows, self.url_examples)

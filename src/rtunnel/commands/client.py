@@ -16,18 +16,23 @@ class Options(ServiceOptions):
 
     role = CLIENT_ROLE
     introduction = """\
-Usage: rtunnel client [options]      (also: twistd -n rtunnel client [options])
+Usage: rtunnel client [options]
+  (also: twistd -n rtunnel client [options])
 
-Joins a tunnel of a server and forwards its requests to a local service. Reconnects whenever the connection is lost.
+Joins a tunnel of a server and forwards its requests to a local service.
+Reconnects whenever the connection is lost.
 
-Example: the service on port 3000 of this machine gets half of the requests, beside another client with weight 1
-  rtunnel client --server wss://shop.example.org/proxy --tunnel {uuid} --weight 1 --target :3000
-(where DNS does not know the host: --server ws://ADDRESS-OF-THE-INGRESS/proxy --host-header shop.example.org)
+Example: the service on port 3000 of this machine gets half of the requests,
+beside another client with weight 1
+  rtunnel client --server wss://shop.example.org/proxy \\
+    --tunnel {uuid} --weight 1 --target :3000
+Where DNS does not know the host:
+  --server ws://ADDRESS-OF-THE-INGRESS/proxy --host-header shop.example.org
 """
     url_examples = """\
 The same as URLs of gost:
-  rtunnel client -L rtcp://:0/:3000 \\
-    -F "tunnel+wss://shop.example.org:443?tunnel.id={uuid}&tunnel.weight=1&path=/proxy"
+  rtunnel client -L rtcp://:0/:3000 -F "tunnel+wss://shop.example.org:443\\
+?tunnel.id={uuid}&tunnel.weight=1&path=/proxy"
 """
 
     def make_service(self, reactor: Any) -> RoleService:

@@ -16,16 +16,21 @@ class Options(ServiceOptions):
 
     role = SERVER_ROLE
     introduction = """\
-Usage: rtunnel server [options]      (also: twistd -n rtunnel server [options])
+Usage: rtunnel server [options]
+  (also: twistd -n rtunnel server [options])
 
-Accepts clients on one port and visitors on another, and forwards each request to one of the clients of its tunnel.
+Accepts clients on one port and visitors on another, and forwards each request
+to one of the clients of its tunnel.
 
-Example: clients connect to ws://HOST:8421/proxy, visitors of shop.example.org to port 80
-  rtunnel server --listen :8421 --path /proxy --entrypoint :80 --route shop.example.org={uuid}
+Example: clients connect to ws://HOST:8421/proxy, visitors of shop.example.org
+to port 80
+  rtunnel server --listen :8421 --path /proxy --entrypoint :80 \\
+    --route shop.example.org={uuid}
 """
     url_examples = """\
 The same as a URL of gost:
-  rtunnel server -L "tunnel+ws://:8421?entrypoint=:80&tunnel=shop.example.org:{uuid}&path=/proxy"
+  rtunnel server -L "tunnel+ws://:8421?entrypoint=:80&path=/proxy\\
+&tunnel=shop.example.org:{uuid}"
 """
 
     def make_service(self, reactor: Any) -> RoleService:
