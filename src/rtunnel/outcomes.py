@@ -234,6 +234,8 @@ class RefusalReason(StrEnum):
     """The permissions do not allow it."""
     INTERCEPT_TAKEN = "intercept_taken"
     """Another client gets the requests that it asks for."""
+    NOT_AGREED = "not_agreed"
+    """The servers cannot agree on whether another client gets them."""
     POLICY = "policy"
     """The policy of a host does not allow it to take what it asks for."""
     FAILED = "failed"

@@ -107,6 +107,7 @@ rtunnel_server_refusals_total{{reason="throttled"}} 0.0
 rtunnel_server_refusals_total{{reason="unknown_tunnel"}} 0.0
 rtunnel_server_refusals_total{{reason="forbidden"}} 0.0
 rtunnel_server_refusals_total{{reason="intercept_taken"}} 0.0
+rtunnel_server_refusals_total{{reason="not_agreed"}} 0.0
 rtunnel_server_refusals_total{{reason="policy"}} 0.0
 rtunnel_server_refusals_total{{reason="failed"}} 0.0
 rtunnel_server_refusals_total{{reason="stopping"}} 0.0

@@ -14,6 +14,7 @@ from rtunnel.client.connector import ConnectorClient
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.server.control_commands import Caller, ControlCommands
 from rtunnel.server.control_connection import TIMEOUT
+from rtunnel.server.lease_book import LeaseBook
 from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.control import (
     ControlReader,
@@ -59,7 +60,9 @@ class CommandCase(LeaseCase):
     def ask(self, user: str, message: Message, tunnel: UUID = TUNNEL) -> list[Message]:
         """What a caller is answered."""
         answers: list[Message] = []
-        ControlCommands(self.caller(user, tunnel), self.place.manager, self.place.registry).handle(message, answers.append)
+        ControlCommands(self.caller(user, tunnel), LeaseBook(self.place.manager, self.place.registry, None)).handle(
+            message, answers.append
+        )
         self.settle()
         return answers
 

@@ -21,7 +21,7 @@ from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.intercepts import Conflict, find_conflict
 from rtunnel.routing.tunnels import Connector
 
-__all__ = ["Due", "Lease", "LeaseEnd", "LeaseTerms", "Leases"]
+__all__ = ["Due", "Former", "Lease", "LeaseEnd", "LeaseTerms", "Leases"]
 
 WARNING: Final = 0.1
 """How much of the time is left when the client is warned."""
@@ -129,6 +129,21 @@ class Lease(Generic[P]):
     idle_warned: bool = False
 
 
+@attrs.frozen
+class Former:
+    """A lease that a client has, or had, at another server.
+
+    :ivar age: seconds since it began.
+    :ivar length: the seconds of its whole time, 0 without an end.
+    :ivar left: seconds until it ends, None without an end.
+    """
+
+    id: str
+    age: float
+    length: float
+    left: float | None
+
+
 class Leases(Generic[P]):
     """All leases of a server.
 
@@ -160,24 +175,32 @@ class Leases(Generic[P]):
         """The lease of a connector."""
         return self._of.get(connector)
 
+    def of_client(self, tunnel: UUID, user: str, instance: bytes) -> Lease[P] | None:
+        """The lease of a client that says who it is, whether its link is up or not."""
+        return self._by_client.get((tunnel, user, instance))
+
     def left(self, lease: Lease[P]) -> float:
         """The seconds until a lease ends; 0 without an end."""
         return 0.0 if lease.until is None else max(lease.until - self.now, 0.0)
 
     # -- beginning and end
 
-    def grant(self, connector: Connector[P], name: str, reason: str, wanted: float, terms: LeaseTerms) -> tuple[Lease[P], bool]:
+    def grant(
+        self, connector: Connector[P], name: str, reason: str, wanted: float, terms: LeaseTerms, former: Former | None = None
+    ) -> tuple[Lease[P], bool]:
         """Give a connector its lease: the one that its client had before, or a new one.
 
         :param wanted: the seconds that the client asks for; 0 for as many as it may have.
+        :param former: the one that it has at another server: it goes on here.
         :returns: the lease, and whether it is the former one.
         """
         lease = self._by_client.get(_client(connector))
-        resumed = lease is not None
+        resumed = lease is not None or former is not None
         if lease is None:
-            length = _length(wanted, terms)
+            length = _length(wanted, terms) if former is None else former.length
+            left = (length or None) if former is None else former.left
             lease = Lease(
-                id=self._new_id(),
+                id=self._new_id() if former is None else former.id,
                 tunnel=connector.tunnel,
                 connector=connector,
                 user=connector.user,
@@ -188,9 +211,9 @@ class Leases(Generic[P]):
                 filters=connector.filters,
                 what=" or ".join(map(str, connector.filters)) or f"weight {connector.weight}",
                 terms=terms,
-                since=self.now,
+                since=self.now - (0.0 if former is None else former.age),
                 length=length,
-                until=self.now + length if length else None,
+                until=None if left is None else self.now + left,
             )
             self._leases[lease] = None
             if lease.instance:
@@ -243,6 +266,11 @@ class Leases(Generic[P]):
         lease.until = self.now + lease.length if lease.length else None
         lease.warned = lease.idle_warned = False
         lease.active = self.now
+
+    def used_elsewhere(self, lease: Lease[P], moment: float) -> None:
+        """A lease was used at another server."""
+        lease.used = moment if lease.used is None else max(lease.used, moment)
+        lease.active = max(lease.active, moment)
 
     def wish(self, lease: Lease[P], by: str, seconds: float) -> None:
         """Somebody asks for a lease: it ends after some seconds, unless it is used."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from uuid import UUID
 
 from attrs import frozen
+from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
+from twisted.python.failure import Failure
 
 from rtunnel.auth.access_control import AccessControl
 from rtunnel.auth.authenticator import Grant
@@ -15,9 +16,8 @@ from rtunnel.ids import short_id
 from rtunnel.routing.ingress import IngressTable, normalise_host
 from rtunnel.routing.leases import LeaseEnd
 from rtunnel.routing.permissions import Action
-from rtunnel.routing.tunnels import Connector, TunnelRegistry
-from rtunnel.server.lease_manager import LeaseManager, PoolLease
-from rtunnel.server.upstream import UpstreamPool
+from rtunnel.server.lease_book import KnownLease, LeaseBook, Unleased
+from rtunnel.server.lease_calls import CallFailed
 from rtunnel.wire.control import (
     Done,
     Listed,
@@ -84,7 +84,7 @@ class Caller:
         """Who the caller is: the user, or whom it claims to be."""
         return self.grant.user or claimed
 
-    def owns(self, lease: PoolLease, claimed: str) -> bool:
+    def owns(self, lease: KnownLease, claimed: str) -> bool:
         """Whether a lease is the caller's own."""
         return self.sees(lease.tunnel) and lease.user == self.grant.user and lease.holder == self.name(claimed)
 
@@ -93,15 +93,13 @@ class ControlCommands:
     """Carries out one message of a caller.
 
     :param caller: who it is.
-    :param manager: the leases.
-    :param registry: the connectors.
+    :param book: the leases, those of other servers too.
     """
 
-    def __init__(self, caller: Caller, manager: LeaseManager, registry: TunnelRegistry[UpstreamPool]) -> None:
+    def __init__(self, caller: Caller, book: LeaseBook) -> None:
         self._caller = caller
-        self._manager = manager
-        self._registry = registry
-        self._asked: PoolLease | None = None
+        self._book = book
+        self._asked: Deferred[LeaseEnd | None] | None = None
         self._handlers: dict[type[Any], Callable[[Any, Reply], None]] = {
             QueryLeases: self._list,
             ReleaseLease: self._release,
@@ -126,7 +124,7 @@ class ControlCommands:
     def forget(self) -> None:
         """The caller is gone."""
         if self._asked is not None:
-            self._manager.forget(self._asked)
+            self._asked.cancel()
 
     # -- list
 
@@ -135,7 +133,11 @@ class ControlCommands:
         listed = [entry for tunnel in tunnels for entry in self._entries(tunnel)]
         for entry in listed[:MAX_LISTED]:
             reply(entry)
-        reply(Done("" if len(listed) <= MAX_LISTED else f"and {len(listed) - MAX_LISTED} more", len(listed)))
+        more = f"and {len(listed) - MAX_LISTED} more" if len(listed) > MAX_LISTED else ""
+        outdated = (
+            "the shared registry cannot be reached, so what is at other servers may have changed" if self._book.outdated else ""
+        )
+        reply(Done("; ".join(filter(None, (more, outdated))), len(listed)))
 
     def _tunnel(self, host: str) -> UUID:
         """The tunnel of a host, if the caller may know who serves it.
@@ -150,20 +152,13 @@ class ControlCommands:
         return rule.tunnel
 
     def _visible(self) -> list[UUID]:
-        tunnels = {tunnel.id for tunnel in self._registry.tunnels} | {lease.tunnel for lease in self._manager.leases}
-        return sorted((tunnel for tunnel in tunnels if self._caller.sees(tunnel)), key=str)
+        return sorted((tunnel for tunnel in self._book.tunnels if self._caller.sees(tunnel)), key=str)
 
     def _entries(self, tunnel: UUID) -> Iterator[Listed]:
-        leases = [lease for lease in self._manager.leases if lease.tunnel == tunnel]
-        for lease in sorted(leases, key=lambda lease: lease.since):
-            yield self._entry(lease)
-        joined = self._registry.get(tunnel)
-        for connector in () if joined is None else joined.connectors:
-            if self._manager.leases.of(connector) is None:
-                yield self._unleased(connector)
+        yield from map(self._entry, self._book.of_tunnel(tunnel))
+        yield from map(self._unleased, self._book.unleased(tunnel))
 
-    def _entry(self, lease: PoolLease) -> Listed:
-        leases = self._manager.leases
+    def _entry(self, lease: KnownLease) -> Listed:
         return Listed(
             lease=lease.id,
             tunnel=short_id(lease.tunnel),
@@ -172,30 +167,30 @@ class ControlCommands:
             holder=lease.holder,
             reason=lease.reason,
             what=lease.what,
-            age=leases.now - lease.since,
-            left=leases.left(lease),
-            used=-1.0 if lease.used is None else leases.now - lease.used,
-            state="held" if lease.connector is None else "joined",
+            age=lease.age,
+            left=lease.left,
+            used=lease.used,
+            state="held" if lease.held else "joined",
         )
 
-    def _unleased(self, connector: Connector[UpstreamPool]) -> Listed:
+    def _unleased(self, connector: Unleased) -> Listed:
         return Listed(
             tunnel=short_id(connector.tunnel),
             hosts=", ".join(self._caller.table.patterns(connector.tunnel)),
             name=connector.name,
-            holder=connector.user or connector.name,
-            what=" or ".join(map(str, connector.filters)) or f"weight {connector.weight}",
+            holder=connector.holder,
+            what=connector.what,
             state="joined",
         )
 
     # -- leases of one's own
 
-    def _own(self, caller: str, name: str) -> list[PoolLease]:
+    def _own(self, caller: str, name: str) -> list[KnownLease]:
         """The caller's own leases of a name, all of them without one.
 
         :raises _Refusal: there are none.
         """
-        visible = [lease for lease in self._manager.leases if self._caller.sees(lease.tunnel) and _is(lease, name)]
+        visible = [lease for lease in self._book if self._caller.sees(lease.tunnel) and _is(lease, name)]
         own = [lease for lease in visible if self._caller.owns(lease, caller)]
         if own:
             return own
@@ -206,26 +201,29 @@ class ControlCommands:
 
     def _release(self, message: ReleaseLease, reply: Reply) -> None:
         own = self._own(message.caller, message.name)
-        self._end(own, LeaseEnd.RELEASED, self._caller.name(message.caller))
-        reply(Done(f"released {_names(own)}", len(own)))
+        self._end(own, LeaseEnd.RELEASED, self._caller.name(message.caller), "", reply, f"released {_names(own)}")
 
     def _renew(self, message: RenewLease, reply: Reply) -> None:
         own = self._own(message.caller, message.name)
-        left = [self._manager.renew(lease, message.lease) for lease in own]
-        ends = f", ends in {min(left):.0f} s" if min(left) else ""
-        reply(Done(f"renewed {_names(own)}{ends}", len(own)))
+
+        def renewed(left: list[float]) -> Done:
+            ends = f", ends in {min(left):.0f} s" if min(left) else ""
+            return Done(f"renewed {_names(own)}{ends}", _count(own))
+
+        renewals = [self._book.renew(lease, message.lease) for lease in own]
+        _reply_later(gatherResults(renewals, consumeErrors=True).addCallback(renewed), reply)
 
     # -- leases of others
 
     def _revoke(self, message: RevokeLease, reply: Reply) -> None:
-        found = [lease for lease in self._manager.leases if message.name and _is(lease, message.name)]
+        found = [lease for lease in self._book if message.name and _is(lease, message.name)]
         allowed = [lease for lease in found if self._caller.administers(lease.tunnel)]
         if not allowed:
             if any(self._caller.sees(lease.tunnel) for lease in found):
                 raise _Refusal("that needs the right admin in the permissions file of the server (--permissions)")
             raise _Refusal(f'no lease here is called "{message.name}"; "rtunnel list" shows them all')
-        self._end(allowed, LeaseEnd.REVOKED, self._caller.grant.user, message.because)
-        reply(Done(f"revoked {_names(allowed)}", len(allowed)))
+        by = self._caller.grant.user
+        self._end(allowed, LeaseEnd.REVOKED, by, message.because, reply, f"revoked {_names(allowed)}")
 
     def _take(self, message: TakeLease, reply: Reply) -> None:
         tunnel = self._tunnel(message.host)
@@ -234,50 +232,70 @@ class ControlCommands:
         lease = self._taken(message, tunnel)
         who = self._caller.name(message.caller)
         if message.over:
-            if lease.connector is not None:
+            if not lease.held:
                 raise _Refusal(f"the link of {lease.name} is up; ask for it with --ask")
-            self._end([lease], LeaseEnd.TAKEN, who, message.because)
-            reply(Done(f"took over from {lease.name}, whose link is lost", 1))
-        elif lease.connector is None:
+            done = f"took over from {lease.name}, whose link is lost"
+            self._end([lease], LeaseEnd.TAKEN, who, message.because, reply, done)
+        elif lease.held:
             raise _Refusal(f"the link of {lease.name} is lost, so nobody can be asked; take it with --take-over")
-        elif not self._manager.ask(lease, who, message.because, partial(self._answered, lease, reply)):
-            raise _Refusal(f"somebody else has asked {lease.name} already; try again in a minute")
         else:
-            self._asked = lease
+            self._asked = self._book.ask(lease, who, message.because)
+            _reply_later(self._asked.addCallback(lambda end: self._answered(lease, end)), reply)
 
-    def _taken(self, message: TakeLease, tunnel: UUID) -> PoolLease:
+    def _taken(self, message: TakeLease, tunnel: UUID) -> KnownLease:
         """The lease that is to be taken, rather one with filters than a pod's.
 
         :raises _Refusal: there is none, or more than one.
         """
         others = [
             lease
-            for lease in self._manager.leases
-            if lease.tunnel == tunnel and _is(lease, message.name) and not self._caller.owns(lease, message.caller)
+            for lease in self._book.of_tunnel(tunnel)
+            if _is(lease, message.name) and not self._caller.owns(lease, message.caller)
         ]
         if not others:
             raise _Refusal(f"nobody else has a lease there{f' called {message.name}' if message.name else ''}")
-        others = [lease for lease in others if lease.filters] or others
+        others = [lease for lease in others if lease.filtered] or others
         if len(others) > 1:
             raise _Refusal(f"several have leases there; say whose with --from: {_names(others)}")
         return others[0]
 
-    def _answered(self, lease: PoolLease, reply: Reply, end: LeaseEnd | None) -> None:
+    def _answered(self, lease: KnownLease, end: LeaseEnd | None) -> Message:
         self._asked = None
         if end is None:
-            reply(Refused(f"{lease.name} is using it: a request has come since"))
-        else:
-            reply(Done(f"{lease.name} has given way ({end})", 1))
+            return Refused(f"{lease.name} is using it: a request has come since")
+        return Done(f"{lease.name} has given way ({end})", 1)
 
-    def _end(self, leases: Iterable[PoolLease], cause: LeaseEnd, by: str, text: str = "") -> None:
-        for lease in leases:
-            self._manager.end(lease, cause, by, text)
+    def _end(self, leases: Sequence[KnownLease], cause: LeaseEnd, by: str, text: str, reply: Reply, done: str) -> None:
+        """End leases, then say so."""
+        ends = [self._book.end(lease, cause, by, text) for lease in leases]
+        _reply_later(gatherResults(ends, consumeErrors=True).addCallback(lambda _: Done(done, _count(leases))), reply)
 
 
-def _is(lease: PoolLease, name: str) -> bool:
+def _reply_later(answer: Deferred[Any], reply: Reply) -> None:
+    """Reply with an answer once it is there, or with why another server has not done it."""
+
+    def failed(failure: Failure) -> Message | None:
+        failure.trap(CallFailed, CancelledError, FirstError)
+        error = failure.value.subFailure.value if isinstance(failure.value, FirstError) else failure.value
+        # who is gone gets no answer
+        return None if isinstance(error, CancelledError) else Refused(str(error))
+
+    def send(message: Message | None) -> None:
+        if message is not None:
+            reply(message)
+
+    answer.addErrback(failed).addCallback(send)
+
+
+def _is(lease: KnownLease, name: str) -> bool:
     """Whether a lease is called that; all are without a name."""
     return not name or name in (lease.name, lease.id, lease.holder)
 
 
-def _names(leases: Iterable[PoolLease]) -> str:
+def _count(leases: Iterable[KnownLease]) -> int:
+    """How many there are; one that a client has at several servers is one."""
+    return len({lease.id for lease in leases})
+
+
+def _names(leases: Iterable[KnownLease]) -> str:
     return ", ".join(dict.fromkeys(lease.name or lease.id for lease in leases))

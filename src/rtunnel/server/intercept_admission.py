@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
 from attrs import frozen
 
@@ -17,7 +18,17 @@ from rtunnel.settings.checks import plain
 from rtunnel.wire.relay import Network, RelayError, Request, Status
 from rtunnel.wire.relay_intercepts import InterceptAnswer, InterceptRequest
 
-__all__ = ["Intercept", "InterceptRefused", "admit_intercept", "against_policy", "refused_by_policy", "winner_of"]
+__all__ = [
+    "Intercept",
+    "InterceptRefused",
+    "Wanted",
+    "against_policy",
+    "decide_intercept",
+    "read_intercept",
+    "refused_as_taken",
+    "refused_by_policy",
+    "winner_of",
+]
 
 
 class InterceptRefused(Exception):
@@ -35,6 +46,22 @@ class InterceptRefused(Exception):
         self.kind = kind
         self.reason = reason
         self.answer = answer
+
+
+@frozen
+class Wanted:
+    """What a client asks for, as far as it is valid.
+
+    :ivar tunnel: the ID of the tunnel.
+    :ivar name: what the client calls itself, on one line.
+    :ivar holder: whose the filters are: the authenticated user, if any; else the client is who it claims to be.
+    """
+
+    tunnel: UUID
+    name: str
+    holder: str
+    filters: tuple[InterceptFilter, ...]
+    cacheable: bool
 
 
 @frozen
@@ -80,18 +107,15 @@ def refused_by_policy(reason: str) -> InterceptRefused:
     return InterceptRefused(Status.FORBIDDEN, RefusalReason.POLICY, reason, InterceptAnswer(why=reason))
 
 
-def admit_intercept(
-    request: Request, tunnel: Tunnel[Any] | None, leases: Leases[Any], policy: Policy, user: str, peer: str
-) -> Intercept:
-    """Check what a client asks for.
+def read_intercept(request: Request, tunnel: UUID, policy: Policy, user: str, peer: str) -> Wanted:
+    """Read what a client asks for.
 
     :param request: an INTERCEPT.
-    :param tunnel: that it wants to join, None if nobody has joined it.
-    :param leases: of clients whose link is lost, which keep their filters for a while; and why others are there.
+    :param tunnel: that it wants to join.
     :param policy: of the hosts of the tunnel.
-    :param user: the authenticated user, if any: only a client without one is who it claims to be.
+    :param user: the authenticated user, if any.
     :param peer: its address.
-    :raises InterceptRefused: with the reason.
+    :raises InterceptRefused: nobody may have that.
     """
     try:
         asked = InterceptRequest.of(request.metadata)
@@ -104,17 +128,25 @@ def admit_intercept(
     if reason is not None:
         raise refused_by_policy(reason)
     name = plain(asked.name)
-    holder = user or name or peer
-    _refuse_conflicts(request, tunnel, leases, filters, holder)
-    if tunnel is None:
-        return Intercept(name, filters, asked.cacheable, "")
-    overlaps = tunnel.overlaps(filters, holder)
+    return Wanted(tunnel, name, user or name or peer, filters, asked.cacheable)
+
+
+def decide_intercept(wanted: Wanted, tunnel: Tunnel[Any] | None, leases: Leases[Any]) -> Intercept:
+    """Decide whether a client gets what it asks for.
+
+    :param tunnel: the connectors, None if nobody has joined it.
+    :param leases: of clients whose link is lost, which keep their filters for a while; and why others are there.
+    :raises InterceptRefused: others have it.
+    """
+    _refuse_conflicts(wanted, tunnel, leases)
+    overlaps = [] if tunnel is None else tunnel.overlaps(wanted.filters, wanted.holder)
     warning = ""
     if overlaps:
         first = overlaps[0]
         more = f" (and {len(overlaps) - 1} more)" if len(overlaps) > 1 else ""
-        warning = f'requests that also match "{first.filter}" of {first.connector.holder} go to {winner_of(first, holder)}{more}'
-    return Intercept(name, filters, asked.cacheable, warning, tuple(overlaps))
+        winner = winner_of(first, wanted.holder)
+        warning = f'requests that also match "{first.filter}" of {first.connector.holder} go to {winner}{more}'
+    return Intercept(wanted.name, wanted.filters, wanted.cacheable, warning, tuple(overlaps))
 
 
 def winner_of(overlap: Conflict[Any], holder: str) -> str:
@@ -126,26 +158,38 @@ def winner_of(overlap: Conflict[Any], holder: str) -> str:
     return holder if overlap.wanted.rank > overlap.filter.rank else holders
 
 
-def _refuse_conflicts(
-    request: Request, tunnel: Tunnel[Any] | None, leases: Leases[Any], filters: Sequence[InterceptFilter], holder: str
-) -> None:
-    conflict: Conflict[Any] | None = None if tunnel is None else tunnel.conflict(filters, holder)
+def _refuse_conflicts(wanted: Wanted, tunnel: Tunnel[Any] | None, leases: Leases[Any]) -> None:
+    conflict: Conflict[Any] | None = None if tunnel is None else tunnel.conflict(wanted.filters, wanted.holder)
     lease = None if conflict is None else leases.of(conflict.connector)
-    if conflict is None and request.tunnel is not None:
-        conflict = leases.conflict(request.tunnel.id, filters, holder)
-        lease = None if conflict is None else conflict.connector
     if conflict is None:
-        return
+        conflict = leases.conflict(wanted.tunnel, wanted.filters, wanted.holder)
+        lease = None if conflict is None else conflict.connector
+    if conflict is not None:
+        raise refused_as_taken(
+            conflict,
+            reason="" if lease is None else lease.reason,
+            left=0.0 if lease is None else leases.left(lease),
+            held=lease is not None and lease.connector is None,
+        )
+
+
+def refused_as_taken(conflict: Conflict[Any], *, reason: str, left: float, held: bool) -> InterceptRefused:
+    """The refusal of a client whose requests others have.
+
+    :param reason: what for.
+    :param left: the seconds until then; 0 without an end.
+    :param held: whether their link is lost.
+    """
     answer = InterceptAnswer(
         why=str(conflict.wanted),
         holder=conflict.connector.holder,
         taken=str(conflict.filter),
-        reason="" if lease is None else lease.reason,
-        left=0 if lease is None else int(leases.left(lease)),
-        held=lease is not None and lease.connector is None,
+        reason=reason,
+        left=int(left),
+        held=held,
     )
-    reason = f'requests with "{conflict.wanted}" are taken by {answer.holder} with "{answer.taken}"'
-    raise InterceptRefused(Status.FORBIDDEN, RefusalReason.INTERCEPT_TAKEN, reason, answer)
+    text = f'requests with "{conflict.wanted}" are taken by {answer.holder} with "{answer.taken}"'
+    return InterceptRefused(Status.FORBIDDEN, RefusalReason.INTERCEPT_TAKEN, text, answer)
 
 
 def _parse(text: str) -> InterceptFilter:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from secrets import token_hex
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from twisted.logger import Logger
@@ -13,7 +13,7 @@ from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Limit, LinkEnd
 from rtunnel.routing.intercepts import Conflict
-from rtunnel.routing.leases import Due, Lease, LeaseEnd, Leases, LeaseTerms
+from rtunnel.routing.leases import Due, Former, Lease, LeaseEnd, Leases, LeaseTerms
 from rtunnel.routing.pods import PodOffer
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.control_stream import MAX_MESSAGES, ControlStream, Surroundings
@@ -41,7 +41,7 @@ from rtunnel.wire.control import (
     clean,
 )
 
-__all__ = ["ASK_TIME", "LeaseManager", "PoolLease"]
+__all__ = ["ASK_TIME", "LeaseManager", "LeaseSharing", "PoolLease"]
 
 MAX_STEP = 2 * SWEEP
 """Seconds that one sweep counts at most."""
@@ -60,6 +60,25 @@ _COMES_BACK = (LeaseEnd.LOST, LeaseEnd.LEFT)
 _DUE = {Due.EXPIRED: LeaseEnd.EXPIRED, Due.IDLE: LeaseEnd.IDLE, Due.WISHED: LeaseEnd.TAKEN, Due.LOST: LeaseEnd.LOST}
 
 
+class LeaseSharing(Protocol):
+    """Hears what happens to leases, to tell other servers, and knows of theirs."""
+
+    def former(self, connector: Connector[UpstreamPool]) -> Former | None:
+        """The lease that the client of a connector has, or had, at another server."""
+
+    def changed(self, lease: PoolLease) -> None:
+        """A lease has begun, or something else is true of it."""
+
+    def held(self, lease: PoolLease, connector: Connector[UpstreamPool]) -> None:
+        """The link of a lease is lost."""
+
+    def ended(self, lease: PoolLease) -> None:
+        """It is over."""
+
+    def sweep(self, seconds: float) -> None:
+        """Time passes."""
+
+
 class LeaseManager:
     """The leases of a server, and the control streams over which clients hear of them; owned by the service, which sweeps it.
 
@@ -67,6 +86,7 @@ class LeaseManager:
     :param draining: where those go whose lease has ended.
     :param drain_timeout: the seconds that their requests get.
     :ivar leases: all of them.
+    :ivar sharing: with other servers, if there are any.
     """
 
     _log = Logger()
@@ -79,6 +99,7 @@ class LeaseManager:
         stats: ServerStats,
     ) -> None:
         self.leases: Leases[UpstreamPool] = Leases(lambda: token_hex(4), lambda connector: connector.pool.busy)
+        self.sharing: LeaseSharing | None = None
         self._registry = registry
         self._draining = draining
         self._drain_timeout = drain_timeout
@@ -137,6 +158,25 @@ class LeaseManager:
                 self._registry.gone(lease.tunnel, lease)
             self._mention(lease, Left(lease.name, lease.what))
             self._audit(lease, "held for {hold:g} s, since its link is lost", hold=lease.terms.hold)
+            if self.sharing is not None:
+                self.sharing.held(lease, connector)
+
+    def gone_elsewhere(self, lease: PoolLease) -> None:
+        """The client of a lease whose link is lost is attached to another server, where the lease goes on."""
+        self.leases.end(lease)
+        self._note_end(lease)
+        self._audit(lease, "goes on at another server")
+        self._answer(lease, None)
+
+    def _note_end(self, lease: PoolLease) -> None:
+        """A lease is none of this server any more."""
+        self._registry.no_longer_gone(lease.tunnel, lease)
+        if self.sharing is not None:
+            self.sharing.ended(lease)
+
+    def _changed(self, lease: PoolLease) -> None:
+        if self.sharing is not None:
+            self.sharing.changed(lease)
 
     # -- messages of clients
 
@@ -163,8 +203,10 @@ class LeaseManager:
         if not connector.filters:
             # who may have some requests only must not pass for the pod
             connector.offer = PodOffer.of(hello.offers, hello.token)
-        lease, resumed = self.leases.grant(connector, connector.name, hello.reason, hello.lease, control.terms)
+        former = None if self.sharing is None else self.sharing.former(connector)
+        lease, resumed = self.leases.grant(connector, connector.name, hello.reason, hello.lease, control.terms, former)
         self._registry.no_longer_gone(lease.tunnel, lease)
+        self._changed(lease)
         left = self.leases.left(lease)
         control.send(Granted(left, lease.terms.idle, resumed))
         control.greeted = True
@@ -226,6 +268,7 @@ class LeaseManager:
         """
         self.leases.renew(lease, wanted)
         left = self.leases.left(lease)
+        self._changed(lease)
         self._tell(lease, Renewed(left))
         self._audit(lease, "renewed, " + ("ends in {left:.0f} s" if left else "without an end"), left=left)
         return left
@@ -266,7 +309,7 @@ class LeaseManager:
     def _end(self, lease: PoolLease, cause: LeaseEnd, by: str = "", text: str = "") -> Connector[UpstreamPool] | None:
         self._mention(lease, Left(lease.name, lease.what, cause))
         connector = self.leases.end(lease)
-        self._registry.no_longer_gone(lease.tunnel, lease)
+        self._note_end(lease)
         self._audit(
             lease,
             "ended: {cause}{by}{text}",
@@ -299,6 +342,8 @@ class LeaseManager:
             for control in controls.values():
                 control.quota = MAX_MESSAGES
         self._shares.sweep()
+        if self.sharing is not None:
+            self.sharing.sweep(step)
         for lease, due in self.leases.advance(step):
             if due is Due.EXPIRES:
                 self._tell(lease, Expires(self.leases.left(lease)))

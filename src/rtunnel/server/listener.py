@@ -23,6 +23,7 @@ from rtunnel.routing.intercept_terms import InterceptFilter, listed
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.policies import Policy
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.agreed_admission import agree_on_intercept
 from rtunnel.server.control_commands import Caller, ControlCommands
 from rtunnel.server.control_connection import ControlConnection
 from rtunnel.server.control_stream import Surroundings
@@ -33,13 +34,17 @@ from rtunnel.server.health import HealthMonitor
 from rtunnel.server.intercept_admission import (
     Intercept,
     InterceptRefused,
-    admit_intercept,
+    Wanted,
     against_policy,
+    decide_intercept,
+    read_intercept,
     refused_by_policy,
 )
+from rtunnel.server.lease_book import LeaseBook
 from rtunnel.server.lease_manager import LeaseManager
 from rtunnel.server.limits import ClientPlace, ServerLimits
 from rtunnel.server.pod_link import PodLink
+from rtunnel.server.shared_leases import SharedLeases
 from rtunnel.server.tunnel_stats import connector_stats
 from rtunnel.server.upstream import StreamLimits, UpstreamPool
 from rtunnel.settings import LeaseSettings, ListenerSettings
@@ -98,6 +103,7 @@ class TunnelListener(Factory):
     :param registry: connectors are registered here while their link is up.
     :param health: watches the connectors.
     :param leases: those of the connectors.
+    :param sharing: with other servers, if there are any.
     :param limits: how many links there may be.
     :param relay: admits visitors, i.e. connections that send CONNECT.
     """
@@ -120,6 +126,7 @@ class TunnelListener(Factory):
         leases: LeaseManager,
         limits: ServerLimits,
         reactor: Any,
+        sharing: SharedLeases | None = None,
     ) -> None:
         self.settings = settings
         self.policies = settings.policy
@@ -131,6 +138,7 @@ class TunnelListener(Factory):
         self.stats = stats
         self.health = health
         self.leases = leases
+        self.sharing = sharing
         self.limits = limits
         self.reactor = reactor
         self.admissions: set[Admission] = set()
@@ -215,7 +223,7 @@ class TunnelListener(Factory):
         :param who: the caller, for the log.
         """
         caller = Caller(grant, self.access_control, self.table, tunnel)
-        commands = ControlCommands(caller, self.leases, self.registry)
+        commands = ControlCommands(caller, LeaseBook(self.leases, self.registry, self.sharing))
         connection = ControlConnection(transport, commands, who, self.reactor, self.callers.discard)
         self.callers.add(connection)
         return connection
@@ -265,6 +273,8 @@ class Admission(Handshake[Request]):
         self._place: ClientPlace | None = None
         self._counted = False
         self._asked = False
+        self._agreeing = False
+        """Whether the servers have to agree first on what it gets."""
         self._log = Logger()
 
     def connectionMade(self) -> None:
@@ -301,7 +311,8 @@ class Admission(Handshake[Request]):
         if self in self._listener.admissions:
             self._grant = grant
             self._admit(request)
-            self.resume()
+            if not self._agreeing:
+                self.resume()
 
     def _rejected(self, failure: Failure) -> None:
         refused = failure.value
@@ -370,14 +381,47 @@ class Admission(Handshake[Request]):
 
     def _intercept(self, request: Request, tunnel: TunnelFeature) -> None:
         """Bind for some requests only, unless another client has them."""
-        listener = self._listener
+        listener, user, peer = self._listener, self._grant.user, self._peer_name
         try:
-            joined, leases, policy = listener.registry.get(tunnel.id), listener.leases.leases, listener.policy(tunnel.id)
-            intercept = admit_intercept(request, joined, leases, policy, self._grant.user, self._peer_name)
+            wanted = read_intercept(request, tunnel.id, listener.policy(tunnel.id), user, peer)
+            decide = partial(self._decide, wanted)
+            if listener.sharing is None:
+                self._bind(request, tunnel, decide())
+                return
         except InterceptRefused as refused:
-            self._refuse(refused.status, refused.kind, refused.reason, refused.answer.metadata())
+            self._refuse_intercept(refused)
+            return
+        connector = uuid4()
+        self._agreeing = True
+        agreed = agree_on_intercept(listener.sharing, wanted, connector, user, peer, decide)
+        agreed.addBoth(self._agreed, request, tunnel, connector).addErrback(self._failed)
+
+    def _decide(self, wanted: Wanted) -> Intercept:
+        listener = self._listener
+        return decide_intercept(wanted, listener.registry.get(wanted.tunnel), listener.leases.leases)
+
+    def _agreed(self, outcome: Intercept | Failure, request: Request, tunnel: TunnelFeature, connector: UUID) -> None:
+        """The servers have agreed, or have not."""
+        self._agreeing = False
+        here = self in self._listener.admissions
+        if isinstance(outcome, Failure):
+            outcome.trap(InterceptRefused)
+            if here:
+                assert isinstance(outcome.value, InterceptRefused)
+                self._refuse_intercept(outcome.value)
+        elif here and not self._listener.stopping:
+            self._bind(request, tunnel, outcome, connector)
         else:
-            self._bind(request, tunnel, intercept)
+            sharing = self._listener.sharing
+            assert sharing is not None
+            sharing.shared.withdraw(connector)
+            if here:
+                self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.STOPPING, "the server is stopping")
+        if here:
+            self.resume()
+
+    def _refuse_intercept(self, refused: InterceptRefused) -> None:
+        self._refuse(refused.status, refused.kind, refused.reason, refused.answer.metadata())
 
     def _share(self, request: Request, tunnel: TunnelFeature) -> None:
         """Bind for a share of all requests, unless the policy of a host keeps them for others."""
@@ -385,8 +429,7 @@ class Admission(Handshake[Request]):
         if reason is None:
             self._bind(request, tunnel)
         else:
-            refused = refused_by_policy(reason)
-            self._refuse(refused.status, refused.kind, refused.reason, refused.answer.metadata())
+            self._refuse_intercept(refused_by_policy(reason))
 
     def _refuse_as_one_too_many(self, reason: str) -> None:
         self._refuse(Status.SERVICE_UNAVAILABLE, RefusalReason.TOO_MANY, reason)
@@ -433,10 +476,15 @@ class Admission(Handshake[Request]):
         )
         return endpoint_host(tunnel)
 
-    def _bind(self, request: Request, tunnel: TunnelFeature, intercept: Intercept | None = None) -> None:
-        """Turn the connection into a link and register its connector."""
+    def _bind(
+        self, request: Request, tunnel: TunnelFeature, intercept: Intercept | None = None, connector: UUID | None = None
+    ) -> None:
+        """Turn the connection into a link and register its connector.
+
+        :param connector: the ID that was agreed on, if it was.
+        """
         listener = self._listener
-        connector_id = uuid4()
+        connector_id = connector or uuid4()
         weight = tunnel.weight or 1
         datagrams = request.network is Network.UDP
         asked = request.addresses[-1] if request.addresses else RelayAddress("", 0)

@@ -35,6 +35,7 @@ from rtunnel.server.listener import TunnelListener
 from rtunnel.server.observers.access_log import AccessLogObserver
 from rtunnel.server.plan import PlannedListener
 from rtunnel.server.routes import Routes
+from rtunnel.server.shared_leases import SharedLeases
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import WEBSOCKETS, ListenerSettings, SettingsError
 from rtunnel.settings.diff import BindKey, compare
@@ -61,6 +62,8 @@ class Shared:
     rules_changed: Callable[[], None]
     """Called when the rules of a group have changed."""
     reactor: Any
+    sharing: SharedLeases | None = None
+    """What leases have to do with other servers."""
 
 
 class ListenerGroup:
@@ -101,6 +104,7 @@ class ListenerGroup:
             leases=shared.leases,
             limits=shared.limits,
             reactor=shared.reactor,
+            sharing=shared.sharing,
         )
         self._apply(planned, routes)
 

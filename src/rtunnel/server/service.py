@@ -110,6 +110,7 @@ class ServerService(Service):
             routed_elsewhere=self._routed_elsewhere,
             rules_changed=lambda: self._drop_unwelcome_connectors(self.settings.drain),
             reactor=reactor,
+            sharing=None if self.replicas is None else self.replicas.leases,
         )
         self._ports: dict[BindKey, RebindablePort] = {}
         self._groups: dict[BindKey, ListenerGroup] = {}
@@ -125,6 +126,7 @@ class ServerService(Service):
             self.settings.peer,
             registry=self.registry,
             health=self._health,
+            leases=self._leases,
             stats=self.stats,
             http=listener.http,
             reactor=self._reactor,

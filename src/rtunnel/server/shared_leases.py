@@ -1,0 +1,223 @@
+"""Leases as all servers know them: what others are told of those of this server, and what is known of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
+from time import time
+from typing import Any, Final
+from uuid import UUID
+
+import attrs
+from attrs import frozen
+from twisted.logger import Logger
+
+from rtunnel.ids import short_id
+from rtunnel.registry.interfaces import SharedRegistry
+from rtunnel.registry.records import ConnectorRecord, LeaseRecord
+from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.intercepts import Conflict, find_conflict
+from rtunnel.routing.leases import Former
+from rtunnel.routing.tunnels import Connector, TunnelRegistry
+from rtunnel.server.lease_calls import LeaseCalls
+from rtunnel.server.lease_manager import LeaseManager, PoolLease
+from rtunnel.server.upstream import UpstreamPool
+
+__all__ = ["RemoteInterceptor", "SharedLeases"]
+
+USE_INTERVAL: Final = 30.0
+"""Seconds between two times that others are told when a lease was used last."""
+
+
+@frozen(eq=False)
+class RemoteInterceptor:
+    """A connector of another server, or a lease that is held there, with the filters that it has.
+
+    :ivar record: what is known of it.
+    """
+
+    record: ConnectorRecord
+    filters: tuple[InterceptFilter, ...]
+
+    @property
+    def holder(self) -> str:
+        """Whose it is."""
+        return self.record.holder if self.record.lease is None else self.record.lease.holder or self.record.holder
+
+
+class SharedLeases:
+    """What a server shares of its leases; owned by the service.
+
+    :param shared: the shared registry.
+    :param manager: the leases of this server, which reports what happens to them.
+    :param registry: the connectors.
+    :param record_of: what others are told of a connector of this server.
+    :ivar own: the ID of this server.
+    :ivar clock: returns seconds since the epoch, as in records.
+    :ivar calls: asks the servers of other leases.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        shared: SharedRegistry,
+        own: UUID,
+        *,
+        manager: LeaseManager,
+        registry: TunnelRegistry[UpstreamPool],
+        record_of: Callable[[Connector[UpstreamPool]], ConnectorRecord],
+        reactor: Any,
+    ) -> None:
+        self.shared = shared
+        self.calls = LeaseCalls(shared, manager, reactor)
+        self.own = own
+        self._manager = manager
+        self._registry = registry
+        self._record_of = record_of
+        self.clock: Callable[[], float] = time
+        self._records: dict[PoolLease, LeaseRecord] = {}
+        """What others know of the leases of this server."""
+        self._held: dict[PoolLease, ConnectorRecord] = {}
+        """The records of those that are held."""
+        self._absent: dict[UUID, RemoteInterceptor] = {}
+        """Those that are held at other servers."""
+        self._waited = 0.0
+
+    # -- leases of this server
+
+    def lease_of(self, connector: Connector[UpstreamPool]) -> LeaseRecord | None:
+        """What others are told of the lease of a connector."""
+        lease = self._manager.leases.of(connector)
+        return None if lease is None else self._records.get(lease)
+
+    def changed(self, lease: PoolLease) -> None:
+        """A lease has begun, or something else is true of it."""
+        self._records[lease] = self._describe(lease)
+        if lease.connector is not None:
+            self._drop_held(lease)
+            self._registry.changed(lease.connector)
+
+    def held(self, lease: PoolLease, connector: Connector[UpstreamPool]) -> None:
+        """The link of a lease is lost, and it is held, unless its client is attached elsewhere already."""
+        elsewhere = self._elsewhere(lease.tunnel, lease.user, lease.instance)
+        if any(not record.held for record in elsewhere):
+            self._manager.gone_elsewhere(lease)
+            return
+        self._records[lease] = self._describe(lease)
+        self._held[lease] = attrs.evolve(self._record_of(connector), lease=self._records[lease])
+        self.shared.publish(self._held[lease])
+
+    def ended(self, lease: PoolLease) -> None:
+        """A lease is over."""
+        self._records.pop(lease, None)
+        self._drop_held(lease)
+
+    def _drop_held(self, lease: PoolLease) -> None:
+        record = self._held.pop(lease, None)
+        if record is not None:
+            self.shared.withdraw(record.id)
+
+    def _describe(self, lease: PoolLease) -> LeaseRecord:
+        leases, now = self._manager.leases, self.clock()
+        return LeaseRecord(
+            id=lease.id,
+            holder=lease.holder,
+            name=lease.name,
+            reason=lease.reason,
+            what=lease.what,
+            since=now - (leases.now - lease.since),
+            until=0.0 if lease.until is None else now + leases.left(lease),
+            length=lease.length,
+            used=0.0 if lease.used is None else now - (leases.now - lease.used),
+            held_until=0.0 if lease.connector is not None else now + lease.held_until - leases.now,
+        )
+
+    def sweep(self, seconds: float) -> None:
+        """Count the time: now and then, others are told which leases are used."""
+        self._waited += seconds
+        if self._waited < USE_INTERVAL:
+            return
+        self._waited = 0.0
+        leases, now = self._manager.leases, self.clock()
+        for lease in leases:
+            known = self._records.get(lease)
+            if lease.used is not None and known is not None and now - (leases.now - lease.used) > known.used + 1.0:
+                self.changed(lease)
+
+    # -- of others
+
+    def former(self, connector: Connector[UpstreamPool]) -> Former | None:
+        """The lease that the client of a connector has, or had, at another server."""
+        leases = (record.lease for record in self._elsewhere(connector.tunnel, connector.user, connector.instance))
+        found = min((lease for lease in leases if lease is not None), key=lambda lease: lease.since, default=None)
+        if found is None:
+            return None
+        now = self.clock()
+        left = found.until - now if found.until else None
+        return Former(id=found.id, age=max(now - found.since, 0.0), length=found.length, left=left)
+
+    def _elsewhere(self, tunnel: UUID, user: str, instance: bytes) -> list[ConnectorRecord]:
+        """The records of a client at other servers."""
+        if not instance:
+            return []
+        return [record for record in self.shared.records(tunnel) if (record.user, record.instance) == (user, instance)]
+
+    def heard(self, record: ConnectorRecord) -> None:
+        """A record of another server is new, or has changed."""
+        self._note_absence(record)
+        if record.lease is None:
+            return
+        leases = self._manager.leases
+        mine = leases.of_client(record.tunnel, record.user, record.instance) if record.instance else None
+        if mine is None:
+            return
+        if mine.connector is None and not record.held:
+            self._manager.gone_elsewhere(mine)
+        elif record.lease.used and mine.id == record.lease.id:
+            used = leases.now - max(self.clock() - record.lease.used, 0.0)
+            leases.used_elsewhere(mine, used)
+
+    def heard_end(self, record: ConnectorRecord) -> None:
+        """A record of another server is gone."""
+        absent = self._absent.pop(record.id, None)
+        if absent is not None:
+            self._registry.no_longer_gone(record.tunnel, absent)
+
+    def _note_absence(self, record: ConnectorRecord) -> None:
+        """Requests of those whose link is lost at another server may be kept from others here, too."""
+        self.heard_end(record)
+        if record.held and record.filters:
+            for absent in self._interceptors((record,)):
+                self._absent[record.id] = absent
+                self._registry.gone(record.tunnel, absent)
+
+    def _interceptors(self, records: Iterable[ConnectorRecord]) -> Iterator[RemoteInterceptor]:
+        for record in records:
+            if record.filters:
+                try:
+                    yield RemoteInterceptor(record, tuple(map(_parse, record.filters)))
+                except ValueError as error:
+                    self._log.warn(
+                        "a filter of connector {connector} of server {server} is not understood: {reason}",
+                        connector=short_id(record.id),
+                        server=short_id(record.server),
+                        reason=str(error),
+                    )
+
+    # -- agreements
+
+    def conflict(
+        self, records: Iterable[ConnectorRecord], filters: Iterable[InterceptFilter], holder: str
+    ) -> Conflict[RemoteInterceptor] | None:
+        """The first filter of another holder at another server, from whom these would take requests."""
+        return find_conflict(self._interceptors(records), filters, holder)
+
+    def left(self, lease: LeaseRecord) -> float:
+        """The seconds until a lease of another server ends; 0 without an end."""
+        return max(lease.until - self.clock(), 0.0) if lease.until else 0.0
+
+
+@lru_cache(10_000)
+def _parse(text: str) -> InterceptFilter:
+    return InterceptFilter.parse(text)
