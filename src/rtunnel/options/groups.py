@@ -44,6 +44,7 @@ _BY_SETTING: Final = {
     "health": "Clients that cannot serve",
     "leases": "Leases of clients",
     "peer": "Other servers",
+    "registry": "Other servers",
     "mux": "Links",
     "limits": "Limits",
     "access_log": "Access log",
@@ -74,5 +75,5 @@ def _heading(option: Option, by_name: dict[str, str]) -> str:
     if not option.field:
         return URLS
     if option.group:
-        return _BY_SETTING[option.group]
+        return _BY_SETTING.get(option.group, OTHER)
     return by_name.get(option.name) or (PROCESS if option.process else OTHER)
