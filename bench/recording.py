@@ -27,6 +27,8 @@ __all__ = ["Frame", "Run", "main", "record", "svg"]
 COLUMNS, ROWS = 120, 32
 STEP = 0.25
 """Seconds between two screens, unless one stays for longer."""
+QUIET = 0.03
+"""Seconds without output after which a screen is whole: a program may need several writes for one."""
 IDLE = 1.2
 """Seconds that nothing happens at most; longer waits are cut."""
 PAUSE = 6.0
@@ -92,11 +94,12 @@ def record(argv: Sequence[str]) -> tuple[list[Frame], int]:
     drawn, shown = time.monotonic(), 0.0
     for data in _output(terminal):
         now = time.monotonic()
-        if not frames or max(now - drawn, shown - frames[-1].at) >= STEP:
-            # what was there until now: a whole screen, since a program draws one at once
+        quiet = now - drawn
+        if not frames or (quiet >= QUIET and max(quiet, shown - frames[-1].at) >= STEP):
+            # what was there until now
             _add(frames, Frame(shown, _lines(screen)))
         stream.feed(data)
-        shown, drawn = shown + min(now - drawn, IDLE), now
+        shown, drawn = shown + min(quiet, IDLE), now
     _add(frames, Frame(shown, _lines(screen)))
     _, status = os.waitpid(child, 0)
     return frames, os.waitstatus_to_exitcode(status)
