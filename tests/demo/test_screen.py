@@ -133,6 +133,16 @@ class LiveTests(SynchronousTestCase):
             screen.counted(results())
             self.assertIn("who answers for nginx.local", written.getvalue())
 
+    def test_a_step_leaves_the_table_as_it_was(self) -> None:
+        """With its title in the middle, and not in the colour of the step."""
+        console, written = terminal(live=True)
+        with LiveScreen(console) as screen:
+            screen.counted(results())
+            screen.step("somebody leaves", "rtunnel client")
+            before, _, _ = written.getvalue().rpartition("who answers for")
+            self.assertIn("somebody leaves", before)
+            self.assertTrue(before.endswith(" " * 10))
+
     def test_summary(self) -> None:
         console, written = terminal(live=True)
         with LiveScreen(console) as screen:

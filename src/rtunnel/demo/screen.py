@@ -136,6 +136,12 @@ class LiveScreen(_Screen):
         """Leave the last table on the terminal."""
         self._live.stop()
 
+    def line(self, text: str, style: str = "") -> None:
+        super().line(text, style)
+        if self._live.is_started:
+            # the table was drawn with the style of the line
+            self._live.refresh()
+
     def counted(self, results: Results) -> None:
         now = monotonic()
         if now - self._drawn >= REFRESH:
