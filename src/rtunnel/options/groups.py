@@ -43,6 +43,7 @@ _BY_SETTING: Final = {
     "http": "HTTP at the entrypoints",
     "health": "Clients that cannot serve",
     "leases": "Leases of clients",
+    "registry": "Other servers",
     "peer": "Other servers",
     "registry": "Other servers",
     "mux": "Links",
