@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-import shlex
 from io import StringIO
-from pathlib import Path
 
 from rich.console import Console
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.commands.client import Options
-from rtunnel.demo.scenario import ALONE, HALF, HOST, PHASES, TAKEOVER, TUNNEL
-from rtunnel.demo.screen import JOIN, JOIN_URL, NEXT, LiveScreen, PlainScreen, bar, table
+from rtunnel.demo.scenario import ALONE, HALF, PHASES, TAKEOVER
+from rtunnel.demo.screen import LiveScreen, PlainScreen, bar, table
 from rtunnel.demo.shares import Act, Results, Tally
-from rtunnel.settings import ClientSettings
 
 
 def terminal(*, live: bool = False) -> tuple[Console, StringIO]:
@@ -99,29 +95,6 @@ class PlainTests(SynchronousTestCase):
         self.assertIn("who answers for nginx.local", written.getvalue())
         self.assertIn("649 requests on 1 keep-alive connection;", written.getvalue())
         self.assertIn("kubectl apply", written.getvalue())
-
-
-class NextTests(SynchronousTestCase):
-    """What the user is told to type."""
-
-    def asked(self, command: str) -> ClientSettings:
-        program, role, *words = shlex.split(command)
-        self.assertEqual((program, role), ("rtunnel", "client"))
-        options = Options()
-        options.parseOptions(words)
-        settings: ClientSettings = options.resolved.settings
-        return settings
-
-    def test_both_ways_mean_the_same(self) -> None:
-        self.assertEqual(self.asked(JOIN), self.asked(JOIN_URL))
-        (connector,) = self.asked(JOIN).connectors
-        self.assertEqual((str(connector.tunnel), connector.weight, connector.host), (TUNNEL, 1, HOST))
-
-    def test_named_files_exist(self) -> None:
-        root = Path(__file__).parent.parent.parent
-        names = re.findall(r"\b(?:docs|deploy)/[\w/.]+|\w+\.md\b", NEXT)
-        self.assertEqual([name for name in names if not (root / name).exists()], [])
-        self.assertEqual(len(names), 3)
 
 
 class LiveTests(SynchronousTestCase):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
 
 from twisted.trial.unittest import SynchronousTestCase
+
+from tests.support.processes import Process, needed
 
 LIMIT = 120.0
 """Seconds until a process of a test has hung."""
@@ -59,7 +62,19 @@ class ScenarioTests(DemoCase):
         self.assertEqual(personal, (50.0, 50.0))
         self.assertTrue(0 < half[0] < 100)
         self.assertIn("on 1 keep-alive connection;", output)
-        self.assertIn("What to type next", output)
+        self.type_next(output.partition("What to type next")[2].partition("With a cluster")[0])
+
+    def type_next(self, text: str) -> None:
+        """The commands that are printed work as they are printed."""
+        needed("curl")
+        *services, curl = (line.strip() for line in text.splitlines() if line.startswith("    "))
+        signs = ("listens on", "entrypoint on", "joined tunnel")
+        for command, sign in zip(services, signs, strict=True):
+            process = Process(shlex.split(command))
+            self.addCleanup(process.stop)
+            process.wait_for(sign)
+        answered = subprocess.run(shlex.split(curl), capture_output=True, text=True, check=True, timeout=LIMIT)
+        self.assertEqual(answered.stdout, "hello\n")
 
 
 class EndTests(DemoCase):

@@ -12,32 +12,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rtunnel.demo.scenario import HOST, TUNNEL, Viewer
+from rtunnel.demo.next_steps import next_steps
+from rtunnel.demo.scenario import HOST, Viewer
 from rtunnel.demo.shares import Act, Results, Side, Tally
 
-__all__ = ["JOIN", "JOIN_URL", "NEXT", "LiveScreen", "PlainScreen", "bar", "table"]
+__all__ = ["LiveScreen", "PlainScreen", "bar", "table"]
 
 BAR = 16
 """Characters of a bar."""
 REFRESH = 1 / 15
 """Minimum seconds between two updates."""
 COLOURS = {Side.POD: "blue", Side.LAPTOP: "green"}
-
-JOIN = f"rtunnel client --server ws://192.168.1.1:80/proxy --host-header {HOST} --tunnel {TUNNEL} --weight 1 --target :80"
-JOIN_URL = (
-    f'rtunnel client -L rtcp://:0/:80 -F "tunnel+ws://192.168.1.1:80?tunnel.id={TUNNEL}&tunnel.weight=1&path=/proxy&host={HOST}"'
-)
-NEXT = f"""\
-What to type next, with a real cluster (README.md and docs/kubernetes.md tell the rest; 192.168.1.1 is the Ingress):
-  once, in the cluster: server, sidecar and Ingress
-    kubectl apply -k deploy/kubernetes
-  on the laptop, without root: half of the requests for {HOST} come to your port 80
-    {JOIN}
-  the same as a URL of gost
-    {JOIN_URL}
-  with weight 255 all of them come; Ctrl-C gives them back to the pod
-  with --intercept 'header:X-User=alice' only the requests come that have this header\
-"""
 
 
 def bar(tally: Tally, *, ascii_only: bool = False) -> Text:
@@ -117,7 +102,7 @@ class _Screen(Viewer):
         """
         connections = f"{results.connections} keep-alive connection" + ("s" if results.connections != 1 else "")
         self.line(f"{results.sent} requests on {connections}; each was routed by itself")
-        self.line(f"\n{NEXT}")
+        self.line(f"\n{next_steps()}")
 
 
 class LiveScreen(_Screen):
