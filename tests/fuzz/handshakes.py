@@ -1,4 +1,4 @@
-"""Fuzz targets for what comes first on a connection: the ClientHello, the PROXY header, the answers of a forward proxy."""
+"""Fuzz targets for what comes first on a connection: ClientHello, PROXY header, answers of a forward proxy, HTTP/2, peers."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import ssl
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
+from uuid import UUID
 
 from rtunnel.wire.clienthello import MAX_HELLO, ClientHelloError, ClientHelloReader
+from rtunnel.wire.http2_refusal import CLIENT_PREFACE, MAX_BEFORE, Http2Refusal
+from rtunnel.wire.peers import MAGIC, NONCE, Challenge, take_challenge, take_proof, take_verdict
 from rtunnel.wire.proxy import HttpConnect, ProxyError, ProxyHandshake, Socks5
 from rtunnel.wire.proxyproto import MAX_HEADER, ProxyProtocolError, take_proxy_header
+from rtunnel.wire.relay import RelayError
 from tests.fuzz.target import Target, cuts
 
 __all__ = ["TARGETS"]
@@ -136,7 +140,57 @@ def shake(handshake: ProxyHandshake, pieces: Iterable[bytes]) -> tuple[bool | No
 _V2 = b"\r\n\r\n\0\r\nQUIT\n"
 _ANSWERS = [b"HTTP/1.1 200 OK\r\n\r\n", b"HTTP/1.1 407 ", b"HTTP/1.0 ", b"Proxy-Authenticate: ", b"\r\n\r\n", b"100 ", b"503 "]
 
+# -- HTTP/2, which is refused
+
+
+def http2(data: bytes) -> None:
+    """The same answer however the bytes are cut, bounded in size and in what has to be sent for it."""
+    data = CLIENT_PREFACE + data
+    refusal = Http2Refusal(505, b"no HTTP/2")
+    whole = refusal.receive(data)
+    assert len(whole) < 200
+    assert refusal.done or len(data) < MAX_BEFORE + 20000
+    if refusal.done:
+        assert refusal.receive(data) == b""
+    for pieces in cuts(data):
+        other = Http2Refusal(505, b"no HTTP/2")
+        assert b"".join(map(other.receive, pieces)) == whole
+
+
+# -- peers
+
+
+def peers(data: bytes) -> None:
+    """Messages of the handshake, decided by their beginning, which are the same when they are written again; no proof is right."""
+    for take, size in ((take_challenge, 64), (take_proof, 112), (take_verdict, 33)):
+        found = taken(take, data)
+        assert found is not None or len(data) < size
+        for end in range(min(len(data), size)):
+            early = taken(take, data[:end])
+            assert early is None or early == found == "refused"
+        if isinstance(found, tuple):
+            message, used = found
+            again = taken(take, message.encode())
+            assert again is not None and (again[0], used) == (message, size)
+    proof = taken(take_proof, data)
+    if isinstance(proof, tuple):
+        assert not proof[0].is_right(b"secret", Challenge(UUID(int=1), bytes(NONCE)))
+
+
+def taken(take: Callable[[bytes], Any], data: bytes) -> Any:
+    """A message with its size, None, or ``refused``."""
+    try:
+        return take(data)
+    except RelayError as error:
+        assert error.reason.isascii()
+        return "refused"
+
+
 TARGETS = (
+    Target(
+        "http2", http2, ("rtunnel.wire.http2_refusal",), [b"\0\0\0\x01\x05\0\0\0\x01", b"\0\0\0\x04\0\0\0\0\0", b"\xff\xff\xff"]
+    ),
+    Target("peers", peers, ("rtunnel.wire.peers",), [MAGIC, bytes(16), bytes(32), b"\x01"]),
     Target(
         "client-hello",
         client_hello,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -13,6 +14,7 @@ from websockets.protocol import OPEN, Protocol, Side
 from rtunnel.wire.control import KINDS, MAX_LINE, ControlError, ControlReader, Message, encode
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 from rtunnel.wire.relay import MAX_MESSAGE, RelayError, take_preface, take_request, take_response
+from rtunnel.wire.relay_intercepts import InterceptAnswer, InterceptRequest
 from rtunnel.wire.smux import DATA, OPENED, Event, Session, SmuxError
 from rtunnel.wire.websocket import CONTROL, FAILED, PAYLOAD, FrameCodec
 from tests.fuzz.target import Target, cuts
@@ -45,6 +47,10 @@ def check_relay(take: Callable[[bytes], Any], data: bytes) -> None:
         return
     message, end = found
     assert end <= len(data)
+    for kind in (InterceptRequest, InterceptAnswer):
+        with suppress(RelayError):
+            asked = kind.of(message.metadata)
+            assert asked is None or kind.of(asked.metadata()) == asked
     written = message.encode()
     again, size = take(written)
     assert size == len(written)
@@ -208,7 +214,7 @@ TARGETS = (
     Target(
         "relay",
         relay,
-        ("rtunnel.wire.relay", "rtunnel.wire.relay_features"),
+        ("rtunnel.wire.relay", "rtunnel.wire.relay_features", "rtunnel.wire.relay_intercepts"),
         (b"\x01\x02\x00", b"\x02\x00\x07\x01", b"\x03\x00\x14"),
     ),
     Target(

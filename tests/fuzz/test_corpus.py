@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pkgutil import iter_modules
 from random import Random
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel import wire
 from tests.fuzz.table import TARGETS
 from tests.fuzz.target import CORPUS, Target
 
+READ_THROUGH_OTHERS = {f"rtunnel.wire.{name}" for name in ("http1", "http1_follow", "http1_local", "http1_rewrite")}
+"""Names of other modules, the engine of exchanges once more, and changes of heads that were read."""
 MUTATIONS = 150
 """For each target."""
 
@@ -17,6 +21,12 @@ class CorpusTests(SynchronousTestCase):
     def test_each_target_has_one(self) -> None:
         folders = {target.shares or target.name for target in TARGETS.values()}
         self.assertEqual(folders, {path.name for path in CORPUS.iterdir()})
+
+    def test_each_engine_has_a_target(self) -> None:
+        """Each module that reads what others send; the rest writes, or is read through one of them."""
+        covered = {module for target in TARGETS.values() for module in target.covers}
+        engines = {f"rtunnel.wire.{module.name}" for module in iter_modules(wire.__path__)}
+        self.assertEqual(engines - covered, READ_THROUGH_OTHERS)
 
     def test_examples(self) -> None:
         for target in TARGETS.values():

@@ -44,9 +44,9 @@ class Http2Refusal:
 
     def receive(self, data: bytes) -> bytes:
         """Take bytes of the connection, from the preface on; returns what to send."""
-        self._data += data
         if self.done:
             return b""
+        self._data += data
         output = b""
         if not self._begun:
             if len(self._data) < len(CLIENT_PREFACE):
@@ -63,18 +63,21 @@ class Http2Refusal:
 
     def _first_request(self) -> int:
         """The number of the first stream; 0 if there is none yet. The payloads of all frames are skipped."""
-        while len(self._data) >= _FRAME_HEADER:
-            kind, stream = self._data[3], int.from_bytes(self._data[5:_FRAME_HEADER]) & 0x7FFFFFFF
+        data, start = self._data, 0
+        while len(data) - start >= _FRAME_HEADER:
+            kind, stream = data[start + 3], int.from_bytes(data[start + 5 : start + _FRAME_HEADER]) & 0x7FFFFFFF
             if kind == _HEADERS and stream:
                 return stream
-            size = _FRAME_HEADER + int.from_bytes(self._data[:3])
+            size = _FRAME_HEADER + int.from_bytes(data[start : start + 3])
             if self._before + size > MAX_BEFORE:
                 self._before += size
                 break
-            if len(self._data) < size:
+            if len(data) - start < size:
                 break
             self._before += size
-            self._data = self._data[size:]
+            start += size
+        # once, not with each frame: many tiny ones would cost a copy of all that follows
+        self._data = data[start:]
         return 0
 
     def _response(self, stream: int) -> bytes:
