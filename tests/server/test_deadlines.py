@@ -54,6 +54,19 @@ class DeadlinesTests(SynchronousTestCase):
         self.pass_by(0.5)
         self.assertEqual(thing.ends, 1)
 
+    def test_limits(self) -> None:
+        """What begins now ends at the end of its limit, as if its seconds were added."""
+        limit, none = self.deadlines.limit(3.0), self.deadlines.limit(NEVER)
+        for seconds in (0.0, 1.0, SWEEP, 3600.0):
+            self.clock.advance(seconds)
+            self.assertEqual((limit.end, none.end), (self.deadlines.now + 3.0, NEVER))
+        self.assertEqual(limit.seconds, 3.0)
+
+    def test_limits_are_known_as_long_as_somebody_has_them(self) -> None:
+        limit = self.deadlines.limit(3.0)
+        self.deadlines.limit(4.0)
+        self.assertEqual(list(self.deadlines._limits), [limit])
+
     def test_busy(self) -> None:
         """A turn that takes a second or two puts nothing off."""
         thing = self.thing(3.0)

@@ -371,6 +371,17 @@ class RequestSideTests(SynchronousTestCase):
             side.next()
             self.assertTrue(side.whole)
 
+    def test_answered(self) -> None:
+        """Whether there is something to go on with; it is parsed with what follows, or by itself."""
+        for whole in (True, False):
+            side = RequestSide(RequestReader(HeadLimits()))
+            side.receive(request())
+            self.assertFalse(side.answered())
+            side.receive(request() + request(b"GET /b")[: None if whole else 9])
+            self.assertTrue(side.answered())
+            events = side.next() if whole else side.receive(request(b"GET /b")[9:])
+            self.assertEqual([(kind, head.target) for kind, head, _ in events], [(HEAD, b"/b")])
+
     def test_buffered(self) -> None:
         """Pipelined data is buffered completely and in order."""
         asked = Asked(at_once=False)

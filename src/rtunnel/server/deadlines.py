@@ -1,18 +1,20 @@
 """Time limits of many connections, kept by one timer.
 
 Limits of seconds do not need millisecond precision. So each connection stores its deadline in an attribute, which costs nothing to
-move with each request, and one sweep every half second finds those that have expired.
+move with each request, and one sweep every half second finds those that have expired. The time is read and added to with each sweep,
+not with each request (:class:`TimeLimit`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-__all__ = ["NEVER", "Deadlines", "Limited"]
+__all__ = ["NEVER", "Deadlines", "Limited", "TimeLimit"]
 
 NEVER = float("inf")
 SWEEP = 0.5
@@ -31,12 +33,31 @@ class Limited(Protocol):
         """The deadline has passed. Called at each sweep until it is moved or the object is discarded."""
 
 
+class TimeLimit:
+    """A time limit that many connections have; see :meth:`Deadlines.limit`.
+
+    :ivar seconds: :data:`NEVER` for none.
+    :ivar end: the deadline of what begins now.
+    """
+
+    __slots__ = ("__weakref__", "end", "seconds")
+
+    def __init__(self, seconds: float, now: float) -> None:
+        self.seconds = seconds
+        self.begin(now)
+
+    def begin(self, now: float) -> None:
+        """Whatever begins from now on ends that much later."""
+        self.end = now + self.seconds
+
+
 class Deadlines:
     """Everything with a deadline in one server; owned by the service, which starts and stops the sweep."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._things: set[Limited] = set()
+        self._limits: WeakSet[TimeLimit] = WeakSet()
         self._every: list[Callable[[float], None]] = []
         self._loop = LoopingCall(self._sweep)
         self._loop.clock = reactor
@@ -46,7 +67,7 @@ class Deadlines:
 
     def start(self) -> None:
         """Start sweeping."""
-        self.now = self._reactor.seconds()
+        self._set_now(self._reactor.seconds())
         self._loop.start(SWEEP, now=True)
 
     def stop(self) -> None:
@@ -62,6 +83,17 @@ class Deadlines:
         """Stop checking an object's deadline."""
         self._things.discard(thing)
 
+    def limit(self, seconds: float) -> TimeLimit:
+        """Make a time limit, whose deadline is kept up to date as long as somebody has it."""
+        limit = TimeLimit(seconds, self.now)
+        self._limits.add(limit)
+        return limit
+
+    def _set_now(self, now: float) -> None:
+        self.now = now
+        for limit in self._limits:
+            limit.begin(now)
+
     def soon(self, call: Callable[[], object]) -> None:
         """Call in the next turn, when the others have had theirs."""
         self._reactor.callLater(0, call)
@@ -72,7 +104,7 @@ class Deadlines:
 
     def _sweep(self) -> None:
         before, now = self.now, self._reactor.seconds()
-        self.now = now
+        self._set_now(now)
         if now - before > HELD_UP:
             self._put_off(now - before - SWEEP)
         for thing in [thing for thing in self._things if thing.deadline <= now]:

@@ -123,6 +123,14 @@ class RequestSide:
             self.buffered = data
         return _NOTHING
 
+    def answered(self) -> bool:
+        """The response to the current request is complete.
+
+        :returns: whether bytes of the next one are buffered; :meth:`next` parses them.
+        """
+        self._waits = _FOR_HEAD
+        return self.buffered != b""
+
     def next(self) -> list[Event]:
         """The response to the current request is complete: continue with buffered data."""
         self._waits = _FOR_HEAD

@@ -145,8 +145,8 @@ class Entrypoint:
         self.selector.policies = policies if policies.withhold else None
         self.selector.table = table
         self.selector.sticky = settings.sticky
-        self.response_limit = settings.response_timeout or NEVER
-        self.idle_limit = settings.idle_timeout
+        self.response_limit = self.deadlines.limit(settings.response_timeout or NEVER)
+        self.idle_limit = self.deadlines.limit(settings.idle_timeout)
         self.max_retries = settings.max_retries
         gives_cookies = settings.sticky is not None and settings.sticky.by is StickyBy.COOKIE
         self.marks_responses = gives_cookies or policies.say_who

@@ -230,8 +230,7 @@ class Exchange(Attempts[Upstream]):
             transport.pauseProducing()
         if self.body_whole:
             transport.write(data)
-            entrypoint = self._entrypoint
-            downstream.deadline = entrypoint.deadlines.now + entrypoint.response_limit
+            downstream.deadline = self._entrypoint.response_limit.end
         else:
             transport.registerProducer(downstream.body_source, True)
             transport.write(data)
@@ -261,8 +260,8 @@ class Exchange(Attempts[Upstream]):
     def _await(self) -> None:
         """Move the deadline: for more of the body, or for the response."""
         entrypoint = self._entrypoint
-        limit = entrypoint.response_limit if self.body_whole else entrypoint.settings.idle_timeout
-        self.downstream.deadline = entrypoint.deadlines.now + limit
+        limit = entrypoint.response_limit if self.body_whole else entrypoint.idle_limit
+        self.downstream.deadline = limit.end
 
     def request_data(self, data: bytes) -> None:
         """Pass on bytes of the request body."""
@@ -431,7 +430,7 @@ class Exchange(Attempts[Upstream]):
             _log.info(
                 "request {id}: no response began within {limit:g} s; see --response-timeout",
                 id=self.request_id.decode(),
-                limit=self._entrypoint.response_limit,
+                limit=self._entrypoint.response_limit.seconds,
             )
             self.refuse(504, Outcome.RESPONSE_TIMEOUT)
 

@@ -162,7 +162,7 @@ class HttpVisitor(Protocol):
         """Close after the pending output, which a slow visitor has some time to read."""
         if self._state != CLOSED:
             self._state = CLOSED
-            self.deadline = self._entrypoint.deadlines.now + self._entrypoint.idle_limit
+            self.deadline = self._entrypoint.idle_limit.end
             self.transport.unregisterProducer()
             self.transport.loseConnection()
 
@@ -367,19 +367,23 @@ class HttpVisitor(Protocol):
         if self._state != OPEN or entrypoint.draining or not self.requests.whole:
             self._finish_last()
             return
-        self.deadline = entrypoint.deadlines.now + entrypoint.idle_limit
+        self.deadline = entrypoint.idle_limit.end
         if self.read_paused:
             self.resume_reading()
-        if not self._processing:
-            try:
-                events = self.requests.next()
-                if events:
-                    self._process(events)
-                elif self.requests.buffered:
-                    self._wait()
-            except Exception:
-                # the next request's, not that of the one that is complete
-                self._fail()
+        if not self._processing and self.requests.answered():
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """Parse the next request, of which something is buffered."""
+        try:
+            events = self.requests.next()
+            if events:
+                self._process(events)
+            else:
+                self._wait()
+        except Exception:
+            # the next request's, not that of the one that is complete
+            self._fail()
 
     def _finish_last(self) -> None:
         """The response is complete, and no other one follows."""

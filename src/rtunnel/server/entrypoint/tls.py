@@ -203,7 +203,7 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         entrypoint = self._entrypoint
         preface = stream_preface(RelayAddress(self._peer.host, self._peer.port), RelayAddress(self.host, PORT))
         pending.stream.write(preface + b"".join(self._sent))
-        self.deadline = entrypoint.deadlines.now + entrypoint.response_limit
+        self.deadline = entrypoint.response_limit.end
         return pending
 
     def exhausted(self) -> None:
