@@ -32,7 +32,7 @@ BELOW: dict[str, set[str]] = {
     "ops": {"outcomes", "ids", "settings", "transport"},
     "auth": {"outcomes", "ids", "addresses", "routing", "settings", "ops"},
     "transport": {"reactor_types", "private_details", "outcomes", "ids", "addresses", "wire"},
-    "registry": {"ids", "settings"},
+    "registry": {"ids", "metrics", "settings"},
     "tunnel": {"reactor_types", "outcomes", "ids", "wire", "transport"},
     "server": {
         "reactor_types",

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel import __version__
 from rtunnel.metrics.exposition import ClientCollector, ServerCollector, make_registry
 from rtunnel.metrics.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
-from rtunnel.metrics.stats import ClientStats, PeerStats, ServerStats, TunnelStats
+from rtunnel.metrics.stats import ClientStats, PeerStats, RegistryStats, RegistryStatus, ServerStats, TunnelStats
 from rtunnel.outcomes import DatagramLoss, Limit, LinkEnd, LocalPortOutcome, Outcome, StreamOutcome, TlsOutcome, VisitOutcome
 from tests.support.ids import TUNNEL
 
@@ -426,6 +426,67 @@ class ConnectorTests(SynchronousTestCase):
         self.assertEqual(self.samples("server_tunnel_requests_total", "outcome"), {"answered": 0.0, "no_connector": 1.0})
 
 
+REGISTRY = """\
+# HELP rtunnel_registry_available Whether the shared registry answers.
+# TYPE rtunnel_registry_available gauge
+rtunnel_registry_available 1.0
+# HELP rtunnel_registry_complete Whether all is known that other servers have.
+# TYPE rtunnel_registry_complete gauge
+rtunnel_registry_complete 1.0
+# HELP rtunnel_registry_servers Other servers that are known.
+# TYPE rtunnel_registry_servers gauge
+rtunnel_registry_servers 2.0
+# HELP rtunnel_registry_connectors Connectors of other servers that are known.
+# TYPE rtunnel_registry_connectors gauge
+rtunnel_registry_connectors 7.0
+# HELP rtunnel_registry_records Records of this server in the shared registry.
+# TYPE rtunnel_registry_records gauge
+rtunnel_registry_records 5.0
+# HELP rtunnel_registry_outages_total How often the shared registry was not available any more.
+# TYPE rtunnel_registry_outages_total counter
+rtunnel_registry_outages_total 1.0
+# HELP rtunnel_registry_changes_total Changes that were written.
+# TYPE rtunnel_registry_changes_total counter
+rtunnel_registry_changes_total 3.0
+# HELP rtunnel_registry_rewrites_total How often all records were written anew.
+# TYPE rtunnel_registry_rewrites_total counter
+rtunnel_registry_rewrites_total 4.0
+# HELP rtunnel_registry_messages_total Messages received from the shared registry.
+# TYPE rtunnel_registry_messages_total counter
+rtunnel_registry_messages_total 9.0
+# HELP rtunnel_registry_malformed_total Messages and records that could not be read.
+# TYPE rtunnel_registry_malformed_total counter
+rtunnel_registry_malformed_total 2.0
+# HELP rtunnel_registry_records_read_total Records that were read because something was missing.
+# TYPE rtunnel_registry_records_read_total counter
+rtunnel_registry_records_read_total 6.0
+# HELP rtunnel_registry_claims_total Agreements between servers, by outcome.
+# TYPE rtunnel_registry_claims_total counter
+rtunnel_registry_claims_total{outcome="agreed"} 8.0
+rtunnel_registry_claims_total{outcome="refused"} 0.0
+rtunnel_registry_claims_total{outcome="unavailable"} 0.0
+"""
+
+
+class SharedRegistry:
+    """As the metrics see it."""
+
+    def __init__(self) -> None:
+        self.stats = RegistryStats(messages=9, malformed=2, written=3, rewritten=4, read=6, outages=1)
+        self.stats.claims["agreed"] = 8
+
+    def status(self) -> RegistryStatus:
+        return RegistryStatus(address="redis://r:1", available=True, complete=True, servers=2, connectors=7, published=5)
+
+
+class SharedRegistryTests(SynchronousTestCase):
+    def test_only_with_a_registry(self) -> None:
+        stats = ServerStats(registry=SharedRegistry())
+        shown = text(ServerCollector(stats, list))
+        start, end = shown.index("# HELP rtunnel_registry"), shown.index("# HELP rtunnel_server_connectors ")
+        self.assertEqual(shown[start:end], REGISTRY)
+
+
 class RegistryTests(SynchronousTestCase):
     def test_process_metrics_are_there(self) -> None:
         shown = generate_latest(make_registry(ServerCollector(ServerStats(), list))).decode()
@@ -442,7 +503,7 @@ class PageTests(SynchronousTestCase):
     def test_the_page_lists_what_there_is(self) -> None:
         page = PAGE.read_text(encoding="utf-8")
         listed = set(re.findall(r"\brtunnel_\w+", page))
-        exported = set(re.findall(r"^# TYPE (\w+)", SERVER + CLIENT, re.MULTILINE))
+        exported = set(re.findall(r"^# TYPE (\w+)", SERVER + REGISTRY + CLIENT, re.MULTILINE))
         self.assertEqual(listed, exported)
 
     def test_the_page_lists_the_labels(self) -> None:

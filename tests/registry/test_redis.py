@@ -99,7 +99,7 @@ class SharingTests(RedisCase):
         a.withdraw(connector(7).id)
         await self.has(2)
         self.assertEqual(self.heard[2].availabilities, [True])
-        self.assertEqual(b.counts.malformed, 0)
+        self.assertEqual(b.stats.malformed, 0)
 
     async def test_one_that_comes_later(self) -> None:
         a = await self.begin(1)
@@ -187,8 +187,8 @@ class ClaimTests(RedisCase):
         await self.assertFailure(b.claim(connector(8, at=2, filters=("header:a=b",)), unless_taken), Refused)
         self.assertEqual(list(b.records(TUNNEL)), [mine])
         self.assertEqual(list(a.records(TUNNEL)), [])
-        self.assertEqual(a.counts.claims, {"agreed": 1, "refused": 0, "unavailable": 0})
-        self.assertEqual(b.counts.claims, {"agreed": 0, "refused": 1, "unavailable": 0})
+        self.assertEqual(a.stats.claims, {"agreed": 1, "refused": 0, "unavailable": 0})
+        self.assertEqual(b.stats.claims, {"agreed": 0, "refused": 1, "unavailable": 0})
 
     async def test_at_once(self) -> None:
         """Whoever is first, nobody else gets it; in many rounds."""
@@ -280,7 +280,7 @@ class FaultTests(RedisCase):
         await self.assert_works()
         await eventually(lambda: connector(31) in b.records(TUNNEL))
         self.assert_nobody_was_gone()
-        self.assertEqual(a.counts.rewritten, 2)
+        self.assertEqual(a.stats.rewritten, 2)
         self.assertEqual(self.heard[1].availabilities, [True, False, True])
 
     async def test_stopped_and_continued(self) -> None:
@@ -297,7 +297,7 @@ class FaultTests(RedisCase):
     async def test_flushed(self) -> None:
         a, b = await self.loaded()
         self.redis.call("FLUSHALL")
-        await eventually(lambda: a.counts.rewritten == 2 and b.counts.rewritten == 2)
+        await eventually(lambda: a.stats.rewritten == 2 and b.stats.rewritten == 2)
         await self.assert_works()
         await eventually(lambda: not b._view.missing)
         self.assert_nobody_was_gone()

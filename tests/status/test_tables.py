@@ -87,6 +87,13 @@ class TableTests(SynchronousTestCase):
         status["connectors"][0].update({"name": "alice", "reason": "PROJ\x1b", "until": "2026-01-31T12:00:00.000Z"})
         self.assertRegex(shown(status), r"leases\s+connector +who +reason +until *\n\w+ +alice +PROJ\\x1b +2026-01-31 ")
 
+    def test_shared_registry(self) -> None:
+        status = document()
+        self.assertNotIn("shared registry", shown(status))
+        state = {"address": "redis://r:6379", "state": "unavailable", "servers": 2, "connectors": 7, "published": 5}
+        status["registry"] = [{**state, "reason": "it does not answer"}]
+        self.assertRegex(shown(status), r"shared registry\s.*\nredis://r:6379 +unavailable +2 +7 +5 +it does not answer")
+
     def test_the_kernels_estimate_is_marked(self) -> None:
         status = document()
         status["connectors"][0]["round_trip"] = {"seconds": 0.0421, "by": "tcp"}

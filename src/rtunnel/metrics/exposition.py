@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from rtunnel import __version__
 from rtunnel.ids import short_id
 from rtunnel.metrics.labelled_counts import OTHER, Counts, LabelledCounts
-from rtunnel.metrics.stats import ClientStats, PeerStats, ServerStats, TunnelStats
+from rtunnel.metrics.stats import ClientStats, PeerStats, RegistrySource, ServerStats, TunnelStats
 from rtunnel.outcomes import Outcome
 
 __all__ = ["ClientCollector", "ServerCollector", "exposition", "make_registry"]
@@ -58,6 +58,8 @@ class ServerCollector(Collector):
         )
         yield _counters("server_limits", "Bounds that were reached, by limit.", "limit", stats.limits.items())
         yield from _of_peers(stats.peers)
+        if stats.registry is not None:
+            yield from _of_registry(stats.registry)
         label = stats.labelled.tunnel_label
         yield from _tunnel_gauges("server", "Connectors attached now, by tunnel.", self._tunnels(), label)
         yield from _by_tunnel(stats.labelled)
@@ -118,6 +120,23 @@ def _of_peers(stats: PeerStats) -> Iterator[Metric]:
     streams = (("in", stats.streams_in), ("out", stats.streams_out))
     yield _counters("peer_streams", "Streams between servers, by direction: in for clients of this one.", "direction", streams)
     yield _counter("peer_streams_turned_away", "Streams of others whose client had left, or was full.", stats.turned_away)
+
+
+def _of_registry(registry: RegistrySource) -> Iterator[Metric]:
+    """What a server shares with others."""
+    stats, status = registry.stats, registry.status()
+    yield _gauge("registry_available", "Whether the shared registry answers.", int(status.available))
+    yield _gauge("registry_complete", "Whether all is known that other servers have.", int(status.complete))
+    yield _gauge("registry_servers", "Other servers that are known.", status.servers)
+    yield _gauge("registry_connectors", "Connectors of other servers that are known.", status.connectors)
+    yield _gauge("registry_records", "Records of this server in the shared registry.", status.published)
+    yield _counter("registry_outages", "How often the shared registry was not available any more.", stats.outages)
+    yield _counter("registry_changes", "Changes that were written.", stats.written)
+    yield _counter("registry_rewrites", "How often all records were written anew.", stats.rewritten)
+    yield _counter("registry_messages", "Messages received from the shared registry.", stats.messages)
+    yield _counter("registry_malformed", "Messages and records that could not be read.", stats.malformed)
+    yield _counter("registry_records_read", "Records that were read because something was missing.", stats.read)
+    yield _counters("registry_claims", "Agreements between servers, by outcome.", "outcome", stats.claims.items())
 
 
 def make_registry(collector: Collector) -> CollectorRegistry:

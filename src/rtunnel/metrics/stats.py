@@ -6,6 +6,7 @@ them.
 
 from __future__ import annotations
 
+from typing import Protocol
 from uuid import UUID
 
 import attrs
@@ -23,7 +24,16 @@ from rtunnel.outcomes import (
     VisitOutcome,
 )
 
-__all__ = ["ClientStats", "PeerStats", "ServerStats", "TunnelStats"]
+__all__ = [
+    "CLAIMS",
+    "ClientStats",
+    "PeerStats",
+    "RegistrySource",
+    "RegistryStats",
+    "RegistryStatus",
+    "ServerStats",
+    "TunnelStats",
+]
 
 
 @attrs.define
@@ -46,6 +56,65 @@ class PeerStats:
     streams_in: int = 0
     streams_out: int = 0
     turned_away: int = 0
+
+
+CLAIMS = ("agreed", "refused", "unavailable")
+"""The outcomes of agreements between servers."""
+
+
+@attrs.define
+class RegistryStats:
+    """The counters of a shared registry, as one server uses it.
+
+    :ivar messages: that were received.
+    :ivar malformed: messages and records that could not be read.
+    :ivar written: changes that were written.
+    :ivar rewritten: how often all was written anew.
+    :ivar read: records that were read because something was missing.
+    :ivar claims: agreements by their outcome.
+    :ivar outages: how often the registry was not available any more.
+    """
+
+    messages: int = 0
+    malformed: int = 0
+    written: int = 0
+    rewritten: int = 0
+    read: int = 0
+    claims: dict[str, int] = attrs.field(factory=lambda: dict.fromkeys(CLAIMS, 0))
+    outages: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class RegistryStatus:
+    """How it goes with a shared registry.
+
+    :ivar address: where it is, without a password.
+    :ivar available: whether it answers, so that changes are exchanged.
+    :ivar complete: whether the copy had everything since it began to be kept; once true it stays true.
+    :ivar servers: how many other servers are known.
+    :ivar connectors: how many connectors of others are known, without leases that are held.
+    :ivar published: how many records of its own a server has there.
+    :ivar reason: why it is not available; empty if it is.
+    """
+
+    address: str
+    available: bool
+    complete: bool
+    servers: int
+    connectors: int
+    published: int
+    reason: str = ""
+
+
+class RegistrySource(Protocol):
+    """A shared registry, as the metrics see it."""
+
+    @property
+    def stats(self) -> RegistryStats:
+        """What has happened so far."""
+
+    def status(self) -> RegistryStatus:
+        """How it goes."""
 
 
 @attrs.define
@@ -71,6 +140,7 @@ class ServerStats:
     :ivar refusals: connections to the tunnel listener that were rejected, by reason.
     :ivar limits: how often a bound was reached.
     :ivar peers: what other servers forward here, and this one to them.
+    :ivar registry: the shared registry, if there is one.
     """
 
     visitors_total: int = 0
@@ -92,6 +162,7 @@ class ServerStats:
     access_lines_dropped: int = 0
     limits: dict[Limit, int] = attrs.field(factory=lambda: dict.fromkeys(Limit, 0))
     peers: PeerStats = attrs.field(factory=PeerStats)
+    registry: RegistrySource | None = None
 
     def drop_access_lines(self, lines: int) -> None:
         """Count lines of the access log that could not be written."""

@@ -28,6 +28,7 @@ __all__ = [
     "PortStatus",
     "ProcessStatus",
     "Queries",
+    "RegistryState",
     "RoundTrip",
     "RuleStatus",
     "ServiceStatus",
@@ -252,6 +253,26 @@ class PeerStatus:
 
 
 @attrs.frozen(kw_only=True)
+class RegistryState:
+    """The shared registry of a server.
+
+    :ivar address: where it is.
+    :ivar state: ``available``, or ``unavailable``: what others do is not known, and nothing can be agreed on.
+    :ivar servers: other servers that are known.
+    :ivar connectors: their connectors.
+    :ivar published: records of this server.
+    :ivar reason: why it is unavailable, ``None`` if it is not.
+    """
+
+    address: str
+    state: str
+    servers: int
+    connectors: int
+    published: int
+    reason: str | None
+
+
+@attrs.frozen(kw_only=True)
 class ServiceStatus:
     """The status of a service; whatever does not apply to it is empty.
 
@@ -264,6 +285,7 @@ class ServiceStatus:
     rules: tuple[RuleStatus, ...] = ()
     tunnels: tuple[TunnelStatus, ...] = ()
     connectors: tuple[ConnectorStatus, ...] = ()
+    registry: tuple[RegistryState, ...] = ()
     peers: tuple[PeerStatus, ...] = ()
     ports: tuple[PortStatus, ...] = ()
 

@@ -45,7 +45,6 @@ _BY_SETTING: Final = {
     "leases": "Leases of clients",
     "registry": "Other servers",
     "peer": "Other servers",
-    "registry": "Other servers",
     "mux": "Links",
     "limits": "Limits",
     "access_log": "Access log",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.logger import Logger
 
-from rtunnel.registry.counts import RegistryCounts
+from rtunnel.metrics.stats import RegistryStats
 
 __all__ = ["Availability"]
 
@@ -16,17 +16,17 @@ class Availability:
 
     :param address: of the registry, for the log.
     :param on_change: called with whether it is available.
-    :param counts: where outages are counted.
+    :param stats: where outages are counted.
     :ivar complete: whether all was known once.
     :ivar reason: why it is not available; set before :meth:`look` is called.
     """
 
     _log = Logger()
 
-    def __init__(self, address: str, on_change: Callable[[bool], None], counts: RegistryCounts) -> None:
+    def __init__(self, address: str, on_change: Callable[[bool], None], stats: RegistryStats) -> None:
         self._address = address
         self._on_change = on_change
-        self._counts = counts
+        self._stats = stats
         self._available = False
         self._told = ""
         """The reason that was logged last."""
@@ -65,5 +65,5 @@ class Availability:
             )
         if available != self._available:
             self._available = available
-            self._counts.outages += not available
+            self._stats.outages += not available
             self._on_change(available)

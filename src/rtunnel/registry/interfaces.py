@@ -6,38 +6,18 @@ from collections.abc import Callable, Iterable
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-import attrs
 from twisted.internet.defer import Deferred
 
+from rtunnel.metrics.stats import RegistryStats, RegistryStatus
 from rtunnel.registry.records import ConnectorRecord, ServerRecord
 
-__all__ = ["RegistryObserver", "RegistryStatus", "RegistryUnavailable", "SharedRegistry"]
+__all__ = ["RegistryObserver", "RegistryUnavailable", "SharedRegistry"]
 
 T = TypeVar("T")
 
 
 class RegistryUnavailable(Exception):
     """The registry cannot be asked now; the text says why, in a few words."""
-
-
-@attrs.frozen(kw_only=True)
-class RegistryStatus:
-    """How it goes, for the status, the metrics and the log.
-
-    :ivar available: whether the registry answers, so that changes are exchanged.
-    :ivar complete: whether the copy had everything since it began to be kept; once true it stays true.
-    :ivar servers: how many other servers are known.
-    :ivar connectors: how many connectors of others are known, without leases that are held.
-    :ivar published: how many records of its own a server has there.
-    :ivar reason: why it is not available; empty if it is.
-    """
-
-    available: bool
-    complete: bool
-    servers: int
-    connectors: int
-    published: int
-    reason: str = ""
 
 
 class RegistryObserver(Protocol):
@@ -118,6 +98,10 @@ class SharedRegistry(Protocol):
 
     def tell(self, server: UUID, message: bytes) -> None:
         """Say something to another server; it is lost if that one, or the registry, is not there."""
+
+    @property
+    def stats(self) -> RegistryStats:
+        """What has happened so far."""
 
     def status(self) -> RegistryStatus:
         """How it goes."""

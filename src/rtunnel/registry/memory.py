@@ -8,7 +8,8 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
 
-from rtunnel.registry.interfaces import RegistryObserver, RegistryStatus, RegistryUnavailable
+from rtunnel.metrics.stats import RegistryStats, RegistryStatus
+from rtunnel.registry.interfaces import RegistryObserver, RegistryUnavailable
 from rtunnel.registry.records import ConnectorRecord, ServerRecord
 
 __all__ = ["MemoryHub", "MemoryRegistry"]
@@ -44,6 +45,7 @@ class MemoryRegistry:
     def __init__(self, hub: MemoryHub) -> None:
         self._hub = hub
         self._own: dict[UUID, ConnectorRecord] = {}
+        self.stats = RegistryStats()
         self.available = False
         self.complete = False
 
@@ -147,6 +149,7 @@ class MemoryRegistry:
         """See the interface."""
         others = list(self._hub.others(self._server.id))
         return RegistryStatus(
+            address="memory",
             available=self.available,
             complete=self.complete,
             servers=len(others),

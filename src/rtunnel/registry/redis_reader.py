@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rtunnel.registry.counts import RegistryCounts
+from rtunnel.metrics.stats import RegistryStats
 from rtunnel.registry.records import ConnectorRecord, RecordError, ServerRecord
 from rtunnel.registry.redis_client import Client
 from rtunnel.registry.redis_threads import CommandThread
@@ -42,7 +42,7 @@ class RedisReader:
         view: View,
         commands: CommandThread,
         keys: Keys,
-        counts: RegistryCounts,
+        stats: RegistryStats,
         *,
         on_over: Callable[[], None],
         on_failed: Callable[[Exception], None],
@@ -50,7 +50,7 @@ class RedisReader:
         self._view = view
         self._commands = commands
         self._keys = keys
-        self._counts = counts
+        self._stats = stats
         self._on_over = on_over
         self._on_failed = on_failed
         self.active = False
@@ -129,7 +129,7 @@ class RedisReader:
             cursor, fields = await self._commands.run(partial(_page, key=key, cursor=cursor))
             values = [value for field, value in fields.items() if field not in (FIELD_NUMBER, FIELD_SERVER)]
             records = [found for value in values if (found := self._decode(ConnectorRecord, value)) is not None]
-            self._counts.read += len(records)
+            self._stats.read += len(records)
             reading.page(found for found in records if found.server == server)
             if not cursor:
                 reading.over()
@@ -139,7 +139,7 @@ class RedisReader:
         try:
             return kind.decode(data)
         except RecordError as error:
-            self._counts.malformed += 1
+            self._stats.malformed += 1
             self._log.warn("shared registry: a record cannot be read: {error}", error=str(error))
             return None
 

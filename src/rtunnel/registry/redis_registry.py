@@ -22,10 +22,10 @@ from twisted.internet.defer import TimeoutError as TimedOut
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rtunnel.metrics.stats import RegistryStats, RegistryStatus
 from rtunnel.registry import scripts
 from rtunnel.registry.availability import Availability
-from rtunnel.registry.counts import RegistryCounts
-from rtunnel.registry.interfaces import RegistryObserver, RegistryStatus, RegistryUnavailable
+from rtunnel.registry.interfaces import RegistryObserver, RegistryUnavailable
 from rtunnel.registry.messages import STOPS, Change, encode_change
 from rtunnel.registry.outbox import Outbox
 from rtunnel.registry.records import ConnectorRecord, RecordError, ServerRecord
@@ -63,7 +63,7 @@ class RedisRegistry:
     :param settings: with an address.
     :param reactor: the reactor.
     :param random: returns numbers in [0, 1).
-    :ivar counts: what has happened so far.
+    :ivar stats: what has happened so far.
     """
 
     _log = Logger()
@@ -81,7 +81,7 @@ class RedisRegistry:
         self._keys = Keys(settings.prefix, settings.address.database)
         self._new_client = client_factory(settings)
         self._commands = CommandThread(self._new_client, reactor)
-        self.counts = RegistryCounts()
+        self.stats = RegistryStats()
         self._running = False
         self._subscribed = False
         self._writable = False
@@ -101,8 +101,8 @@ class RedisRegistry:
         self._own = server.id
         self._outbox = Outbox(server)
         self._view = View(server.id, observer)
-        self._availability = Availability(str(self._settings.address), observer.availability, self.counts)
-        shared = (self._commands, self._keys, self.counts)
+        self._availability = Availability(str(self._settings.address), observer.availability, self.stats)
+        shared = (self._commands, self._keys, self.stats)
         self._reader = RedisReader(self._view, *shared, on_over=self._look, on_failed=self._failed)
         self._writer = RedisWriter(
             self._outbox,
@@ -163,6 +163,7 @@ class RedisRegistry:
         """See the interface."""
         available = self.available
         return RegistryStatus(
+            address=str(self._settings.address),
             available=available,
             complete=self.complete,
             servers=len(self._view.servers),
@@ -260,14 +261,14 @@ class RedisRegistry:
         self._look()
 
     def _on_message(self, channel: str, data: bytes) -> None:
-        self.counts.messages += 1
+        self.stats.messages += 1
         if channel != self._keys.changes:
             self._on_told(data)
             return
         try:
             change = Change.decode(data)
         except RecordError as error:
-            self.counts.malformed += 1
+            self.stats.malformed += 1
             self._log.warn("shared registry: a message cannot be read: {error}", error=str(error))
             for server in _ids([data[:36]]):
                 self._view.misunderstood(server)
@@ -308,12 +309,12 @@ class RedisRegistry:
 
         def counted(outcome: Any) -> Any:
             if not isinstance(outcome, Failure):
-                self.counts.claims["agreed"] += 1
+                self.stats.claims["agreed"] += 1
                 return outcome
             if outcome.check(RedisError, RegistryUnavailable, TimedOut) is None:
-                self.counts.claims["refused"] += 1
+                self.stats.claims["refused"] += 1
                 return outcome
-            self.counts.claims["unavailable"] += 1
+            self.stats.claims["unavailable"] += 1
             if isinstance(outcome.value, RedisError):
                 raise RegistryUnavailable(reason_of(outcome.value, self._settings))
             if outcome.check(TimedOut):

@@ -11,8 +11,8 @@ import attrs
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from rtunnel.metrics.stats import RegistryStats
 from rtunnel.registry import scripts
-from rtunnel.registry.counts import RegistryCounts
 from rtunnel.registry.messages import ANEW, encode_change
 from rtunnel.registry.outbox import Batch, Outbox
 from rtunnel.registry.records import ConnectorRecord
@@ -58,7 +58,7 @@ class RedisWriter:
         outbox: Outbox,
         commands: CommandThread,
         keys: Keys,
-        counts: RegistryCounts,
+        stats: RegistryStats,
         *,
         may_write: Callable[[], bool],
         on_failed: Callable[[Exception], None],
@@ -68,7 +68,7 @@ class RedisWriter:
         self._own = outbox.server.id
         self._commands = commands
         self._keys = keys
-        self._counts = counts
+        self._stats = stats
         self._may_write = may_write
         self._on_failed = on_failed
         self._reactor = reactor
@@ -131,7 +131,7 @@ class RedisWriter:
             self._outbox.failed()
             raise
         if answer == scripts.WRITTEN:
-            self._counts.written += 1
+            self._stats.written += 1
             self._outbox.written()
         else:
             self._outbox.failed()
@@ -170,7 +170,7 @@ class RedisWriter:
         keys = [self._keys.server(self._own), self._keys.servers, key]
         arguments = (str(self._own), number, scripts.SERVER_TTL, self._keys.changes, message, server.encode())
         await self._commands.run(lambda client: client.register_script(scripts.RENAME)(keys, arguments))
-        self._counts.rewritten += 1
+        self._stats.rewritten += 1
         self._outbox.rewritten()
 
     # -- claims

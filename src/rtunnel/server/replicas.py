@@ -74,6 +74,7 @@ class Replicas:
         self._registry = registry
         self.leases = SharedLeases(shared, self.id, manager=leases, registry=registry, record_of=self.record_of, reactor=reactor)
         leases.sharing = self.leases
+        stats.registry = shared
         self._local: dict[UUID, Connector[UpstreamPool]] = {}
         trust = PeerTrust(settings, reactor)
         self._listener = PeerListener(self.id, trust, Forwarding(self._local.get, stats), stats, reactor)

@@ -8,11 +8,12 @@ from time import time
 import attrs
 
 from rtunnel.ids import short_id
-from rtunnel.metrics.stats import TunnelStats
+from rtunnel.metrics.stats import RegistryStatus, TunnelStats
 from rtunnel.ops.status import (
     ConnectorStatus,
     EntrypointStatus,
     ListenerStatus,
+    RegistryState,
     RuleStatus,
     ServiceStatus,
     TunnelStatus,
@@ -59,7 +60,19 @@ def server_status(
             TunnelStatus(tunnel=short_id(load.tunnel), connectors=load.connectors, streams=load.streams) for load in tunnels
         ),
         connectors=tuple(status for listener in listeners for status in _connectors(listener)),
+        registry=() if replicas is None else (_registry(replicas.shared.status()),),
         peers=() if replicas is None else tuple(replicas.remote.status()),
+    )
+
+
+def _registry(status: RegistryStatus) -> RegistryState:
+    return RegistryState(
+        address=status.address,
+        state="available" if status.available else "unavailable",
+        servers=status.servers,
+        connectors=status.connectors,
+        published=status.published,
+        reason=status.reason or None,
     )
 
 

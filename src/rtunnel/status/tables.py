@@ -65,6 +65,8 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
         leases = [connector for connector in document["connectors"] if connector.get("reason") or connector.get("until")]
         if leases:
             yield _table("leases", ("connector", "who", "reason", "until"), map(_lease, leases))
+    if registry := document.get("registry"):
+        yield _table("shared registry", ("address", "state", "servers", "connectors", "records", "why"), map(_registry, registry))
     if peers := document.get("peers"):
         yield _table("other servers", ("server", "name", "address", "state", "connectors", "streams"), map(_peer, peers))
     if document["errors"]:
@@ -123,6 +125,12 @@ def _port(port: dict[str, Any]) -> Row:
 
 def _tunnel(tunnel: dict[str, Any]) -> Row:
     return tunnel["tunnel"], tunnel["connectors"], tunnel["streams"]
+
+
+def _registry(registry: dict[str, Any]) -> Row:
+    """The shared registry; servers and connectors are those of others, records this server's own."""
+    counts = registry["servers"], registry["connectors"], registry["published"]
+    return registry["address"], registry["state"], *counts, registry["reason"] or ""
 
 
 def _peer(peer: dict[str, Any]) -> Row:
