@@ -24,6 +24,7 @@ class NamedService:
     - ``/down/N``: N bytes
     - POST or PUT anywhere: the length and SHA-256 of the body
     - ``/wait``: answers when :attr:`go` is set
+    - with ``Upgrade``: answers 101, and sends back what it gets from then on
 
     :param path: listen on a unix socket there instead.
     :param tls: speak HTTPS, by this context.
@@ -45,6 +46,9 @@ class NamedService:
 
             def do_GET(self) -> None:
                 service.requests += 1
+                if self.headers.get("Upgrade"):
+                    self._echo(self.headers["Upgrade"])
+                    return
                 if self.path.startswith("/down/"):
                     self._down(int(self.path.rpartition("/")[2]))
                     return
@@ -77,6 +81,16 @@ class NamedService:
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(body)
+
+            def _echo(self, protocol: str) -> None:
+                self.send_response(101)
+                self.send_header("Connection", "Upgrade")
+                self.send_header("Upgrade", protocol)
+                self.end_headers()
+                self.close_connection = True
+                with suppress(OSError):
+                    while data := self.connection.recv(65536):
+                        self.connection.sendall(data)
 
             def _down(self, size: int) -> None:
                 self.send_response(200)

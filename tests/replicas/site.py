@@ -1,0 +1,288 @@
+"""Servers that share a Redis, clients, a service, and an nginx in front of the servers that tries no request twice."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+from collections import Counter
+from contextlib import ExitStack, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from tests.replicas.relay import Relay
+from tests.support.processes import ROOT, Nginx, Process, free_port, rtunnel, wait_until
+from tests.support.redis import RedisServer
+from tests.support.services import NamedService
+
+__all__ = ["HOST", "LONG", "NAME", "Replica", "Site"]
+
+HOST = "pod.local"
+LONG = "long.local"
+"""For connections that last: its tunnel has one client, which joins all servers."""
+NAME = "servers.test"
+"""What the servers are called together, as by a headless Service."""
+PATIENCE = 60.0
+
+
+class Replica:
+    """One server, at ports that stay the same when it is started again. Its peers reach it through a relay, which can be cut."""
+
+    def __init__(self, site: Site, number: int) -> None:
+        self.site = site
+        self.number = number
+        self.address = f"127.0.1.{number}"
+        self.entrypoint, self.admin, self.peer_port = free_port(), free_port(), free_port()
+        self.relay = Relay(self.peer_port)
+        self.process: Process | None = None
+
+    def start(self) -> None:
+        """Start it, without waiting for anything."""
+        site = self.site
+        self.process = rtunnel(
+            "server",
+            f"--listen={self.address}:{site.listen}",
+            f"--entrypoint=127.0.0.1:{self.entrypoint}",
+            f"--route={HOST}={site.tunnel}",
+            f"--route={LONG}={site.long}",
+            f"--admin=127.0.0.1:{self.admin}",
+            f"--registry=unix://{site.redis.socket}",
+            f"--peer-listen=127.0.0.1:{self.peer_port}",
+            f"--peer-address=127.0.0.1:{self.relay.port}",
+            f"--peer-secret-file={site.secret}",
+            f"--stop-delay={site.stop_delay}",
+            "--ready-wait=30",
+            "--no-admin-socket",
+            *site.options,
+        )
+
+    @property
+    def running(self) -> Process:
+        """Its process.
+
+        :raises AssertionError: it does not run.
+        """
+        assert self.process is not None, f"server {self.number} does not run"
+        return self.process
+
+    @property
+    def ready(self) -> bool:
+        """What /readyz says."""
+        return self._ask("/readyz")[0] == 200
+
+    def status(self) -> Any:
+        """Its status document."""
+        status, body = self._ask("/status")
+        assert status == 200, body
+        return json.loads(body)
+
+    def counts(self) -> Counter[str]:
+        """Its metrics without labels, and those with labels summed up."""
+        counts: Counter[str] = Counter()
+        for line in self._ask("/metrics")[1].decode().splitlines():
+            if not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                counts[name.partition("{")[0]] += int(float(value))
+        return counts
+
+    def _ask(self, path: str) -> tuple[int, bytes]:
+        connection = HTTPConnection("127.0.0.1", self.admin, timeout=20)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read()
+        except OSError as error:
+            return 0, str(error).encode()
+        finally:
+            connection.close()
+
+    def wait_ready(self) -> None:
+        """Wait until it is ready, then lead visitors to it."""
+        wait_until(lambda: self.ready, f"server {self.number} is ready\n{self.running.output}", PATIENCE)
+        self.site.lead_to(self)
+
+    def stop(self) -> None:
+        """Stop it as Kubernetes does: visitors are led elsewhere once it is not ready, and it may finish what it has."""
+        self.running.send(signal.SIGTERM)
+        wait_until(lambda: not self.ready, f"server {self.number} is not ready any more", PATIENCE)
+        self.site.lead_away(self)
+        status = self.running.wait(PATIENCE)
+        assert status == 0, f"server {self.number} ended with {status}\n{self.running.output}"
+        self.end()
+
+    def kill(self) -> None:
+        """It is gone."""
+        self.site.lead_away(self)
+        self.running.send(signal.SIGKILL)
+        self.running.wait()
+        self.end()
+
+    def end(self) -> None:
+        """End what still runs, and keep its words."""
+        process, self.process = self.process, None
+        if process is not None:
+            process.send(signal.SIGCONT)
+            if "Traceback" in process.output:
+                self.site.faults.append(f"server {self.number}:\n{process.output}")
+            process.stop()
+
+
+class Site:
+    """The whole site; use as a context manager.
+
+    :param count: how many servers.
+    :param stop_delay: of each server, in seconds.
+    :param options: more options of each server.
+    :ivar faults: the output of processes that had an error of their own.
+    """
+
+    def __init__(self, count: int = 2, *, stop_delay: float = 1.5, options: tuple[str, ...] = ()) -> None:
+        self.stop_delay = stop_delay
+        self.options = options
+        self.tunnel, self.long = str(uuid4()), str(uuid4())
+        self.faults: list[str] = []
+        self.port, self.joins, self.listen = free_port(), free_port(), free_port()
+        self._stack = ExitStack()
+        self._clients: list[Process] = []
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="rtunnel-replicas-")))
+        # the workers of nginx may be another user's
+        self.folder.chmod(0o755)
+        self.secret, self.names = self.folder / "secret", self.folder / "hosts"
+        self.secret.write_text("the secret of the servers of a test")
+        self.redis = RedisServer()
+        self._stack.callback(self.redis.close)
+        self.pod = NamedService("pod")
+        self._stack.callback(self.pod.stop)
+        self.replicas = [Replica(self, number) for number in range(1, count + 1)]
+        for replica in self.replicas:
+            self._stack.callback(replica.relay.close)
+            self._stack.callback(replica.end)
+        self.names.write_text("".join(f"{replica.address} {NAME}\n" for replica in self.replicas))
+        nginx = Nginx(self._balancer())
+        self._stack.callback(nginx.stop)
+        nginx.ready(self.port)
+
+    def __enter__(self) -> Site:
+        try:
+            for replica in self.replicas:
+                replica.start()
+            self.sidecar(f"--tunnel={self.long}")
+            return self
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def __exit__(self, *exc: object) -> None:
+        for client in self._clients:
+            client.stop()
+        self._stack.close()
+
+    # -- the balancer
+
+    def lead_to(self, replica: Replica) -> None:
+        """Lead visitors and laptops to a server, too."""
+        (self.folder / f"{replica.number}.up").touch()
+
+    def lead_away(self, replica: Replica) -> None:
+        """Lead them to the others. Files, and no other configuration: a reload would close the connections of visitors."""
+        with suppress(FileNotFoundError):
+            (self.folder / f"{replica.number}.up").unlink()
+
+    def _balancer(self) -> str:
+        groups = {
+            "".join(str(replica.number) for replica in self.replicas if bits >> replica.number & 1): bits
+            for bits in range(2, 2 << len(self.replicas), 2)
+        }
+        blocks = [
+            f"upstream {kind}-{name} {{ {self._servers(kind, name)} keepalive 32; }}"
+            for kind in ("visitors", "laptops")
+            for name in groups
+        ]
+        choose = 'set $group "";' + "".join(
+            f'if (-f {self.folder}/{replica.number}.up) {{ set $group "${{group}}{replica.number}"; }}' for replica in self.replicas
+        )
+        servers = [
+            f"""server {{
+                listen 127.0.0.1:{port};
+                client_max_body_size 0;
+                location / {{
+                    {choose}
+                    proxy_pass http://{kind}-$group;
+                    proxy_set_header Host $host;
+                    proxy_set_header Upgrade $http_upgrade;
+                    proxy_set_header Connection $connection_field;
+                    proxy_request_buffering off;
+                    proxy_buffering off;
+                    proxy_read_timeout 3600s;
+                }}
+            }}"""
+            for kind, port in (("visitors", self.port), ("laptops", self.joins))
+        ]
+        return "\n".join(
+            [
+                "map $http_upgrade $connection_field { default upgrade; '' ''; }",
+                "proxy_http_version 1.1; proxy_next_upstream off; keepalive_requests 1000000;",
+                *blocks,
+                *servers,
+            ]
+        )
+
+    def _servers(self, kind: str, group: str) -> str:
+        members = [replica for replica in self.replicas if str(replica.number) in group]
+        visitors = [f"127.0.0.1:{replica.entrypoint}" for replica in members]
+        laptops = [f"{replica.address}:{self.listen}" for replica in members]
+        return " ".join(f"server {address};" for address in (visitors if kind == "visitors" else laptops))
+
+    # -- clients
+
+    def sidecar(self, *options: str, target: int | None = None) -> Process:
+        """A client that joins all servers.
+
+        :param options: more of them; another ``--tunnel`` overrides that of the site.
+        :param target: the port of its service; by default that of the pod.
+        """
+        return self._client(f"ws://{NAME}:{self.listen}/ws", target, "--join=all", *options)
+
+    def laptop(self, *options: str, target: int | None = None) -> Process:
+        """The same of a client that joins one server, through the balancer."""
+        return self._client(f"ws://127.0.0.1:{self.joins}/ws", target, *options)
+
+    def _client(self, server: str, target: int | None, *options: str) -> Process:
+        process = Process(
+            [
+                *(sys.executable, "-m", "tests.support.with_hosts", str(self.names), "client"),
+                *(f"--server={server}", f"--tunnel={self.tunnel}", f"--target=127.0.0.1:{target or self.pod.port}"),
+                *("--backoff-max=1", "--no-admin-socket"),
+                *options,
+            ],
+            env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        )
+        self._clients.append(process)
+        return process
+
+    def wait_ready(self) -> None:
+        """Wait until all servers are ready."""
+        for replica in self.replicas:
+            replica.wait_ready()
+
+    # -- what it looks like
+
+    def rows(self) -> list[int]:
+        """How many connectors of the tunnel each server has to choose from."""
+        return [self._rows(replica.status()["tunnels"]) for replica in self.replicas]
+
+    def _rows(self, tunnels: list[Any]) -> int:
+        return sum(tunnel["connectors"] for tunnel in tunnels if self.tunnel.startswith(tunnel["tunnel"]))
+
+    def ask(self, replica: Replica, path: str = "/", method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
+        """One request at a server."""
+        connection = HTTPConnection("127.0.0.1", replica.entrypoint, timeout=30)
+        try:
+            connection.request(method, path, body, {"Host": HOST})
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()

@@ -1,0 +1,142 @@
+"""Visitors beside the steady load: long transfers, and a connection that has been upgraded."""
+
+from __future__ import annotations
+
+import hashlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.client import HTTPConnection, HTTPException
+from threading import Event, Thread
+
+from tests.replicas.site import HOST, LONG
+from tests.support.processes import LOOPBACK
+
+__all__ = ["Transfers", "Upgraded"]
+
+PIECE = 256 * 1024
+
+
+class Transfers:
+    """A download and an upload, one after the other again and again, each as fast as it takes some seconds; a context manager.
+
+    :param port: where they go.
+    :param size: bytes of each.
+    :param seconds: how long each takes at least.
+    :ivar done: how many ended well.
+    :ivar failed: when one failed, and how.
+    """
+
+    def __init__(self, port: int, size: int, seconds: float) -> None:
+        self._port = port
+        self._size = size
+        self._seconds = seconds
+        self._over = Event()
+        self._threads = [Thread(target=self._repeat, args=(transfer,)) for transfer in (self._download, self._upload)]
+        self.done = 0
+        self.failed: list[tuple[float, str]] = []
+
+    def __enter__(self) -> Transfers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _repeat(self, transfer: Callable[[HTTPConnection], None]) -> None:
+        while not self._over.is_set():
+            connection = HTTPConnection(LOOPBACK, self._port, timeout=60)
+            try:
+                transfer(connection)
+                self.done += 1
+            except (OSError, HTTPException, AssertionError) as error:
+                self.failed.append((time.monotonic(), f"transfer {error!r}"))
+            finally:
+                connection.close()
+
+    def _pace(self) -> Iterator[int]:
+        """The sizes of the pieces, each when it is its time; in a hurry once it is over."""
+        begun, moved = time.monotonic(), 0
+        while moved < self._size:
+            piece = min(PIECE, self._size - moved)
+            yield piece
+            moved += piece
+            self._over.wait(max(0.0, begun + self._seconds * moved / self._size - time.monotonic()))
+
+    def _download(self, connection: HTTPConnection) -> None:
+        connection.request("GET", f"/down/{self._size}", headers={"Host": HOST})
+        response = connection.getresponse()
+        assert response.status == 200, response.status
+        for piece in self._pace():
+            got = len(response.read(piece))
+            assert got == piece, f"{got} of {piece} bytes of a piece"
+
+    def _upload(self, connection: HTTPConnection) -> None:
+        digest = hashlib.sha256()
+
+        def pieces() -> Iterator[bytes]:
+            for size in self._pace():
+                piece = bytes(size)
+                digest.update(piece)
+                yield piece
+
+        headers = {"Host": HOST, "Content-Length": str(self._size)}
+        connection.request("PUT", "/", pieces(), headers)
+        response = connection.getresponse()
+        answer = response.read().decode(errors="replace")
+        assert response.status == 200, response.status
+        assert answer == f"{self._size} {digest.hexdigest()}", answer
+
+
+class Upgraded:
+    """An upgraded connection over which something goes back and forth all the time; a context manager.
+
+    :ivar echoes: how often.
+    :ivar failed: what has become of it, empty as long as it works.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._over = Event()
+        self.echoes = 0
+        self.failed = ""
+        self._socket = socket.create_connection((LOOPBACK, port), 20)
+        self._socket.sendall(
+            f"GET / HTTP/1.1\r\nHost: {LONG}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = self._socket.recv(4096)
+            assert data, head
+            head += data
+        assert b" 101 " in head, head
+        self._thread = Thread(target=self._echo)
+
+    def __enter__(self) -> Upgraded:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+        with suppress(OSError):
+            self._socket.close()
+
+    def _echo(self) -> None:
+        try:
+            while not self._over.wait(0.02):
+                word = b"%016d" % self.echoes
+                self._socket.sendall(word)
+                got = b""
+                while len(got) < len(word):
+                    data = self._socket.recv(4096)
+                    assert data, "it was closed"
+                    got += data
+                assert got == word, got
+                self.echoes += 1
+        except (OSError, AssertionError) as error:
+            self.failed = repr(error)
