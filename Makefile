@@ -13,7 +13,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo recording test coverage fuzz smuggling interop faults astray soak kills bench lint types docs packages needs clean
+.PHONY: help demo recording test coverage fuzz smuggling interop faults astray soak kills rollouts chaos bench lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -51,6 +51,12 @@ astray: $(VENV)/.test needs ## 10,000 requests while people with intercepts come
 
 kills: $(VENV)/.test ## kill -9 at 200 random points of reloads and drains; every next start must be clean (ARGS="--times 20")
 	$(BIN)/python -m tests.kills $(ARGS)
+
+rollouts: $(VENV)/.test needs ## restart two servers with a Redis 20 times under load; nothing may fail (ARGS="--rounds 2")
+	$(BIN)/python -m tests.replicas rollouts $(ARGS)
+
+chaos: $(VENV)/.test needs ## ten minutes in which servers, clients and Redis fail; each failed request is explained (ARGS="--seconds 60")
+	$(BIN)/python -m tests.replicas chaos $(ARGS)
 
 soak: $(VENV)/.test ## five minutes of mixed traffic in which parts are killed: nothing leaks, all is counted (ARGS="--minutes 60")
 	$(BIN)/python -m tests.soak $(ARGS)
