@@ -19,8 +19,7 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 demo: $(VENV)/.base ## run the whole scenario on this machine: server, pod, laptop, live shares
-	@$(BIN)/rtunnel demo $(ARGS)
-	@echo "To type these commands in this shell: . $(BIN)/activate"
+	$(BIN)/rtunnel demo $(ARGS)
 
 recording: $(VENV)/.test ## run the demo on a terminal and draw it anew: docs/demo.svg, the picture of README.md
 	$(BIN)/python -m bench.recording docs/demo.svg

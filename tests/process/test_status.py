@@ -19,6 +19,7 @@ from twisted.trial.unittest import TestCase
 from tests.support.authority import Authority
 from tests.support.processes import ROOT, TIMEOUT, Process, free_port, rtunnel, wait_until
 from tests.support.services import NamedService
+from tests.support.terminal import OnTerminal
 
 
 def status(port: int, *words: str) -> subprocess.CompletedProcess[str]:
@@ -186,6 +187,36 @@ class StatusTests(TestCase):
             again.send(signal.SIGTERM)
             self.assertEqual(again.wait(), 0)
             self.assertEqual([path.name for path in Path(folder, "rtunnel").iterdir()], [f"server-{server.pid}.sock"])
+
+    def test_again_and_again(self) -> None:
+        """In a pipe a line for each change, until Ctrl-C, which is no failure; or until the process ends, which is one."""
+        words = ("server", "--listen", f"127.0.0.1:{self.listen}", "--entrypoint", f"127.0.0.1:{self.entrypoint}")
+        server = self.start(*words, "--route", f"pod.local={self.tunnel}")
+        server.wait_for("entrypoint on")
+        watching = [self.start("status", str(server.pid), "--watch") for _ in range(2)]
+        for one in watching:
+            one.wait_for(f"server {server.pid}: ready")
+        self.start("client", "--server", f"127.0.0.1:{self.listen}", "--tunnel", self.tunnel, "--target", ":9", "--name", "bob")
+        for one in watching:
+            one.wait_for("(bob): joined, weight 1")
+        watching[0].send(signal.SIGINT)
+        self.assertEqual(watching[0].wait(), 0, watching[0].output)
+        server.send(signal.SIGTERM)
+        self.assertEqual(watching[1].wait(), 1)
+        self.assertIn(f"rtunnel status: the server {server.pid} has ended", watching[1].output)
+
+    def test_live(self) -> None:
+        """On a terminal the tables are drawn again."""
+        words = ("server", "--listen", f"127.0.0.1:{self.listen}", "--entrypoint", f"127.0.0.1:{self.entrypoint}")
+        server = self.start(*words, "--route", f"pod.local={self.tunnel}")
+        server.wait_for("entrypoint on")
+        watching = OnTerminal("status", str(server.pid), "--watch")
+        self.addCleanup(watching.stop)
+        watching.wait_for("ingress rules")
+        self.start("client", "--server", f"127.0.0.1:{self.listen}", "--tunnel", self.tunnel, "--target", ":9")
+        watching.wait_for(f"{self.tunnel[:8]}           1 ")
+        watching.process.send_signal(signal.SIGINT)
+        self.assertEqual(watching.process.wait(TIMEOUT), 0, watching.output)
 
     def test_websocket(self) -> None:
         self.both("ws")

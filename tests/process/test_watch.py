@@ -2,62 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import pty
 import re
 import signal
-import subprocess
-import sys
 from http.client import HTTPConnection
-from threading import Thread
 from uuid import uuid4
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.support.processes import TIMEOUT, Process, free_port, rtunnel, wait_until
 from tests.support.services import NamedService
-
-
-class OnTerminal:
-    """A process whose output is a terminal."""
-
-    def __init__(self, *words: str) -> None:
-        master, slave = pty.openpty()
-        self._read = bytearray()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rtunnel", *words], stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, start_new_session=True
-        )
-        os.close(slave)
-        self._thread = Thread(target=self._take, args=(master,))
-        self._thread.start()
-
-    def _take(self, master: int) -> None:
-        with os.fdopen(master, "rb", buffering=0) as terminal:
-            while True:
-                try:
-                    data = terminal.read(65536)
-                except OSError:
-                    # the other side of a terminal is closed (Linux)
-                    return
-                if not data:
-                    return
-                self._read += data
-
-    @property
-    def output(self) -> str:
-        return self._read.decode()
-
-    def wait_for(self, text: str) -> None:
-        wait_until(lambda: text in self.output, f"{text!r} in {self.output}")
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._thread.join()
+from tests.support.terminal import OnTerminal
 
 
 class WatchTests(SynchronousTestCase):

@@ -150,7 +150,7 @@ def get(place: Place, path: str) -> Any:
         connection.request("GET", path, headers={"Accept": "application/json"})
         answer = connection.getresponse()
         status, body = answer.status, answer.read(MAX_ANSWER)
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, FileNotFoundError):
         raise CommandError(_nobody(place)) from None
     except TimeoutError:
         raise CommandError(f"no answer from {url} within {TIMEOUT:g} s") from None
