@@ -73,6 +73,7 @@ class CostTests(SynchronousTestCase):
         others=[Request("GET", "", 0, 0.002)] * 10,
         logins=Counter(ok=3),
         probes=Counter(ok=3),
+        closed=3,
         lost=0,
         answered=True,
     )
@@ -93,6 +94,7 @@ class CostTests(SynchronousTestCase):
             "failed": evolve(self.cost, others=[Request("GET", "502", 0, 0.01)] * 10),
             "logins": evolve(self.cost, logins=Counter(ok=3, throttled=1)),
             "probes": evolve(self.cost, probes=Counter()),
+            "closed": evolve(self.cost, attack=Attack("x", "an attack", closed=4)),
             "link lost": evolve(self.cost, lost=1),
             "dead": evolve(self.cost, answered=False),
         }.items():
