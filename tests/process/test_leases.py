@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+from tests.faults.netns import Machine
 from tests.process.test_users import HOST, _Case, user_line
 from tests.support.processes import Process, free_port, gost, listening, rtunnel, wait_until
+from tests.support.services import NamedService
 
 USERS = ("alice", "bob", "root")
 PERMISSIONS = f"intercept alice,bob {HOST}\nlist,admin root {HOST}\n"
@@ -123,6 +126,126 @@ class EndTests(_Asking):
         (lease,) = self.listed()
         self.assertLess(lease["left"], 3600)
         self.assertLess(lease["age"], 3600 - lease["left"])
+
+
+class LinkTests(_Asking):
+    """A pod, and somebody whose link is lost in each way: her requests go to the pod, or wait, until she is back."""
+
+    def ask_as_alice(self) -> tuple[int, str]:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", "/", headers={"Host": HOST, "X-User": "alice"})
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def answered_by(self, name: str) -> None:
+        wait_until(lambda: self.ask_as_alice() == (200, name), f"{name} answers")
+
+    def alice(self, *more: str) -> Process:
+        service = NamedService("alice")
+        self.addCleanup(service.stop)
+        return self.client("alice", "--intercept", "header:X-User=alice", "--target", f"127.0.0.1:{service.port}", *more)
+
+    def states(self) -> dict[str, str]:
+        return {lease["name"]: lease["state"] for lease in self.listed()}
+
+    def test_stopped(self) -> None:
+        """SIGSTOP: the pod answers after what the server allows a silent client; afterwards she has the same lease."""
+        server = self.serve("--suspect-after", "500ms", "--dead-after", "1s")
+        self.client("pod")
+        alice = self.alice()
+        self.answered_by("alice")
+        alice.send(signal.SIGSTOP)
+        try:
+            self.answered_by("pod")
+            wait_until(lambda: self.states()["alice"] == "held", "the lease is held")
+        finally:
+            alice.send(signal.SIGCONT)
+        self.answered_by("alice")
+        server.wait_for("resumed for header:x-user=alice")
+
+    def test_stopped_until_the_end(self) -> None:
+        """Her lease is over when she wakes, as after a night with the lid closed: she says so, and ends."""
+        self.serve("--keepalive-interval", "500ms", "--keepalive-timeout", "2s")
+        self.client("pod")
+        alice = self.alice("--lease", "3s")
+        alice.send(signal.SIGSTOP)
+        try:
+            wait_until(lambda: "alice" not in self.states(), "the lease has ended")
+        finally:
+            alice.send(signal.SIGCONT)
+        self.assertEqual(alice.wait(), 75)
+        self.assertIn("the lease has ended: its time is over", alice.output)
+        self.answered_by("pod")
+
+    def test_cut(self) -> None:
+        """Not a packet arrives any more, and later they do again."""
+        machine = Machine()
+        self.addCleanup(machine.close)
+        server = self.started(
+            rtunnel(
+                *("server", "--listen", f"ws://:{self.tunnel_port}/proxy", "--entrypoint", f"127.0.0.1:{self.port}"),
+                *("--route", f"{HOST}={self.tunnel}", "--keepalive-interval", "1s", "--keepalive-timeout", "3s"),
+            )
+        )
+        wait_until(lambda: listening(self.port), f"the server listens\n{server.output}")
+        self.client("pod")
+        alice = self.started(
+            Process(
+                [
+                    *(*machine.prefix, sys.executable, "-m", "rtunnel", "client", "--tunnel", self.tunnel, "--target", ":9"),
+                    *("--server", f"ws://{machine.gateway}:{self.tunnel_port}/proxy", "--name", "alice"),
+                    *("--intercept", "header:X-User=alice", "--keepalive-interval", "1s", "--keepalive-timeout", "3s"),
+                    *("--backoff-max", "1s"),
+                ]
+            )
+        )
+        alice.wait_for("is known to others as")
+        machine.cut()
+        wait_until(lambda: self.states().get("alice") == "held", "the lease is held")
+        self.answered_by("pod")
+        machine.heal()
+        wait_until(lambda: self.states().get("alice") == "joined", "she is back")
+        server.wait_for("resumed for header:x-user=alice")
+
+    def test_kept_for_her(self) -> None:
+        """By a policy nobody else gets her requests while her lease is held; then the pod does."""
+        self.serve("--lease-hold", "3s", "--policy", f"{HOST} on-absent=503")
+        self.client("pod")
+        alice = self.alice()
+        self.answered_by("alice")
+        alice.send(signal.SIGKILL)
+        alice.wait()
+        wait_until(lambda: self.ask_as_alice()[0] == 503, "they wait for her")
+        self.answered_by("pod")
+
+    def test_kept_for_her_in_words(self) -> None:
+        self.serve("--policy", f"{HOST} on-absent=503")
+        self.client("pod")
+        alice = self.alice()
+        alice.send(signal.SIGKILL)
+        alice.wait()
+        wait_until(lambda: "held" in self.states().values(), "the lease is held")
+        status, text = self.ask_as_alice()
+        self.assertEqual(status, 503)
+        self.assertIn("This request is kept for alice, whose client has lost its connection.", text)
+
+
+class PolicyTests(_Asking):
+    def test_only_the_pod(self) -> None:
+        """Who forgets the filter gets nothing, and hears what to do."""
+        self.serve("--policy", f"{HOST} global=forbid require=session,header:X-User")
+        self.client("pod", "--role", "pod")
+        bob = self.begin("bob")
+        bob.wait_for(
+            "the server refused: only the pod may take a share of all requests here (policy global=forbid); use --intercept"
+        )
+        carol = self.begin("carol", "--intercept", "path^=/")
+        carol.wait_for("the policy demands an exact value of session or header:x-user in each filter")
+        self.client("alice", "--session", "alice")
+        self.assertEqual(sorted(lease["name"] for lease in self.listed()), ["alice", "pod"])
 
 
 class MistakeTests(_Asking):
