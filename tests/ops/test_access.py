@@ -94,4 +94,4 @@ class JsonTests(LineTestCase):
         """Each key of the one has its place in the other."""
         access = self.log("json").begin("http", "192.0.2.1")
         access.end("answered")
-        self.assertEqual(len(json.loads(self.lines[0])), 19)
+        self.assertEqual(len(json.loads(self.lines[0])), 20)

@@ -71,6 +71,7 @@ class LineTests(LogCase):
                 "tunnel": str(TUNNEL)[:8],
                 "connector": str(self.pod.connector.id)[:8],
                 "holder": None,
+                "intercept": None,
                 "first_byte": 2.0,
                 "total": 3.0,
                 "received_bytes": 0,

@@ -453,6 +453,14 @@ class InterceptTests(Case):
         self.client.leave()
         self.assertEqual(list(self.registry), [])
 
+    def test_private(self) -> None:
+        """No request can come: the client is told so."""
+        self.listener.table = IngressTable((IngressRule("pod.local", TUNNEL, private=True),))
+        granted = self.join("header:X-User=alice")
+        self.assertIn("all rules of the tunnel are private: visits have no fields to intercept by", granted.warning)
+        self.listener.table = IngressTable((IngressRule("a", TUNNEL, private=True), IngressRule("b", TUNNEL)))
+        self.assertEqual(self.join("header:X-User=alice").warning, "")
+
     def test_taken(self) -> None:
         self.join("header:X-User=alice")
         refused = self.join("header:X-User=alice; path^=/a", name="bob\n")

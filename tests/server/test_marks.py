@@ -62,7 +62,8 @@ class MarkTests(HttpCase):
         self.ask(self.laptops(), self.laptop)
         self.ask(GET, self.pod)
         if self.logged:
-            self.assertEqual([json.loads(line)["holder"] for line in self.world.lines], ["älice", None])
+            found = [(line["holder"], line["intercept"]) for line in map(json.loads, self.world.lines)]
+            self.assertEqual(found, [("älice", "path^=/laptop"), (None, None)])
 
 
 class OnRequestTests(MarkTests):

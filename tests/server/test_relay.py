@@ -744,6 +744,7 @@ class AccessLogTests(RelayTestCase):
                 "tunnel": str(TUNNEL)[:8],
                 "connector": str(pod.connector.id)[:8],
                 "holder": None,
+                "intercept": None,
                 "first_byte": None,
                 "total": 2.0,
                 "received_bytes": 5,

@@ -34,6 +34,7 @@ class Access:
     :ivar tunnel: where it was routed to: its ID as it is shown.
     :ivar connector: the last connector that was chosen: the same.
     :ivar holder: whose intercept took the request, if one did.
+    :ivar intercept: the filters of that intercept.
     :ivar first_byte: seconds until the answer began, None when it did not.
     :ivar received: bytes from the visitor, without the head of a request.
     :ivar sent: bytes to the visitor, without the head of the answer.
@@ -52,6 +53,7 @@ class Access:
     tunnel = ""
     connector = ""
     holder = ""
+    intercept = ""
     first_byte: float | None = None
     total = 0.0
     received = 0
@@ -172,11 +174,13 @@ def _text(access: Access) -> str:
         f" connector={access.connector or '-'}"
         f" first={'-' if access.first_byte is None else f'{access.first_byte:.6f}'} total={access.total:.6f}"
         f" received={access.received} retries={access.retries} id={access.request_id or '-'}"
-        f"{f' holder={_known_safe(access.holder)}' if access.holder else ''}\n"
+        f"{f' holder={_known_safe(access.holder)} intercept={_known_safe(access.intercept)}' if access.holder else ''}\n"
     )
 
 
 # -- JSON
+
+_NO_INTERCEPT = ',"holder":null,"intercept":null'
 
 
 def _or_null(text: str) -> str:
@@ -196,11 +200,16 @@ def _json(access: Access) -> str:
         f',"user":{_known(access.user)},"method":{_known(access.method)},"host":{_known(access.host)}'
         f',"target":{_or_null(access.target)},"protocol":{_known(access.protocol)}'
         f',"status":{access.status or "null"},"outcome":"{access.outcome}"'
-        f',"tunnel":{_known(access.tunnel)},"connector":{_known(access.connector)},"holder":{_known(access.holder)}'
+        f',"tunnel":{_known(access.tunnel)},"connector":{_known(access.connector)}'
+        f"{_intercept(access) if access.holder else _NO_INTERCEPT}"
         f',"first_byte":{"null" if first is None else f"{first:.6f}"},"total":{access.total:.6f}'
         f',"received_bytes":{access.received},"sent_bytes":{access.sent},"retries":{access.retries}'
         f',"request_id":{_or_null(access.request_id)}}}\n'
     )
+
+
+def _intercept(access: Access) -> str:
+    return f',"holder":{quoted(access.holder)},"intercept":{quoted(access.intercept)}'
 
 
 FORMATS: dict[str, Callable[[Access], str]] = {"text": _text, "json": _json}

@@ -159,6 +159,11 @@ class IngressTable:
         """The patterns of all rules that lead to a tunnel, including private ones."""
         return self._patterns.get(tunnel, ())
 
+    def only_private(self, tunnel: UUID) -> bool:
+        """Whether there are rules that lead to a tunnel, all of them private."""
+        rules = [rule for rule in self.rules if rule.tunnel == tunnel]
+        return bool(rules) and all(rule.private for rule in rules)
+
     def lookup(self, host: str) -> IngressRule | None:
         """Find the rule for a host: one dict lookup for an exact rule, and one per label for a wildcard.
 

@@ -65,6 +65,8 @@ SESSION: Final = "rtunnel-session"
 """The cookie, and the member of the baggage, that a session is known by."""
 MAX_COMPARED: Final = 8192
 """Maximum length of a value that a glob or a regular expression is compared with, in bytes; of a longer one only the beginning."""
+MAX_REGEX: Final = 200
+"""Maximum length of a regular expression, in bytes."""
 MAX_COMPILED: Final = 1 << 20
 """Maximum memory of a compiled regular expression, in bytes."""
 
@@ -253,6 +255,8 @@ def _check(text: str, kind: Kind, op: Op, value: str) -> None:
         raise ValueError(f'"{text}": methods are in capitals, separated by commas; write e.g. method=GET,POST')
     if kind is Kind.PATH and op in (Op.EXACT, Op.PREFIX) and not value.startswith("/"):
         raise ValueError(f'"{text}": a path begins with "/"')
+    if op is Op.REGEX and len(value.encode()) > MAX_REGEX:
+        raise ValueError(f'"{text}": a regular expression of more than {MAX_REGEX} bytes; use a shorter one')
     if kind is Kind.PATH and op is not Op.REGEX and "?" in value:
         raise ValueError(f'"{text}": a path has no query; use query:NAME=VALUE')
 

@@ -209,7 +209,7 @@ class Leases(Generic[P]):
                 reason=reason,
                 instance=connector.instance,
                 filters=connector.filters,
-                what=" or ".join(map(str, connector.filters)) or f"weight {connector.weight}",
+                what=connector.what,
                 terms=terms,
                 since=self.now - (0.0 if former is None else former.age),
                 length=length,

@@ -122,6 +122,11 @@ class Connector(Generic[P]):
         return self.user or self.name or self.peer
 
     @property
+    def what(self) -> str:
+        """What it gets: its filters, else its weight."""
+        return " or ".join(map(str, self.filters)) or f"weight {self.weight}"
+
+    @property
     def rank(self) -> Rank:
         """Its rank among the connectors of its tunnel."""
         if self.avoided:

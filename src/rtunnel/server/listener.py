@@ -89,6 +89,8 @@ _STATUSES = {RefusalReason.NO_PASSWORD: Status.UNAUTHORIZED, RefusalReason.WRONG
 _ACTIONS = {Command.BIND: Action.GLOBAL, Command.INTERCEPT: Action.INTERCEPT}
 """What a client must be allowed to do for its request."""
 
+_NO_REQUESTS = "all rules of the tunnel are private: visits have no fields to intercept by, so they go to others, by weight"
+
 _LIMITS = {LinkEnd.STALLED: Limit.LINK_STALL, LinkEnd.OVERFLOWED: Limit.LINK_BUFFER, LinkEnd.FLOODED: Limit.FLOOD}
 """The bounds that end a link."""
 
@@ -573,7 +575,11 @@ class Admission(Handshake[Request]):
                 filters=listed(intercept.filters),
                 reason=intercept.warning,
             )
-        return InterceptAnswer(hosts=self._listener.table.patterns(tunnel.id), warning=intercept.warning)
+        table = self._listener.table
+        warnings = [intercept.warning] if intercept.warning else []
+        if table.only_private(tunnel.id):
+            warnings.insert(0, _NO_REQUESTS)
+        return InterceptAnswer(hosts=table.patterns(tunnel.id), warning="; ".join(warnings))
 
     def _client_announced(self, instance: bytes) -> None:
         """The client says who it is: a link that it had before is dead, whatever the system thinks, and must not count twice."""

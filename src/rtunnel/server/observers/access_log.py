@@ -75,7 +75,7 @@ class LoggedExchange(Access):
             self.tunnel = connector.tunnel_shown
             self.connector = connector.shown
             if connector.filters:
-                self.holder = connector.holder
+                self.holder, self.intercept = connector.holder, connector.what
         elif exchange.tunnel is not None:
             self.tunnel = short_id(exchange.tunnel)
         self.end(outcome)
