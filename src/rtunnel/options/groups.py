@@ -43,7 +43,6 @@ _BY_SETTING: Final = {
     "http": "HTTP at the entrypoints",
     "health": "Clients that cannot serve",
     "leases": "Leases of clients",
-    "registry": "Other servers",
     "peer": "Other servers",
     "mux": "Links",
     "limits": "Limits",
