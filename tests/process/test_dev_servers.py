@@ -18,8 +18,9 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Origin
 
+from tests.support.authority import Authority
 from tests.support.browser import Browser
-from tests.support.processes import Process, free_port, listening, optional, rtunnel, wait_until
+from tests.support.processes import Nginx, Process, free_port, listening, optional, rtunnel, wait_until
 
 HOST = "shop.test"
 
@@ -62,9 +63,13 @@ class PickyServer:
 
 
 class DevServerCase(TestCase):
-    """A server with one rule, and a client for a development server on this machine."""
+    """A server with one rule, and a client for a development server on this machine.
+
+    :cvar trusting: options of the server.
+    """
 
     timeout = 300
+    trusting: tuple[str, ...] = ()
 
     def start(self, *words: str) -> Process:
         process = rtunnel(*words)
@@ -79,7 +84,14 @@ class DevServerCase(TestCase):
         """
         self.entrypoint, listen, tunnel = free_port(), f"ws://127.0.0.1:{free_port()}/proxy", str(uuid4())
         server = self.start(
-            "server", "--listen", listen, "--entrypoint", f"127.0.0.1:{self.entrypoint}", "--route", f"{HOST}={tunnel}"
+            "server",
+            "--listen",
+            listen,
+            "--entrypoint",
+            f"127.0.0.1:{self.entrypoint}",
+            "--route",
+            f"{HOST}={tunnel}",
+            *self.trusting,
         )
         server.wait_for("entrypoint on")
         client = self.start("client", "--server", listen, "--tunnel", tunnel, "--target", f":{port}", *words)
@@ -151,10 +163,27 @@ class BrowserCase(DevServerCase):
     def browse(self, port: int, *words: str) -> Browser:
         """Open the page through a client with these options."""
         self.serve(port, *words)
+        return self.look_at(f"http://{self.place}/")
+
+    def look_at(self, url: str) -> Browser:
         browser = Browser(HOST)
         self.addCleanup(browser.stop)
-        browser.open(f"http://{self.place}/")
+        browser.open(url)
         return browser
+
+    def behind_tls(self) -> str:
+        """Put an Ingress that terminates TLS in front of the entrypoint; returns the place of the visitors."""
+        port = free_port()
+        certificate, key = Authority(Path(self.mktemp()).absolute()).issue(HOST)
+        headers = "proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto https;"
+        upgrade = "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade;"
+        ingress = Nginx(
+            f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key};"
+            f" location / {{ proxy_pass http://127.0.0.1:{self.entrypoint}; {headers} {upgrade} }} }}"
+        )
+        self.addCleanup(ingress.stop)
+        ingress.ready(port)
+        return f"{HOST}:{port}"
 
 
 class ViteTests(BrowserCase):
@@ -213,7 +242,7 @@ urlpatterns = [path("", shop)]
 """
 
 
-class DjangoTests(BrowserCase):
+class DjangoCase(BrowserCase):
     def project(self) -> int:
         admin = optional("RTUNNEL_TEST_DJANGO", "django-admin")
         home = Path(self.mktemp()).absolute()
@@ -224,16 +253,37 @@ class DjangoTests(BrowserCase):
         self.run_server(admin, *words, cwd=str(home), port=port)
         return port
 
+    def buy(self, browser: Browser, place: str) -> None:
+        """A form whose cookie is Secure and of localhost, whose token belongs to it, and whose answer redirects absolutely."""
+        browser.wait_for("bought:")
+        browser.run("document.querySelector('button').click()")
+        browser.wait_for("bought: tea")
+        self.assertEqual(browser.run("location.href"), f"{place}/?bought=tea")
+
+
+class DjangoTests(DjangoCase):
     def test_plain(self) -> None:
         self.browse(self.project()).wait_for("DisallowedHost")
 
     def test_as_local(self) -> None:
-        """A form whose cookie is Secure and of localhost, whose token belongs to it, and whose answer redirects absolutely."""
-        browser = self.browse(self.project(), "--as-local")
-        browser.wait_for("bought:")
-        browser.run("document.querySelector('button').click()")
-        browser.wait_for("bought: tea")
-        self.assertEqual(browser.run("location.href"), f"http://{self.place}/?bought=tea")
+        self.buy(self.browse(self.project(), "--as-local"), f"http://{self.place}")
+
+    def test_behind_tls(self) -> None:
+        """Of which the server does not know: what the browser says of its origin counts."""
+        self.serve(self.project(), "--as-local")
+        place = f"https://{self.behind_tls()}"
+        self.buy(self.look_at(f"{place}/"), place)
+
+
+class DjangoTrustingTests(DjangoCase):
+    """Behind an Ingress that the server trusts."""
+
+    trusting = ("--trusted-proxy", "127.0.0.1/32")
+
+    def test_behind_tls(self) -> None:
+        self.serve(self.project(), "--as-local")
+        place = f"https://{self.behind_tls()}"
+        self.buy(self.look_at(f"{place}/"), place)
 
 
 CHANNELS = """

@@ -19,6 +19,8 @@ __all__ = ["Browser"]
 class Browser:
     """One page; skips visibly without Chromium. Ended with :meth:`stop`.
 
+    It takes any certificate.
+
     :param host: a name that it resolves to loopback; not below ``localhost``, whose cookies are exempt from many rules.
     """
 
@@ -28,6 +30,7 @@ class Browser:
         self._process = Process(
             [
                 *(binary, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
+                "--ignore-certificate-errors",
                 *("--no-proxy-server", f"--host-resolver-rules=MAP {host} 127.0.0.1", "--remote-debugging-port=0"),
                 *(f"--user-data-dir={self._home.name}", "about:blank"),
             ]
