@@ -11,7 +11,7 @@ from rtunnel import wire
 from tests.fuzz.table import TARGETS
 from tests.fuzz.target import CORPUS, Target
 
-READ_THROUGH_OTHERS = {f"rtunnel.wire.{name}" for name in ("http1", "http1_follow", "http1_local", "http1_rewrite")}
+READ_THROUGH_OTHERS = {f"rtunnel.wire.{name}" for name in ("http1", "http1_follow", "http1_rewrite")}
 """Names of other modules, the engine of exchanges once more, and changes of heads that were read."""
 MUTATIONS = 150
 """For each target."""
