@@ -7,7 +7,7 @@ from bench.systems.base import Ability, Setup, System
 from bench.systems.gost import Gost, GostWss
 from bench.systems.nginx import Direct, Hop
 from bench.systems.peers import Chisel, Frp, Piko, Rathole
-from bench.systems.rtunnel import Rtunnel, RtunnelBefore, RtunnelEpoll, RtunnelWss
+from bench.systems.rtunnel import Rtunnel, RtunnelBefore, RtunnelEpoll, RtunnelRemote, RtunnelShared, RtunnelWss
 from bench.systems.tunnel import Visited
 
 __all__ = ["BEFORE", "DIRECT", "HOP", "Ability", "Setup", "System", "choose", "every_system"]
@@ -34,6 +34,8 @@ def every_system() -> list[System]:
         RtunnelBefore(BEFORE, "rtunnel before"),
         RtunnelEpoll("rtunnel-epoll", "rtunnel, stock epoll reactor"),
         RtunnelWss("rtunnel-wss", "rtunnel, wss"),
+        RtunnelShared("rtunnel-shared", "rtunnel, with a registry"),
+        RtunnelRemote("rtunnel-remote", "rtunnel, client at another server"),
         Visited("rtunnel-private", "rtunnel, private TCP through a visitor", ours),
         gost.on_server_of(ours, "gost-on-rtunnel", "gost's client on rtunnel's server"),
         ours.on_server_of(gost_kept, "rtunnel-on-gost", "rtunnel's client on gost's server, keepalive"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +123,49 @@ class RtunnelEpoll(Rtunnel):
 
     cases = VARIANT_CASES
     options = ("--reactor", "epoll")
+
+
+class RtunnelShared(Rtunnel):
+    """A server that shares its tunnels with others through a Redis, alone: what that costs a connector of its own."""
+
+    # the fleet and the filters have rules of their own, which are not those of a second server
+    can = frozenset({Ability.PAIR})
+    cases = VARIANT_CASES
+
+    def absent(self) -> str | None:
+        if shutil.which("redis-server") is None:
+            return "redis-server is not installed"
+        return super().absent()
+
+    def start_server(self, setup: Setup, stage: Stage, tunnel_port: int, entry_port: int) -> None:
+        self.start_member(setup, stage, self.start_redis(stage), tunnel_port, entry_port)
+
+    def start_redis(self, stage: Stage) -> int:
+        """Start what the servers share, and return its port."""
+        port = stage.port()
+        stage.start(BYSTANDER, ["redis-server", "--port", str(port), "--bind", LOOPBACK, "--save", "", "--appendonly", "no"])
+        stage.wait_listening(port)
+        stage.write("secret", "the secret of the servers of a benchmark")
+        return port
+
+    def start_member(self, setup: Setup, stage: Stage, redis: int, tunnel_port: int, entry_port: int) -> None:
+        """Start one of the servers."""
+        argv = ["--listen", f"{self.transport}://127.0.0.1:{tunnel_port}{PATH}", "--entrypoint", f"127.0.0.1:{entry_port}"]
+        argv += ["--route", f"{HOST}={TUNNEL}", "--registry", f"redis://127.0.0.1:{redis}"]
+        argv += ["--peer-listen", f"127.0.0.1:{stage.port()}", "--peer-secret-file", "secret"]
+        if setup.trusted:
+            argv += ["--trusted-proxy", LOOPBACK]
+        stage.start(SERVER, self._command("server", *argv), self.environment())
+
+
+class RtunnelRemote(RtunnelShared):
+    """Two servers: visitors come to one of them, the clients are attached to the other one."""
+
+    def start_server(self, setup: Setup, stage: Stage, tunnel_port: int, entry_port: int) -> None:
+        redis, other_tunnel_port, other_entry_port = self.start_redis(stage), stage.port(), stage.port()
+        self.start_member(setup, stage, redis, tunnel_port, other_entry_port)
+        self.start_member(setup, stage, redis, other_tunnel_port, entry_port)
+        stage.wait_listening(other_tunnel_port, other_entry_port)
 
 
 class RtunnelBefore(Rtunnel):
