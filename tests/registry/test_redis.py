@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from twisted.internet import reactor
 from twisted.internet.defer import gatherResults
+from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
 
 from rtunnel.registry.interfaces import RegistryUnavailable
 from rtunnel.registry.records import ConnectorRecord
-from rtunnel.registry.redis_registry import RedisRegistry
-from rtunnel.settings import RegistrySettings
+from rtunnel.registry.redis_registry import SILENT, RedisRegistry
+from rtunnel.settings import Address, RegistryAddress, RegistrySettings
 from tests.registry.support import OTHER_TUNNEL, TUNNEL, Heard, connector, server, server_id
-from tests.support.redis import RedisServer
+from tests.support.authority import Authority
+from tests.support.processes import free_port
+from tests.support.redis import RedisServer, Sentinel
 
 PATIENCE = 30.0
 
@@ -247,7 +251,7 @@ class ClaimTests(RedisCase):
         self.assertEqual(list(a._outbox._records), [])
 
 
-class FaultTests(RedisCase):
+class FaultCase(RedisCase):
     async def assert_works(self) -> None:
         """Changes are exchanged and agreed on, again."""
         a, b = self.registries[1], self.registries[2]
@@ -270,6 +274,8 @@ class FaultTests(RedisCase):
     def assert_nobody_was_gone(self) -> None:
         self.assertEqual([event for event in self.heard[2].events if "gone" in event[0]], [])
 
+
+class FaultTests(FaultCase):
     async def test_killed_and_started_without_its_data(self) -> None:
         a, b = await self.loaded()
         self.redis.kill()
@@ -348,6 +354,160 @@ class FaultTests(RedisCase):
         self.assert_nobody_was_gone()
 
 
+class Relay(Factory):
+    """A way to Redis that can be cut: nothing passes then, and nobody notices by anything else."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.cut = False
+        self.ends: list[Any] = []
+
+    def buildProtocol(self, addr: Any) -> Any:
+        protocol = RelayEnd(self)
+        protocol.factory = self
+        return protocol
+
+    def set_cut(self, cut: bool) -> None:
+        self.cut = cut
+        for end in self.ends:
+            (end.transport.pauseProducing if cut else end.transport.resumeProducing)()
+
+
+class RelayEnd(Protocol):
+    """One end of a connection through the relay; the near one dials the far one."""
+
+    transport: Any
+
+    def __init__(self, relay: Relay, other: RelayEnd | None = None) -> None:
+        self.relay = relay
+        self.other = other
+        self.early = b""
+
+    def connectionMade(self) -> None:
+        self.relay.ends.append(self)
+        if self.relay.cut:
+            self.transport.pauseProducing()
+        if self.other is None:
+            far = ClientFactory()
+            far.noisy = False
+            far.buildProtocol = lambda addr: RelayEnd(self.relay, self)  # type: ignore[method-assign]
+            reactor.connectTCP("127.0.0.1", self.relay.port, far)
+        else:
+            self.other.other = self
+            self.transport.write(self.other.early)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.other is None:
+            self.early += data
+        else:
+            self.other.transport.write(data)
+
+    def connectionLost(self, reason: Any = None) -> None:
+        self.relay.ends.remove(self)
+        if self.other is not None:
+            self.other.transport.loseConnection()
+
+
+class PartitionTests(RedisCase):
+    async def test_one_server_is_cut_off(self) -> None:
+        """The others lose it; it keeps what it knew; then all is as before, and what has changed meanwhile is known."""
+        relay = Relay(self.redis.port)
+        port: Any = reactor.listenTCP(0, relay, interface="127.0.0.1")  # type: ignore[arg-type]
+        self.addCleanup(port.stopListening)
+        address = RegistryAddress(scheme="redis", hosts=(Address("127.0.0.1", port.getHost().port),))
+        a = await self.begin(1, RegistrySettings(address=address))
+        b = await self.begin(2)
+        a.publish(connector(7))
+        b.publish(connector(8, at=2))
+        await self.has(1, connector(8, at=2))
+        await self.has(2, connector(7))
+        relay.set_cut(True)
+        await eventually(lambda: not a.available)
+        await self.knows(2)
+        self.assertTrue(b.available)
+        await self.assertFailure(a.claim(connector(70), unless_taken), RegistryUnavailable)
+        a.publish(connector(9))
+        b.publish(connector(10, at=2))
+        b.withdraw(connector(8).id)
+        await deferLater(reactor, 2.0)
+        self.assertEqual(list(a.records(TUNNEL)), [connector(8, at=2)])
+        relay.set_cut(False)
+        await self.has(2, connector(7), connector(9))
+        await self.has(1, connector(10, at=2))
+        self.assertEqual([event for event in self.heard[1].events if event[0] == "server gone"], [])
+        await a.stop()
+
+
+class SecureTests(RedisCase):
+    """Over TLS."""
+
+    def new_redis(self) -> RedisServer:
+        authority = Authority(Path(self.mktemp()).absolute())
+        self.ca_file = str(authority.ca_file)
+        certificate, key = authority.issue("127.0.0.1")
+        self.tls_port = free_port()
+        files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", self.ca_file)
+        return RedisServer("--tls-port", str(self.tls_port), *files, "--tls-auth-clients", "no")
+
+    def tls(self, ca_file: str | None) -> RegistrySettings:
+        address = RegistryAddress(scheme="rediss", hosts=(Address("127.0.0.1", self.tls_port),))
+        return RegistrySettings(address=address, ca_file=ca_file)
+
+    async def test_works(self) -> None:
+        a = await self.begin(1, self.tls(self.ca_file))
+        await self.begin(2)
+        a.publish(connector(7))
+        await self.has(2, connector(7))
+        await a.stop()
+
+    async def test_another_authority(self) -> None:
+        registry = await self.begin(1, self.tls(None), complete=False)
+        await eventually(lambda: "certificate" in registry.status().reason, registry.status)
+
+
+class FailoverTests(FaultCase):
+    """A replica takes over, which Sentinel promotes."""
+
+    async def test_failover(self) -> None:
+        replica = RedisServer()
+        self.addCleanup(replica.close)
+        replica.follow(self.redis)
+        sentinel = Sentinel("main", self.redis)
+        self.addCleanup(sentinel.close)
+        address = RegistryAddress(scheme="redis+sentinel", hosts=(Address("127.0.0.1", sentinel.port),), service="main")
+        settings = RegistrySettings(address=address)
+        a, b = await self.begin(1, settings), await self.begin(2, settings)
+        for number in range(1, 31):
+            a.publish(connector(number))
+        await eventually(lambda: len(self.heard[2].connectors) == 30)
+        self.heard[2].take()
+        self.redis.kill()
+        await eventually(lambda: replica.is_primary)
+        await self.assert_works()
+        self.assertEqual(replica.call("HLEN", f"rtunnel:1:server:{server_id(1)}"), 2 + 32)
+        self.assert_nobody_was_gone()
+        self.assertTrue(b.available)
+
+    async def test_demoted(self) -> None:
+        """It is a replica now: nothing can be written."""
+        other = RedisServer()
+        self.addCleanup(other.close)
+        a, _ = await self.loaded()
+        self.redis.follow(other)
+        await eventually(lambda: a.status().reason == "it is a replica, which takes no writes", a.status)
+        self.assertFalse(a.available)
+
+    async def test_no_such_master(self) -> None:
+        replica = RedisServer()
+        self.addCleanup(replica.close)
+        replica.follow(self.redis)
+        sentinel = Sentinel("main", self.redis)
+        self.addCleanup(sentinel.close)
+        address = RegistryAddress(scheme="redis+sentinel", hosts=(Address("127.0.0.1", sentinel.port),), service="other")
+        registry = await self.begin(1, RegistrySettings(address=address), complete=False)
+        await eventually(lambda: "no Sentinel knows a master of that name" in registry.status().reason, registry.status)
+
+
 class StartTests(RedisCase):
     """What is wrong is said in one line, and nothing breaks."""
 
@@ -356,7 +516,7 @@ class StartTests(RedisCase):
 
     async def reason(self, settings: RegistrySettings) -> str:
         registry = await self.begin(1, settings, complete=False)
-        await eventually(lambda: registry.status().reason != "", registry.status)
+        await eventually(lambda: registry.status().reason != SILENT, registry.status)
         self.assertFalse(registry.complete)
         return registry.status().reason
 
@@ -385,7 +545,7 @@ class StartTests(RedisCase):
         self.redis.kill()
         registry = await self.begin(1, settings, complete=False)
         registry.publish(connector(7))
-        await eventually(lambda: registry.status().reason != "")
+        await eventually(lambda: registry.status().reason != SILENT)
         self.redis.start()
         await eventually(lambda: registry.available)
         await self.begin(2, settings)

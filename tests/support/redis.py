@@ -15,7 +15,34 @@ from redis.exceptions import RedisError
 from rtunnel.settings import Address, RegistryAddress, RegistrySettings
 from tests.support.processes import LOOPBACK, Process, free_port, needed, wait_until
 
-__all__ = ["RedisServer"]
+__all__ = ["RedisServer", "Sentinel"]
+
+
+class Sentinel:
+    """A Sentinel that watches one Redis and promotes its replica when it is gone.
+
+    :param name: by which it is known.
+    """
+
+    def __init__(self, name: str, primary: RedisServer) -> None:
+        self._directory = tempfile.TemporaryDirectory(prefix="rtunnel-sentinel-")
+        self.port = free_port()
+        configuration = Path(self._directory.name) / "sentinel.conf"
+        configuration.write_text(
+            f"port {self.port}\nbind {LOOPBACK}\ndir {self._directory.name}\n"
+            f"sentinel monitor {name} {LOOPBACK} {primary.port} 1\n"
+            f"sentinel down-after-milliseconds {name} 1000\nsentinel failover-timeout {name} 5000\n"
+        )
+        self.process = Process([needed("redis-server"), str(configuration), "--sentinel"])
+        wait_until(self._knows_the_replica, f"sentinel\n{self.process.output}")
+
+    def _knows_the_replica(self) -> bool:
+        return "+slave slave" in self.process.output
+
+    def close(self) -> None:
+        """End it."""
+        self.process.stop()
+        self._directory.cleanup()
 
 
 class RedisServer:
@@ -67,6 +94,21 @@ class RedisServer:
         if scheme == "unix":
             return RegistrySettings(address=RegistryAddress(scheme="unix", path=self.socket, **of_address), **more)
         return RegistrySettings(address=RegistryAddress(scheme=scheme, hosts=(Address(LOOPBACK, self.port),), **of_address), **more)
+
+    def follow(self, other: RedisServer) -> None:
+        """Become a replica of another one, and wait until it has what that one has."""
+        self.call("REPLICAOF", LOOPBACK, str(other.port))
+        wait_until(lambda: b"master_link_status:up" in self._info(), "the replica follows")
+
+    @property
+    def is_primary(self) -> bool:
+        """Whether it takes writes."""
+        return b"role:master" in self._info()
+
+    def _info(self) -> bytes:
+        with self.client() as client:
+            client.set_response_callback("INFO", bytes)
+            return bytes(client.execute_command("INFO", "replication"))
 
     def pause(self) -> None:
         """It does nothing any more."""

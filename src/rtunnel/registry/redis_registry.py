@@ -37,7 +37,7 @@ from rtunnel.registry.scripts import Keys
 from rtunnel.registry.view import SILENCE, View
 from rtunnel.settings import RegistrySettings
 
-__all__ = ["BEAT_INTERVAL", "CLAIM_TIMEOUT", "RedisRegistry"]
+__all__ = ["BEAT_INTERVAL", "CLAIM_TIMEOUT", "SILENT", "RedisRegistry"]
 
 BEAT_INTERVAL = 1.5
 """Seconds between signs of life."""
@@ -53,6 +53,9 @@ STOP_TIMEOUT = 2.0
 """Seconds for the last word."""
 MIN_WAIT, MAX_WAIT = 0.5, 10.0
 """Seconds between attempts to subscribe."""
+
+SILENT = "nothing is heard of it"
+"""Why it is not available, as long as nothing else is known."""
 
 T = TypeVar("T")
 
@@ -169,7 +172,7 @@ class RedisRegistry:
             servers=len(self._view.servers),
             connectors=self._view.connectors,
             published=len(self._outbox),
-            reason="" if available else self._availability.reason,
+            reason="" if available else self._availability.reason or SILENT,
         )
 
     def _failed(self, error: Exception) -> None:
@@ -200,7 +203,7 @@ class RedisRegistry:
             self._view.advance(elapsed)
         elif self._subscribed and now - self._echo > SILENCE:
             self._subscribed = self._reader.active = False
-            self._availability.reason = self._availability.reason or "nothing is heard of it"
+            self._availability.reason = self._availability.reason or SILENT
             self._subscription.again()
         if now >= self._beat_due and not self._beating:
             self._beat_due = now + BEAT_INTERVAL * (0.9 + 0.2 * self._random())
