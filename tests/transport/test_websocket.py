@@ -196,7 +196,7 @@ class World:
 
     pipe: Pipe
 
-    def __init__(self, *, path: str = "/ws", host: str = "tunnel.local", greeting: bytes = b"") -> None:
+    def __init__(self, *, path: str = "/ws", host: str = "tunnel.local", greeting: bytes = b"", **options: Any) -> None:
         self.clock = Clock()
         self.servers, self.clients = Uppers(greeting), Uppers(greeting)
         self.listening, self.connecting = Under(), Under()
@@ -204,9 +204,11 @@ class World:
         connecting: Any = self.connecting
         self.refusals: list[str] = []
         WebSocketServerEndpoint(
-            listening, reactor=self.clock, handshake_timeout=7, refused=lambda peer, reason: self.refusals.append(reason)
+            listening, reactor=self.clock, handshake_timeout=7, refused=lambda peer, reason: self.refusals.append(reason), **options
         ).listen(self.servers)
-        endpoint = WebSocketClientEndpoint(connecting, reactor=self.clock, host=host, port=80, path=path, handshake_timeout=9)
+        endpoint = WebSocketClientEndpoint(
+            connecting, reactor=self.clock, host=host, port=80, path=path, handshake_timeout=9, **options
+        )
         self.connect = endpoint.connect
 
     def dial(self, server: Any) -> Deferred[Any]:
@@ -1118,6 +1120,17 @@ class FastDetailTests(SynchronousTestCase):
         raw.send(frame(0x89, b"ping", KEY) * (MAX_CONTROLS + 1))
         world.pipe.pump()
         self.assertEqual(len(raw.lost), 1)
+
+    def test_flood_limit(self) -> None:
+        """How many is an option, at both ends."""
+        served, dialed = World(max_controls=10), World(max_controls=10)
+        for world, peer, key in ((served, served.open_client(), KEY), (dialed, dialed.open_server(), b"")):
+            peer.send(frame(0x89, b"ping", key) * 10)
+            world.pipe.pump()
+            self.assertEqual(len(peer.lost), 0)
+            peer.send(frame(0x89, b"ping", key))
+            world.pipe.pump()
+            self.assertEqual(len(peer.lost), 1)
 
     def test_flood_of_empty_messages(self) -> None:
         world = World()

@@ -275,6 +275,24 @@ class FloodTests(SynchronousTestCase):
                 self.assertEqual(self.ends[0][0], LinkEnd.FLOODED)
                 self.assertIn("frames a second that change nothing", self.ends[0][1])
 
+    def test_option(self) -> None:
+        """How many is up to the session."""
+        lost: list[tuple[LinkEnd, str]] = []
+        link = Link(
+            Session(opens=True, max_futile=1000),
+            reactor=self.clock,
+            keepalive=QUIET,
+            on_lost=lambda link, end, reason: lost.append((end, reason)),
+        )
+        transport = CountedTransport()
+        link.makeConnection(transport)
+        link.dataReceived(self.frames()["NOP"] * 1999)
+        self.assertFalse(transport.aborted)
+        link.dataReceived(self.frames()["NOP"])
+        self.assertTrue(transport.aborted)
+        link.connectionLost()
+        self.assertIn("more than 1000 frames a second", lost[0][1])
+
     def test_reply(self) -> None:
         """A flood of questions gets one answer."""
         self.clock.advance(0)

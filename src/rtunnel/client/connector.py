@@ -483,6 +483,7 @@ class BindHandshake(Handshake[Response]):
                 window=mux.stream_window,
                 frame_size=mux.frame_size,
                 receive_buffer=mux.receive_buffer,
+                max_futile=mux.futile_frames,
             ),
             reactor=self._reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),

@@ -51,6 +51,7 @@ class ServerDialer:
                 port=server.port,
                 path=settings.path,
                 handshake_timeout=settings.handshake_timeout,
+                max_controls=settings.mux.control_frames,
             )
 
     def _through(self, proxies: Sequence[ProxySettings], server: Address) -> IStreamClientEndpoint:

@@ -163,6 +163,19 @@ _LINK = (
         "abort a stream that nobody reads when it has held back all others of its link for this long (smux 1 only); 0 for no limit",
         (_key("holdTimeout"),),
     ),
+    Option(
+        "max-futile-frames",
+        kinds.NUMBER,
+        "mux.futile_frames",
+        "drop a link whose other end sends more than this many frames a second that change nothing: NOPs, window updates, streams "
+        "over the limit",
+    ),
+    Option(
+        "max-control-frames",
+        kinds.NUMBER,
+        "mux.control_frames",
+        "cut a WebSocket whose other end sends more than this many pings, other control frames and empty messages a second",
+    ),
     Option("frame-size", kinds.SIZE, "mux.frame_size", "maximum size of the frames to send", (_key("mux.maxFrameSize"),)),
     Option(
         "mux-version",

@@ -42,7 +42,12 @@ def listen_endpoint(settings: ListenerSettings, reactor: Any, under: IStreamServ
         )
     if settings.transport in WEBSOCKETS:
         endpoint = WebSocketServerEndpoint(
-            endpoint, reactor=reactor, path=settings.path, handshake_timeout=settings.handshake_timeout, refused=_refused
+            endpoint,
+            reactor=reactor,
+            path=settings.path,
+            handshake_timeout=settings.handshake_timeout,
+            max_controls=settings.mux.control_frames,
+            refused=_refused,
         )
     return endpoint
 

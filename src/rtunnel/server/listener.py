@@ -508,6 +508,7 @@ class Admission(Handshake[Request]):
                 window=mux.stream_window,
                 frame_size=mux.frame_size,
                 receive_buffer=mux.receive_buffer,
+                max_futile=mux.futile_frames,
             ),
             reactor=listener.reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),

@@ -92,6 +92,7 @@ class PodLink:
                 window=mux.stream_window,
                 frame_size=mux.frame_size,
                 receive_buffer=mux.receive_buffer,
+                max_futile=mux.futile_frames,
             ),
             reactor=host.reactor,
             keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),

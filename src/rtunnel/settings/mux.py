@@ -23,6 +23,8 @@ class MuxSettings:
         other end takes nothing is dropped.
     :ivar stall_timeout: seconds in which the other end of a link may take nothing of what was sent; 0 for no limit.
     :ivar hold_timeout: seconds that one stream may hold back all others of a link of version 1; 0 for no limit.
+    :ivar futile_frames: frames that change nothing, which the other end may send in a second.
+    :ivar control_frames: pings and other control frames, and empty messages, that it may send in a second on a WebSocket.
     """
 
     version: int = attrs.field(default=2, validator=whole(1, 2))
@@ -34,6 +36,9 @@ class MuxSettings:
     link_buffer: int = attrs.field(default=8388608, validator=whole(1048576, 2**40))
     stall_timeout: float = attrs.field(default=60.0, validator=seconds(1.0, DAY, "no limit"))
     hold_timeout: float = attrs.field(default=10.0, validator=seconds(0.1, DAY, "no limit"))
+
+    futile_frames: int = attrs.field(default=20_000, validator=whole(1000, 10_000_000))
+    control_frames: int = attrs.field(default=100, validator=whole(10, 10_000_000))
 
     def __attrs_post_init__(self) -> None:
         if self.keepalive_interval and self.keepalive_timeout <= self.keepalive_interval:

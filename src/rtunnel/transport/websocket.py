@@ -47,7 +47,7 @@ MAX_HEAD = 16384
 """Bytes of an upgrade request or answer; the connection of a longer one is cut."""
 END_OF_HEAD = b"\r\n\r\n"
 MAX_CONTROLS = 100
-"""Maximum number of control frames and empty messages of a peer in a second."""
+"""Control frames and empty messages that a peer may send in a second, by default."""
 CLOSE_TIMEOUT = 5.0
 """Seconds that a peer may take to answer our close frame."""
 TLS_RECORDS = (0x15, 0x16)
@@ -67,11 +67,14 @@ class WebSocketConnection(Protocol):
     :param speaker: autobahn's protocol, which speaks what is not a binary frame; on the same connection.
     :param client: whether this end is the client.
     :param seconds: how long the upgrade may take.
+    :param max_controls: control frames and empty messages that the peer may send in a second.
     """
 
     transport: Any
 
-    def __init__(self, speaker: Any, reactor: IReactorTime, *, client: bool, seconds: float) -> None:
+    def __init__(
+        self, speaker: Any, reactor: IReactorTime, *, client: bool, seconds: float, max_controls: int = MAX_CONTROLS
+    ) -> None:
         self.protocol: Any = None
         """Receives the bytes; may be replaced at any time once the upgrade is done."""
         self.disconnecting = False
@@ -95,6 +98,7 @@ class WebSocketConnection(Protocol):
         self._fast = FAST
         self._framed = False
         """Whether bytes are those of frames, and frames ours."""
+        self._max_controls = max_controls
         self._controls = 0
         self._controls_since = 0.0
         self._flood = False
@@ -161,8 +165,8 @@ class WebSocketConnection(Protocol):
         if now - self._controls_since >= 1.0:
             self._controls_since, self._controls = now, 0
         self._controls += 1
-        if self._controls > MAX_CONTROLS:
-            self.fault = f"more than {MAX_CONTROLS} control frames or empty messages in a second"
+        if self._controls > self._max_controls:
+            self.fault = f"more than {self._max_controls} control frames or empty messages in a second"
             self._flood = True
             self.transport.abortConnection()
         return self._flood

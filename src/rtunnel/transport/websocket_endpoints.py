@@ -23,7 +23,7 @@ from rtunnel.transport.upgrade_faults import (
     describe_greeting,
     describe_timeout,
 )
-from rtunnel.transport.websocket import WebSocketConnection
+from rtunnel.transport.websocket import MAX_CONTROLS, WebSocketConnection
 from rtunnel.transport.websocket_autobahn import client_speakers, server_speakers
 
 __all__ = ["UpgradeRefused", "WebSocketClientEndpoint", "WebSocketServerEndpoint"]
@@ -57,7 +57,11 @@ class _ServerConnection(WebSocketConnection):
     def __init__(self, factory: _ServerFactory, address: Any) -> None:
         endpoint = factory.endpoint
         super().__init__(
-            factory.speakers.buildProtocol(address), endpoint.reactor, client=False, seconds=endpoint.handshake_timeout
+            factory.speakers.buildProtocol(address),
+            endpoint.reactor,
+            client=False,
+            seconds=endpoint.handshake_timeout,
+            max_controls=endpoint.max_controls,
         )
         self._factory = factory
         self._address = address
@@ -99,6 +103,7 @@ class WebSocketServerEndpoint:
     :param reactor: for the time limits.
     :param path: the path of the upgrade; any other is answered with 404.
     :param handshake_timeout: seconds that the upgrade may take.
+    :param max_controls: see :class:`~rtunnel.transport.websocket.WebSocketConnection`.
     :param refused: called with the peer's address and the reason, when a request was no upgrade.
     """
 
@@ -109,6 +114,7 @@ class WebSocketServerEndpoint:
         reactor: IReactorTime,
         path: str = "/ws",
         handshake_timeout: float = 15.0,
+        max_controls: int = MAX_CONTROLS,
         refused: Callable[[Any, str], None] = lambda peer, reason: None,
     ) -> None:
         self._under = under
@@ -116,6 +122,7 @@ class WebSocketServerEndpoint:
         self.reactor = reactor
         self.path = path
         self.handshake_timeout = handshake_timeout
+        self.max_controls = max_controls
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[Any]:
         """Listen."""
@@ -131,7 +138,11 @@ class _ClientConnection(WebSocketConnection):
     def __init__(self, factory: _ClientFactory, address: Any) -> None:
         endpoint = factory.endpoint
         super().__init__(
-            endpoint.speakers.buildProtocol(address), endpoint.reactor, client=True, seconds=endpoint.handshake_timeout
+            endpoint.speakers.buildProtocol(address),
+            endpoint.reactor,
+            client=True,
+            seconds=endpoint.handshake_timeout,
+            max_controls=endpoint.max_controls,
         )
         self._factory = factory
         self._address = address
@@ -207,6 +218,7 @@ class WebSocketClientEndpoint:
     :param port: port in the Host.
     :param path: path of the upgrade request.
     :param handshake_timeout: seconds that the upgrade may take.
+    :param max_controls: see :class:`~rtunnel.transport.websocket.WebSocketConnection`.
     """
 
     def __init__(
@@ -218,10 +230,12 @@ class WebSocketClientEndpoint:
         port: int,
         path: str = "/ws",
         handshake_timeout: float = 15.0,
+        max_controls: int = MAX_CONTROLS,
     ) -> None:
         self._under = under
         self.reactor = reactor
         self.handshake_timeout = handshake_timeout
+        self.max_controls = max_controls
         self.asked = Asked(host, path)
         self.speakers = client_speakers(f"[{host}]" if ":" in host else host, port, path, reactor)
 

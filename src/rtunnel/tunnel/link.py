@@ -28,7 +28,6 @@ from rtunnel.wire.smux import (
     DRAINING,
     FINISHED,
     FLOOD,
-    FLOOD_SIZE,
     INSTANCE,
     OPENED,
     REFUSED,
@@ -418,7 +417,7 @@ class Link(Protocol):
         self._flooded_at = now
         if before is None or now - before >= 1.0:
             return False
-        self.drop(LinkEnd.FLOODED, f"more than {FLOOD_SIZE} frames a second that change nothing")
+        self.drop(LinkEnd.FLOODED, f"more than {self.session.max_futile} frames a second that change nothing")
         return True
 
     def pong_received(self) -> None:

@@ -69,7 +69,7 @@ RUN_FRAME: Final = 4096
 MAX_RUN: Final = 64
 """Frames that are processed together at most: what collects them costs more than tiny ones themselves."""
 FLOOD_SIZE: Final = 20_000
-"""Frames that changed nothing, after each so many of which there is a :data:`FLOOD`."""
+"""Frames that changed nothing, after each so many of which there is a :data:`FLOOD`, by default."""
 TINY: Final = 1024
 """Bytes of a piece that waits for credit, below which the next ones are added to it rather than kept by themselves."""
 UNLIMITED: Final = 1 << 62
@@ -116,7 +116,7 @@ Event = tuple[int, int, bytes]
 - :data:`INSTANCE`: who the peer is, see :meth:`Session.announce`; the payload is opaque.
 - :data:`CONTROL`: the peer takes a control stream, see :meth:`Session.offer_control`; the payload is the number, as text.
 - :data:`SIGN_OF_LIFE`: the answer to :meth:`Session.ask` (stream ID 0).
-- :data:`FLOOD`: :data:`FLOOD_SIZE` more frames came that changed nothing, such as NOPs or frames of streams that are gone; its
+- :data:`FLOOD`: as many more frames as allowed came that changed nothing, such as NOPs or frames of streams that are gone; its
   owner knows in what time (stream ID 0).
 """
 
@@ -192,6 +192,7 @@ class Session:
     :param frame_size: maximum payload of sent frames, in bytes; any size up to 65535 is received.
     :param receive_buffer: maximum unconsumed bytes of a session of version 1 before :attr:`congested` is true.
     :param max_streams: maximum number of open streams of the peer; further ones are aborted.
+    :param max_futile: frames that changed nothing, after each so many of which there is a :data:`FLOOD`.
     :ivar due: streams of which so much was received that their peer needs to know what was consumed; its owner takes them out.
     """
 
@@ -204,6 +205,7 @@ class Session:
         "_futile",
         "_held",
         "_limit",
+        "_max_futile",
         "_max_streams",
         "_next_id",
         "_opens",
@@ -228,6 +230,7 @@ class Session:
         frame_size: int = 32768,
         receive_buffer: int = 4 << 20,
         max_streams: int = 65536,
+        max_futile: int = FLOOD_SIZE,
     ) -> None:
         if version not in (1, 2):
             raise ValueError(f"smux version {version}: must be 1 or 2")
@@ -249,6 +252,7 @@ class Session:
         """Bytes of payload that are held, see :meth:`hold`."""
         self._receive_buffer = receive_buffer
         self._max_streams = max_streams
+        self._max_futile = max_futile
         self._next_id = 1 if opens else 0
         self._streams: dict[int, _Stream] = {}
         self._out: list[bytes | bytearray | memoryview] = []
@@ -265,6 +269,11 @@ class Session:
     def version(self) -> int:
         """The smux version of the session."""
         return self._version
+
+    @property
+    def max_futile(self) -> int:
+        """Frames that changed nothing, after each so many of which there is a :data:`FLOOD`."""
+        return self._max_futile
 
     @property
     def streams(self) -> int:
@@ -684,7 +693,7 @@ class Session:
     def _count_futile(self, events: list[Event]) -> None:
         """Count a frame that changes nothing, or comes once in the life of a stream: only a flood of them is worth an event."""
         self._futile += 1
-        if self._futile == FLOOD_SIZE:
+        if self._futile == self._max_futile:
             self._futile = 0
             events.append((FLOOD, 0, b""))
 
