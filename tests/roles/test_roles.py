@@ -533,10 +533,7 @@ class TableTests(SynchronousTestCase):
             "registry",
             "peer",
         }
-        unused = {
-            f"mux.{name}"
-            for name in ("version", "stream_window", "frame_size", "receive_buffer", "link_buffer", "hold_timeout", "stall_timeout")
-        }
+        unused = {name for name in fields(MuxSettings, "mux.") if "keepalive" not in name}
         unused |= {"max_streams", "watch", "unwatched"}
         mux = fields(MuxSettings, "mux.")
         listener = fields(ListenerSettings) | mux | fields(HttpSettings, "http.") | fields(ServerTls, "tls.")
