@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from http.client import HTTPConnection
+from pathlib import Path
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
@@ -36,7 +37,9 @@ class WithoutPosixTests(TestCase):
         tunnel, entrypoint, port = str(uuid4()), free_port(), free_port()
         listen = f"ws://127.0.0.1:{free_port()}/proxy"
         routes = ("--route", f"{HOST}={tunnel}", "--route", f"pod.svc=${tunnel}")
-        server = self.start("server", "--listen", listen, "--entrypoint", f"127.0.0.1:{entrypoint}", *routes, poor=True)
+        log = Path(self.mktemp()).absolute()
+        ports = ("--listen", listen, "--entrypoint", f"127.0.0.1:{entrypoint}")
+        server = self.start("server", *ports, *routes, "--access-log", str(log), poor=True)
         server.wait_for("entrypoint on")
         place = ("--server", listen, "--tunnel", tunnel)
         client = self.start("client", *place, "--target", f"127.0.0.1:{service.port}", poor=True)
@@ -52,6 +55,7 @@ class WithoutPosixTests(TestCase):
             process.send(signal.SIGINT)
             self.assertEqual(process.wait(30), 0)
             self.assertNotIn("Traceback", process.output)
+        self.assertIn("GET / HTTP/1.1", log.read_text())
 
     def test_others(self) -> None:
         """Commands that end: those that cannot work there say so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from queue import SimpleQueue
@@ -157,9 +158,12 @@ class _File:
         if self._path == STDOUT:
             self._descriptor = os.dup(1)
         else:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            if sys.platform == "win32":
+                self._descriptor = os.open(self._path, flags, MODE)
+                return
             # a named pipe without a reader is an error and nothing to wait for
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-            self._descriptor = os.open(self._path, flags, MODE)
+            self._descriptor = os.open(self._path, flags | os.O_CLOEXEC | os.O_NONBLOCK, MODE)
             os.set_blocking(self._descriptor, True)
 
     def close(self) -> None:
