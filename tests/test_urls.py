@@ -188,6 +188,7 @@ EXAMPLES = {
     "tunnel": f"nginx.local:{UUID}",
     "tunnel.weight": "7",
     "join": "all",
+    "role": "pod",
     **dict.fromkeys(("certFile", "cert", "tls.certFile"), "/etc/cert.pem"),
     **dict.fromkeys(("keyFile", "key", "tls.keyFile"), "/etc/key.pem"),
     **dict.fromkeys(("caFile", "ca", "tls.caFile"), "/etc/ca.pem"),

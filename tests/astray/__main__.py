@@ -13,6 +13,9 @@ from tests.astray.heads import FILTERS, SHARING
 from tests.astray.run import Astray, Run
 from tests.astray.site import Site
 
+PODS = 4
+"""Replicas of the pod."""
+
 
 def main(arguments: Sequence[str]) -> int:
     """Run it with each client that is installed; returns the exit status."""
@@ -28,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
             print(f"{name} is left out: {error}")
     wrong = 0
     for way in ("directly", "behind nginx"):
-        with Site() as site:
+        with Site(PODS) as site:
             start = time.monotonic()
             found = Run(site.join, site.left, options.seed).go(
                 site.entrypoint if way == "directly" else site.ingress, clients, options.requests

@@ -16,9 +16,13 @@ __all__ = ["Site"]
 class Site:
     """Runs from the beginning of a ``with`` to its end.
 
+    :param pods: how many there are.
     :ivar entrypoint: its port.
     :ivar ingress: the port of nginx.
     """
+
+    def __init__(self, pods: int = 1) -> None:
+        self._pods = pods
 
     def __enter__(self) -> Site:
         self.entrypoint, self.ingress, self._listener = free_port(), free_port(), free_port()
@@ -36,7 +40,8 @@ class Site:
             self._server.wait_for("entrypoint on")
             self._stack = stack.pop_all()
         self._services = {name: self._serve(name) for name in ("pod", "dave", *FILTERS)}
-        self.join("pod")
+        for _ in range(self._pods):
+            self.join("pod")
         return self
 
     def _serve(self, name: str) -> NamedService:

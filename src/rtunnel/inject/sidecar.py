@@ -148,6 +148,7 @@ def _container(wanted: Sidecar, port: str, pod: Node) -> dict[str, Any]:
             "client",
             f"--server=ws://{wanted.server}:8421/proxy",
             f"--target=:{port}",
+            "--role=pod",
             "--weight=1",
             "--name=$(POD_NAME)",
             f"--admin=:{admin}",

@@ -44,6 +44,7 @@ _BY_SETTING: Final = {
     "health": "Clients that cannot serve",
     "leases": "Leases of clients",
     "peer": "Other servers",
+    "registry": "Other servers",
     "mux": "Links",
     "limits": "Limits",
     "access_log": "Access log",

@@ -918,6 +918,7 @@ CLIENT = (
         kinds.ROLE,
         "role",
         "pod for the client of the service itself, which may take a share of all requests where others may not; laptop otherwise",
+        (_key("role"),),
     ),
     Option(
         "join",
