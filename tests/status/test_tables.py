@@ -15,9 +15,9 @@ from tests.commands.test_status import document
 from tests.ops.test_status import FULL
 
 
-def shown(status: dict[str, Any]) -> str:
+def shown(status: dict[str, Any], width: int = 200) -> str:
     out = StringIO()
-    console = Console(file=out, width=200)
+    console = Console(file=out, width=width)
     for part in tables(status):
         console.print(part)
     return out.getvalue()
@@ -43,7 +43,7 @@ class TableTests(SynchronousTestCase):
         del status["ports"], status["connectors"][0]["network"]
         text = shown(status)
         self.assertNotIn("local ports", text)
-        self.assertRegex(text, "10bc451e +- +joined")
+        self.assertRegex(text, "10bc451e +joined")
 
     def test_an_error(self) -> None:
         status = document()
@@ -64,6 +64,18 @@ class TableTests(SynchronousTestCase):
         self.assertRegex(text, r"intercepts\s+connector +who +requests with *\n\w+ +alice\\x1b +header:x-user=alice or path\^=/a")
         del status["connectors"][0]["intercept"]
         self.assertNotIn("intercepts", shown(status))
+
+    def test_columns_that_say_nothing(self) -> None:
+        """Users where there are none, and the network where it is always TCP: a terminal has 80 columns."""
+        status = document()
+        text = shown(status, 80)
+        for word in ("network", "user", "tcp "):
+            self.assertNotIn(word, text)
+        self.assertRegex(text, r"(?m)^0a0b0c0d +10bc451e +joined +1 +192.0.2.1:5 +4 *$")
+        self.assertRegex(text, r"(?m)^0a0b0c0d +2001-09-\d\d \d\d:46:40 +3 +5 B +6 B +250.0 ms *$")
+        status["connectors"][0].update({"network": "udp", "user": "ada"})
+        for word in ("network", "user", "udp", "ada"):
+            self.assertIn(word, shown(status))
 
     def test_a_client(self) -> None:
         """Its targets, its share and the others of its tunnel."""
@@ -92,7 +104,7 @@ class TableTests(SynchronousTestCase):
         self.assertNotIn("shared registry", shown(status))
         state = {"address": "redis://r:6379", "state": "unavailable", "servers": 2, "connectors": 7, "published": 5}
         status["registry"] = [{**state, "reason": "it does not answer"}]
-        self.assertRegex(shown(status), r"shared registry\s.*\nredis://r:6379 +unavailable +2 +7 +5 +it does not answer")
+        self.assertRegex(shown(status), r"shared registry\s+address.*\nredis://r:6379 +unavailable +2 +7 +5 +it does not answer")
 
     def test_the_kernels_estimate_is_marked(self) -> None:
         status = document()

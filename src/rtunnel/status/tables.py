@@ -28,6 +28,8 @@ _STATES = {
     "refused": "red",
 }
 _LEVELS = {"warn": "yellow", "error": "red", "critical": "bold red"}
+_SILENT: dict[str, tuple[Any, ...]] = {"user": (None,), "network": (None, "tcp")}
+"""Columns that are left out when they say nothing else: a terminal has 80 columns."""
 _NUMBERS = frozenset(("visitors", "connections", "links", "connectors", "streams", "weight", "requests", "in", "out", "round trip"))
 
 Row = Sequence[Any]
@@ -52,9 +54,21 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield _table("local ports", ("address", "leads to", "tunnel", "server", "connections"), map(_port, ports))
     if role != "visitor":
         yield _table("tunnels", ("tunnel", "connectors", "streams"), map(_tunnel, document["tunnels"]))
-        columns = ("connector", "tunnel", "network", "state", "weight", "peer", "user", *(() if server else ("target",)))
-        rows = (_connector(connector, server) for connector in document["connectors"])
-        yield _table("connectors", (*columns, "requests", *_LINK), rows)
+        connectors = document["connectors"]
+        columns = (
+            "connector",
+            "tunnel",
+            "network",
+            "state",
+            "weight",
+            "peer",
+            "user",
+            *(() if server else ("target",)),
+            "requests",
+        )
+        yield _table("connectors", columns, (_connector(connector, server) for connector in connectors))
+        if links := [connector for connector in connectors if connector["since"]]:
+            yield _table("links", ("connector", "since", "streams", "in", "out", "round trip"), map(_link, links))
         if not server:
             yield from _client_tables(document["connectors"])
         # a process of an older version knows no intercepts
@@ -83,9 +97,6 @@ def _client_tables(connectors: list[dict[str, Any]]) -> Iterator[RenderableType]
         yield _table("others on the tunnel", ("tunnel", "who", "what"), (_other(*pair) for pair in others))
 
 
-_LINK = ("since", "streams", "in", "out", "round trip")
-
-
 def _headline(process: dict[str, Any]) -> Text:
     state = process["state"]
     text = Text(f"rtunnel {one_line(process['version'])} {one_line(process['role'])}: ", "bold")
@@ -95,10 +106,12 @@ def _headline(process: dict[str, Any]) -> Text:
 
 def _table(title: str, columns: Sequence[str], rows: Iterable[Row]) -> RenderableType:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim", pad_edge=False)
-    for column in columns:
+    rows = list(rows)
+    shown = [at for at, column in enumerate(columns) if any(row[at] not in _SILENT.get(column, ()) for row in rows)]
+    for column in (columns[at] for at in shown):
         table.add_column(column, justify="right" if column in _NUMBERS else "left", overflow="fold")
     for row in rows:
-        table.add_row(*map(_cell, row))
+        table.add_row(*(_cell(row[at]) for at in shown))
     return table if table.rows else Text.assemble((title, "bold"), ": none")
 
 
@@ -148,7 +161,13 @@ def _connector(connector: dict[str, Any], server: bool) -> Row:
         connector["user"],
         *(() if server else (connector["target"],)),
         connector["requests"],
-        _local(connector["since"]) if connector["since"] else None,
+    )
+
+
+def _link(connector: dict[str, Any]) -> Row:
+    return (
+        connector["id"],
+        _local(connector["since"]),
         connector["streams"],
         bytes_text(connector["received_bytes"]),
         bytes_text(connector["sent_bytes"]),
