@@ -42,29 +42,40 @@ class Access:
     :ivar request_id: as in X-Request-Id; it has nothing that would have to be escaped.
     """
 
-    # what is not always known stands here and not in each of them
-    user = ""
-    method = ""
-    host = ""
-    target = ""
-    protocol = ""
-    status: int | None = None
-    outcome = ""
-    tunnel = ""
-    connector = ""
-    holder = ""
-    intercept = ""
-    first_byte: float | None = None
-    total = 0.0
-    received = 0
-    sent = 0
-    retries = 0
-    request_id = ""
+    __slots__ = (
+        "began",
+        "clock",
+        "connector",
+        "first_byte",
+        "holder",
+        "host",
+        "intercept",
+        "kind",
+        "log",
+        "method",
+        "outcome",
+        "protocol",
+        "received",
+        "request_id",
+        "retries",
+        "sent",
+        "status",
+        "target",
+        "total",
+        "tunnel",
+        "user",
+        "visitor",
+    )
 
     def __init__(self, log: AccessLog, kind: str, visitor: str) -> None:
         self.log = log
         self.kind = kind
         self.visitor = visitor
+        self.user = self.method = self.host = self.target = self.protocol = self.request_id = ""
+        self.tunnel = self.connector = self.holder = self.intercept = ""
+        self.status: int | None = None
+        self.first_byte: float | None = None
+        self.received = self.sent = self.retries = 0
         self.began = log.wall()
         self.clock = log.clock()
 
@@ -74,7 +85,7 @@ class Access:
             self.first_byte = self.log.clock() - self.clock
 
     def end(self, outcome: str) -> None:
-        """It is over: it is written, and does not change any more."""
+        """It is over: it is written, and does not change any more. Now there are an outcome and the seconds in total, too."""
         log = self.log
         self.outcome = outcome
         self.total = log.clock() - self.clock

@@ -1,8 +1,8 @@
 """Time limits of many connections, kept by one timer.
 
 Limits of seconds do not need millisecond precision. So each connection stores its deadline in an attribute, which costs nothing to
-move with each request, and one sweep every half second finds those that have expired. The time is read and added to with each sweep,
-not with each request (:class:`TimeLimit`).
+move with each request, and one sweep every half second finds those that have expired. What a limit adds up to is worked out with
+each sweep, not with each request (:class:`TimeLimit`).
 """
 
 from __future__ import annotations

@@ -114,7 +114,6 @@ class Exchange(Attempts[Upstream]):
     protocol: Final = VisitorProtocol.HTTP
 
     # class attributes for what most exchanges neither set nor read
-    ended = False
     _begun = False
     """Whether the response to the visitor has begun: then no other one can be sent."""
     _resendable = True
@@ -137,6 +136,7 @@ class Exchange(Attempts[Upstream]):
         self.body_whole = not head.body
         """Whether the request was received completely."""
         self.failed = None
+        self.ended = False
         observers = entrypoint.observers
         self._observers: tuple[ExchangeObserver, ...] = tuple([one.begin(self) for one in observers]) if observers else ()
 

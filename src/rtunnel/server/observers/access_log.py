@@ -38,11 +38,11 @@ class LoggedExchange(Access):
     :param exchange: what is observed; it owns this, which forgets it when it is over.
     """
 
-    _exchange: ObservedExchange | None
+    __slots__ = ("_exchange",)
 
     def __init__(self, log: AccessLog, exchange: ObservedExchange) -> None:
         super().__init__(log, "http", exchange.visitor_address)
-        self._exchange = exchange
+        self._exchange: ObservedExchange | None = exchange
 
     def request_data(self, data: bytes) -> None:
         """Count the request body."""
