@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.intercept_terms import InterceptFilter
+from rtunnel.routing.intercepts import find_conflict
 from rtunnel.routing.request_properties import RequestProperties
 from rtunnel.routing.selection import Selector, VisitorProtocol
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
@@ -245,6 +246,26 @@ class ConflictTests(Case):
         self.assertEqual(self.overlaps("header:X-User=bob"), ["path^=/api"])
         self.assertEqual(self.overlaps("header:X-User=bob; path^=/web"), [])
         self.assertEqual(self.overlaps("cookie:debug"), ["header:x-user=alice", "path^=/api"])
+
+    @settings(deadline=None)
+    @given(
+        st.lists(st.lists(_FILTERS, min_size=1, max_size=3), max_size=6),
+        st.lists(_FILTERS, min_size=1, max_size=3),
+    )
+    def test_found_as_by_looking_at_all(self, attached: list[list[str]], wanted: list[str]) -> None:
+        """Those that are left out because they ask for another value are in nobody's way."""
+        self.setUp()
+        others = [self.attach(str(number), *filters) for number, filters in enumerate(attached)]
+        filters = tuple(map(parse, wanted))
+        tunnel = self.registry.get(TUNNEL)
+        if tunnel is not None:
+            plainly = find_conflict(others, filters, "me")
+            self.assertEqual(tunnel.conflict(filters, "me") is None, plainly is None)
+            pairs = {
+                (one, other, who.name) for who in others for other in who.filters for one in filters if not other.excludes(one)
+            }
+            found = tunnel.overlaps(filters, "me")
+            self.assertEqual({(one.wanted, one.filter, one.connector.name) for one in found}, pairs)
 
     def test_users_count_not_names(self) -> None:
         """Whoever is authenticated is told apart by the user, whatever the client calls itself."""

@@ -146,7 +146,7 @@ class Intercepts(Generic[C]):
             anchor = max(wanted.terms, key=_anchor_quality)
             entry = _Entry(wanted, group, tuple(term for term in wanted.terms if term is not anchor), age)
             anchors = found.setdefault((anchor.kind, anchor.name.encode()), _Anchors())
-            if anchor.op is Op.EXACT and anchor.kind is not Kind.METHOD:
+            if _is_by_value(anchor):
                 anchors.by_value.setdefault(anchor.value.encode(), []).append(entry)
             else:
                 anchors.others.append((anchor, entry))
@@ -203,11 +203,23 @@ class Intercepts(Generic[C]):
 
     def conflict(self, filters: Iterable[InterceptFilter], holder: str) -> Conflict[C] | None:
         """The first filter of another holder from whom these would take requests; see :func:`find_conflict`."""
-        return find_conflict(self._connectors, filters, holder)
+        return _conflict_of(self._near(filters, holder))
+
+    def _near(self, filters: Iterable[InterceptFilter], holder: str) -> Iterator[tuple[InterceptFilter, InterceptFilter, C]]:
+        """Pairs of these filters and those of others, without most of those that ask for another value of the same property."""
+        in_fields = (((kind, name), anchors) for found in self._by_field.values() for kind, name, anchors in found)
+        groups = [*in_fields, *self._anchors.items()]
+        for wanted in filters:
+            exact = {(term.kind, term.name.encode()): term.value.encode() for term in wanted.terms if _is_by_value(term)}
+            for asked, anchors in groups:
+                value = exact.get(asked)
+                by_value = anchors.by_value.values() if value is None else (anchors.by_value.get(value, ()),)
+                for entry in (*(entry for entries in by_value for entry in entries), *(entry for _, entry in anchors.others)):
+                    yield from ((wanted, entry.filter, other) for other in entry.group.members if other.holder != holder)
 
     def overlaps(self, filters: Iterable[InterceptFilter], holder: str) -> list[Conflict[C]]:
         """The filters of other holders that may match the same requests as these, which their ranks decide."""
-        pairs = _pairs(self._connectors, filters, holder)
+        pairs = self._near(filters, holder)
         return [Conflict(wanted, existing, connector) for wanted, existing, connector in pairs if not existing.excludes(wanted)]
 
 
@@ -216,7 +228,11 @@ def find_conflict(interceptors: Iterable[C], filters: Iterable[InterceptFilter],
 
     It accepts all that one of them does, or they are equally specific and one accepts all that the other does.
     """
-    for wanted, existing, interceptor in _pairs(interceptors, filters, holder):
+    return _conflict_of(_pairs(interceptors, filters, holder))
+
+
+def _conflict_of(pairs: Iterable[tuple[InterceptFilter, InterceptFilter, C]]) -> Conflict[C] | None:
+    for wanted, existing, interceptor in pairs:
         takes = existing.contains(wanted)
         if takes or (existing.rank == wanted.rank and wanted.contains(existing)):
             return Conflict(wanted, existing, interceptor)
@@ -240,7 +256,12 @@ def _rank_of(entry: _Entry[Any]) -> tuple[int, Rank, int, int]:
 
 def _anchor_quality(term: Term) -> tuple[bool, bool, Rank]:
     """The best anchor is found by its value, and few requests have it."""
-    return not term.negated, term.op is Op.EXACT and term.kind is not Kind.METHOD, term.rank
+    return not term.negated, _is_by_value(term), term.rank
+
+
+def _is_by_value(term: Term) -> bool:
+    """Whether a term asks for one value, by which it is found."""
+    return not term.negated and term.op is Op.EXACT and term.kind is not Kind.METHOD
 
 
 def _asks_for_agent(wanted: InterceptFilter) -> bool:
