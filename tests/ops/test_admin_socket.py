@@ -48,7 +48,7 @@ class PlacesTests(SynchronousTestCase):
     def test_order(self) -> None:
         """That of the unit, of the session, of the system, of the user."""
         found = directories({**self.environ, "RUNTIME_DIRECTORY": "/run/unit:/run/other"})
-        names = [Path("/run/unit"), self.session / "rtunnel", self.home / "run/rtunnel", self.home / ".local/state/rtunnel"]
+        names = [Path("/run/unit"), self.session / "rtunnel", self.home / "run/rtunnel/root", self.home / ".local/state/rtunnel"]
         self.assertEqual(found, names)
 
     def test_made_for_us_alone(self) -> None:

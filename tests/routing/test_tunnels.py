@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.tunnels import EXCLUSIVE_WEIGHT, Connector, Rank, TunnelRegistry
 
 NGINX = UUID(int=1)
@@ -159,6 +160,56 @@ class MembershipTests(SynchronousTestCase):
         assert tunnel is not None
         self.assertEqual(tunnel.connectors, (laptop, pod, twin, datagrams))
         self.assertEqual((len(tunnel), datagrams in tunnel), (4, True))
+
+
+class OthersTests(SynchronousTestCase):
+    """What a connector gets, and beside whom."""
+
+    def setUp(self) -> None:
+        self.registry = Registry()
+
+    def share(self, one: Connector[str]) -> tuple[int, int]:
+        tunnel = self.registry.get(NGINX)
+        assert tunnel is not None
+        return tunnel.share(one)
+
+    def test_share(self) -> None:
+        one, two = attached(self.registry, 1, 3)
+        self.assertEqual((self.share(one), self.share(two)), ((1, 4), (3, 4)))
+        (exclusive,) = attached(self.registry, 255)
+        self.assertEqual((self.share(one), self.share(exclusive)), ((0, 255), (255, 255)))
+        self.registry.avoid(exclusive, True)
+        self.assertEqual((self.share(one), self.share(exclusive)), ((1, 4), (0, 4)))
+
+    def test_share_of_one_with_filters(self) -> None:
+        attached(self.registry, 1)
+        filtered = Connector(id=UUID(int=3), tunnel=NGINX, weight=1, pool="", filters=(InterceptFilter.parse("path=/"),))
+        self.registry.add(filtered)
+        self.assertEqual(self.share(filtered), (0, 0))
+
+    def test_others(self) -> None:
+        """Those that carry the same, with or without filters; of a crowd some, and how many there are."""
+        crowd = attached(self.registry, *[1] * 5)
+        datagrams = connector(datagrams=True)
+        filtered = Connector(id=UUID(int=3), tunnel=NGINX, weight=1, pool="", filters=(InterceptFilter.parse("path=/"),))
+        for one in (datagrams, filtered):
+            self.registry.add(one)
+        tunnel = self.registry.get(NGINX)
+        assert tunnel is not None
+        self.assertEqual(tunnel.others(crowd[0], 10), ([filtered, *crowd[1:]], 5))
+        self.assertEqual(tunnel.others(crowd[0], 2), ([filtered, crowd[1]], 5))
+        self.assertEqual(tunnel.others(datagrams, 10), ([], 0))
+
+    def test_changes(self) -> None:
+        """Each coming, going and change of rank is counted."""
+        (one,) = attached(self.registry, 1)
+        tunnel = self.registry.get(NGINX)
+        assert tunnel is not None
+        before = tunnel.changes
+        (two,) = attached(self.registry, 1)
+        self.registry.avoid(one, True)
+        self.registry.remove(two)
+        self.assertGreaterEqual(tunnel.changes, before + 3)
 
 
 class ChoiceTests(SynchronousTestCase):

@@ -18,7 +18,7 @@ import attrs
 __all__ = ["AdminPlace", "AdminSocketError", "directories", "find_places", "make_place"]
 
 SYSTEM = Path("/run/rtunnel")
-"""Where root's services have theirs, and under systemd those of other users, each in a directory of its own."""
+"""Where those are that belong to no session: each user of them, and each unit of systemd, has a directory of its own there."""
 MAX_PATH = 107
 """Bytes of the path of a unix socket (``sun_path`` of unix(7), without the zero at its end)."""
 
@@ -55,7 +55,7 @@ def directories(environ: Mapping[str, str]) -> list[Path]:
     found = [Path(unit)] if os.path.isabs(unit) else []
     if os.path.isabs(session):
         found.append(Path(session, "rtunnel"))
-    found.append(SYSTEM)
+    found.append(SYSTEM / "root")
     if os.path.isabs(state):
         found.append(Path(state, "rtunnel"))
     return list(dict.fromkeys(found))
@@ -89,10 +89,12 @@ def _make_private(directory: Path) -> None:
 
     :raises OSError: it cannot be made, or is somebody else's.
     """
-    if not directory.parent.exists():
-        if directory == SYSTEM:
-            raise FileNotFoundError(None, f"there is no {directory.parent}")
-        directory.parent.mkdir(parents=True, mode=0o700)
+    if directory.parent == SYSTEM:
+        # systemd makes it as well, for the units of other users, who have to get through
+        with suppress(FileExistsError):
+            SYSTEM.mkdir(mode=0o755)
+    else:
+        directory.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
     with suppress(FileExistsError):
         directory.mkdir(mode=0o700)
     found = directory.lstat()
@@ -114,13 +116,8 @@ def _remove_dead(directory: Path) -> None:
 
 def find_places(environ: Mapping[str, str]) -> list[AdminPlace]:
     """The sockets at which somebody listens whom this user may ask."""
-    found = []
-    for directory in directories(environ):
-        found += [place for place in _sockets_in(directory) if _answers(place.path)]
-        if directory == SYSTEM:
-            # a unit has a directory of its own there
-            found += [place for below in _below(directory) for place in _sockets_in(below) if _answers(place.path)]
-    return sorted({place.path: place for place in found}.values())
+    places = [place for directory in (*directories(environ), *_below(SYSTEM)) for place in _sockets_in(directory)]
+    return sorted(place for place in dict.fromkeys(places) if _answers(place.path))
 
 
 def _below(directory: Path) -> list[Path]:

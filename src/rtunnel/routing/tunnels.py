@@ -18,7 +18,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator
 from enum import IntEnum
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from random import random as random_number
 from typing import Any, Final, Generic, Protocol, TypeVar
 from uuid import UUID
@@ -328,6 +328,18 @@ class Tunnel(Generic[P]):
             return 0, 0
         first = self._tiers[connector.datagrams][0]
         return connector.weight if connector in first.index else 0, first.sums[-1]
+
+    def others(self, connector: Connector[P], most: int) -> tuple[list[Connector[P]], int]:
+        """Who is there besides an attached connector and carries the same, in the order of :attr:`connectors`.
+
+        :param most: of how many at most, so that it costs the same in a crowd.
+        :returns: these, and how many there are in all.
+        """
+        intercepts = () if connector.datagrams else tuple(self._intercepts.values())
+        groups = self._tiers[connector.datagrams]
+        count = sum(map(len, intercepts)) + sum(len(group.members) for group in groups) - 1
+        members = chain(*intercepts, *(group.members for group in groups))
+        return list(islice((member for member in members if member is not connector), most)), count
 
     def failing_changed(self, connector: Connector[P]) -> None:
         """The first host of a connector fails, or none does any more."""

@@ -40,17 +40,17 @@ class ShareNews:
         tunnel = self._registry.get(connector.tunnel)
         if tunnel is None or connector not in tunnel:
             return
-        others = [other for other in tunnel.connectors if other is not connector and other.datagrams == connector.datagrams]
+        others, count = tunnel.others(connector, MAX_TOLD)
         part, whole = tunnel.share(connector)
         share = Share(
             part=part,
             whole=whole,
-            others=len(others),
+            others=count,
             hosts=", ".join(control.surroundings.hosts()),
             sticky=control.surroundings.sticky(),
             requests=min(connector.requests, MAX_COUNT),
         )
-        control.mention(*map(_member, others[:MAX_TOLD]), share)
+        control.mention(*map(_member, others), share)
 
     def sweep(self) -> None:
         """Tell those whose tunnel has changed since."""
