@@ -175,9 +175,7 @@ class EdgeTests(TestCase):
             self.assertEqual(self.server.wait(), 0)
             self.outcomes("stopped", "stopped")
 
-
-class Http2Tests(EdgeTests):
-    """HTTP/2 without TLS, with curl: what it shows."""
+    # -- HTTP/2 without TLS, with curl: what it shows
 
     def curl(self, *words: str) -> str:
         command = (
@@ -198,12 +196,12 @@ class Http2Tests(EdgeTests):
         )
         return done.stdout + done.stderr
 
-    def test_prior_knowledge(self) -> None:
+    def test_http2(self) -> None:
         said = self.curl("--http2-prior-knowledge")
         self.assertRegex(said, r"^505 HTTP Version Not Supported: This version of HTTP is not supported: use HTTP/1.1.*\n 505 2$")
         self.server.wait_for("bad_request")
 
-    def test_offer(self) -> None:
+    def test_http2_offer(self) -> None:
         """It is ignored, and the request served."""
         target = NamedService("pod")
         self.addCleanup(target.stop)
