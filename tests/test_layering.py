@@ -51,6 +51,7 @@ BELOW: dict[str, set[str]] = {
         "auth",
     },
     "client": {
+        "podenv",
         "reactor_types",
         "outcomes",
         "ids",
@@ -67,8 +68,10 @@ BELOW: dict[str, set[str]] = {
     "status": {"ids", "settings", "ops", "cli"},
     "demo": set(),
     "inject": set(),
+    "podenv": {"ids", "routing"},
     "asking": {"ids", "settings", "options", "roles", "ops", "cli", "status", "client", "wire", "transport", "tunnel"},
     "commands": {
+        "podenv",
         "asking",
         "wire",
         "ids",

@@ -29,6 +29,7 @@ from rtunnel.settings import (
     ListenerSettings,
     MuxSettings,
     PeerSettings,
+    PodEnvSettings,
     RegistrySettings,
     ServerSettings,
     ServerTls,
@@ -518,6 +519,7 @@ class TableTests(SynchronousTestCase):
             return {prefix + field.name for field in attrs.fields(model)}
 
         nested = {
+            "env",
             "mux",
             "http",
             "tls",
@@ -541,6 +543,7 @@ class TableTests(SynchronousTestCase):
         server = listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.") | fields(LimitSettings, "limits.")
         server |= fields(RegistrySettings, "registry.") | fields(PeerSettings, "peer.")
         connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
+        connector |= fields(PodEnvSettings, "env.")
         udp = fields(UdpSettings, "udp.")
         for rows, wanted in [
             (SERVER, server),

@@ -25,7 +25,7 @@ __all__ = ["Command", "PlainCommand", "ReactorCommand", "ServiceCommand"]
 class Command:
     """What every command has.
 
-    :ivar name: the word after ``rtunnel``, and the name of the module.
+    :ivar name: the word after ``rtunnel``, and the name of the module, there with ``_`` for ``-``.
     :ivar summary: what it does, one line for ``rtunnel --help``.
     :ivar package: where the module is.
     """
@@ -35,7 +35,7 @@ class Command:
     package: str = attrs.field(default="rtunnel.commands", kw_only=True)
 
     def _import(self) -> Any:
-        return import_module(f"{self.package}.{self.name}")
+        return import_module(f"{self.package}.{self.name.replace('-', '_')}")
 
     def _report(self, run: Callable[[], int]) -> int:
         """Run the command, and print why it failed."""

@@ -20,6 +20,8 @@ COMMANDS: tuple[Command, ...] = (
     ReactorCommand("renew", "keep one's own lease for longer"),
     ReactorCommand("take", "get the lease of somebody who does not need it"),
     ReactorCommand("revoke", "end somebody else's lease; needs the right admin"),
+    ReactorCommand("env", "list the environment of a host's pod, or write it for a shell or tool"),
+    PlainCommand("pod-env", "in a pod: write its own environment down, for the client there"),
     ReactorCommand("reach", "connect programs of this machine with services that the pod of a host reaches"),
     PlainCommand("status", "show what a running server or client is doing"),
     PlainCommand("explain", "say which client would get a request, and why"),

@@ -10,6 +10,7 @@ from rtunnel.options.table import Option
 __all__ = ["DAILY", "PROCESS", "URLS", "groups"]
 
 DAILY: Final = "Options of every day"
+POD: Final = "The pod for developers"
 OTHER: Final = "More of the server and its clients"
 
 _DAILY: Final = {
@@ -27,7 +28,8 @@ _BY_NAME: Final[dict[str, dict[str, tuple[str, ...]]]] = {
         ),
     },
     "client": {
-        "Requests and lease": ("session", "keep-caching", "name", "role", "reason", "lease", "bind", "reach"),
+        "Requests and lease": ("session", "keep-caching", "name", "role", "reason", "lease", "bind"),
+        POD: ("reach",),
         "The way to the server": (
             *("path", "host-header", "join", "proxy", "proxy-file", "auth-file", "auth", "connect-timeout", "backoff-min"),
             *("backoff-max", "handshake-timeout"),
@@ -38,6 +40,7 @@ _BY_NAME["visitor"] = {"The way to the server": _BY_NAME["client"]["The way to t
 
 _BY_SETTING: Final = {
     "tls": "TLS of the tunnel",
+    "env": POD,
     "forward": "Forwarding to the target",
     "udp": "UDP",
     "http": "HTTP at the entrypoints",

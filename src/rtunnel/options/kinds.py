@@ -19,6 +19,7 @@ import attrs
 
 from rtunnel.ids import is_id
 from rtunnel.options.endpoint_strings import is_endpoint_string, read_client_string, read_server_string
+from rtunnel.routing.globs import Glob
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.policies import ServedBy
@@ -43,6 +44,7 @@ __all__ = [
     "LOCAL_PORT",
     "LOG_FORMAT",
     "NAME",
+    "NAME_PATTERNS",
     "NOT",
     "NUMBER",
     "OFF",
@@ -309,6 +311,15 @@ class ListenAddress:
 
 _WEB_SCHEMES = {"http": "ws", "https": "wss"}
 """What is copied from a browser means the WebSocket there."""
+
+
+def _name_patterns(text: str) -> tuple[Glob, ...]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not all(name.isprintable() and "=" not in name and " " not in name for name in names):
+        raise ValueError("not names of variables; write e.g. DB_*,LOG_LEVEL, where * is any text")
+    return tuple(map(Glob, names))
+
+
 _DEFAULT_PORTS = {"ws": 80, "wss": 443}
 
 
@@ -358,6 +369,7 @@ SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST[:PORT][/PATH]", _listen_address(
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 INTERCEPT = Kind("FILTER", InterceptFilter.parse, lines=True)
+NAME_PATTERNS = Kind("NAME[,...]", _name_patterns, lambda globs: ",".join("*".join(glob.pieces) for glob in globs), lists=True)
 REACH = Kind("HOST:PORT[,...]", ReachRules.parse, lists=True)
 CIDR = Kind("CIDR", _cidr)
 PROXY_PROTOCOL = Kind("CIDR", _proxy_protocol)

@@ -29,6 +29,7 @@ from rtunnel.settings import (
     ListenerSettings,
     MuxSettings,
     PeerSettings,
+    PodEnvSettings,
     RegistrySettings,
     ServerSettings,
     ServerTls,
@@ -947,6 +948,21 @@ CLIENT = (
         "in a pod: what developers with the right reach may connect to from here, by rtunnel reach, e.g. "
         "postgres:5432,*.shop.svc:80; by default nothing",
     ),
+    Option(
+        "env-source",
+        kinds.WATCHED_FILE,
+        "env.source",
+        "in a pod: give developers with the right env the application's environment, by rtunnel env: a file of rtunnel pod-env, "
+        "/proc/PID/environ or a dotenv file; by default nothing",
+    ),
+    Option("env-allow", kinds.NAME_PATTERNS, "env.allow", "names of variables that are given out, but for values of Secrets"),
+    Option(
+        "env-allow-secret",
+        kinds.NAME_PATTERNS,
+        "env.allow_secret",
+        "names whose value is given out although it is one of a Secret, or its source is not known; by default none",
+    ),
+    Option("env-deny", kinds.NAME_PATTERNS, "env.deny", "names that are not even mentioned"),
     *FORWARD,
     *UDP,
     Option("bind", kinds.BIND, "bind", "host name to request for the tunnel; the server may assign another"),
@@ -1072,6 +1088,7 @@ _MODELS: dict[str, tuple[type, ...]] = {
     "mux": (MuxSettings,),
     "registry": (RegistrySettings,),
     "peer": (PeerSettings,),
+    "env": (PodEnvSettings,),
     "forward": (ForwardSettings,),
     "tls": (ServerTls, ClientTls),
     "udp": (UdpSettings,),

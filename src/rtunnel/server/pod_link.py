@@ -37,6 +37,7 @@ MAX_NAMED = 500
 
 _ACTIONS = {PodService.REACH: Action.REACH, PodService.ENV: Action.ENV}
 """What a user must be allowed to do for a service."""
+_DOES = {Action.REACH: "reach what this pod reaches", Action.ENV: "read the environment of this pod"}
 
 
 class PodHost(Protocol):
@@ -147,7 +148,7 @@ class PodLink:
             return PodAnswer(Cause.BUSY, f"there are {MAX_STREAMS} connections over this link, as many as there may be")
         if not self.allows(action):
             who = f"the user {self.grant.user}" if self.grant.user else "a user without a name"
-            why = f"the permissions of the server do not allow {who} to {action} this pod; ask its administrator for a line"
+            why = f"the permissions of the server do not allow {who} to {_DOES[action]}; ask its administrator for a line"
             return PodAnswer(Cause.NOT_ALLOWED, f"{why} ({action} in --permissions)")
         return None
 

@@ -21,6 +21,7 @@ from rtunnel.settings.leases import LeaseSettings
 from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.peers import PeerSettings
+from rtunnel.settings.pod_env import PodEnvSettings
 from rtunnel.settings.proxy import PROXY_PORTS, ProxySettings
 from rtunnel.settings.registry import RegistryAddress, RegistrySettings
 from rtunnel.settings.server import ListenerSettings, ServerSettings
@@ -49,6 +50,7 @@ __all__ = [
     "ListenerSettings",
     "MuxSettings",
     "PeerSettings",
+    "PodEnvSettings",
     "ProxySettings",
     "RegistryAddress",
     "RegistrySettings",

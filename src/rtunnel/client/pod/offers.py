@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialing import EndpointFor
+from rtunnel.client.pod.environment import EnvironmentService
 from rtunnel.client.pod.reaching import Reacher, socket_endpoint
 from rtunnel.client.targets import Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
@@ -68,6 +69,8 @@ def _services(settings: ConnectorSettings, reactor: Any, endpoint_for: EndpointF
     if settings.reach:
         endpoint_for = endpoint_for or socket_endpoint(reactor, settings.connect_timeout)
         yield PodService.REACH, Reacher(settings.reach, reactor=reactor, endpoint_for=endpoint_for).serve
+    if settings.env.source is not None:
+        yield PodService.ENV, EnvironmentService(settings.env, settings.env.source).serve
 
 
 @implementer(IHalfCloseableProtocol)

@@ -1,0 +1,177 @@
+"""``rtunnel env``: the environment of a host's pod, as a list, or as shells and tools read it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from rtunnel.asking.arguments import ServerParser
+from rtunnel.cli.exit_status import CommandError, ExitStatus
+from rtunnel.ops.start import StartError
+from rtunnel.podenv.formats import FORMATS, UnfitError, write
+from rtunnel.podenv.merging import Choice, Merged, merge
+from rtunnel.podenv.private_file import write_private
+from rtunnel.podenv.sources import SourceError, read_dotenv
+from rtunnel.podenv.variables import Variable
+from rtunnel.routing.globs import Glob
+from rtunnel.wire.control import clean
+
+__all__ = ["main"]
+
+_EXAMPLES = """\
+  rtunnel env shop.example.org --config client.yaml                          names and sources; no values
+  rtunnel env shop.example.org --config client.yaml --format sh -o pod.sh    for ". ./pod.sh", readable by its user only
+  eval "$(rtunnel env shop.example.org --config client.yaml --format sh --show)"
+  rtunnel env shop.example.org --config client.yaml --env-file .env --set LOG_LEVEL=debug --explain
+"""
+WIDTH = 160
+"""Columns of the list where no terminal says how many it has."""
+
+
+async def main(argv: Sequence[str], reactor: Any) -> int:
+    """Ask, and print or write; returns the exit status."""
+    parser = _parser()
+    arguments, settings = parser.parse(argv, os.environ)
+    choice = _choice(arguments)
+    # late, so that --help need not wait for the WebSocket library
+    from rtunnel.client.pod.asking import PodAskFailed, ask_environment
+
+    wants_values = arguments.format is not None or arguments.explain
+    try:
+        variables = await ask_environment(settings, arguments.host, reactor, values=wants_values)
+    except (PodAskFailed, StartError) as error:
+        raise CommandError(str(error)) from None
+    if arguments.explain:
+        print("\n".join(_explained(merge(variables, choice, os.environ), arguments.explain)))
+    elif arguments.format is None:
+        _print_list(variables)
+    else:
+        _write(merge(variables, choice, os.environ), arguments)
+    return ExitStatus.OK
+
+
+# -- arguments
+
+
+def _parser() -> ServerParser:
+    parser = ServerParser(
+        "env",
+        description="Lists the environment of a host's pod, as far as the client there gives it out (--env-source), or writes it.",
+        examples=_EXAMPLES,
+    )
+    add = parser.add_argument
+    add("host", metavar="HOST", help="whose pod: one of the hosts of the server's rules")
+    add("--format", choices=FORMATS, help="write it so, with values; without, names and sources are listed")
+    add("--output", "-o", metavar="FILE", help="write it to a file that only its user can read")
+    add("--show", action="store_true", help="write values of Secrets, or of unknown sources, to stdout, too")
+    patterns: Any = partial(add, type=_patterns, action="extend", metavar="NAME[,...]")
+    patterns("--include", default=[], help="take only these of the pod; * is any text; repeatable")
+    patterns("--exclude", default=[], help="do not take these of the pod; repeatable")
+    pairs: Any = partial(add, type=_pair, action="append", default=[])
+    pairs("--rename", metavar="NAME=NEW", help="another name for a variable of the pod; repeatable")
+    add("--env-file", metavar="FILE", help="variables of a dotenv file, before those of the pod")
+    pairs("--set", metavar="NAME=VALUE", help="a variable before all others; repeatable")
+    add("--unset", action="append", default=[], metavar="NAME", help="a variable that is left out, or removed; repeatable")
+    add("--local-wins", action="store_true", help="leave variables alone that are set here")
+    add(
+        "--explain",
+        nargs="?",
+        const="*",
+        metavar="NAME",
+        help="say where a variable would come from, or all of them (NAME may have *); prints no values",
+    )
+    return parser
+
+
+def _patterns(text: str) -> list[Glob]:
+    return [Glob(name.strip()) for name in text.split(",") if name.strip()]
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f'"{name}" has no "="; write NAME=VALUE')
+    return name, value
+
+
+def _choice(arguments: argparse.Namespace) -> Choice:
+    """What is wanted of the pod's variables.
+
+    :raises CommandError: the file cannot be read.
+    """
+    try:
+        file = {} if arguments.env_file is None else read_dotenv(arguments.env_file)
+    except SourceError as error:
+        raise CommandError(f"--env-file {error}") from None
+    return Choice(
+        include=tuple(arguments.include) or (Glob("*"),),
+        exclude=tuple(arguments.exclude),
+        rename=dict(arguments.rename),
+        file=file,
+        sets=dict(arguments.set),
+        unset=frozenset(arguments.unset),
+        local_wins=arguments.local_wins,
+    )
+
+
+# -- output
+
+
+def _print_list(variables: Iterable[Variable]) -> None:
+    """Print names and sources; everything comes from the pod, so nothing is markup, and all is made printable."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for column in ("name", "from", "value"):
+        table.add_column(column, overflow="fold")
+    for variable in variables:
+        value = "••••••" if not variable.withheld else "kept back (--env-allow-secret at the client in the pod)"
+        table.add_row(*(Text(clean(text)) for text in (variable.name, variable.source, value)))
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH)
+    console.print(table if table.rows else "the client in the pod gives nothing out; see its --env-allow")
+
+
+def _explained(merged: Iterable[Merged], pattern: str) -> list[str]:
+    """A line for each variable: where it comes from, and what it hides."""
+    wanted = Glob(pattern)
+    lines = []
+    for one in merged:
+        if wanted.matches(one.name):
+            first, *others = one.sources
+            hidden = f", before {', '.join(others)}" if others else ""
+            lines.append(clean(f"{one.name}: {first}{hidden}", 1000))
+    return lines or [f"{clean(pattern)}: neither the pod gives it, nor --env-file or --set"]
+
+
+def _write(merged: Iterable[Merged], arguments: argparse.Namespace) -> None:
+    """Write the variables that have a value.
+
+    :raises CommandError: they do not fit, must not be shown, or the file cannot be written.
+    """
+    merged = [one for one in merged if one.value is not None]
+    values: Mapping[str, str] = {one.name: one.value for one in merged if one.value is not None}
+    try:
+        text = write(arguments.format, values)
+    except UnfitError as error:
+        raise CommandError(str(error)) from None
+    if arguments.output is not None:
+        try:
+            write_private(arguments.output, text)
+        except OSError as error:
+            raise CommandError(f"{arguments.output}: cannot be written: {error.strerror or error}") from None
+        return
+    secret = [clean(one.name) for one in merged if one.secret]
+    if secret and not arguments.show:
+        hint = "write them to a file with -o FILE, or to stdout, which may be kept somewhere, with --show"
+        raise CommandError(f"these are values of Secrets, or may be: {', '.join(secret)}; {hint}")
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text)
+    sys.stdout.buffer.flush()
