@@ -19,9 +19,9 @@ from rtunnel.ops.start import StartError
 from rtunnel.podenv.formats import FORMATS, UnfitError, write
 from rtunnel.podenv.merging import Choice, Merged, merge
 from rtunnel.podenv.private_file import write_private
+from rtunnel.podenv.rules import Patterns, patterns_of
 from rtunnel.podenv.sources import SourceError, read_dotenv
 from rtunnel.podenv.variables import Variable
-from rtunnel.routing.globs import Glob
 from rtunnel.wire.control import clean
 
 __all__ = ["main"]
@@ -32,6 +32,7 @@ _EXAMPLES = """\
   eval "$(rtunnel env shop.example.org --config client.yaml --format sh --show)"
   rtunnel env shop.example.org --config client.yaml --env-file .env --set LOG_LEVEL=debug --explain
 """
+EVERYTHING: Patterns = patterns_of("*")
 WIDTH = 160
 """Columns of the list where no terminal says how many it has."""
 
@@ -72,7 +73,7 @@ def _parser() -> ServerParser:
     add("--format", choices=FORMATS, help="write it so, with values; without, names and sources are listed")
     add("--output", "-o", metavar="FILE", help="write it to a file that only its user can read")
     add("--show", action="store_true", help="write values of Secrets, or of unknown sources, to stdout, too")
-    patterns: Any = partial(add, type=_patterns, action="extend", metavar="NAME[,...]")
+    patterns: Any = partial(add, type=patterns_of, action="extend", metavar="NAME[,...]")
     patterns("--include", default=[], help="take only these of the pod; * is any text; repeatable")
     patterns("--exclude", default=[], help="do not take these of the pod; repeatable")
     pairs: Any = partial(add, type=_pair, action="append", default=[])
@@ -89,10 +90,6 @@ def _parser() -> ServerParser:
         help="say where a variable would come from, or all of them (NAME may have *); prints no values",
     )
     return parser
-
-
-def _patterns(text: str) -> list[Glob]:
-    return [Glob(name.strip()) for name in text.split(",") if name.strip()]
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -112,7 +109,7 @@ def _choice(arguments: argparse.Namespace) -> Choice:
     except SourceError as error:
         raise CommandError(f"--env-file {error}") from None
     return Choice(
-        include=tuple(arguments.include) or (Glob("*"),),
+        include=tuple(arguments.include) or EVERYTHING,
         exclude=tuple(arguments.exclude),
         rename=dict(arguments.rename),
         file=file,
@@ -141,10 +138,10 @@ def _print_list(variables: Iterable[Variable]) -> None:
 
 def _explained(merged: Iterable[Merged], pattern: str) -> list[str]:
     """A line for each variable: where it comes from, and what it hides."""
-    wanted = Glob(pattern)
+    wanted: Patterns = patterns_of(pattern)
     lines = []
     for one in merged:
-        if wanted.matches(one.name):
+        if any(glob.matches(one.name) for glob in wanted):
             first, *others = one.sources
             hidden = f", before {', '.join(others)}" if others else ""
             lines.append(clean(f"{one.name}: {first}{hidden}", 1000))

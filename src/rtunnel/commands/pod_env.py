@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.podenv.private_file import write_private
-from rtunnel.podenv.rules import is_private
+from rtunnel.podenv.rules import Patterns, is_private, patterns_of
 from rtunnel.podenv.variables import UNKNOWN, Variable, write_document
-from rtunnel.routing.globs import Glob
 
 __all__ = ["main"]
 
@@ -29,7 +28,7 @@ Kubernetes are left out.
 """
 _SOURCE = re.compile(r"value|(?:configmap|secret)/[A-Za-z0-9.-]{1,253}", re.ASCII)
 
-Sources = list[tuple[str, tuple[Glob, ...]]]
+Sources = list[tuple[str, Patterns]]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -64,10 +63,10 @@ def _source_of(name: str, sources: Sources) -> str:
     return next((source for source, patterns in sources if any(pattern.matches(name) for pattern in patterns)), UNKNOWN)
 
 
-def _source(text: str) -> tuple[str, tuple[Glob, ...]]:
+def _source(text: str) -> tuple[str, Patterns]:
     """A source with its names; for argparse."""
     source, equals, names = text.partition("=")
-    patterns = tuple(Glob(name.strip()) for name in names.split(",") if name.strip())
+    patterns = patterns_of(names)
     if not equals or not patterns or not _SOURCE.fullmatch(source):
         raise argparse.ArgumentTypeError(f'"{text}" is no source with names; write value=*, configmap/NAME=A,B or secret/NAME=DB_*')
     return source, patterns

@@ -10,7 +10,7 @@ from attrs import frozen
 from rtunnel.podenv.variables import Variable
 from rtunnel.routing.globs import Glob
 
-__all__ = ["EnvRules", "is_private", "matches"]
+__all__ = ["EnvRules", "Patterns", "is_private", "matches", "patterns_of"]
 
 _PRIVATE: Final = tuple(
     map(
@@ -39,6 +39,14 @@ _PRIVATE: Final = tuple(
 )
 """Names that are never given out, or taken over, by a pattern with ``*``."""
 _LINKS: Final = ("tcp://", "udp://", "sctp://")
+
+
+Patterns = tuple[Glob, ...]
+
+
+def patterns_of(text: str) -> Patterns:
+    """Names in a text, separated by commas; ``*`` is any text."""
+    return tuple(Glob(name.strip()) for name in text.split(",") if name.strip())
 
 
 def is_private(variable: Variable) -> bool:
