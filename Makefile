@@ -13,10 +13,11 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo recording test coverage fuzz smuggling interop faults astray soak kills rollouts chaos bench lint types docs packages needs clean
+.PHONY: help demo recording test coverage fuzz smuggling interop faults astray soak kills rollouts chaos bench \
+    cluster cluster-test cluster-down lint types docs packages needs clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
 
 demo: $(VENV)/.base ## run the whole scenario on this machine: server, pod, laptop, live shares
 	$(BIN)/rtunnel demo $(ARGS)
@@ -63,6 +64,15 @@ soak: $(VENV)/.test ## five minutes of mixed traffic in which parts are killed: 
 bench: $(VENV)/.bench needs ## measure performance, next to nginx and the peers that the environment names
 	$(BIN)/python -m bench $(ARGS)
 
+cluster: $(VENV)/.test ## start a Kubernetes of one node in a network namespace; root; minutes the first time
+	$(BIN)/python -m tests.cluster up
+
+cluster-test: $(VENV)/.test ## try manifests, inject and rollouts in it (ARGS="rollouts" for a part)
+	$(BIN)/python -m tests.cluster test $(ARGS)
+
+cluster-down: $(VENV)/.test ## end it, and leave nothing behind
+	$(BIN)/python -m tests.cluster down
+
 lint: $(VENV)/.dev ## check style (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,7 +88,8 @@ packages: $(VENV)/.dev ## build wheel and sdist and try each in a new environmen
 	PYTHON=$(BIN)/python bash .ci/check-packages
 
 clean: ## remove everything that the other targets create
-	rm -rf $(VENV) .tox build dist src/*.egg-info .fuzz .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
+	@test ! -e /run/netns/rtunnel-cluster || { echo "the cluster is up: make cluster-down first"; exit 1; }
+	rm -rf $(VENV) .cluster .tox build dist src/*.egg-info .fuzz .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete
 

@@ -14,13 +14,15 @@ __all__ = ["Load"]
 class Load:
     """Visitors that send GET and POST in turns; use as a context manager.
 
-    :param port: of loopback.
+    :param port: where they connect to.
     :param host: the Host of the requests.
     :param rate: requests a second, of all visitors together.
     :param visitors: how many send at the same time.
+    :param address: where the port is, by default on loopback.
     """
 
-    def __init__(self, port: int, host: str, *, rate: float = 100.0, visitors: int = 10) -> None:
+    def __init__(self, port: int, host: str, *, rate: float = 100.0, visitors: int = 10, address: str = "127.0.0.1") -> None:
+        self._address = address
         self._port = port
         self._host = host
         self._pause = visitors / rate
@@ -48,7 +50,7 @@ class Load:
             thread.join()
 
     def _visit(self, first: float) -> None:
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=20)
+        connection = HTTPConnection(self._address, self._port, timeout=20)
         due = time.monotonic() + first
         for number in count():
             if self._over.wait(max(0.0, due - time.monotonic())):

@@ -1,0 +1,71 @@
+"""``python -m tests.cluster up|test|demo|down``: the cluster is started, tried, shown, and ended."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from tests.cluster import checks, ingress, node
+from tests.cluster.images import load, provide_images
+from tests.cluster.programs import BIN, check, provide
+from tests.cluster.shell import ClusterError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
+    parser.add_argument("command", choices=("up", "test", "down"))
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"for test: {', '.join(checks.CHECKS)} (default: all)")
+    arguments = parser.parse_args(argv)
+    unknown = set(arguments.checks) - checks.CHECKS.keys()
+    if unknown:
+        parser.error(f"no check {', '.join(sorted(unknown))}")
+    try:
+        check()
+        if arguments.command == "down":
+            node.down()
+            return 0
+        if arguments.command == "up":
+            _up()
+            return 0
+        return _test(arguments.checks or list(checks.CHECKS))
+    except ClusterError as error:
+        print(f"cluster: {error}", file=sys.stderr)
+        return 1
+
+
+def _up() -> None:
+    began = time.monotonic()
+    provide()
+    provide_images()
+    try:
+        node.up()
+        load()
+        ingress.start_ingress()
+    except BaseException:
+        node.down()
+        raise
+    print(f"the cluster is up after {time.monotonic() - began:.0f} s; its Ingress is http://{node.INGRESS}/")
+    print(f"  nsenter --net=/run/netns/rtunnel-cluster {BIN}/kubectl --kubeconfig={node.KUBECONFIG} get pods -A")
+
+
+def _test(names: Sequence[str]) -> int:
+    # what is tried is what the source says now
+    provide_images()
+    load()
+    failed = 0
+    for name in names:
+        began = time.monotonic()
+        try:
+            result = checks.CHECKS[name]()
+        except (ClusterError, AssertionError) as error:
+            failed += 1
+            result = f"FAILED: {error}"
+        print(f"{name:<12}{time.monotonic() - began:>6.0f} s  {result}", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

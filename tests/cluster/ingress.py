@@ -1,0 +1,129 @@
+"""An nginx that stands in for an Ingress controller, with the configuration that ingress-nginx writes for our Ingress.
+
+No controller can be built here, and its Lua is not what we test: each host of an Ingress becomes a server with the fields,
+time limits and buffering that ingress-nginx sets (its template ``nginx.tmpl``), to the cluster addresses of the Services.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, Final
+
+from tests.cluster.node import INGRESS, STATE, kubectl
+from tests.cluster.shell import run, start
+
+__all__ = ["LISTEN", "reload", "start_ingress"]
+
+LISTEN: Final = 80
+_PREFIX: Final = "nginx.ingress.kubernetes.io/"
+_DEFAULTS: Final = {
+    "proxy-read-timeout": "60",
+    "proxy-send-timeout": "60",
+    "proxy-body-size": "1m",
+    "proxy-request-buffering": "on",
+    "proxy-buffering": "off",
+    "proxy-connect-timeout": "5",
+}
+"""The defaults of ingress-nginx."""
+
+
+def start_ingress() -> None:
+    """Start it; :func:`reload` tells it of Ingresses."""
+    (STATE / "nginx").mkdir(exist_ok=True)
+    _write()
+    start("nginx", ("nginx", "-c", str(STATE / "nginx" / "nginx.conf"), "-p", str(STATE / "nginx"), "-g", "daemon off;"))
+
+
+def reload() -> None:
+    """Write the configuration of all Ingresses anew, and have nginx read it, as the controller does at each change."""
+    _write()
+    pid = (STATE / "nginx" / "nginx.pid").read_text(encoding="utf-8").strip()
+    run("kill", "-HUP", pid)
+
+
+def _write() -> None:
+    found = json.loads(kubectl("get", "ingresses", "--all-namespaces", "--output", "json"))["items"]
+    servers = "\n".join(line for ingress in found for line in _servers(ingress))
+    (STATE / "nginx" / "nginx.conf").write_text(
+        f"""\
+pid {STATE}/nginx/nginx.pid;
+error_log {STATE}/nginx/error.log;
+worker_processes 1;
+worker_shutdown_timeout 240s;
+events {{ worker_connections 16384; }}
+http {{
+    access_log {STATE}/nginx/access.log;
+    client_body_temp_path {STATE}/nginx/body;
+    proxy_temp_path {STATE}/nginx/proxy;
+    fastcgi_temp_path {STATE}/nginx/fastcgi;
+    uwsgi_temp_path {STATE}/nginx/uwsgi;
+    scgi_temp_path {STATE}/nginx/scgi;
+    keepalive_timeout 75s;
+    keepalive_requests 1000;
+    map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
+    map $http_x_request_id $req_id {{ default $http_x_request_id; '' $request_id; }}
+    server {{ listen {INGRESS}:{LISTEN} default_server; return 404; }}
+{servers}
+}}
+""",
+        encoding="utf-8",
+    )
+
+
+def _servers(ingress: dict[str, Any]) -> Iterator[str]:
+    """The servers of an Ingress; paths that are longer, and exact ones, come first, as nginx itself prefers them."""
+    namespace = ingress["metadata"]["namespace"]
+    options = _DEFAULTS | {
+        key.removeprefix(_PREFIX): value
+        for key, value in ingress["metadata"].get("annotations", {}).items()
+        if key.startswith(_PREFIX)
+    }
+    for rule in ingress["spec"].get("rules", []):
+        yield f"    server {{ listen {INGRESS}:{LISTEN}; server_name {rule['host']};"
+        for path in rule["http"]["paths"]:
+            address = _address(namespace, path["backend"]["service"])
+            if address:
+                yield from _location(path, address, options)
+        yield "    }"
+
+
+def _location(path: dict[str, Any], address: str, options: dict[str, str]) -> Iterator[str]:
+    exact = "= " if path["pathType"] == "Exact" else ""
+    yield f"        location {exact}{path['path']} {{"
+    for name in ("proxy-read-timeout", "proxy-send-timeout", "proxy-connect-timeout"):
+        yield f"            {name.replace('-', '_')} {options[name]}s;"
+    yield f"            client_max_body_size {options['proxy-body-size']};"
+    yield f"            proxy_request_buffering {options['proxy-request-buffering']};"
+    yield f"            proxy_buffering {options['proxy-buffering']};"
+    yield f"""\
+            proxy_set_header Host $host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $connection_upgrade;
+            proxy_set_header X-Request-ID $req_id;
+            proxy_set_header X-Real-IP $remote_addr;
+            proxy_set_header X-Forwarded-For $remote_addr;
+            proxy_set_header X-Forwarded-Host $host;
+            proxy_set_header X-Forwarded-Port $server_port;
+            proxy_set_header X-Forwarded-Proto $scheme;
+            proxy_set_header X-Forwarded-Scheme $scheme;
+            proxy_set_header X-Scheme $scheme;
+            proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for;
+            proxy_set_header Proxy "";
+            proxy_http_version 1.1;
+            proxy_next_upstream off;
+            proxy_pass http://{address};
+        }}"""
+
+
+def _address(namespace: str, service: dict[str, Any]) -> str:
+    """The cluster address and port of a Service."""
+    text = kubectl("get", "service", service["name"], "--namespace", namespace, "--output", "json", "--ignore-not-found")
+    if not text.strip():
+        return ""
+    spec = json.loads(text)["spec"]
+    wanted = service["port"]
+    for port in spec["ports"]:
+        if port["port"] == wanted.get("number") or ("name" in wanted and port.get("name") == wanted["name"]):
+            return f"{spec['clusterIP']}:{port['port']}"
+    return ""
