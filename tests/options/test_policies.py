@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.config.layout import SERVER_LAYOUT
+from rtunnel.config.reading import read_text
 from rtunnel.options.policies import POLICY
 from rtunnel.routing.policies import Demand, OnAbsent, PolicyRow, ServedBy, Shares
+from tests.support.processes import ROOT
 
 WHOLE = "shop.example.org global=owners require=session,header:X-User max-lease=12h idle=30m served-by=on-request on-absent=503"
 
@@ -26,6 +31,20 @@ def rows() -> st.SearchStrategy[PolicyRow]:
         served_by=st.sampled_from(ServedBy),
         on_absent=st.none() | st.sampled_from(OnAbsent),
     )
+
+
+class PageTests(SynchronousTestCase):
+    """docs/intercepts.md: its file is read, and says what its option says."""
+
+    def test_example(self) -> None:
+        page = (ROOT / "docs" / "intercepts.md").read_text(encoding="utf-8").partition("\n## Policies\n")[2].partition("\n## ")[0]
+        (block,) = re.findall(r"(?:^    .*\n)+", page, re.MULTILINE)
+        (option,) = re.findall(r"--policy '(.*)'", page)
+        reading = read_text("server.yaml", "\n".join(line[4:] for line in block.splitlines()), SERVER_LAYOUT)
+        first, second = reading.base["policies"].value
+        wanted = POLICY.parse(option)
+        self.assertEqual((first.pattern, first.shares, first.require), (wanted.pattern, wanted.shares, wanted.require))
+        self.assertEqual((first.max_lease, first.on_absent, second.pattern), (43200, OnAbsent.UNAVAILABLE, "*.dev.example.org"))
 
 
 class TextTests(SynchronousTestCase):
