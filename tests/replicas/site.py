@@ -124,7 +124,7 @@ class Replica:
         """End what still runs, and keep its words."""
         process, self.process = self.process, None
         if process is not None:
-            process.send(signal.SIGCONT)
+            process.send(signal.SIGKILL)
             if "Traceback" in process.output:
                 self.site.faults.append(f"server {self.number}:\n{process.output}")
             process.stop()
@@ -177,6 +177,7 @@ class Site:
 
     def __exit__(self, *exc: object) -> None:
         for client in self._clients:
+            client.send(signal.SIGKILL)
             client.stop()
         self._stack.close()
 

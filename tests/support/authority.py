@@ -51,6 +51,7 @@ class Authority:
         *names: str,
         file: str = "",
         client: bool = False,
+        peer: bool = False,
         starts: timedelta = timedelta(days=-1),
         ends: timedelta = timedelta(days=30),
         password: bytes | None = None,
@@ -60,16 +61,19 @@ class Authority:
         :param names: host names and IP addresses.
         :param file: the beginning of the files' names; the same again overwrites them.
         :param client: whether it is for clients rather than servers.
+        :param peer: whether it is for both.
         :param password: encrypts the key.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0] if names else "nobody")])
-        purpose = ExtendedKeyUsageOID.CLIENT_AUTH if client else ExtendedKeyUsageOID.SERVER_AUTH
+        purposes = [ExtendedKeyUsageOID.CLIENT_AUTH] if client or peer else []
+        if not client:
+            purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
         builder = (
             self._builder(subject, starts, ends)
             .public_key(key.public_key())
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(purposes), critical=False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
         )
         if names:
