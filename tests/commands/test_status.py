@@ -185,7 +185,30 @@ class RefusalTests(CommandTestCase):
         self.assert_refused('"now" is none; write server, client, visitor or a process ID', "now")
         self.assert_refused("one of them says which process to ask", "--admin", ":80", "client")
 
+    def test_the_usual_port(self) -> None:
+        """Where no socket is found, as in a container whose file system is read-only."""
+        with socket.create_server(("127.0.0.1", 0)) as server:
+
+            def accept() -> None:
+                # the first one only looks whether somebody is there
+                server.accept()[0].close()
+                connection = server.accept()[0]
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(http(json.dumps(document()).encode()))
+
+            thread = Thread(target=accept)
+            thread.start()
+            self.patch(admin, "DEFAULT_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+            self.patch(admin, "find_places", lambda environ: [])
+            status, output, errors = self.run_command("status")
+            thread.join()
+        self.assertEqual((status, errors), (0, ""))
+        self.assertIn("server: ready", output)
+
     def test_nothing_runs(self) -> None:
+        # not those that may run on the machine of the tests
+        self.patch(admin_places, "SYSTEM", Path(self.mktemp()))
         self.patch(admin, "_accepts", lambda address: False)
         self.assert_refused("no rtunnel of this user runs on this machine, as far as the sockets in")
         self.assert_refused("no rtunnel of this user runs on this machine", "4711")
