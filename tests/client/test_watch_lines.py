@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.client import watch_lines
 from rtunnel.client.watch_lines import MOST, Seen, Terminal, WatchLines
+from tests.support.logs import logged
 
 SEEN = Seen(1_000_000_000.0, "GET", "/cart", "200", 0.0124, "else pod/shop")
 
@@ -49,6 +50,19 @@ class AmountTests(SynchronousTestCase):
         self.see(2)
         self.lines.tick()
         self.assertEqual((len(self.shown), len(self.sums)), (MOST + 2, 3))
+
+    def test_a_closed_terminal(self) -> None:
+        """Said once, in the log; whoever passes requests on hears nothing of it."""
+
+        def write(seen: object) -> None:
+            raise OSError(5, "Input/output error")
+
+        lines = WatchLines(write, write)
+        with logged() as said:
+            for _ in range(MOST + 5):
+                lines.add(SEEN)
+            lines.tick()
+        self.assertEqual(said, ["requests are not shown any more: [Errno 5] Input/output error"])
 
     def test_many_results(self) -> None:
         self.see(MOST)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from time import localtime, strftime
 from typing import Final, TextIO
 
 from attrs import frozen
 from rich.console import Console
 from rich.text import Text
+from twisted.logger import Logger
 
 __all__ = ["MOST", "Seen", "Terminal", "WatchLines"]
 
@@ -44,7 +46,7 @@ class Seen:
 
 
 class WatchLines:
-    """Shows what is seen, as long as it is not too much to be read.
+    """Shows what is seen, as long as it is not too much to be read, and there is somebody to read it: requests go on without.
 
     After a second with more than :data:`MOST` of them, the next second's are counted from its beginning.
 
@@ -52,9 +54,12 @@ class WatchLines:
     :param sum_up: shows how many were not shown.
     """
 
+    _log = Logger()
+
     def __init__(self, show: Callable[[Seen], None], sum_up: Callable[[str], None]) -> None:
         self._show = show
         self._sum_up = sum_up
+        self._shows = True
         self._number = 0
         self._busy = False
         self._left_out: Counter[str] = Counter()
@@ -65,17 +70,27 @@ class WatchLines:
         if self._busy or self._number > MOST:
             self._left_out[seen.result] += 1
         else:
-            self._show(seen)
+            self._guarded(partial(self._show, seen))
 
     def tick(self) -> None:
         """A second is over."""
         if self._left_out:
             results = ", ".join(f"{number:,} x {result}" for result, number in self._left_out.most_common(5))
             more = f", {len(self._left_out) - 5} other results" if len(self._left_out) > 5 else ""
-            self._sum_up(f"{self._left_out.total():,} more in a second: {results}{more}")
+            self._guarded(partial(self._sum_up, f"{self._left_out.total():,} more in a second: {results}{more}"))
             self._left_out.clear()
         self._busy = self._number > MOST
         self._number = 0
+
+    def _guarded(self, write: Callable[[], None]) -> None:
+        """Write, as long as that can be done: a terminal may be closed while its client goes on."""
+        if not self._shows:
+            return
+        try:
+            write()
+        except Exception as error:
+            self._shows = False
+            self._log.warn("requests are not shown any more: {reason}", reason=str(error) or type(error).__name__)
 
 
 class Terminal:
