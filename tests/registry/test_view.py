@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.registry.messages import Change
-from rtunnel.registry.records import ConnectorRecord, ServerRecord
+from rtunnel.registry.records import ConnectorRecord, LeaseRecord, ServerRecord
 from rtunnel.registry.view import MAX_AHEAD, MAX_STEP, SILENCE, Reading, View
 from tests.registry.support import OTHER_TUNNEL, TUNNEL, Heard, connector, server, server_id
 
@@ -261,7 +261,8 @@ class NetworkMachine(RuleBasedStateMachine):
     def write(self, at: int, which: int, tunnel: UUID) -> None:
         owner = self.servers[at]
         self.names += 1
-        record = connector(100 * owner.number + which, at=owner.number, tunnel=tunnel, name=str(self.names))
+        lease = LeaseRecord(id="1", held_until=1.0) if self.names % 3 == 0 else None
+        record = connector(100 * owner.number + which, at=owner.number, tunnel=tunnel, name=str(self.names), lease=lease)
         owner.stored[record.id] = record
         self.publish(owner, written=(record,))
 
@@ -355,6 +356,7 @@ class NetworkMachine(RuleBasedStateMachine):
         found = [record for tunnel in self.view.tunnels for record in self.view.records(tunnel)]
         assert {record.id: record for record in found} == self.heard.connectors
         assert len(found) == len(self.heard.connectors)
+        assert self.view.connectors == sum(not record.held for record in found)
 
     def teardown(self) -> None:
         """When all is quiet, the view is what the servers have."""

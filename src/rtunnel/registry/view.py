@@ -57,6 +57,7 @@ class View:
 
     :param own: the ID of the server itself, whose records are none of it.
     :param observer: hears of what changes.
+    :ivar connectors: how many records there are, without held leases.
     :ivar gaps: how often something was missing.
     """
 
@@ -65,6 +66,7 @@ class View:
         self._observer = observer
         self._peers: dict[UUID, _Peer] = {}
         self._tunnels: dict[UUID, dict[UUID, ConnectorRecord]] = {}
+        self.connectors = 0
         self.gaps = 0
 
     # -- what is known
@@ -87,11 +89,6 @@ class View:
         """What a server says of itself."""
         peer = self._peers.get(server)
         return None if peer is None else peer.record
-
-    @property
-    def connectors(self) -> int:
-        """How many records there are, without held leases."""
-        return sum(not record.held for records in self._tunnels.values() for record in records.values())
 
     @property
     def missing(self) -> tuple[UUID, ...]:
@@ -225,6 +222,7 @@ class View:
         if former is not None and former.tunnel != record.tunnel:
             self._remove(peer, record.id)
             former = None
+        self.connectors += (not record.held) - (former is not None and not former.held)
         peer.connectors[record.id] = record
         self._tunnels.setdefault(record.tunnel, {})[record.id] = record
         if former is None:
@@ -236,6 +234,7 @@ class View:
         record = peer.connectors.pop(connector, None)
         if record is None:
             return
+        self.connectors -= not record.held
         of_tunnel = self._tunnels[record.tunnel]
         del of_tunnel[connector]
         if not of_tunnel:
