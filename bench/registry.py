@@ -1,8 +1,9 @@
 """A shared registry with very many connectors: ``python -m bench.registry``.
 
-A real redis-server, and a few servers, each a process with the registry's own code and nothing else: no links, no rows. They publish
-connectors as real ones look: one in ten intercepts, all have a lease. Printed are the time until all know all, the time until a join
-is known at the others while clients come and go, agreements, a cold start, a server that is killed, and what all that takes.
+A real redis-server, and a few servers, each a process with the registry's own code and nothing else: no links, no rows. They
+publish connectors as real ones look: one in ten intercepts, all have a lease. Printed are the time until all know all, the time
+until a join is known at the others while clients come and go, agreements, a cold start, a server that is killed, and what all that
+takes.
 """
 
 from __future__ import annotations
@@ -245,6 +246,11 @@ def _redis(folder: str) -> Iterator[str]:
             process.kill()
 
 
+def _end(members: Sequence[Member]) -> None:
+    for member in members:
+        member.kill()
+
+
 def _until(members: Sequence[Member], known: int, each: int) -> float:
     """Wait until all know what the others have; returns the seconds."""
     begun = time.monotonic()
@@ -273,7 +279,7 @@ def _measure(connectors: int, servers: int, rate: float, seconds: float) -> None
         socket = stack.enter_context(_redis(folder))
         redis = Redis(unix_socket_path=socket, protocol=2)
         members: list[Member] = []
-        stack.callback(lambda: [member.kill() for member in members])
+        stack.callback(_end, members)
         members += [Member(socket, tunnels) for _ in range(servers)]
         each = connectors // servers
         _until(members, 0, 0)
@@ -334,7 +340,8 @@ def _measure(connectors: int, servers: int, rate: float, seconds: float) -> None
 
         def written() -> bool:
             keys = redis.keys("rtunnel:*:server:*")
-            return sum(redis.hlen(key) - 2 for key in keys) == published
+            there: int = sum(redis.hlen(key) - 2 for key in keys)
+            return there == published
 
         wait_until(written, "all is written anew", PATIENCE, PAUSE)
         _line("Redis is flushed: all is there again after", f"{time.monotonic() - begun:.1f} s")

@@ -179,7 +179,11 @@ class MalformedTests(SynchronousTestCase):
         self.assert_refused(self.changed(i="1"), 'the key "i"')
         self.assert_refused(self.changed(j="x"), 'the key "j"')
         self.assert_refused(self.changed(f=[1]), 'the key "f"')
+        self.assert_refused(self.changed(f=["\ud800"]), 'the key "f"')
+        self.assert_refused(self.changed(n="\ud800"), 'the key "n"')
         self.assert_refused(self.changed(w=0), "out of bounds")
+        self.assert_refused(self.changed(t=float("nan")), 'the key "t"')
+        self.assert_refused(self.changed(t=10**400), 'the key "t"')
         self.assert_refused(self.changed(l={}), "lacks something")
         self.assert_refused(self.changed(l={"i": 1}), "wrong kind")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from math import isfinite
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
@@ -181,11 +182,23 @@ _NUMBER = (int, float)
 def _texts(values: list[Any]) -> tuple[str, ...]:
     if not all(isinstance(value, str) for value in values):
         raise ValueError("not all of them are texts")
-    return tuple(values)
+    return tuple(map(_whole, values))
+
+
+def _whole(text: str) -> str:
+    # half of a pair of surrogates is no text
+    text.encode()
+    return text
 
 
 def _moment(seconds: float) -> float:
-    return round(seconds, 3)
+    if not isfinite(seconds):
+        raise ValueError("not a number")
+    return round(float(seconds), 3)
+
+
+def _text(key: str) -> _Form:
+    return _Form(key, _TEXT, _whole)
 
 
 def _uuid(key: str) -> _Form:
@@ -193,23 +206,23 @@ def _uuid(key: str) -> _Form:
 
 
 def _time(key: str) -> _Form:
-    return _Form(key, _NUMBER, float, _moment)
+    return _Form(key, _NUMBER, _moment, _moment)
 
 
 _SERVER: Final = {
     "id": _uuid("i"),
-    "name": _Form("n", _TEXT),
-    "address": _Form("a", _TEXT),
-    "software": _Form("v", _TEXT),
+    "name": _text("n"),
+    "address": _text("a"),
+    "software": _text("v"),
     "since": _time("t"),
     "leaving": _Form("q", (bool,)),
 }
 _LEASE: Final = {
-    "id": _Form("i", _TEXT),
-    "holder": _Form("h", _TEXT),
-    "name": _Form("n", _TEXT),
-    "reason": _Form("r", _TEXT),
-    "what": _Form("f", _TEXT),
+    "id": _text("i"),
+    "holder": _text("h"),
+    "name": _text("n"),
+    "reason": _text("r"),
+    "what": _text("f"),
     "since": _time("t"),
     "until": _time("e"),
     "length": _time("l"),
@@ -222,9 +235,9 @@ _CONNECTOR: Final = {
     "tunnel": _uuid("c"),
     "weight": _Form("w", (int,)),
     "datagrams": _Form("d", (bool,)),
-    "name": _Form("n", _TEXT),
-    "user": _Form("u", _TEXT),
-    "peer": _Form("p", _TEXT),
+    "name": _text("n"),
+    "user": _text("u"),
+    "peer": _text("p"),
     "filters": _Form("f", (list,), _texts, list),
     "cacheable": _Form("b", (bool,)),
     "instance": _Form("j", _TEXT, bytes.fromhex, bytes.hex),
