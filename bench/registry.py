@@ -318,7 +318,7 @@ def _measure(connectors: int, servers: int, rate: float, seconds: float) -> None
 
         def complete() -> bool:
             state.update(late.ask("state"))
-            return bool(state["complete"])
+            return state["complete"] is True
 
         wait_until(complete, "the new server knows everything", PATIENCE, PAUSE)
         _line(
@@ -334,14 +334,14 @@ def _measure(connectors: int, servers: int, rate: float, seconds: float) -> None
         )
         _line(f"a server with {published:,} connectors is killed: the others know after", f"{time.monotonic() - begun:.1f} s")
 
-        published = sum(member.ask("state")["published"] for member in members)
+        wanted: int = sum(member.ask("state")["published"] for member in members)
         begun = time.monotonic()
         redis.flushall()
 
         def written() -> bool:
             keys = redis.keys("rtunnel:*:server:*")
             there: int = sum(redis.hlen(key) - 2 for key in keys)
-            return there == published
+            return there == wanted
 
         wait_until(written, "all is written anew", PATIENCE, PAUSE)
         _line("Redis is flushed: all is there again after", f"{time.monotonic() - begun:.1f} s")

@@ -17,7 +17,7 @@ from rtunnel.registry.records import ConnectorRecord, ServerRecord
 
 __all__ = ["MAX_BATCH", "Batch", "Outbox"]
 
-MAX_BATCH: Final = 500
+MAX_BATCH: Final = 250
 """Records that are written at once at most: while Redis writes them, it does nothing else."""
 
 

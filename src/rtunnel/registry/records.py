@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -205,6 +206,16 @@ def _uuid(key: str) -> _Form:
     return _Form(key, _TEXT, UUID, str)
 
 
+@lru_cache(65536)
+def _shared_uuid(text: str) -> UUID:
+    """An ID that many records have, once in memory."""
+    return UUID(text)
+
+
+def _frequent_uuid(key: str) -> _Form:
+    return _Form(key, _TEXT, _shared_uuid, str)
+
+
 def _time(key: str) -> _Form:
     return _Form(key, _NUMBER, _moment, _moment)
 
@@ -231,8 +242,8 @@ _LEASE: Final = {
 }
 _CONNECTOR: Final = {
     "id": _uuid("i"),
-    "server": _uuid("s"),
-    "tunnel": _uuid("c"),
+    "server": _frequent_uuid("s"),
+    "tunnel": _frequent_uuid("c"),
     "weight": _Form("w", (int,)),
     "datagrams": _Form("d", (bool,)),
     "name": _text("n"),
@@ -255,6 +266,11 @@ _DEFAULTS: Final = {
     record: {attribute.name: attribute.default for attribute in attrs.fields(record)}
     for record in (ServerRecord, LeaseRecord, ConnectorRecord)
 }
+_NAMES: Final[dict[type, dict[str, str]]] = {
+    record: {form.key: name for name, form in forms.items()}
+    for record, forms in ((ServerRecord, _SERVER), (LeaseRecord, _LEASE), (ConnectorRecord, _CONNECTOR))
+}
+"""The attributes by their keys."""
 
 
 def _fields(record: Any, forms: Mapping[str, _Form]) -> dict[str, Any]:
@@ -284,20 +300,22 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def _read(record: type[R], fields: Mapping[str, Any], forms: Mapping[str, _Form]) -> R:
+    names = _NAMES[record]
     values: dict[str, Any] = {}
-    for name, form in forms.items():
-        if form.key not in fields:
+    for key, value in fields.items():
+        name = names.get(key)
+        if name is None:
             continue
-        value = fields[form.key]
-        # a bool is an int for Python
-        if not isinstance(value, form.kinds) or (isinstance(value, bool) and bool not in form.kinds):
-            raise RecordError(f'the key "{form.key}" of a record is of the wrong kind')
+        form = forms[name]
+        # exactly: a bool is an int for Python
+        if type(value) not in form.kinds:
+            raise RecordError(f'the key "{key}" of a record is of the wrong kind')
         try:
             values[name] = value if form.read is None else form.read(value)
         except RecordError:
             raise
         except (ValueError, OverflowError) as error:
-            raise RecordError(f'the key "{form.key}" of a record: {error}') from None
+            raise RecordError(f'the key "{key}" of a record: {error}') from None
     try:
         return record(**values)
     except (TypeError, ValueError) as error:

@@ -25,8 +25,8 @@ Job = Callable[[Client], T]
 
 POLL = 0.5
 """Seconds after which the thread of the subscription looks whether it is still wanted."""
-MAX_AT_ONCE = 50
-"""Messages that are reported in one turn of the reactor."""
+MAX_TURN = 0.005
+"""Seconds of a turn of the reactor in which messages are reported; the last one may take longer."""
 
 
 class CommandThread:
@@ -173,7 +173,8 @@ class SubscriptionThread:
     # -- in the reactor
 
     def _take(self) -> None:
-        for _ in range(MAX_AT_ONCE):
+        end = self._reactor.seconds() + MAX_TURN
+        while True:
             report = self._inbox[0]
             if not self._stopped.is_set():
                 try:
@@ -185,4 +186,6 @@ class SubscriptionThread:
                 self._inbox.popleft()
                 if not self._inbox:
                     return
-        self._reactor.callLater(0, self._take)
+            if self._reactor.seconds() >= end:
+                self._reactor.callLater(0, self._take)
+                return
