@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import ip_network
 from typing import Any
 
@@ -18,6 +19,7 @@ from tests.server.harness import HttpCase, Visitor
 from tests.server.test_tls import HELLO
 from tests.support.heads import GET, OK
 from tests.support.logs import logged
+from tests.support.transports import PingingTransport
 
 PLAIN = ListenerSettings(listen=Address("", 8421))
 
@@ -141,15 +143,21 @@ class VisitorTests(HttpCase):
         self.assertEqual(set(self.world.outcomes()), {Outcome.ANSWERED})
 
 
-class Closing:
-    """A transport that is closed at once."""
+class Closing(PingingTransport):
+    """A transport that is closed at once.
 
-    disconnecting = False
-    place: ClientPlace
+    :ivar socket: what it is made of, if it is.
+    """
+
+    taken_place: ClientPlace
+    socket: Any = None
+
+    def tcp_socket(self) -> Any:
+        return self.socket
 
     def abortConnection(self) -> None:
         self.disconnecting = True
-        self.place.leave()
+        self.taken_place.leave()
 
 
 class ClientTests(SynchronousTestCase):
@@ -164,7 +172,7 @@ class ClientTests(SynchronousTestCase):
     def arrive(self, host: str = "192.0.2.1") -> tuple[Closing, ClientPlace]:
         place: Any = self.gate.enter(host)
         transport = Closing()
-        transport.place = place
+        transport.taken_place = place
         place.taken_by(transport)
         return transport, place
 
@@ -182,6 +190,21 @@ class ClientTests(SynchronousTestCase):
             self.arrive()
         self.assertEqual([one.disconnecting for one in (asked, alone, *silent)], [False, False, True, True])
         self.assertEqual(self.gate.room, 1)
+
+    def test_something_was_just_sent(self) -> None:
+        """What the system has and the server has not read yet counts: only who is silent gives way."""
+        near, far = socket.socketpair()
+        self.addCleanup(near.close)
+        self.addCleanup(far.close)
+        near.setblocking(False)
+        sender, _ = self.arrive()
+        sender.socket = near
+        far.sendall(b"GET ")
+        silent = [self.arrive()[0] for _ in range(3)]
+        self.assertEqual([one.disconnecting for one in (sender, *silent)], [False, True, False, False])
+        near.recv(100)
+        self.arrive()
+        self.assertEqual([one.disconnecting for one in (sender, *silent)], [True, True, False, False])
 
     def test_all_are_decided_on(self) -> None:
         """Then others wait."""
@@ -210,6 +233,6 @@ class PortionTests(SynchronousTestCase):
         for _ in range(4 * PORTION):
             place: Any = gate.enter("192.0.2.1")
             transport = Closing()
-            transport.place = place
+            transport.taken_place = place
             place.taken_by(transport)
         self.assertEqual(gate.room, 4)

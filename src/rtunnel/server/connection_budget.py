@@ -19,12 +19,14 @@ from twisted.logger import Logger
 from rtunnel.addresses import counted_as
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Limit
-from rtunnel.transport.accepting import AcceptingPort
+from rtunnel.transport.accepting import ACCEPTS, AcceptingPort
 
 __all__ = ["AddressCounts", "Bound", "ConnectionBudget", "Rank", "RankedPlace"]
 
-PORTION: Final = 64
+PORTION: Final = 16
 """The part of all places that is made free at a time: looking for them costs a look at each."""
+MOST_AT_ONCE: Final = 256
+"""Places that are made free at a time at most."""
 MAX_TOLD = 64
 """Addresses that the log names at a time."""
 QUIET = 5.0
@@ -42,8 +44,11 @@ class RankedPlace(Protocol):
     def rank(self) -> Rank | None:
         """Its rank; None while something goes on, so that it keeps its place."""
 
-    def give_way(self) -> None:
-        """Close the connection."""
+    def give_way(self) -> bool:
+        """Close the connection, unless it has just sent something.
+
+        :returns: whether it is closed.
+        """
 
 
 class Bound:
@@ -138,11 +143,14 @@ class ConnectionBudget:
         """Have some of the connections on which nothing goes on give way."""
         if self._none_idle:
             return
-        wanted = max(min(bound.most for bound in self._bounds) // PORTION, 1)
+        wanted = min(max(min(bound.most for bound in self._bounds) // PORTION, 1), MOST_AT_ONCE)
         ranked = [(rank, place) for place in self.places if (rank := place.rank) is not None]
-        for _, place in nsmallest(wanted, ranked, key=itemgetter(0)):
-            place.give_way()
-        self._none_idle = len(ranked) < wanted
+        # some have sent something meanwhile that was not read yet
+        for _, place in nsmallest(2 * wanted + ACCEPTS, ranked, key=itemgetter(0)):
+            wanted -= place.give_way()
+            if not wanted:
+                return
+        self._none_idle = True
 
     def exhaust(self, error: OSError) -> None:
         """The system has no descriptor or memory for another connection: try again at the next sweep."""

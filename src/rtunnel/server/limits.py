@@ -19,6 +19,8 @@ from rtunnel.server.connection_budget import AddressCounts, Bound, ConnectionBud
 from rtunnel.server.entrypoint.forwarding import within
 from rtunnel.settings import LimitSettings, ListenerSettings
 from rtunnel.transport.accepting import AcceptingPort, Gate, Place
+from rtunnel.transport.interfaces import ITunnelTransport
+from rtunnel.transport.sockets import has_input
 from rtunnel.tunnel.bounds import StreamCount
 
 __all__ = ["ClientLimits", "ClientPlace", "ServerLimits", "VisitorLimits"]
@@ -104,12 +106,16 @@ class VisitorPlace:
             return None
         return (1, idle_since) if idle_since else (0, -self._limits.addresses[self._key])
 
-    def give_way(self) -> None:
-        """Close the connection: what it was sent still arrives, if it was sent anything."""
-        if self._transport.protocol.idle_since:
-            self._transport.loseConnection()
+    def give_way(self) -> bool:
+        """Close the connection, unless it has just sent something: what it was sent still arrives, if it was sent anything."""
+        transport = self._transport
+        if has_input(ITunnelTransport(transport).tcp_socket()):
+            return False
+        if transport.protocol.idle_since:
+            transport.loseConnection()
         else:
-            self._transport.abortConnection()
+            transport.abortConnection()
+        return True
 
     def recount(self, host: str) -> bool:
         """Count it for the address that a proxy announces."""
@@ -181,9 +187,12 @@ class ClientPlace:
             return None
         return 0, -self._limits.beginners[self._key]
 
-    def give_way(self) -> None:
-        """Close the connection."""
+    def give_way(self) -> bool:
+        """Close the connection, unless it has just sent something."""
+        if has_input(ITunnelTransport(self._transport).tcp_socket()):
+            return False
         self._transport.abortConnection()
+        return True
 
     def recount(self, host: str) -> bool:
         """Count the handshake for the address that a proxy announces."""

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from rtunnel.addresses import plain_address
 from rtunnel.transport.sockets import AT_ONCE
 
-__all__ = ["AcceptingPort", "Gate", "Place"]
+__all__ = ["ACCEPTS", "AcceptingPort", "Gate", "Place"]
 
 ACCEPTS: Final = 10
 """Connections accepted in one turn: about as many as a turn can also serve, so that others do not wait while many arrive."""

@@ -50,6 +50,7 @@ __all__ = [
     "SocketClientEndpoint",
     "SocketServerEndpoint",
     "end_when_stalled",
+    "has_input",
     "host_and_port",
     "lacks_ipv6",
     "limit_stalls",
@@ -281,6 +282,17 @@ def end_when_stalled(connection: socket.socket | None, seconds: float) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(seconds * 1000))
+
+
+def has_input(connection: socket.socket | None) -> bool:
+    """Whether a connection has sent something that was not read yet; its end is nothing."""
+    if connection is None:
+        return False
+    try:
+        return bool(connection.recv(1, socket.MSG_PEEK))
+    except OSError:
+        # nothing there, or nothing to be had any more
+        return False
 
 
 def lacks_ipv6(error: CannotListenError | OSError) -> bool:
