@@ -121,6 +121,25 @@ class DrainTests(SynchronousTestCase):
         self.assertEqual(gone, [None])
         self.assertNotIn(stream, self.one.connector.forwarder.open)
 
+    def test_last_bytes_of_an_answer(self) -> None:
+        """The target has sent everything and is gone, and the visitor has no room for it yet."""
+        self.one.end.consume = False
+        self.one.ask()
+        self.one.target.peer.transport.write(bytes(310_000))
+        self.one.settle()
+        self.one.end.session.finish(3)
+        self.one.target.peer.transport.loseConnection()
+        for _ in range(3):
+            self.one.settle()
+        self.assertEqual(list(self.one.connector.forwarder.open), [])
+        gone = self.drained()
+        self.steps(20)
+        self.assertEqual(gone, [])
+        self.one.end.session.consumed(3, len(self.one.end.received[3]))
+        self.steps(3)
+        self.assertEqual(gone, [None])
+        self.assertEqual(len(self.one.end.received[3]), 310_000)
+
     def test_time_is_over(self) -> None:
         self.one.ask()
         gone = self.drained(patience=1.0)

@@ -38,8 +38,8 @@ class DrainingConnector:
 
     @property
     def busy(self) -> bool:
-        """Whether a stream of it is in use."""
-        return self._pool.busy
+        """Whether a stream of it is in use, or last bytes wait for a target that has no room yet."""
+        return self._pool.busy or self._pool.link.session.buffered > 0
 
     def cut(self) -> None:
         """Close the link cleanly."""

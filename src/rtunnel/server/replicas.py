@@ -127,7 +127,7 @@ class Replicas:
     @property
     def busy(self) -> bool:
         """Whether others have streams for connectors of this server in progress."""
-        return self._listener.carrying > 0
+        return self._listener.busy
 
     def stop(self) -> Deferred[Any]:
         """End everything; fires when the port is closed and the registry knows that this server is gone."""

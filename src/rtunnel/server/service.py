@@ -365,7 +365,9 @@ class ServerService(Service):
 
     def _requests_in_progress(self) -> bool:
         forwarding = self.replicas is not None and self.replicas.busy
-        return forwarding or self._drain_queue.busy or any(entrypoint.busy for entrypoint in self._visited)
+        # the last bytes of a visitor, for which its target has no room yet
+        waiting = any(link.session.buffered for listener in self._listeners for link in listener.links)
+        return waiting or forwarding or self._drain_queue.busy or any(entrypoint.busy for entrypoint in self._visited)
 
     def _close_links(self, _: None) -> Deferred[None]:
         self._deadlines.stop()

@@ -270,6 +270,24 @@ class StopTests(SynchronousTestCase):
         self.site.pass_time(3)
         self.successResultOf(stopped)
 
+    def test_last_bytes_for_a_slow_visitor(self) -> None:
+        """The client has sent everything, and its stream is gone; this server still has what the visitor has no room for."""
+        client = self.there.attach()
+        visitor = self.here.visit(GET)
+        visitor.transport.pauseProducing()
+        client.stream.answer(b"HTTP/1.1 200 OK\r\n\r\n" + bytes(300_000))
+        client.session.stop(client.stream.id)
+        client.stream.close()
+        client.leave()
+        self.assertEqual(list(self.there.service.registry), [])
+        stopped = self.there.stop()
+        self.site.pass_time(9)
+        self.assertNoResult(stopped)
+        visitor.transport.resumeProducing()
+        self.site.pass_time(3)
+        self.successResultOf(stopped)
+        self.assertEqual(len(visitor.received.partition(b"\r\n\r\n")[2]), 300_000)
+
     def test_idle_streams_do_not_hold_it_up(self) -> None:
         client = self.there.attach()
         visitor = self.here.visit(GET)

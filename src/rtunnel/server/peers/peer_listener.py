@@ -88,9 +88,9 @@ class PeerListener(Factory):
         self.log.warn("refused {who} as a peer: {reason}", who=who, reason=reason)
 
     @property
-    def carrying(self) -> int:
-        """How many streams of peers are open."""
-        return sum([link.carrying for link in self.links])
+    def busy(self) -> bool:
+        """Whether streams of peers are open, or their last bytes wait for visitors that have no room yet."""
+        return any(link.session.streams for link in self.links)
 
     def close(self) -> Deferred[None]:
         """Close the port and all links; fires when the port is closed."""
