@@ -50,6 +50,8 @@ class ShareReport:
         :param endpoint: the host that was asked for; ``""`` for none.
         """
         self._stop()
+        # another server may have told it
+        self.view.forget()
         self._endpoint = endpoint
         self._timer = self._reactor.callLater(TIMEOUT, self._announce)
 
