@@ -89,3 +89,22 @@ class WatchTests(SynchronousTestCase):
         client.send(signal.SIGTERM)
         self.assertEqual(client.wait(), 0)
         self.assertNotIn("/cart", client.output)
+
+    def test_who_else_is_there(self) -> None:
+        """A line when another client joins, takes over, and leaves, each with what comes here now."""
+        pod = self.in_pipe("--name", "pod")
+        pod.wait_for(f"pod.local -> 127.0.0.1:{self.service.port}: joined tunnel")
+        pod.wait_for("you get all requests")
+        half = self.in_pipe("--name", "half")
+        half.wait_for("you get 1 of 2 requests (50 %)")
+        pod.wait_for("half has joined as well, for weight 1")
+        pod.wait_for("you get 1 of 2 requests (50 %) now")
+        half.stop()
+        pod.wait_for("half has left")
+        pod.wait_for("you get all requests now")
+        laptop = self.in_pipe("--weight", "255", "--name", "laptop")
+        laptop.wait_for("you get all requests (weight 255)")
+        pod.wait_for("laptop has joined as well, for weight 255")
+        pod.wait_for("you get no requests: they go to laptop (weight 255) now")
+        laptop.stop()
+        pod.wait_for("you get all requests now", 2)
