@@ -6,11 +6,12 @@ FROM ${BASE} AS build
 WORKDIR /src
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY src src
+# With all that a server may need: a registry in Redis, filters with regular expressions.
 # The environment has no pip: nothing can be installed in a running container. The tests of the libraries are a quarter of it.
 RUN python3 -m venv /build \
- && /build/bin/pip wheel --no-cache-dir --prefer-binary --wheel-dir /wheels . \
+ && /build/bin/pip wheel --no-cache-dir --prefer-binary --wheel-dir /wheels '.[redis,regex]' \
  && python3 -m venv --without-pip /opt/rtunnel \
- && /build/bin/pip --python /opt/rtunnel/bin/python install --no-cache-dir --no-index --find-links /wheels rtunnel \
+ && /build/bin/pip --python /opt/rtunnel/bin/python install --no-cache-dir --no-index --find-links /wheels 'rtunnel[redis,regex]' \
  && find /opt/rtunnel/lib -type d '(' -name test -o -name tests ')' -prune -exec rm -rf {} +
 # Twisted searches for plugins at each start and caches the result next to them, which fails on a read-only root. The cache
 # must be newer than the plugins, and layers store whole seconds only.

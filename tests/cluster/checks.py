@@ -86,7 +86,7 @@ def dry_runs() -> str:
     """The API server accepts everything that we ship and what inject writes."""
     count = 0
     with _namespace("dry-run") as namespace:
-        texts = [kubectl("kustomize", str(ROOT / "deploy" / "kubernetes"))]
+        texts = [kubectl("kustomize", str(ROOT / "deploy" / name)) for name in ("kubernetes", "kubernetes-replicas")]
         texts += [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests" / "data" / "inject").glob("*.injected.yaml"))]
         texts.append((ROOT / "examples" / "server-configmap.yaml").read_text(encoding="utf-8"))
         for text in texts:
@@ -261,9 +261,26 @@ def _roll(namespace: str, name: str) -> tuple[list[str], int]:
         kubectl("rollout", "restart", f"deployment/{name}", "--namespace", namespace)
         # the Ingress is not read again: nginx would close kept-alive connections, and to the Services nothing changes
         kubectl("rollout", "status", f"deployment/{name}", "--namespace", namespace, "--timeout=180s")
-        wait_until(lambda: _pods(namespace, name).count("Running") == 1, f"one pod of {name} is left")
+        wait_until(lambda: "Terminating" not in _pods(namespace, name), f"the former pods of {name} are gone")
         time.sleep(5)
     return [kind for _, kind in load.failed], load.total
+
+
+def replicas() -> str:
+    """Two servers with Redis: a laptop at one of them gets requests of both; servers, service and Redis are rolled out."""
+    found = []
+    with _namespace("replicas") as namespace:
+        kubectl("apply", "--namespace", namespace, "--kustomize", str(ROOT / "deploy" / "kubernetes-replicas"))
+        _rolled_out(namespace, "deployment/redis", "deployment/proxy", "deployment/nginx")
+        wait_until(lambda: _get("nginx.local").startswith("pod"), "the pod serves through the Ingress")
+        with _laptop("nginx.local", _ID, "--intercept", "header:X-User=alice"):
+            mine = Counter(_get("nginx.local", headers={"X-User": "alice"}) for _ in range(100))
+        _demand(set(mine) == {"laptop"}, f"the intercept got {dict(mine)}")
+        for name in ("proxy", "nginx", "redis"):
+            failed, total = _roll(namespace, name)
+            found.append(f"{name}: {len(failed)} of {total} failed{f' ({dict(Counter(failed))})' if failed else ''}")
+    _demand(all(": 0 of" in line for line in found), "; ".join(found))
+    return f"an intercept: 100 of 100 at both servers; {'; '.join(found)}"
 
 
 # -- the first five minutes
@@ -292,5 +309,6 @@ CHECKS: Final[dict[str, Check]] = {
     "scenario": scenario,
     "inject": injected,
     "rollouts": rollouts,
+    "replicas": replicas,
     "quickstart": quickstart,
 }

@@ -1,7 +1,7 @@
 """The images of the cluster, made here: no registry is asked.
 
 ``pause`` holds the namespaces of a pod; ``base`` is a small Debian with Python; ``rtunnel`` is built by our Dockerfile on top of
-it; ``app`` is what the tests use as applications: nginx and Python on the same base.
+it; ``app`` is what the tests use as applications: nginx on the same base; ``redis`` is Debian's.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ IMAGES: Final = HOME / "images"
 OURS: Final = f"rtunnel:{rtunnel.__version__}"
 APP: Final = "nginxinc/nginx-unprivileged:1.28"
 """The name that our manifests have for nginx."""
+_REDIS: Final = "redis:7.4-alpine"
+"""The same for Redis."""
 
 _PAUSE_SOURCE = "#include <signal.h>\n#include <unistd.h>\nint main(void) { signal(SIGTERM, _exit); for (;;) pause(); }\n"
 _NGINX = """\
@@ -62,6 +64,8 @@ def provide_images(*, anew: bool = False) -> None:
         _base()
     if not (IMAGES / "app.tar").exists():
         _app()
+    if not (IMAGES / "redis.tar").exists():
+        _save(_from_base(), f"docker.io/library/{_REDIS}", IMAGES / "redis.tar")
     ours = IMAGES / "rtunnel.tar"
     sources = [ROOT / "Dockerfile", ROOT / "setup.cfg", *(ROOT / "src").rglob("*.py")]
     if not ours.exists() or ours.stat().st_mtime < max(path.stat().st_mtime for path in sources):
@@ -79,6 +83,10 @@ def load() -> None:
 def _buildah(*arguments: str) -> str:
     storage = (f"--root={HOME}/storage", f"--runroot={HOME}/storage-run")
     return run("buildah", *storage, *arguments, env=_BUILDAH, timeout=1800)
+
+
+def _from_base() -> str:
+    return _buildah("from", "localhost/base:1").strip().splitlines()[-1]
 
 
 def _save(container: str, name: str, path: Path) -> None:
@@ -105,7 +113,7 @@ def _pause() -> None:
 def _base() -> None:
     root = IMAGES / "root"
     shutil.rmtree(root, ignore_errors=True)
-    packages = "python3,python3-venv,python3-pip,nginx-light,curl,ca-certificates"
+    packages = "python3,python3-venv,python3-pip,nginx-light,redis-server,curl,ca-certificates"
     run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root), timeout=1800)
     shutil.rmtree(root / "var" / "cache" / "apt", ignore_errors=True)
     # what this machine trusts, since the packages of an image are fetched as those of this machine are
@@ -119,7 +127,7 @@ def _base() -> None:
 def _app() -> None:
     config = IMAGES / "nginx.conf"
     config.write_text(_NGINX, encoding="utf-8")
-    container = _buildah("from", "localhost/base:1").strip().splitlines()[-1]
+    container = _from_base()
     _buildah("add", container, str(config), "/etc/nginx/nginx.conf")
     _buildah("config", "--entrypoint", '["nginx", "-g", "daemon off;"]', container)
     _save(container, f"docker.io/{APP}", IMAGES / "app.tar")
