@@ -152,6 +152,17 @@ class ChoiceTests(Case):
         self.attach("prober", "header:User-Agent^=kube-probe")
         self.assertEqual(self.select("User-Agent: kube-probe/1.31", target="/health"), "prober")
 
+    def test_most_requests_are_not_compared(self) -> None:
+        """One search tells that no filter can match: of that many it makes no difference."""
+        self.attach("pod")
+        self.attach("alice", *(f"header:X-User=user-{number}; path=/" for number in range(10)))
+        tunnel = self.registry.get(TUNNEL)
+        assert tunnel is not None
+        for fields, asks in ((("X-Users: a", "X-Us: b"), False), (("A: b", "x-USER:user-1"), True)):
+            self.assertEqual(tunnel.asks(Query(*fields)), asks)
+        self.attach("bob", "path=/b")
+        self.assertTrue(tunnel.asks(Query()))
+
     def test_without_filters_nothing_is_read(self) -> None:
         for connectors in range(2):
             self.attach(f"pod {connectors}")

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from rtunnel.routing.intercept_terms import InterceptFilter, Kind, Op, Rank, Term
-from rtunnel.routing.request_properties import HttpQuery, RequestProperties, asking_for
+from rtunnel.routing.request_properties import HttpQuery, RequestProperties, asking_for, having_any
 from rtunnel.routing.sticky import KeyOf
 
 __all__ = ["Conflict", "Drawable", "Interceptor", "Intercepts", "find_conflict"]
@@ -104,7 +104,7 @@ class Intercepts(Generic[C]):
     :param new_group: makes an empty group of connectors that share by weight.
     """
 
-    __slots__ = ("_anchors", "_asked", "_by_field", "_connectors", "_new_group")
+    __slots__ = ("_anchors", "_asked", "_by_field", "_connectors", "_having", "_new_group")
 
     def __init__(self, new_group: Callable[[], Drawable[C]]) -> None:
         self._new_group = new_group
@@ -114,6 +114,7 @@ class Intercepts(Generic[C]):
         self._by_field: dict[bytes, list[tuple[Kind, bytes, _Anchors[C]]]] = {}
         """The others by the field that they are in."""
         self._asked = asking_for(())
+        self._having = having_any(()).search
 
     def __len__(self) -> int:
         return len(self._connectors)
@@ -158,8 +159,15 @@ class Intercepts(Generic[C]):
             else:
                 self._by_field.setdefault(field, []).append((kind, name, anchors))
         self._asked = asking_for(self._by_field)
+        self._having = having_any(self._by_field).search
 
     # -- requests
+
+    def asks(self, query: HttpQuery) -> bool:
+        """Whether a filter may match a request, as most do not: it has a field that one asks for. Costs one search."""
+        if self._anchors or self._having(query.lines()) is not None:
+            return True
+        return not self._by_field.keys().isdisjoint(query.taken())
 
     def choose(
         self, query: HttpQuery, exclude: Collection[Any] | None, random: Callable[[], float], key_of: KeyOf | None

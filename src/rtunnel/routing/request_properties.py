@@ -10,7 +10,7 @@ from urllib.parse import unquote_to_bytes
 from rtunnel.routing.filters import plain_path
 from rtunnel.routing.intercept_terms import Kind
 
-__all__ = ["HttpQuery", "RequestProperties", "asking_for"]
+__all__ = ["HttpQuery", "RequestProperties", "asking_for", "having_any"]
 
 NONE: Sequence[bytes] = ()
 
@@ -108,6 +108,14 @@ def asking_for(names: Iterable[bytes]) -> re.Pattern[bytes]:
     :param names: in lower case.
     """
     return re.compile(b"\n(%b):" % b"|".join(map(re.escape, sorted(names))))
+
+
+def having_any(names: Iterable[bytes]) -> re.Pattern[bytes]:
+    """A pattern that is found in the lines of a request that have any of some fields.
+
+    :param names: in lower case.
+    """
+    return re.compile(b"\n(?:%b):" % b"|".join(map(re.escape, sorted(names))), re.IGNORECASE)
 
 
 def _cookies(lines: Sequence[bytes]) -> dict[bytes, list[bytes]]:

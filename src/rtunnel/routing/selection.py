@@ -115,6 +115,9 @@ class Selector(Generic[P]):
         only = found.only
         if only is not None and not failed and query.protocol is not _DATAGRAMS:
             return only
+        rest = found.rest
+        if rest is not None and not failed and query.protocol is _HTTP and not found.asks(query):
+            return rest
         if found.failing:
             reaching = self._select_reaching(found, query, failed or ())
             if reaching is not None:

@@ -226,7 +226,10 @@ class Tunnel(Generic[P]):
     :param absent: see :attr:`absent`.
     """
 
-    __slots__ = ("_absent", "_by_instance", "_groups", "_intercepts", "_tiers", "changes", "failing", "filtered", "id", "only")
+    __slots__ = (
+        *("_absent", "_asking", "_by_instance", "_groups", "_intercepts", "_tiers", "changes", "failing", "filtered", "id", "only"),
+        "rest",
+    )
 
     def __init__(self, tunnel_id: UUID, absent: Intercepts[Any] | None = None) -> None:
         self.id = tunnel_id
@@ -238,6 +241,10 @@ class Tunnel(Generic[P]):
         """For byte streams (False) and datagram streams (True), the groups in order of rank; none of them is empty."""
         self.only: Connector[P] | None = None
         """The connector that gets every byte stream, if there is only one candidate, and all targets are reached."""
+        self.rest: Connector[P] | None = None
+        """The same for requests that no filter takes."""
+        self._asking: tuple[Intercepts[Any], ...] = ()
+        """Those that have filters."""
         self.failing: set[Connector[P]] = set()
         """The connectors that do not reach the target of some host."""
         self._intercepts: dict[bool, Intercepts[Connector[P]]] = {avoided: Intercepts(_Group) for avoided in (False, True)}
@@ -351,13 +358,20 @@ class Tunnel(Generic[P]):
         for datagrams in self._tiers:
             keys = sorted(key for key in self._groups if key[0] == datagrams)
             self._tiers[datagrams] = tuple(self._groups[key] for key in keys)
-        self.filtered = self._absent is not None or any(map(len, self._intercepts.values()))
+        absent = () if self._absent is None else (self._absent,)
+        self._asking = tuple(intercepts for intercepts in (*self._intercepts.values(), *absent) if len(intercepts))
+        self.filtered = bool(self._asking)
         self._find_only()
 
     def _find_only(self) -> None:
         first = self._tiers[False][:1]
-        alone = first and len(first[0].members) == 1 and not self.filtered and not self.failing
-        self.only = first[0].members[0] if alone else None
+        alone = first and len(first[0].members) == 1 and not self.failing
+        self.rest = first[0].members[0] if alone else None
+        self.only = None if self.filtered else self.rest
+
+    def asks(self, request: HttpQuery) -> bool:
+        """Whether a filter may match a request."""
+        return any(intercepts.asks(request) for intercepts in self._asking)
 
     def choose(
         self,
