@@ -93,6 +93,10 @@ class SharedRegistry(Protocol):
     def tunnels(self) -> Iterable[UUID]:
         """The tunnels for which other servers have records."""
 
+    @property
+    def servers(self) -> Iterable[ServerRecord]:
+        """All other servers."""
+
     def server(self, server: UUID) -> ServerRecord | None:
         """What is known of another server."""
 

@@ -134,6 +134,11 @@ class MemoryRegistry:
         """See the interface."""
         return {record.tunnel for other in self._hub.others(self._server.id) for record in other._own.values()}
 
+    @property
+    def servers(self) -> Iterable[ServerRecord]:
+        """See the interface."""
+        return [other._server for other in self._hub.others(self._server.id)]
+
     def server(self, server: UUID) -> ServerRecord | None:
         """See the interface."""
         member = self._hub.members.get(server)

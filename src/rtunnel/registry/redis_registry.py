@@ -369,6 +369,11 @@ class RedisRegistry:
         """See the interface."""
         return self._view.tunnels
 
+    @property
+    def servers(self) -> Iterable[ServerRecord]:
+        """See the interface."""
+        return self._view.servers
+
     def server(self, server: UUID) -> ServerRecord | None:
         """See the interface."""
         return self._view.server(server)

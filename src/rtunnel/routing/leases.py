@@ -220,6 +220,7 @@ class Leases(Generic[P]):
                 self._by_client[_client(lease)] = lease
         elif lease.connector is not None:
             del self._of[lease.connector]
+        lease.terms = terms
         self._forget_held(lease)
         self._of[connector] = lease
         lease.connector, lease.requests, lease.active, lease.idle_warned = connector, connector.requests, self.now, False
@@ -239,10 +240,24 @@ class Leases(Generic[P]):
         if lease.connector is not None:
             del self._of[lease.connector]
             lease.connector = None
-        lease.held_until = self.now + lease.terms.hold
+        return self._hold(lease, lease.terms.hold)
+
+    def _hold(self, lease: Lease[P], seconds: float) -> Lease[P] | None:
+        lease.held_until = self.now + seconds
         held = self._held.setdefault(lease.tunnel, {})
         held[lease] = None
         return next(iter(held)) if len(held) > lease.terms.held else None
+
+    def keep(self, lease: Lease[P], seconds: float) -> Lease[P] | None:
+        """Hold a lease of another server, which stops.
+
+        :param lease: without a connector, of a client that says who it is and has none here.
+        :param seconds: for how long.
+        :returns: the one that has to end instead, as with :meth:`hold`.
+        """
+        self._leases[lease] = None
+        self._by_client[_client(lease)] = lease
+        return self._hold(lease, seconds)
 
     def end(self, lease: Lease[P]) -> Connector[P] | None:
         """End a lease; returns the connector that it has."""

@@ -1,7 +1,8 @@
 """What servers ask each other about leases: the server that a client is attached to is the one that ends or renews its lease.
 
 Questions and answers are JSON objects, which the shared registry carries. A question has a number (``q``), says what to do (``do``)
-and with which lease; the answer has the same number (``a``), and ``ok`` with the outcome, or ``no`` with the reason.
+and with which lease; the answer has the same number (``a``), and ``ok`` with the outcome, or ``no`` with the reason. A server that
+stops asks another one to keep what it has (``keep``), and expects no answer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from twisted.python.failure import Failure
 
 from rtunnel.ids import short_id
 from rtunnel.registry.interfaces import SharedRegistry
+from rtunnel.registry.records import ConnectorRecord
 from rtunnel.routing.leases import LeaseEnd
 from rtunnel.server.lease_manager import ASK_TIME, LeaseManager, PoolLease
 
@@ -39,12 +41,16 @@ class LeaseCalls:
 
     :param shared: carries the messages.
     :param manager: the leases of this server.
+    :param keep: called with the record of a lease that another server had, which stops.
     """
 
     _log = Logger()
 
-    def __init__(self, shared: SharedRegistry, manager: LeaseManager, reactor: Any) -> None:
+    def __init__(
+        self, shared: SharedRegistry, manager: LeaseManager, keep: Callable[[ConnectorRecord], None], reactor: Any
+    ) -> None:
         self._shared = shared
+        self._keep = keep
         self._manager = manager
         self._reactor = reactor
         self._numbers = count(1)
@@ -72,6 +78,10 @@ class LeaseCalls:
         return self._call(server, {"do": "ask", "lease": lease, "by": by, "text": text}, ASK_TIME + CALL_TIMEOUT).addCallback(
             lambda end: None if end is None else LeaseEnd(end)
         )
+
+    def hand_over(self, server: UUID, record: ConnectorRecord) -> None:
+        """Have another server keep a lease."""
+        self._send(server, {"keep": json.loads(record.encode())})
 
     def _call(self, server: UUID, question: dict[str, Any], seconds: float = CALL_TIMEOUT) -> Deferred[Any]:
         number = next(self._numbers)
@@ -105,6 +115,8 @@ class LeaseCalls:
             message = json.loads(data)
             if "a" in message:
                 self._answered(sender, message)
+            elif "keep" in message:
+                self._keep(ConnectorRecord.decode(json.dumps(message["keep"]).encode()))
             else:
                 self._asked_by(sender, message)
         except (ValueError, KeyError, TypeError, RecursionError):

@@ -148,18 +148,33 @@ class LeaseManager:
         if end not in _HELD:
             self._end(lease, LeaseEnd.FORBIDDEN if end in (LinkEnd.FORBIDDEN, LinkEnd.UNROUTED) else LeaseEnd.LOST)
             return
-        surplus = self.leases.hold(lease)
-        if surplus is not None:
-            if surplus.terms.hold:
-                self._stats.reach(Limit.HELD_LEASES)
-            self._end(surplus, LeaseEnd.LOST)
-        if lease in self.leases:
-            if lease.filters:
-                self._registry.gone(lease.tunnel, lease)
+        if self._holds(lease, self.leases.hold(lease)):
             self._mention(lease, Left(lease.name, lease.what))
             self._audit(lease, "held for {hold:g} s, since its link is lost", hold=lease.terms.hold)
             if self.sharing is not None:
                 self.sharing.held(lease, connector)
+
+    def keep(self, lease: PoolLease, seconds: float) -> bool:
+        """Hold a lease of another server, which stops; see :meth:`~rtunnel.routing.leases.Leases.keep`.
+
+        :returns: whether it is held; not if too many are.
+        """
+        if not self._holds(lease, self.leases.keep(lease, seconds)):
+            return False
+        self._audit(lease, "held for another {seconds:.0f} s, for a server that stops", seconds=seconds)
+        return True
+
+    def _holds(self, lease: PoolLease, surplus: PoolLease | None) -> bool:
+        """End the one of the held leases that is too many; returns whether a lease is still held."""
+        if surplus is not None:
+            if surplus.terms.hold:
+                self._stats.reach(Limit.HELD_LEASES)
+            self._end(surplus, LeaseEnd.LOST)
+        if lease not in self.leases:
+            return False
+        if lease.filters:
+            self._registry.gone(lease.tunnel, lease)
+        return True
 
     def gone_elsewhere(self, lease: PoolLease) -> None:
         """The client of a lease whose link is lost is attached to another server, where the lease goes on."""

@@ -20,6 +20,7 @@ from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.registry.interfaces import SharedRegistry
 from rtunnel.registry.records import ConnectorRecord, ServerRecord
+from rtunnel.routing.leases import LeaseTerms
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.deadlines import SWEEP
 from rtunnel.server.health import HealthMonitor
@@ -50,6 +51,7 @@ class Replicas:
     :param health: that of the connectors.
     :param http: how responses of the connectors of others are read.
     :param leases: those of this server.
+    :param terms: of leases that are kept for another server.
     :raises StartError: a secret or certificate cannot be used.
     :ivar leases: what is shared of them, and what is known of those of others.
     """
@@ -66,13 +68,16 @@ class Replicas:
         leases: LeaseManager,
         stats: ServerStats,
         http: HttpSettings,
+        terms: LeaseTerms,
         reactor: Any,
     ) -> None:
         self.id = uuid4()
         self.shared = shared
         self._settings = settings
         self._registry = registry
-        self.leases = SharedLeases(shared, self.id, manager=leases, registry=registry, record_of=self.record_of, reactor=reactor)
+        self.leases = SharedLeases(
+            shared, self.id, manager=leases, registry=registry, record_of=self.record_of, terms=terms, reactor=reactor
+        )
         leases.sharing = self.leases
         stats.registry = shared
         self._local: dict[UUID, Connector[UpstreamPool]] = {}
@@ -121,6 +126,7 @@ class Replicas:
         """Take the connectors of this server back: others send nothing new; what is on its way is still forwarded."""
         if self._started and not self._withdrawn:
             self._withdrawn = True
+            self.leases.hand_over()
             for connector in self._local:
                 self.shared.withdraw(connector)
 

@@ -129,6 +129,7 @@ class ServerService(Service):
             leases=self._leases,
             stats=self.stats,
             http=listener.http,
+            terms=listener.leases,
             reactor=self._reactor,
         )
 

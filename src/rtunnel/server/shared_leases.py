@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from time import time
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 from attrs import frozen
@@ -17,7 +17,7 @@ from rtunnel.registry.interfaces import SharedRegistry
 from rtunnel.registry.records import ConnectorRecord, LeaseRecord
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.intercepts import Conflict, find_conflict
-from rtunnel.routing.leases import Former
+from rtunnel.routing.leases import Former, Lease, LeaseTerms
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.lease_calls import LeaseCalls
 from rtunnel.server.lease_manager import LeaseManager, PoolLease
@@ -25,6 +25,8 @@ from rtunnel.server.upstream import UpstreamPool
 
 __all__ = ["RemoteInterceptor", "SharedLeases"]
 
+MAX_KEPT: Final = 86400.0
+"""Seconds for which a lease of another server is kept at most."""
 USE_INTERVAL: Final = 30.0
 """Seconds between two times that others are told when a lease was used last."""
 
@@ -52,6 +54,7 @@ class SharedLeases:
     :param manager: the leases of this server, which reports what happens to them.
     :param registry: the connectors.
     :param record_of: what others are told of a connector of this server.
+    :param terms: of leases that are kept for a server that stops, until their clients are back.
     :ivar own: the ID of this server.
     :ivar clock: returns seconds since the epoch, as in records.
     :ivar calls: asks the servers of other leases.
@@ -67,14 +70,16 @@ class SharedLeases:
         manager: LeaseManager,
         registry: TunnelRegistry[UpstreamPool],
         record_of: Callable[[Connector[UpstreamPool]], ConnectorRecord],
+        terms: LeaseTerms,
         reactor: Any,
     ) -> None:
         self.shared = shared
-        self.calls = LeaseCalls(shared, manager, reactor)
+        self.calls = LeaseCalls(shared, manager, self._keep, reactor)
         self.own = own
         self._manager = manager
         self._registry = registry
         self._record_of = record_of
+        self._terms = terms
         self.clock: Callable[[], float] = time
         self._records: dict[PoolLease, LeaseRecord] = {}
         """What others know of the leases of this server."""
@@ -144,6 +149,57 @@ class SharedLeases:
             known = self._records.get(lease)
             if lease.used is not None and known is not None and now - (leases.now - lease.used) > known.used + 1.0:
                 self.changed(lease)
+
+    # -- when a server stops
+
+    def hand_over(self) -> None:
+        """The server stops: another one keeps the leases of clients that are not attached elsewhere yet."""
+        heir = min((server for server in self.shared.servers if not server.leaving), key=lambda server: server.id, default=None)
+        if heir is None:
+            return
+        for lease in self._manager.leases:
+            if not lease.instance or self._elsewhere(lease.tunnel, lease.user, lease.instance):
+                continue
+            known = self._held.get(lease) if lease.connector is None else self._record_of(lease.connector)
+            if known is not None:
+                described = self._describe(lease)
+                held_until = described.held_until or self.clock() + lease.terms.hold
+                kept = attrs.evolve(known, id=uuid4(), lease=attrs.evolve(described, held_until=held_until))
+                self.calls.hand_over(heir.id, kept)
+
+    def _keep(self, record: ConnectorRecord) -> None:
+        """Another server stops: keep a lease of it, unless its client is here or elsewhere meanwhile."""
+        known, now, leases = record.lease, self.clock(), self._manager.leases
+        here = leases.of_client(record.tunnel, record.user, record.instance)
+        others = (other for other in self._elsewhere(record.tunnel, record.user, record.instance) if not self._leaves(other))
+        if known is None or not record.instance or known.held_until <= now or here is not None or any(others):
+            return
+        filters = tuple(map(_parse, record.filters))
+        lease: PoolLease = Lease(
+            id=known.id,
+            tunnel=record.tunnel,
+            connector=None,
+            user=record.user,
+            holder=known.holder,
+            name=known.name,
+            reason=known.reason,
+            instance=record.instance,
+            filters=filters,
+            what=known.what,
+            terms=self._terms,
+            since=leases.now - max(now - known.since, 0.0),
+            length=known.length,
+            until=leases.now + self.left(known) if known.until else None,
+        )
+        if self._manager.keep(lease, min(known.held_until - now, MAX_KEPT)):
+            self._records[lease] = self._describe(lease)
+            self._held[lease] = attrs.evolve(record, server=self.own, lease=self._records[lease])
+            self.shared.publish(self._held[lease])
+
+    def _leaves(self, record: ConnectorRecord) -> bool:
+        """Whether the server of a record is about to stop."""
+        server = self.shared.server(record.server)
+        return server is not None and server.leaving
 
     # -- of others
 

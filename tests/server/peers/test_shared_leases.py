@@ -16,7 +16,7 @@ from rtunnel.auth.authenticator import ANONYMOUS, Grant
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.drain import drain_connectors
 from rtunnel.metrics.stats import ClientStats
-from rtunnel.outcomes import RefusalReason
+from rtunnel.outcomes import Limit, RefusalReason
 from rtunnel.registry.records import ConnectorRecord
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.intercept_terms import InterceptFilter
@@ -26,7 +26,7 @@ from rtunnel.server.lease_book import LeaseBook
 from rtunnel.server.lease_calls import CALL_TIMEOUT
 from rtunnel.server.lease_manager import ASK_TIME, PoolLease
 from rtunnel.server.shared_leases import USE_INTERVAL
-from rtunnel.settings import Address, ConnectorSettings, Credentials, ListenerSettings
+from rtunnel.settings import Address, ConnectorSettings, Credentials, LeaseSettings, ListenerSettings
 from rtunnel.wire.control import Done, Listed, Message, QueryLeases, Refused, ReleaseLease, RenewLease, RevokeLease, TakeLease
 from rtunnel.wire.relay import Status
 from tests.server.peers.site import Client, Server, Site
@@ -304,6 +304,62 @@ class ReturnTests(SharedLeaseCase):
         self.assertGreater(record.lease.used, EPOCH)
 
 
+class StopTests(SharedLeaseCase):
+    """A server stops; its clients cannot all be elsewhere already."""
+
+    def test_a_lease_that_is_held(self) -> None:
+        alice = self.client(1, "alice", ALICE, lease=100.0)
+        before = self.lease(self.here, "alice")
+        self.site.pass_time(20)
+        self.lose(alice)
+        self.here.stop()
+        self.site.pass_time(12)
+        kept = self.lease(self.there, "alice")
+        self.assertEqual((kept.id, kept.connector, kept.what), (before.id, None, "header:x-user=alice"))
+        self.heard(f"lease {before.id} of alice", "held for another", "for a server that stops")
+        self.assertFalse(self.client(2, "bob", ALICE).joined)
+        self.ways[alice].number, self.ways[alice].blocked = 2, False
+        alice.stop()
+        # the same process, with another link
+        again = self.client(2, "alice", ALICE, instance=alice.instance)
+        self.assertTrue(again.joined)
+        self.assertIs(self.lease(self.there, "alice"), kept)
+        self.assertApproximates(self.there.service._leases.leases.left(kept), 68.0, 2)
+
+    def test_one_that_does_not_come_back(self) -> None:
+        self.lose(self.client(1, "alice", ALICE))
+        self.here.stop()
+        self.site.pass_time(130)
+        self.assertEqual(self.leases(self.there), [])
+        self.assertTrue(self.client(2, "bob", ALICE).joined)
+
+    def test_a_client_that_is_elsewhere(self) -> None:
+        alice = self.client(1, "alice", ALICE)
+        before = self.lease(self.here, "alice")
+        self.client(2, "alice", ALICE, instance=alice.instance)
+        self.here.stop()
+        self.site.pass_time(12)
+        (lease,) = self.leases(self.there)
+        self.assertEqual(lease.id, before.id)
+        self.assertIsNotNone(lease.connector)
+
+    def test_nobody_is_there(self) -> None:
+        self.there.stop()
+        self.site.pass_time(12)
+        self.lose(self.client(1, "alice", ALICE))
+        self.here.stop()
+        self.site.pass_time(12)
+
+    def test_too_many_are_held(self) -> None:
+        self.patch(self.there.replicas.leases, "_terms", LeaseSettings(held=1))
+        for name in ("alice", "bob"):
+            self.lose(self.client(1, name, f"header:X-User={name}"))
+        self.here.stop()
+        self.site.pass_time(12)
+        self.assertEqual([lease.name for lease in self.leases(self.there)], ["bob"])
+        self.assertEqual(self.there.service.stats.limits[Limit.HELD_LEASES], 1)
+
+
 class QuestionTests(SharedLeaseCase):
     """What callers ask at one server about the leases of both."""
 
@@ -450,6 +506,7 @@ class QuestionTests(SharedLeaseCase):
             b'{"q":1}',
             b'{"q":1,"do":"dance","lease":""}',
             b'{"a":7,"ok":1}',
+            b'{"keep":{}}',
             json.dumps({"q": []}).encode(),
         ):
             self.here.replicas.told(self.there.replicas.id, data)
