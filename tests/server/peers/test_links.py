@@ -14,6 +14,7 @@ from rtunnel.ops.start import StartError
 from rtunnel.registry.interfaces import RegistryObserver
 from rtunnel.registry.memory import MemoryRegistry
 from rtunnel.registry.records import ServerRecord
+from rtunnel.server.peers import remote_connectors
 from rtunnel.server.peers.trust import HANDSHAKE_TIMEOUT, PeerTrust
 from rtunnel.settings import Address, PeerSettings, SettingsError
 from tests.server.harness import OtherEnd
@@ -320,3 +321,22 @@ class StartTests(SynchronousTestCase):
         self.patch(site.reactor, "listenTCP", refuse)
         error = self.assertRaises(StartError, site.start, 2)
         self.assertIn("the port for peers cannot listen on *:8502", str(error))
+
+
+class ManyTests(SynchronousTestCase):
+    """More connectors than are looked at in one turn."""
+
+    def test_all_of_them(self) -> None:
+        self.patch(remote_connectors, "BATCH", 3)
+        site = Site(self)
+        here, there = site.servers
+        clients = [there.attach(instance=number % 2 and number) for number in range(10)]
+        self.assertEqual(len(here.rows), 10)
+        site.peer_pipe(1, 2).break_link()
+        self.assertEqual(len(here.rows), 7)
+        site.turn()
+        self.assertEqual(here.rows, [])
+        clients[4].lose()
+        site.pass_time(1)
+        self.assertEqual(len(here.rows), 9)
+        self.assertTrue(all(row.pool.link is here.links[0] for row in here.rows))

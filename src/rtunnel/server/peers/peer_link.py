@@ -65,7 +65,7 @@ class PeerLink:
     :param me: this server.
     :param on_up: called when the link is up.
     :param on_down: called when it is lost after that.
-    :param on_suspect: called with whether the peer is to be avoided, when that changes.
+    :param on_suspect: called when :attr:`suspect` has changed.
     :ivar link: the link, None while it is not up.
     :ivar tried: whether it is up, or has failed for the first time.
     """
@@ -79,7 +79,7 @@ class PeerLink:
         *,
         on_up: Callable[[], None],
         on_down: Callable[[], None],
-        on_suspect: Callable[[bool], None],
+        on_suspect: Callable[[], None],
     ) -> None:
         self.server = record.id
         self.name = f"server {short_id(record.id)} ({record.name or '?'}) at {record.address}"
@@ -203,7 +203,7 @@ class PeerLink:
             self.suspect = suspect
             says = "gives no sign of life: requests go to others, if there are any" if suspect else "is there again"
             self._log.warn("{name} {says}", name=self.name, says=says)
-            self._on_suspect(suspect)
+            self._on_suspect()
 
 
 class _Dials(Factory):

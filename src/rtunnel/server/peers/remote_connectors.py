@@ -8,7 +8,7 @@ else the one with the smallest ID, and the others wait until that is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from twisted.logger import Logger
@@ -30,6 +30,9 @@ from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.peers import stream_prefix
 
 __all__ = ["RemoteConnectors", "RemotePool"]
+
+BATCH: Final = 200
+"""Connectors of a server that are looked at in one turn."""
 
 ClientKey = tuple[UUID, str, bytes]
 """What a client is known by at all servers: its tunnel, its user, and what it calls itself."""
@@ -86,6 +89,11 @@ class _Peer:
         """Whether its connectors can be used."""
         return self.link is not None and self.link.link is not None
 
+    def has_row(self, connector: UUID) -> bool:
+        """Whether a connector is a row over the link that there is now."""
+        row = self.rows.get(connector)
+        return row is not None and self.link is not None and row.pool.link is self.link.link
+
     @property
     def state(self) -> str:
         """How it stands with it, for the status."""
@@ -123,6 +131,9 @@ class RemoteConnectors:
         self._peers: dict[UUID, _Peer] = {}
         self._leaving: list[PeerLink] = []
         """Links to servers that are gone from the registry, but still carry something."""
+        self._settling = 0
+        """Servers of whose connectors some are looked at in the next turn."""
+        self._closed = False
         self._local: dict[ClientKey, set[UUID]] = {}
         self._clients: dict[ClientKey, dict[UUID, _Peer]] = {}
         """The connectors of each client that says who it is, and their servers."""
@@ -218,11 +229,12 @@ class RemoteConnectors:
     # -- rows
 
     def _settle(self, peer: _Peer, record: ConnectorRecord) -> None:
-        """Make a connector a row, if it can be used and counts."""
+        """Make a connector a row, if it can be used and counts; else make it none."""
         key = _key(record)
         if key is not None:
             self._settle_client(key)
-        elif peer.up and record.id not in peer.rows:
+        elif not peer.has_row(record.id):
+            self._remove_row(peer, record.id)
             self._add_row(peer, record)
 
     def _settle_client(self, key: ClientKey) -> None:
@@ -231,11 +243,11 @@ class RemoteConnectors:
         usable = [connector for connector, peer in candidates.items() if peer.up]
         chosen = min(usable, key=lambda connector: connector.int) if usable and key not in self._local else None
         for connector, peer in candidates.items():
+            if connector == chosen and peer.has_row(connector):
+                continue
+            self._remove_row(peer, connector)
             if connector == chosen:
-                if connector not in peer.rows:
-                    self._add_row(peer, peer.connectors[connector])
-            else:
-                self._remove_row(peer, connector)
+                self._add_row(peer, peer.connectors[connector])
 
     def _add_row(self, peer: _Peer, record: ConnectorRecord) -> None:
         link = peer.link.link if peer.link is not None else None
@@ -283,23 +295,33 @@ class RemoteConnectors:
     # -- links
 
     def _open(self, peer: _Peer) -> None:
-        def up() -> None:
-            for record in list(peer.connectors.values()):
-                self._settle(peer, record)
-
-        def down() -> None:
-            for connector in list(peer.rows):
-                self._remove_row(peer, connector)
-            for record in list(peer.connectors.values()):
-                self._settle(peer, record)
-
-        def suspect(_: bool) -> None:
-            for connector, row in peer.rows.items():
-                self._avoid(peer, row, peer.connectors[connector])
+        def changed() -> None:
+            self._settle_some(peer, list(peer.connectors))
 
         if peer.record.address:
-            peer.link = PeerLink(peer.record, self._me, on_up=up, on_down=down, on_suspect=suspect)
+            peer.link = PeerLink(peer.record, self._me, on_up=changed, on_down=changed, on_suspect=changed)
             peer.link.open()
+
+    def _settle_some(self, peer: _Peer, left: list[UUID]) -> None:
+        """Look at some connectors of a server whose link is up, lost or suspect, and at the others in the turns that follow.
+
+        There may be very many. A row whose link is lost costs a request nothing but the way to the next one.
+        """
+        some, rest = left[:BATCH], left[BATCH:]
+        for connector in some:
+            record = peer.connectors.get(connector)
+            if record is not None:
+                self._settle(peer, record)
+                row = peer.rows.get(connector)
+                if row is not None:
+                    self._avoid(peer, row, record)
+        if rest and not self._closed:
+            self._settling += 1
+            self._me.reactor.callLater(0, self._settle_rest, peer, rest)
+
+    def _settle_rest(self, peer: _Peer, left: list[UUID]) -> None:
+        self._settling -= 1
+        self._settle_some(peer, left)
 
     @property
     def links(self) -> list[PeerLink]:
@@ -308,8 +330,8 @@ class RemoteConnectors:
 
     @property
     def tried(self) -> bool:
-        """Whether it is known of each server with connectors if it can be reached."""
-        return all(link.tried for link in self.links)
+        """Whether it is known of each server with connectors if it can be reached, and its connectors are rows if it can."""
+        return not self._settling and all(link.tried for link in self.links)
 
     def status(self) -> Iterator[PeerStatus]:
         """The other servers."""
@@ -341,6 +363,7 @@ class RemoteConnectors:
 
     def close(self) -> None:
         """The server stops: close all links."""
+        self._closed = True
         for link in self.links:
             link.close()
 
