@@ -510,7 +510,9 @@ class Link(Protocol):
         """
         unsent = ITunnelTransport(self.transport).unsent() + self.session.held
         if unsent <= self._bounds.buffer:
-            self._no_longer_full()
+            self._stuck = None
+            if self.full:
+                self._no_longer_full()
             return False
         self.full, self.usable = True, False
         now, taken = self._reactor.seconds(), self.taken()
@@ -523,9 +525,7 @@ class Link(Protocol):
         return True
 
     def _no_longer_full(self) -> None:
-        self._stuck = None
-        if self.full:
-            self.full, self.usable = False, not self._closing and not self._lost
+        self.full, self.usable = False, not self._closing and not self._lost
 
     def _turn_ended(self) -> None:
         self.flush_scheduled = False
@@ -556,14 +556,17 @@ class Link(Protocol):
     def resumeProducing(self) -> None:
         """The transport's buffer is empty: it gets what was held, then the streams may write again."""
         self.congested = False
-        self._no_longer_full()
+        self._stuck = None
+        if self.full:
+            self._no_longer_full()
         session, waiting = self.session, self._waiting
         self._waiting = set()
         while not self.congested:
-            waiting.update([self.streams[stream_id] for stream_id in session.release(FLUSH_SIZE) if stream_id in self.streams])
-            self.flush()
-            if not session.held:
+            done = session.release(FLUSH_SIZE)
+            if not session.has_output:
                 break
+            waiting.update([self.streams[stream_id] for stream_id in done if stream_id in self.streams])
+            self.flush()
         for stream in waiting:
             if self.congested:
                 self._waiting.add(stream)
