@@ -15,7 +15,7 @@ FOLDER = Path(rtunnel.commands.__file__).parent
 
 class TableTests(SynchronousTestCase):
     def test_one_file_for_each_command(self) -> None:
-        files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__"}
+        files = {path.stem.replace("_", "-") for path in FOLDER.glob("*.py")} - {"__init__"}
         self.assertEqual({command.name for command in COMMANDS}, files)
         self.assertEqual(len(COMMANDS), len(files))
 
@@ -26,6 +26,8 @@ class TableTests(SynchronousTestCase):
 
     def test_help_names_all_of_them(self) -> None:
         text = command_help(COMMANDS)
+        words = " ".join(text.split())
         for command in COMMANDS:
-            self.assertRegex(text, rf"\n  {command.name} +{command.summary}\n")
-        self.assertLessEqual(max(map(len, text.splitlines())), 120)
+            self.assertIn(f"\n  {command.name} ", text)
+            self.assertIn(f" {command.name} {command.summary} ", words)
+        self.assertLessEqual(max(map(len, text.splitlines())), 80)
