@@ -52,6 +52,7 @@ BELOW: dict[str, set[str]] = {
     },
     "client": {
         "podenv",
+        "podfiles",
         "reactor_types",
         "outcomes",
         "ids",
@@ -69,9 +70,11 @@ BELOW: dict[str, set[str]] = {
     "demo": set(),
     "inject": set(),
     "podenv": {"ids", "routing"},
+    "podfiles": set(),
     "asking": {"ids", "settings", "options", "roles", "ops", "cli", "status", "client", "wire", "transport", "tunnel"},
     "commands": {
         "podenv",
+        "podfiles",
         "asking",
         "wire",
         "ids",

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import posixpath
+from contextlib import suppress
 from ipaddress import ip_address
+from pathlib import PurePosixPath
 
+from rtunnel.podenv.variables import DocumentError, read_document, write_document
+from rtunnel.podfiles.volumes import VolumesError, read_volumes, write_volumes
 from rtunnel.routing.reach import ReachGate, ReachRules, special_address
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest
 from rtunnel.wire.proxy_server import NotProxied, ProxyServer
@@ -74,6 +79,21 @@ def _same(answer: PodAnswer, response: Response) -> None:
     assert again.cause == answer.cause
 
 
+def pod_documents(data: bytes) -> None:
+    """Environments and volumes, or an error; written and read again they are the same, and no path leads out."""
+    with suppress(DocumentError):
+        variables = read_document(data)
+        assert read_document(write_document(variables)) == variables
+    with suppress(VolumesError):
+        volumes = read_volumes(data)
+        assert read_volumes(write_volumes(volumes)) == volumes
+        for volume in volumes:
+            root = PurePosixPath("/copy", volume.path[1:])
+            for file in volume.files:
+                where = posixpath.normpath(root / file.path)
+                assert where.startswith(f"{root}/") and where == str(root / file.path), (volume.path, file.path)
+
+
 def reach_rules(data: bytes) -> None:
     """Rules, or an error of one printable line; they read the same again, and open nothing special but literally."""
     first, _, host = data.decode("utf-8", "replace").partition("\n")
@@ -106,6 +126,15 @@ TARGETS = (
         ],
     ),
     Target("pod-messages", pod_messages, ("rtunnel.wire.pod",), [b"reach.rtunnel", b"env.rtunnel", b"rt", b"rt.cause", b"rt.n.0"]),
+    Target(
+        "pod-documents",
+        pod_documents,
+        ("rtunnel.podenv.variables", "rtunnel.podfiles.volumes"),
+        [
+            *(b'{"pod_files_version": 1, "volumes": [', b'{"pod_env_version": 1, "variables": {', b'"path": "', b'"revision": ""'),
+            *(b'"files": [', b'"left_out": []', b'"size": 1', b'"mode": 1', b'"content": "eA=="', b'"value": ""', b"/", b".."),
+        ],
+    ),
     Target(
         "reach-rules",
         reach_rules,

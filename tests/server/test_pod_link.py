@@ -246,7 +246,7 @@ class RightsTests(PodCase):
         self.assertFalse(link.up)
 
     def test_explicit(self) -> None:
-        self.assertEqual([action for action in Action if action.explicit], [Action.ADMIN, Action.REACH, Action.ENV])
+        self.assertEqual([action for action in Action if action.explicit], [Action.ADMIN, Action.REACH, Action.ENV, Action.FILES])
 
     def test_a_host_of_another_tunnel(self) -> None:
         link = self.machine("other.local")

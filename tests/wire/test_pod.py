@@ -43,6 +43,7 @@ class RequestTests(SynchronousTestCase):
             PodRequest(PodService.REACH, RelayAddress("fd00::7", 1)),
             PodRequest(PodService.ENV),
             PodRequest(PodService.ENV, values=True),
+            PodRequest(PodService.FILES, values=True, path="/config/gr\u00fc\u00df.yaml", have="0" * 32),
         ):
             self.assertEqual(self.read(request.encode()), request)
 
@@ -50,10 +51,13 @@ class RequestTests(SynchronousTestCase):
         shown = [str(PodRequest(PodService.REACH, RelayAddress(host, 80))) for host in ("a", "::1")]
         self.assertEqual(shown, ["a:80", "[::1]:80"])
         self.assertEqual([str(PodRequest(PodService.ENV, values=values)) for values in (False, True)], ["names", "values"])
+        self.assertEqual(str(PodRequest(PodService.FILES, path="/a\x1b")), "names of /a\\x1b")
+        self.assertEqual(str(PodRequest(PodService.FILES, values=True)), "contents of all")
 
     def test_names_that_cannot_be_sent(self) -> None:
         for host in ("a b", "a\n", "x" * 256):
             self.assertRaises(ValueError, PodRequest(PodService.REACH, RelayAddress(host, 80)).encode)
+        self.assertRaises(ValueError, PodRequest(PodService.FILES, path="x" * 256).encode)
 
     def test_refused(self) -> None:
         metadata = {"rt": "1"}

@@ -71,7 +71,8 @@ class ServerParser(Parser):
         :raises CommandError: something is missing or invalid.
         :raises SystemExit: ``--help`` was given, or wrong arguments.
         """
-        arguments = self.parse_args(argv)
+        # words and options in any order, also where some words may be left out
+        arguments = self.parse_intermixed_args(argv)
         try:
             return arguments, server_connection(arguments.raw or (), environ)
         except SettingsError as error:

@@ -47,7 +47,7 @@ _POD = {
     Status.BAD_REQUEST: "it does not know pods; update it",
     Status.FORBIDDEN: (
         "no ingress rule (--route) of it names this tunnel, or its permissions allow {who} nothing with the pod; ask the "
-        "administrator of the server for a line with reach or env (--permissions)"
+        "administrator of the server for a line with reach, env or files (--permissions)"
     ),
     Status.SERVICE_UNAVAILABLE: (
         "it is about to stop, or this address has too many links, or too many wrong passwords were sent; check its log"

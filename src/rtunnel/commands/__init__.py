@@ -21,6 +21,7 @@ COMMANDS: tuple[Command, ...] = (
     ReactorCommand("take", "get the lease of somebody who does not need it"),
     ReactorCommand("revoke", "end somebody else's lease; needs the right admin"),
     ReactorCommand("env", "list the environment of a host's pod, or write it for a shell or tool"),
+    ReactorCommand("files", "list files of a host's pod, get one, or keep a copy of them"),
     PlainCommand("pod-env", "in a pod: write its own environment down, for the client there"),
     ReactorCommand("reach", "connect programs of this machine with services that the pod of a host reaches"),
     PlainCommand("status", "show what a running server or client is doing"),

@@ -43,11 +43,13 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
     arguments, settings = parser.parse(argv, os.environ)
     choice = _choice(arguments)
     # late, so that --help need not wait for the WebSocket library
-    from rtunnel.client.pod.asking import PodAskFailed, ask_environment
+    from rtunnel.client.pod.asking import PodAskFailed, ask_environment, over_link
+    from rtunnel.client.pod.link import PodLinkClient
 
     wants_values = arguments.format is not None or arguments.explain
     try:
-        variables = await ask_environment(settings, arguments.host, reactor, values=wants_values)
+        link = PodLinkClient(settings, arguments.host, reactor=reactor)
+        variables = await over_link(link, reactor, partial(ask_environment, values=wants_values))
     except (PodAskFailed, StartError) as error:
         raise CommandError(str(error)) from None
     if arguments.explain:

@@ -29,7 +29,7 @@ _BY_NAME: Final[dict[str, dict[str, tuple[str, ...]]]] = {
     },
     "client": {
         "Requests and lease": ("session", "keep-caching", "name", "role", "reason", "lease", "bind"),
-        POD: ("reach",),
+        POD: ("reach", "files"),
         "The way to the server": (
             *("path", "host-header", "join", "proxy", "proxy-file", "auth-file", "auth", "connect-timeout", "backoff-min"),
             *("backoff-max", "handshake-timeout"),

@@ -25,7 +25,7 @@ from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.policies import ServedBy
 from rtunnel.routing.reach import ReachRules
 from rtunnel.routing.sticky import Sticky
-from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, SettingsError, UdpAddress
+from rtunnel.settings import TRANSPORTS, WEBSOCKETS, Address, Credentials, FileRoot, SettingsError, UdpAddress
 
 __all__ = [
     "ADDRESS",
@@ -37,6 +37,7 @@ __all__ = [
     "DESTINATION",
     "DURATION",
     "FILE",
+    "FILE_ROOTS",
     "HOST",
     "INTERCEPT",
     "JOIN",
@@ -313,6 +314,10 @@ _WEB_SCHEMES = {"http": "ws", "https": "wss"}
 """What is copied from a browser means the WebSocket there."""
 
 
+def _file_roots(text: str) -> tuple[FileRoot, ...]:
+    return tuple(FileRoot.parse(part) for part in text.split(",") if part.strip())
+
+
 def _name_patterns(text: str) -> tuple[Glob, ...]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not all(name.isprintable() and "=" not in name and " " not in name for name in names):
@@ -369,6 +374,7 @@ SERVER = Kind("[ws://|wss://|tcp://|tls://]HOST[:PORT][/PATH]", _listen_address(
 UUID = Kind("UUID", _uuid)
 ROUTE = Kind("HOST=UUID", IngressRule.parse)
 INTERCEPT = Kind("FILTER", InterceptFilter.parse, lines=True)
+FILE_ROOTS = Kind("PATH[=DIRECTORY][,...]", _file_roots, lambda roots: ",".join(map(str, roots)), lists=True)
 NAME_PATTERNS = Kind("NAME[,...]", _name_patterns, lambda globs: ",".join("*".join(glob.pieces) for glob in globs), lists=True)
 REACH = Kind("HOST:PORT[,...]", ReachRules.parse, lists=True)
 CIDR = Kind("CIDR", _cidr)

@@ -962,6 +962,13 @@ CLIENT = (
         "env.allow_secret",
         "names whose value is given out although it is one of a Secret, or its source is not known; by default none",
     ),
+    Option(
+        "files",
+        kinds.FILE_ROOTS,
+        "files",
+        "in a pod: give developers with the right files those of some volumes, by rtunnel files: where the application has a "
+        "volume, and where this client has it, e.g. /config=/pod/config; by default none",
+    ),
     Option("env-deny", kinds.NAME_PATTERNS, "env.deny", "names that are not even mentioned"),
     *FORWARD,
     *UDP,

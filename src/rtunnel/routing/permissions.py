@@ -9,7 +9,7 @@ any characters. What no rule allows is forbidden::
     bind,visit   carol          *.dev.example.org,ssh.svc
     intercept    dave           shop.example.org
     admin        root           *
-    reach,env    dave           shop.example.org
+    reach,env,files dave           shop.example.org
 
 *Which* is the ID of a tunnel, whole, or a host; ``*`` alone is every tunnel and every host, while ``a*`` is hosts only. A client
 serves all hosts of its tunnel, so it may bind a tunnel by hosts only when every host that an ingress rule leads there is allowed.
@@ -61,6 +61,8 @@ class Action(StrEnum):
     """Connect to what its pod reaches."""
     ENV = "env"
     """Read the environment of its pod."""
+    FILES = "files"
+    """Read files of its pod."""
 
     @property
     def explicit(self) -> bool:
@@ -68,7 +70,7 @@ class Action(StrEnum):
         return self in _EXPLICIT
 
 
-_EXPLICIT = (Action.ADMIN, Action.REACH, Action.ENV)
+_EXPLICIT = (Action.ADMIN, Action.REACH, Action.ENV, Action.FILES)
 _IMPLIED = {Action.BIND: (Action.BIND, Action.INTERCEPT, Action.GLOBAL)}
 """What else an action in a file allows."""
 

@@ -451,7 +451,7 @@ class Admission(Handshake[Request]):
         asked = request.addresses[-1].host if request.addresses else ""
         pod_link = PodLink(listener, self._grant, tunnel, asked, self._peer_name, listener.pod_links.discard)
         if not pod_link.begin():
-            reason = f"the permissions do not allow it anything with the pod of the tunnel {short_id(tunnel)} (reach, env)"
+            reason = f"the permissions do not allow it anything with the pod of the tunnel {short_id(tunnel)} (reach, env, files)"
             self._refuse(Status.FORBIDDEN, RefusalReason.FORBIDDEN, reason)
             return
         listener.pod_links.add(pod_link)

@@ -35,9 +35,13 @@ MAX_STREAMS = 1024
 MAX_NAMED = 500
 """Destinations of a link that are remembered, so that each is one line of the log and not one for each connection."""
 
-_ACTIONS = {PodService.REACH: Action.REACH, PodService.ENV: Action.ENV}
+_ACTIONS = {PodService.REACH: Action.REACH, PodService.ENV: Action.ENV, PodService.FILES: Action.FILES}
 """What a user must be allowed to do for a service."""
-_DOES = {Action.REACH: "reach what this pod reaches", Action.ENV: "read the environment of this pod"}
+_DOES = {
+    Action.REACH: "reach what this pod reaches",
+    Action.ENV: "read the environment of this pod",
+    Action.FILES: "read files of this pod",
+}
 
 
 class PodHost(Protocol):
@@ -162,9 +166,12 @@ class PodLink:
     # -- the log
 
     def granted(self, request: PodRequest, connector: Connector[UpstreamPool], answer: PodAnswer) -> None:
-        """A request was granted: a line for each destination of a link, and for each environment."""
+        """A request was granted: a line for each destination of a link, for each environment, and for files that were given."""
         self._open += 1
         if request.service is PodService.REACH and self._is_known(str(request)):
+            return
+        if request.have and not answer.names:
+            # nothing was given that was not there already
             return
         names = f": {', '.join(answer.names)}" if answer.names else ""
         self._log.info(

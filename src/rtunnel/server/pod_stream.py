@@ -27,7 +27,8 @@ MAX_REQUEST = 4096
 
 _NO_CLIENT = PodAnswer(
     Cause.NO_POD,
-    "no client that offers it has joined the tunnel; check that one runs in the pod with --reach or --pod-env, and its log",
+    "no client that offers it has joined the tunnel; check that one runs in the pod with --reach, --env-source or --files, and "
+    "its log",
 )
 _LOST = PodAnswer(Cause.FAILED, "the client in the pod was lost, or has as many connections as it may have; check its log")
 

@@ -22,6 +22,7 @@ from rtunnel.settings.limits import LimitSettings
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.peers import PeerSettings
 from rtunnel.settings.pod_env import PodEnvSettings
+from rtunnel.settings.pod_files import FileRoot
 from rtunnel.settings.proxy import PROXY_PORTS, ProxySettings
 from rtunnel.settings.registry import RegistryAddress, RegistrySettings
 from rtunnel.settings.server import ListenerSettings, ServerSettings
@@ -42,6 +43,7 @@ __all__ = [
     "ConnectorSettings",
     "Credentials",
     "EntrypointSettings",
+    "FileRoot",
     "ForwardSettings",
     "HealthSettings",
     "HttpSettings",

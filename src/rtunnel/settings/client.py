@@ -15,6 +15,7 @@ from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, 
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.pod_env import PodEnvSettings
+from rtunnel.settings.pod_files import FileRoot
 from rtunnel.settings.proxy import ProxySettings
 from rtunnel.settings.targets import ForwardSettings, TargetList, connectable, target_list
 from rtunnel.settings.tls import ClientTls
@@ -86,6 +87,7 @@ class ConnectorSettings(ServerConnectionSettings):
     :ivar lease: the seconds after which it ends by itself; 0 for as many as the server allows.
     :ivar reach: what developers may reach from here; empty for nothing.
     :ivar env: what they get of the environment of the application.
+    :ivar files: the volumes of the application of which they get the files.
     :ivar bind: the address requested from the server; host ``""`` and port 0 leave the choice to it.
     :ivar backoff_min: seconds before the first attempt to reconnect.
     :ivar backoff_max: the longest time between two attempts.
@@ -118,6 +120,7 @@ class ConnectorSettings(ServerConnectionSettings):
     lease: float = attrs.field(default=0.0, validator=seconds(1.0, 366 * DAY, "no end"))
     reach: ReachRules = attrs.field(default=ReachRules())
     env: PodEnvSettings = attrs.field(factory=PodEnvSettings)
+    files: tuple[FileRoot, ...] = ()
     bind: Address = attrs.field(default=Address("", 0))
     backoff_min: float = attrs.field(default=0.5, validator=seconds(0.01, DAY))
     backoff_max: float = attrs.field(default=30.0, validator=seconds(0.01, DAY))
@@ -138,9 +141,11 @@ class ConnectorSettings(ServerConnectionSettings):
             raise SettingsError("role", self.role, "the pod takes what no filter takes; leave the filters out")
         if self.target.udp and self.filters:
             raise SettingsError("target", str(self.target), "a UDP target, whose datagrams have no fields to intercept by")
-        if self.filters and (self.reach or self.env.source is not None):
-            hint = "only a client in the pod, which takes a share of all requests, can offer something of the pod (no --intercept)"
-            raise SettingsError("reach" if self.reach else "env.source", None, hint)
+        offers = [("reach", bool(self.reach)), ("env.source", self.env.source is not None), ("files", bool(self.files))]
+        for name, offered in offers if self.filters else ():
+            if offered:
+                hint = "only a client in the pod, which takes a share of all requests, can offer something of it (no --intercept)"
+                raise SettingsError(name, None, hint)
         if self.backoff_max < self.backoff_min:
             raise SettingsError("backoff_max", f"{self.backoff_max:g}s", f"must be at least the minimum, {self.backoff_min:g}s")
 

@@ -29,6 +29,8 @@ class PodService(StrEnum):
     """Connections to what the pod reaches."""
     ENV = "env"
     """The environment of the application."""
+    FILES = "files"
+    """Files of its volumes."""
 
     @property
     def host(self) -> str:
@@ -40,7 +42,8 @@ _SERVICES: Final = {service.host: service for service in PodService}
 RESERVED_HOSTS: Final = frozenset((CONTROL_HOST, *_SERVICES))
 """The destinations of streams that are for no target."""
 
-_VERSION, _USER, _CAUSE, _WHY, _VALUES, _NAMES = "rt", "rt.user", "rt.cause", "rt.why", "rt.values", "rt.n."
+_VERSION, _USER, _CAUSE, _WHY, _NAMES = "rt", "rt.user", "rt.cause", "rt.why", "rt.n."
+_VALUES, _PATH, _HAVE = "rt.values", "rt.path", "rt.have"
 VERSION: Final = "1"
 MAX_NAME_PAIRS: Final = 16
 """Pairs of metadata that an answer has for names."""
@@ -91,20 +94,25 @@ class PodRequest:
 
     :ivar service: of the pod.
     :ivar destination: of REACH: where to connect.
-    :ivar values: of ENV: whether the values are wanted, and not only their names.
+    :ivar values: of ENV and FILES: whether the values, or contents, are wanted, and not only the names.
+    :ivar path: of FILES: of a volume or file, as the application has it; ``""`` for all.
+    :ivar have: of FILES: the revision that is there already: nothing is sent unless there is another one.
     """
 
     service: PodService
     destination: RelayAddress = field(default=NOWHERE)
     values: bool = False
+    path: str = ""
+    have: str = ""
 
     def encode(self) -> bytes:
         """The request as the first bytes of the stream.
 
-        :raises ValueError: the destination has no name that can be sent.
+        :raises ValueError: the destination or the path cannot be sent.
         """
         addresses = (RelayAddress(self.service.host, 0), self.destination)
-        metadata = {_VERSION: VERSION} | ({_VALUES: "1"} if self.values else {})
+        pairs = {_VERSION: VERSION, _VALUES: "1" if self.values else "", _PATH: self.path, _HAVE: self.have}
+        metadata = {key: value for key, value in pairs.items() if value}
         return Request(Command.CONNECT, addresses=addresses, metadata=metadata).encode()
 
     @classmethod
@@ -120,13 +128,16 @@ class PodRequest:
             raise RelayError("an unknown service of a pod")
         if service is PodService.REACH and not (destination.host and destination.port):
             raise RelayError("no host or port to reach")
-        return cls(service, destination, request.metadata.get(_VALUES) == "1")
+        path, have = (request.metadata.get(key, "") for key in (_PATH, _HAVE))
+        return cls(service, destination, request.metadata.get(_VALUES) == "1", path, have)
 
     def __str__(self) -> str:
         """What it is for, for logs."""
         if self.service is PodService.REACH:
             host, port = self.destination.host, self.destination.port
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        if self.service is PodService.FILES:
+            return f"{'contents' if self.values else 'names'} of {clean(self.path) or 'all'}"
         return "values" if self.values else "names"
 
 
@@ -136,7 +147,7 @@ class PodAnswer:
 
     :ivar cause: why not; None if the bytes of the service follow.
     :ivar why: the same for people, and what to do; made printable as it is read.
-    :ivar names: of ENV: what is given, for the server's log; as many as fit.
+    :ivar names: of ENV and FILES: what is given, for the server's log; as many as fit.
     """
 
     cause: Cause | None = None

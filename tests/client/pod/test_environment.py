@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
 
 from rtunnel.client.pod import asking
-from rtunnel.client.pod.asking import ANSWER_TIMEOUT, PodAskFailed, ask_environment
-from rtunnel.client.pod.environment import MAX_OPEN, TIMEOUT
+from rtunnel.client.pod.asking import ANSWER_TIMEOUT, PodAskFailed, ask_environment, over_link
+from rtunnel.client.pod.giving import MAX_OPEN, TIMEOUT
 from rtunnel.client.pod.link import PodLinkClient
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.podenv.variables import Variable, write_document
@@ -45,7 +46,7 @@ class EnvironmentTests(PodCase):
         self.ways.append(way)
         settings = ServerConnectionSettings(server=Address("server", 8421), transport="tcp", tunnel=TUNNEL, mux=self.mux)
         link = PodLinkClient(settings, "pod.local", reactor=self.clock, endpoint=way)
-        asked = Deferred.fromCoroutine(ask_environment(settings, "pod.local", self.clock, values=values, link=link))
+        asked = Deferred.fromCoroutine(over_link(link, self.clock, partial(ask_environment, values=values)))
         self.settle()
         return asked
 
@@ -117,7 +118,7 @@ class EnvironmentTests(PodCase):
         self.assertIn("did not send all of its answer", str(self.failureResultOf(late, PodAskFailed).value))
 
     def test_an_answer_that_is_too_large(self) -> None:
-        self.patch(asking, "MAX_DOCUMENT", 10)
+        self.patch(asking, "MAX_ANSWER", 10)
         self.offering()
         self.assertIn("is larger than", self.failed())
 
@@ -134,7 +135,7 @@ class EnvironmentTests(PodCase):
         self.settle()
         self.assertEqual(len(self.client_in_pod.forwarder.open), MAX_OPEN)
         self.assertEqual(self.client_in_pod._stats.streams[StreamOutcome.TOO_MANY], 2)
-        self.heard("refused: the client in the pod gives the environment to others just now")
+        self.heard("refused: the client in the pod gives it to others just now")
         self.wait(TIMEOUT + 1)
         self.assertEqual(self.client_in_pod.forwarder.open, set())
         self.assertIn("MODE", [one.name for one in self.successResultOf(self.ask())])

@@ -1,8 +1,9 @@
-"""One question to a pod: a link, the answer as a whole, and the end."""
+"""Questions to a pod: over a link, each answered with one document."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
@@ -12,48 +13,91 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.pod.link import PodLinkClient, PodLinkFailed, PodRefused
-from rtunnel.podenv.variables import MAX_DOCUMENT, DocumentError, Variable, read_document
-from rtunnel.settings import ServerConnectionSettings
-from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.pod import PodRequest, PodService
+from rtunnel.podenv.variables import DocumentError, Variable, read_document
+from rtunnel.podfiles.volumes import Volume, VolumesError, read_volumes
+from rtunnel.wire.pod import Cause, PodRequest, PodService
 
-__all__ = ["PodAskFailed", "ask_environment"]
+__all__ = ["PodAskFailed", "ask_environment", "ask_files", "over_link"]
 
 STOP_TIMEOUT = 2.0
 """Seconds in which the link is closed cleanly."""
-ANSWER_TIMEOUT = 30.0
+ANSWER_TIMEOUT = 60.0
 """Seconds that an answer may take."""
+MAX_ANSWER = 8 << 20
+"""Bytes of an answer at most."""
+
+T = TypeVar("T")
 
 
 class PodAskFailed(Exception):
-    """There is no answer; the text says why, and what to do."""
+    """There is no answer; the text says why, and what to do.
+
+    :ivar final: whether it makes no sense to ask again.
+    """
+
+    def __init__(self, text: str, *, final: bool = False) -> None:
+        super().__init__(text)
+        self.final = final
 
 
-async def ask_environment(
-    settings: ServerConnectionSettings, host: str, reactor: Any, *, values: bool, link: PodLinkClient | None = None
-) -> list[Variable]:
-    """The environment of a pod, as far as it is given out.
+async def over_link(link: PodLinkClient, reactor: Any, work: Callable[[PodLinkClient], Awaitable[T]]) -> T:
+    """Do something with a link, which is closed then.
 
-    :param settings: how the server is reached, and which tunnel.
-    :param host: whose pod.
-    :param values: whether the values are wanted, too.
-    :param link: to the server; by default one of its own.
-    :raises PodAskFailed: it is not to be had.
+    :raises PodAskFailed: there is no link.
     :raises StartError: a file of the settings cannot be used.
     """
-    link = link or PodLinkClient(settings, host, reactor=reactor)
     try:
         await link.start()
-        whole = _Whole()
-        stream: TunnelStream = await link.ask(PodRequest(PodService.ENV, values=values), whole)
-        whole.transport = stream
-        return read_document(await whole.within(ANSWER_TIMEOUT, reactor))
-    except (PodLinkFailed, PodRefused) as error:
+        return await work(link)
+    except PodLinkFailed as error:
         raise PodAskFailed(str(error)) from None
-    except DocumentError as error:
-        raise PodAskFailed(f"the answer of the pod cannot be read: {error}; use the same version there") from None
     finally:
         await link.stop().addTimeout(STOP_TIMEOUT, reactor, onTimeoutCancel=lambda result, _: None)
+
+
+async def ask_environment(link: PodLinkClient, *, values: bool) -> list[Variable]:
+    """The environment of a pod, as far as it is given out.
+
+    :param values: whether the values are wanted, too.
+    :raises PodAskFailed: it is not to be had.
+    """
+    data = await _ask(link, PodRequest(PodService.ENV, values=values))
+    try:
+        return read_document(data)
+    except DocumentError as error:
+        raise PodAskFailed(_unreadable(error)) from None
+
+
+async def ask_files(link: PodLinkClient, path: str = "", *, contents: bool, have: str = "") -> list[Volume]:
+    """Files of a pod, as far as they are given out.
+
+    :param path: of a volume or file; ``""`` for all.
+    :param contents: whether the contents are wanted, too.
+    :param have: the revision that is there already: then there is no volume unless there is another one.
+    :raises PodAskFailed: they are not to be had.
+    """
+    data = await _ask(link, PodRequest(PodService.FILES, values=contents, path=path, have=have))
+    try:
+        return read_volumes(data)
+    except VolumesError as error:
+        raise PodAskFailed(_unreadable(error)) from None
+
+
+def _unreadable(error: Exception) -> str:
+    return f"the answer of the pod cannot be read: {error}; use the same version there"
+
+
+async def _ask(link: PodLinkClient, request: PodRequest) -> bytes:
+    """Ask for a document.
+
+    :raises PodAskFailed: there is none.
+    """
+    whole = _Whole()
+    try:
+        whole.transport = await link.ask(request, whole)
+    except PodRefused as error:
+        raise PodAskFailed(str(error), final=error.answer.cause is Cause.NOT_ALLOWED) from None
+    return await whole.within(ANSWER_TIMEOUT, link.reactor)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -84,8 +128,8 @@ class _Whole(Protocol):
     def dataReceived(self, data: bytes) -> None:
         self._pieces.append(data)
         self._size += len(data)
-        if self._size > MAX_DOCUMENT:
-            self._end(PodAskFailed(f"the answer of the pod is larger than {MAX_DOCUMENT >> 20} MiB"))
+        if self._size > MAX_ANSWER:
+            self._end(PodAskFailed(f"the answer of the pod is larger than {MAX_ANSWER >> 20} MiB"))
 
     def readConnectionLost(self) -> None:
         self._end()
@@ -99,6 +143,9 @@ class _Whole(Protocol):
     def _end(self, error: Exception | None = None) -> None:
         if self.done.called:
             return
+        if self.transport is not None:
+            # nothing is left to say
+            self.transport.loseConnection()
         if error is None:
             self.done.callback(b"".join(self._pieces))
         else:

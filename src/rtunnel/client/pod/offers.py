@@ -14,6 +14,7 @@ from zope.interface import implementer
 
 from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.pod.environment import EnvironmentService
+from rtunnel.client.pod.files import FilesService
 from rtunnel.client.pod.reaching import Reacher, socket_endpoint
 from rtunnel.client.targets import Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
@@ -71,6 +72,8 @@ def _services(settings: ConnectorSettings, reactor: Any, endpoint_for: EndpointF
         yield PodService.REACH, Reacher(settings.reach, reactor=reactor, endpoint_for=endpoint_for).serve
     if settings.env.source is not None:
         yield PodService.ENV, EnvironmentService(settings.env, settings.env.source).serve
+    if settings.files:
+        yield PodService.FILES, FilesService(settings.files).serve
 
 
 @implementer(IHalfCloseableProtocol)
