@@ -15,7 +15,7 @@ FOLDER = Path(rtunnel.commands.__file__).parent
 
 class TableTests(SynchronousTestCase):
     def test_one_file_for_each_command(self) -> None:
-        files = {path.stem.replace("_", "-") for path in FOLDER.glob("*.py")} - {"__init__"}
+        files = {path.stem.replace("_", "-") for path in FOLDER.glob("[!_]*.py")}
         self.assertEqual({command.name for command in COMMANDS}, files)
         self.assertEqual(len(COMMANDS), len(files))
 
