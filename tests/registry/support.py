@@ -65,7 +65,8 @@ class Heard:
         self.connectors[record.id] = record
         self.events.append(("connector up", record))
 
-    def connector_changed(self, record: ConnectorRecord) -> None:
+    def connector_changed(self, record: ConnectorRecord, former: ConnectorRecord) -> None:
+        assert self.connectors[record.id] == former, "it was another one"
         assert self.connectors[record.id] != record, "nothing has changed"
         self.connectors[record.id] = record
         self.events.append(("connector changed", record))

@@ -35,8 +35,11 @@ class RegistryObserver(Protocol):
     def connector_up(self, record: ConnectorRecord) -> None:
         """A connector of another server, which is known."""
 
-    def connector_changed(self, record: ConnectorRecord) -> None:
-        """Something else is true of it: its lease, its name, whether it is avoided."""
+    def connector_changed(self, record: ConnectorRecord, former: ConnectorRecord) -> None:
+        """Something else is true of it: its lease, its name, whether it is avoided.
+
+        :param former: what was true until now.
+        """
 
     def connector_gone(self, record: ConnectorRecord) -> None:
         """It is gone; the record is the last one."""

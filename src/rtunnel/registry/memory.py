@@ -101,7 +101,7 @@ class MemoryRegistry:
             if former is None:
                 other._observer.connector_up(record)
             else:
-                other._observer.connector_changed(record)
+                other._observer.connector_changed(record, former)
 
     def withdraw(self, connector: UUID) -> None:
         """See the interface."""

@@ -9,6 +9,7 @@ The first line names the server and the number of its latest change. The others 
 
 A change has all that was to be said at once, and one number more than the one before; a message that only has its first line is a
 sign of life. Two more lines stand alone: ``*`` says that all was written anew, and has to be read; ``!`` that the server stops.
+Lines of other kinds, which a later version may write, are ignored.
 """
 
 from __future__ import annotations
@@ -81,8 +82,6 @@ class Change:
                 record = ServerRecord.decode(line[1:])
                 if record.id != server:
                     raise RecordError("a change with the record of another server")
-            else:
-                raise RecordError("a change with a line of an unknown kind")
         return cls(server, number, record, tuple(written), tuple(gone))
 
 

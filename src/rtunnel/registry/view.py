@@ -228,7 +228,7 @@ class View:
         if former is None:
             self._observer.connector_up(record)
         else:
-            self._observer.connector_changed(record)
+            self._observer.connector_changed(record, former)
 
     def _remove(self, peer: _Peer, connector: UUID) -> None:
         record = peer.connectors.pop(connector, None)

@@ -235,12 +235,12 @@ class ControlCommands:
             if not lease.held:
                 raise _Refusal(f"the link of {lease.name} is up; ask for it with --ask")
             done = f"took over from {lease.name}, whose link is lost"
-            self._end([lease], LeaseEnd.TAKEN, who, message.because, reply, done)
+            self._end(self._book.twins(lease), LeaseEnd.TAKEN, who, message.because, reply, done)
         elif lease.held:
             raise _Refusal(f"the link of {lease.name} is lost, so nobody can be asked; take it with --take-over")
         else:
             self._asked = self._book.ask(lease, who, message.because)
-            _reply_later(self._asked.addCallback(lambda end: self._answered(lease, end)), reply)
+            _reply_later(self._asked.addCallback(lambda end: self._answered(lease, end, who)), reply)
 
     def _taken(self, message: TakeLease, tunnel: UUID) -> KnownLease:
         """The lease that is to be taken, rather one with filters than a pod's.
@@ -259,10 +259,13 @@ class ControlCommands:
             raise _Refusal(f"several have leases there; say whose with --from: {_names(others)}")
         return others[0]
 
-    def _answered(self, lease: KnownLease, end: LeaseEnd | None) -> Message:
+    def _answered(self, lease: KnownLease, end: LeaseEnd | None, who: str) -> Message:
         self._asked = None
         if end is None:
             return Refused(f"{lease.name} is using it: a request has come since")
+        for twin in self._book.twins(lease) if end is LeaseEnd.TAKEN else ():
+            # what it has at other servers
+            self._book.end(twin, LeaseEnd.TAKEN, who).addErrback(lambda failure: failure.trap(CallFailed))
         return Done(f"{lease.name} has given way ({end})", 1)
 
     def _end(self, leases: Sequence[KnownLease], cause: LeaseEnd, by: str, text: str, reply: Reply, done: str) -> None:
@@ -294,7 +297,7 @@ def _is(lease: KnownLease, name: str) -> bool:
 
 def _count(leases: Iterable[KnownLease]) -> int:
     """How many there are; one that a client has at several servers is one."""
-    return len({lease.id for lease in leases})
+    return len({lease.client for lease in leases})
 
 
 def _names(leases: Iterable[KnownLease]) -> str:

@@ -28,6 +28,7 @@ class KnownLease:
     :ivar used: seconds since its last request; negative without one.
     :ivar held: whether its link is lost.
     :ivar filtered: whether it is for some requests only.
+    :ivar instance: what its client calls itself on each of its links, if it does.
     :ivar own: the lease, if it is one of this server.
     :ivar server: else the server that its client is attached to.
     """
@@ -44,8 +45,14 @@ class KnownLease:
     used: float
     held: bool
     filtered: bool
+    instance: bytes = b""
     own: PoolLease | None = None
     server: UUID | None = None
+
+    @property
+    def client(self) -> object:
+        """Whose it is, at whatever server."""
+        return (self.tunnel, self.user, self.instance) if self.instance else self.id
 
 
 @frozen
@@ -74,21 +81,23 @@ class LeaseBook:
     # -- what there is
 
     def __iter__(self) -> Iterator[KnownLease]:
-        """Those of this server first; a client that is attached to several servers has one at each of them, with the same ID."""
+        """Those of this server first; a client that is attached to several servers has one at each of them."""
         yield from map(self._of_own, self._manager.leases)
         if self.shared is not None:
             for tunnel in self.shared.shared.tunnels:
                 yield from self._of_others(tunnel)
 
     def of_tunnel(self, tunnel: UUID) -> list[KnownLease]:
-        """Each lease of a tunnel once, the oldest first."""
-        leases = [self._of_own(lease) for lease in self._manager.leases if lease.tunnel == tunnel]
-        leases += self._of_others(tunnel)
-        once: dict[str, KnownLease] = {}
-        for lease in leases:
-            if lease.id not in once or (once[lease.id].held and not lease.held):
-                once[lease.id] = lease
+        """The leases of a tunnel, the oldest first; of a client that is attached to several servers, one."""
+        once: dict[object, KnownLease] = {}
+        for lease in self._all_of(tunnel):
+            if lease.client not in once or (once[lease.client].held and not lease.held):
+                once[lease.client] = lease
         return sorted(once.values(), key=lambda lease: lease.age, reverse=True)
+
+    def _all_of(self, tunnel: UUID) -> Iterator[KnownLease]:
+        yield from (self._of_own(lease) for lease in self._manager.leases if lease.tunnel == tunnel)
+        yield from self._of_others(tunnel)
 
     def unleased(self, tunnel: UUID) -> Iterator[Unleased]:
         """The connectors of a tunnel that have no lease."""
@@ -133,6 +142,7 @@ class LeaseBook:
             used=-1.0 if lease.used is None else leases.now - lease.used,
             held=lease.connector is None,
             filtered=bool(lease.filters),
+            instance=lease.instance,
             own=lease,
         )
 
@@ -151,10 +161,15 @@ class LeaseBook:
             used=max(now - lease.used, 0.0) if lease.used else -1.0,
             held=record.held,
             filtered=bool(record.filters),
+            instance=record.instance,
             server=record.server,
         )
 
     # -- what is done with them
+
+    def twins(self, lease: KnownLease) -> list[KnownLease]:
+        """What the client of a lease has at all servers, with this one."""
+        return [other for other in self._all_of(lease.tunnel) if other.client == lease.client]
 
     def end(self, lease: KnownLease, cause: LeaseEnd, by: str, text: str = "") -> Deferred[None]:
         """End a lease; fails with :exc:`~rtunnel.server.lease_calls.CallFailed`."""

@@ -138,9 +138,13 @@ class LeaseCalls:
             if lease is not None:
                 self._manager.forget(lease)
             return
-        handler = self._handlers[question["do"]]
+        handler = self._handlers.get(question["do"])
         found = next((lease for lease in self._manager.leases if lease.id == question["lease"]), None)
-        if found is None:
+        if handler is None:
+            self._send(
+                sender, {"a": number, "no": "the server that its client is attached to has another version, which cannot do that"}
+            )
+        elif found is None:
             self._send(sender, {"a": number, "no": "it has ended meanwhile"})
         else:
             handler(sender, number, found, question)

@@ -66,6 +66,9 @@ class LeaseSharing(Protocol):
     def former(self, connector: Connector[UpstreamPool]) -> Former | None:
         """The lease that the client of a connector has, or had, at another server."""
 
+    def others(self, lease: PoolLease) -> list[Joined]:
+        """What the client of a lease is told of those at other servers; nothing of many."""
+
     def changed(self, lease: PoolLease) -> None:
         """A lease has begun, or something else is true of it."""
 
@@ -235,6 +238,8 @@ class LeaseManager:
         )
         for other in self._others(lease):
             control.mention(Joined(other.name, other.what, other.reason))
+        for joined in () if self.sharing is None else self.sharing.others(lease):
+            control.mention(joined)
         # also of one that is back: they were told that its link was lost
         self._mention(lease, Joined(lease.name, lease.what, lease.reason, new=True))
 
@@ -252,6 +257,14 @@ class LeaseManager:
         for other in self._others(lease):
             if other.connector is not None:
                 controls[other.connector].mention(message)
+
+    def mention(self, tunnel: UUID, message: Message) -> None:
+        """Tell the clients of a tunnel something about one of another server."""
+        controls = self._controls.get(tunnel, {})
+        if len(controls) <= MAX_TOLD:
+            for connector, control in controls.items():
+                if self.leases.of(connector) is not None:
+                    control.mention(message)
 
     def warn_of_overlaps(self, name: str, holder: str, overlaps: Iterable[Conflict[Connector[UpstreamPool]]]) -> None:
         """Tell others that somebody who joins wants some of the same requests, and who gets these.

@@ -225,10 +225,10 @@ class Replicas:
         self.remote.connector_up(record)
         self.leases.heard(record)
 
-    def connector_changed(self, record: ConnectorRecord) -> None:
+    def connector_changed(self, record: ConnectorRecord, former: ConnectorRecord) -> None:
         """Something else is true of one."""
         self.remote.connector_changed(record)
-        self.leases.heard(record)
+        self.leases.heard(record, former)
 
     def connector_gone(self, record: ConnectorRecord) -> None:
         """One is gone."""

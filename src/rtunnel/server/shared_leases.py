@@ -17,16 +17,20 @@ from rtunnel.registry.interfaces import SharedRegistry
 from rtunnel.registry.records import ConnectorRecord, LeaseRecord
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.intercepts import Conflict, find_conflict
-from rtunnel.routing.leases import Former, Lease, LeaseTerms
+from rtunnel.routing.leases import Former, Lease, LeaseEnd, LeaseTerms
 from rtunnel.routing.tunnels import Connector, TunnelRegistry
 from rtunnel.server.lease_calls import LeaseCalls
 from rtunnel.server.lease_manager import LeaseManager, PoolLease
+from rtunnel.server.share_news import MAX_TOLD
 from rtunnel.server.upstream import UpstreamPool
+from rtunnel.wire.control import Joined, Left
 
 __all__ = ["RemoteInterceptor", "SharedLeases"]
 
 MAX_KEPT: Final = 86400.0
 """Seconds for which a lease of another server is kept at most."""
+ClientKey = tuple[str, bytes] | UUID
+
 USE_INTERVAL: Final = 30.0
 """Seconds between two times that others are told when a lease was used last."""
 
@@ -219,8 +223,40 @@ class SharedLeases:
             return []
         return [record for record in self.shared.records(tunnel) if (record.user, record.instance) == (user, instance)]
 
-    def heard(self, record: ConnectorRecord) -> None:
+    def others(self, lease: PoolLease) -> list[Joined]:
+        """What the client of a lease is told of those at other servers; nothing of many."""
+        there: dict[ClientKey, Joined] = {}
+        for record in self.shared.records(lease.tunnel):
+            other = _live(record)
+            if other is not None and not self._is_here(record):
+                there[_client(record)] = Joined(other.name, other.what, other.reason)
+        return list(there.values()) if len(there) <= MAX_TOLD else []
+
+    def _is_here(self, record: ConnectorRecord) -> bool:
+        """Whether its client is attached to this server, too."""
+        mine = self._manager.leases.of_client(record.tunnel, record.user, record.instance) if record.instance else None
+        return mine is not None and mine.connector is not None
+
+    def _mention(self, record: ConnectorRecord, former: ConnectorRecord | None) -> None:
+        """Tell the clients of this server who has joined another one, or has left."""
+        before, after = _live(former), _live(record)
+        if (before is None) is (after is None) or self._is_here(record):
+            return
+        lease = after or before
+        twins = (
+            other for other in self.shared.records(record.tunnel) if other.id != record.id and _client(other) == _client(record)
+        )
+        if lease is None or any(_live(twin) is not None for twin in twins):
+            return
+        if after is not None:
+            self._manager.mention(record.tunnel, Joined(lease.name, lease.what, lease.reason, new=True))
+        else:
+            # what has ended it is known at its server only
+            self._manager.mention(record.tunnel, Left(lease.name, lease.what, "" if record.held else LeaseEnd.LEFT))
+
+    def heard(self, record: ConnectorRecord, former: ConnectorRecord | None = None) -> None:
         """A record of another server is new, or has changed."""
+        self._mention(record, former)
         self._note_absence(record)
         if record.lease is None:
             return
@@ -236,13 +272,17 @@ class SharedLeases:
 
     def heard_end(self, record: ConnectorRecord) -> None:
         """A record of another server is gone."""
+        self._mention(attrs.evolve(record, lease=None), record)
+        self._end_absence(record)
+
+    def _end_absence(self, record: ConnectorRecord) -> None:
         absent = self._absent.pop(record.id, None)
         if absent is not None:
             self._registry.no_longer_gone(record.tunnel, absent)
 
     def _note_absence(self, record: ConnectorRecord) -> None:
         """Requests of those whose link is lost at another server may be kept from others here, too."""
-        self.heard_end(record)
+        self._end_absence(record)
         if record.held and record.filters:
             for absent in self._interceptors((record,)):
                 self._absent[record.id] = absent
@@ -272,6 +312,16 @@ class SharedLeases:
     def left(self, lease: LeaseRecord) -> float:
         """The seconds until a lease of another server ends; 0 without an end."""
         return max(lease.until - self.clock(), 0.0) if lease.until else 0.0
+
+
+def _live(record: ConnectorRecord | None) -> LeaseRecord | None:
+    """The lease of a connector whose link is up."""
+    return None if record is None or record.held else record.lease
+
+
+def _client(record: ConnectorRecord) -> ClientKey:
+    """Whose a record is: that of a client, at whatever server, or of one that does not say who it is."""
+    return (record.user, record.instance) if record.instance else record.id
 
 
 @lru_cache(10_000)

@@ -21,6 +21,7 @@ from rtunnel.registry.records import ConnectorRecord
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.leases import LeaseEnd
+from rtunnel.server import shared_leases
 from rtunnel.server.control_commands import Caller, ControlCommands
 from rtunnel.server.lease_book import LeaseBook
 from rtunnel.server.lease_calls import CALL_TIMEOUT
@@ -281,6 +282,16 @@ class ReturnTests(SharedLeaseCase):
         self.assertIsNotNone(here.used)
         self.assertGreater(here.active, 9.0)
 
+    def test_one_that_joined_both_at_once(self) -> None:
+        """Neither server knew of the other one's lease: they are two, but of one client."""
+        self.patch(self.there.replicas.leases, "former", lambda connector: None)
+        for number in (1, 2):
+            self.client(number, "pod", instance=7)
+        self.assertNotEqual(self.lease(self.here, "pod").id, self.lease(self.there, "pod").id)
+        book = LeaseBook(self.here.service._leases, self.here.service.registry, self.here.replicas.leases)
+        (lease,) = book.of_tunnel(TUNNEL)
+        self.assertEqual(len(book.twins(lease)), 2)
+
     def test_one_at_both_is_listed_once_and_ended_at_both(self) -> None:
         clients = [self.client(number, "pod", instance=7) for number in (1, 2)]
         service = self.here.service
@@ -302,6 +313,55 @@ class ReturnTests(SharedLeaseCase):
         record = self.records(self.there)["pod"]
         assert record.lease is not None
         self.assertGreater(record.lease.used, EPOCH)
+
+
+class NewsTests(SharedLeaseCase):
+    """What clients hear of those at other servers."""
+
+    def news(self, words: str) -> int:
+        """How many lines have some words."""
+        return sum(words in line for line in self.lines)
+
+    def test_comes_and_goes(self) -> None:
+        self.client(1, "pod")
+        alice = self.client(2, "alice", ALICE, reason="PROJ-12")
+        self.heard("alice has joined as well, for requests with header:x-user=alice", "PROJ-12")
+        self.heard("pod is on it as well, for weight 1")
+        self.lose(alice)
+        # in two steps, since each change is known at once here: it is gone, then it is held
+        self.heard("alice has left (left)")
+        self.site.pass_time(130)
+        self.assertEqual((self.news("alice has joined"), self.news("alice has l")), (1, 1))
+
+    def test_leaves(self) -> None:
+        self.client(1, "pod")
+        self.leave(self.client(2, "alice", ALICE))
+        self.site.turn()
+        self.heard("alice has left (left), who was there for requests with header:x-user=alice")
+        self.assertEqual(self.news("alice has l"), 1)
+
+    def test_one_that_moves(self) -> None:
+        """From one server to another: it was away in between."""
+        self.client(1, "pod")
+        alice = self.client(1, "alice", ALICE)
+        self.move(alice, 2)
+        self.assertEqual((self.news("alice has joined"), self.news("alice has lost its link")), (2, 1))
+
+    def test_one_that_is_at_both(self) -> None:
+        """It is one, whichever leaves first."""
+        self.client(1, "laptop")
+        both = [self.client(number, "pod", instance=7) for number in (1, 2)]
+        self.assertEqual(self.news("pod has joined"), 1)
+        self.lose(both[1])
+        self.site.pass_time(130)
+        self.assertEqual(self.news("pod has l"), 0)
+
+    def test_a_crowd(self) -> None:
+        self.patch(shared_leases, "MAX_TOLD", 1)
+        for number in range(2):
+            self.client(2, f"pod{number}")
+        self.client(1, "laptop")
+        self.assertEqual(self.news("is on it as well"), 1)
 
 
 class StopTests(SharedLeaseCase):
