@@ -13,7 +13,8 @@ From the machine up:
 - :mod:`bench.table` does the arithmetic, :mod:`bench.goals` names the figures to reach,
   :mod:`bench.report`, :mod:`bench.split` and :mod:`bench.plot` write it down.
 
-:mod:`bench.micro` is apart from all this: it times the engines alone. So are :mod:`bench.herd`: thousands of clients lose their
+:mod:`bench.micro` is apart from all this: it times the engines alone, and :mod:`bench.bytecodes` counts what the interpreter
+executes. So are :mod:`bench.herd`: thousands of clients lose their
 server; and :mod:`bench.registry`: 100,000 clients of servers that share a Redis.
 """
 
