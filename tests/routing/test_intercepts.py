@@ -214,6 +214,33 @@ class ReferenceTests(Case):
             self.assertIsNone(found)
 
 
+class ComingAndGoingTests(Case):
+    @settings(deadline=None)
+    @given(
+        st.lists(st.tuples(st.lists(_FILTERS, max_size=3, unique=True), st.booleans()), max_size=8), _LINES, st.sampled_from("/ab")
+    )
+    def test_as_if_others_had_never_come(self, attached: list[tuple[list[str], bool]], fields: list[str], path: str) -> None:
+        """Those who have left make no difference."""
+        target = "/" if path == "/" else f"/{path}"
+        self.setUp()
+        for number, (filters, _) in enumerate(attached):
+            self.attach(str(number), *filters)
+        for connector in list(self.registry):
+            if attached[int(connector.name)][1]:
+                self.registry.remove(connector)
+        found = self.matching(fields, target)
+        self.setUp()
+        for number, (filters, leaves) in enumerate(attached):
+            if not leaves:
+                self.attach(str(number), *filters)
+        self.assertEqual(found, self.matching(fields, target))
+
+    def matching(self, fields: list[str], target: str) -> list[tuple[str, list[str]]]:
+        tunnel = self.registry.get(TUNNEL)
+        turns = () if tunnel is None else tunnel.turns(Query(*fields, target=target))
+        return [(str(wanted), [member.name for member in members]) for wanted, members in turns]
+
+
 class ConflictTests(Case):
     """What is answered to a client that asks for somebody else's requests."""
 

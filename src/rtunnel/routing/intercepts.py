@@ -104,17 +104,27 @@ class Intercepts(Generic[C]):
     :param new_group: makes an empty group of connectors that share by weight.
     """
 
-    __slots__ = ("_anchors", "_asked", "_by_field", "_connectors", "_having", "_new_group")
+    __slots__ = ("_anchors", "_asked", "_by_field", "_connectors", "_entries", "_found", "_having", "_new_group")
 
     def __init__(self, new_group: Callable[[], Drawable[C]]) -> None:
         self._new_group = new_group
         self._connectors: dict[C, None] = {}
+        self._clear()
+
+    def _clear(self) -> None:
+        self._entries: dict[InterceptFilter, _Entry[C]] = {}
+        self._found: dict[tuple[Kind, bytes], _Anchors[C]] = {}
+        """By what they ask for."""
         self._anchors: dict[tuple[Kind, bytes], _Anchors[C]] = {}
         """Those that are not in a field."""
         self._by_field: dict[bytes, list[tuple[Kind, bytes, _Anchors[C]]]] = {}
         """The others by the field that they are in."""
-        self._asked = asking_for(())
-        self._having = having_any(()).search
+        self._compile()
+
+    def _compile(self) -> None:
+        """The fields that are asked for have changed."""
+        self._asked = asking_for(self._by_field)
+        self._having = having_any(self._by_field).search
 
     def __len__(self) -> int:
         return len(self._connectors)
@@ -126,40 +136,48 @@ class Intercepts(Generic[C]):
         return connector in self._connectors
 
     def add(self, connector: C) -> None:
-        """Add a connector."""
+        """Add a connector, in a time that does not depend on how many there are."""
         self._connectors[connector] = None
-        self._index()
+        self._insert(connector)
 
     def remove(self, connector: C) -> None:
         """Remove a connector."""
         del self._connectors[connector]
-        self._index()
+        self._clear()
+        for other in self._connectors:
+            self._insert(other)
 
-    def _index(self) -> None:
-        groups: dict[InterceptFilter, Drawable[C]] = {}
-        for connector in self._connectors:
-            for wanted in connector.filters:
-                if wanted not in groups:
-                    groups[wanted] = self._new_group()
-                groups[wanted].add(connector)
-        found: dict[tuple[Kind, bytes], _Anchors[C]] = {}
-        for age, (wanted, group) in enumerate(groups.items()):
-            anchor = max(wanted.terms, key=_anchor_quality)
-            entry = _Entry(wanted, group, tuple(term for term in wanted.terms if term is not anchor), age)
-            anchors = found.setdefault((anchor.kind, anchor.name.encode()), _Anchors())
-            if _is_by_value(anchor):
-                anchors.by_value.setdefault(anchor.value.encode(), []).append(entry)
-            else:
-                anchors.others.append((anchor, entry))
-        self._anchors, self._by_field = {}, {}
-        for (kind, name), anchors in found.items():
+    def _insert(self, connector: C) -> None:
+        fields = len(self._by_field)
+        for wanted in connector.filters:
+            entry = self._entries.get(wanted)
+            if entry is None:
+                entry = self._entries[wanted] = self._new_entry(wanted)
+            entry.group.add(connector)
+        if len(self._by_field) != fields:
+            self._compile()
+
+    def _new_entry(self, wanted: InterceptFilter) -> _Entry[C]:
+        anchor = max(wanted.terms, key=_anchor_quality)
+        rest = tuple(term for term in wanted.terms if term is not anchor)
+        entry = _Entry(wanted, self._new_group(), rest, age=len(self._entries))
+        anchors = self._anchors_of(anchor.kind, anchor.name.encode())
+        if _is_by_value(anchor):
+            anchors.by_value.setdefault(anchor.value.encode(), []).append(entry)
+        else:
+            anchors.others.append((anchor, entry))
+        return entry
+
+    def _anchors_of(self, kind: Kind, name: bytes) -> _Anchors[C]:
+        anchors = self._found.get((kind, name))
+        if anchors is None:
+            anchors = self._found[kind, name] = _Anchors()
             field = name if kind is Kind.HEADER else _FIELDS.get(kind)
             if field is None:
                 self._anchors[kind, name] = anchors
             else:
                 self._by_field.setdefault(field, []).append((kind, name, anchors))
-        self._asked = asking_for(self._by_field)
-        self._having = having_any(self._by_field).search
+        return anchors
 
     # -- requests
 
