@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from random import choice, randrange
 from typing import Any
 from uuid import UUID
 
 from twisted.internet import reactor
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import ClientFactory, Factory, Protocol
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import TestCase
@@ -233,6 +234,45 @@ class ClaimTests(RedisCase):
         a.publish(connector(7, name="alice", filters=("path^=/",)))
         await self.has(2, connector(7, name="alice", filters=("path^=/",)))
         await self.assertFailure(b.claim(connector(8, at=2), unless_taken), Refused)
+
+    async def test_at_once_while_connections_break(self) -> None:
+        """Who has it takes it back after a moment; never two have it at once, though it is unknown what became of some writes."""
+        registries = [await self.begin(number) for number in (1, 2, 3)]
+        holding: set[UUID] = set()
+        granted = broken = 0
+        clock: Any = reactor
+        end = clock.seconds() + 6.0
+
+        async def contend(at: int, registry: RedisRegistry) -> None:
+            nonlocal granted, broken
+            while clock.seconds() < end:
+                record = connector(randrange(1 << 60), at=at, name=str(at), filters=("path^=/",))
+                try:
+                    await registry.claim(record, unless_taken)
+                except Refused:
+                    await deferLater(clock, 0.01)
+                except RegistryUnavailable:
+                    broken += 1
+                    # as who is refused does
+                    registry.withdraw(record.id)
+                    await deferLater(clock, 0.05)
+                else:
+                    granted += 1
+                    self.assertEqual(holding, set())
+                    holding.add(record.id)
+                    await deferLater(clock, 0.02)
+                    holding.discard(record.id)
+                    registry.withdraw(record.id)
+
+        async def disturb() -> None:
+            while clock.seconds() < end:
+                await deferLater(clock, 0.4)
+                self.redis.call("CLIENT", "KILL", "TYPE", choice(("normal", "pubsub")))
+
+        contenders = [contend(at, registry) for at, registry in enumerate(registries, 1)]
+        await gatherResults([Deferred.fromCoroutine(one) for one in (*contenders, disturb())])
+        self.assertGreater(granted, 10)
+        self.assertGreater(broken, 0)
 
     async def test_many_tunnels(self) -> None:
         a, b = await self.pair()
