@@ -17,8 +17,9 @@ import yaml
 from rtunnel.inject.injection import Wanted, inject, uninject
 from tests.cluster import ingress
 from tests.cluster.images import APP, OURS
-from tests.cluster.node import INGRESS, kubectl
-from tests.cluster.shell import ROOT, ClusterError, wait_until
+from tests.cluster.node import INGRESS, KUBECONFIG, kubectl
+from tests.cluster.programs import BIN
+from tests.cluster.shell import ROOT, ClusterError, inside, run, wait_until
 from tests.support.load import Load
 from tests.support.processes import Process, rtunnel
 from tests.support.services import NamedService
@@ -237,6 +238,24 @@ def _services() -> dict[str, str]:
     }
 
 
+def chart() -> str:
+    """The Helm chart, installed; a service is injected into it."""
+    host, name = "web.example.org", "rtunnel"
+    with _namespace("chart") as namespace:
+        values = json.dumps({"routes": {host: _ID}, "image": {"repository": "rtunnel"}})
+        helm = inside(str(BIN / "helm"), f"--kubeconfig={KUBECONFIG}", "install", name, str(ROOT / "deploy" / "helm" / "rtunnel"))
+        run(*helm, "--namespace", namespace, "--values", "-", "--timeout", "180s", text=values)
+        kubectl("apply", "--namespace", namespace, "--filename", "-", text=_services()["web"])
+        everything = ("get", "deployment,service,ingress,secret", "--namespace", namespace, "--output", "yaml")
+        outcome = inject(kubectl(*everything), Wanted(host=host, image=OURS, server=name))
+        kubectl("apply", "--namespace", namespace, "--filename", "-", text=outcome.text)
+        _rolled_out(namespace, f"deployment/{name}", "deployment/web")
+        wait_until(lambda: _get(host).startswith("pod"), "the service is served through the chart's server")
+        with _laptop(host, _ID, "--weight", "255"):
+            _demand(_get(host) == "laptop", "a laptop does not get the requests")
+    return "installed, a service injected, taken by a laptop"
+
+
 # -- rollouts
 
 
@@ -308,6 +327,7 @@ CHECKS: Final[dict[str, Check]] = {
     "dry-runs": dry_runs,
     "scenario": scenario,
     "inject": injected,
+    "chart": chart,
     "rollouts": rollouts,
     "replicas": replicas,
     "quickstart": quickstart,

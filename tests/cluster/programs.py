@@ -1,4 +1,4 @@
-"""The programs of the cluster: those of Kubernetes and CoreDNS, built once from their Go modules, and those of Debian."""
+"""The programs of the cluster: those of Kubernetes, CoreDNS and Helm, built once from their Go modules, and those of Debian."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["BIN", "check", "provide"]
 
 BIN: Final = HOME / "bin"
 VERSION: Final = "v1.31.4"
-COREDNS: Final = "github.com/coredns/coredns@v1.11.3"
+_OTHERS: Final = {"coredns": "github.com/coredns/coredns@v1.11.3", "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0"}
 
 _MODULE = Path(__file__).parent / "kubernetes"
 _COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
@@ -65,9 +65,10 @@ def provide() -> None:
     if not all((BIN / name).exists() for name in _COMMANDS):
         print(f"building Kubernetes {VERSION}, which takes some minutes", flush=True)
         _build()
-    if not (BIN / "coredns").exists():
-        print("building CoreDNS", flush=True)
-        run("go", "install", COREDNS, env={"GOBIN": str(BIN)}, timeout=3600)
+    for name, module in _OTHERS.items():
+        if not (BIN / name).exists():
+            print(f"building {name}", flush=True)
+            run("go", "install", module, env={"GOBIN": str(BIN)}, timeout=3600)
 
 
 def _build() -> None:

@@ -40,6 +40,11 @@ EVERYTHING = {
     "tolerations": [{"operator": "Exists"}],
     "affinity": {"podAntiAffinity": {}},
 }
+SEVERAL = {
+    **ROUTES,
+    "replicas": 2,
+    "registry": {"url": "redis://redis:6379", "existingSecret": "shared", "passwordKey": "registry-password"},
+}
 
 
 class ChartTests(SynchronousTestCase):
@@ -58,12 +63,12 @@ class ChartTests(SynchronousTestCase):
         return list(yaml.safe_load_all(done.stdout))
 
     def test_lint(self) -> None:
-        for values in ({}, EVERYTHING):
+        for values in ({}, EVERYTHING, SEVERAL):
             done = self.run_helm("lint", "--strict", values=values)
             self.assertEqual(done.returncode, 0, done.stdout)
 
     def test_valid(self) -> None:
-        for values in ({}, ROUTES, EVERYTHING):
+        for values in ({}, ROUTES, EVERYTHING, SEVERAL):
             for resource in self.render(values):
                 # the schemas of Kubernetes do not have these two
                 if resource["kind"] not in ("HTTPRoute", "PodMonitor"):
@@ -74,11 +79,12 @@ class ChartTests(SynchronousTestCase):
         return sorted(resource["kind"] for resource in self.render(values))
 
     def test_what_is_there(self) -> None:
-        usual = ["Deployment", "NetworkPolicy", "Secret", "Service"]
+        usual = ["Deployment", "NetworkPolicy", "Secret", "Service", "Service"]
         self.assertEqual(self.kinds({}), usual)
+        self.assertEqual(self.kinds(SEVERAL), sorted([*usual, "PodDisruptionBudget"]))
         self.assertEqual(self.kinds(EVERYTHING), sorted([*usual, "Ingress", "HTTPRoute", "PodMonitor"]))
         self.assertEqual(
-            self.kinds({"existingRoutesSecret": "mine", "networkPolicy": {"enabled": False}}), ["Deployment", "Service"]
+            self.kinds({"existingRoutesSecret": "mine", "networkPolicy": {"enabled": False}}), ["Deployment", "Service", "Service"]
         )
 
     def only(self, resources: list[Any], kind: str) -> Any:
@@ -98,6 +104,18 @@ class ChartTests(SynchronousTestCase):
             patience = deployment["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
             self.assertLess(settings.stop_delay + settings.drain, patience)
 
+    def test_several_servers(self) -> None:
+        """They say to each other and to Redis who they are, and only they reach the port for that."""
+        resources = self.render(SEVERAL)
+        spec = self.only(resources, "Deployment")["spec"]["template"]["spec"]
+        (container,) = spec["containers"]
+        files = {argument.partition("=")[2] for argument in container["args"] if "-file=/run" in argument}
+        self.assertEqual(files, {"/run/secrets/rtunnel/registry-password", "/run/secrets/rtunnel/peer-secret"})
+        self.assertIn({"name": "registry", "secret": {"secretName": "shared"}}, spec["volumes"])
+        (rule,) = (rule for rule in self.only(resources, "NetworkPolicy")["spec"]["ingress"] if {"port": "peer"} in rule["ports"])
+        labels = rule["from"][0]["podSelector"]["matchLabels"]
+        self.assertLessEqual(labels.items(), self.only(resources, "Deployment")["spec"]["template"]["metadata"]["labels"].items())
+
     def test_rules(self) -> None:
         secret = self.only(self.render(ROUTES), "Secret")
         rules = {rule.pattern: str(rule.tunnel) for rule in read_rules(secret["stringData"]["routes"])}
@@ -107,6 +125,8 @@ class ChartTests(SynchronousTestCase):
 
     def test_mistakes(self) -> None:
         for values, hint in (
+            ({"replicas": 2}, "several servers need a registry"),
+            ({"registry": {"url": "redis://redis"}}, "name the Secret"),
             ({"routes": {"a": "1"}}, "the ID of a is not a UUID"),
             ({"ingress": {"enabled": True}}, "name your hosts"),
             ({**ROUTES, "gateway": {"enabled": True}}, "name the Gateway"),

@@ -71,7 +71,7 @@ class RunningTests(SynchronousTestCase):
         wait_until(lambda: listening(entrypoint), "the entrypoint listens")
         (sidecar,) = containers(text, "rtunnel")
         (key,) = (one["valueFrom"]["secretKeyRef"]["key"] for one in sidecar["env"] if one["name"] == "RTUNNEL_TUNNEL")
-        ports = {"proxy:8421": f"127.0.0.1:{tunnel}", ":3000": f"127.0.0.1:{service.port}", "$(POD_NAME)": "shop-7d9"}
+        ports = {"proxy-servers:8421": f"127.0.0.1:{tunnel}", ":3000": f"127.0.0.1:{service.port}", "$(POD_NAME)": "shop-7d9"}
         client = self.start(sidecar, ports, {"RTUNNEL_TUNNEL": secret["stringData"][key]})
         client.wait_for("joined")
         request = Request(f"http://127.0.0.1:{entrypoint}/", headers={"Host": HOST})

@@ -161,6 +161,7 @@ class ReportTests(SynchronousTestCase):
                 "secret/rtunnel: added",
                 "deployment/proxy: added",
                 "service/proxy: added",
+                "service/proxy-servers: added",
                 "networkpolicy/proxy: added",
             ],
         )

@@ -292,8 +292,8 @@ class _Injecting:
         documents = server_manifests(
             wanted.host, tunnel, name=wanted.server, namespace=namespace, image=wanted.image, trusted=wanted.trusted
         )
-        kinds = (*(() if secrets else (f"secret/{SECRET}",)), *(f"{kind}/{wanted.server}" for kind in _GENERATED))
-        return documents, [*reports, *(Report(kind, True, "added") for kind in kinds)]
+        added = [str(resource) for resource in read_resources(compose("---\n".join(documents)))]
+        return documents, [*reports, *(Report(name, True, "added") for name in added)]
 
     def explain(self, reports: Iterable[Report]) -> str:
         """Why nothing serves the host."""
@@ -302,6 +302,3 @@ class _Injecting:
             return f"no pods of {host} here: no Deployment, StatefulSet, DaemonSet, ReplicaSet, Job or CronJob"
         lines = "".join(f"\n  {report}" for report in reports)
         return f"nothing to inject for {host}:{lines}"
-
-
-_GENERATED = ("deployment", "service", "networkpolicy")

@@ -11,7 +11,7 @@ from uuid import UUID
 import yaml
 
 from rtunnel.inject.resources import Resource
-from rtunnel.inject.sidecar import SECRET, Skipped
+from rtunnel.inject.sidecar import SECRET, Skipped, servers_of
 from rtunnel.inject.yaml_text import Edits, Node, block, find, plain
 
 __all__ = ["SERVER", "add_host", "is_generated", "is_server", "server_manifests"]
@@ -129,6 +129,18 @@ def server_manifests(
             ],
         },
     }
+    servers: dict[str, Any] = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(servers_of(name)),
+        "spec": {
+            "clusterIP": "None",
+            # also of a server that is not ready yet: the sidecars join it first
+            "publishNotReadyAddresses": True,
+            "selector": selector,
+            "ports": [{"name": "tunnel", "port": 8421, "targetPort": "tunnel"}],
+        },
+    }
     policy: dict[str, Any] = {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
@@ -139,7 +151,7 @@ def server_manifests(
             "ingress": [{"ports": [{"port": "tunnel"}, {"port": "entrypoint"}]}],
         },
     }
-    documents = [*([] if tunnel is None else [secret]), deployment, service, policy]
+    documents = [*([] if tunnel is None else [secret]), deployment, service, servers, policy]
     return ["\n".join(block(document)) + "\n" for document in documents]
 
 
@@ -152,6 +164,7 @@ def _pod(image: str, trusted: tuple[str, ...]) -> dict[str, Any]:
         f"--routes-file=/etc/rtunnel/{ROUTES}",
         *(f"--trusted-proxy={network}" for network in trusted),
         "--admin=:8480",
+        "--ready-wait=20s",
         "--stop-delay=5s",
         "--drain=10s",
     ]

@@ -11,7 +11,7 @@ import yaml
 from rtunnel.inject.resources import Resource
 from rtunnel.inject.yaml_text import Edits, Node, find, items, plain
 
-__all__ = ["CONTAINER", "INJECTED", "SECRET", "Sidecar", "Skipped", "add_sidecar", "remove_sidecar"]
+__all__ = ["CONTAINER", "INJECTED", "SECRET", "Sidecar", "Skipped", "add_sidecar", "remove_sidecar", "servers_of"]
 
 CONTAINER: Final = "rtunnel"
 """The name of the sidecar's container."""
@@ -28,6 +28,11 @@ _TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 _DRAIN: Final = 10
 """Seconds that the sidecar's requests get when the pod stops."""
 _ADMIN_PORT: Final = 8480
+
+
+def servers_of(server: str) -> str:
+    """The name of the headless Service with the address of each server."""
+    return f"{server}-servers"
 
 
 class Skipped(Exception):
@@ -146,7 +151,10 @@ def _container(wanted: Sidecar, port: str, pod: Node) -> dict[str, Any]:
         "image": wanted.image,
         "args": [
             "client",
-            f"--server=ws://{wanted.server}:8421/proxy",
+            f"--server=ws://{servers_of(wanted.server)}:8421/proxy",
+            # each server behind that name, so that a new one has its clients before visitors come to it
+            "--join=all",
+            "--role=pod",
             f"--target=:{port}",
             "--role=pod",
             "--weight=1",
