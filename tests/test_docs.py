@@ -176,6 +176,7 @@ class TrueTests(SynchronousTestCase):
             "outcome of a request": outcomes.Outcome,
             "outcome of a TLS connection": outcomes.TlsOutcome,
             "outcome of a visit": outcomes.VisitOutcome,
+            "outcome of a request to a pod": outcomes.PodOutcome,
             "reason why a link ended": outcomes.LinkEnd,
             "reason why a client was rejected": outcomes.RefusalReason,
             "limit": outcomes.Limit,

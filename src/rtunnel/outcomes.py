@@ -13,6 +13,7 @@ __all__ = [
     "LinkEnd",
     "LocalPortOutcome",
     "Outcome",
+    "PodOutcome",
     "RefusalReason",
     "StreamOutcome",
     "TlsOutcome",
@@ -121,6 +122,31 @@ class VisitOutcome(StrEnum):
     """The server, or its listener, stopped before both sides had finished."""
     ERROR = "error"
     """An error in the server, which is in its log."""
+
+
+class PodOutcome(StrEnum):
+    """How a request over a pod link was answered, by the server or the client in the pod; each in exactly one way."""
+
+    GRANTED = "granted"
+    """The connection, or the document, was there."""
+    NOT_ALLOWED = "not_allowed"
+    """The permissions, or the rules of the client in the pod, do not allow it."""
+    NO_NAME = "no_name"
+    """The pod's DNS knows no such name."""
+    NO_DNS = "no_dns"
+    """The pod's DNS did not answer."""
+    REFUSED = "refused"
+    """Nothing listens there."""
+    UNREACHABLE = "unreachable"
+    """There is no way there."""
+    TIMED_OUT = "timed_out"
+    """Nothing answered in time."""
+    BUSY = "busy"
+    """There were too many connections."""
+    NO_POD = "no_pod"
+    """No client that offers it had joined."""
+    FAILED = "failed"
+    """Something else went wrong, of which the log of the client in the pod says more."""
 
 
 class LocalPortOutcome(StrEnum):

@@ -133,6 +133,21 @@ rtunnel_server_visits_total{{outcome="error"}} 0.0
 # HELP rtunnel_server_visits_open Visits open now.
 # TYPE rtunnel_server_visits_open gauge
 rtunnel_server_visits_open 6.0
+# HELP rtunnel_server_pod_links_open Pod links open now.
+# TYPE rtunnel_server_pod_links_open gauge
+rtunnel_server_pod_links_open 0.0
+# HELP rtunnel_server_pod_requests_total Requests to pods, by outcome.
+# TYPE rtunnel_server_pod_requests_total counter
+rtunnel_server_pod_requests_total{{outcome="granted"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="not_allowed"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="no_name"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="no_dns"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="refused"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="unreachable"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="timed_out"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="busy"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="no_pod"}} 0.0
+rtunnel_server_pod_requests_total{{outcome="failed"}} 0.0
 # HELP rtunnel_server_access_log_dropped_lines_total Lines of the access log that could not be written.
 # TYPE rtunnel_server_access_log_dropped_lines_total counter
 rtunnel_server_access_log_dropped_lines_total 0.0

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.python.failure import Failure
 
 from rtunnel.client.pod import link as link_module
-from rtunnel.outcomes import Limit, StreamOutcome
+from rtunnel.client.pod.link import PodLinkClient
+from rtunnel.outcomes import Limit, PodOutcome, StreamOutcome
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.reach import ReachRules
 from rtunnel.server import pod_link
 from rtunnel.server.pod_stream import REQUEST_TIMEOUT
-from rtunnel.settings import SettingsError
+from rtunnel.settings import Address, ServerConnectionSettings, SettingsError
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService, pod_preface
-from rtunnel.wire.relay import RelayAddress, stream_preface
-from tests.client.harness import Peer
+from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
+from tests.client.harness import Peer, PlayedEndpoint
 from tests.server.pods import POSTGRES, Asked, PodCase
+from tests.support.ids import TUNNEL
 
 
 class GrantedTests(PodCase):
@@ -43,6 +46,7 @@ class GrantedTests(PodCase):
         self.heard(f"an anonymous user reaches {POSTGRES}:5432")
         self.assertEqual(pod.forwarder.open, set())
         self.assertEqual({outcome: count for outcome, count in pod._stats.streams.items() if count}, {StreamOutcome.DONE: 1})
+        self.assertEqual((self.place.stats.pod_links_open, self.place.stats.pod_requests[PodOutcome.GRANTED]), (1, 1))
         self.assertEqual((self.place.stats.bytes_in, self.place.stats.bytes_out), (8, len(link_answer()) + 4))
 
     def test_one_line_for_each_destination(self) -> None:
@@ -55,7 +59,7 @@ class GrantedTests(PodCase):
         link.stop()
         self.settle()
         self.heard(f"{POSTGRES}:5432 had 3 connections")
-        self.assertEqual(self.place.group.listener.pod_links, set())
+        self.assertEqual((self.place.group.listener.pod_links, self.place.stats.pod_links_open), (set(), 0))
 
     def test_early_bytes(self) -> None:
         """What is sent with the request arrives once the pod has connected."""
@@ -161,6 +165,7 @@ class RefusedTests(PodCase):
         self.assertIn(words, asked.failed.answer.why)
         self.heard("an anonymous user cannot reach", words)
         self.heard("refused:", words)
+        self.assertEqual(self.place.stats.pod_requests[PodOutcome(cause.name.lower())], 1)
 
     def test_not_allowed(self) -> None:
         pod, link = self.pod(), self.machine()
@@ -323,6 +328,49 @@ class HostileTests(PodCase):
         self.reached(link)
         self.accept(pod)
         self.assertNotIn(pod.pod.token, "\n".join(self.lines))
+
+
+class OldServerTests(PodCase):
+    """Servers that know no pods."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = PlayedEndpoint()
+        settings = ServerConnectionSettings(server=Address("server", 8421), transport="tcp", tunnel=TUNNEL)
+        link = PodLinkClient(settings, "pod.local", reactor=self.clock, endpoint=self.server)
+        self.failed: list[Failure] = []
+        link.start().addErrback(self.failed.append)
+        self.peer = self.server.accept()
+        self.server.pipe.pump()
+
+    def answer(self, data: bytes) -> str:
+        """What the user is told."""
+        self.peer.transport.write(data)
+        self.server.pipe.pump()
+        return str(self.failed[0].value)
+
+    def test_the_request(self) -> None:
+        """A command that they refuse as unknown."""
+        self.assertEqual(self.peer.take()[:2], bytes((1, 6)))
+
+    def test_bad_request(self) -> None:
+        """As gost and older servers of ours answer it."""
+        self.assertIn("it does not know pods; update it", self.answer(Response(Status.BAD_REQUEST).encode()))
+        self.clock.advance(60)
+        self.assertEqual(self.server.waiting, [])
+
+    def test_ok_by_mistake(self) -> None:
+        """A server that takes any command for another one."""
+        self.assertIn("without saying that it knows pods", self.answer(Response(Status.OK).encode()))
+
+    def test_closed(self) -> None:
+        self.peer.transport.loseConnection()
+        self.assertIn("closed the connection before it answered", self.answer(b""))
+
+    def test_silent(self) -> None:
+        self.clock.advance(20)
+        self.server.pipe.pump()
+        self.assertIn("did not answer within", self.answer(b""))
 
 
 class LinkTests(PodCase):

@@ -53,6 +53,8 @@ class ServerCollector(Collector):
         yield _counter("server_streams", "Streams opened to connectors.", stats.streams_total)
         yield _counters("server_visits", "Visits of private tunnels that ended, by outcome.", "outcome", stats.visits.items())
         yield _gauge("server_visits_open", "Visits open now.", stats.visits_open)
+        yield _gauge("server_pod_links_open", "Pod links open now.", stats.pod_links_open)
+        yield _counters("server_pod_requests", "Requests to pods, by outcome.", "outcome", stats.pod_requests.items())
         yield _counter(
             "server_access_log_dropped_lines", "Lines of the access log that could not be written.", stats.access_lines_dropped
         )

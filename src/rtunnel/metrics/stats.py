@@ -18,6 +18,7 @@ from rtunnel.outcomes import (
     LinkEnd,
     LocalPortOutcome,
     Outcome,
+    PodOutcome,
     RefusalReason,
     StreamOutcome,
     TlsOutcome,
@@ -133,6 +134,8 @@ class ServerStats:
     :ivar streams_total: streams opened to connectors.
     :ivar visits: ended visits by outcome.
     :ivar visits_open: visits open now.
+    :ivar pod_links_open: links on which developers' machines open streams to pods, open now.
+    :ivar pod_requests: what they asked of pods, by outcome.
     :ivar tls: TLS connections by outcome.
     :ivar proxies_refused: connections of proxies that were closed because they did not begin with a valid PROXY header.
     :ivar labelled: counters per tunnel and per connector.
@@ -156,6 +159,8 @@ class ServerStats:
     refusals: dict[RefusalReason, int] = attrs.field(factory=lambda: dict.fromkeys(RefusalReason, 0))
     visits: dict[VisitOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(VisitOutcome, 0))
     visits_open: int = 0
+    pod_links_open: int = 0
+    pod_requests: dict[PodOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(PodOutcome, 0))
     tls: dict[TlsOutcome, int] = attrs.field(factory=lambda: dict.fromkeys(TlsOutcome, 0))
     proxies_refused: int = 0
     labelled: LabelledCounts = attrs.field(factory=LabelledCounts)

@@ -13,7 +13,7 @@ from rtunnel.auth.access_control import AccessControl, ActiveGrant
 from rtunnel.auth.authenticator import Grant
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
-from rtunnel.outcomes import Limit, LinkEnd
+from rtunnel.outcomes import Limit, LinkEnd, PodOutcome
 from rtunnel.routing.ingress import IngressTable
 from rtunnel.routing.permissions import Action
 from rtunnel.routing.pods import choose_pod
@@ -37,6 +37,7 @@ MAX_NAMED = 500
 
 _ACTIONS = {PodService.REACH: Action.REACH, PodService.ENV: Action.ENV, PodService.FILES: Action.FILES}
 """What a user must be allowed to do for a service."""
+_OUTCOMES = {cause: PodOutcome(cause.name.lower()) for cause in Cause}
 _DOES = {
     Action.REACH: "reach what this pod reaches",
     Action.ENV: "read the environment of this pod",
@@ -118,6 +119,7 @@ class PodLink:
 
     def opened(self) -> None:
         """The link is up."""
+        self.host.stats.pod_links_open += 1
         self._log.info(
             'pod link of {who} from {peer} to the pod of "{host}" in tunnel {tunnel}, for {actions}',
             who=self.who,
@@ -168,6 +170,7 @@ class PodLink:
     def granted(self, request: PodRequest, connector: Connector[UpstreamPool], answer: PodAnswer) -> None:
         """A request was granted: a line for each destination of a link, for each environment, and for files that were given."""
         self._open += 1
+        self.host.stats.pod_requests[PodOutcome.GRANTED] += 1
         if request.service is PodService.REACH and self._is_known(str(request)):
             return
         if request.have and not answer.names:
@@ -192,6 +195,7 @@ class PodLink:
 
     def refused(self, request: PodRequest, answer: PodAnswer) -> None:
         """A request was refused, here or by the client in the pod."""
+        self.host.stats.pod_requests[_OUTCOMES[answer.cause or Cause.FAILED]] += 1
         self._log.info(
             "{service} of {who} in tunnel {tunnel}: {what} refused: {why}",
             service=request.service.value,
@@ -224,6 +228,7 @@ class PodLink:
         for grant in self._grants.values():
             self.host.access_control.unregister(grant)
         self._on_over(self)
+        self.host.stats.pod_links_open -= 1
         self._end = text
         if not self._open:
             self._say_goodbye(text)
