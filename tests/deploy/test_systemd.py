@@ -17,6 +17,7 @@ from rtunnel.tap import Options
 
 FOLDER = Path(__file__).parent.parent.parent / "deploy" / "systemd"
 SERVER, CLIENT, SOCKET = "rtunnel-server.service", "rtunnel-client@.service", "rtunnel-server.socket"
+REPLICA = "rtunnel-server@.service"
 PROGRAM = "/opt/rtunnel/bin/rtunnel"
 EXPOSURE = 2.0
 """The most that systemd may find fault with."""
@@ -65,12 +66,12 @@ class AnalyzeTests(SynchronousTestCase):
 
     def test_verify(self) -> None:
         """An unknown key is a warning and exit status 0, so the words count."""
-        for name in (SERVER, CLIENT):
+        for name in (SERVER, REPLICA, CLIENT):
             self.assertEqual(self.analyze(name, "verify"), ("", ""))
         self.assertEqual(self.analyze(SOCKET, "verify", activates=SERVER), ("", ""))
 
     def test_exposure(self) -> None:
-        for name in (SERVER, CLIENT):
+        for name in (SERVER, REPLICA, CLIENT):
             output, _errors = self.analyze(name, "security", "--offline=true", "--no-pager")
             found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", output)
             assert found is not None, output
@@ -91,6 +92,15 @@ class UnitTests(SynchronousTestCase):
         self.assertEqual(unit(SERVER)["Restart"], ["on-failure"])
         self.assertEqual(unit(CLIENT)["Restart"], ["always"])
         self.assertEqual(unit(CLIENT)["StartLimitIntervalSec"], ["0"])
+
+    def test_one_of_several_is_a_server_like_another(self) -> None:
+        """But for its own files, and the secret by which the servers know each other."""
+        one, several = unit(SERVER), unit(REPLICA)
+        self.assertEqual(several.pop("LoadCredential"), ["peer-secret:/etc/rtunnel/peer-secret"])
+        self.assertEqual(several.pop("Environment"), ["RTUNNEL_PEER_SECRET_FILE=/run/credentials/%n/peer-secret"])
+        differing = {key for key in one.keys() | several.keys() if one.get(key) != several.get(key)}
+        self.assertEqual(differing, {"Description", "EnvironmentFile", "RuntimeDirectory"})
+        self.assertEqual(several["EnvironmentFile"], ["/etc/rtunnel/server-%i.env"])
 
     def test_a_client_waits_for_its_server(self) -> None:
         self.assertEqual(unit(CLIENT)["TimeoutStartSec"], ["infinity"])
@@ -126,6 +136,26 @@ class OptionTests(SynchronousTestCase):
         ports = [f"{address.port}" for address in (listener.listen, *listener.entrypoints) if address is not None]
         self.assertEqual(unit(SOCKET)["ListenStream"], ports)
         self.assertLess(settings.stop_delay + settings.drain, float(unit(SERVER)["TimeoutStopSec"][0]))
+
+    def test_several_servers(self) -> None:
+        """They have no port in common, and everything else."""
+        one, two = (self.replica(name) for name in ("one", "two"))
+        ports = [address.port for settings in (one, two) for _, address in settings._addresses()]
+        self.assertEqual(len(ports), len(set(ports)))
+        self.assertEqual(one.registry, two.registry)
+        self.assertEqual(one.listeners[0].rules, two.listeners[0].rules)
+        self.assertLess(one.stop_delay + one.drain, float(unit(REPLICA)["TimeoutStopSec"][0]))
+
+    def replica(self, name: str) -> ServerSettings:
+        """The settings of one of several servers; systemd adds the file of the secret to its variables."""
+        text = (FOLDER / f"server-{name}.env").read_text(encoding="utf-8")
+        lines = [*text.splitlines(), "RTUNNEL_PEER_SECRET_FILE=/run/credentials/rtunnel-server@one.service/peer-secret"]
+        self.patch(os, "environ", dict(line.split("=", 1) for line in lines if line and not line.startswith("#")))
+        options = Options()
+        options.parseOptions(["server"])
+        settings = options.subOptions.resolved.settings
+        assert isinstance(settings, ServerSettings)
+        return settings
 
     def test_client(self) -> None:
         self.assertEqual(unit(CLIENT)["EnvironmentFile"], ["/etc/rtunnel/%i.env"])
