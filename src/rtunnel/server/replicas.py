@@ -36,6 +36,8 @@ from rtunnel.settings import HttpSettings, PeerSettings
 
 __all__ = ["Replicas"]
 
+NOTICED: Final = 0.5
+"""Seconds in which others notice that connectors were taken back; what they send until then is still forwarded."""
 MAX_STEP: Final = 2 * SWEEP
 """Seconds that one sweep counts at most."""
 
@@ -86,7 +88,10 @@ class Replicas:
         me = Self(self.id, trust, trust.connecting, stats, reactor)
         self.remote = RemoteConnectors(registry, health, stats, http, me)
         self._record = ServerRecord(id=self.id, name=node(), software=__version__, since=time())
-        self._started = self._withdrawn = False
+        self._started = False
+        self._withdrawn: float | None = None
+        """When the connectors of this server were taken back."""
+        self._reactor = reactor
         self._swept: float | None = None
 
     # -- begin and end
@@ -124,16 +129,17 @@ class Replicas:
 
     def withdraw(self) -> None:
         """Take the connectors of this server back: others send nothing new; what is on its way is still forwarded."""
-        if self._started and not self._withdrawn:
-            self._withdrawn = True
+        if self._started and self._withdrawn is None:
+            self._withdrawn = self._reactor.seconds()
             self.leases.hand_over()
             for connector in self._local:
                 self.shared.withdraw(connector)
 
     @property
     def busy(self) -> bool:
-        """Whether others have streams for connectors of this server in progress."""
-        return self._listener.busy
+        """Whether others have streams for connectors of this server in progress, or may not know yet that these were taken back."""
+        before = self._withdrawn
+        return self._listener.busy or (before is not None and self._reactor.seconds() - before < NOTICED)
 
     def stop(self) -> Deferred[Any]:
         """End everything; fires when the port is closed and the registry knows that this server is gone."""
@@ -181,7 +187,7 @@ class Replicas:
     def _publish(self, connector: Connector[UpstreamPool]) -> None:
         if connector.instance:
             self.remote.joined_here(connector)
-        if not self._withdrawn:
+        if self._withdrawn is None:
             self.shared.publish(self.record_of(connector))
 
     def record_of(self, connector: Connector[UpstreamPool]) -> ConnectorRecord:

@@ -13,13 +13,13 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.ops.start import StartError
 from rtunnel.registry.interfaces import RegistryObserver
 from rtunnel.registry.memory import MemoryRegistry
-from rtunnel.registry.records import ServerRecord
+from rtunnel.registry.records import ConnectorRecord, ServerRecord
 from rtunnel.server.peers import remote_connectors
 from rtunnel.server.peers.trust import HANDSHAKE_TIMEOUT, PeerTrust
 from rtunnel.settings import Address, PeerSettings, SettingsError
 from tests.server.harness import OtherEnd
 from tests.server.peers.site import SECRET, Site
-from tests.support.heads import GET, OK
+from tests.support.heads import GET, OK, POST
 from tests.support.logs import logged
 
 
@@ -258,6 +258,23 @@ class StopTests(SynchronousTestCase):
         self.site.pass_time(8)
         self.successResultOf(stopped)
         self.assertEqual(self.here.peer_links, [])
+
+    def test_what_is_on_its_way(self) -> None:
+        """The other server sends a request when the connectors here are withdrawn already, but it does not know that yet."""
+        client = self.there.attach()
+        late: list[ConnectorRecord] = []
+        hear = self.here.replicas.connector_gone
+        self.patch(self.here.replicas, "connector_gone", late.append)
+        stopped = self.there.stop()
+        self.site.pass_time(5)
+        self.assertNoResult(stopped)
+        visitor = self.here.visit(POST)
+        client.stream.answer(OK)
+        self.assertEqual(visitor.received, OK)
+        for record in late:
+            hear(record)
+        self.site.pass_time(3)
+        self.successResultOf(stopped)
 
     def test_what_runs_is_finished(self) -> None:
         client = self.there.attach()
