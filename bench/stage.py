@@ -124,15 +124,15 @@ class Stage:
 
         wait_until(up, f"listening on {', '.join(map(str, ports))}")
 
-    def wait_words(self, process: Process, words: str, seconds: float = 120.0) -> None:
-        """Wait until a process has said something.
+    def wait_words(self, process: Process, words: str, seconds: float = 120.0, count: int = 1) -> None:
+        """Wait until a process has said something, perhaps several times.
 
         :raises BenchError: when that takes too long or a process ends.
         """
 
         def said() -> bool:
             self.check()
-            return words in process.log.read_text(encoding="utf-8", errors="replace")
+            return process.log.read_text(encoding="utf-8", errors="replace").count(words) >= count
 
         wait_until(said, f'"{words}"', seconds, pause=0.05)
 

@@ -77,7 +77,8 @@ class Rtunnel(TunnelSystem):
             stage.start(CLIENT, self._command("client", *connectors, "-F", server), self.environment())
         if setup.filters:
             config = stage.write("people.yaml", self._people(setup, tunnel_port))
-            stage.start(BYSTANDER, self._command("client", "-c", config), self.environment())
+            people = stage.start(BYSTANDER, self._command("client", "-c", config), self.environment())
+            stage.wait_words(people, "is known to others as", count=len(filtering(setup.filters)))
         if setup.tunnels > 1:
             argv = [sys.executable, "-m", "bench.fleet", str(tunnel_port), str(setup.tunnels - 1)]
             stage.wait_words(stage.start(BYSTANDER, argv, project_environment()), "fleet ready")
