@@ -14,8 +14,8 @@ From the machine up:
   :mod:`bench.report`, :mod:`bench.split` and :mod:`bench.plot` write it down.
 
 :mod:`bench.micro` is apart from all this: it times the engines alone, and :mod:`bench.bytecodes` counts what the interpreter
-executes. So are :mod:`bench.herd`: thousands of clients lose their server; and :mod:`bench.registry`: 100,000 clients of servers that
-share a Redis.
+executes. So are :mod:`bench.herd`: thousands of clients lose their server; and :mod:`bench.registry`: 100,000 clients of servers
+that share a Redis.
 """
 
 from __future__ import annotations
