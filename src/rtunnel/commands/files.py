@@ -26,7 +26,7 @@ from rtunnel.wire.control import clean
 if TYPE_CHECKING:
     from rtunnel.client.pod.link import PodLinkClient
 
-__all__ = ["main"]
+__all__ = ["INTERVAL", "main", "sync"]
 
 _EXAMPLES = """\
   rtunnel files shop.example.org --config client.yaml                              names and sizes
@@ -66,7 +66,7 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
     work = {
         "list": partial(_list, path=arguments.where),
         "get": partial(_get, path=arguments.where, output=arguments.output),
-        "sync": partial(_sync, folder=Path(arguments.where), follow=arguments.follow),
+        "sync": partial(sync, folder=Path(arguments.where), follow=arguments.follow),
     }
     try:
         await over_link(link, reactor, work[arguments.action])
@@ -119,7 +119,14 @@ async def _get(link: PodLinkClient, path: str, output: str | None) -> None:
         raise CommandError(f"{output}: cannot be written: {error.strerror or error}") from None
 
 
-async def _sync(link: PodLinkClient, folder: Path, follow: bool) -> None:
+async def sync(link: PodLinkClient, folder: Path, follow: bool) -> None:
+    """Make a copy, and bring it up to date until it is cancelled.
+
+    :param link: to the server; it is up.
+    :param follow: whether to go on.
+    :raises PodAskFailed: the files are not to be had.
+    :raises CommandError: the copy cannot be written.
+    """
     from rtunnel.client.pod.asking import PodAskFailed, ask_files
 
     volumes = await ask_files(link, contents=True)

@@ -9,9 +9,11 @@ from twisted.internet.defer import Deferred
 
 from rtunnel.client.pod.asking import PodAskFailed, ask_files, over_link
 from rtunnel.client.pod.link import PodLinkClient
+from rtunnel.commands import files
 from rtunnel.podfiles.volumes import Volume, revision_of
 from rtunnel.routing.reach import ReachRules
 from rtunnel.settings import Address, FileRoot, ServerConnectionSettings, SettingsError
+from rtunnel.wire.pod import PodService
 from tests.server.pods import PodCase
 from tests.server.test_leases import Way
 from tests.support.ids import TUNNEL
@@ -87,6 +89,40 @@ class FilesTests(PodCase):
         (self.folder / "other" / "x").write_text("changed")
         changed = self.successResultOf(self.ask(have=have))
         self.assertEqual(changed[1].files[0].content, b"changed")
+
+    def follow(self) -> tuple[PodLinkClient, Path, list[object]]:
+        """A copy that follows; what came of it."""
+        link, copy = self.machine(), self.folder / "copy"
+        ended: list[object] = []
+        Deferred.fromCoroutine(files.sync(link, copy, follow=True)).addBoth(ended.append)
+        self.settle()
+        return link, copy, ended
+
+    def test_following_over_a_lost_link(self) -> None:
+        """The copy stays as it is, and is brought up to date when the link is back; one line says so."""
+        _, copy, ended = self.follow()
+        self.assertEqual((copy / "other" / "x").read_text(), "y")
+        (self.folder / "other" / "x").write_text("changed")
+        self.wait(files.INTERVAL + 1)
+        self.assertEqual((copy / "other" / "x").read_text(), "changed")
+        self.place.group.listener.stopping = True
+        self.way_of_machine.pipes[-1].break_link()
+        (self.folder / "other" / "x").write_text("changed again")
+        self.wait(60)
+        self.assertEqual((copy / "other" / "x").read_text(), "changed")
+        self.assertEqual(sum("the copy is not brought up to date for now" in line for line in self.lines), 1)
+        self.place.group.listener.stopping = False
+        self.wait(30)
+        self.assertEqual(((copy / "other" / "x").read_text(), ended), ("changed again", []))
+
+    def test_following_what_is_not_given_any_more(self) -> None:
+        """The command ends."""
+        _, copy, ended = self.follow()
+        self.assertTrue((copy / "config").is_dir())
+        self.client_in_pod.pod._services = {PodService.ENV: lambda *_: None}
+        self.wait(files.INTERVAL + 1)
+        (failed,) = ended
+        self.assertIn("does not offer files", str(failed))
 
     def test_unreadable(self) -> None:
         (self.folder / "other" / "x").unlink()
