@@ -12,6 +12,8 @@ from pathlib import Path
 from shutil import which
 from unittest import SkipTest
 
+import httpx
+
 from tests.process.test_users import HOST, _Case, user_line
 from tests.support.pod_network import DOMAIN, PodNetwork
 from tests.support.processes import Process, free_port, listening, needed, rtunnel, wait_until
@@ -192,6 +194,9 @@ class PodTests(_Reaching):
         self.assertEqual(done.stdout, f"web for {self.network.pod}\n")
         done = self.curl("-x", f"http://{self.where}", "--data-binary", "x" * 100_000, "http://web/")
         self.assertEqual(done.stdout, f"web for {self.network.pod}\n")
+        with httpx.Client(proxy=f"http://{self.where}", trust_env=False, timeout=40) as client:
+            for _ in range(2):
+                self.assertEqual(client.get("http://web.shop.svc/").text, f"web.shop.svc for {self.network.pod}\n")
         script = "import urllib.request as r; print(r.urlopen('http://web.shop.svc/').read().decode())"
         done = self.run_tool(sys.executable, "-c", script, env={"http_proxy": f"http://{self.where}", "no_proxy": ""})
         self.assertIn(f"web.shop.svc for {self.network.pod}", done.stdout)
