@@ -186,6 +186,21 @@ class BackpressureTests(HttpCase):
         self.assertTrue(visitor.closed)
         self.assertFalse(visitor.aborted)
 
+    def test_drain_waits_for_a_slow_visitor(self) -> None:
+        """The exchange is over, but what its visitor has no room for would be lost with the connection."""
+        pod = self.world.attach()
+        visitor = self.world.visit(KEPT % 1)
+        visitor.stop_reading()
+        pod.stream.answer(ANSWER % 60000 + b"x" * 60000)
+        self.world.entrypoint.drain()
+        self.world.turn()
+        self.assertTrue(self.world.entrypoint.busy)
+        visitor.read_on()
+        self.assertFalse(self.world.entrypoint.busy)
+        self.assertTrue(visitor.received.endswith(b"x" * 60000))
+        self.assertTrue(visitor.closed)
+        self.assertFalse(visitor.aborted)
+
     def test_visitor_that_never_reads_its_last_answer(self) -> None:
         """It is not waited for without end."""
         last = b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: close\r\n\r\n"

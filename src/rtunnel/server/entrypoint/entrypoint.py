@@ -215,8 +215,8 @@ class Entrypoint:
 
     @property
     def busy(self) -> bool:
-        """Whether a request is in progress or an upgraded connection is open."""
-        return bool(self.splices) or any(visitor.busy for visitor in self.visitors)
+        """Whether a request is in progress, an upgraded connection is open, or a visitor has not taken its last response yet."""
+        return bool(self.splices) or any(visitor.busy for visitor in self.visitors) or self.buffered() > 0
 
     def wind_down(self) -> None:
         """End each connection with its next response; new ones are accepted still."""
