@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -89,8 +89,8 @@ class SharedRegistry(Protocol):
         :returns: what it said, once the record is published. It fails with what it raised, or with :exc:`RegistryUnavailable`.
         """
 
-    def records(self, tunnel: UUID) -> Iterable[ConnectorRecord]:
-        """The records of all other servers for a tunnel, those of held leases too."""
+    def records(self, tunnel: UUID) -> Collection[ConnectorRecord]:
+        """The records of all other servers for a tunnel, those of held leases too; not to be kept, since they change."""
 
     @property
     def tunnels(self) -> Iterable[UUID]:

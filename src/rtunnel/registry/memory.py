@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TypeVar
 from uuid import UUID
 
@@ -124,7 +124,7 @@ class MemoryRegistry:
 
     # -- records of others
 
-    def records(self, tunnel: UUID) -> Iterable[ConnectorRecord]:
+    def records(self, tunnel: UUID) -> Collection[ConnectorRecord]:
         """See the interface."""
         others = self._hub.others(self._server.id)
         return [record for other in others for record in other._own.values() if record.tunnel == tunnel]

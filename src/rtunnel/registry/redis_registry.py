@@ -11,7 +11,7 @@ outcome together with the next count, if the count is still the same; otherwise 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from random import random as random_number
 from secrets import token_bytes
 from typing import Any, TypeVar
@@ -360,7 +360,7 @@ class RedisRegistry:
 
     # -- records of others
 
-    def records(self, tunnel: UUID) -> Iterable[ConnectorRecord]:
+    def records(self, tunnel: UUID) -> Collection[ConnectorRecord]:
         """See the interface."""
         return self._view.records(tunnel)
 

@@ -9,7 +9,7 @@ are read is applied at once, and is newer than any page; what was neither on a p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 from uuid import UUID
 
@@ -71,9 +71,9 @@ class View:
 
     # -- what is known
 
-    def records(self, tunnel: UUID) -> tuple[ConnectorRecord, ...]:
-        """The records for a tunnel."""
-        return tuple(self._tunnels.get(tunnel, {}).values())
+    def records(self, tunnel: UUID) -> Collection[ConnectorRecord]:
+        """The records for a tunnel, as they are now and change: not a copy."""
+        return self._tunnels.get(tunnel, {}).values()
 
     @property
     def tunnels(self) -> tuple[UUID, ...]:

@@ -260,11 +260,13 @@ class LeaseManager:
 
     def mention(self, tunnel: UUID, message: Message) -> None:
         """Tell the clients of a tunnel something about one of another server."""
-        controls = self._controls.get(tunnel, {})
-        if len(controls) <= MAX_TOLD:
-            for connector, control in controls.items():
-                if self.leases.of(connector) is not None:
-                    control.mention(message)
+        for connector, control in self._controls.get(tunnel, {}).items():
+            if self.leases.of(connector) is not None:
+                control.mention(message)
+
+    def tells(self, tunnel: UUID) -> bool:
+        """Whether clients of a tunnel are told of others: there are some, and not too many."""
+        return 0 < len(self._controls.get(tunnel, ())) <= MAX_TOLD
 
     def warn_of_overlaps(self, name: str, holder: str, overlaps: Iterable[Conflict[Connector[UpstreamPool]]]) -> None:
         """Tell others that somebody who joins wants some of the same requests, and who gets these.

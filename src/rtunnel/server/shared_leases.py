@@ -226,20 +226,23 @@ class SharedLeases:
     def others(self, lease: PoolLease) -> list[Joined]:
         """What the client of a lease is told of those at other servers; nothing of many."""
         there: dict[ClientKey, Joined] = {}
-        for record in self.shared.records(lease.tunnel):
+        records = self.shared.records(lease.tunnel)
+        for record in records if len(records) <= MAX_TOLD else ():
             other = _live(record)
             if other is not None and not self._is_here(record):
                 there[_client(record)] = Joined(other.name, other.what, other.reason)
-        return list(there.values()) if len(there) <= MAX_TOLD else []
+        return list(there.values())
 
     def _is_here(self, record: ConnectorRecord) -> bool:
         """Whether its client is attached to this server, too."""
         mine = self._manager.leases.of_client(record.tunnel, record.user, record.instance) if record.instance else None
         return mine is not None and mine.connector is not None
 
-    def _mention(self, record: ConnectorRecord, former: ConnectorRecord | None) -> None:
-        """Tell the clients of this server who has joined another one, or has left."""
-        before, after = _live(former), _live(record)
+    def _mention(self, record: ConnectorRecord, former: ConnectorRecord | None, *, gone: bool = False) -> None:
+        """Tell the clients of this server who has joined another one, or has left; not in a crowd."""
+        if not self._manager.tells(record.tunnel) or len(self.shared.records(record.tunnel)) > MAX_TOLD:
+            return
+        before, after = _live(former), None if gone else _live(record)
         if (before is None) is (after is None) or self._is_here(record):
             return
         lease = after or before
@@ -272,7 +275,7 @@ class SharedLeases:
 
     def heard_end(self, record: ConnectorRecord) -> None:
         """A record of another server is gone."""
-        self._mention(attrs.evolve(record, lease=None), record)
+        self._mention(record, record, gone=True)
         self._end_absence(record)
 
     def _end_absence(self, record: ConnectorRecord) -> None:
