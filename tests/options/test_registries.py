@@ -6,6 +6,7 @@ from tempfile import NamedTemporaryFile
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.options import registries
 from rtunnel.options.registries import PASSWORD, PASSWORD_FILE, REGISTRY
 from rtunnel.settings import Address, RegistryAddress
 
@@ -52,6 +53,10 @@ class AddressTests(SynchronousTestCase):
         self.assert_refused("redis+sentinel://a,b", "does not name the master")
         self.assert_refused("unix://run/redis.sock", "needs an absolute path")
         self.assert_refused("unix:///run/redis.sock?timeout=1", "only db=NUMBER is known")
+
+    def test_without_the_library(self) -> None:
+        self.patch(registries, "find_spec", lambda name: None)
+        self.assert_refused("redis://cache", 'pip install "rtunnel[redis]"')
 
     def test_a_password_is_refused_and_not_repeated(self) -> None:
         error = self.assertRaises(ValueError, REGISTRY.parse, "redis://:s3cret@cache")

@@ -22,6 +22,9 @@ from rtunnel.settings import (
     Credentials,
     HttpSettings,
     ListenerSettings,
+    PeerSettings,
+    RegistryAddress,
+    RegistrySettings,
     ServerSettings,
     ServerTls,
     VisitorSettings,
@@ -87,6 +90,27 @@ class HiddenVisitorTests(SynchronousTestCase):
         self.assertEqual(self.said(POD, trusted_proxies=network), [])
         self.assertEqual(self.said(POD, proxy_protocol=network), [])
         self.assertEqual(self.said(POD, sticky=Sticky(StickyBy.COOKIE)), [])
+
+
+class AloneTests(SynchronousTestCase):
+    """A registry, and the port for other servers."""
+
+    PEER = PeerSettings(listen=Address("10.0.0.1", 8424), secret_file="secret")
+    REGISTRY = RegistrySettings(address=RegistryAddress(scheme="redis", hosts=(Address("redis", 6379),)))
+
+    def said(self, **settings: Any) -> list[str]:
+        listener = attrs.evolve(OPEN, listen=Address("127.0.0.1", 8421))
+        return list(exposures(ServerSettings((listener,), **settings)))
+
+    def test_both_or_none(self) -> None:
+        self.assertEqual(self.said(), [])
+        self.assertEqual(self.said(peer=self.PEER, registry=self.REGISTRY), [])
+
+    def test_one(self) -> None:
+        (line,) = self.said(registry=self.REGISTRY)
+        self.assertIn("but cannot reach them", line)
+        (line,) = self.said(peer=self.PEER)
+        self.assertIn("add --registry", line)
 
 
 class ExampleTests(SynchronousTestCase):

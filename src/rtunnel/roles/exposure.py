@@ -23,6 +23,7 @@ def exposures(settings: ServerSettings | ClientSettings, environ: Mapping[str, s
     if isinstance(settings, ServerSettings):
         yield from _open_listeners(settings.listeners)
         yield from _hidden_visitors(settings.listeners, in_pod=POD in environ)
+        yield from _alone(settings)
         used = {rule.tunnel for listener in settings.listeners for rule in listener.rules}
         used |= {listener.entrypoint_id for listener in settings.listeners if listener.entrypoint_id is not None}
     else:
@@ -66,6 +67,16 @@ def _hidden_visitors(listeners: Iterable[ListenerSettings], *, in_pod: bool) -> 
             f"({'this is a pod' if in_pod else 'it is on loopback'}): all of them would be one visitor, and stay with one client; "
             "name the proxy with --trusted-proxy or --proxy-protocol, or use --sticky cookie (docs/intercepts.md)"
         )
+
+
+def _alone(settings: ServerSettings) -> Iterator[str]:
+    """What only works together: a registry, and a way for others to reach this server."""
+    if settings.registry.address is not None and settings.peer.listen is None:
+        yield (
+            "--registry without --peer-listen: other servers know the clients of this one, but cannot reach them (docs/replicas.md)"
+        )
+    if settings.registry.address is None and settings.peer.listen is not None:
+        yield "--peer-listen without --registry: no other server hears of this one; add --registry (docs/replicas.md)"
 
 
 def _is_loopback(address: Address) -> bool:
