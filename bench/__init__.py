@@ -15,7 +15,7 @@ From the machine up:
 
 :mod:`bench.micro` is apart from all this: it times the engines alone, and :mod:`bench.bytecodes` counts what the interpreter
 executes. So are :mod:`bench.herd`: thousands of clients lose their server; and :mod:`bench.registry`: 100,000 clients of servers
-that share a Redis.
+that share a Redis; and :mod:`bench.reach`: connections of a laptop to what a pod reaches.
 """
 
 from __future__ import annotations

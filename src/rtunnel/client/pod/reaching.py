@@ -133,6 +133,9 @@ class Reacher:
         allowed = [str(address) for address, why in refused.items() if why is None]
         if not allowed:
             raise NotAllowed(refused[addresses[0]])
+        if len(allowed) == 1:
+            # as nearly every Service has
+            return self._endpoint_for(Address(allowed[0], port)).connect(Once(protocol))
         return connect_in_turn(self._reactor, allowed, lambda address: self._endpoint_for(Address(address, port)), Once(protocol))
 
     def connected(self, request: PodRequest, user: str) -> None:
