@@ -18,9 +18,11 @@ from rtunnel.client.service import ClientService
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.ops.start import StartError
 from rtunnel.settings import Address, ClientSettings, ClientTls, ConnectorSettings
+from rtunnel.wire.control import Ended, encode
 from rtunnel.wire.relay import Response, Status, TunnelFeature
 from tests.client.harness import PlayedEndpoint, ServerEnd, settle
 from tests.support.logs import logged
+from tests.support.transports import PingingTransport
 
 ADMITTED = Response(status=Status.OK, tunnel=TunnelFeature(uuid4())).encode()
 SETTINGS = ConnectorSettings(server=Address("servers", 8421), tunnel=uuid4(), target=Address("localhost", 80), join="all")
@@ -112,6 +114,33 @@ class AllServersTests(SynchronousTestCase):
         self.assertEqual(sum("the name servers has no address now" in line for line in lines), 1)
         self.later(["10.0.0.1"])
         self.assertEqual([member.server for member in self.client.members], ["10.0.0.1:8421"])
+
+    def test_lease(self) -> None:
+        """When that at one server has ended, the client leaves all of them, once."""
+        for member in self.client.members:
+            session = member.lease.accept(f"{member.lease.token:08x}")
+            assert session is not None
+            session.makeConnection(PingingTransport())
+            session.dataReceived(encode(Ended("revoked", "root")))
+        self.assertEqual(self.ended, [self.client])
+        self.assertTrue(self.client.ended)
+
+    def test_busy_and_cut(self) -> None:
+        for address in ("10.0.0.1", "10.0.0.2"):
+            self.admit(address)
+        self.client.drain()
+        # by whether bytes have moved since the question before: these servers do not say what they know
+        self.assertEqual([self.client.busy, self.client.busy], [True, False])
+        self.client.cut()
+        settle(self.clock, *self.endpoints.values())
+        self.assertTrue(all(endpoint.transport.disconnected for endpoint in self.endpoints.values()))
+
+    def test_woken_up(self) -> None:
+        """There is no reason to wait with the next attempt."""
+        self.endpoints["10.0.0.1"].refuse()
+        self.assertEqual(self.endpoints["10.0.0.1"].waiting, [])
+        self.client.woke()
+        self.assertEqual(len(self.endpoints["10.0.0.1"].waiting), 1)
 
     def test_stop(self) -> None:
         for address in ("10.0.0.1", "10.0.0.2"):

@@ -9,8 +9,9 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.metrics.stats import ServerStats
-from rtunnel.outcomes import Outcome, TlsOutcome, VisitOutcome
+from rtunnel.outcomes import Limit, Outcome, TlsOutcome, VisitOutcome
 from rtunnel.server.peers.forwarding import Forwarding
+from rtunnel.settings import LimitSettings
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.peers import stream_prefix
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Status, TunnelFeature, take_response
@@ -261,6 +262,25 @@ class FailoverTests(TwoServers):
         visitor = self.here.visit(GET)
         client.stream.answer(OK)
         self.assertEqual(visitor.received, OK)
+
+
+class FullTests(SynchronousTestCase):
+    """A client that has as many streams as it may have."""
+
+    def test_its_server_sends_requests_elsewhere(self) -> None:
+        """Only it knows; nothing was delivered, so even a POST goes on."""
+        site = Site(self, limits=LimitSettings(streams_per_link=1))
+        here, there = site.servers
+        remote = there.attach(255)
+        first, second = here.visit(POST), here.visit(POST)
+        self.assertEqual(second.status, 503)
+        local = here.attach()
+        third = here.visit(POST)
+        local.stream.answer(OK)
+        remote.stream.answer(OK)
+        self.assertEqual((first.received, third.received), (OK, OK))
+        self.assertEqual(there.service.stats.limits[Limit.STREAMS_PER_LINK], 2)
+        self.assertEqual(there.service.stats.peers.turned_away, 2)
 
 
 class ChoiceTests(TwoServers):

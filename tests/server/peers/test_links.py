@@ -2,25 +2,51 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID, uuid4
 
 import attrs
 from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.start import StartError
 from rtunnel.registry.interfaces import RegistryObserver
 from rtunnel.registry.memory import MemoryRegistry
 from rtunnel.registry.records import ConnectorRecord, ServerRecord
 from rtunnel.server.peers import remote_connectors
+from rtunnel.server.peers.peer_link import PeerLink, Self
 from rtunnel.server.peers.trust import HANDSHAKE_TIMEOUT, PeerTrust
 from rtunnel.settings import Address, PeerSettings, SettingsError
+from rtunnel.wire.peers import NONCE, Challenge, Refusal, Verdict
+from tests.client.harness import PlayedEndpoint, aborted, settle
 from tests.server.harness import OtherEnd
 from tests.server.peers.site import SECRET, Site
 from tests.support.heads import GET, OK, POST
 from tests.support.logs import logged
+
+
+class Impostor(Protocol):
+    """What listens where a server should be, and knows what everybody can hear.
+
+    :param server: the ID of that server.
+    """
+
+    def __init__(self, server: UUID) -> None:
+        self._server = server
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        self.transport.write(Challenge(self._server, bytes(NONCE)).encode())
+
+    def dataReceived(self, data: bytes) -> None:
+        assert self.transport is not None
+        self.transport.write(Verdict(Refusal.NONE, bytes(32)).encode())
 
 
 class TrustTests(SynchronousTestCase):
@@ -67,6 +93,33 @@ class TrustTests(SynchronousTestCase):
         self.assertTrue(silent.aborted)
         self.assertEqual(site.servers[0].service.stats.peers.refused, 2)
         self.assertEqual(site.servers[0].replicas._listener.admissions, set())
+
+    def test_one_that_pretends_to_be_a_server(self) -> None:
+        """It answers like one, without the secret: it gets no stream."""
+        site = Site(self)
+        here, there = site.servers
+        site.reactor.tcpServers.append((8502, Factory.forProtocol(partial(Impostor, there.replicas.id))))
+        with logged() as lines:
+            there.attach()
+        self.assertEqual((here.rows, here.links), ([], []))
+        self.assertIn("it has another secret", " ".join(lines))
+
+    def test_stopped_while_it_connects(self) -> None:
+        """Nothing is tried any more, however far the attempt is."""
+        for accepted in (False, True):
+            clock, endpoint = Clock(), PlayedEndpoint()
+            trust = PeerTrust(PeerSettings(secret_file=self.secret(SECRET)), clock)
+            endpoints = {"10.0.0.1:8501": endpoint}
+            me = Self(uuid4(), trust, endpoints.__getitem__, ServerStats(), clock)
+            record = ServerRecord(id=uuid4(), address="10.0.0.1:8501")
+            link = PeerLink(record, me, on_up=self.fail, on_down=self.fail, on_suspect=self.fail)
+            link.open()
+            if accepted:
+                endpoint.accept()
+            link.close()
+            settle(clock, endpoint)
+            self.assertEqual((endpoint.cancelled, endpoint.waiting, clock.getDelayedCalls()), (int(not accepted), [], []))
+            self.assertTrue(not accepted or aborted(endpoint.transport))
 
     def test_a_secret_that_is_too_short(self) -> None:
         settings = PeerSettings(secret_file=self.secret("too short\n"))
