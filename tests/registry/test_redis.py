@@ -314,6 +314,11 @@ class FaultCase(RedisCase):
     def assert_nobody_was_gone(self) -> None:
         self.assertEqual([event for event in self.heard[2].events if "gone" in event[0]], [])
 
+    def assert_nobody_was_gone_but(self, connector: UUID) -> None:
+        """Nor a server."""
+        gone = [what for event, what in self.heard[2].events if "gone" in event]
+        self.assertEqual({getattr(what, "id", what) for what in gone}, {connector})
+
 
 class FaultTests(FaultCase):
     async def test_killed_and_started_without_its_data(self) -> None:
@@ -339,6 +344,17 @@ class FaultTests(FaultCase):
         self.redis.resume()
         await self.assert_works()
         self.assert_nobody_was_gone()
+
+    async def test_slow(self) -> None:
+        """It takes more than a second for everything: that is late, not lost."""
+        a, b = await self.loaded()
+        for _ in range(3):
+            self.redis.call("CLIENT", "PAUSE", "1200", "ALL")
+            self.assertEqual(await a.claim(connector(60, filters=("path^=/",)), unless_taken), "granted")
+            a.withdraw(connector(60).id)
+            await eventually(lambda: connector(60).id not in {record.id for record in b.records(TUNNEL)})
+        self.assert_nobody_was_gone_but(connector(60).id)
+        self.assertTrue(a.available)
 
     async def test_flushed(self) -> None:
         a, b = await self.loaded()

@@ -2,7 +2,8 @@
 
 Questions and answers are JSON objects, which the shared registry carries. A question has a number (``q``), says what to do (``do``)
 and with which lease; the answer has the same number (``a``), and ``ok`` with the outcome, or ``no`` with the reason. A server that
-stops asks another one to keep what it has (``keep``), and expects no answer.
+stops asks another one to keep what it has (``keep``), and all are told of an end that a client may have missed (``ended``); to that
+there is no answer.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from rtunnel.registry.interfaces import SharedRegistry
 from rtunnel.registry.records import ConnectorRecord
 from rtunnel.routing.leases import LeaseEnd
 from rtunnel.server.lease_manager import ASK_TIME, LeaseManager, PoolLease
+from rtunnel.wire.control import Ended
 
 __all__ = ["CALL_TIMEOUT", "CallFailed", "LeaseCalls"]
 
@@ -83,6 +85,11 @@ class LeaseCalls:
         """Have another server keep a lease."""
         self._send(server, {"keep": json.loads(record.encode())})
 
+    def tell_end(self, server: UUID, lease: PoolLease, ended: Ended) -> None:
+        """Tell another server that a lease has ended, which its client may not have heard."""
+        client = {"tunnel": str(lease.tunnel), "user": lease.user, "instance": lease.instance.hex()}
+        self._send(server, {"ended": {**client, "cause": ended.cause, "by": ended.by, "text": ended.text}})
+
     def _call(self, server: UUID, question: dict[str, Any], seconds: float = CALL_TIMEOUT) -> Deferred[Any]:
         number = next(self._numbers)
         if not self._shared.available or len(self._waiting) >= MAX_CALLS:
@@ -115,12 +122,18 @@ class LeaseCalls:
             message = json.loads(data)
             if "a" in message:
                 self._answered(sender, message)
+            elif "ended" in message:
+                self._note_end(message["ended"])
             elif "keep" in message:
                 self._keep(ConnectorRecord.decode(json.dumps(message["keep"]).encode()))
             else:
                 self._asked_by(sender, message)
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             self._log.warn("the server {sender} says something that is not understood", sender=short_id(sender))
+
+    def _note_end(self, end: dict[str, Any]) -> None:
+        ended = Ended(str(end["cause"]), str(end["by"]), str(end["text"]))
+        self._manager.note_missed(UUID(end["tunnel"]), str(end["user"]), bytes.fromhex(end["instance"]), ended)
 
     def _answered(self, sender: UUID, answer: dict[str, Any]) -> None:
         server, deferred = self._waiting.get(answer["a"], (None, None))

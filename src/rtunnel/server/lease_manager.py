@@ -78,6 +78,9 @@ class LeaseSharing(Protocol):
     def ended(self, lease: PoolLease) -> None:
         """It is over."""
 
+    def missed(self, lease: PoolLease, ended: Ended) -> None:
+        """Its client may not have heard that it has ended, and come back to another server."""
+
     def sweep(self, seconds: float) -> None:
         """Time passes."""
 
@@ -312,10 +315,16 @@ class LeaseManager:
         ended = Ended(cause, by, text)
         self._tell(lease, ended)
         if lease.instance and cause not in _COMES_BACK:
-            self._missed[lease.tunnel, lease.user, lease.instance] = ended
-            if len(self._missed) > MAX_MISSED:
-                del self._missed[next(iter(self._missed))]
+            self.note_missed(lease.tunnel, lease.user, lease.instance, ended)
+            if self.sharing is not None:
+                self.sharing.missed(lease, ended)
         self._drain(self._end(lease, cause, by, text), cause)
+
+    def note_missed(self, tunnel: UUID, user: str, instance: bytes, ended: Ended) -> None:
+        """A client may not have heard that its lease has ended: it is told when it joins once more."""
+        self._missed[tunnel, user, instance] = ended
+        if len(self._missed) > MAX_MISSED:
+            del self._missed[next(iter(self._missed))]
 
     def ask(self, lease: PoolLease, by: str, text: str, answered: Callable[[LeaseEnd | None], None]) -> bool:
         """Ask the holder of a lease to give it up.

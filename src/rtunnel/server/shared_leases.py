@@ -23,7 +23,7 @@ from rtunnel.server.lease_calls import LeaseCalls
 from rtunnel.server.lease_manager import LeaseManager, PoolLease
 from rtunnel.server.share_news import MAX_TOLD
 from rtunnel.server.upstream import UpstreamPool
-from rtunnel.wire.control import Joined, Left
+from rtunnel.wire.control import Ended, Joined, Left
 
 __all__ = ["RemoteInterceptor", "SharedLeases"]
 
@@ -121,6 +121,11 @@ class SharedLeases:
         """A lease is over."""
         self._records.pop(lease, None)
         self._drop_held(lease)
+
+    def missed(self, lease: PoolLease, ended: Ended) -> None:
+        """Its client may not have heard that it has ended, and come back to another server."""
+        for server in self.shared.servers:
+            self.calls.tell_end(server.id, lease, ended)
 
     def _drop_held(self, lease: PoolLease) -> None:
         record = self._held.pop(lease, None)

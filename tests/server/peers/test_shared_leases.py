@@ -315,6 +315,20 @@ class ReturnTests(SharedLeaseCase):
         self.assertGreater(record.lease.used, EPOCH)
 
 
+class MissedTests(SharedLeaseCase):
+    def test_told_at_another_server(self) -> None:
+        """Of what has ended while its link was lost; it does not come back by itself."""
+        alice = self.client(1, "alice", ALICE, instance=7)
+        self.lose(alice)
+        lease = self.lease(self.here, "alice")
+        self.here.service._leases.end(lease, LeaseEnd.REVOKED, "root", "the demo is at 3")
+        self.site.turn()
+        again = self.client(2, "alice", ALICE, instance=7)
+        self.assertFalse(again.joined)
+        self.heard('it was revoked by root: "the demo is at 3"')
+        self.assertEqual((self.leases(self.there), self.records(self.here)), ([], {}))
+
+
 class NewsTests(SharedLeaseCase):
     """What clients hear of those at other servers."""
 
@@ -567,6 +581,9 @@ class QuestionTests(SharedLeaseCase):
             b'{"q":1,"do":"dance","lease":""}',
             b'{"a":7,"ok":1}',
             b'{"keep":{}}',
+            b'{"ended":{"tunnel":"x"}}',
+            b'{"ended":1}',
+            b'{"q":1,"do":[]}',
             json.dumps({"q": []}).encode(),
         ):
             self.here.replicas.told(self.there.replicas.id, data)
