@@ -220,7 +220,6 @@ class Leases(Generic[P]):
                 self._by_client[_client(lease)] = lease
         elif lease.connector is not None:
             del self._of[lease.connector]
-        lease.terms = terms
         self._forget_held(lease)
         self._of[connector] = lease
         lease.connector, lease.requests, lease.active, lease.idle_warned = connector, connector.requests, self.now, False

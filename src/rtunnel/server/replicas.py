@@ -6,6 +6,7 @@ connectors are chosen; and the peer links (:mod:`rtunnel.server.peers`), over wh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from platform import node
 from time import time
 from typing import Any, Final
@@ -53,7 +54,7 @@ class Replicas:
     :param health: that of the connectors.
     :param http: how responses of the connectors of others are read.
     :param leases: those of this server.
-    :param terms: of leases that are kept for another server.
+    :param terms: those of the leases of a tunnel.
     :raises StartError: a secret or certificate cannot be used.
     :ivar leases: what is shared of them, and what is known of those of others.
     """
@@ -70,7 +71,7 @@ class Replicas:
         leases: LeaseManager,
         stats: ServerStats,
         http: HttpSettings,
-        terms: LeaseTerms,
+        terms: Callable[[UUID], LeaseTerms],
         reactor: Any,
     ) -> None:
         self.id = uuid4()

@@ -23,6 +23,7 @@ from rtunnel.ops.start import StartError, cannot_listen
 from rtunnel.ops.status import Queries, ServiceStatus
 from rtunnel.outcomes import LinkEnd
 from rtunnel.registry.interfaces import SharedRegistry
+from rtunnel.routing.leases import LeaseTerms
 from rtunnel.routing.tunnels import TunnelRegistry
 from rtunnel.server.ceiling import BufferCeiling
 from rtunnel.server.deadlines import Deadlines
@@ -129,9 +130,15 @@ class ServerService(Service):
             leases=self._leases,
             stats=self.stats,
             http=listener.http,
-            terms=listener.leases,
+            terms=self._lease_terms,
             reactor=self._reactor,
         )
+
+    def _lease_terms(self, tunnel: UUID) -> LeaseTerms:
+        """The terms of the leases of a tunnel, at the first listener where it can be joined."""
+        listeners = (listener for listener in self._listeners if listener.settings.listen is not None and listener.known(tunnel))
+        listener = next(listeners, None)
+        return self.settings.listeners[0].leases if listener is None else listener.lease_terms(tunnel)
 
     @property
     def ports(self) -> list[Any]:

@@ -58,7 +58,7 @@ class SharedLeases:
     :param manager: the leases of this server, which reports what happens to them.
     :param registry: the connectors.
     :param record_of: what others are told of a connector of this server.
-    :param terms: of leases that are kept for a server that stops, until their clients are back.
+    :param terms: those of the leases of a tunnel.
     :ivar own: the ID of this server.
     :ivar clock: returns seconds since the epoch, as in records.
     :ivar calls: asks the servers of other leases.
@@ -74,7 +74,7 @@ class SharedLeases:
         manager: LeaseManager,
         registry: TunnelRegistry[UpstreamPool],
         record_of: Callable[[Connector[UpstreamPool]], ConnectorRecord],
-        terms: LeaseTerms,
+        terms: Callable[[UUID], LeaseTerms],
         reactor: Any,
     ) -> None:
         self.shared = shared
@@ -195,7 +195,7 @@ class SharedLeases:
             instance=record.instance,
             filters=filters,
             what=known.what,
-            terms=self._terms,
+            terms=self._terms(record.tunnel),
             since=leases.now - max(now - known.since, 0.0),
             length=known.length,
             until=leases.now + self.left(known) if known.until else None,

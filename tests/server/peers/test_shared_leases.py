@@ -425,7 +425,7 @@ class StopTests(SharedLeaseCase):
         self.site.pass_time(12)
 
     def test_too_many_are_held(self) -> None:
-        self.patch(self.there.replicas.leases, "_terms", LeaseSettings(held=1))
+        self.patch(self.there.replicas.leases, "_terms", lambda tunnel: LeaseSettings(held=1))
         for name in ("alice", "bob"):
             self.lose(self.client(1, name, f"header:X-User={name}"))
         self.here.stop()
