@@ -7,7 +7,7 @@ from typing import Any
 from twisted.internet.error import ConnectionRefusedError as Refused
 
 from rtunnel.client.pod import local_programs
-from rtunnel.client.pod.local_programs import REQUEST_TIMEOUT, LocalProgram, LocalPrograms
+from rtunnel.client.pod.local_programs import LINGER, REQUEST_TIMEOUT, LocalProgram, LocalPrograms
 from rtunnel.wire.proxy_server import ProxyServer, Wanted
 from tests.client.harness import Peer
 from tests.server.pods import POSTGRES, PodCase
@@ -64,11 +64,37 @@ class ProxyTests(LocalProgramCase):
         self.send(program, b"GET http://10.0.0.8/ HTTP/1.1\r\nHost: 10.0.0.8\r\n\r\nGET http://b/ HTTP/1.1\r\n")
         target = self.target()
         self.assertEqual(target.take(), b"GET / HTTP/1.1\r\nHost: 10.0.0.8\r\nConnection: close\r\n\r\n")
-        self.send(program, b"Host: b\r\n\r\n")
         target.transport.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
         target.transport.loseConnection()
         self.settle()
         self.assertEqual((target.take(), program.take()), (b"", b"HTTP/1.1 200 OK\r\n\r\nhello"))
+
+    def test_a_second_request(self) -> None:
+        """Of a program that keeps a connection which its destination did not close: it has to connect again."""
+        program = self.program()
+        self.send(program, b"POST http://10.0.0.8/ HTTP/1.1\r\nHost: 10.0.0.8\r\nContent-Length: 1\r\n\r\n")
+        target = self.target()
+        self.send(program, b"x\r\n")
+        self.assertTrue(target.take().endswith(b"Connection: close\r\n\r\nx"))
+        target.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        self.settle()
+        self.assertFalse(program.read_ended)
+        self.send(program, b"GET http://10.0.0.8/ HTTP/1.1\r\nHost: 10.0.0.8\r\n\r\n")
+        self.assertTrue(program.take().endswith(b"ok"))
+        self.assertTrue(program.read_ended or program.lost)
+        self.assertEqual((target.take(), self.programs.connections), (b"", set()))
+
+    def test_an_answer_to_a_program_that_still_sends(self) -> None:
+        """It is there, whatever else comes; then the program has a while to close."""
+        program = self.program()
+        head = b"POST http://10.9.9.9/ HTTP/1.1\r\nHost: 10.9.9.9\r\nContent-Length: 1000000\r\n\r\n"
+        self.send(program, head + b"x" * 1000)
+        self.assertTrue(program.take().startswith(b"HTTP/1.1 403 not allowed\r\n"))
+        self.send(program, b"x" * 900_000)
+        self.assertEqual((program.read_ended, program.lost), (True, None))
+        self.wait(LINGER + 1)
+        self.assertIsNotNone(program.lost)
+        self.assertEqual(self.programs.connections, set())
 
     def test_connect(self) -> None:
         program = self.program()
@@ -83,6 +109,8 @@ class ProxyTests(LocalProgramCase):
             self.send(program, SOCKS[:-1] + b"\x39")
             self.assertEqual(program.take(), b"\x05\x00\x05\x02\x00\x01\0\0\0\0\0\0")
             self.assertTrue(program.read_ended)
+            program.transport.loseConnection()
+            self.settle()
         self.assertEqual(sum("cannot reach 10.0.0.7:5433" in line and "192.0.2.1" in line for line in self.lines), 2)
         self.assertEqual(self.programs.connections, set())
 

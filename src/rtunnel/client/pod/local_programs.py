@@ -33,6 +33,8 @@ __all__ = ["Forward", "LocalPrograms"]
 
 REQUEST_TIMEOUT = 30.0
 """Seconds in which a program must have said where to."""
+LINGER = 2.0
+"""Seconds that a program has to close its connection after an answer that is the last one."""
 MAX_NAMED = 500
 """Destinations whose refusals are counted, so that many of one kind are few lines."""
 
@@ -211,12 +213,13 @@ class LocalProgram(Protocol):
             self._close(self._server.refused(answer.cause, answer.why))
 
     def _close(self, last: bytes) -> None:
+        """Send a last answer, and close once the program has; what it still sends must not become a reset that overtakes it."""
         self._stop_timer()
-        # what the program still sends must not become a reset that overtakes the answer
         self._server = None
         self.transport.write(last)
+        self.transport.loseWriteConnection()
         self.transport.resumeProducing()
-        self.transport.loseConnection()
+        self._timer = self._owner.reactor.callLater(LINGER, self.transport.abortConnection)
 
     def _stop_timer(self) -> None:
         if self._timer is not None and self._timer.active():
@@ -249,16 +252,21 @@ class LocalProgram(Protocol):
 
 @implementer(IHalfCloseableProtocol)
 class _OneRequest(Protocol):
-    """A program's connection that carries one plain request of HTTP: what comes behind it goes nowhere."""
+    """A program's connection that carries one plain request of HTTP.
+
+    What comes behind it, although its destination was told to close, may be for another one: the program has to connect again.
+    """
 
     def __init__(self, side: Side, server: ProxyServer) -> None:
         self._side = side
         self._server = server
 
     def dataReceived(self, data: bytes) -> None:
-        data = self._server.pass_on(data)
-        if data:
-            self._side.dataReceived(data)
+        passed = self._server.pass_on(data)
+        if passed:
+            self._side.dataReceived(passed)
+        if data[len(passed) :].strip(b"\r\n"):
+            self._side.close()
 
     def readConnectionLost(self) -> None:
         self._side.readConnectionLost()
