@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 from rtunnel.ops.access import AccessLog
 from rtunnel.server.attempt import Attempts
@@ -62,6 +63,23 @@ class CycleTests(HttpCase):
         world.visit(GET)
         pod.stream.answer(b"nonsense\r\n\r\n")
         self.assertEqual(self.left(), [])
+
+
+class AttributeTests(HttpCase):
+    """CPython gives an object a dictionary of its own when it gets an attribute that the first objects of its class had not."""
+
+    def test_the_end_of_an_exchange_adds_none(self) -> None:
+        world = World(self, logged=True)
+        pod = world.attach()
+        world.visit(GET)
+        exchange: Any = world.watcher.exchanges[0].exchange
+        before = set(vars(exchange))
+        pod.stream.answer(OK)
+        self.assertTrue(exchange.ended)
+        self.assertEqual(set(vars(exchange)), before)
+
+    def test_the_log_has_no_dictionaries(self) -> None:
+        self.assertFalse(hasattr(LoggedExchange, "__dict__") and "__dict__" in dir(object.__new__(LoggedExchange)))
 
 
 def exchanges_alive() -> list[object]:

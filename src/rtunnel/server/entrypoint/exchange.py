@@ -114,8 +114,6 @@ class Exchange(Attempts[Upstream]):
     protocol: Final = VisitorProtocol.HTTP
 
     # class attributes for what most exchanges neither set nor read
-    _begun = False
-    """Whether the response to the visitor has begun: then no other one can be sent."""
     _resendable = True
     """Whether everything that was received of it is at hand."""
     _kept: list[bytes] | None = None
@@ -136,7 +134,9 @@ class Exchange(Attempts[Upstream]):
         self.body_whole = not head.body
         """Whether the request was received completely."""
         self.failed = None
-        self.ended = False
+        # if they came later, and the first thirty exchanges had not had them, CPython would give each one a dictionary of its own
+        self._begun = self.ended = False
+        """Whether the response to the visitor has begun: then no other one can be sent; and whether the exchange is over."""
         observers = entrypoint.observers
         self._observers: tuple[ExchangeObserver, ...] = tuple([one.begin(self) for one in observers]) if observers else ()
 
@@ -317,7 +317,8 @@ class Exchange(Attempts[Upstream]):
                 return
             elif kind == HEAD:
                 self._begun = True
-                self._kept = None
+                if self._kept is not None:
+                    self._kept = None
                 self.succeeded()
                 downstream.deadline = NEVER
                 if marked:
