@@ -75,7 +75,8 @@ def roll(
                 for replica in site.replicas:
                     _more(load, WARM)
                     site.lead_away(replica)
-                    # at the other server
+                    # at the other server, and the client there: one at a server that stops ends with it
+                    wait_until(lambda: all(map(site.has_long, site.replicas)), "each server has the client for what lasts")
                     with Upgraded(site.port) as upgraded:
                         site.lead_to(replica)
                         _more(load, WARM)

@@ -278,6 +278,10 @@ class Site:
     def _rows(self, tunnels: list[Any]) -> int:
         return sum(tunnel["connectors"] for tunnel in tunnels if self.tunnel.startswith(tunnel["tunnel"]))
 
+    def has_long(self, replica: Replica) -> bool:
+        """Whether the client for connections that last is attached to a server."""
+        return any(self.long.startswith(connector["tunnel"]) for connector in replica.status()["connectors"])
+
     def ask(self, replica: Replica, path: str = "/", method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
         """One request at a server."""
         connection = HTTPConnection("127.0.0.1", replica.entrypoint, timeout=30)

@@ -289,6 +289,38 @@ class PauseTests(SynchronousTestCase):
         self.links.settle()
         self.assertEqual(self.theirs.received, b"one two three four")
 
+    def test_the_link_is_lost_after_the_last_byte(self) -> None:
+        """The peer has said everything and may have left, and a slow consumer still gets it; then the stream ends cleanly."""
+        self.far.pauseProducing()
+        self.near.write(b"held")
+        self.near.loseConnection()
+        self.links.settle()
+        self.links.pipe.break_link()
+        self.links.settle()
+        self.assertNotIn("lost", self.theirs.calls)
+        self.far.resumeProducing()
+        self.links.settle()
+        self.assertEqual(self.theirs.received, b"held")
+        self.assertEqual(self.theirs.calls[-2:], ["read lost", "lost"])
+        self.assertIsNotNone(self.theirs.lost[0].check(ConnectionDone))
+        self.assertEqual(self.links.server.streams, {})
+
+    def test_the_link_is_lost_before_the_last_byte(self) -> None:
+        """What is held is not all, or its end is no proper one."""
+        for broken in (False, True):
+            links = Links()
+            near, _, far, theirs = links.joined()
+            far.pauseProducing()
+            near.write(b"held")
+            if broken:
+                near.mark_broken()
+                near.loseConnection()
+            links.settle()
+            links.pipe.break_link()
+            links.settle()
+            self.assertEqual((theirs.received, theirs.calls[-1]), (b"", "lost"))
+            self.assertIsNone(theirs.lost[0].check(ConnectionDone))
+
     def test_ended_while_held(self) -> None:
         for end in (TunnelStream.loseConnection, TunnelStream.abortConnection):
             near, ours, far, theirs = self.links.joined()

@@ -273,8 +273,16 @@ class TunnelStream:
         self.link.at_turn_end(call)
 
     def link_lost(self, reason: Failure) -> None:
-        """The link is lost, and all its streams with it."""
-        if not self._ended:
+        """The link is lost, and all its streams with it.
+
+        If the peer had said everything, and a slow consumer has not taken it yet, the stream goes on until it has.
+        """
+        held = self.held
+        if self._ended:
+            return
+        if held and not held[-1] and not self.broken:
+            self.peer_stopped()
+        else:
             self._end(reason, at_once=True)
 
     # -- inside
