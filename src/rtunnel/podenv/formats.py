@@ -51,7 +51,7 @@ def _cmd(name: str, value: str) -> str:
 
 def _dotenv(name: str, value: str) -> str:
     """In single quotes where nothing in it has to be escaped, as all parsers read them; else as python-dotenv reads escapes."""
-    if not re.search(r"'|\\\\|\\$|\r", value):
+    if not re.search(r"'|\\\\|\r", value):
         return f"{name}='{value}'"
     if not re.search(r'["\\\n\r]', value):
         return f'{name}="{value}"'
@@ -75,6 +75,11 @@ def _no_line_ends(value: str) -> bool:
 def _fits_cmd(value: str) -> bool:
     # a quote in it would end the text for everything behind it
     return _no_line_ends(value) and '"' not in value
+
+
+def _fits_dotenv(value: str) -> bool:
+    # python-dotenv up to 1.2.1 takes a backslash before the closing quote for one that escapes it, even if it is escaped itself
+    return not value.endswith("\\")
 
 
 def _fits_docker(value: str) -> bool:
@@ -146,7 +151,7 @@ _FORMATS: Final[Mapping[str, _Lines | _Json | _Compose]] = {
     "fish": _Lines(_fish, _IDENTIFIER),
     "powershell": _Lines(_powershell, _DOTTED),
     "cmd": _Lines(_cmd, _DOTTED, _fits_cmd, "line ends, quotes, or such names"),
-    "dotenv": _Lines(_dotenv, _DOTTED),
+    "dotenv": _Lines(_dotenv, _DOTTED, _fits_dotenv, "backslash at the end, or such names"),
     "docker": _Lines(_docker, _DOTTED, _fits_docker, "line ends, values of 64 KiB, or such names"),
     "compose": _Compose(),
     "json": _Json(),
