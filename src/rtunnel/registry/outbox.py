@@ -94,16 +94,23 @@ class Outbox:
         former = self._records.get(record.id)
         if former == record:
             return
-        if former is None:
+        if former is None and record.id not in self._unwritten:
+            # else it was withdrawn in the same turn, and others still know it
             self._new.add(record.id)
         self._records[record.id] = record
         self._unwritten[record.id] = None
 
     def withdraw(self, connector: UUID) -> None:
         """A connector is gone."""
-        if self._records.pop(connector, None) is not None:
+        if self._records.pop(connector, None) is None:
+            return
+        being_written = self._batch is not None and connector in self._batch.written
+        if connector in self._new and not being_written:
+            # nobody knows it: in a long outage, very many come and go
+            self._unwritten.pop(connector, None)
+        else:
             self._unwritten[connector] = None
-            self._new.discard(connector)
+        self._new.discard(connector)
 
     # -- how it is written
 
