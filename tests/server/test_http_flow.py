@@ -201,6 +201,24 @@ class BackpressureTests(HttpCase):
         self.assertTrue(visitor.closed)
         self.assertFalse(visitor.aborted)
 
+    def test_cut_while_the_last_answer_leaves(self) -> None:
+        """All was written when the drain ends, and the connection is about to be closed: a reset could overtake the last bytes."""
+        pod = self.world.attach()
+        visitor = self.world.visit(KEPT % 1)
+        self.world.entrypoint.drain()
+        close = visitor.near.loseConnection
+
+        def close_and_cut() -> None:
+            close()
+            # the system has taken all of it
+            visitor.near._buffer.clear()
+            self.world.entrypoint.cut()
+
+        self.patch(visitor.near, "loseConnection", close_and_cut)
+        pod.stream.answer(ANSWER % 3 + b"pod")
+        self.assertTrue(visitor.closed)
+        self.assertFalse(visitor.aborted)
+
     def test_visitor_that_never_reads_its_last_answer(self) -> None:
         """It is not waited for without end."""
         last = b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: close\r\n\r\n"

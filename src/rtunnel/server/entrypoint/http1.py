@@ -16,6 +16,7 @@ from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
 from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, came_back, new_request_id
+from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Stalled
 from rtunnel.wire.http1 import CHUNKED, HeadError, RequestHead, ResponseHead, write_response
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, MALFORMED, Event, RequestSide
@@ -147,11 +148,16 @@ class HttpVisitor(Protocol):
                 self._close()
 
     def cut(self) -> None:
-        """The drain is over: say so to a visitor that got nothing of its response yet, and break off the others."""
+        """The drain is over: say so to a visitor that got nothing of its response yet, and break off the others.
+
+        One that has its response is not cut: the system may still have to deliver the end of it.
+        """
         if self._exchange is not None:
             self._exchange.stop()
-        else:
+        elif ITunnelTransport(self.transport).unsent():
             self.break_off()
+        else:
+            self._close()
 
     def break_off(self) -> None:
         """Abort the connection, so that the visitor sees that the response is incomplete."""
