@@ -19,7 +19,7 @@ from rtunnel.cli.service_options import OneLineOptions, ServiceOptions, suggesti
 from rtunnel.commands import COMMANDS, find
 from rtunnel.ops.clock import use_monotonic_clock
 from rtunnel.ops.log_limit import LogSummaries
-from rtunnel.ops.logs import show_from
+from rtunnel.ops.logs import human, show_from
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.reload import Reloader
@@ -62,6 +62,8 @@ def makeService(options: Options) -> ProcessService:
     settings = parsed.resolved.settings
     show_from(settings.log_level)
     parent = ProcessService(reactor, settings.drain, (*parsed.resolved.warnings, *exposures(settings)))
+    if _logs_to_terminal(options.parent):
+        parent.observer = human()
     service = parsed.make_service(reactor)
     # what is added first starts first and stops last: the admin endpoint before the service, systemd's notification after it
     LogSummaries(reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
@@ -74,6 +76,12 @@ def makeService(options: Options) -> ProcessService:
     if notifier is not None:
         NotifyService(notifier, when_ready=service.when_ready, reactor=reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
     return parent
+
+
+def _logs_to_terminal(twistd: Any) -> bool:
+    """Whether twistd would write its own log to the terminal: then it is written as the ``rtunnel`` command does."""
+    options = twistd if isinstance(twistd, usage.Options) else {}
+    return bool(options.get("nodaemon")) and not any(options.get(name) for name in ("logfile", "logger", "syslog"))
 
 
 def _add_admin(role: str, settings: Any, service: RoleService, reactor: Any, parent: ProcessService) -> None:

@@ -205,6 +205,7 @@ class SignalTests(TestCase):
                 self.assertEqual(process.wait(), 0)
                 self.assertIn("SIGTERM: stopping", process.output)
                 self.assertNotRegex(process.output, r"\b_[A-Z]\w+ starting", "a class that nobody knows")
+                self.assertNotIn("AppLogger", process.output)
                 # said once; what is open on loopback is open to nobody else
                 self.assertEqual(process.output.count("is an ID of the examples"), 1)
                 self.assertNotIn("everybody who reaches", process.output)

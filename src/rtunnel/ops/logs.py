@@ -1,6 +1,6 @@
 """The log for people: one short line per event, on stdout.
 
-The ``rtunnel`` command logs like this. For twistd it is an option: ``twistd -n --logger rtunnel.ops.logs.human rtunnel ...``.
+The ``rtunnel`` command logs like this, and so does ``twistd -n``, unless one of its own options chooses another log.
 """
 
 from __future__ import annotations

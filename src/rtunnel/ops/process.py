@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
+from twisted.python.components import Componentized
 
 from rtunnel.ops.descriptors import raise_limit
 from rtunnel.ops.memory import collect_rarely, keep_large_blocks
@@ -40,6 +41,7 @@ class ProcessService(MultiService):
     :param drain: how many seconds the children may take to stop, for the log line.
     :param warnings: about the options of the user, logged at the start.
     :ivar on_hang_up: what SIGHUP does; called by the reactor, never by a signal handler.
+    :ivar observer: what writes the log of twistd's application; ``None`` for what twistd's own options say.
     """
 
     exit_status: ClassVar[int] = 0
@@ -50,9 +52,16 @@ class ProcessService(MultiService):
         self._reactor = reactor
         self.drain = drain
         self.on_hang_up: Callable[[], None] = _nothing
+        self.observer: Any = None
         self._warnings = warnings
         self._stop_signals = StopSignals(reactor, self._stop_reactor)
         self._log = Logger()
+
+    def setServiceParent(self, parent: Any) -> None:
+        if self.observer is not None and isinstance(parent, Componentized):
+            # twistd begins to log only now, with what its application has
+            parent.setComponent(ILogObserver, self.observer)
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
         try:
