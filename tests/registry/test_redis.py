@@ -224,6 +224,8 @@ class ClaimTests(RedisCase):
     async def test_withdrawn(self) -> None:
         a, b = await self.pair()
         await a.claim(connector(7, filters=("path^=/",)), unless_taken)
+        # else there is nothing yet that could be gone
+        await self.has(2, connector(7, filters=("path^=/",)))
         a.withdraw(connector(7).id)
         await self.has(2)
         self.assertEqual(await b.claim(connector(8, at=2, filters=("path^=/",)), unless_taken), "granted")

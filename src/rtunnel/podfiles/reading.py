@@ -23,9 +23,11 @@ MAX_DEPTH: Final = 8
 """Directories within directories."""
 ATTEMPTS: Final = 10
 """How often a volume is read that is swapped meanwhile."""
-_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_POSIX: Final = hasattr(os, "O_DIRECTORY") and hasattr(os, "O_NOFOLLOW")
+"""Whether a volume can be read without leaving it, which Windows cannot."""
+_DIRECTORY: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC if _POSIX else 0
 # of a pipe, opening would wait for a writer
-_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC if _POSIX else 0
 
 
 class ReadingError(Exception):
@@ -92,8 +94,10 @@ def read_volume(path: str, directory: str, *, contents: bool = True, room: int =
     :param directory: where it is here.
     :param contents: whether the files are read, and not only listed.
     :param room: bytes of all files at most.
-    :raises ReadingError: it is not there, or too large.
+    :raises ReadingError: it is not there, or too large, or this system cannot read it safely.
     """
+    if not _POSIX:
+        raise ReadingError("cannot be read on this system, which follows every link")
     try:
         root = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
