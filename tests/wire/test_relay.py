@@ -190,7 +190,7 @@ class StrictTests(SynchronousTestCase):
 
     def test_command(self) -> None:
         # 0x12: a flag that nobody defined
-        for code in (0x00, 0x06, 0x12, 0x42, 0x80, 0x8F, 0xFF):
+        for code in (0x00, 0x07, 0x12, 0x42, 0x80, 0x8F, 0xFF):
             error = self.assertRaises(RelayError, take_request, bytes((1, code)))
             self.assertIn("command", error.reason)
 
