@@ -16,7 +16,10 @@ from rtunnel.wire.http1_response import ResponseHead
 
 __all__ = ["LocalRewrite"]
 
-_OWN_URL: Final = re.compile(rb"^(Origin|Referer):[ \t]*+(https?)://([^/?#\s]*+)([^\r\n]*+)", re.IGNORECASE | re.MULTILINE)
+_OWN_URL: Final = re.compile(
+    rb"^(Origin|Referer):[ \t]*+(https?)://([^/?#\s]*+)(?=[/?#]|[ \t]*\r?$)([^\r\n]*+)", re.IGNORECASE | re.MULTILINE
+)
+"""A URL; what has blanks behind the host is none."""
 _PUBLIC: Final = re.compile(
     rb"^(?:Forwarded|X-Forwarded-(?:Host|Port|Proto|Protocol|Scheme|Server|Ssl)|X-(?:Url-)?Scheme|Front-End-Https|"
     rb"X-Original-(?:Host|Proto)):[^\n]*\n",
