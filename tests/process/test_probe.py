@@ -49,6 +49,8 @@ class HopTests(TestCase):
         server.wait_for("entrypoint on")
         self.assertEqual((self.probe("other.localhost"), self.explain("other.localhost")), ((2, "rule"), (2, 404)))
         self.assertEqual((self.probe(), self.explain()), ((2, "client"), (2, 503)))
+        checked, hops = self.run_command("status", f"http://127.0.0.1:{self.entrypoint}/", "--check", "--header", f"Host: {HOST}")
+        self.assertEqual((checked, hops[-1]["hop"]), (2, "client"))
         client = self.start(
             *("client", "--server", f"ws://127.0.0.1:{listen}/proxy", "--tunnel", tunnel, "--target", f"127.0.0.1:{target}")
         )

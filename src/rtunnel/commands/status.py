@@ -16,6 +16,7 @@ from rich.text import Text
 from rtunnel.cli import admin
 from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import ExitStatus
+from rtunnel.commands import probe
 from rtunnel.settings.checks import plain
 from rtunnel.status.document import get_status
 from rtunnel.status.lines import changed_lines
@@ -25,6 +26,8 @@ __all__ = ["main"]
 
 WIDTH = 200
 """Columns where no terminal says how many it has."""
+CHECK = "--check"
+"""What asks a host instead of a process."""
 INTERVAL = 1.0
 """Seconds between two questions of ``--watch``."""
 
@@ -35,6 +38,7 @@ examples:
   rtunnel status 4711                          the one with this process ID
   rtunnel status --watch                       again each second, until Ctrl-C
   rtunnel status --admin 127.0.0.1:8481        at the --admin address of a process: of another user, or elsewhere
+  rtunnel status shop.example.org --check      a host, hop by hop, as rtunnel probe https://shop.example.org/ does
   rtunnel status --json | jq '.connectors[] | {peer, weight, round_trip}'
 
 The exit status is 0 when the process is ready, 2 when it is not (a client that has not joined its tunnels, a process
@@ -44,6 +48,8 @@ that is stopping), and 1 when there is no answer or an argument is wrong. Ctrl-C
 
 def main(argv: Sequence[str]) -> int:
     """Ask and print the answer; returns the exit status."""
+    if CHECK in argv:
+        return _check([word for word in argv if word != CHECK])
     description = "Shows what a running server or client is doing: addresses, connections, the latest errors."
     parser = Parser("status", description=description, epilog=_EPILOG)
     which = "server, client, visitor or a process ID, if several run here"
@@ -52,6 +58,7 @@ def main(argv: Sequence[str]) -> int:
     shown = parser.add_mutually_exclusive_group()
     shown.add_argument("--json", action="store_true", help="print the document as JSON; docs/status.md describes it")
     shown.add_argument("--watch", action="store_true", help="show it again and again; where no terminal is, a line for each change")
+    parser.add_argument(CHECK, action="store_true", help="of a host: rtunnel status HOST --check is rtunnel probe https://HOST/")
     arguments = parser.parse_args(argv)
     place = admin.choose(arguments.admin, os.environ, arguments.process)
     if arguments.watch:
@@ -63,6 +70,12 @@ def main(argv: Sequence[str]) -> int:
         console = _console()
         console.print(_page(document))
     return ExitStatus.OK if document["process"]["state"] == "ready" else ExitStatus.NOT_READY
+
+
+def _check(argv: Sequence[str]) -> int:
+    """Send a request to a host, hop by hop."""
+    host, *more = argv or [""]
+    return probe.main([host if "://" in host or not host else f"https://{host}/", *more])
 
 
 def _process(text: str) -> str:
