@@ -5,7 +5,7 @@ same. With ``CI=true`` a skipped test has failed: what it needs has to be instal
 skipped that need a gost binary, because no package brings one, Chromium, Node.js, Go or PostgreSQL, whose packages are large, or a
 development server; their reasons name one of :data:`OPTIONAL`.
 
-The tests of real processes mostly wait for them, so the tests run in two processes, or in as many as ``RTUNNEL_TEST_JOBS`` says.
+The tests of real processes mostly wait for them, so the tests run in three processes, or in as many as ``RTUNNEL_TEST_JOBS`` says.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def no_skips_allowed(environ: Mapping[str, str]) -> bool:
 
 def jobs(environ: Mapping[str, str]) -> int:
     """In how many processes the tests run."""
-    return int(environ.get(JOBS) or 2)
+    return int(environ.get(JOBS) or 3)
 
 
 def forgiven(reason: str) -> bool:

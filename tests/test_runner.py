@@ -80,7 +80,7 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertTrue(no_skips_allowed({"CI": "true"}))
 
     def test_jobs(self) -> None:
-        self.assertEqual([jobs(environ) for environ in ({}, {JOBS: ""}, {JOBS: "1"}, {JOBS: "4"})], [2, 2, 1, 4])
+        self.assertEqual([jobs(environ) for environ in ({}, {JOBS: ""}, {JOBS: "1"}, {JOBS: "4"})], [3, 3, 1, 4])
 
     def test_elsewhere(self) -> None:
         for environ in ({}, {"CI": ""}, {"CI": "false"}):
