@@ -7,6 +7,7 @@ import resource
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from bench.proc import BenchError
 
@@ -96,6 +97,23 @@ _HOP = """  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
   }}
 """
 
+INGRESS_FIELDS: Final = (
+    "Host $http_host",
+    "Upgrade $http_upgrade",
+    "Connection $connection_upgrade",
+    "X-Request-ID $req_id",
+    "X-Real-IP $remote_addr",
+    "X-Forwarded-For $remote_addr",
+    "X-Forwarded-Host $http_host",
+    "X-Forwarded-Port $server_port",
+    "X-Forwarded-Proto $scheme",
+    "X-Forwarded-Scheme $scheme",
+    "X-Scheme $scheme",
+    "X-Original-Forwarded-For $http_x_forwarded_for",
+    'Proxy ""',
+)
+"""The fields of a request that ingress-nginx sets, in its order."""
+
 # What ingress-nginx makes of an Ingress by default, with one worker: the fields that it sets, in its order, kept connections to
 # the service behind it, and answers that are not buffered.
 _INGRESS = """  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
@@ -114,20 +132,7 @@ _INGRESS = """  map $http_upgrade $connection_upgrade {{ default upgrade; '' '';
     server_name {host};
     location / {{
       client_max_body_size 1m;
-      proxy_set_header Host $http_host;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_set_header X-Request-ID $req_id;
-      proxy_set_header X-Real-IP $remote_addr;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Host $http_host;
-      proxy_set_header X-Forwarded-Port $server_port;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Scheme $scheme;
-      proxy_set_header X-Scheme $scheme;
-      proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for;
-      proxy_set_header Proxy "";
-      proxy_http_version 1.1;
+{fields}      proxy_http_version 1.1;
       proxy_buffering off;
       proxy_buffer_size 4k;
       proxy_buffers 4 4k;
@@ -174,7 +179,8 @@ def hop_config(port: int, targets: Sequence[int], log_file: str = "", log_format
 
 def ingress_config(port: int, service: int, host: str) -> str:
     """An nginx set up as ingress-nginx would be for an Ingress of one host, whose service is at a port."""
-    return _frame(_INGRESS.format(port=port, service=service, host=host))
+    fields = "".join(f"      proxy_set_header {field};\n" for field in INGRESS_FIELDS)
+    return _frame(_INGRESS.format(port=port, service=service, host=host, fields=fields))
 
 
 def write_files(directory: Path, bulk_bytes: int) -> None:

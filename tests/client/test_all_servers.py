@@ -12,12 +12,13 @@ from twisted.internet.error import DNSLookupError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.all_servers import WATCH, AllServers, resolve
+from rtunnel.client.all_servers import WATCH, AllServers
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.service import ClientService
 from rtunnel.metrics.stats import ClientStats
 from rtunnel.ops.start import StartError
 from rtunnel.settings import Address, ClientSettings, ClientTls, ConnectorSettings
+from rtunnel.transport.names import resolve
 from rtunnel.wire.control import Ended, encode
 from rtunnel.wire.relay import Response, Status, TunnelFeature
 from tests.client.harness import PlayedEndpoint, ServerEnd, settle

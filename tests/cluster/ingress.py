@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, Final
 
+from bench.nginx import INGRESS_FIELDS
 from tests.cluster.node import INGRESS, STATE, kubectl
 from tests.cluster.shell import run, start
 
@@ -96,20 +97,9 @@ def _location(path: dict[str, Any], address: str, options: dict[str, str]) -> It
     yield f"            client_max_body_size {options['proxy-body-size']};"
     yield f"            proxy_request_buffering {options['proxy-request-buffering']};"
     yield f"            proxy_buffering {options['proxy-buffering']};"
+    for field in INGRESS_FIELDS:
+        yield f"            proxy_set_header {field};"
     yield f"""\
-            proxy_set_header Host $host;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection $connection_upgrade;
-            proxy_set_header X-Request-ID $req_id;
-            proxy_set_header X-Real-IP $remote_addr;
-            proxy_set_header X-Forwarded-For $remote_addr;
-            proxy_set_header X-Forwarded-Host $host;
-            proxy_set_header X-Forwarded-Port $server_port;
-            proxy_set_header X-Forwarded-Proto $scheme;
-            proxy_set_header X-Forwarded-Scheme $scheme;
-            proxy_set_header X-Scheme $scheme;
-            proxy_set_header X-Original-Forwarded-For $http_x_forwarded_for;
-            proxy_set_header Proxy "";
             proxy_http_version 1.1;
             proxy_next_upstream off;
             proxy_pass http://{address};

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.wire.pod import (
     MAX_NAME_PAIRS,
+    MAX_REQUEST,
     RESERVED_HOSTS,
     Cause,
     PodAnswer,
@@ -46,6 +47,18 @@ class RequestTests(SynchronousTestCase):
             PodRequest(PodService.FILES, values=True, path="/config/gr\u00fc\u00df.yaml", have="0" * 32),
         ):
             self.assertEqual(self.read(request.encode()), request)
+
+    def test_taken_from_the_beginning(self) -> None:
+        data = PodRequest(PodService.REACH, POSTGRES).encode()
+        for size in range(len(data)):
+            self.assertIsNone(PodRequest.take(data[:size]))
+        self.assertEqual(PodRequest.take(data + b"more"), (PodRequest(PodService.REACH, POSTGRES), len(data)))
+
+    def test_too_long(self) -> None:
+        announced = b"\x01\x01\xff\xff"
+        self.assertIsNone(PodRequest.take(announced.ljust(MAX_REQUEST, b"\xff")))
+        error = self.assertRaises(RelayError, PodRequest.take, announced.ljust(MAX_REQUEST + 1, b"\xff"))
+        self.assertEqual(error.reason, "the request is too long")
 
     def test_shown(self) -> None:
         shown = [str(PodRequest(PodService.REACH, RelayAddress(host, 80))) for host in ("a", "::1")]

@@ -10,17 +10,14 @@ import secrets
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
 from twisted.logger import Logger
-from zope.interface import implementer
 
 from rtunnel.client.connector import ConnectorClient
 from rtunnel.client.server_dialer import ServerDialer
 from rtunnel.ids import short_id
 from rtunnel.settings import ConnectorSettings
+from rtunnel.transport.names import resolve
 from rtunnel.wire.smux import INSTANCE_BITS
 
 __all__ = ["WATCH", "AllServers", "resolve"]
@@ -178,26 +175,3 @@ class AllServers:
         """The machine has slept."""
         for member in self.members:
             member.woke()
-
-
-def resolve(host: str, reactor: Any) -> Deferred[list[str]]:
-    """The addresses of a host, as the system knows them; none if it knows none."""
-    if isIPAddress(host) or isIPv6Address(host):
-        return succeed([host])
-    found: Deferred[list[str]] = Deferred()
-    addresses: list[str] = []
-
-    @implementer(IResolutionReceiver)
-    class Receiver:
-        def resolutionBegan(self, resolution: IHostResolution) -> None:
-            """Its results follow."""
-
-        def addressResolved(self, address: IAddress) -> None:
-            if isinstance(address, (IPv4Address, IPv6Address)):
-                addresses.append(address.host)
-
-        def resolutionComplete(self) -> None:
-            found.callback(addresses)
-
-    reactor.nameResolver.resolveHostName(Receiver(), host)
-    return found

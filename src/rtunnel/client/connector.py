@@ -44,9 +44,9 @@ from rtunnel.transport.listening import is_local, nothing_listens
 from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.sockets import end_when_stalled
 from rtunnel.tunnel.backoff import Backoff
-from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.handshake import Handshake
-from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.tunnel.link import Link
+from rtunnel.tunnel.opening import open_link
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.control import CONTROL_HOST, Member, Share
 from rtunnel.wire.relay import (
@@ -61,7 +61,7 @@ from rtunnel.wire.relay import (
     take_response,
 )
 from rtunnel.wire.relay_intercepts import AS_POD, InterceptAnswer, InterceptRequest
-from rtunnel.wire.smux import INSTANCE_BITS, Session
+from rtunnel.wire.smux import INSTANCE_BITS
 
 if TYPE_CHECKING:
     from rtunnel.client.watch import Watch
@@ -478,19 +478,10 @@ class BindHandshake(Handshake[Response]):
         self.transport.abortConnection()
 
     def _join(self, response: Response, answer: InterceptAnswer | None) -> None:
-        mux = self._settings.mux
-        link = Link(
-            Session(
-                opens=False,
-                version=mux.version,
-                window=mux.stream_window,
-                frame_size=mux.frame_size,
-                receive_buffer=mux.receive_buffer,
-                max_futile=mux.futile_frames,
-            ),
+        link = open_link(
+            self._settings.mux,
+            opens=False,
             reactor=self._reactor,
-            keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
-            bounds=LinkBounds(mux.link_buffer, mux.hold_timeout),
             on_stream=self._connector.forwarder.accept,
             on_draining=partial(self._connector.server_leaves, self),
             on_lost=self._link_lost,

@@ -53,9 +53,10 @@ from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Flooded, reason_of
 from rtunnel.transport.sockets import end_when_stalled
 from rtunnel.transport.websocket import CLIENT_KEY
-from rtunnel.tunnel.bounds import LinkBounds, StreamCount
+from rtunnel.tunnel.bounds import StreamCount
 from rtunnel.tunnel.handshake import Handshake
-from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.tunnel.link import Link
+from rtunnel.tunnel.opening import open_link
 from rtunnel.wire.http1 import HeadLimits
 from rtunnel.wire.relay import (
     NO_METADATA,
@@ -70,7 +71,6 @@ from rtunnel.wire.relay import (
     take_request,
 )
 from rtunnel.wire.relay_intercepts import InterceptAnswer, is_pod
-from rtunnel.wire.smux import Session
 
 __all__ = ["TunnelListener"]
 
@@ -501,18 +501,11 @@ class Admission(Handshake[Request]):
         count = listener.limits.streams_of(tunnel.id)
         # not of a visit, which may have to wait for a program at a breakpoint
         end_when_stalled(ITunnelTransport(self.transport).tcp_socket(), mux.stall_timeout)
-        link = Link(
-            Session(
-                opens=True,
-                version=mux.version,
-                window=mux.stream_window,
-                frame_size=mux.frame_size,
-                receive_buffer=mux.receive_buffer,
-                max_futile=mux.futile_frames,
-            ),
+        link = open_link(
+            mux,
+            opens=True,
             reactor=listener.reactor,
-            keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
-            bounds=LinkBounds(mux.link_buffer, mux.hold_timeout, listener.stats.reach),
+            reached=listener.stats.reach,
             count=count,
             on_draining=self._client_draining,
             on_full=self._link_full,

@@ -22,11 +22,10 @@ from rtunnel.server.pod_stream import PodStream
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import ListenerSettings
 from rtunnel.settings.checks import plain
-from rtunnel.tunnel.bounds import LinkBounds
-from rtunnel.tunnel.link import Keepalive, Link
+from rtunnel.tunnel.link import Link
+from rtunnel.tunnel.opening import open_link
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService
-from rtunnel.wire.smux import Session
 
 __all__ = ["MAX_STREAMS", "PodHost", "PodLink"]
 
@@ -77,7 +76,6 @@ class PodLink:
     def __init__(
         self, host: PodHost, grant: Grant, tunnel: UUID, asked: str, peer: str, on_over: Callable[[PodLink], None]
     ) -> None:
-        mux = host.settings.mux
         self.host = host
         self.grant = grant
         self.tunnel = tunnel
@@ -91,18 +89,11 @@ class PodLink:
         """Streams that were granted and have not ended."""
         self._end: str | None = None
         """Why the link was lost, once it is."""
-        self.link = Link(
-            Session(
-                opens=False,
-                version=mux.version,
-                window=mux.stream_window,
-                frame_size=mux.frame_size,
-                receive_buffer=mux.receive_buffer,
-                max_futile=mux.futile_frames,
-            ),
+        self.link = open_link(
+            host.settings.mux,
+            opens=False,
             reactor=host.reactor,
-            keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
-            bounds=LinkBounds(mux.link_buffer, mux.hold_timeout, host.stats.reach),
+            reached=host.stats.reach,
             on_stream=self._accept,
             on_lost=self._lost,
             peer=peer,

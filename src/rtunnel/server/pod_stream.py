@@ -15,15 +15,13 @@ from rtunnel.tunnel.link import LinkClosed
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService, pod_preface
-from rtunnel.wire.relay import take_request, take_response
+from rtunnel.wire.relay import take_response
 from rtunnel.wire.relay_features import RelayError
 
 __all__ = ["PodStream"]
 
 REQUEST_TIMEOUT = 15.0
 """Seconds in which the request of a stream must come."""
-MAX_REQUEST = 4096
-"""Bytes of a request."""
 
 _NO_CLIENT = PodAnswer(
     Cause.NO_POD,
@@ -69,17 +67,15 @@ class PodStream:
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
         try:
-            taken = take_request(self._buffer)
-            if taken is None and len(self._buffer) > MAX_REQUEST:
-                raise RelayError("the request is too long")
-            request = None if taken is None else PodRequest.of(taken[0])
+            taken = PodRequest.take(self._buffer)
         except RelayError as error:
             self._finish()
             reject(self._stream, PodAnswer(Cause.FAILED, error.reason))
             return
-        if taken is not None and request is not None:
+        if taken is not None:
+            request, size = taken
             self._finish()
-            self._open(request, self._buffer[taken[1] :])
+            self._open(request, self._buffer[size:])
 
     def _open(self, request: PodRequest, early: bytes) -> None:
         owner, stream = self._owner, self._stream

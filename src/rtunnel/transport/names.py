@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet import defer
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import (
@@ -25,7 +26,7 @@ from zope.interface import implementer
 
 from rtunnel.reactor_types import INetworkReactor
 
-__all__ = ["ATTEMPT_DELAY", "NameEndpoint", "connect_in_turn"]
+__all__ = ["ATTEMPT_DELAY", "NameEndpoint", "connect_in_turn", "resolve"]
 
 ATTEMPT_DELAY = 0.25
 """Seconds until the next address is tried while the one before it has neither connected nor failed (RFC 8305 section 5)."""
@@ -54,7 +55,6 @@ class NameEndpoint:
         :returns: fires with the protocol, or fails with the reason of the address that failed last; with DNSLookupError where
             there is none.
         """
-        addresses: list[str] = []
         connecting: defer.Deferred[IProtocol] = defer.Deferred(lambda _: race.cancel())
 
         def connected(address: str, protocol: IProtocol) -> None:
@@ -62,28 +62,41 @@ class NameEndpoint:
             connecting.callback(protocol)
 
         race = _Race(self._reactor, self._endpoint, protocolFactory, connected, connecting.errback)
-        host = self._host
-
-        @implementer(IResolutionReceiver)
-        class Receiver:
-            def resolutionBegan(self, resolution: IHostResolution) -> None:
-                """Its results follow."""
-
-            def addressResolved(self, address: IAddress) -> None:
-                if isinstance(address, (IPv4Address, IPv6Address)):
-                    addresses.append(address.host)
-
-            def resolutionComplete(self) -> None:
-                if addresses:
-                    race.start(first(addresses))
-                else:
-                    race.fail(Failure(DNSLookupError(f"no results for hostname lookup: {host}")))
 
         def first(found: Sequence[str]) -> list[str]:
             return sorted(dict.fromkeys(found), key=lambda address: address != self._worked)
 
-        self._reactor.nameResolver.resolveHostName(Receiver(), self._host, self._port)
+        def resolved(addresses: list[str]) -> None:
+            if addresses:
+                race.start(first(addresses))
+            else:
+                race.fail(Failure(DNSLookupError(f"no results for hostname lookup: {self._host}")))
+
+        resolve(self._host, self._reactor).addCallback(resolved)
         return connecting
+
+
+def resolve(host: str, reactor: Any) -> defer.Deferred[list[str]]:
+    """The addresses of a host, as the system knows them; none if it knows none."""
+    if isIPAddress(host) or isIPv6Address(host):
+        return defer.succeed([host])
+    found: defer.Deferred[list[str]] = defer.Deferred()
+    addresses: list[str] = []
+
+    @implementer(IResolutionReceiver)
+    class Receiver:
+        def resolutionBegan(self, resolution: IHostResolution) -> None:
+            """Its results follow."""
+
+        def addressResolved(self, address: IAddress) -> None:
+            if isinstance(address, (IPv4Address, IPv6Address)):
+                addresses.append(address.host)
+
+        def resolutionComplete(self) -> None:
+            found.callback(addresses)
+
+    reactor.nameResolver.resolveHostName(Receiver(), host)
+    return found
 
 
 def connect_in_turn(

@@ -10,13 +10,13 @@ from attrs import frozen
 from rtunnel.outcomes import Limit
 from rtunnel.wire.smux import Session
 
-__all__ = ["SLOWEST_CONSUMER", "HoldWatch", "LinkBounds", "StreamCount"]
+__all__ = ["SLOWEST_CONSUMER", "HoldWatch", "LinkBounds", "StreamCount", "uncounted"]
 
 SLOWEST_CONSUMER = 16384
 """Bytes in a second that a stream has to consume while it holds back its link."""
 
 
-def _uncounted(limit: Limit) -> None:
+def uncounted(limit: Limit) -> None:
     """Nobody counts."""
 
 
@@ -32,7 +32,7 @@ class LinkBounds:
 
     buffer: int = 16 << 20
     hold: float = 10.0
-    reached: Callable[[Limit], None] = _uncounted
+    reached: Callable[[Limit], None] = uncounted
 
 
 class StreamCount:

@@ -16,7 +16,7 @@ from typing import Final
 from attrs import field, frozen
 
 from rtunnel.wire.control import CONTROL_HOST, clean
-from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status
+from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status, take_request
 from rtunnel.wire.relay_features import MAX_TEXT, RelayError
 
 __all__ = ["RESERVED_HOSTS", "Cause", "PodAnswer", "PodRequest", "PodService", "pod_preface", "user_of"]
@@ -45,6 +45,8 @@ RESERVED_HOSTS: Final = frozenset((CONTROL_HOST, *_SERVICES))
 _VERSION, _USER, _CAUSE, _WHY, _NAMES = "rt", "rt.user", "rt.cause", "rt.why", "rt.n."
 _VALUES, _PATH, _HAVE = "rt.values", "rt.path", "rt.have"
 VERSION: Final = "1"
+MAX_REQUEST: Final = 4096
+"""Bytes of a request."""
 MAX_NAME_PAIRS: Final = 16
 """Pairs of metadata that an answer has for names."""
 
@@ -130,6 +132,20 @@ class PodRequest:
             raise RelayError("no host or port to reach")
         path, have = (request.metadata.get(key, "") for key in (_PATH, _HAVE))
         return cls(service, destination, request.metadata.get(_VALUES) == "1", path, have)
+
+    @classmethod
+    def take(cls, data: bytes) -> tuple[PodRequest, int] | None:
+        """Read the request at the beginning of a stream.
+
+        :returns: the request and its size; None while it is not complete.
+        :raises RelayError: there is none, or it is longer than :data:`MAX_REQUEST` bytes.
+        """
+        taken = take_request(data)
+        if taken is not None:
+            return cls.of(taken[0]), taken[1]
+        if len(data) > MAX_REQUEST:
+            raise RelayError("the request is too long")
+        return None
 
     def __str__(self) -> str:
         """What it is for, for logs."""

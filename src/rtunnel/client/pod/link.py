@@ -23,15 +23,14 @@ from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import reason_of
 from rtunnel.transport.sockets import end_when_stalled
 from rtunnel.tunnel.backoff import Backoff
-from rtunnel.tunnel.bounds import LinkBounds
 from rtunnel.tunnel.handshake import Handshake
-from rtunnel.tunnel.link import Keepalive, Link, LinkClosed
+from rtunnel.tunnel.link import Link, LinkClosed
+from rtunnel.tunnel.opening import open_link
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest
 from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status, TunnelFeature, take_response
 from rtunnel.wire.relay_features import RelayError
 from rtunnel.wire.relay_intercepts import InterceptAnswer
-from rtunnel.wire.smux import Session
 
 __all__ = ["MAX_STREAMS", "PodLinkClient", "PodLinkFailed", "PodRefused"]
 
@@ -408,19 +407,10 @@ class _PodHandshake(Handshake[Response]):
         self.transport.abortConnection()
 
     def _join(self) -> None:
-        mux = self._settings.mux
-        link = Link(
-            Session(
-                opens=True,
-                version=mux.version,
-                window=mux.stream_window,
-                frame_size=mux.frame_size,
-                receive_buffer=mux.receive_buffer,
-                max_futile=mux.futile_frames,
-            ),
+        link = open_link(
+            self._settings.mux,
+            opens=True,
             reactor=self._reactor,
-            keepalive=Keepalive(mux.keepalive_interval, mux.keepalive_timeout),
-            bounds=LinkBounds(mux.link_buffer, mux.hold_timeout),
             on_draining=lambda: self._owner.server_leaves(self),
             on_lost=self._link_lost,
             peer=self._owner.server,

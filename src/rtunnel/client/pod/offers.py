@@ -21,15 +21,13 @@ from rtunnel.outcomes import StreamOutcome
 from rtunnel.settings import ConnectorSettings
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService, user_of
-from rtunnel.wire.relay import Response, take_request
+from rtunnel.wire.relay import Response
 from rtunnel.wire.relay_features import RelayError
 
 __all__ = ["PodOffers"]
 
 REQUEST_TIMEOUT = 15.0
 """Seconds in which the request of a stream must come, behind its preface."""
-MAX_REQUEST = 4096
-"""Bytes of a request."""
 
 Serve = Callable[[PodRequest, str, Forwarder, TunnelStream, bytes], None]
 """Takes over a stream: what it is for, for whom, and what came behind its request."""
@@ -99,21 +97,19 @@ class AskedStream(OpenStream):
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
         try:
-            taken = take_request(self._buffer)
-            if taken is None and len(self._buffer) > MAX_REQUEST:
-                raise RelayError("the request is too long")
-            request = None if taken is None else PodRequest.of(taken[0])
+            taken = PodRequest.take(self._buffer)
         except RelayError as error:
             self._reject(PodAnswer(Cause.FAILED, error.reason))
             return
-        if taken is None or request is None:
+        if taken is None:
             return
+        request, size = taken
         serve = self._services.get(request.service)
         if serve is None:
             self._reject(PodAnswer(Cause.NOT_ALLOWED, f"the client in the pod does not offer {request.service}"))
         else:
             self._leave()
-            serve(request, self._user, self._forwarder, self._stream, self._buffer[taken[1] :])
+            serve(request, self._user, self._forwarder, self._stream, self._buffer[size:])
 
     def _reject(self, answer: PodAnswer) -> None:
         self._give_up(StreamOutcome.NO_TARGET)
