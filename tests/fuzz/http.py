@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -165,6 +166,7 @@ def ask(method: bytes, minor: int) -> RequestHead:
     return parse_request(lines, PASS_ALL)
 
 
+_BLANKS = re.compile(rb"^([^:\r\n]+):[ \t]*", re.MULTILINE)
 REQUESTS = [ask(b"GET", 1), ask(b"HEAD", 1), ask(b"GET", 0)]
 
 
@@ -204,7 +206,8 @@ def answer(request: RequestHead, pieces: Iterable[bytes], reader: ResponseReader
 def note_answer(kind: int, value: Any, data: bytes, found: list[Any]) -> None:
     if kind in (HEAD, WHOLE, INTERIM):
         # written whatever the cut, so that heads can be compared
-        found.append((value.status, value.lines, value.body))
+        # a template passes on the blanks behind a colon as they came, of which any number means the same (RFC 9110 section 5.5)
+        found.append((value.status, _BLANKS.sub(rb"\1: ", value.lines), value.body))
     if kind == UPGRADE:
         found.append("upgrade")
     elif kind == MALFORMED:

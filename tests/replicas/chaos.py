@@ -218,7 +218,7 @@ def suffer(
                     took = time.monotonic() - begun
                     say(f"{name}: whole again after {took:.1f} s, {len(load.failed)} of {load.total} failed so far")
                     time.sleep(max(0.0, begun + PERIOD - time.monotonic()))
-            failed = sorted([*load.failed, *transfers.failed])
+            failed = sorted([*load.failed, *_struck(transfers.broken, log)])
             suffered.succeeded = len(load.succeeded) + transfers.done
             suffered.wrong += _unexplained(failed, log, suffered.explained)
             suffered.wrong += _weights(chaos)
@@ -231,6 +231,11 @@ def suffer(
 def _any(chance: random.Random, end: float) -> Iterator[str]:
     while time.monotonic() < end:
         yield chance.choice(list(EVENTS))
+
+
+def _struck(broken: list[tuple[float, float, str]], log: list[tuple[float, str]]) -> list[tuple[float, str]]:
+    """When transfers were struck: at the last event while they were in progress, and not when they noticed."""
+    return [(max([began, *(at for at, _ in log if began <= at <= noticed)]), how) for began, noticed, how in broken]
 
 
 def _unexplained(failed: list[tuple[float, str]], log: list[tuple[float, str]], explained: Counter[str]) -> list[str]:

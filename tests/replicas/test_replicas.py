@@ -33,6 +33,14 @@ class ChaosTests(TestCase):
 class ExplainedTests(SynchronousTestCase):
     """Which failures are explained."""
 
+    def test_struck_while_in_progress(self) -> None:
+        log = [(10.0, "client killed"), (20.0, "Redis killed")]
+        broken = [(9.5, 11.3, "upload"), (10.2, 10.4, "begun after"), (12.0, 13.0, "of itself")]
+        struck = chaos._struck(broken, log)
+        self.assertEqual(struck, [(10.0, "upload"), (10.2, "begun after"), (12.0, "of itself")])
+        wrong = chaos._unexplained(struck, log, Counter())
+        self.assertEqual([line.partition(",")[0] for line in wrong], ["not explained: of itself"])
+
     def test_only_by_what_happened_before(self) -> None:
         log = [(10.0, "client killed"), (20.0, "Redis killed"), (30.0, "server killed")]
         explained: Counter[str] = Counter()

@@ -25,7 +25,8 @@ class Transfers:
     :param size: bytes of each.
     :param seconds: how long each takes at least.
     :ivar done: how many ended well.
-    :ivar failed: when one failed, and how.
+    :ivar broken: when one that failed had begun, when that was noticed, and how. An upload hears of it only when all of it was
+        sent.
     """
 
     def __init__(self, port: int, size: int, seconds: float) -> None:
@@ -35,7 +36,12 @@ class Transfers:
         self._over = Event()
         self._threads = [Thread(target=self._repeat, args=(transfer,)) for transfer in (self._download, self._upload)]
         self.done = 0
-        self.failed: list[tuple[float, str]] = []
+        self.broken: list[tuple[float, float, str]] = []
+
+    @property
+    def failed(self) -> list[tuple[float, str]]:
+        """When one was noticed to have failed, and how."""
+        return [(noticed, how) for _, noticed, how in self.broken]
 
     def __enter__(self) -> Transfers:
         for thread in self._threads:
@@ -50,11 +56,12 @@ class Transfers:
     def _repeat(self, transfer: Callable[[HTTPConnection], None]) -> None:
         while not self._over.is_set():
             connection = HTTPConnection(LOOPBACK, self._port, timeout=60)
+            began = time.monotonic()
             try:
                 transfer(connection)
                 self.done += 1
             except (OSError, HTTPException, AssertionError) as error:
-                self.failed.append((time.monotonic(), f"transfer {error!r}"))
+                self.broken.append((began, time.monotonic(), f"transfer {error!r}"))
             finally:
                 connection.close()
 
