@@ -10,6 +10,7 @@ from pathlib import PurePosixPath
 from rtunnel.podenv.variables import DocumentError, read_document, write_document
 from rtunnel.podfiles.volumes import VolumesError, read_volumes, write_volumes
 from rtunnel.routing.reach import ReachGate, ReachRules, special_address
+from rtunnel.routing.reach_list import ReachListError, read_reach_list, write_reach_list
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest
 from rtunnel.wire.proxy_server import NotProxied, ProxyServer
 from rtunnel.wire.relay import Response, take_request, take_response
@@ -80,7 +81,11 @@ def _same(answer: PodAnswer, response: Response) -> None:
 
 
 def pod_documents(data: bytes) -> None:
-    """Environments and volumes, or an error; written and read again they are the same, and no path leads out."""
+    """Environments, lists and volumes, or an error; written and read again they are the same, and no path leads out."""
+    with suppress(ReachListError):
+        listed = read_reach_list(data)
+        assert read_reach_list(write_reach_list(listed)) == listed
+        assert all(name.isprintable() for rule in listed.rules for name in (str(rule), *listed.names(rule.host)))
     with suppress(DocumentError):
         variables = read_document(data)
         assert read_document(write_document(variables)) == variables
@@ -125,12 +130,18 @@ TARGETS = (
             *(b"Origin: http://a\r\n", b"Transfer-Encoding: chunked\r\n", b"Content-Length: 1\r\n", b"Upgrade: a\r\n"),
         ],
     ),
-    Target("pod-messages", pod_messages, ("rtunnel.wire.pod",), [b"reach.rtunnel", b"env.rtunnel", b"rt", b"rt.cause", b"rt.n.0"]),
+    Target(
+        "pod-messages",
+        pod_messages,
+        ("rtunnel.wire.pod",),
+        [b"reach.rtunnel", b"env.rtunnel", b"rt", b"rt.cause", b"rt.n.0", b"rt.reach", b"rules"],
+    ),
     Target(
         "pod-documents",
         pod_documents,
-        ("rtunnel.podenv.variables", "rtunnel.podfiles.volumes"),
+        ("rtunnel.podenv.variables", "rtunnel.podfiles.volumes", "rtunnel.routing.reach_list"),
         [
+            *(b'{"reach_version": 1, "rules": ["', b'"search": ["svc.cluster.local"]'),
             *(b'{"pod_files_version": 1, "volumes": [', b'{"pod_env_version": 1, "variables": {', b'"path": "', b'"revision": ""'),
             *(b'"files": [', b'"left_out": []', b'"size": 1', b'"mode": 1', b'"content": "eA=="', b'"value": ""', b"/", b".."),
         ],

@@ -138,12 +138,23 @@ class CommandTests(_Reaching):
         self.server.wait_for("revoking the session of alice")
         reach.wait_for("nothing with the pod")
 
+    def test_list(self) -> None:
+        """For those with the right."""
+        self.client("postgres:5432,*.shop.svc:80-90")
+        listed = self.reach("--list", ready=False)
+        self.assertEqual(listed.wait(), 0, listed.output)
+        self.assertIn("postgres:5432\n*.shop.svc:80-90\n", listed.output)
+        bob = self.reach("--list", user="bob", ready=False)
+        self.assertEqual(bob.wait(), 1)
+        self.assertNotIn("postgres", bob.output)
+
     def test_mistakes(self) -> None:
         """What cannot be meant is said at once."""
         for arguments, words in (
             (("--proxy", "0.0.0.0:1080"), "is not on loopback"),
             (("--proxy", "http://proxy:3128"), "a proxy on the way to the server is given with --proxy-file or RTUNNEL_PROXY"),
             (("--forward", "5432"), "is no forward"),
+            (("--list", "--proxy", "127.0.0.1:0"), "leave --proxy and --forward out"),
             (("--forward", "192.0.2.1:5432:postgres:5432"), "is not on loopback"),
             (("--forward", f"{self.port}:a:1"), "cannot listen on"),
         ):

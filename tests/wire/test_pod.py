@@ -14,6 +14,7 @@ from rtunnel.wire.pod import (
     PodAnswer,
     PodRequest,
     PodService,
+    Reach,
     pod_preface,
     user_of,
 )
@@ -42,6 +43,7 @@ class RequestTests(SynchronousTestCase):
         for request in (
             PodRequest(PodService.REACH, POSTGRES),
             PodRequest(PodService.REACH, RelayAddress("fd00::7", 1)),
+            PodRequest(PodService.REACH, reach=Reach.RULES),
             PodRequest(PodService.ENV),
             PodRequest(PodService.ENV, values=True),
             PodRequest(PodService.FILES, values=True, path="/config/gr\u00fc\u00df.yaml", have="0" * 32),
@@ -81,6 +83,21 @@ class RequestTests(SynchronousTestCase):
         self.refused(Request(Command.CONNECT, addresses=(control, POSTGRES), metadata=metadata), "an unknown service")
         for destination in (RelayAddress("", 80), RelayAddress("a", 0)):
             self.refused(Request(Command.CONNECT, addresses=(reach, destination), metadata=metadata), "no host or port")
+        for metadata in ({"rt": "2"}, {"rt": "2", "rt.reach": "connection"}, {"rt": "2", "rt.reach": "new"}, {"rt": "3"}):
+            self.refused(Request(Command.CONNECT, addresses=(reach, POSTGRES), metadata=metadata), "not a request to a pod")
+        env, metadata = RelayAddress("env.rtunnel", 0), {"rt": "2", "rt.reach": "rules"}
+        self.refused(Request(Command.CONNECT, addresses=(env, POSTGRES), metadata=metadata), "not a request to a pod")
+
+    def test_older_versions(self) -> None:
+        """They refuse what they would take for something else; what that means is said."""
+        taken = take_request(PodRequest(PodService.REACH, reach=Reach.RULES).encode())
+        assert taken is not None
+        self.assertNotEqual(taken[0].metadata["rt"], "1")
+        refusal = PodAnswer(Cause.FAILED, "not a request to a pod")
+        self.assertIn("is older", PodRequest(PodService.REACH, reach=Reach.RULES).meant(refusal).why)
+        for answer in (PodAnswer(), PodAnswer(Cause.NO_POD, "none")):
+            self.assertEqual(PodRequest(PodService.REACH, reach=Reach.RULES).meant(answer), answer)
+        self.assertEqual(PodRequest(PodService.REACH, POSTGRES).meant(refusal), refusal)
 
     def test_the_server_is_known_by_its_token(self) -> None:
         taken = take_preface(pod_preface("0badc0de" * 4, PodService.REACH, "alice"))

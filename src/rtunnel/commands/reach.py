@@ -7,22 +7,26 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 from twisted.internet import defer
 from twisted.logger import Logger
 
 from rtunnel.asking.arguments import ServerParser
-from rtunnel.cli.exit_status import CommandError
+from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.start import StartError
 from rtunnel.options.kinds import ADDRESS
 from rtunnel.settings import Address
+
+if TYPE_CHECKING:
+    from rtunnel.client.pod.link import PodLinkClient
 
 __all__ = ["main"]
 
 _EXAMPLES = """\
   rtunnel reach shop.example.org --server wss://shop.example.org/proxy --tunnel UUID
+  rtunnel reach shop.example.org --config client.yaml --list
   rtunnel reach shop.example.org --config client.yaml --forward 5432:postgres:5432 --forward redis.shop:6379
   curl -x socks5h://127.0.0.1:1080 http://orders.shop.svc/
   psql -h 127.0.0.1 -p 5432
@@ -36,7 +40,26 @@ _log = Logger()
 
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
-    """Open the ports, and serve them until a signal ends the command; returns the exit status."""
+    """Open the ports, and serve them until a signal ends the command, or list what may be reached; returns the exit status."""
+    parser = _parser()
+    arguments, settings = parser.parse(argv, os.environ)
+    # late, so that --help need not wait for the WebSocket library
+    from rtunnel.client.pod.asking import PodAskFailed, over_link
+    from rtunnel.client.pod.link import PodLinkClient
+
+    link = PodLinkClient(settings, arguments.host, reactor=reactor)
+    if not arguments.list:
+        return await _serve(link, arguments, reactor)
+    if arguments.proxy is not None or arguments.forward:
+        parser.error("--list opens no port: leave --proxy and --forward out")
+    try:
+        await over_link(link, reactor, _list)
+    except (PodAskFailed, StartError) as error:
+        raise CommandError(str(error)) from None
+    return ExitStatus.OK
+
+
+def _parser() -> ServerParser:
     parser = ServerParser(
         "reach",
         description="Connects programs of this machine with services that the pod of a host reaches, through a client there with "
@@ -60,15 +83,27 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
         metavar="[[ADDRESS:]PORT:]HOST:PORT",
         help="local port that leads to one destination, e.g. 5432:postgres:5432; repeatable",
     )
-    arguments, settings = parser.parse(argv, os.environ)
+    parser.add_argument("--list", action="store_true", help="list what may be reached, and open no port")
+    return parser
+
+
+async def _list(link: PodLinkClient) -> None:
+    from rtunnel.client.pod.asking import ask_reach
+
+    listed = await ask_reach(link)
+    print("\n".join(map(str, listed.rules)))
+    if listed.namespace:
+        print(f"the pod is in the namespace {listed.namespace} of {listed.cluster_domain}")
+
+
+async def _serve(link: PodLinkClient, arguments: argparse.Namespace, reactor: Any) -> int:
+    """Open the ports, and serve them until it is cancelled."""
     proxy = arguments.proxy or (None if arguments.forward else _loopback(DEFAULT_PROXY))
-    # late, so that --help need not wait for the WebSocket library
-    from rtunnel.client.pod.link import PodLinkClient, PodLinkFailed
+    from rtunnel.client.pod.link import PodLinkFailed
     from rtunnel.client.pod.local_programs import Forward, LocalPrograms
     from rtunnel.client.wake import SleepWatch
     from rtunnel.wire.proxy_server import Wanted
 
-    link = PodLinkClient(settings, arguments.host, reactor=reactor)
     programs = LocalPrograms(link, reactor)
     sleep = SleepWatch(link.woke, reactor)
     try:

@@ -25,7 +25,7 @@ from rtunnel.settings.checks import plain
 from rtunnel.tunnel.link import Link
 from rtunnel.tunnel.opening import open_link
 from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService
+from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService, Reach
 
 __all__ = ["MAX_STREAMS", "PodHost", "PodLink"]
 
@@ -162,7 +162,7 @@ class PodLink:
         """A request was granted: a line for each destination of a link, for each environment, and for files that were given."""
         self._open += 1
         self.host.stats.pod_requests[PodOutcome.GRANTED] += 1
-        if request.service is PodService.REACH and self._is_known(str(request)):
+        if request.service is PodService.REACH and request.reach is not Reach.RULES and self._is_known(str(request)):
             return
         if request.have and not answer.names:
             # nothing was given that was not there already

@@ -19,7 +19,7 @@ from rtunnel.wire.control import CONTROL_HOST, clean
 from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status, take_request
 from rtunnel.wire.relay_features import MAX_TEXT, RelayError
 
-__all__ = ["RESERVED_HOSTS", "Cause", "PodAnswer", "PodRequest", "PodService", "pod_preface", "user_of"]
+__all__ = ["RESERVED_HOSTS", "Cause", "PodAnswer", "PodRequest", "PodService", "Reach", "pod_preface", "user_of"]
 
 
 class PodService(StrEnum):
@@ -38,13 +38,28 @@ class PodService(StrEnum):
         return f"{self.value}.rtunnel"
 
 
+class Reach(StrEnum):
+    """What is wanted of :attr:`PodService.REACH`."""
+
+    CONNECTION = "connection"
+    """A connection to a destination."""
+    RULES = "rules"
+    """The list of what may be reached."""
+
+
 _SERVICES: Final = {service.host: service for service in PodService}
+_REACHES: Final = {reach.value: reach for reach in Reach if reach is not Reach.CONNECTION}
 RESERVED_HOSTS: Final = frozenset((CONTROL_HOST, *_SERVICES))
 """The destinations of streams that are for no target."""
 
 _VERSION, _USER, _CAUSE, _WHY, _NAMES = "rt", "rt.user", "rt.cause", "rt.why", "rt.n."
-_VALUES, _PATH, _HAVE = "rt.values", "rt.path", "rt.have"
+_VALUES, _PATH, _HAVE, _REACH = "rt.values", "rt.path", "rt.have", "rt.reach"
 VERSION: Final = "1"
+SECOND_VERSION: Final = "2"
+"""The version of requests that versions before them must refuse, rather than take them for others."""
+_NOT_FOR_PODS: Final = "not a request to a pod"
+"""What such versions say of them."""
+_OLDER: Final = "the client in the pod, or the server, is older than this command and does not know what is asked; update it"
 MAX_REQUEST: Final = 4096
 """Bytes of a request."""
 MAX_NAME_PAIRS: Final = 16
@@ -95,10 +110,11 @@ class PodRequest:
     """What a stream of a pod link is for.
 
     :ivar service: of the pod.
-    :ivar destination: of REACH: where to connect.
+    :ivar destination: of REACH: where to.
     :ivar values: of ENV and FILES: whether the values, or contents, are wanted, and not only the names.
     :ivar path: of FILES: of a volume or file, as the application has it; ``""`` for all.
     :ivar have: of FILES: the revision that is there already: nothing is sent unless there is another one.
+    :ivar reach: of REACH: what is wanted.
     """
 
     service: PodService
@@ -106,6 +122,7 @@ class PodRequest:
     values: bool = False
     path: str = ""
     have: str = ""
+    reach: Reach = Reach.CONNECTION
 
     def encode(self) -> bytes:
         """The request as the first bytes of the stream.
@@ -114,6 +131,8 @@ class PodRequest:
         """
         addresses = (RelayAddress(self.service.host, 0), self.destination)
         pairs = {_VERSION: VERSION, _VALUES: "1" if self.values else "", _PATH: self.path, _HAVE: self.have}
+        if self.reach is not Reach.CONNECTION:
+            pairs |= {_VERSION: SECOND_VERSION, _REACH: self.reach.value}
         metadata = {key: value for key, value in pairs.items() if value}
         return Request(Command.CONNECT, addresses=addresses, metadata=metadata).encode()
 
@@ -123,15 +142,18 @@ class PodRequest:
 
         :raises RelayError: it is of another kind or version, or its destination is none.
         """
-        if request.command is not Command.CONNECT or len(request.addresses) != 2 or request.metadata.get(_VERSION) != VERSION:
-            raise RelayError("not a request to a pod")
+        metadata, version = request.metadata, request.metadata.get(_VERSION)
+        if request.command is not Command.CONNECT or len(request.addresses) != 2 or version not in (VERSION, SECOND_VERSION):
+            raise RelayError(_NOT_FOR_PODS)
         service, destination = _SERVICES.get(request.addresses[0].host), request.addresses[1]
         if service is None:
             raise RelayError("an unknown service of a pod")
-        if service is PodService.REACH and not (destination.host and destination.port):
+        reach = Reach.CONNECTION if version == VERSION else _REACHES.get(metadata.get(_REACH, ""))
+        if reach is None or (service is not PodService.REACH and reach is not Reach.CONNECTION):
+            raise RelayError(_NOT_FOR_PODS)
+        if service is PodService.REACH and reach is not Reach.RULES and not (destination.host and destination.port):
             raise RelayError("no host or port to reach")
-        path, have = (request.metadata.get(key, "") for key in (_PATH, _HAVE))
-        return cls(service, destination, request.metadata.get(_VALUES) == "1", path, have)
+        return cls(service, destination, metadata.get(_VALUES) == "1", metadata.get(_PATH, ""), metadata.get(_HAVE, ""), reach)
 
     @classmethod
     def take(cls, data: bytes) -> tuple[PodRequest, int] | None:
@@ -147,8 +169,16 @@ class PodRequest:
             raise RelayError("the request is too long")
         return None
 
+    def meant(self, answer: PodAnswer) -> PodAnswer:
+        """An answer as it is meant: who does not know what is asked cannot say so."""
+        if self.reach is not Reach.CONNECTION and answer == PodAnswer(Cause.FAILED, _NOT_FOR_PODS):
+            return PodAnswer(Cause.FAILED, _OLDER)
+        return answer
+
     def __str__(self) -> str:
         """What it is for, for logs."""
+        if self.reach is Reach.RULES:
+            return "the list of what may be reached"
         if self.service is PodService.REACH:
             host, port = self.destination.host, self.destination.port
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -15,9 +15,10 @@ from zope.interface import implementer
 from rtunnel.client.pod.link import PodLinkClient, PodLinkFailed, PodRefused
 from rtunnel.podenv.variables import DocumentError, Variable, read_document
 from rtunnel.podfiles.volumes import Volume, VolumesError, read_volumes
-from rtunnel.wire.pod import Cause, PodRequest, PodService
+from rtunnel.routing.reach_list import ReachList, ReachListError, read_reach_list
+from rtunnel.wire.pod import Cause, PodRequest, PodService, Reach
 
-__all__ = ["PodAskFailed", "ask_environment", "ask_files", "over_link"]
+__all__ = ["PodAskFailed", "ask_environment", "ask_files", "ask_reach", "over_link"]
 
 STOP_TIMEOUT = 2.0
 """Seconds in which the link is closed cleanly."""
@@ -80,6 +81,19 @@ async def ask_files(link: PodLinkClient, path: str = "", *, contents: bool, have
     try:
         return read_volumes(data)
     except VolumesError as error:
+        raise PodAskFailed(_unreadable(error)) from None
+
+
+async def ask_reach(link: PodLinkClient) -> ReachList:
+    """What may be reached from a pod.
+
+    :raises PodAskFailed: it is not said: the server does not allow to reach anything, no client in a pod offers it, or one of both
+        is older than this question.
+    """
+    data = await _ask(link, PodRequest(PodService.REACH, reach=Reach.RULES))
+    try:
+        return read_reach_list(data)
+    except ReachListError as error:
         raise PodAskFailed(_unreadable(error)) from None
 
 

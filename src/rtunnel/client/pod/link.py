@@ -330,7 +330,7 @@ class _Call:
             return
         if taken is None:
             return
-        answer = PodAnswer.of(taken[0])
+        answer = self._request.meant(PodAnswer.of(taken[0]))
         if answer.cause is not None:
             self.fail(answer)
             return

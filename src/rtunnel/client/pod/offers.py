@@ -15,7 +15,8 @@ from zope.interface import implementer
 from rtunnel.client.dialing import EndpointFor
 from rtunnel.client.pod.environment import EnvironmentService
 from rtunnel.client.pod.files import FilesService
-from rtunnel.client.pod.reaching import Reacher, socket_endpoint
+from rtunnel.client.pod.reach import ReachService
+from rtunnel.client.pod.reaching import socket_endpoint
 from rtunnel.client.targets import Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.settings import ConnectorSettings
@@ -67,7 +68,7 @@ class PodOffers:
 def _services(settings: ConnectorSettings, reactor: Any, endpoint_for: EndpointFor | None) -> Iterator[tuple[PodService, Serve]]:
     if settings.reach:
         endpoint_for = endpoint_for or socket_endpoint(reactor, settings.connect_timeout)
-        yield PodService.REACH, Reacher(settings.reach, reactor=reactor, endpoint_for=endpoint_for).serve
+        yield PodService.REACH, ReachService(settings.reach, reactor=reactor, endpoint_for=endpoint_for).serve
     if settings.env.source is not None:
         yield PodService.ENV, EnvironmentService(settings.env, settings.env.source).serve
     if settings.files:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from twisted.python.failure import Failure
 
 from rtunnel.wire.pod import Cause
 
-__all__ = ["KEPT", "MAX_LOOKUPS", "NameFailed", "Resolver"]
+__all__ = ["KEPT", "MAX_LOOKUPS", "NameFailed", "Resolver", "search_domains"]
 
 KEPT: Final = 1.0
 """Seconds for which the addresses of a name are used again: many connections to it at once are one question."""
@@ -21,6 +22,10 @@ MAX_KEPT: Final = 256
 """Names whose addresses are kept."""
 MAX_LOOKUPS: Final = 64
 """Names that are looked up at a time."""
+
+RESOLV_CONF: Final = "/etc/resolv.conf"
+MAX_RESOLV_CONF: Final = 65536
+"""Bytes of it that are read."""
 
 _UNKNOWN: Final = (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", socket.EAI_NONAME))
 
@@ -101,3 +106,14 @@ def _failure(failure: Failure, host: str) -> Failure:
         text = f'the DNS of the pod gave no answer for "{host}" ({error.strerror}); try again, or check the pod\'s DNS'
         return Failure(NameFailed(Cause.NO_DNS, text))
     return failure
+
+
+def search_domains(path: str = RESOLV_CONF) -> tuple[str, ...]:
+    """The domains in which the system looks for a name, in their order (resolv.conf(5): the last line of them counts)."""
+    found: tuple[str, ...] = ()
+    with suppress(OSError), open(path, encoding="ascii", errors="replace") as file:
+        for line in file.read(MAX_RESOLV_CONF).splitlines():
+            keyword, *domains = line.split() or ("",)
+            if keyword in ("search", "domain"):
+                found = tuple(domain.lower().removesuffix(".") for domain in domains if domain != ".")
+    return found
