@@ -331,7 +331,7 @@ class ShapeTests(SynchronousTestCase):
         for layout in LAYOUTS:
             leaves = dict(layout.top.leaves())
             options = {leaf.option for leaf in leaves.values()}
-            expected = {option for option in layout.rows if option.field and option.name != "config"}
+            expected = {option for option in layout.rows if option.field and option.name not in ("config", "profile")}
             self.assertEqual({option.name for option in options}, {option.name for option in expected})
             for option in expected:
                 self.assertEqual(sum(leaf.option is option for leaf in leaves.values()), 1 + option.many, option.name)
@@ -341,7 +341,7 @@ class ShapeTests(SynchronousTestCase):
             return sum(count(key) if isinstance(key, Group) else 1 for key in group.keys.values())
 
         for layout in LAYOUTS:
-            fields = [option for option in layout.rows if option.field and option.name != "config"]
+            fields = [option for option in layout.rows if option.field and option.name not in ("config", "profile")]
             self.assertEqual(count(layout.top), sum(1 + option.many for option in fields))
 
     def test_process_settings_stand_at_the_top_only(self) -> None:

@@ -10,12 +10,14 @@ from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import CommandError
 from rtunnel.options.layers import RawOption
 from rtunnel.options.table import CLIENT, Option, find
+from rtunnel.profiles.choosing import choose
 from rtunnel.roles.client import server_connection
 from rtunnel.settings import ServerConnectionSettings, SettingsError
 
 __all__ = ["AskingParser", "ServerParser"]
 
 _NAMES = (
+    "profile",
     "config",
     "server",
     "path",
@@ -36,7 +38,8 @@ _NAMES = (
 
 _EPILOG = """\
 How the server is reached is said as to "rtunnel client": by options, by its variables (RTUNNEL_SERVER, RTUNNEL_TUNNEL,
-RTUNNEL_AUTH for user:password), or by its configuration file.
+RTUNNEL_AUTH for user:password), by its configuration file, or by a profile (rtunnel login). The name of a profile in place of
+HOST is its host, and the way to its server.
 The exit status is 0 when it was done, else 1.
 """
 
@@ -68,13 +71,18 @@ class ServerParser(Parser):
     def parse(self, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[argparse.Namespace, ServerConnectionSettings]:
         """The command's own arguments, and how the server is reached.
 
+        Where the command has an argument ``host``, the name of a profile there is its host, and says how the server is reached.
+
         :raises CommandError: something is missing or invalid.
         :raises SystemExit: ``--help`` was given, or wrong arguments.
         """
         # words and options in any order, also where some words may be left out
         arguments = self.parse_intermixed_args(argv)
         try:
-            return arguments, server_connection(arguments.raw or (), environ)
+            host, options = choose(getattr(arguments, "host", None) or "", arguments.raw or (), environ)
+            if "host" in arguments:
+                arguments.host = host
+            return arguments, server_connection(options, environ)
         except SettingsError as error:
             raise CommandError(str(error)) from None
 

@@ -20,10 +20,12 @@ from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 
-__all__ = ["CLIENT_LAYOUT", "CONFIG", "LAYOUTS", "SERVER_LAYOUT", "VISITOR_LAYOUT", "FileLayout", "Group", "Leaf"]
+__all__ = ["CLIENT_LAYOUT", "CONFIG", "LAYOUTS", "PROFILE", "SERVER_LAYOUT", "VISITOR_LAYOUT", "FileLayout", "Group", "Leaf"]
 
 CONFIG = "config"
 """The option for the file itself, which is not a key in it."""
+PROFILE = "profile"
+"""The option for a profile, which lies below the file, and is not a key in it either."""
 
 
 @attrs.frozen
@@ -99,7 +101,7 @@ class FileLayout:
 def _group(rows: Iterable[Option]) -> Group:
     top: dict[str, Leaf | Group] = {}
     for option in rows:
-        if not option.field or option.name == CONFIG:
+        if not option.field or option.name in (CONFIG, PROFILE):
             continue
         *groups, _ = option.field.replace("_", "-").split(".")
         keys = top

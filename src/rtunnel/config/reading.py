@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 
 import attrs
@@ -21,7 +21,7 @@ from rtunnel.options.layers import Layer, put
 from rtunnel.settings import SettingsError, SettingsErrors
 from rtunnel.settings.access_log import STDOUT
 
-__all__ = ["FileReading", "Item", "read_file", "read_text", "which"]
+__all__ = ["FileReading", "Item", "read_file", "read_text", "read_with_own", "which"]
 
 
 @attrs.frozen
@@ -65,7 +65,20 @@ def read_text(name: str, text: str, layout: FileLayout) -> FileReading:
     :param name: of the file, for errors.
     :raises SettingsError: something in it is invalid.
     """
-    return _Reader(name, layout).read(_top(name, document.load(name, text)))
+    return read_with_own(name, text, layout, ())[0]
+
+
+def read_with_own(name: str, text: str, layout: FileLayout, own: Collection[str]) -> tuple[FileReading, dict[str, str]]:
+    """Read the text of a file that has some keys of its own, besides those of a role.
+
+    :param own: those keys, which stand at its top and have one value.
+    :returns: what the other keys say, and the values of its own keys.
+    :raises SettingsError: something in it is invalid.
+    """
+    top = _top(name, document.load(name, text))
+    found = {key.text: value.text for key, value in top.entries if key.text in own and isinstance(value, Text) and value.text}
+    rest = tuple((key, value) for key, value in top.entries if key.text not in found)
+    return _Reader(name, layout).read(Keys(top.line, rest)), found
 
 
 def which(path: str) -> FileLayout:

@@ -862,6 +862,13 @@ _MAX_STREAMS = Option(
 
 CLIENT = (
     _FILE,
+    Option(
+        "profile",
+        kinds.NAME,
+        "profile",
+        "use what rtunnel login has kept under this name: server, tunnel, user (docs/profiles.md); everything else overrides it",
+        process=True,
+    ),
     Option("server", kinds.SERVER, "server", "address of the server, e.g. proxy:8421 or wss://shop.example.org/proxy"),
     Option(
         "path",

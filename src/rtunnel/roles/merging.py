@@ -1,8 +1,8 @@
-"""Options from a configuration file, the environment, the command line and gost's URLs, merged.
+"""Options from a profile, a configuration file, the environment, the command line and gost's URLs, merged.
 
-The environment overrides the file, the command line overrides the environment, and a URL overrides them all for its own listener
-or connector. Where a plain option and a URL are for the same setting, as ``--listen`` and ``-L`` are, only one of them may be
-given; one on the command line also overrides the other in the environment.
+The file overrides the profile, the environment overrides the file, the command line overrides the environment, and a URL overrides
+them all for its own listener or connector. Where a plain option and a URL are for the same setting, as ``--listen`` and ``-L`` are,
+only one of them may be given; one on the command line also overrides the other in the environment.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any, TypeVar
 import attrs
 
 from rtunnel import urls
-from rtunnel.config.layout import CONFIG, FileLayout
+from rtunnel.config.layout import CONFIG, PROFILE, FileLayout
 from rtunnel.config.reading import FileReading, read_file
 from rtunnel.options import environment
 from rtunnel.options.layers import Layer, RawOption, construct, overlay, put
 from rtunnel.options.table import Option
+from rtunnel.profiles.profile import Profile, load_profile
+from rtunnel.profiles.store import ProfileStore
 from rtunnel.settings import SettingsError, SettingsErrors
 
 __all__ = ["Merged", "Source", "Sources", "conflict"]
@@ -80,6 +82,7 @@ class Sources:
 
     :ivar layout: of the role's configuration file.
     :ivar variables: the environment as it is.
+    :ivar profile: the profile, if one is named.
     :ivar file: the configuration file, if one is named.
     :ivar environment: the options in the environment.
     :ivar command_line: the options on the command line.
@@ -87,22 +90,25 @@ class Sources:
 
     layout: FileLayout
     variables: Mapping[str, str]
+    profile: Profile | None
     file: FileReading | None
     environment: Source
     command_line: Source
 
     @classmethod
     def read(cls, options: Iterable[RawOption], variables: Mapping[str, str], layout: FileLayout) -> Sources:
-        """Read the environment and the file as well.
+        """Read the environment, the file and the profile as well.
 
         :param options: the command line.
-        :raises SettingsError: a value cannot be parsed, or the file cannot be read.
+        :raises SettingsError: a value cannot be parsed, or the file or the profile cannot be read.
         """
         command_line = Source.read(options)
         around = Source.read(environment.options(layout.rows, variables))
         named = command_line.layer.get(CONFIG) or around.layer.get(CONFIG)
         file = read_file(named.value, layout) if named is not None else None
-        return cls(layout, variables, file, around, command_line)
+        chosen = command_line.layer.get(PROFILE) or around.layer.get(PROFILE)
+        profile = load_profile(ProfileStore(variables), chosen.value, chosen.key) if chosen is not None else None
+        return cls(layout, variables, profile, file, around, command_line)
 
     def exclusive(self, field: str, url: str) -> Sources:
         """The same, where a setting was given as a plain option or as URLs.
@@ -132,17 +138,22 @@ class Sources:
         return found
 
     def merge(self, items: Sequence[urls.Reading], common: Sequence[urls.Reading] = ()) -> Merged:
-        """Overlay the top of the file, an item of it, the environment, the command line and the URLs.
+        """Overlay the profile, the top of the file, an item of it, the environment, the command line and the URLs.
 
         :param items: URLs, each for one listener or connector.
         :param common: URLs for all of them.
+        :raises SettingsError: the password of the profile would go to another server than its own.
         """
         over = (self.environment.layer, self.command_line.layer, *(reading.layer for reading in common))
-        top = self.file.base if self.file is not None else {}
+        below = self.profile.layer if self.profile is not None else {}
+        top = overlay(below, self.file.base) if self.file is not None else below
         listed = self.file.items if self.file is not None else ()
         base = overlay(top, *over)
         layers = [overlay(top, item.layer, *over) for item in listed]
         layers = layers or [overlay(base, reading.layer) for reading in items] or [base]
+        if self.profile is not None:
+            for layer in layers:
+                self.profile.guard(layer)
         warnings = [warning for reading in (*common, *items) for warning in reading.warnings]
         if self.file is not None:
             warnings += self.file.warnings
