@@ -121,6 +121,10 @@ class ReadTests(SynchronousTestCase):
     def test_missing(self) -> None:
         self.assertEqual(self.refused("/nowhere/f.yaml"), ": cannot be read: No such file or directory")
 
+    def test_no_name_of_a_file(self) -> None:
+        error = self.assertRaises(SettingsError, read, "a\0b")
+        self.assertEqual(str(error), "a\\x00b: cannot be read: embedded null byte")
+
     def test_folder(self) -> None:
         self.assertEqual(self.refused("/"), ": cannot be read: Is a directory")
 

@@ -11,10 +11,9 @@ from rtunnel.asking.arguments import AskingParser
 from rtunnel.asking.question import ask, lines
 from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.client.intercepting import default_name
-from rtunnel.options.kinds import DURATION
 from rtunnel.wire.control import Message
 
-__all__ = ["add_caller", "change", "duration"]
+__all__ = ["add_caller", "change"]
 
 
 async def change(parser: AskingParser, argv: Sequence[str], make: Callable[[argparse.Namespace], Message], reactor: Any) -> int:
@@ -36,12 +35,3 @@ def add_caller(parser: AskingParser) -> None:
         metavar="NAME",
         help="who you are, where the server has no users: the --name of your client (default: as there)",
     )
-
-
-def duration(text: str) -> float:
-    """A time, as everywhere; for argparse."""
-    try:
-        seconds: float = DURATION.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
-    return seconds

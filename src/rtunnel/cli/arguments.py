@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.masking import mask_words
+from rtunnel.options.kinds import Kind
 
-__all__ = ["Parser"]
+__all__ = ["Parser", "argument"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -31,3 +33,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(ExitStatus.FAILED, f"{self.prog}: {mask_words(message.removeprefix('argument '))}; see {self.prog} --help\n")
+
+
+def argument(kind: Kind) -> Callable[[str], Any]:
+    """A type of argparse for values of a kind, as everywhere in rtunnel."""
+
+    def parse(text: str) -> Any:
+        try:
+            return kind.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
+
+    return parse

@@ -6,18 +6,16 @@ import argparse
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-import attrs
 from twisted.internet import defer
 from twisted.logger import Logger
 
 from rtunnel.asking.arguments import ServerParser
+from rtunnel.cli.arguments import argument
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.start import StartError
-from rtunnel.options.kinds import ADDRESS
-from rtunnel.settings import Address
+from rtunnel.options.local_ports import FORWARD, LOOPBACK
 
 if TYPE_CHECKING:
     from rtunnel.client.pod.link import PodLinkClient
@@ -70,17 +68,17 @@ def _parser() -> ServerParser:
     parser.add_argument("host", metavar="HOST", help="whose pod: one of the hosts of the server's rules")
     parser.add_argument(
         "--proxy",
-        type=_loopback,
-        metavar="ADDRESS:PORT",
+        type=argument(LOOPBACK),
+        metavar=LOOPBACK.metavar,
         help=f"local port of the proxy, for SOCKS5, SOCKS4a and HTTP (default without --forward: {DEFAULT_PROXY}); a proxy on the "
         "way to the server is given with --proxy-file or RTUNNEL_PROXY",
     )
     parser.add_argument(
         "--forward",
-        type=_forward,
+        type=argument(FORWARD),
         action="append",
         default=[],
-        metavar="[[ADDRESS:]PORT:]HOST:PORT",
+        metavar=FORWARD.metavar,
         help="local port that leads to one destination, e.g. 5432:postgres:5432; repeatable",
     )
     parser.add_argument("--list", action="store_true", help="list what may be reached, and open no port")
@@ -98,7 +96,7 @@ async def _list(link: PodLinkClient) -> None:
 
 async def _serve(link: PodLinkClient, arguments: argparse.Namespace, reactor: Any) -> int:
     """Open the ports, and serve them until it is cancelled."""
-    proxy = arguments.proxy or (None if arguments.forward else _loopback(DEFAULT_PROXY))
+    proxy = arguments.proxy or (None if arguments.forward else LOOPBACK.parse(DEFAULT_PROXY))
     from rtunnel.client.pod.link import PodLinkFailed
     from rtunnel.client.pod.local_programs import Forward, LocalPrograms
     from rtunnel.client.wake import SleepWatch
@@ -129,61 +127,3 @@ async def _serve(link: PodLinkClient, arguments: argparse.Namespace, reactor: An
         with suppress(defer.TimeoutError):
             await link.stop().addTimeout(STOP_TIMEOUT, reactor)
     raise AssertionError("nothing fires that")
-
-
-@attrs.frozen
-class ForwardArgument:
-    """What a ``--forward`` says.
-
-    :ivar listen: the local port.
-    :ivar host: of the destination, as the pod calls it.
-    :ivar port: of the destination.
-    """
-
-    listen: Address
-    host: str
-    port: int
-
-
-def _loopback(text: str) -> Address:
-    """A port of loopback; for argparse."""
-    if "://" in text:
-        hint = "a local address is ADDRESS:PORT; a proxy on the way to the server is given with --proxy-file or RTUNNEL_PROXY"
-        raise argparse.ArgumentTypeError(f'"{text}": {hint}')
-    try:
-        address: Address = ADDRESS.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
-    if not _is_loopback(address.host):
-        raise argparse.ArgumentTypeError(f'"{text}" is not on loopback, where only this machine connects; write 127.0.0.1:PORT')
-    return address
-
-
-def _is_loopback(host: str) -> bool:
-    with suppress(ValueError):
-        return ip_address(host).is_loopback
-    return host == "localhost"
-
-
-def _forward(text: str) -> ForwardArgument:
-    """A forward; for argparse."""
-    rest, colon, port = text.rpartition(":")
-    local, host = _split_host(rest)
-    if not colon or not host or not _is_port(port) or host.isdecimal():
-        raise argparse.ArgumentTypeError(f'"{text}" is no forward; write [[ADDRESS:]PORT:]HOST:PORT, e.g. 5432:postgres:5432')
-    if not local:
-        local = port
-    return ForwardArgument(_loopback(f"127.0.0.1:{local}" if local.isdecimal() else local), host, int(port))
-
-
-def _split_host(text: str) -> tuple[str, str]:
-    """What precedes a host, without the colon, and the host, without brackets."""
-    if text.endswith("]"):
-        before, _, host = text[:-1].rpartition("[")
-        return before.removesuffix(":"), host
-    before, _, host = text.rpartition(":")
-    return before, host
-
-
-def _is_port(text: str) -> bool:
-    return text.isdecimal() and text.isascii() and 0 < int(text) < 65536

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from rtunnel.asking.arguments import AskingParser
-from rtunnel.asking.command import add_caller, change, duration
+from rtunnel.asking.command import add_caller, change
+from rtunnel.cli.arguments import argument
+from rtunnel.options.kinds import DURATION
 from rtunnel.wire.control import RenewLease
 
 __all__ = ["main"]
@@ -24,6 +26,6 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
         examples=_EXAMPLES,
     )
     parser.add_argument("lease_name", nargs="?", default="", metavar="LEASE", help="its ID or name; by default all of yours")
-    parser.add_argument("--lease", type=duration, default=0.0, metavar="TIME", help="how long from now, e.g. 2h")
+    parser.add_argument("--lease", type=argument(DURATION), default=0.0, metavar="TIME", help="how long from now, e.g. 2h")
     add_caller(parser)
     return await change(parser, argv, lambda given: RenewLease(given.name, given.lease_name, given.lease), reactor)

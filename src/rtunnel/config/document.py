@@ -102,6 +102,9 @@ def read(path: str) -> Node | None:
             data = file.read(MAX_SIZE + 1)
     except OSError as error:
         raise SettingsError(path, None, f"cannot be read: {error.strerror or error}") from None
+    except ValueError as error:
+        # a null byte, which no name of a file has
+        raise SettingsError(path, None, f"cannot be read: {error}") from None
     if len(data) > MAX_SIZE:
         raise SettingsError(path, None, f"larger than {MAX_SIZE // 2**20} MiB; is it the right file?")
     try:

@@ -19,6 +19,7 @@ from rtunnel.settings.health import HealthSettings
 from rtunnel.settings.http import HttpSettings
 from rtunnel.settings.leases import LeaseSettings
 from rtunnel.settings.limits import LimitSettings
+from rtunnel.settings.local_forward import LocalForward
 from rtunnel.settings.mux import MuxSettings
 from rtunnel.settings.peers import PeerSettings
 from rtunnel.settings.pod_env import PodEnvSettings
@@ -50,6 +51,7 @@ __all__ = [
     "LeaseSettings",
     "LimitSettings",
     "ListenerSettings",
+    "LocalForward",
     "MuxSettings",
     "PeerSettings",
     "PodEnvSettings",
