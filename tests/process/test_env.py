@@ -123,6 +123,15 @@ class EnvTests(_Case):
         )
         self.assertEqual(json.loads(self.env("--format", "json", "--include", "LOG_*", "--local-wins", LOG_LEVEL="warn")), {})
 
+    def test_rewritten(self) -> None:
+        """An address of the pod becomes that of a forward; it can be explained."""
+        more = ("--exclude", "TLS_*", "--rewrite", "15432:postgres:5432")
+        found = json.loads(self.env("--format", "json", *more))
+        self.assertEqual(found["DATABASE_URL"], "postgres://127.0.0.1:15432/shop")
+        explained = self.env("--explain", "DATABASE_URL", *more)
+        self.assertEqual(explained, "DATABASE_URL: the pod (value); replaced: postgres:5432 by 127.0.0.1:15432\n")
+        self.assertIn("is no forward", self.env("--rewrite", "postgres", status=1))
+
     def test_docker(self) -> None:
         error = self.env("--format", "docker", "--show", status=1)
         self.assertIn("the format docker cannot hold TLS_KEY (no line ends", error)

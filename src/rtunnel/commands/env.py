@@ -14,14 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from rtunnel.asking.arguments import ServerParser
+from rtunnel.cli.arguments import argument
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.start import StartError
+from rtunnel.options.local_ports import FORWARD
 from rtunnel.podenv.formats import FORMATS, UnfitError, write
 from rtunnel.podenv.merging import Choice, Merged, merge
 from rtunnel.podenv.private_file import write_private
+from rtunnel.podenv.rewriting import LocalAddress, rewrite
 from rtunnel.podenv.rules import Patterns, patterns_of
 from rtunnel.podenv.sources import SourceError, read_dotenv
 from rtunnel.podenv.variables import Variable
+from rtunnel.settings import LocalForward
 from rtunnel.wire.control import clean
 
 __all__ = ["main"]
@@ -52,12 +56,13 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
         variables = await over_link(link, reactor, partial(ask_environment, values=wants_values))
     except (PodAskFailed, StartError) as error:
         raise CommandError(str(error)) from None
+    merged = rewrite(merge(variables, choice, os.environ), map(_local_address, arguments.rewrite))
     if arguments.explain:
-        print("\n".join(_explained(merge(variables, choice, os.environ), arguments.explain)))
+        print("\n".join(_explained(merged, arguments.explain)))
     elif arguments.format is None:
         _print_list(variables)
     else:
-        _write(merge(variables, choice, os.environ), arguments)
+        _write(merged, arguments)
     return ExitStatus.OK
 
 
@@ -83,6 +88,14 @@ def _parser() -> ServerParser:
     add("--env-file", metavar="FILE", help="variables of a dotenv file, before those of the pod")
     pairs("--set", metavar="NAME=VALUE", help="a variable before all others; repeatable")
     add("--unset", action="append", default=[], metavar="NAME", help="a variable that is left out, or removed; repeatable")
+    add(
+        "--rewrite",
+        type=argument(FORWARD),
+        action="append",
+        default=[],
+        metavar=FORWARD.metavar,
+        help="replace an address in the values of the pod by the local one, as rtunnel reach --forward is told it; repeatable",
+    )
     add("--local-wins", action="store_true", help="leave variables alone that are set here")
     add(
         "--explain",
@@ -99,6 +112,10 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name:
         raise argparse.ArgumentTypeError(f'"{name}" has no "="; write NAME=VALUE')
     return name, value
+
+
+def _local_address(forward: LocalForward) -> LocalAddress:
+    return LocalAddress((forward.host.lower(),), forward.port, forward.listen.host, forward.listen.port)
 
 
 def _choice(arguments: argparse.Namespace) -> Choice:
@@ -146,7 +163,8 @@ def _explained(merged: Iterable[Merged], pattern: str) -> list[str]:
         if any(glob.matches(one.name) for glob in wanted):
             first, *others = one.sources
             hidden = f", before {', '.join(others)}" if others else ""
-            lines.append(clean(f"{one.name}: {first}{hidden}", 1000))
+            replaced = f"; replaced: {', '.join(one.replaced)}" if one.replaced else ""
+            lines.append(clean(f"{one.name}: {first}{hidden}{replaced}", 1000))
     return lines or [f"{clean(pattern)}: neither the pod gives it, nor --env-file or --set"]
 
 

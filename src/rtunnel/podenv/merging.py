@@ -43,12 +43,16 @@ class Merged:
     :ivar value: that it gets; None if it gets none from us: it stays what it is.
     :ivar sources: all that have it, the one that wins first.
     :ivar secret: whether the value is one of a Secret, or may be.
+    :ivar of_pod: whether the value is that of the pod.
+    :ivar replaced: what was replaced in the value, for people.
     """
 
     name: str
     value: str | None = field(repr=False)
     sources: tuple[str, ...]
     secret: bool = False
+    of_pod: bool = False
+    replaced: tuple[str, ...] = ()
 
 
 def merge(pod: Iterable[Variable], choice: Choice, local: Mapping[str, str]) -> list[Merged]:
@@ -73,16 +77,17 @@ def merge(pod: Iterable[Variable], choice: Choice, local: Mapping[str, str]) -> 
 
 
 def _merged(name: str, pod: Variable | None, choice: Choice, is_local: bool) -> Merged:
-    found: list[tuple[str, str | None, bool]] = []
+    found: list[tuple[str, str | None]] = []
+    of_pod = ""
     if name in choice.sets:
-        found.append(("--set", choice.sets[name], False))
+        found.append(("--set", choice.sets[name]))
     if name in choice.file:
-        found.append(("--env-file", choice.file[name], False))
+        found.append(("--env-file", choice.file[name]))
     if pod is not None:
-        origin = f"the pod ({pod.source})" if pod.name == name else f"the pod ({pod.source}, as {pod.name})"
-        found.append((origin, pod.value, pod.is_secret))
+        of_pod = f"the pod ({pod.source})" if pod.name == name else f"the pod ({pod.source}, as {pod.name})"
+        found.append((of_pod, pod.value))
     if is_local:
-        local: tuple[str, str | None, bool] = ("this machine", None, False)
-        found.insert(len(found) - (pod is not None and choice.local_wins), local)
-    _, value, secret = found[0]
-    return Merged(name, value, tuple(source for source, _, _ in found), secret)
+        found.insert(len(found) - (pod is not None and choice.local_wins), ("this machine", None))
+    first, value = found[0]
+    is_pod = pod is not None and first == of_pod
+    return Merged(name, value, tuple(source for source, _ in found), pod is not None and is_pod and pod.is_secret, is_pod)
