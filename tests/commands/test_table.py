@@ -7,6 +7,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 import rtunnel.commands
+from rtunnel.cli.command import ServiceCommand
 from rtunnel.cli.help import command_help
 from rtunnel.commands import COMMANDS, find
 
@@ -23,6 +24,12 @@ class TableTests(SynchronousTestCase):
         for command in COMMANDS:
             self.assertIs(find(command.name), command)
         self.assertIsNone(find("nonsense"))
+
+    def test_parsers(self) -> None:
+        """Each command that is no service tells what its arguments are."""
+        for command in COMMANDS:
+            if not isinstance(command, ServiceCommand):
+                self.assertEqual(command.parser().prog, f"rtunnel {command.name}")
 
     def test_help_names_all_of_them(self) -> None:
         text = command_help(COMMANDS)

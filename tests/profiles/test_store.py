@@ -13,7 +13,7 @@ from rtunnel.options.layers import RawOption
 from rtunnel.options.table import CLIENT, VISITOR, find
 from rtunnel.profiles.choosing import choose
 from rtunnel.profiles.invitation import Invitation, certificates_of
-from rtunnel.profiles.profile import profile_text
+from rtunnel.profiles.profile import load_profile, profile_text
 from rtunnel.profiles.store import ProfileStore
 from rtunnel.roles import CLIENT_ROLE, VISITOR_ROLE
 from rtunnel.settings import Credentials, SettingsError
@@ -153,6 +153,19 @@ class LayerTests(ProfileTestCase):
         self.assertEqual(connector.tls.server_name, "inner")
         assert connector.tls.ca_file is not None
         self.assertIn("BEGIN CERTIFICATE", Path(connector.tls.ca_file).read_text())
+
+    def test_url(self) -> None:
+        """Where a visitor comes, for a request that says how far it came."""
+        for server, url in (
+            ("wss://shop.example.org/proxy", "https://shop.example.org/"),
+            ("wss://shop.example.org:8443/proxy", "https://shop.example.org:8443/"),
+            ("ws://shop.example.org:8080/proxy", "http://shop.example.org:8080/"),
+            ("wss://other.example.org:8443/proxy", "https://shop.example.org/"),
+            ("tls://shop.example.org:8421", "https://shop.example.org/"),
+            ("shop.example.org:80", "http://shop.example.org/"),
+        ):
+            self.keep(Invitation("shop", "shop.example.org", server, TUNNEL))
+            self.assertEqual(load_profile(self.store, "shop", "HOST").url, url, server)
 
     def test_unknown(self) -> None:
         for words in ("there is none yet", "there are shop"):

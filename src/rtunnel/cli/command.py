@@ -16,6 +16,7 @@ import attrs
 from rtunnel.cli.exit_status import CommandError
 
 if TYPE_CHECKING:
+    from rtunnel.cli.arguments import Parser
     from rtunnel.cli.service_options import ServiceOptions
 
 __all__ = ["Command", "PlainCommand", "ReactorCommand", "ServiceCommand"]
@@ -34,6 +35,11 @@ class Command:
     summary: str
     package: str = attrs.field(default="rtunnel.commands", kw_only=True)
 
+    def parser(self) -> Parser:
+        """What parses its arguments; not for a :class:`ServiceCommand`."""
+        module: ParsingModule = self._import()
+        return module.make_parser()
+
     def _import(self) -> Any:
         return import_module(f"{self.package}.{self.name.replace('-', '_')}")
 
@@ -47,7 +53,14 @@ class Command:
             return error.status
 
 
-class PlainModule(Protocol):
+class ParsingModule(Protocol):
+    """The module of a command that parses its arguments with :mod:`argparse`."""
+
+    def make_parser(self) -> Parser:
+        """What parses its arguments; help, manual pages and the completion of shells are made of it, too."""
+
+
+class PlainModule(ParsingModule, Protocol):
     """The module of a :class:`PlainCommand`."""
 
     def main(self, argv: Sequence[str]) -> int:
@@ -70,7 +83,7 @@ class PlainCommand(Command):
         return self._report(lambda: module.main(argv))
 
 
-class ReactorModule(Protocol):
+class ReactorModule(ParsingModule, Protocol):
     """The module of a :class:`ReactorCommand`."""
 
     def main(self, argv: Sequence[str], reactor: Any) -> Coroutine[Any, Any, int]:

@@ -38,6 +38,7 @@ class Route:
     :ivar target: path and query.
     :ivar fields: of the request, besides those that are needed.
     :ivar timeout: seconds for each hop.
+    :ivar ca_file: a CA that is trusted besides those of the system, in PEM.
     """
 
     host: str
@@ -46,6 +47,7 @@ class Route:
     target: str
     fields: Mapping[str, str]
     timeout: float
+    ca_file: str | None = None
 
 
 @attrs.frozen
@@ -81,7 +83,10 @@ def _travel(route: Route, own: Callable[[int, str], str | None]) -> Iterator[Hop
             yield Hop(hop, True, f"port {route.port} accepts connections")
             if route.tls:
                 hop = "TLS"
-                connection = ssl.create_default_context().wrap_socket(connection, server_hostname=route.host)  # noqa: PLW2901
+                context = ssl.create_default_context()
+                if route.ca_file is not None:
+                    context.load_verify_locations(route.ca_file)
+                connection = context.wrap_socket(connection, server_hostname=route.host)  # noqa: PLW2901
                 yield Hop(hop, True, f"{connection.version()}, the certificate is valid")
             hop = "answer"
             response, body = _ask(route, connection)

@@ -19,7 +19,7 @@ from rtunnel.roles import ROLES
 from rtunnel.roles.exposure import exposures
 from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 The file is read as "rtunnel server -c FILE" or "rtunnel client -c FILE" would read it here and now, with the RTUNNEL_
@@ -32,17 +32,14 @@ examples:
   rtunnel check server.yaml
   rtunnel check --as client laptop.yaml && systemctl reload rtunnel-client@laptop
 """
+_ROLES = {role.name: role for role in ROLES}
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("check", description="Checks a configuration file and summarizes it.", epilog=_EPILOG)
-    roles = {role.name: role for role in ROLES}
-    parser.add_argument("--as", dest="role", choices=roles, help="the command that the file is for (default: told by its keys)")
-    parser.add_argument("file", metavar="FILE", help="the configuration file")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
-        role = roles[arguments.role or which(arguments.file).role]
+        role = _ROLES[arguments.role or which(arguments.file).role]
         resolved = role.load([(find(role.rows, CONFIG), "FILE", arguments.file)], os.environ)
         _check_files(resolved.settings)
     except (SettingsError, StartError) as error:
@@ -53,6 +50,14 @@ def main(argv: Sequence[str]) -> int:
         print(f"{arguments.file}: warning: {warning}", file=sys.stderr)
     print(f"{arguments.file}: valid: {summary(resolved.settings)}")
     return ExitStatus.OK
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser("check", description="Checks a configuration file and summarizes it.", epilog=_EPILOG)
+    parser.add_argument("--as", dest="role", choices=_ROLES, help="the command that the file is for (default: told by its keys)")
+    parser.add_argument("file", metavar="FILE", help="the configuration file")
+    return parser
 
 
 def _check_files(settings: ServerSettings | ClientSettings) -> None:

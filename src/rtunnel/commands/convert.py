@@ -18,7 +18,7 @@ from rtunnel.roles import CLIENT_ROLE, ROLES, Role
 from rtunnel.roles.merging import Merged
 from rtunnel.settings import SettingsError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 The file is printed, and on stderr what has no equivalent in it. The exit status is 0, or 1 when nothing can be converted.
@@ -58,6 +58,13 @@ def _options(name: str, *argv: str) -> tuple[Role[Any], Merged]:
 
 def _file(argv: Sequence[str]) -> tuple[Role[Any], Merged]:
     """The part of a gost file that is for one role."""
+    parser = make_parser()
+    arguments = parser.parse_args(argv)
+    return _gost_part(arguments.file, arguments.role)
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser(
         "convert",
         usage="rtunnel convert server|client|visitor OPTIONS\n       rtunnel convert [--as server|client|visitor] FILE",
@@ -66,8 +73,7 @@ def _file(argv: Sequence[str]) -> tuple[Role[Any], Merged]:
     )
     parser.add_argument("--as", dest="role", choices=_OPTIONS, help="the part of a gost file to convert, where it has several")
     parser.add_argument("file", metavar="FILE", help="a configuration file of gost v3, in YAML or JSON")
-    arguments = parser.parse_args(argv)
-    return _gost_part(arguments.file, arguments.role)
+    return parser
 
 
 def _gost_part(file: str, wanted: str | None) -> tuple[Role[Any], Merged]:

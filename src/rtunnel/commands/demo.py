@@ -17,7 +17,7 @@ from rtunnel.demo.scenario import Scenario
 from rtunnel.demo.screen import LiveScreen, PlainScreen
 from rtunnel.demo.shares import Results
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 REQUESTS = 300
 MIN_REQUESTS, MAX_REQUESTS = 20, 100_000
@@ -40,7 +40,7 @@ and no request failed, else 1.
 
 def main(argv: Sequence[str]) -> int:
     """Play the scenario once; returns the exit status."""
-    arguments = _parser().parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     if sys.platform == "win32":
         raise CommandError("the demo needs Linux or macOS; Windows has clients and visitors")
     console = Console()
@@ -57,7 +57,8 @@ def main(argv: Sequence[str]) -> int:
     return ExitStatus.OK
 
 
-def _parser() -> Parser:
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser("demo", description=_DESCRIPTION, epilog=_EPILOG)
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live table (default without a terminal)")
     parser.add_argument(

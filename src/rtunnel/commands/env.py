@@ -28,7 +28,7 @@ from rtunnel.podenv.variables import Variable
 from rtunnel.settings import LocalForward
 from rtunnel.wire.control import clean
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EXAMPLES = """\
   rtunnel env shop.example.org --config client.yaml                          names and sources; no values
@@ -43,8 +43,7 @@ WIDTH = 160
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Ask, and print or write; returns the exit status."""
-    parser = _parser()
-    arguments, settings = parser.parse(argv, os.environ)
+    arguments, settings = make_parser().parse(argv, os.environ)
     choice = _choice(arguments)
     # late, so that --help need not wait for the WebSocket library
     from rtunnel.client.pod.asking import PodAskFailed, ask_environment, over_link
@@ -69,7 +68,8 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
 # -- arguments
 
 
-def _parser() -> ServerParser:
+def make_parser() -> ServerParser:
+    """Its arguments."""
     parser = ServerParser(
         "env",
         description="Lists the environment of a host's pod, as far as the client there gives it out (--env-source), or writes it.",

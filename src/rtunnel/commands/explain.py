@@ -13,7 +13,7 @@ from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.logs import one_line
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 VERSION = 1
 """Of the document that is understood."""
@@ -32,14 +32,7 @@ is wrong.
 
 def main(argv: Sequence[str]) -> int:
     """Ask once and print the answer; returns the exit status."""
-    parser = Parser("explain", description="Says which client would get a request, and why.", epilog=_EPILOG)
-    admin.add_argument(parser, os.environ)
-    parser.add_argument("host", metavar="HOST", help="the host that is requested")
-    parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field; repeatable")
-    parser.add_argument("--cookie", action="append", default=[], metavar="NAME=VALUE", help="a cookie; repeatable")
-    parser.add_argument("--path", default="/", help="the path, with its query (default: /)")
-    parser.add_argument("--method", default="GET", help="the method (default: GET)")
-    parser.add_argument("--json", action="store_true", help="print the answer as JSON; docs/intercepts.md describes it")
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     for field in arguments.header:
         if ":" not in field:
@@ -56,6 +49,19 @@ def main(argv: Sequence[str]) -> int:
         print("\n".join(map(one_line, _lines(document))))
     served = any(found["status"] is None for found in document["explanations"])
     return ExitStatus.OK if served else ExitStatus.NOT_READY
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser("explain", description="Says which client would get a request, and why.", epilog=_EPILOG)
+    admin.add_argument(parser, os.environ)
+    parser.add_argument("host", metavar="HOST", help="the host that is requested")
+    parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field; repeatable")
+    parser.add_argument("--cookie", action="append", default=[], metavar="NAME=VALUE", help="a cookie; repeatable")
+    parser.add_argument("--path", default="/", help="the path, with its query (default: /)")
+    parser.add_argument("--method", default="GET", help="the method (default: GET)")
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON; docs/intercepts.md describes it")
+    return parser
 
 
 def _ask(place: admin.Place, query: list[tuple[str, str]]) -> Any:

@@ -26,7 +26,7 @@ from rtunnel.wire.control import clean
 if TYPE_CHECKING:
     from rtunnel.client.pod.link import PodLinkClient
 
-__all__ = ["INTERVAL", "main", "sync"]
+__all__ = ["INTERVAL", "main", "make_parser", "sync"]
 
 _EXAMPLES = """\
   rtunnel files shop.example.org --config client.yaml                              names and sizes
@@ -43,18 +43,7 @@ _log = Logger()
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """List, print or copy; returns the exit status."""
-    parser = ServerParser(
-        "files",
-        description="Lists files of a host's pod that the client there gives out (--files), gets one, or keeps a copy of them.",
-        examples=_EXAMPLES,
-    )
-    parser.add_argument("host", metavar="HOST", help="whose pod: one of the hosts of the server's rules")
-    parser.add_argument("action", nargs="?", choices=("list", "get", "sync"), default="list", help="what to do (default: list)")
-    parser.add_argument(
-        "where", nargs="?", default="", metavar="PATH", help="list and get: of the pod; sync: the folder of the copy"
-    )
-    parser.add_argument("--output", "-o", metavar="FILE", help="get: write the file, readable by its user only")
-    parser.add_argument("--follow", action="store_true", help="sync: bring the copy up to date whenever files change")
+    parser = make_parser()
     arguments, settings = parser.parse(argv, os.environ)
     if arguments.action != "list" and not arguments.where:
         parser.error(f"PATH: say {'which file' if arguments.action == 'get' else 'where the copy is to be'}")
@@ -73,6 +62,23 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
     except (PodAskFailed, StartError) as error:
         raise CommandError(str(error)) from None
     return ExitStatus.OK
+
+
+def make_parser() -> ServerParser:
+    """Its arguments."""
+    parser = ServerParser(
+        "files",
+        description="Lists files of a host's pod that the client there gives out (--files), gets one, or keeps a copy of them.",
+        examples=_EXAMPLES,
+    )
+    parser.add_argument("host", metavar="HOST", help="whose pod: one of the hosts of the server's rules")
+    parser.add_argument("action", nargs="?", choices=("list", "get", "sync"), default="list", help="what to do (default: list)")
+    parser.add_argument(
+        "where", nargs="?", default="", metavar="PATH", help="list and get: of the pod; sync: the folder of the copy"
+    )
+    parser.add_argument("--output", "-o", metavar="FILE", help="get: write the file, readable by its user only")
+    parser.add_argument("--follow", action="store_true", help="sync: bring the copy up to date whenever files change")
+    return parser
 
 
 async def _list(link: PodLinkClient, path: str) -> None:

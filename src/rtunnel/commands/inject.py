@@ -14,7 +14,7 @@ from rtunnel.ids import is_id
 from rtunnel.inject.injection import InjectError, Outcome, Wanted, inject
 from rtunnel.inject.server_manifests import SERVER
 
-__all__ = ["main", "read_manifests", "show"]
+__all__ = ["main", "make_parser", "read_manifests", "show"]
 
 _EPILOG = """\
 Manifests in, manifests out: nothing here talks to the cluster. A host's Ingress or HTTPRoute names its Services,
@@ -32,20 +32,7 @@ examples:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("inject", description="Adds the sidecar to the pods of a host.", epilog=_EPILOG)
-    parser.add_argument("file", metavar="FILE", help='manifests, YAML or JSON; "-" for stdin')
-    parser.add_argument("--host", required=True, help="the host whose requests the pods serve")
-    parser.add_argument("--port", default="", help="port of the application in the pod (default: where the Service leads)")
-    parser.add_argument("--service", default="", metavar="NAME", help="which Service, if the host leads to several")
-    parser.add_argument("--workload", default="", metavar="KIND/NAME", help="the only one to change, e.g. deployment/shop")
-    parser.add_argument("--container", default="", metavar="NAME", help="the application's (default: the one with the port)")
-    parser.add_argument("--image", default=f"rtunnel:{__version__}", help="image of rtunnel (default: %(default)s)")
-    parser.add_argument("--server", default=SERVER, metavar="NAME", help="name of the server's Service (default: %(default)s)")
-    parser.add_argument("--classic", action="store_true", help="an ordinary container, for Kubernetes before 1.29")
-    parser.add_argument("--tunnel", default="", metavar="UUID", help="ID of a new tunnel (default: a random one)")
-    parser.add_argument(
-        "--trusted-proxy", action="append", default=[], metavar="CIDR", help="network of the Ingress (default: private ones)"
-    )
+    parser = make_parser()
     arguments = parser.parse_args(argv)
     if arguments.tunnel and not is_id(arguments.tunnel):
         parser.error("--tunnel: not a UUID; write it like 10bc451e-59dc-4c70-999e-91a30813ac78, or leave it out")
@@ -66,6 +53,25 @@ def main(argv: Sequence[str]) -> int:
     except InjectError as error:
         print(f"rtunnel inject: {error}", file=sys.stderr)
         return ExitStatus.FAILED
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser("inject", description="Adds the sidecar to the pods of a host.", epilog=_EPILOG)
+    parser.add_argument("file", metavar="FILE", help='manifests, YAML or JSON; "-" for stdin')
+    parser.add_argument("--host", required=True, help="the host whose requests the pods serve")
+    parser.add_argument("--port", default="", help="port of the application in the pod (default: where the Service leads)")
+    parser.add_argument("--service", default="", metavar="NAME", help="which Service, if the host leads to several")
+    parser.add_argument("--workload", default="", metavar="KIND/NAME", help="the only one to change, e.g. deployment/shop")
+    parser.add_argument("--container", default="", metavar="NAME", help="the application's (default: the one with the port)")
+    parser.add_argument("--image", default=f"rtunnel:{__version__}", help="image of rtunnel (default: %(default)s)")
+    parser.add_argument("--server", default=SERVER, metavar="NAME", help="name of the server's Service (default: %(default)s)")
+    parser.add_argument("--classic", action="store_true", help="an ordinary container, for Kubernetes before 1.29")
+    parser.add_argument("--tunnel", default="", metavar="UUID", help="ID of a new tunnel (default: a random one)")
+    parser.add_argument(
+        "--trusted-proxy", action="append", default=[], metavar="CIDR", help="network of the Ingress (default: private ones)"
+    )
+    return parser
 
 
 def read_manifests(file: str) -> str:

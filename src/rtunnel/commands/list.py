@@ -12,7 +12,7 @@ from rtunnel.asking.table import print_leases
 from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.wire.control import QueryLeases
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EXAMPLES = """\
   rtunnel list --server wss://shop.example.org/proxy --tunnel UUID
@@ -22,12 +22,7 @@ _EXAMPLES = """\
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Ask, and print a table; returns the exit status."""
-    parser = AskingParser(
-        "list",
-        description="Shows the leases that you may see: who has joined, for what, until when.",
-        examples=_EXAMPLES,
-    )
-    arguments, settings = parser.parse(argv, os.environ)
+    arguments, settings = make_parser().parse(argv, os.environ)
     listed, done = await ask(settings, QueryLeases(), reactor)
     if arguments.json:
         print(*lines(listed, done), sep="\n")
@@ -36,3 +31,12 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
         if done.text:
             print(done.text)
     return ExitStatus.OK
+
+
+def make_parser() -> AskingParser:
+    """Its arguments."""
+    return AskingParser(
+        "list",
+        description="Shows the leases that you may see: who has joined, for what, until when.",
+        examples=_EXAMPLES,
+    )

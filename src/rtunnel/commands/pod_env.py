@@ -13,7 +13,7 @@ from rtunnel.podenv.private_file import write_private
 from rtunnel.podenv.rules import Patterns, is_private, patterns_of
 from rtunnel.podenv.variables import UNKNOWN, Variable, write_document
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 It is the command of an init container that has the env and envFrom of the application, so that Kubernetes works out the values;
@@ -33,6 +33,16 @@ Sources = list[tuple[str, Patterns]]
 
 def main(argv: Sequence[str]) -> int:
     """Write the file; returns the exit status."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        write_private(arguments.output, write_document(collect(os.environ, arguments.sources)))
+    except OSError as error:
+        raise CommandError(f"{arguments.output}: cannot be written: {error.strerror or error}") from None
+    return ExitStatus.OK
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
     parser = Parser("pod-env", description="Writes the environment of this container to a file.", epilog=_EPILOG)
     parser.add_argument("--output", required=True, metavar="FILE", help="file to write, readable by its user only")
     parser.add_argument(
@@ -44,12 +54,7 @@ def main(argv: Sequence[str]) -> int:
         metavar="SOURCE=NAME[,...]",
         help="where variables come from: value, configmap/NAME or secret/NAME; * is any text; repeatable, the first one counts",
     )
-    arguments = parser.parse_args(argv)
-    try:
-        write_private(arguments.output, write_document(collect(os.environ, arguments.sources)))
-    except OSError as error:
-        raise CommandError(f"{arguments.output}: cannot be written: {error.strerror or error}") from None
-    return ExitStatus.OK
+    return parser
 
 
 def collect(environ: Mapping[str, str], sources: Sources) -> list[Variable]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from rtunnel.cli.arguments import Parser
-from rtunnel.cli.exit_status import ExitStatus
+from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.cli.hops import Hop, Route, travel
+from rtunnel.profiles.profile import load_profile
+from rtunnel.profiles.store import ProfileStore
+from rtunnel.settings import SettingsError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 A GET is sent as a visitor would send it, with "Rtunnel-Explain: 1". The hops are: the name, the connection, TLS, what answers
@@ -18,6 +22,7 @@ first (an Ingress, or the entrypoint), the rule for the host, the tunnel's clien
 
 examples:
   rtunnel probe https://shop.example.org/
+  rtunnel probe shop                            of a profile
   rtunnel probe http://127.0.0.1:8080/ --header 'Host: shop.example.org' --header 'X-User: alice'
 
 The exit status is 0 when the target answered, 2 when the entrypoint was reached and the request came no further, and 1
@@ -27,12 +32,16 @@ when it did not come so far, or an argument is wrong.
 
 def main(argv: Sequence[str]) -> int:
     """Send one request and print its hops; returns the exit status."""
-    parser = Parser("probe", description="Sends a request through an entrypoint, and says which hop fails.", epilog=_EPILOG)
-    parser.add_argument("url", metavar="URL", help="as a visitor writes it: https://HOST/PATH")
-    parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field; repeatable")
-    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each hop (default: 10)")
-    parser.add_argument("--json", action="store_true", help="print the hops as JSON")
+    parser = make_parser()
     arguments = parser.parse_args(argv)
+    try:
+        store = ProfileStore(os.environ)
+        profile = load_profile(store, arguments.url, "URL") if arguments.url in store else None
+    except SettingsError as error:
+        raise CommandError(str(error)) from None
+    ca_file = None
+    if profile is not None:
+        arguments.url, ca_file = profile.url, profile.ca_file
     try:
         url = urlsplit(arguments.url)
         port = url.port or (443 if url.scheme == "https" else 80)
@@ -47,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
             parser.error("--header: write 'NAME: VALUE'")
         fields[name.strip()] = value.strip()
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
-    route = Route(url.hostname, port, url.scheme == "https", target, fields, arguments.timeout)
+    route = Route(url.hostname, port, url.scheme == "https", target, fields, arguments.timeout, ca_file)
     # late: it is part of the server
     from rtunnel.server.entrypoint.answers import explanation_in
 
@@ -58,6 +67,16 @@ def main(argv: Sequence[str]) -> int:
         for hop in hops:
             print(f"{hop.name:<11}{'ok' if hop.ok else 'FAILED':<8}{hop.text}")
     return _exit_status(hops)
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser("probe", description="Sends a request through an entrypoint, and says which hop fails.", epilog=_EPILOG)
+    parser.add_argument("url", metavar="URL", help="as a visitor writes it: https://HOST/PATH; or the name of a profile")
+    parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a header field; repeatable")
+    parser.add_argument("--timeout", type=float, default=10.0, metavar="SECONDS", help="for each hop (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print the hops as JSON")
+    return parser
 
 
 def _exit_status(hops: Sequence[Hop]) -> int:

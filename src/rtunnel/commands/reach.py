@@ -20,7 +20,7 @@ from rtunnel.options.local_ports import FORWARD, LOOPBACK
 if TYPE_CHECKING:
     from rtunnel.client.pod.link import PodLinkClient
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EXAMPLES = """\
   rtunnel reach shop.example.org --server wss://shop.example.org/proxy --tunnel UUID
@@ -39,7 +39,7 @@ _log = Logger()
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Open the ports, and serve them until a signal ends the command, or list what may be reached; returns the exit status."""
-    parser = _parser()
+    parser = make_parser()
     arguments, settings = parser.parse(argv, os.environ)
     # late, so that --help need not wait for the WebSocket library
     from rtunnel.client.pod.asking import PodAskFailed, over_link
@@ -57,7 +57,8 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
     return ExitStatus.OK
 
 
-def _parser() -> ServerParser:
+def make_parser() -> ServerParser:
+    """Its arguments."""
     parser = ServerParser(
         "reach",
         description="Connects programs of this machine with services that the pod of a host reaches, through a client there with "

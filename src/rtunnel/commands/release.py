@@ -9,7 +9,7 @@ from rtunnel.asking.arguments import AskingParser
 from rtunnel.asking.command import add_caller, change
 from rtunnel.wire.control import ReleaseLease
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EXAMPLES = """\
   rtunnel release --config client.yaml
@@ -18,6 +18,11 @@ _EXAMPLES = """\
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Ask for it, and print what was done; returns the exit status."""
+    return await change(make_parser(), argv, lambda given: ReleaseLease(given.name, given.lease_name), reactor)
+
+
+def make_parser() -> AskingParser:
+    """Its arguments."""
     parser = AskingParser(
         "release",
         description="Gives your leases back: your clients finish their requests, leave, and do not come back by themselves.",
@@ -25,4 +30,4 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
     )
     parser.add_argument("lease_name", nargs="?", default="", metavar="LEASE", help="its ID or name; by default all of yours")
     add_caller(parser)
-    return await change(parser, argv, lambda given: ReleaseLease(given.name, given.lease_name), reactor)
+    return parser

@@ -17,12 +17,13 @@ from rtunnel.cli import admin
 from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.commands import probe
+from rtunnel.profiles.store import ProfileStore
 from rtunnel.settings.checks import plain
 from rtunnel.status.document import get_status
 from rtunnel.status.lines import changed_lines
 from rtunnel.status.tables import tables
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 WIDTH = 200
 """Columns where no terminal says how many it has."""
@@ -50,16 +51,7 @@ def main(argv: Sequence[str]) -> int:
     """Ask and print the answer; returns the exit status."""
     if CHECK in argv:
         return _check([word for word in argv if word != CHECK])
-    description = "Shows what a running server or client is doing: addresses, connections, the latest errors."
-    parser = Parser("status", description=description, epilog=_EPILOG)
-    which = "server, client, visitor or a process ID, if several run here"
-    parser.add_argument("process", nargs="?", type=_process, metavar="PROCESS", help=which)
-    admin.add_argument(parser, os.environ)
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument("--json", action="store_true", help="print the document as JSON; docs/status.md describes it")
-    shown.add_argument("--watch", action="store_true", help="show it again and again; where no terminal is, a line for each change")
-    parser.add_argument(CHECK, action="store_true", help="of a host: rtunnel status HOST --check is rtunnel probe https://HOST/")
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     place = admin.choose(arguments.admin, os.environ, arguments.process)
     if arguments.watch:
         return _watch(place)
@@ -72,10 +64,25 @@ def main(argv: Sequence[str]) -> int:
     return ExitStatus.OK if document["process"]["state"] == "ready" else ExitStatus.NOT_READY
 
 
+def make_parser() -> Parser:
+    """Its arguments."""
+    description = "Shows what a running server or client is doing: addresses, connections, the latest errors."
+    parser = Parser("status", description=description, epilog=_EPILOG)
+    which = "server, client, visitor or a process ID, if several run here"
+    parser.add_argument("process", nargs="?", type=_process, metavar="PROCESS", help=which)
+    admin.add_argument(parser, os.environ)
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print the document as JSON; docs/status.md describes it")
+    shown.add_argument("--watch", action="store_true", help="show it again and again; where no terminal is, a line for each change")
+    parser.add_argument(CHECK, action="store_true", help="of a host: rtunnel status HOST --check is rtunnel probe https://HOST/")
+    return parser
+
+
 def _check(argv: Sequence[str]) -> int:
     """Send a request to a host, hop by hop."""
     host, *more = argv or [""]
-    return probe.main([host if "://" in host or not host else f"https://{host}/", *more])
+    url = host if "://" in host or not host or host in ProfileStore(os.environ) else f"https://{host}/"
+    return probe.main([url, *more])
 
 
 def _process(text: str) -> str:

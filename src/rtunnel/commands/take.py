@@ -9,7 +9,7 @@ from rtunnel.asking.arguments import AskingParser
 from rtunnel.asking.command import add_caller, change
 from rtunnel.wire.control import TakeLease
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EXAMPLES = """\
   rtunnel take shop.example.org --ask --config client.yaml
@@ -19,6 +19,13 @@ _EXAMPLES = """\
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Ask for it, and print what was done; returns the exit status."""
+    return await change(
+        make_parser(), argv, lambda given: TakeLease(given.name, given.host, given.whose, given.take_over, given.because), reactor
+    )
+
+
+def make_parser() -> AskingParser:
+    """Its arguments."""
     parser = AskingParser(
         "take",
         description="Ends the lease of somebody else on a host who does not use it, so that you can join.",
@@ -31,6 +38,4 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
     parser.add_argument("--from", dest="whose", default="", metavar="LEASE", help="its ID or name, if several have one there")
     parser.add_argument("--because", default="", metavar="TEXT", help="why, for them")
     add_caller(parser)
-    return await change(
-        parser, argv, lambda given: TakeLease(given.name, given.host, given.whose, given.take_over, given.because), reactor
-    )
+    return parser

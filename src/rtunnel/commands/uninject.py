@@ -10,7 +10,7 @@ from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.commands.inject import read_manifests, show
 from rtunnel.inject.injection import InjectError, uninject
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 The sidecar and all that came with it are taken out, and Ingresses and HTTPRoutes lead to their own Services again.
@@ -24,11 +24,16 @@ example:
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
-    parser = Parser("uninject", description='Undoes what "rtunnel inject" has done.', epilog=_EPILOG)
-    parser.add_argument("file", metavar="FILE", help='manifests, YAML or JSON; "-" for stdin')
-    arguments = parser.parse_args(argv)
+    arguments = make_parser().parse_args(argv)
     try:
         return show(uninject(read_manifests(arguments.file)))
     except InjectError as error:
         print(f"rtunnel uninject: {error}", file=sys.stderr)
         return ExitStatus.FAILED
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    parser = Parser("uninject", description='Undoes what "rtunnel inject" has done.', epilog=_EPILOG)
+    parser.add_argument("file", metavar="FILE", help='manifests, YAML or JSON; "-" for stdin')
+    return parser

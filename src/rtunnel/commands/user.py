@@ -12,7 +12,7 @@ from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.settings import Credentials, SettingsError
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EPILOG = """\
 The password is read from the terminal, else from the first line of standard input. It is not an argument, because command
@@ -27,10 +27,7 @@ examples:
 
 def main(argv: Sequence[str]) -> int:
     """Print one line, ``NAME:HASH``; returns the exit status."""
-    description = "Prints a line for a users file: the name, and an Argon2id hash of the password."
-    parser = Parser("user", description=description, epilog=_EPILOG)
-    parser.add_argument("name", metavar="NAME", help="the name of the user")
-    name: str = parser.parse_args(argv).name
+    name: str = make_parser().parse_args(argv).name
     try:
         check_name(name)
         password = _password()
@@ -41,6 +38,14 @@ def main(argv: Sequence[str]) -> int:
         raise CommandError(str(error)) from None
     print(f"{name}:{hash_password(password).text}")
     return ExitStatus.OK
+
+
+def make_parser() -> Parser:
+    """Its arguments."""
+    description = "Prints a line for a users file: the name, and an Argon2id hash of the password."
+    parser = Parser("user", description=description, epilog=_EPILOG)
+    parser.add_argument("name", metavar="NAME", help="the name of the user")
+    return parser
 
 
 def _password() -> str:

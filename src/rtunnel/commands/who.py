@@ -12,7 +12,7 @@ from rtunnel.asking.table import print_leases
 from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.wire.control import QueryLeases
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 _EXAMPLES = """\
   rtunnel who shop.example.org --server wss://shop.example.org/proxy --tunnel UUID
@@ -21,9 +21,7 @@ _EXAMPLES = """\
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Ask, and print a table; returns the exit status."""
-    parser = AskingParser("who", description="Shows who serves a host: the leases of its tunnel.", examples=_EXAMPLES)
-    parser.add_argument("host", metavar="HOST", help="one of the hosts of the server's rules")
-    arguments, settings = parser.parse(argv, os.environ)
+    arguments, settings = make_parser().parse(argv, os.environ)
     listed, done = await ask(settings, QueryLeases(arguments.host), reactor)
     if arguments.json:
         print(*lines(listed, done), sep="\n")
@@ -32,3 +30,10 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
         if done.text:
             print(done.text)
     return ExitStatus.OK
+
+
+def make_parser() -> AskingParser:
+    """Its arguments."""
+    parser = AskingParser("who", description="Shows who serves a host: the leases of its tunnel.", examples=_EXAMPLES)
+    parser.add_argument("host", metavar="HOST", help="one of the hosts of the server's rules")
+    return parser

@@ -13,7 +13,7 @@ from rtunnel.config.reading import read_with_own
 from rtunnel.options.layers import Layer
 from rtunnel.profiles.invitation import Invitation
 from rtunnel.profiles.store import ProfileStore
-from rtunnel.settings import SettingsError
+from rtunnel.settings import WEBSOCKETS, ServerConnectionSettings, SettingsError
 
 __all__ = ["Profile", "load_profile", "profile_text"]
 
@@ -36,6 +36,22 @@ class Profile:
     name: str
     host: str
     layer: Layer = attrs.field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """The URL at which a visitor opens its host: as the server is reached, if that is through the same Ingress."""
+        default = attrs.fields(ServerConnectionSettings).transport.default
+        transport = self.layer["transport"].value if "transport" in self.layer else default
+        address = self.layer["server"].value
+        scheme, usual = ("http", 80) if transport == "ws" else ("https", 443)
+        port = f":{address.port}" if transport in WEBSOCKETS and address.host == self.host and address.port != usual else ""
+        return f"{scheme}://{self.host}{port}/"
+
+    @property
+    def ca_file(self) -> str | None:
+        """The CA of its server, ``None`` for those of the system."""
+        given = self.layer.get("tls.ca_file")
+        return given.value if given is not None else None
 
     def guard(self, merged: Layer) -> None:
         """Check that its password goes to its own server only.
