@@ -156,6 +156,28 @@ class VisitorTests(Case):
                 budget.sweep(now)
         self.assertEqual(len(lines), 1)
 
+    def test_a_descriptor_is_free(self) -> None:
+        """Accepting goes on as soon as a connection has ended; it is over for the log when there was no pause for a while."""
+        limits = self.limits()
+        gate, budget = limits.visitors.gate(PLAIN), limits.visitors.budget
+        port: Any = PlayedPort()
+        budget.add(port)
+        with logged() as lines:
+            for now in (100.0, 100.5, 101.0):
+                place = gate.enter("192.0.2.1")
+                assert place is not None
+                gate.exhausted(OSError(errno.EMFILE, "played"))
+                self.assertTrue(port.paused)
+                place.leave()
+                self.assertFalse(port.paused)
+                self.assertGreater(gate.room, 0)
+                budget.sweep(now)
+        self.assertEqual(len(lines), 1)
+        with logged() as lines:
+            for now in (101.5, 101.0 + QUIET, 110.0 + QUIET):
+                budget.sweep(now)
+        self.assertEqual(len(lines), 1)
+
     def test_one_address(self) -> None:
         """It gets no more than its part, however it is spelled; the log names it once."""
         limits = self.limits(connections_per_address=2)

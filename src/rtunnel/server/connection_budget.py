@@ -92,7 +92,8 @@ class ConnectionBudget:
         self._exhausted = False
         self._told: Bound | str = ""
         """What was used up at the last pause, for the line that tells its end."""
-        self._last_pause = 0.0
+        self._last_pause: float | None = 0.0
+        """When it was; None since the last sweep."""
         self._none_idle = False
         """Whether fewer gave way than were asked to, since the last sweep: then it is not worth another look."""
 
@@ -119,6 +120,9 @@ class ConnectionBudget:
         :param count: 1, or -1 when it is given back.
         """
         bound.used += count
+        if count < 0:
+            # a descriptor is free
+            self._exhausted = False
         if self._paused or bound.used >= bound.most:
             self.update()
 
@@ -153,7 +157,7 @@ class ConnectionBudget:
         self._none_idle = True
 
     def exhaust(self, error: OSError) -> None:
-        """The system has no descriptor or memory for another connection: try again at the next sweep."""
+        """The system has no descriptor or memory for another connection: try again when one has ended, or at the next sweep."""
         self._exhausted = self._paused = True
         for port in self._ports:
             port.pause()
@@ -161,6 +165,7 @@ class ConnectionBudget:
         self._make_room()
 
     def _tell(self, limit: Limit, text: str) -> None:
+        self._last_pause = None
         if not self._told:
             self._told = text.partition(":")[0]
             self._stats.reach(limit)
@@ -173,9 +178,8 @@ class ConnectionBudget:
             self._make_room()
         if self._exhausted:
             self._exhausted = False
-            self._last_pause = now
             self.update()
-        if self._paused:
+        if self._paused or self._last_pause is None:
             self._last_pause = now
         elif self._told and now - self._last_pause >= QUIET:
             self._log.info("connections are accepted at once again, after: {text}", text=self._told)
