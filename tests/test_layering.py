@@ -83,6 +83,7 @@ BELOW: dict[str, set[str]] = {
         "options",
         "config",
         "profiles",
+        "routing",
         "roles",
         "ops",
         "auth",

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from rtunnel.cli.arguments import Parser
+from rtunnel.cli.arguments import Parser, add_options
 from rtunnel.cli.exit_status import CommandError
-from rtunnel.options.layers import RawOption
-from rtunnel.options.table import CLIENT, Option, find
+from rtunnel.options.table import CLIENT, find
 from rtunnel.profiles.choosing import choose
 from rtunnel.roles.client import server_connection
 from rtunnel.settings import ServerConnectionSettings, SettingsError
@@ -54,19 +52,7 @@ class ServerParser(Parser):
     def __init__(self, command: str, *, description: str, examples: str, own: Collection[str] = ()) -> None:
         super().__init__(command, description=description, epilog=f"examples:\n{examples}\n{_EPILOG}")
         group = self.add_argument_group("the server")
-        for name in _NAMES:
-            if name in own:
-                continue
-            option = find(CLIENT, name)
-            group.add_argument(
-                option.flag,
-                dest="raw",
-                action=_TakeOption,
-                option=option,
-                nargs=None if option.kind.metavar else 0,
-                metavar=option.kind.metavar.replace("%", "%%") or None,
-                help=option.help.replace("%", "%%"),
-            )
+        add_options(group, (find(CLIENT, name) for name in _NAMES if name not in own))
 
     def parse(self, argv: Sequence[str], environ: Mapping[str, str]) -> tuple[argparse.Namespace, ServerConnectionSettings]:
         """The command's own arguments, and how the server is reached.
@@ -93,15 +79,3 @@ class AskingParser(ServerParser):
     def __init__(self, command: str, *, description: str, examples: str) -> None:
         super().__init__(command, description=description, examples=examples)
         self.add_argument("--json", action="store_true", help="print what the server says, one object of JSON a line")
-
-
-class _TakeOption(argparse.Action):
-    """Collects the options of a client as they were given."""
-
-    def __init__(self, *, option: Option, **more: Any) -> None:
-        super().__init__(**more)
-        self._option = option
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        raw: RawOption = (self._option, self._option.flag, values if self._option.kind.metavar else "true")
-        namespace.raw = [*(namespace.raw or ()), raw]

@@ -22,7 +22,7 @@ from rtunnel.wire.control import ControlError, ControlReader, Done, Listed, Mess
 from rtunnel.wire.relay import Command, Request, Response, Status, TunnelFeature, take_response
 from rtunnel.wire.relay_intercepts import InterceptAnswer
 
-__all__ = ["ask", "lines"]
+__all__ = ["AskRefused", "ask", "lines"]
 
 WAIT = 60.0
 """Seconds that a server may take for an answer, besides the time limit of the handshake: so long it asks somebody."""
@@ -30,12 +30,17 @@ WAIT = 60.0
 _OLD = "the server answered without saying that it knows leases; update it"
 
 
+class AskRefused(CommandError):
+    """The server let us in, and does not do what it was asked to do."""
+
+
 async def ask(settings: ServerConnectionSettings, message: Message, reactor: Any) -> tuple[list[Listed], Done]:
     """Ask a server.
 
     :param settings: how it is reached, and the tunnel that is named.
     :returns: what it lists, and its last word.
-    :raises CommandError: it cannot be reached, or does not do it.
+    :raises AskRefused: it does not do it.
+    :raises CommandError: it cannot be reached, or does not let us in.
     """
     dialer = ServerDialer(settings, reactor)
     try:
@@ -125,7 +130,7 @@ class _Connection(Handshake[Response]):
             if isinstance(message, Listed):
                 self._listed.append(message)
             elif isinstance(message, Refused):
-                self._fail(message.text)
+                self._fail(message.text, AskRefused)
             elif isinstance(message, Done) and not self._asking.answer.called:
                 self.give_up()
                 self._asking.answer.callback((self._listed, message))
@@ -136,10 +141,10 @@ class _Connection(Handshake[Response]):
     def expired(self) -> None:
         self._fail(describe_silence(self._asking.settings.handshake_timeout))
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str, kind: type[CommandError] = CommandError) -> None:
         self.give_up()
         if not self._asking.answer.called:
-            self._asking.answer.errback(CommandError(text))
+            self._asking.answer.errback(kind(text))
 
     def give_up(self) -> None:
         """Ask no more."""

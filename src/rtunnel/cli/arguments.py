@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NoReturn
 
 from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.masking import mask_words
 from rtunnel.options.kinds import Kind
+from rtunnel.options.layers import RawOption
+from rtunnel.options.table import Option
 
-__all__ = ["Parser", "argument"]
+__all__ = ["Parser", "add_options", "argument"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -45,3 +47,32 @@ def argument(kind: Kind) -> Callable[[str], Any]:
             raise argparse.ArgumentTypeError(f'"{text}": {error}') from None
 
     return parse
+
+
+def add_options(group: Any, options: Iterable[Option]) -> None:
+    """Add options of a service, for a command that reads its settings; what was given is collected as ``raw``.
+
+    :param group: of the parser.
+    """
+    for option in options:
+        group.add_argument(
+            option.flag,
+            dest="raw",
+            action=_TakeOption,
+            option=option,
+            nargs=None if option.kind.metavar else 0,
+            metavar=option.kind.metavar.replace("%", "%%") or None,
+            help=option.help.replace("%", "%%"),
+        )
+
+
+class _TakeOption(argparse.Action):
+    """Collects the options of a service as they were given."""
+
+    def __init__(self, *, option: Option, **more: Any) -> None:
+        super().__init__(**more)
+        self._option = option
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        raw: RawOption = (self._option, self._option.flag, values if self._option.kind.metavar else "true")
+        namespace.raw = [*(namespace.raw or ()), raw]

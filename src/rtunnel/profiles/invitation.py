@@ -71,7 +71,7 @@ class Invitation:
     def __attrs_post_init__(self) -> None:
         if not is_name(self.name):
             raise InvitationError("the name of a profile has letters, digits, - and _ only, and up to 64 of them")
-        for what in ("host", "server", "host_header", "tls_server_name"):
+        for what in ("host", "server", "user", "host_header", "tls_server_name"):
             text: str = getattr(self, what)
             if len(text) > _MAX_TEXT or not text.isprintable() or " " in text:
                 raise InvitationError(f"the {what.replace('_', ' ')} is not a name of up to {_MAX_TEXT} printable characters")

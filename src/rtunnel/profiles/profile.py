@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 import attrs
 
+from rtunnel.config import document
 from rtunnel.config.layout import CLIENT_LAYOUT
 from rtunnel.config.reading import read_with_own
 from rtunnel.options.layers import Layer
@@ -19,10 +21,10 @@ __all__ = ["Profile", "load_profile", "profile_text"]
 
 HOST: Final = "host"
 """The key that is no option of a client."""
-_HEAD = """\
-# Written by rtunnel login; docs/profiles.md explains it. It holds a password: keep it to yourself.
-# Any key of a client's configuration file can be added, e.g. a proxy on the way to the server.
-"""
+_OWN: Final = (HOST, "server", "tunnel", "host-header", "auth", "tls")
+"""The keys that an invitation sets."""
+_HEAD = "# Written by rtunnel login; docs/profiles.md explains it. It holds a password: keep it to yourself.\n"
+_HINT = "# Any key of a client's configuration file can be added, e.g. a proxy on the way to the server."
 
 
 @attrs.frozen
@@ -92,12 +94,23 @@ def load_profile(store: ProfileStore, name: str, key: str) -> Profile:
     return Profile(name, own[HOST], reading.base)
 
 
-def profile_text(invitation: Invitation, ca_file: str | None) -> str:
+def profile_text(invitation: Invitation, ca_file: str | None, before: str = "") -> str:
     """The text of the profile that an invitation makes.
 
     :param ca_file: the name of the file with its CA, beside the profile.
+    :param before: the text of the profile that it replaces, whose further keys it keeps.
     """
-    return _HEAD + "\n".join(_lines(invitation, ca_file)) + "\n"
+    return "\n".join((_HEAD + _HINT, *_lines(invitation, ca_file), *_added(before))) + "\n"
+
+
+def _added(text: str) -> Iterator[str]:
+    """The lines of the keys that were added to a profile."""
+    tree = document.load("the profile", text)
+    lines = text.splitlines()
+    starts = [(key.line - 1, key.text) for key, _ in tree.entries] if isinstance(tree, document.Keys) else []
+    for (start, key), (end, _) in pairwise([*starts, (len(lines), "")]):
+        if key not in _OWN:
+            yield from lines[start:end]
 
 
 def _lines(invitation: Invitation, ca_file: str | None) -> Iterator[str]:

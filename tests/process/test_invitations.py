@@ -1,0 +1,103 @@
+"""An invitation from the server to a laptop, replaced and withdrawn, with real processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from http.client import HTTPConnection
+from pathlib import Path
+from uuid import uuid4
+
+from twisted.trial.unittest import TestCase
+
+from tests.support.processes import ROOT, free_port, listening, rtunnel, wait_until
+from tests.support.services import NamedService
+
+HOST = "shop.local"
+
+
+class InvitationTests(TestCase):
+    timeout = 180
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir(parents=True)
+        self.tunnel_port, self.port = free_port(), free_port()
+        self.config = self.folder / "server.yaml"
+        self.config.write_text(
+            f"listen: 127.0.0.1:{self.tunnel_port}\npath: /proxy\nentrypoint: 127.0.0.1:{self.port}\n"
+            f"route: {HOST}={uuid4()}\nusers: users\npermissions: permissions\n",
+            encoding="utf-8",
+        )
+        (self.folder / "permissions").write_text("admin  root  *\n", encoding="utf-8")
+
+    def run_rtunnel(self, *argv: str, typed: str = "") -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("RTUNNEL_")}
+        return subprocess.run(
+            [sys.executable, "-m", "rtunnel", *argv],
+            input=typed,
+            env={**clean, "XDG_CONFIG_HOME": str(self.folder / "laptop")},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    def invite(self, *more: str) -> str:
+        done = self.run_rtunnel(
+            *("invite", HOST, "--user", "bob", "--config", str(self.config), "--allow", "bind"),
+            *("--server", f"ws://127.0.0.1:{self.tunnel_port}/proxy", *more),
+        )
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def status(self) -> int:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", "/", headers={"Host": HOST})
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+    def test_from_the_line_to_a_served_request(self) -> None:
+        first = self.invite("--write")
+        server = rtunnel("server", "--config", str(self.config))
+        self.addCleanup(server.stop)
+        wait_until(lambda: listening(self.port), f"the server listens\n{server.output}")
+
+        done = self.run_rtunnel("login", typed=first)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), done.stderr)
+        self.assertIn("the server lets you in", done.stdout)
+        service = NamedService("laptop")
+        self.addCleanup(service.stop)
+        client = rtunnel(
+            *("client", "--profile", "shop", "--target", f"127.0.0.1:{service.port}"),
+            *("--backoff-min", "50ms", "--backoff-max", "200ms"),
+            env={"XDG_CONFIG_HOME": str(self.folder / "laptop")},
+        )
+        self.addCleanup(client.stop)
+        client.wait_for("joined")
+        wait_until(lambda: self.status() == 200, f"the laptop serves\n{client.output}")
+        done = self.run_rtunnel("who", "shop")
+        self.assertIn(HOST, done.stdout, done.stderr)
+        self.assertIn("bob", done.stdout)
+
+        # the next one, which ends the first
+        second = self.invite("--write")
+        wait_until(lambda: "wrong user or password" in server.output, "the first invitation works no more")
+        done = self.run_rtunnel("login", "--name", "again", typed=first)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("it does not know the user bob with this password", done.stderr)
+        self.assertIn("nothing was kept", done.stderr)
+        done = self.run_rtunnel("login", "-", typed=second)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.run_rtunnel("who", "shop").returncode, 0)
+
+        self.invite("--withdraw")
+        wait_until(lambda: self.run_rtunnel("who", "shop").returncode == 1, "the second one is withdrawn")
+        for line in (first, second):
+            self.assertNotIn(line.strip()[20:60], server.output)
