@@ -20,7 +20,9 @@ from hypothesis import strategies as st
 from kubernetes_validate.utils import latest_version
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.inject.context import TOKEN, Context
 from rtunnel.inject.injection import InjectError, Outcome, Wanted, inject, uninject
+from rtunnel.inject.server_manifests import Access, User
 from rtunnel.routing.rules_file import read_rules
 from rtunnel.tap import Options
 from tests.deploy.test_kubernetes import OLDEST
@@ -38,6 +40,14 @@ CASES: dict[str, dict[str, Any]] = {
     "route": {},
     "chart": {},
     "second": {"host": "api.example.org"},
+    "context": {
+        "context": Context(env=True, env_allow_secret="DB_USER", files=True, reach="postgres:5432,*.shop.svc:80"),
+        "access": Access(
+            User("pod", "the password of the sidecars", "$argon2id$v=19$m=19456,t=2,p=1$AAAA$BBBB"),
+            (User("alice", "the password of Alice", "$argon2id$v=19$m=19456,t=2,p=1$CCCC$DDDD"),),
+            ("env", "files", "reach"),
+        ),
+    },
 }
 
 
@@ -54,7 +64,7 @@ def injected(name: str, text: str | None = None) -> Outcome:
 
 def documents(text: str) -> Iterator[Any]:
     """The resources of a text, those of lists one by one."""
-    for document in yaml.safe_load_all(text):
+    for document in filter(None, yaml.safe_load_all(text)):
         yield from document["items"] if document["kind"] == "List" else [document]
 
 
@@ -131,7 +141,7 @@ class GoldenTests(SynchronousTestCase):
     def test_restricted_pods(self) -> None:
         """What Pod Security's level "restricted" demands of a container, and no token of the service account."""
         for _, text in self.each():
-            for container in containers(text, "rtunnel"):
+            for container in (*containers(text, "rtunnel"), *containers(text, "rtunnel-env")):
                 security = container["securityContext"]
                 self.assertTrue(security["runAsNonRoot"])
                 self.assertFalse(security["allowPrivilegeEscalation"])
@@ -139,9 +149,8 @@ class GoldenTests(SynchronousTestCase):
                 self.assertEqual(security["seccompProfile"], {"type": "RuntimeDefault"})
             for pod in pods(text):
                 for container in pod.get("initContainers", []) + pod["containers"]:
-                    if container["name"] == "rtunnel" and pod.get("automountServiceAccountToken", True):
-                        (mount,) = container["volumeMounts"]
-                        self.assertEqual(mount["mountPath"], "/var/run/secrets/kubernetes.io/serviceaccount")
+                    if container["name"].startswith("rtunnel") and pod.get("automountServiceAccountToken", True):
+                        (mount,) = (one for one in container["volumeMounts"] if one["mountPath"] == TOKEN)
                         (volume,) = (one for one in pod["volumes"] if one["name"] == mount["name"])
                         self.assertIn("emptyDir", volume)
 

@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     """Run the command; returns the exit status."""
     arguments = make_parser().parse_args(argv)
     try:
-        return show(uninject(read_manifests(arguments.file)))
+        return show(uninject(read_manifests(arguments.file)), apply=arguments.apply)
     except InjectError as error:
         print(f"rtunnel uninject: {error}", file=sys.stderr)
         return ExitStatus.FAILED
@@ -36,4 +36,5 @@ def make_parser() -> Parser:
     """Its arguments."""
     parser = Parser("uninject", description='Undoes what "rtunnel inject" has done.', epilog=_EPILOG)
     parser.add_argument("file", metavar="FILE", help='manifests, YAML or JSON; "-" for stdin')
+    parser.add_argument("--apply", action="store_true", help='give the result to "kubectl apply" instead of writing it')
     return parser

@@ -8,8 +8,9 @@ from uuid import UUID, uuid4
 import attrs
 import yaml
 
+from rtunnel.inject.context import NOTHING, Context
 from rtunnel.inject.resources import Backend, Resource, Route, read_resources
-from rtunnel.inject.server_manifests import PATH, SERVER, add_host, is_generated, is_server, server_manifests
+from rtunnel.inject.server_manifests import PATH, SERVER, Access, Server, add_host, is_generated, is_server, server_manifests
 from rtunnel.inject.sidecar import INJECTED, SECRET, Sidecar, Skipped, add_sidecar, remove_sidecar
 from rtunnel.inject.traffic import ORIGINAL, restore_route, switch_route
 from rtunnel.inject.yaml_text import Edits, Node, compose, find, items
@@ -37,6 +38,8 @@ class Wanted:
     :ivar native: whether the sidecar is an init container that goes on running.
     :ivar tunnel: the ID of a new tunnel; ``None`` for a random one.
     :ivar trusted: networks of the Ingress, for a new server; empty for all private ones.
+    :ivar context: what developers may get of the pods.
+    :ivar access: who may join a new server; ``None`` where the ID of a tunnel is enough.
     """
 
     host: str
@@ -49,6 +52,8 @@ class Wanted:
     native: bool = True
     tunnel: UUID | None = None
     trusted: tuple[str, ...] = ()
+    context: Context = NOTHING
+    access: Access | None = None
 
 
 @attrs.frozen
@@ -68,10 +73,16 @@ class Report:
 
 @attrs.frozen
 class Outcome:
-    """The changed text, and what became of its resources."""
+    """What became of manifests.
+
+    :ivar text: the changed text, with the documents that are new.
+    :ivar reports: what became of its resources.
+    :ivar added: the documents that are new.
+    """
 
     text: str
     reports: tuple[Report, ...]
+    added: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -97,7 +108,7 @@ def inject(text: str, wanted: Wanted, new_id: Callable[[], UUID] = uuid4) -> Out
         raise InjectError(injecting.explain(reports))
     tunnel = wanted.tunnel
     documents, more = injecting.server(new_id if tunnel is None else lambda: tunnel)
-    return Outcome(_with_documents(edits.apply(), documents), (*reports, *more))
+    return Outcome(_with_documents(edits.apply(), documents), (*reports, *more), tuple(documents))
 
 
 def _with_documents(text: str, documents: list[str]) -> str:
@@ -152,13 +163,14 @@ def _read(text: str) -> list[Resource]:
 
 def _drop(edits: Edits, documents: list[Node], dropped: list[Resource]) -> None:
     """Leave resources out: documents with the line that begins them, or items of a ``List``."""
-    for resource in dropped:
-        for document in documents:
-            if document.start_mark.index == resource.node.start_mark.index:
-                edits.remove_document(document)
-            for item in items(find(document, "items")):
-                if item.start_mark.index == resource.node.start_mark.index:
-                    edits.remove_item(find(document, "items") or document, item)
+    places = {resource.node.start_mark.index for resource in dropped}
+    for document in documents:
+        if document.start_mark.index in places:
+            edits.remove_document(document)
+        listed = find(document, "items")
+        found = [item for item in items(listed) if item.start_mark.index in places]
+        if listed is not None:
+            edits.remove_items(listed, found)
 
 
 class _Injecting:
@@ -199,12 +211,14 @@ class _Injecting:
             image=wanted.image,
             container=wanted.container,
             native=wanted.native,
+            context=wanted.context,
         )
-        target = add_sidecar(self._edits, workload, sidecar)
+        added = add_sidecar(self._edits, workload, sidecar)
         self.any_serves = True
         if served.service is not None:
             self._served.append(served.service)
-        yield Report(str(workload), True, f"injected: serves its share of {wanted.host} at {target}; its pods restart")
+        yield Report(str(workload), True, f"injected: serves its share of {wanted.host} at {added.target}; its pods restart")
+        yield from (Report(str(workload), False, f"note: {note}") for note in added.notes)
         yield from self._notes(workload, served.service)
 
     def _note_injected(self, workload: Resource, host: str) -> None:
@@ -285,15 +299,29 @@ class _Injecting:
                 reports.append(Report(str(secret), True, f"added {add_host(self._edits, secret, wanted.host, new_id)}"))
             except Skipped as error:
                 reports.append(Report(str(secret), False, f"skipped: {error}"))
+        reports += self._access_notes(bool(present or secrets))
         if present:
             return [], reports
         namespace = next((resource.namespace for resource in self._resources if resource.template is not None), "")
         tunnel = None if secrets else new_id()
-        documents = server_manifests(
-            wanted.host, tunnel, name=wanted.server, namespace=namespace, image=wanted.image, trusted=wanted.trusted
-        )
+        server = Server(wanted.server, namespace, wanted.image, wanted.trusted, wanted.access)
+        documents = server_manifests(wanted.host, tunnel, server)
         added = [str(resource) for resource in read_resources(compose("---\n".join(documents)))]
         return documents, [*reports, *(Report(name, True, "added") for name in added)]
+
+    def _access_notes(self, is_there: bool) -> Iterator[Report]:
+        """What has to be done by hand, so that developers get what the sidecar offers.
+
+        :param is_there: whether the server or its Secret is.
+        """
+        wanted = self._wanted
+        if wanted.access is not None and is_there:
+            text = f'note: --user is for a new server; add users to the one that is there ("{SECRET}" has no new ones)'
+            yield Report(wanted.host, False, text)
+        elif wanted.context.rights and wanted.access is None and self.any_serves:
+            rights = ",".join(wanted.context.rights)
+            text = f"note: nobody gets anything of the pods before the server has users, with the right {rights} (--user)"
+            yield Report(wanted.host, False, text)
 
     def explain(self, reports: Iterable[Report]) -> str:
         """Why nothing serves the host."""

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any, Final
 from uuid import UUID
 
+import attrs
 import yaml
 
 from rtunnel.inject.resources import Resource
-from rtunnel.inject.sidecar import SECRET, Skipped, servers_of
+from rtunnel.inject.sidecar import AUTH, SECRET, Skipped, servers_of
 from rtunnel.inject.yaml_text import Edits, Node, block, find, plain
 
-__all__ = ["SERVER", "add_host", "is_generated", "is_server", "server_manifests"]
+__all__ = ["PATH", "SERVER", "Access", "Server", "User", "add_host", "is_generated", "is_server", "server_manifests"]
 
 SERVER: Final = "proxy"
 """The name of the server's Deployment and Service."""
@@ -23,9 +24,75 @@ PATH: Final = "/proxy"
 ROUTES: Final = "routes"
 """The key of the Secret with the server's rules."""
 
+USERS: Final = "users"
+PERMISSIONS: Final = "permissions"
+"""The keys with the server's users and what they may do."""
+
 _PART_OF: Final = "app.kubernetes.io/part-of"
 _MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 _PRIVATE_NETWORKS: Final = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
+
+
+@attrs.frozen
+class User:
+    """Who may join.
+
+    :ivar password: as it is typed.
+    :ivar hashed: as a users file has it.
+    """
+
+    name: str
+    password: str = attrs.field(repr=False)
+    hashed: str = attrs.field(repr=False)
+
+    @property
+    def credentials(self) -> str:
+        """What ``RTUNNEL_AUTH`` is to be."""
+        return f"{self.name}:{self.password}"
+
+
+@attrs.frozen
+class Access:
+    """Who may join a server that asks for users.
+
+    :ivar sidecars: as whom the sidecars join.
+    :ivar developers: who may join a host as well.
+    :ivar rights: what these may do besides.
+    """
+
+    sidecars: User
+    developers: tuple[User, ...]
+    rights: tuple[str, ...] = ()
+
+    def keys(self, host: str) -> dict[str, str]:
+        """The keys of the Secret."""
+        everybody = (self.sidecars, *self.developers)
+        actions = ",".join(("bind", *self.rights))
+        lines = [f"bind {self.sidecars.name} *", *(f"{actions} {user.name} {host}" for user in self.developers)]
+        return {
+            AUTH: self.sidecars.credentials,
+            USERS: "".join(f"{user.name}:{user.hashed}\n" for user in everybody),
+            PERMISSIONS: "".join(f"{line}\n" for line in lines),
+            **{f"user.{user.name}": user.credentials for user in self.developers},
+        }
+
+
+@attrs.frozen
+class Server:
+    """What a new server is to be.
+
+    :ivar name: of its Deployment, Service and NetworkPolicy.
+    :ivar namespace: where it is to run; empty for the one that the documents are applied to.
+    :ivar image: of rtunnel.
+    :ivar trusted: networks of the Ingress; empty for all private ones.
+    :ivar access: who may join; ``None`` where the ID of a tunnel is enough.
+    """
+
+    name: str
+    namespace: str
+    image: str
+    trusted: tuple[str, ...] = ()
+    access: Access | None = None
 
 
 def is_server(resource: Resource, name: str) -> bool:
@@ -80,20 +147,17 @@ def _decode(text: str) -> str:
         raise Skipped(f'"{ROUTES}" in its data is not base64') from None
 
 
-def server_manifests(
-    host: str, tunnel: UUID | None, *, name: str, namespace: str, image: str, trusted: tuple[str, ...] = ()
-) -> list[str]:
+def server_manifests(host: str, tunnel: UUID | None, server: Server) -> list[str]:
     """The documents of a server.
 
     :param host: of its first rule.
     :param tunnel: of that rule; ``None`` leaves the Secret out, since there is one.
-    :param name: of its Deployment, Service and NetworkPolicy.
-    :param namespace: where it is to run; empty for the one that the documents are applied to.
-    :param trusted: networks of the Ingress; empty for all private ones.
     """
+    name = server.name
+    access = server.access if tunnel is not None else None
 
     def metadata(called: str) -> dict[str, Any]:
-        where = {"namespace": namespace} if namespace else {}
+        where = {"namespace": server.namespace} if server.namespace else {}
         labels = {"app.kubernetes.io/name": called, _PART_OF: "rtunnel", _MANAGED_BY: "rtunnel-inject"}
         return {"name": called, **where, "labels": labels}
 
@@ -103,7 +167,7 @@ def server_manifests(
         "kind": "Secret",
         "metadata": metadata(SECRET),
         "type": "Opaque",
-        "stringData": {host: str(tunnel), ROUTES: f"{host}={tunnel}\n"},
+        "stringData": {host: str(tunnel), ROUTES: f"{host}={tunnel}\n", **({} if access is None else access.keys(host))},
     }
     deployment: dict[str, Any] = {
         "apiVersion": "apps/v1",
@@ -114,7 +178,7 @@ def server_manifests(
             "minReadySeconds": 10,
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
             "selector": {"matchLabels": selector},
-            "template": {"metadata": {"labels": selector}, "spec": _pod(image, trusted or _PRIVATE_NETWORKS)},
+            "template": {"metadata": {"labels": selector}, "spec": _pod(server, has_users=access is not None)},
         },
     }
     service: dict[str, Any] = {
@@ -155,14 +219,15 @@ def server_manifests(
     return ["\n".join(block(document)) + "\n" for document in documents]
 
 
-def _pod(image: str, trusted: tuple[str, ...]) -> dict[str, Any]:
+def _pod(server: Server, *, has_users: bool) -> dict[str, Any]:
+    files = (ROUTES, USERS, PERMISSIONS) if has_users else (ROUTES,)
     arguments = [
         "server",
         "--listen=:8421",
         f"--path={PATH}",
         "--entrypoint=:8080",
-        f"--routes-file=/etc/rtunnel/{ROUTES}",
-        *(f"--trusted-proxy={network}" for network in trusted),
+        *(f"--{'routes-file' if file == ROUTES else file}=/etc/rtunnel/{file}" for file in files),
+        *(f"--trusted-proxy={network}" for network in server.trusted or _PRIVATE_NETWORKS),
         "--admin=:8480",
         "--ready-wait=20s",
         "--stop-delay=5s",
@@ -186,7 +251,7 @@ def _pod(image: str, trusted: tuple[str, ...]) -> dict[str, Any]:
         "containers": [
             {
                 "name": "server",
-                "image": image,
+                "image": server.image,
                 "args": arguments,
                 "ports": [
                     {"name": "tunnel", "containerPort": 8421},
@@ -204,6 +269,6 @@ def _pod(image: str, trusted: tuple[str, ...]) -> dict[str, Any]:
                 "volumeMounts": [{"name": "routes", "mountPath": "/etc/rtunnel", "readOnly": True}],
             }
         ],
-        # only the rules: the IDs alone are not needed there
-        "volumes": [{"name": "routes", "secret": {"secretName": SECRET, "items": [{"key": ROUTES, "path": ROUTES}]}}],
+        # only what the server reads: neither IDs nor passwords alone are needed there
+        "volumes": [{"name": "routes", "secret": {"secretName": SECRET, "items": [{"key": file, "path": file} for file in files]}}],
     }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
 import yaml
 
+from rtunnel.inject.context import ENVIRONMENT, NOTHING, TOKEN, Additions, Context, additions
 from rtunnel.inject.resources import Resource
 from rtunnel.inject.yaml_text import Edits, Node, find, items, plain
 
-__all__ = ["CONTAINER", "INJECTED", "SECRET", "Sidecar", "Skipped", "add_sidecar", "remove_sidecar", "servers_of"]
+__all__ = ["AUTH", "CONTAINER", "INJECTED", "SECRET", "Added", "Sidecar", "Skipped", "add_sidecar", "remove_sidecar", "servers_of"]
 
 CONTAINER: Final = "rtunnel"
 """The name of the sidecar's container."""
@@ -19,12 +20,13 @@ NO_TOKEN: Final = "rtunnel-no-token"
 """The name of the empty volume that is mounted where the service account's token would be."""
 SECRET: Final = "rtunnel"
 """The name of the Secret with the IDs of the tunnels, one key for each host, and the server's rules."""
+AUTH: Final = "auth"
+"""The key of the Secret with the sidecars' user and password, ``USER:PASSWORD``; missing where the server has no users."""
 INJECTED: Final = "rtunnel.dev/injected"
 """The annotation of a pod template: the host whose requests its pods serve."""
 PAUSED: Final = "rtunnel.dev/pre-stop"
 """The annotation of a pod template: the container that was given a pause before it stops."""
 
-_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 _DRAIN: Final = 10
 """Seconds that the sidecar's requests get when the pod stops."""
 _ADMIN_PORT: Final = 8480
@@ -49,6 +51,7 @@ class Sidecar:
     :ivar image: of rtunnel.
     :ivar container: of the application; empty for the one with the port, or the first.
     :ivar native: whether it is an init container that goes on running, which needs Kubernetes 1.29.
+    :ivar context: what developers may get of the pod.
     """
 
     host: str
@@ -57,12 +60,24 @@ class Sidecar:
     image: str
     container: str = ""
     native: bool = True
+    context: Context = NOTHING
 
 
-def add_sidecar(edits: Edits, workload: Resource, wanted: Sidecar) -> str:
+@attrs.frozen
+class Added:
+    """What became of a workload, for the report.
+
+    :ivar target: what the sidecar forwards to.
+    :ivar notes: what people should know.
+    """
+
+    target: str
+    notes: tuple[str, ...]
+
+
+def add_sidecar(edits: Edits, workload: Resource, wanted: Sidecar) -> Added:
     """Add the sidecar to the pods of a workload.
 
-    :returns: what it forwards to, for the report.
     :raises Skipped: it cannot have one.
     """
     pod, template = workload.pod, workload.template
@@ -74,16 +89,21 @@ def add_sidecar(edits: Edits, workload: Resource, wanted: Sidecar) -> str:
         raise Skipped(f"has a container {CONTAINER} already")
     application = _application(workload, wanted)
     port = _number(application, wanted.port)
+    context = additions(pod, application, wanted.context)
+    has_token = plain(find(pod, "automountServiceAccountToken")) != "false"
+    before = [_hardened(wanted.image, container, has_token) for container in context.init_containers]
+    sidecar = _hardened(wanted.image, _container(wanted, port, pod, context), has_token)
     annotations = {INJECTED: wanted.host}
     if wanted.native:
-        _append(edits, pod, "initContainers", _container(wanted, port, pod))
+        _append(edits, pod, "initContainers", [*before, sidecar])
     else:
-        _append(edits, pod, "containers", _container(wanted, port, pod))
+        _append(edits, pod, "initContainers", before)
+        _append(edits, pod, "containers", [sidecar])
         annotations |= _pause(edits, application)
-    if plain(find(pod, "automountServiceAccountToken")) != "false":
-        _append(edits, pod, "volumes", {"name": NO_TOKEN, "emptyDir": {"medium": "Memory", "sizeLimit": "4Ki"}})
+    no_token = {"name": NO_TOKEN, "emptyDir": {"medium": "Memory", "sizeLimit": "4Ki"}}
+    _append(edits, pod, "volumes", [*([no_token] if has_token else []), *context.volumes])
     _annotate(edits, template, annotations)
-    return f"{plain(find(application, 'name'))}:{port}"
+    return Added(f"{plain(find(application, 'name'))}:{port}", tuple(context.notes))
 
 
 def remove_sidecar(edits: Edits, workload: Resource) -> None:
@@ -97,11 +117,11 @@ def remove_sidecar(edits: Edits, workload: Resource) -> None:
         raise Skipped("was not injected")
     paused = plain(find(annotations, PAUSED))
     for name in ("initContainers", "containers"):
-        _remove_named(edits, pod, name, CONTAINER)
-    _remove_named(edits, pod, "volumes", NO_TOKEN)
+        _remove_named(edits, pod, name, (CONTAINER, ENVIRONMENT))
+    _remove_named(edits, pod, "volumes", (NO_TOKEN, ENVIRONMENT))
     for container in workload.containers():
         if paused is not None and plain(find(container, "name")) == paused:
-            edits.remove_key(container, "lifecycle")
+            edits.remove_keys(container, ("lifecycle",))
     _remove_annotations(edits, template)
 
 
@@ -144,11 +164,10 @@ def _free_port(pod: Node) -> int:
     return next(port for port in range(_ADMIN_PORT, 65536) if str(port) not in named)
 
 
-def _container(wanted: Sidecar, port: str, pod: Node) -> dict[str, Any]:
+def _container(wanted: Sidecar, port: str, pod: Node, context: Additions) -> dict[str, Any]:
     admin = _free_port(pod)
     container: dict[str, Any] = {
         "name": CONTAINER,
-        "image": wanted.image,
         "args": [
             "client",
             f"--server=ws://{servers_of(wanted.server)}:8421/proxy",
@@ -156,20 +175,22 @@ def _container(wanted: Sidecar, port: str, pod: Node) -> dict[str, Any]:
             "--join=all",
             "--role=pod",
             f"--target=:{port}",
-            "--role=pod",
             "--weight=1",
             "--name=$(POD_NAME)",
             f"--admin=:{admin}",
             f"--drain={_DRAIN}s",
+            *context.arguments,
         ],
         "env": [
             {"name": "RTUNNEL_TUNNEL", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": wanted.host}}},
+            # where the server has users, the sidecar is one of them
+            {"name": "RTUNNEL_AUTH", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": AUTH, "optional": True}}},
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         ],
     }
     if wanted.native:
         container["restartPolicy"] = "Always"
-    container |= {
+    return container | {
         # ready once the tunnel is joined: a rolling update keeps the old pod until then
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": admin}, "periodSeconds": 2, "timeoutSeconds": 2},
         "livenessProbe": {
@@ -178,6 +199,22 @@ def _container(wanted: Sidecar, port: str, pod: Node) -> dict[str, Any]:
             "periodSeconds": 10,
             "timeoutSeconds": 5,
         },
+        "volumeMounts": context.mounts,
+    }
+
+
+def _hardened(image: str, container: dict[str, Any], has_token: bool) -> dict[str, Any]:
+    """One of our containers, with what all of them have.
+
+    :param has_token: whether the pod has a service account's token, which is kept out of the container.
+    """
+    hidden = [{"name": NO_TOKEN, "mountPath": TOKEN, "readOnly": True}] if has_token else []
+    mounts = [*hidden, *container.pop("volumeMounts")]
+    name = container.pop("name")
+    return {
+        "name": name,
+        "image": image,
+        **container,
         "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "512Mi"}},
         "securityContext": {
             "runAsNonRoot": True,
@@ -188,10 +225,8 @@ def _container(wanted: Sidecar, port: str, pod: Node) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
+        **({"volumeMounts": mounts} if mounts else {}),
     }
-    if plain(find(pod, "automountServiceAccountToken")) != "false":
-        container["volumeMounts"] = [{"name": NO_TOKEN, "mountPath": _TOKEN, "readOnly": True}]
-    return container
 
 
 def _pause(edits: Edits, application: Node) -> dict[str, str]:
@@ -202,12 +237,14 @@ def _pause(edits: Edits, application: Node) -> dict[str, str]:
     return {PAUSED: str(plain(find(application, "name")))}
 
 
-def _append(edits: Edits, pod: Node, name: str, item: Any) -> None:
+def _append(edits: Edits, pod: Node, name: str, added: Sequence[Any]) -> None:
+    """Add items to a list of the pod, if there are any."""
     present = find(pod, name)
     if isinstance(present, yaml.SequenceNode) and present.value:
-        edits.append_item(present, item)
-    else:
-        edits.fill(pod, name, [item])
+        for item in added:
+            edits.append_item(present, item)
+    elif added:
+        edits.fill(pod, name, list(added))
 
 
 def _annotate(edits: Edits, template: Node, annotations: dict[str, str]) -> None:
@@ -236,21 +273,19 @@ def remove_keys(
     """Take keys out of a map, and the map itself if nothing else is in it, and what it is in likewise."""
     present = {str(key.value) for key, _ in mapping.value}
     if present - set(names):
-        for name in present & set(names):
-            edits.remove_key(mapping, name)
-    elif outer is not None and len(parent[0].value) == 1:
-        edits.remove_key(*outer)
+        edits.remove_keys(mapping, names)
     else:
-        edits.remove_key(*parent)
+        node, name = outer if outer is not None and len(parent[0].value) == 1 else parent
+        edits.remove_keys(node, (name,))
 
 
-def _remove_named(edits: Edits, pod: Node, name: str, item_name: str) -> None:
-    """Take the item of that name out of a list, and the list itself if nothing else is in it."""
+def _remove_named(edits: Edits, pod: Node, name: str, item_names: Collection[str]) -> None:
+    """Take the items of those names out of a list, and the list itself if nothing else is in it."""
     sequence = find(pod, name)
-    found = [item for item in items(sequence) if plain(find(item, "name")) == item_name]
+    found = [item for item in items(sequence) if plain(find(item, "name")) in item_names]
     if sequence is None or not found:
         return
     if len(found) == len(items(sequence)):
-        edits.remove_key(pod, name)
+        edits.remove_keys(pod, (name,))
     else:
-        edits.remove_item(sequence, found[0])
+        edits.remove_items(sequence, found)

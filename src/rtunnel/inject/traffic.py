@@ -58,7 +58,7 @@ def restore_route(edits: Edits, resource: Resource) -> None:
     for paths in _lists_of_paths(resource):
         for item in items(paths):
             if plain(find(item, "backend", "service", "port", "name")) == "tunnel" or _is_tunnel_rule(item, server):
-                edits.remove_item(paths, item)
+                edits.remove_items(paths, [item])
             else:
                 for backend in _backends(resource.kind, item):
                     if plain(find(backend, "name")) == server and originals:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, Final
 
 import attrs
 import yaml
 
-__all__ = ["MAX_SIZE", "Edits", "block", "compose", "find", "items", "plain", "strings"]
+__all__ = ["MAX_SIZE", "Edits", "block", "compose", "find", "items", "plain", "strings", "typed"]
 
 MAX_SIZE: Final = 2**25
 """Characters of a text."""
@@ -23,8 +23,11 @@ MAX_SIZE: Final = 2**25
 Node = yaml.Node
 
 
+_TYPES: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))
+
+
 class _Dumper(yaml.SafeDumper):
-    """Writes block style. Quotes also what only other parsers of YAML 1.1 take for a number, such as ``1e3``."""
+    """Writes block style. Quotes also what only other parsers take for a number or a truth value: ``1e3``, ``08``, ``y``."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -36,8 +39,11 @@ def _text(dumper: yaml.SafeDumper, text: str) -> Node:
 
 _Dumper.add_representer(str, _text)
 _Dumper.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9][0-9_]*(?:\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:0o[0-7_]+|(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?)$"),
+    list("-+.0123456789"),
 )
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^[yYnN]$"), list("yYnN"))
 
 
 def block(value: Any) -> list[str]:
@@ -80,6 +86,17 @@ def plain(node: Node | None) -> Any:
     if isinstance(node, yaml.SequenceNode):
         return [plain(item) for item in node.value]
     return None if node is None or node.tag == "tag:yaml.org,2002:null" else node.value
+
+
+def typed(node: Node | None) -> Any:
+    """A node as the API server understands it: numbers and truth values are such, everything else is as in :func:`plain`."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): typed(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [typed(item) for item in node.value]
+    if node is None or node.tag not in _TYPES:
+        return plain(node)
+    return yaml.constructor.SafeConstructor().construct_object(node)
 
 
 def strings(node: Node | None) -> dict[str, str]:
@@ -175,29 +192,31 @@ class Edits:
             end = (last[1] if isinstance(last, tuple) else last).end_mark.index
         self._edits.append((end, end, 0, f", {text}" if node.value else text))
 
-    def remove_item(self, sequence: Node, item: Node) -> None:
-        """Take an item out of a list that has others."""
-        if _in_flow(sequence):
-            index = sequence.value.index(item)
-            self._remove_from_flow([(one, one) for one in sequence.value], index)
-        else:
-            self._remove_lines(self._dash_index(item), item)
+    def remove_items(self, sequence: Node, removed: Sequence[Node]) -> None:
+        """Take items out of a list that has others."""
+        for item in removed:
+            if _in_flow(sequence):
+                self._remove_from_flow([(one, one) for one in sequence.value], item, removed)
+            else:
+                self._remove_lines(self._dash_index(item), item)
 
-    def remove_key(self, mapping: Node, name: str) -> None:
-        """Take a key out of a map that has others."""
-        index = next(index for index, (key, _) in enumerate(mapping.value) if key.value == name)
-        if _in_flow(mapping):
-            self._remove_from_flow(mapping.value, index)
-        else:
-            key, value = mapping.value[index]
-            self._remove_lines(key.start_mark.index, value)
+    def remove_keys(self, mapping: Node, names: Collection[str]) -> None:
+        """Take keys out of a map that has others."""
+        removed = [key for key, _ in mapping.value if key.value in names]
+        for key, value in mapping.value:
+            if key in removed and _in_flow(mapping):
+                self._remove_from_flow(mapping.value, key, removed)
+            elif key in removed:
+                self._remove_lines(key.start_mark.index, value)
 
-    def _remove_from_flow(self, entries: list[tuple[Node, Node]], index: int) -> None:
-        start, end = entries[index][0].start_mark.index, _end(self.text, entries[index][1])
-        if index:
+    def _remove_from_flow(self, entries: list[tuple[Node, Node]], first: Node, removed: Sequence[Node]) -> None:
+        """Remove the entry that begins with a node, one of several that are removed."""
+        index = next(index for index, entry in enumerate(entries) if entry[0] is first)
+        start, end = first.start_mark.index, _end(self.text, entries[index][1])
+        if any(before not in removed for before, _ in entries[:index]):
             start = _end(self.text, entries[index - 1][1])
-        elif len(entries) > 1:
-            end = entries[1][0].start_mark.index
+        elif len(entries) > index + 1:
+            end = entries[index + 1][0].start_mark.index
         self._edits.append((start, end, 0, ""))
 
     def remove_document(self, document: Node) -> None:
