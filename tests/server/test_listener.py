@@ -18,10 +18,11 @@ from rtunnel.auth.throttle import MAX_GUESSES, OWN_GUESSES
 from rtunnel.ids import short_id
 from rtunnel.outcomes import Limit, LinkEnd, RefusalReason, VisitOutcome
 from rtunnel.routing.ingress import IngressRule, IngressTable
+from rtunnel.server.admission import MAX_REQUEST
 from rtunnel.server.entrypoint.relay import RelayEntrypoint
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.limits import ServerLimits
-from rtunnel.server.listener import MAX_REQUEST, TunnelListener
+from rtunnel.server.listener import TunnelListener
 from rtunnel.settings import Address, Credentials, HttpSettings, LimitSettings, ListenerSettings
 from rtunnel.wire.relay import (
     Command,
