@@ -12,7 +12,8 @@ from rtunnel.podfiles.volumes import VolumesError, read_volumes, write_volumes
 from rtunnel.routing.reach import ReachGate, ReachRules, special_address
 from rtunnel.routing.reach_list import ReachListError, read_reach_list, write_reach_list
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest
-from rtunnel.wire.proxy_server import NotProxied, ProxyServer
+from rtunnel.wire.proxy_datagrams import take_datagram, wrap_datagram
+from rtunnel.wire.proxy_server import NotProxied, ProxyServer, WantedDatagrams
 from rtunnel.wire.relay import Response, take_request, take_response
 from rtunnel.wire.relay_features import RelayError
 from tests.fuzz.target import Target, cuts
@@ -35,7 +36,10 @@ def _proxied(pieces: list[bytes]) -> tuple[object, bytes, bytes]:
         else:
             passed += server.pass_on(piece)
     wanted = server.wanted
-    if wanted is not None:
+    if isinstance(wanted, WantedDatagrams):
+        assert 0 <= wanted.port < 65536
+        assert server.granted_datagrams("127.0.0.1", 5353) and server.refused(Cause.FAILED, "why")
+    elif wanted is not None:
         assert 0 < wanted.port < 65536
         assert wanted.host and wanted.host.isprintable() and " " not in wanted.host
         assert server.granted() is not None
@@ -51,6 +55,19 @@ def proxy_server(data: bytes) -> None:
         also, answered, cut = _proxied(pieces)
         assert (also, answered) == (wanted, replied)
         assert cut.startswith(passed) or passed.startswith(cut), (cut, passed)
+
+
+def proxy_datagrams(data: bytes) -> None:
+    """What a program sends to somewhere, or nothing; an answer from there reads the same."""
+    found = take_datagram(data)
+    if found is None:
+        return
+    host, port, datagram = found
+    assert 0 < port < 65536
+    assert host and host.isprintable() and " " not in host
+    again = take_datagram(wrap_datagram(host, port, datagram))
+    assert again is not None and again[1:] == (port, datagram)
+    assert take_datagram(wrap_datagram(*again)) == again
 
 
 def pod_messages(data: bytes) -> None:
@@ -131,6 +148,12 @@ TARGETS = (
         ],
     ),
     Target(
+        "proxy-datagrams",
+        proxy_datagrams,
+        ("rtunnel.wire.proxy_datagrams",),
+        [b"\0\0\0\1\x0a\0\0\7\0\x35", b"\0\0\0\3\1a\0\x35", b"\0\0\0\4", b"\xc3\xa9"],
+    ),
+    Target(
         "pod-messages",
         pod_messages,
         ("rtunnel.wire.pod",),
@@ -150,6 +173,6 @@ TARGETS = (
         "reach-rules",
         reach_rules,
         ("rtunnel.routing.reach",),
-        [b"*", b":80", b":1-2", b":*", b",", b"[::1]", b"127.0.0.1", b"localhost", b"kubernetes.default", b"\n"],
+        [b"/udp", b"*", b":80", b":1-2", b":*", b",", b"[::1]", b"127.0.0.1", b"localhost", b"kubernetes.default", b"\n"],
     ),
 )

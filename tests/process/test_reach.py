@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 from shutil import which
+from typing import Self
 from unittest import SkipTest
 
 import httpx
 
+from rtunnel.wire.proxy_datagrams import take_datagram, wrap_datagram
 from tests.process.test_users import HOST, _Case, user_line
 from tests.support.pod_network import DOMAIN, PodNetwork
 from tests.support.processes import Process, free_port, listening, needed, rtunnel, wait_until
@@ -22,6 +24,41 @@ from tests.support.services import EchoService
 USERS = ("pod", "alice", "bob")
 PERMISSIONS = f"bind pod {HOST}\nreach alice {HOST}\nbind bob {HOST}\n"
 POSTGRES_BIN = "/usr/lib/postgresql"
+
+
+class SocksDatagrams:
+    """A program that sends datagrams through the proxy (RFC 1928 section 7).
+
+    :param proxy: ADDRESS:PORT.
+    """
+
+    def __init__(self, proxy: str) -> None:
+        host, _, port = proxy.rpartition(":")
+        self._connection = socket.create_connection((host, int(port)), timeout=40)
+        self._connection.sendall(b"\x05\x01\x00\x05\x03\x00\x01\0\0\0\0\0\0")
+        with self._connection.makefile("rb") as answers:
+            reply = answers.read(12)
+        assert reply[:6] == b"\x05\x00\x05\x00\x00\x01", reply
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.settimeout(40)
+        self._to = socket.inet_ntoa(reply[6:10]), int.from_bytes(reply[10:])
+
+    def send(self, host: str, port: int, data: bytes) -> None:
+        self._socket.sendto(wrap_datagram(host, port, data), self._to)
+
+    def ask(self, host: str, port: int, data: bytes) -> bytes:
+        """Send a datagram; the answer."""
+        self.send(host, port, data)
+        found = take_datagram(self._socket.recv(1000))
+        assert found is not None and found[:2] == (host, port), found
+        return found[2]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+        self._socket.close()
 
 
 class _Reaching(_Case):
@@ -182,7 +219,7 @@ class PodTests(_Reaching):
         super().setUp()
         addresses = {"evil": "169.254.169.254", "inner": "127.0.0.1", "itself": self.network.pod}
         self.started(self.network.serve(addresses)).wait_for("ready")
-        rules = "postgres:5432,redis.shop.svc:6379,*.shop.svc:80,web:*,web:81,*:8000,evil:80,silent.test:80"
+        rules = "postgres:5432,redis.shop.svc:6379,*.shop.svc:80,web:*,web:81,*:8000,evil:80,silent.test:80,*:53/udp"
         self.pod = self.client(rules, self.network.gateway, self.network)
         self.where = f"127.0.0.1:{free_port()}"
 
@@ -247,6 +284,23 @@ class PodTests(_Reaching):
             self.assertRegex(done.stdout, r"^HTTP/1.1 40[03] ")
             self.assertNotIn("access-control", done.stdout.lower())
             self.assertNotIn(" for ", done.stdout.rpartition("\n\n")[2].partition("web page")[0].replace("for a proxy", ""))
+
+    def test_datagrams(self) -> None:
+        """A program asks the cluster's DNS, through the proxy, for a name that only the pod knows."""
+        self.reach("--proxy", self.where)
+        query = b"\x07\x08\x01\0\0\1\0\0\0\0\0\0\x03web\x04shop\x03svc\x07cluster\x05local\0\0\1\0\1"
+        with SocksDatagrams(self.where) as socks:
+            for to in ("dns", "dns.shop.svc"):
+                answer = socks.ask(to, 53, query)
+                self.assertEqual((answer[:2], answer[-4:]), (query[:2], socket.inet_aton(self.network.addresses["web"])))
+            socks.send("evil", 53, query)
+            socks.send("dns", 54, query)
+            answer = socks.ask("dns", 53, query)
+            self.assertEqual(answer[-4:], socket.inet_aton(self.network.addresses["web"]))
+        self.pod.wait_for("alice reaches dns:53/udp")
+        self.pod.wait_for("alice cannot reach evil:53/udp: evil:53/udp is at 169.254.169.254, which is a metadata service")
+        self.pod.wait_for("alice cannot reach dns:54/udp: no rule")
+        self.server.wait_for(": dns:53/udp")
 
     def test_redis(self) -> None:
         redis = self.network.at_services(

@@ -38,12 +38,30 @@ class ReachCase(SynchronousTestCase):
 
 class RuleTests(SynchronousTestCase):
     def test_round_trip(self) -> None:
-        for text in ("postgres:5432", "*.shop.svc:80", "10.0.7.*:8000-8099", "[fd00::7]:443", "*:*", "a-b_c.d:1"):
+        for text in (
+            "postgres:5432",
+            "*.shop.svc:80",
+            "10.0.7.*:8000-8099",
+            "[fd00::7]:443",
+            "*:*",
+            "a-b_c.d:1",
+            "dns:53/udp",
+            "[::1]:*/udp",
+        ):
             rule = ReachRule.parse(text)
             self.assertEqual((str(rule), ReachRule.parse(str(rule))), (text, rule))
 
     def test_spellings(self) -> None:
         self.assertEqual(str(ReachRules.parse(" Postgres.:5432, [FD00:0::7]:1-65535 ,")), "postgres:5432,[fd00::7]:*")
+
+    def test_datagrams(self) -> None:
+        """A rule is for connections or for datagrams."""
+        gate = ReachGate(ReachRules.parse("dns:53/udp,dns:80,*:1/udp").rules)
+        self.assertIsNone(gate.refuses_name("dns", 53, udp=True))
+        self.assertIn("dns:53", gate.refuses_name("dns", 53) or "")
+        self.assertIn("dns:80/udp", gate.refuses_name("dns", 80, udp=True) or "")
+        self.assertIn("localhost:1/udp is the loopback", gate.refuses_name("localhost", 1, udp=True) or "")
+        self.assertIn("dns:1/udp is at 127.0.0.1", gate.refuses_address("dns", 1, ip_address("127.0.0.1"), udp=True) or "")
 
     def test_refused(self) -> None:
         for text, words in (
@@ -52,6 +70,8 @@ class RuleTests(SynchronousTestCase):
             (":80", "has no port"),
             ("a:0", "no port from 1"),
             ("a:65536", "no port from 1"),
+            ("a:53/tcp", "no port from 1"),
+            ("a:/udp", "no port from 1"),
             ("a:9-8", "no range"),
             ("a:http", "no port from 1"),
             ("a b:80", "is no host"),

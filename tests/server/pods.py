@@ -67,9 +67,9 @@ class PodCase(LeaseCase):
         control = self.place.group.listener.access_control
         control.apply(control._settings, Rights(None, None if permissions is None else Permissions.parse(permissions)))
 
-    def pod(self, name: str = "pod", **settings: Any) -> ConnectorClient:
+    def pod(self, name: str = "pod", targets: PlayedEndpoint | None = None, **settings: Any) -> ConnectorClient:
         """A client in a pod, which has joined; the test plays what it dials."""
-        way, targets = Way(self.place), PlayedEndpoint()
+        way, targets = Way(self.place), targets or PlayedEndpoint()
         self.ways.append(way)
         settings.setdefault("reach", ReachRules.parse(self.reach))
         client = ConnectorClient(

@@ -44,6 +44,7 @@ class RequestTests(SynchronousTestCase):
             PodRequest(PodService.REACH, POSTGRES),
             PodRequest(PodService.REACH, RelayAddress("fd00::7", 1)),
             PodRequest(PodService.REACH, reach=Reach.RULES),
+            PodRequest(PodService.REACH, POSTGRES, reach=Reach.DATAGRAMS),
             PodRequest(PodService.ENV),
             PodRequest(PodService.ENV, values=True),
             PodRequest(PodService.FILES, values=True, path="/config/gr\u00fc\u00df.yaml", have="0" * 32),
@@ -65,6 +66,7 @@ class RequestTests(SynchronousTestCase):
     def test_shown(self) -> None:
         shown = [str(PodRequest(PodService.REACH, RelayAddress(host, 80))) for host in ("a", "::1")]
         self.assertEqual(shown, ["a:80", "[::1]:80"])
+        self.assertEqual(str(PodRequest(PodService.REACH, POSTGRES, reach=Reach.DATAGRAMS)), "postgres:5432/udp")
         self.assertEqual([str(PodRequest(PodService.ENV, values=values)) for values in (False, True)], ["names", "values"])
         self.assertEqual(str(PodRequest(PodService.FILES, path="/a\x1b")), "names of /a\\x1b")
         self.assertEqual(str(PodRequest(PodService.FILES, values=True)), "contents of all")
@@ -82,7 +84,8 @@ class RequestTests(SynchronousTestCase):
         self.refused(Request(Command.CONNECT, addresses=(reach, POSTGRES)), "not a request to a pod")
         self.refused(Request(Command.CONNECT, addresses=(control, POSTGRES), metadata=metadata), "an unknown service")
         for destination in (RelayAddress("", 80), RelayAddress("a", 0)):
-            self.refused(Request(Command.CONNECT, addresses=(reach, destination), metadata=metadata), "no host or port")
+            for more in (metadata, {"rt": "2", "rt.reach": "datagrams"}):
+                self.refused(Request(Command.CONNECT, addresses=(reach, destination), metadata=more), "no host or port")
         for metadata in ({"rt": "2"}, {"rt": "2", "rt.reach": "connection"}, {"rt": "2", "rt.reach": "new"}, {"rt": "3"}):
             self.refused(Request(Command.CONNECT, addresses=(reach, POSTGRES), metadata=metadata), "not a request to a pod")
         env, metadata = RelayAddress("env.rtunnel", 0), {"rt": "2", "rt.reach": "rules"}

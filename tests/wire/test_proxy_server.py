@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.wire.pod import Cause
-from rtunnel.wire.proxy_server import NotProxied, ProxyServer, Wanted
+from rtunnel.wire.proxy_server import NotProxied, ProxyServer, Wanted, WantedDatagrams
 
 GREETING = b"\x05\x01\x00"
 POSTGRES = Wanted("postgres", 5432)
@@ -95,11 +95,20 @@ class RequestTests(ProxyServerCase):
             self.assertIn(b"\r\nProxy-Status: rtunnel; error=", answer)
             self.assertNotIn(b"access-control", answer.lower())
 
+    def test_datagrams(self) -> None:
+        """Whatever address the program says that it has; the reply says where to send them."""
+        for kind, address in ((1, b"\0\0\0\0"), (1, b"\x0a\0\0\x07"), (3, b"\x01a"), (4, b"\0" * 16)):
+            for port in (0, 4711):
+                server, answer, _ = self.read(socks5(kind, address, port.to_bytes(2), command=3))
+                self.assertEqual((server.wanted, answer), (WantedDatagrams(port), b"\x05\x00"))
+        self.assertEqual(server.granted_datagrams("127.0.0.1", 53), b"\x05\0\0\x01\x7f\0\0\x01\0\x35")
+        self.assertEqual(server.granted_datagrams("::1", 53), b"\x05\0\0\x04" + b"\0" * 15 + b"\x01\0\x35")
+
     def test_refused(self) -> None:
         self.refused(b"\x05\x01\x02", "wants to authenticate", b"\x05\xff")
         self.refused(b"\x05\x00", "wants to authenticate", b"\x05\xff")
         self.refused(socks5(1, b"\0\0\0\0", command=2), "asks for BIND", b"\x05\x07")
-        self.refused(socks5(1, b"\0\0\0\0", command=3), "asks for UDP ASSOCIATE", b"\x05\x07")
+        self.refused(socks5(1, b"\0\0\0\0", command=4), "asks for an unknown command", b"\x05\x07")
         self.refused(socks5(2, b"\0\0\0\0"), "kind of address", b"\x05\x08")
         self.refused(socks5(3, b"\x00"), "the name of the destination is none", b"\x05\x04")
         self.refused(socks5(3, b"\x03a b"), "the name of the destination is none", b"\x05\x04")

@@ -953,7 +953,7 @@ CLIENT = (
         kinds.REACH,
         "reach",
         "in a pod: what developers with the right reach may connect to from here, by rtunnel reach, e.g. "
-        "postgres:5432,*.shop.svc:80; by default nothing",
+        "postgres:5432,*.shop.svc:80,dns.shop:53/udp; by default nothing",
     ),
     Option(
         "env-source",

@@ -1,11 +1,11 @@
 """What a client lets developers reach from its pod: rules for names and ports, and addresses that only a literal rule opens.
 
 A rule is ``HOST:PORT``. ``*`` in the host is any text, the port may be a range or ``*``: ``postgres:5432``, ``*.shop.svc:80``,
-``10.0.7.*:8000-8099``, ``[fd00::7]:443``. What no rule allows is denied. A name is compared as it is asked for: ``postgres`` and
-``postgres.shop.svc`` are two. A name, and then each address that it has, is checked again for what is never meant by a pattern:
-metadata services, loopback, the pod itself, the API of Kubernetes, link-local and multicast addresses, and the ports of a node's
-own services. These need a rule without ``*`` that names exactly them, so that neither a pattern nor a name in somebody else's DNS
-leads there.
+``10.0.7.*:8000-8099``, ``[fd00::7]:443``. It is for TCP, or with ``/udp`` behind the port for UDP. What no rule allows is denied.
+A name is compared as it is asked for: ``postgres`` and ``postgres.shop.svc`` are two. A name, and then each address that it has, is
+checked again for what is never meant by a pattern: metadata services, loopback, the pod itself, the API of Kubernetes, link-local
+and multicast addresses, and the ports of a node's own services. These need a rule without ``*`` that names exactly them, so that
+neither a pattern nor a name in somebody else's DNS leads there.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from rtunnel.routing.globs import Glob
 
 __all__ = ["ReachGate", "ReachRule", "ReachRules", "Special", "special_address", "special_name"]
 
-_FORM = "write HOST:PORT, with * for any text of a host, and a port, a range or *: postgres:5432, *.shop.svc:8000-8099"
+_FORM = "write HOST:PORT, with * for any text of a host, and a port, a range or *: postgres:5432, *.shop.svc:8000-8099, dns:53/udp"
 _HOST = re.compile(r"[a-z0-9_*](?:[a-z0-9_.*-]{0,251}[a-z0-9_*])?", re.ASCII)
 _PORTS = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
+_UDP: Final = "/udp"
 MAX_RULES: Final = 200
 
 Address = IPv4Address | IPv6Address
@@ -127,11 +128,13 @@ class ReachRule:
     :ivar host: the pattern of the host, as :func:`normal_host` writes it.
     :ivar first: the first port.
     :ivar last: the last one.
+    :ivar udp: whether it is for datagrams, and not for connections.
     """
 
     host: str
     first: int
     last: int
+    udp: bool = False
     _glob: Glob = field(init=False, repr=False, eq=False)
 
     @_glob.default
@@ -156,22 +159,22 @@ class ReachRule:
             host = normal_host(host)
             if not _HOST.fullmatch(host):
                 raise ValueError(f'"{host}" is no host; {_FORM}')
-        return cls(host, *_read_ports(ports))
+        udp = ports.endswith(_UDP)
+        return cls(host, *_read_ports(ports.removesuffix(_UDP)), udp)
 
     @property
     def is_literal(self) -> bool:
         """Whether it names one host."""
         return "*" not in self.host
 
-    def names(self, host: str, port: int) -> bool:
+    def names(self, host: str, port: int, *, udp: bool) -> bool:
         """Whether it is for a host, as :func:`normal_host` writes it, and a port."""
-        return self.first <= port <= self.last and self._glob.matches(host)
+        return self.udp is udp and self.first <= port <= self.last and self._glob.matches(host)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        if (self.first, self.last) == (1, 65535):
-            return f"{host}:*"
-        return f"{host}:{self.first}" + (f"-{self.last}" if self.last != self.first else "")
+        ports = f"{self.first}" + (f"-{self.last}" if self.last != self.first else "")
+        return f"{host}:{'*' if (self.first, self.last) == (1, 65535) else ports}" + (_UDP if self.udp else "")
 
 
 def _read_ports(text: str) -> tuple[int, int]:
@@ -226,25 +229,27 @@ class ReachGate:
         self._api = frozenset(api)
         self._is_own = is_own
 
-    def refuses_name(self, host: str, port: int) -> str | None:
+    def refuses_name(self, host: str, port: int, *, udp: bool = False) -> str | None:
         """Why a host and port may not even be looked up; None if they may.
 
         :param host: as it was asked for.
+        :param udp: whether datagrams are to be sent there.
         """
         host = normal_host(host)
-        if not any(rule.names(host, port) for rule in self._rules):
-            return f"no rule of the client in the pod (--reach) is for {_shown(host, port)}"
+        if not any(rule.names(host, port, udp=udp) for rule in self._rules):
+            return f"no rule of the client in the pod (--reach) is for {_shown(host, port, udp)}"
         special = special_name(host)
-        if special is not None and not self._literally(host, port):
-            return _needs_literal(_shown(host, port), special)
-        if port in _NODE_PORTS and not self._literally(host, port, one_port=True):
-            return _needs_literal(_shown(host, port), Special.NODE_PORT)
+        if special is not None and not self._literally(host, port, udp):
+            return _needs_literal(_shown(host, port, udp), special)
+        if port in _NODE_PORTS and not self._literally(host, port, udp, one_port=True):
+            return _needs_literal(_shown(host, port, udp), Special.NODE_PORT)
         return None
 
-    def refuses_address(self, host: str, port: int, address: Address) -> str | None:
+    def refuses_address(self, host: str, port: int, address: Address, *, udp: bool = False) -> str | None:
         """Why an address that a host has may not be connected to; None if it may.
 
         :param host: as it was asked for; :meth:`refuses_name` has let it pass.
+        :param udp: whether datagrams are to be sent there.
         """
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
@@ -253,24 +258,24 @@ class ReachGate:
             special = Special.API
         if special is None and self._is_own(address):
             special = Special.OWN
-        if special is None or self._literally(str(address), port):
+        if special is None or self._literally(str(address), port, udp):
             return None
         host = normal_host(host)
-        if special is special_name(host) and self._literally(host, port):
+        if special is special_name(host) and self._literally(host, port, udp):
             return None
-        what = _shown(str(address), port)
-        return _needs_literal(what if host == str(address) else f"{_shown(host, port)} is at {address}, which", special)
+        what = _shown(str(address), port, udp)
+        return _needs_literal(what if host == str(address) else f"{_shown(host, port, udp)} is at {address}, which", special)
 
-    def _literally(self, host: str, port: int, *, one_port: bool = False) -> bool:
+    def _literally(self, host: str, port: int, udp: bool, *, one_port: bool = False) -> bool:
         """Whether a rule names exactly this host.
 
         :param one_port: whether the rule has to name exactly the port, too.
         """
-        return any(rule.names(host, port) and (not one_port or rule.first == rule.last) for rule in self._literal)
+        return any(rule.names(host, port, udp=udp) and (not one_port or rule.first == rule.last) for rule in self._literal)
 
 
-def _shown(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+def _shown(host: str, port: int, udp: bool) -> str:
+    return (f"[{host}]:{port}" if ":" in host else f"{host}:{port}") + (_UDP if udp else "")
 
 
 def _needs_literal(what: str, special: Special) -> str:

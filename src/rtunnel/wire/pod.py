@@ -43,6 +43,8 @@ class Reach(StrEnum):
 
     CONNECTION = "connection"
     """A connection to a destination."""
+    DATAGRAMS = "datagrams"
+    """Datagrams to a destination, and its answers (:mod:`rtunnel.wire.datagram`)."""
     RULES = "rules"
     """The list of what may be reached."""
 
@@ -181,7 +183,8 @@ class PodRequest:
             return "the list of what may be reached"
         if self.service is PodService.REACH:
             host, port = self.destination.host, self.destination.port
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            return f"{shown}/udp" if self.reach is Reach.DATAGRAMS else shown
         if self.service is PodService.FILES:
             return f"{'contents' if self.values else 'names'} of {clean(self.path) or 'all'}"
         return "values" if self.values else "names"

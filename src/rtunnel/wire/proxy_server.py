@@ -3,8 +3,9 @@
 A :class:`ProxyServer` is the engine of one connection. Its owner gives it what the program sends (:meth:`ProxyServer.receive`),
 and sends what it returns, until :attr:`ProxyServer.wanted` says where the program wants to go. Then the owner connects, and tells
 the program the result (:meth:`ProxyServer.granted`, :meth:`ProxyServer.refused`); what the program has sent by then for the other
-end is :attr:`ProxyServer.early`, and what it sends from then on passes :meth:`ProxyServer.pass_on`. Whatever else a program sends
-raises :class:`NotProxied`, with an answer that the program understands.
+end is :attr:`ProxyServer.early`, and what it sends from then on passes :meth:`ProxyServer.pass_on`. A program of SOCKS5 may want to
+send datagrams instead (:class:`WantedDatagrams`): these come to a socket of their own, and its connection says how long. Whatever
+else a program sends raises :class:`NotProxied`, with an answer that the program understands.
 
 Web pages can make a browser send HTTP to a port of loopback, so plain requests must be such as a browser sends to a proxy only:
 with an absolute URL, whose host is also that of ``Host``, and no ``Origin`` of another host. (A page cannot send SOCKS or CONNECT.)
@@ -13,22 +14,22 @@ with an absolute URL, whose host is also that of ``Host``, and no ``Origin`` of 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final, Protocol
 
 from attrs import frozen
 
 from rtunnel.wire.http1_head import HeadError
 from rtunnel.wire.pod import Cause
+from rtunnel.wire.proxy_datagrams import DOMAIN, IPV4, IPV6, read_name
 from rtunnel.wire.proxy_server_http import HttpRefused, ProxiedRequest, http_refusal, take_http
 
-__all__ = ["NotProxied", "ProxyServer", "Wanted"]
+__all__ = ["NotProxied", "ProxyServer", "Wanted", "WantedDatagrams"]
 
 SOCKS4: Final = 4
 SOCKS5: Final = 5
-CONNECT: Final = 1
+CONNECT, ASSOCIATE = 1, 3
 NO_AUTH, NO_METHOD = 0, 255
-IPV4, DOMAIN, IPV6 = 1, 3, 4
 MAX_NAME: Final = 255
 """Bytes of the names in SOCKS4."""
 
@@ -57,6 +58,16 @@ class Wanted:
     port: int
 
 
+@frozen
+class WantedDatagrams:
+    """A program wants to send datagrams, with the destination in front of each (:mod:`rtunnel.wire.proxy_datagrams`).
+
+    :ivar port: from which it sends; 0 if it does not know yet.
+    """
+
+    port: int
+
+
 class NotProxied(Exception):
     """A program asks for something that there is not; the text says what.
 
@@ -71,7 +82,7 @@ class NotProxied(Exception):
 class _Speaker(Protocol):
     """One of the protocols."""
 
-    def take(self, data: bytes) -> tuple[Wanted | bytes, int] | None:
+    def take(self, data: bytes) -> tuple[Wanted | WantedDatagrams | bytes, int] | None:
         """The next message at the beginning of what was received, and its size: where to go, or what to answer.
 
         :returns: None while it is incomplete.
@@ -94,7 +105,7 @@ class ProxyServer:
     """
 
     def __init__(self) -> None:
-        self.wanted: Wanted | None = None
+        self.wanted: Wanted | WantedDatagrams | None = None
         self.early = b""
         self.protocol = ""
         self._speaker: _Speaker | None = None
@@ -125,7 +136,7 @@ class ProxyServer:
                 self._want(found)
         return answer
 
-    def _want(self, wanted: Wanted) -> None:
+    def _want(self, wanted: Wanted | WantedDatagrams) -> None:
         self.wanted = wanted
         self.early, self._buffer = self._buffer, b""
         if isinstance(self._speaker, _PlainOrConnect) and self._speaker.request is not None:
@@ -136,6 +147,14 @@ class ProxyServer:
     def granted(self) -> bytes:
         """The connection is there; returns what to send to the program before anything else."""
         return self._speaker.granted() if self._speaker is not None else b""
+
+    def granted_datagrams(self, host: str, port: int) -> bytes:
+        """The socket for datagrams is there; returns what to send to the program.
+
+        :param host: the address of the socket.
+        :param port: of the socket.
+        """
+        return _socks5_reply(GRANTED, ip_address(host).packed, port)
 
     def refused(self, cause: Cause, why: str) -> bytes:
         """The connection cannot be made; returns what to send to the program before it is closed."""
@@ -162,11 +181,8 @@ def _name(raw: bytes, refusal: bytes) -> str:
 
     :raises NotProxied: it is none.
     """
-    try:
-        name = raw.decode()
-    except UnicodeDecodeError:
-        name = ""
-    if not name or " " in name or not name.isprintable():
+    name = read_name(raw)
+    if name is None:
         raise NotProxied("the name of the destination is none", refusal)
     return name
 
@@ -180,7 +196,7 @@ class _Socks5:
     def __init__(self) -> None:
         self._greeted = False
 
-    def take(self, data: bytes) -> tuple[Wanted | bytes, int] | None:
+    def take(self, data: bytes) -> tuple[Wanted | WantedDatagrams | bytes, int] | None:
         if data[0] != SOCKS5:
             raise NotProxied("it does not speak SOCKS5 after its greeting")
         return self._take_request(data) if self._greeted else self._take_greeting(data)
@@ -195,7 +211,7 @@ class _Socks5:
         self._greeted = True
         return bytes((SOCKS5, NO_AUTH)), size
 
-    def _take_request(self, data: bytes) -> tuple[Wanted, int] | None:
+    def _take_request(self, data: bytes) -> tuple[Wanted | WantedDatagrams, int] | None:
         if len(data) < 5:
             return None
         _, command, _, kind, first = data[:5]
@@ -204,10 +220,13 @@ class _Socks5:
             raise NotProxied("it asks for an unknown kind of address (SOCKS5)", _socks5_reply(NO_ADDRESS))
         if len(data) < size:
             return None
-        if command != CONNECT:
-            what = {2: "BIND", 3: "UDP ASSOCIATE"}.get(command, "an unknown command")
-            raise NotProxied(f"it asks for {what} (SOCKS5); only CONNECT is there, for TCP", _socks5_reply(NO_COMMAND))
         raw, port = data[4 : size - 2], int.from_bytes(data[size - 2 : size])
+        if command == ASSOCIATE:
+            # its address does not matter: it is that of the connection
+            return WantedDatagrams(port), size
+        if command != CONNECT:
+            what = "BIND" if command == 2 else "an unknown command"
+            raise NotProxied(f"it asks for {what} (SOCKS5); CONNECT and UDP ASSOCIATE are there", _socks5_reply(NO_COMMAND))
         if kind == DOMAIN:
             host = _name(raw[1:], _socks5_reply(NO_HOST))
         else:
@@ -223,9 +242,12 @@ class _Socks5:
         return _socks5_reply(_REPLIES.get(cause, FAILED))
 
 
-def _socks5_reply(code: int) -> bytes:
-    """A reply, without the address that the proxy connects from: it is the pod's business."""
-    return bytes((SOCKS5, code, 0, IPV4, 0, 0, 0, 0, 0, 0))
+def _socks5_reply(code: int, address: bytes = bytes(4), port: int = 0) -> bytes:
+    """A reply.
+
+    :param address: of the socket for datagrams; that which a connection is made from is the pod's business.
+    """
+    return bytes((SOCKS5, code, 0, IPV4 if len(address) == 4 else IPV6)) + address + port.to_bytes(2)
 
 
 # -- SOCKS4

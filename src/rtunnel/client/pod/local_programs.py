@@ -10,22 +10,24 @@ import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialing import no_delay
 from rtunnel.client.pod.link import MAX_STREAMS, PodLinkClient, PodRefused
+from rtunnel.client.pod.local_datagrams import LocalDatagrams
 from rtunnel.client.repeats import Repeats
 from rtunnel.ops.start import PortRole, cannot_listen
 from rtunnel.settings import Address
 from rtunnel.transport.accepting import AcceptingPort
+from rtunnel.transport.datagrams import listen_udp
 from rtunnel.transport.fixed_room import FixedRoom
 from rtunnel.transport.sockets import host_and_port, listen_tcp
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.pod import PodAnswer, PodRequest, PodService
+from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService
 from rtunnel.wire.proxy_server import NotProxied, ProxyServer, Wanted
 from rtunnel.wire.relay import RelayAddress
 
@@ -40,6 +42,7 @@ MAX_NAMED = 500
 
 PROXY = PortRole("proxy", "--proxy")
 FORWARD = PortRole("forward", "--forward")
+ListenUdp = Callable[[Any, str, int, DatagramProtocol], Any]
 
 
 @attrs.frozen
@@ -62,15 +65,17 @@ class LocalPrograms:
 
     :param link: to the server.
     :param reactor: opens the ports.
+    :param listen_udp: opens a socket for the datagrams of a program.
     :ivar connections: those that are open.
     :ivar total: how many there were.
     """
 
     _log = Logger()
 
-    def __init__(self, link: PodLinkClient, reactor: Any) -> None:
+    def __init__(self, link: PodLinkClient, reactor: Any, listen_udp: ListenUdp = listen_udp) -> None:
         self.link = link
         self.reactor = reactor
+        self.listen_udp = listen_udp
         self.connections: set[LocalProgram] = set()
         self.total = 0
         self._room = FixedRoom("local programs", reactor, MAX_STREAMS)
@@ -144,6 +149,7 @@ class LocalProgram(Protocol):
         self._splice = Splice(self._ended)
         self._asking: Deferred[TunnelStream] | None = None
         self._timer: Any = None
+        self._datagrams: LocalDatagrams | None = None
 
     @property
     def peer(self) -> str:
@@ -173,8 +179,28 @@ class LocalProgram(Protocol):
             return
         if answer:
             self.transport.write(answer)
-        if server.wanted is not None:
+        if isinstance(server.wanted, Wanted):
             self._ask(server.wanted)
+        elif server.wanted is not None:
+            self._associate(server, server.wanted.port)
+
+    def _associate(self, server: ProxyServer, port: int) -> None:
+        """Open a socket for the program's datagrams, as long as it is connected.
+
+        :param port: of the program; 0 if it does not know yet.
+        """
+        self._stop_timer()
+        self._server = None
+        here, program = (host_and_port(address)[0] for address in (self.transport.getHost(), self.transport.getPeer()))
+        datagrams = LocalDatagrams(self._owner, program, port)
+        try:
+            socket: Any = self._owner.listen_udp(self._owner.reactor, here, 0, datagrams)
+        except (CannotListenError, OSError) as error:
+            self._owner.refused(self.peer, "anything with datagrams", f"there is no socket for them: {error}")
+            self._close(server.refused(Cause.FAILED, ""))
+            return
+        self._datagrams = datagrams
+        self.transport.write(server.granted_datagrams(*host_and_port(socket.getHost())))
 
     def _ask(self, to: Wanted) -> None:
         self._stop_timer()
@@ -236,6 +262,8 @@ class LocalProgram(Protocol):
         """The program has left before it was joined."""
         self._stop_timer()
         self._owner.connections.discard(self)
+        if self._datagrams is not None:
+            self._datagrams.close()
         if self._asking is not None and not self._asking.called:
             self._asking.cancel()
 

@@ -12,11 +12,10 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rtunnel.client.dialing import EndpointFor
+from rtunnel.client.dialing import EndpointFor, target_endpoint
 from rtunnel.client.pod.environment import EnvironmentService
 from rtunnel.client.pod.files import FilesService
 from rtunnel.client.pod.reach import ReachService
-from rtunnel.client.pod.reaching import socket_endpoint
 from rtunnel.client.targets import Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.settings import ConnectorSettings
@@ -48,6 +47,8 @@ class PodOffers:
         self.token = secrets.token_hex(16)
         self._forwarder = forwarder
         self._reactor = reactor
+        udp_idle = settings.udp.idle
+        endpoint_for = endpoint_for or target_endpoint(reactor, settings.connect_timeout, udp_idle, forwarder.stats.drop)
         self._services: Mapping[PodService, Serve] = dict(_services(settings, reactor, endpoint_for))
 
     @property
@@ -65,9 +66,8 @@ class PodOffers:
         return AskedStream(self._forwarder, stream, self._services, user_of(preface), self._reactor)
 
 
-def _services(settings: ConnectorSettings, reactor: Any, endpoint_for: EndpointFor | None) -> Iterator[tuple[PodService, Serve]]:
+def _services(settings: ConnectorSettings, reactor: Any, endpoint_for: EndpointFor) -> Iterator[tuple[PodService, Serve]]:
     if settings.reach:
-        endpoint_for = endpoint_for or socket_endpoint(reactor, settings.connect_timeout)
         yield PodService.REACH, ReachService(settings.reach, reactor=reactor, endpoint_for=endpoint_for).serve
     if settings.env.source is not None:
         yield PodService.ENV, EnvironmentService(settings.env, settings.env.source).serve

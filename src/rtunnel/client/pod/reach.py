@@ -1,4 +1,4 @@
-"""What a client in a pod offers of reach: connections, and the list of what may be reached."""
+"""What a client in a pod offers of reach: connections and datagrams, and the list of what may be reached."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from typing import Any
 from attrs import frozen
 from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -22,14 +21,13 @@ from rtunnel.client.pod.resolver import NameFailed, Resolver
 from rtunnel.client.targets import STREAM_OUTCOMES, Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.reach import ReachGate, ReachRules
-from rtunnel.settings import Address, UnixSocket
+from rtunnel.settings import Address, UdpAddress
 from rtunnel.transport.names import connect_in_turn
-from rtunnel.transport.sockets import SocketClientEndpoint
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.pod import Cause, PodAnswer, PodRequest
+from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, Reach
 
-__all__ = ["Reacher", "api_addresses", "is_own_address", "socket_endpoint"]
+__all__ = ["Reacher", "api_addresses", "is_own_address"]
 
 MAX_NAMED = 500
 """Users and destinations that are remembered, so that each pair is one line of the log and not one for each connection."""
@@ -56,19 +54,6 @@ def is_own_address(address: IPAddress) -> bool:
             return ip_address(probe.getsockname()[0]) == address
     except OSError:
         return False
-
-
-def socket_endpoint(reactor: Any, timeout: float) -> EndpointFor:
-    """Reach addresses by their sockets.
-
-    :param timeout: seconds that a connect may take.
-    """
-
-    def endpoint(address: Address | UnixSocket) -> IStreamClientEndpoint:
-        assert isinstance(address, Address)
-        return SocketClientEndpoint(reactor, address.host, address.port, timeout)
-
-    return endpoint
 
 
 class NotAllowed(Exception):
@@ -118,24 +103,25 @@ class Reacher:
         :returns: fires with the protocol; fails with :class:`NotAllowed`, :class:`NameFailed`, or what went wrong with the last
             address.
         """
-        host, port = request.destination.host, request.destination.port
-        refused = self.gate.refuses_name(host, port)
+        host, port, udp = request.destination.host, request.destination.port, request.reach is Reach.DATAGRAMS
+        refused = self.gate.refuses_name(host, port, udp=udp)
         if refused is not None:
             failed: Deferred[Any] = Deferred()
             failed.errback(Failure(NotAllowed(refused)))
             return failed
         connecting: Deferred[Any] = self._resolver.resolve(host)
-        return connecting.addCallback(self._dial, host, port, protocol)
+        return connecting.addCallback(self._dial, host, port, udp, protocol)
 
-    def _dial(self, addresses: tuple[IPAddress, ...], host: str, port: int, protocol: Any) -> Deferred[Any]:
+    def _dial(self, addresses: tuple[IPAddress, ...], host: str, port: int, udp: bool, protocol: Any) -> Deferred[Any]:
         """Connect to those addresses that may be connected to."""
-        refused = {address: self.gate.refuses_address(host, port, address) for address in addresses}
+        refused = {address: self.gate.refuses_address(host, port, address, udp=udp) for address in addresses}
         allowed = [str(address) for address, why in refused.items() if why is None]
         if not allowed:
             raise NotAllowed(refused[addresses[0]])
-        if len(allowed) == 1:
-            # as nearly every Service has
-            return self._endpoint_for(Address(allowed[0], port)).connect(Once(protocol))
+        if udp or len(allowed) == 1:
+            # a Service nearly always has one; and datagrams do not tell which of several is there
+            address = UdpAddress(allowed[0], port) if udp else Address(allowed[0], port)
+            return self._endpoint_for(address).connect(Once(protocol))
         return connect_in_turn(self._reactor, allowed, lambda address: self._endpoint_for(Address(address, port)), Once(protocol))
 
     def connected(self, request: PodRequest, user: str) -> None:
