@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import tempfile
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +17,12 @@ from rtunnel.config.layout import LAYOUTS, FileLayout
 from rtunnel.config.reading import FileReading, read_text
 from rtunnel.config.writing import write
 from rtunnel.options.layers import Layer
+from rtunnel.profiles.invitation import PREFIX, Invitation, InvitationError, checksum
+from rtunnel.profiles.profile import profile_text, read_profile
 from rtunnel.routing.lines import LineError
 from rtunnel.routing.permissions import Action, Permissions
 from rtunnel.routing.rules_file import RulesError, read_rules
-from rtunnel.settings import SettingsError
+from rtunnel.settings import Credentials, SettingsError
 from tests.fuzz.target import Target
 from tests.support.ids import TUNNEL
 
@@ -133,6 +137,29 @@ def permissions(data: bytes) -> None:
             found.may(word, Action.VISIT, TUNNEL, words[:3])
 
 
+def invitation(data: bytes) -> None:
+    """An invitation, or a printable line that says why not; read again it is the same, and its profile says what it says."""
+    packed = zlib.compress(data)
+    for line in (text_of(data), PREFIX + base64.urlsafe_b64encode(packed + checksum(packed)).decode()):
+        try:
+            found = Invitation.read(line)
+        except InvitationError as error:
+            check_message(str(error))
+            continue
+        try:
+            assert Invitation.read(found.line) == found
+            profile = read_profile(found.name, "shop.yaml", profile_text(found, "ca.pem" if found.ca else None))
+        except InvitationError as error:
+            assert "characters" in str(error)
+        except SettingsError as error:
+            check_message(str(error))
+            assert len(found.password) < 6 or found.password not in str(error)
+        else:
+            assert (profile.host, profile.layer["tunnel"].value) == (found.host, found.tunnel)
+            credentials = profile.layer.get("credentials")
+            assert (credentials.value if credentials else None) == (Credentials(found.user, found.password) if found.user else None)
+
+
 def for_lines(parse: Callable[[str], Any], text: str) -> Any:
     try:
         return parse(text)
@@ -181,6 +208,21 @@ TARGETS = (
         [b"*.", b"=$", str(TUNNEL).encode(), b"[::1]", b"\n"],
     ),
     Target("users", users, ("rtunnel.auth.users", "rtunnel.auth.passwords"), [b"$argon2id$v=19$m=19456,t=2,p=1$", b"\n", b":"]),
+    Target(
+        "invitation",
+        invitation,
+        ("rtunnel.profiles.invitation", "rtunnel.profiles.profile"),
+        [
+            PREFIX.encode(),
+            b'","password":"',
+            b'","user":"',
+            b'","host":"',
+            b'","ca":["',
+            b'","tls-server-name":"',
+            b"\\u0000",
+            b"wss://",
+        ],
+    ),
     Target(
         "permissions",
         permissions,

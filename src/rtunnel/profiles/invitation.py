@@ -25,7 +25,7 @@ from rtunnel.options.kinds import SERVER
 from rtunnel.profiles.store import is_name
 from rtunnel.settings import Credentials, SettingsError
 
-__all__ = ["MAX_LINE", "Invitation", "InvitationError", "certificates_of"]
+__all__ = ["MAX_LINE", "PREFIX", "Invitation", "InvitationError", "certificates_of", "checksum"]
 
 PREFIX: Final = "rtunnel1_"
 MAX_LINE: Final = 4000
@@ -107,7 +107,7 @@ class Invitation:
         }
         text = json.dumps({key: value for key, value in document.items() if value}, separators=(",", ":"), ensure_ascii=False)
         packed = zlib.compress(text.encode(), 9)
-        line = PREFIX + base64.urlsafe_b64encode(packed + _checksum(packed)).decode().rstrip("=")
+        line = PREFIX + base64.urlsafe_b64encode(packed + checksum(packed)).decode().rstrip("=")
         if len(text.encode()) > _MAX_DOCUMENT or len(line) > MAX_LINE:
             hint = "leave --ca-file out, and give the CA apart: rtunnel login --ca-file FILE"
             raise InvitationError(f"it would have {len(line)} characters, and terminals take {MAX_LINE}; {hint}")
@@ -153,8 +153,8 @@ _DAMAGED = "this invitation is not whole; copy all of its line again"
 def _document(text: str) -> Mapping[str, Any]:
     try:
         data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-        packed, checksum = data[:-_CHECKSUM], data[-_CHECKSUM:]
-        if checksum != _checksum(packed):
+        packed = data[:-_CHECKSUM]
+        if data[-_CHECKSUM:] != checksum(packed):
             raise InvitationError(_DAMAGED)
         unpacking = zlib.decompressobj()
         document = json.loads(unpacking.decompress(packed, _MAX_DOCUMENT))
@@ -165,7 +165,8 @@ def _document(text: str) -> Mapping[str, Any]:
     return document
 
 
-def _checksum(packed: bytes) -> bytes:
+def checksum(packed: bytes) -> bytes:
+    """What follows the packed document, against lines that were cut or changed on their way; it is no signature."""
     return hashlib.sha256(PREFIX.encode() + packed).digest()[:_CHECKSUM]
 
 

@@ -17,7 +17,7 @@ from rtunnel.profiles.invitation import Invitation
 from rtunnel.profiles.store import ProfileStore
 from rtunnel.settings import WEBSOCKETS, ServerConnectionSettings, SettingsError
 
-__all__ = ["Profile", "load_profile", "profile_text"]
+__all__ = ["Profile", "load_profile", "profile_text", "read_profile"]
 
 HOST: Final = "host"
 """The key that is no option of a client."""
@@ -84,8 +84,16 @@ def load_profile(store: ProfileStore, name: str, key: str) -> Profile:
         known = store.names()
         there = f"there are {', '.join(known)}" if known else "there is none yet"
         raise SettingsError(key, name, f"no such profile; {there}; rtunnel login makes one of an invitation")
-    path = str(store.path(name))
-    reading, own = read_with_own(path, store.read(name), CLIENT_LAYOUT, (HOST,))
+    return read_profile(name, str(store.path(name)), store.read(name))
+
+
+def read_profile(name: str, path: str, text: str) -> Profile:
+    """Read the text of a profile.
+
+    :param path: of its file, for errors and for the names of files in it.
+    :raises SettingsError: something in it is missing or invalid.
+    """
+    reading, own = read_with_own(path, text, CLIENT_LAYOUT, (HOST,))
     if reading.items:
         raise SettingsError(reading.items[0].where, None, "a profile is for one tunnel; write its keys without a list")
     for field, given in (("server", "server" in reading.base), ("tunnel", "tunnel" in reading.base), (HOST, HOST in own)):
