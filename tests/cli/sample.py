@@ -10,22 +10,18 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
-from rtunnel.cli.child import run_child
 from rtunnel.cli.exit_status import CommandError
 
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Run the command."""
-    word, *more = argv
+    (word,) = argv
     if word == "fail":
         raise CommandError("no such thing; try another\n  the detail", 7)
     if word == "break":
         raise ZeroDivisionError
     if word == "leave":
         sys.exit(3)
-    if word == "child":
-        print("begun", flush=True)
-        return await run_child(more, {"PATH": "/usr/bin:/bin", "WORD": "of ours"}, reactor)
     if word == "wait":
         print("begun", flush=True)
         try:

@@ -1,4 +1,4 @@
-"""Commands that work on the reactor, as processes: their output, exit statuses, signals and children."""
+"""Commands that work on the reactor, as processes: their output, exit statuses and signals."""
 
 from __future__ import annotations
 
@@ -66,38 +66,3 @@ class SignalTests(SynchronousTestCase):
             self.assertEqual(self.ended_by(process, number), 128 + number)
             self.assertIn("cleaned up", process.output)
             self.assertNotIn("Traceback", process.output)
-
-    def test_child_is_told_to_stop(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            process = self.start(
-                "child", "sh", "-c", f"trap 'echo told; exit 9' {number.value}; echo ready; while :; do sleep 0.01; done"
-            )
-            process.wait_for("ready")
-            self.assertEqual(self.ended_by(process, number), 9)
-            self.assertIn("told", process.output)
-
-    def test_interrupt_is_left_to_the_child(self) -> None:
-        """The terminal sends it to both."""
-        process = self.start("child", "sh", "-c", "kill -INT $PPID; exit 4")
-        self.assertEqual(process.wait(), 4)
-
-
-class ChildTests(SynchronousTestCase):
-    def child(self, *argv: str) -> tuple[int, str, str]:
-        ended = run("child", *argv)
-        return ended.returncode, ended.stdout.removeprefix("begun\n"), ended.stderr
-
-    def test_its_status_is_ours(self) -> None:
-        for status in (0, 1, 42):
-            self.assertEqual(self.child("sh", "-c", f"exit {status}"), (status, "", ""))
-
-    def test_its_signal_is_our_status(self) -> None:
-        self.assertEqual(self.child("sh", "-c", "kill -KILL $$"), (137, "", ""))
-
-    def test_its_output_and_environment(self) -> None:
-        script = 'echo "$WORD $1"; echo wrong >&2; env | grep -c PYTHON'
-        self.assertEqual(self.child("sh", "-c", script, "sh", "a b"), (1, "of ours a b\n0\n", "wrong\n"))
-
-    def test_no_such_program(self) -> None:
-        line = "rtunnel sample: no-such-program: command not found\n"
-        self.assertEqual(self.child("no-such-program", "x"), (127, "", line))

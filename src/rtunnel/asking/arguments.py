@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from rtunnel.cli.arguments import Parser, add_options
 from rtunnel.cli.exit_status import CommandError
@@ -38,8 +39,8 @@ _EPILOG = """\
 How the server is reached is said as to "rtunnel client": by options, by its variables (RTUNNEL_SERVER, RTUNNEL_TUNNEL,
 RTUNNEL_AUTH for user:password), by its configuration file, or by a profile (rtunnel login). The name of a profile in place of
 HOST is its host, and the way to its server.
-The exit status is 0 when it was done, else 1.
 """
+_STATUS = "The exit status is 0 when it was done, else 1."
 
 
 class ServerParser(Parser):
@@ -47,10 +48,13 @@ class ServerParser(Parser):
 
     :param examples: lines for the end of the help.
     :param own: options that mean something else to the command, and are not added.
+    :param status: what its exit status means.
     """
 
-    def __init__(self, command: str, *, description: str, examples: str, own: Collection[str] = ()) -> None:
-        super().__init__(command, description=description, epilog=f"examples:\n{examples}\n{_EPILOG}")
+    def __init__(
+        self, command: str, *, description: str, examples: str, own: Collection[str] = (), status: str = _STATUS, **more: Any
+    ) -> None:
+        super().__init__(command, description=description, epilog=f"examples:\n{examples}\n{_EPILOG}{status}\n", **more)
         group = self.add_argument_group("the server")
         add_options(group, (find(CLIENT, name) for name in _NAMES if name not in own))
 

@@ -8,7 +8,6 @@
 - :mod:`rtunnel.cli.help`: ``rtunnel --help``
 - :mod:`rtunnel.cli.admin`: asks a running process, at its admin endpoint
 - :mod:`rtunnel.cli.on_reactor`: a coroutine on the reactor, until it ends or is interrupted
-- :mod:`rtunnel.cli.child`: another program in this terminal, whose exit status becomes ours
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class ReactorModule(ParsingModule, Protocol):
 
 @attrs.frozen
 class ReactorCommand(Command):
-    """A command that works on the reactor and ends by itself, or with a child process (:mod:`rtunnel.cli.child`)."""
+    """A command that works on the reactor and ends by itself, or with a child process (:mod:`rtunnel.running`)."""
 
     def run(self, argv: Sequence[str], reactor: Any) -> int:
         """Run it and the reactor, which is not running yet; returns the exit status."""

@@ -24,6 +24,7 @@ COMMANDS: tuple[Command, ...] = (
     ReactorCommand("files", "list files of a host's pod, get one, or keep a copy of them"),
     PlainCommand("pod-env", "in a pod: write its own environment down, for the client there"),
     ReactorCommand("reach", "connect programs of this machine with services that the pod of a host reaches"),
+    ReactorCommand("run", "run a command with the environment, files and services of a host's pod"),
     PlainCommand("status", "show what a running server or client is doing"),
     PlainCommand("explain", "say which client would get a request, and why"),
     PlainCommand("probe", "send a request through an entrypoint, and say which hop fails"),

@@ -14,16 +14,16 @@ from rich.table import Table
 from rich.text import Text
 
 from rtunnel.asking.arguments import ServerParser
+from rtunnel.asking.variables import add_choice, choice_of
 from rtunnel.cli.arguments import argument
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.start import StartError
 from rtunnel.options.local_ports import FORWARD
 from rtunnel.podenv.formats import FORMATS, UnfitError, write
-from rtunnel.podenv.merging import Choice, Merged, merge
+from rtunnel.podenv.merging import Merged, merge
 from rtunnel.podenv.private_file import write_private
 from rtunnel.podenv.rewriting import LocalAddress, rewrite
 from rtunnel.podenv.rules import Patterns, patterns_of
-from rtunnel.podenv.sources import SourceError, read_dotenv
 from rtunnel.podenv.variables import Variable
 from rtunnel.settings import LocalForward
 from rtunnel.wire.control import clean
@@ -36,7 +36,6 @@ _EXAMPLES = """\
   eval "$(rtunnel env shop.example.org --config client.yaml --format sh --show)"
   rtunnel env shop.example.org --config client.yaml --env-file .env --set LOG_LEVEL=debug --explain
 """
-EVERYTHING: Patterns = patterns_of("*")
 WIDTH = 160
 """Columns of the list where no terminal says how many it has."""
 
@@ -44,7 +43,7 @@ WIDTH = 160
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Ask, and print or write; returns the exit status."""
     arguments, settings = make_parser().parse(argv, os.environ)
-    choice = _choice(arguments)
+    choice = choice_of(arguments)
     # late, so that --help need not wait for the WebSocket library
     from rtunnel.client.pod.asking import PodAskFailed, ask_environment, over_link
     from rtunnel.client.pod.link import PodLinkClient
@@ -80,14 +79,7 @@ def make_parser() -> ServerParser:
     add("--format", choices=FORMATS, help="write it so, with values; without, names and sources are listed")
     add("--output", "-o", metavar="FILE", help="write it to a file that only its user can read")
     add("--show", action="store_true", help="write values of Secrets, or of unknown sources, to stdout, too")
-    patterns: Any = partial(add, type=patterns_of, action="extend", metavar="NAME[,...]")
-    patterns("--include", default=[], help="take only these of the pod; * is any text; repeatable")
-    patterns("--exclude", default=[], help="do not take these of the pod; repeatable")
-    pairs: Any = partial(add, type=_pair, action="append", default=[])
-    pairs("--rename", metavar="NAME=NEW", help="another name for a variable of the pod; repeatable")
-    add("--env-file", metavar="FILE", help="variables of a dotenv file, before those of the pod")
-    pairs("--set", metavar="NAME=VALUE", help="a variable before all others; repeatable")
-    add("--unset", action="append", default=[], metavar="NAME", help="a variable that is left out, or removed; repeatable")
+    add_choice(parser)
     add(
         "--rewrite",
         type=argument(FORWARD),
@@ -96,7 +88,6 @@ def make_parser() -> ServerParser:
         metavar=FORWARD.metavar,
         help="replace an address in the values of the pod by the local one, as rtunnel reach --forward is told it; repeatable",
     )
-    add("--local-wins", action="store_true", help="leave variables alone that are set here")
     add(
         "--explain",
         nargs="?",
@@ -107,35 +98,8 @@ def make_parser() -> ServerParser:
     return parser
 
 
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise argparse.ArgumentTypeError(f'"{name}" has no "="; write NAME=VALUE')
-    return name, value
-
-
 def _local_address(forward: LocalForward) -> LocalAddress:
     return LocalAddress((forward.host.lower(),), forward.port, forward.listen.host, forward.listen.port)
-
-
-def _choice(arguments: argparse.Namespace) -> Choice:
-    """What is wanted of the pod's variables.
-
-    :raises CommandError: the file cannot be read.
-    """
-    try:
-        file = {} if arguments.env_file is None else read_dotenv(arguments.env_file)
-    except SourceError as error:
-        raise CommandError(f"--env-file {error}") from None
-    return Choice(
-        include=tuple(arguments.include) or EVERYTHING,
-        exclude=tuple(arguments.exclude),
-        rename=dict(arguments.rename),
-        file=file,
-        sets=dict(arguments.set),
-        unset=frozenset(arguments.unset),
-        local_wins=arguments.local_wins,
-    )
 
 
 # -- output

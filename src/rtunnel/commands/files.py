@@ -12,29 +12,25 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from rtunnel.asking.arguments import ServerParser
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.start import StartError
 from rtunnel.podenv.private_file import write_private
-from rtunnel.podfiles.copying import copy_volumes
-from rtunnel.podfiles.volumes import Volume, revision_of
+from rtunnel.podfiles.volumes import Volume
 from rtunnel.wire.control import clean
 
 if TYPE_CHECKING:
     from rtunnel.client.pod.link import PodLinkClient
 
-__all__ = ["INTERVAL", "main", "make_parser", "sync"]
+__all__ = ["main", "make_parser", "sync"]
 
 _EXAMPLES = """\
   rtunnel files shop.example.org --config client.yaml                              names and sizes
   rtunnel files shop.example.org --config client.yaml get /config/app.yaml
   rtunnel files shop.example.org --config client.yaml sync ./pod --follow          ./pod/config/app.yaml, until Ctrl-C
 """
-INTERVAL = 2.0
-"""Seconds between two questions for changes."""
 WIDTH = 160
 """Columns of the list where no terminal says how many it has."""
 
@@ -133,39 +129,18 @@ async def sync(link: PodLinkClient, folder: Path, follow: bool) -> None:
     :raises PodAskFailed: the files are not to be had.
     :raises CommandError: the copy cannot be written.
     """
-    from rtunnel.client.pod.asking import PodAskFailed, ask_files
+    from rtunnel.client.pod.copies import CopyFailed, FileCopy
 
-    volumes = await ask_files(link, contents=True)
-    _copy(folder, volumes)
-    have, failing = revision_of(volumes), False
-    while follow:
-        await deferLater(link.reactor, INTERVAL)
-        try:
-            volumes = await ask_files(link, contents=True, have=have)
-        except PodAskFailed as error:
-            if error.final:
-                raise
-            if not failing:
-                _log.warn("the copy is not brought up to date for now: {reason}", reason=str(error))
-            failing = True
-            continue
-        failing = False
-        if volumes:
-            _copy(folder, volumes)
-            have = revision_of(volumes)
-
-
-def _copy(folder: Path, volumes: list[Volume]) -> None:
-    """Bring the copy up to date, and say so.
-
-    :raises CommandError: it cannot be written.
-    """
+    copy = FileCopy(link, folder, partial(_say_copied, folder))
     try:
-        copy_volumes(folder, volumes)
-    except OSError as error:
-        path = error.filename or folder
-        hint = "choose another folder, or remove what is there" if isinstance(error, FileExistsError) else "choose another folder"
-        raise CommandError(f"{path}: cannot be written: {error.strerror or error}; {hint}") from None
+        await copy.make()
+        if follow:
+            await copy.follow()
+    except CopyFailed as error:
+        raise CommandError(str(error)) from None
+
+
+def _say_copied(folder: Path, volumes: list[Volume]) -> None:
     for volume in volumes:
         _log.info("{count} files of {path} are in {folder}", count=len(volume.files), path=volume.path, folder=str(folder))
         if volume.left_out:

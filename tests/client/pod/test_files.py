@@ -8,6 +8,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred
 
 from rtunnel.client.pod.asking import PodAskFailed, ask_files, over_link
+from rtunnel.client.pod.copies import INTERVAL
 from rtunnel.client.pod.link import PodLinkClient
 from rtunnel.commands import files
 from rtunnel.podfiles.volumes import Volume, revision_of
@@ -103,7 +104,7 @@ class FilesTests(PodCase):
         _, copy, ended = self.follow()
         self.assertEqual((copy / "other" / "x").read_text(), "y")
         (self.folder / "other" / "x").write_text("changed")
-        self.wait(files.INTERVAL + 1)
+        self.wait(INTERVAL + 1)
         self.assertEqual((copy / "other" / "x").read_text(), "changed")
         self.place.group.listener.stopping = True
         self.way_of_machine.pipes[-1].break_link()
@@ -120,7 +121,7 @@ class FilesTests(PodCase):
         _, copy, ended = self.follow()
         self.assertTrue((copy / "config").is_dir())
         self.client_in_pod.pod._services = {PodService.ENV: lambda *_: None}
-        self.wait(files.INTERVAL + 1)
+        self.wait(INTERVAL + 1)
         (failed,) = ended
         self.assertIn("does not offer files", str(failed))
 

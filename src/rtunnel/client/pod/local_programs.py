@@ -24,7 +24,8 @@ from rtunnel.settings import Address
 from rtunnel.transport.accepting import AcceptingPort
 from rtunnel.transport.datagrams import listen_udp
 from rtunnel.transport.fixed_room import FixedRoom
-from rtunnel.transport.sockets import host_and_port, listen_tcp
+from rtunnel.transport.passed_sockets import PassedSocket
+from rtunnel.transport.sockets import host_and_port, listen_on, listen_tcp
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService
@@ -82,23 +83,30 @@ class LocalPrograms:
         self._ports: list[Any] = []
         self._refusals: dict[str, Repeats] = {}
 
-    def proxy(self, listen: Address) -> Address:
+    def proxy(self, listen: Address, passed: PassedSocket | None = None) -> Address:
         """Open the proxy; returns the address with the port that it got.
 
+        :param passed: a socket that listens there already.
         :raises StartError: it cannot be opened.
         """
-        return self._listen(PROXY, listen, lambda: LocalProgram(self, ProxyServer()))
+        return self._listen(PROXY, listen, passed, lambda: LocalProgram(self, ProxyServer()))
 
-    def forward(self, forward: Forward) -> Forward:
+    def forward(self, forward: Forward, passed: PassedSocket | None = None) -> Forward:
         """Open a forward; returns it with the port that it got.
 
+        :param passed: a socket that listens there already.
         :raises StartError: it cannot be opened.
         """
-        return attrs.evolve(forward, listen=self._listen(FORWARD, forward.listen, lambda: LocalProgram(self, to=forward.to)))
+        listen = self._listen(FORWARD, forward.listen, passed, lambda: LocalProgram(self, to=forward.to))
+        return attrs.evolve(forward, listen=listen)
 
-    def _listen(self, role: PortRole, listen: Address, make: Callable[[], LocalProgram]) -> Address:
+    def _listen(self, role: PortRole, listen: Address, passed: PassedSocket | None, make: Callable[[], LocalProgram]) -> Address:
+        programs = _Programs(make)
         try:
-            port: Any = listen_tcp(self.reactor, listen.host, listen.port, _Programs(make))
+            if passed is None:
+                port: Any = listen_tcp(self.reactor, listen.host, listen.port, programs)
+            else:
+                port = listen_on(self.reactor, passed, programs)
         except (CannotListenError, OSError) as error:
             raise cannot_listen(role, listen, error) from error
         AcceptingPort(port, self.reactor).use(self._room)
