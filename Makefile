@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo recording test coverage fuzz smuggling interop faults astray soak kills rollouts chaos bench \
-    cluster cluster-test cluster-down lint types docs packages needs clean
+    cluster cluster-test cluster-down dry-run lint types docs packages needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -69,6 +69,9 @@ cluster: $(VENV)/.test ## start a Kubernetes of one node in a network namespace;
 
 cluster-test: $(VENV)/.test ## try manifests, inject and rollouts in it (ARGS="rollouts" for a part)
 	$(BIN)/python -m tests.cluster test $(ARGS)
+
+dry-run: $(VENV)/.test ## have the API server of Kubernetes alone judge all manifests; builds it the first time
+	$(BIN)/python -m tests.cluster dry-run
 
 cluster-down: $(VENV)/.test ## end it, and leave nothing behind
 	$(BIN)/python -m tests.cluster down

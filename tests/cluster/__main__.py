@@ -1,4 +1,4 @@
-"""``python -m tests.cluster up|test|demo|down``: the cluster is started, tried, shown, and ended."""
+"""``python -m tests.cluster up|test|down|dry-run``: the cluster is started, tried, and ended; what needs its API server alone."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ from collections.abc import Sequence
 
 from tests.cluster import checks, ingress, node
 from tests.cluster.images import load, provide_images
-from tests.cluster.programs import BIN, check, provide
+from tests.cluster.programs import BIN, check, provide, provide_api_server
 from tests.cluster.shell import ClusterError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
-    parser.add_argument("command", choices=("up", "test", "down"))
+    parser.add_argument("command", choices=("up", "test", "down", "dry-run"))
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"for test: {', '.join(checks.CHECKS)} (default: all)")
     arguments = parser.parse_args(argv)
     unknown = set(arguments.checks) - checks.CHECKS.keys()
     if unknown:
         parser.error(f"no check {', '.join(sorted(unknown))}")
     try:
+        if arguments.command == "dry-run":
+            provide_api_server()
+            print(checks.dry_runs())
+            return 0
         check()
         if arguments.command == "down":
             node.down()

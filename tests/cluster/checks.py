@@ -16,7 +16,9 @@ import yaml
 
 from rtunnel.inject.injection import Wanted, inject, uninject
 from tests.cluster import ingress
+from tests.cluster.api_server import api_server
 from tests.cluster.images import APP, OURS
+from tests.cluster.manifests import dry_run
 from tests.cluster.node import INGRESS, KUBECONFIG, kubectl
 from tests.cluster.programs import BIN
 from tests.cluster.shell import ROOT, ClusterError, inside, run, wait_until
@@ -29,8 +31,6 @@ __all__ = ["CHECKS", "Check"]
 Check = Callable[[], str]
 
 _ID: Final = "10bc451e-59dc-4c70-999e-91a30813ac78"
-_FOREIGN: Final = ("example.org/v1", "gateway.networking.k8s.io/v1")
-"""API groups that this cluster does not serve."""
 _BY_THE_SERVER: Final = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
 
 
@@ -84,27 +84,9 @@ def _laptop(host: str, tunnel: str, *more: str) -> Iterator[Process]:
 
 
 def dry_runs() -> str:
-    """The API server accepts everything that we ship and what inject writes."""
-    count = 0
-    with _namespace("dry-run") as namespace:
-        texts = [kubectl("kustomize", str(ROOT / "deploy" / name)) for name in ("kubernetes", "kubernetes-replicas")]
-        texts += [path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests" / "data" / "inject").glob("*.injected.yaml"))]
-        texts.append((ROOT / "examples" / "server-configmap.yaml").read_text(encoding="utf-8"))
-        for text in texts:
-            for resource in _resources(text):
-                resource["metadata"].pop("namespace", None)
-                arguments = ("apply", "--dry-run=server", "--namespace", namespace, "--filename", "-")
-                kubectl(*arguments, text=json.dumps(resource))
-                count += 1
-    return f"{count} resources accepted"
-
-
-def _resources(text: str) -> Iterator[dict[str, Any]]:
-    for document in yaml.safe_load_all(text):
-        for resource in document["items"] if document["kind"] == "List" else [document]:
-            # the pod is a test of Helm's own starting chart
-            if resource["apiVersion"] not in _FOREIGN and resource["kind"] != "Pod":
-                yield resource
+    """An API server accepts everything that we ship and generate."""
+    with api_server() as api:
+        return dry_run(api)
 
 
 # -- the scenario

