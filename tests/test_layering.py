@@ -114,6 +114,7 @@ BELOW: dict[str, set[str]] = {
         "demo",
         "inject",
         "registry",
+        "workers",
     },
 }
 
@@ -147,7 +148,7 @@ AUTOBAHN = {"autobahn", "txaio"}
 AUTOBAHN_HOMES = ("rtunnel.transport.websocket_autobahn", "rtunnel.transport.websocket_mask")
 
 REACTOR = "twisted.internet.reactor"
-REACTOR_HOMES = {"rtunnel.tap", "rtunnel.__main__"}
+REACTOR_HOMES = {"rtunnel.tap", "rtunnel.__main__", "rtunnel.workers.__main__"}
 
 
 def imported(source: str) -> Iterator[tuple[int, str]]:

@@ -16,7 +16,7 @@ PAGE = DOCS / "security.md"
 
 BOUNDING = (kinds.DURATION, kinds.SIZE, kinds.NUMBER)
 """The kinds of options that bound something."""
-OTHERS = {"--keepalive-interval", "--frame-size", "--mux-version", "--drain", "--ready-wait", "--stop-delay"}
+OTHERS = {"--keepalive-interval", "--frame-size", "--mux-version", "--drain", "--ready-wait", "--stop-delay", "--workers"}
 """Options of these kinds that are choices of the operator, and no bound for a stranger."""
 
 

@@ -18,7 +18,7 @@ from rtunnel.cli.help import command_help
 from rtunnel.commands import COMMANDS, find
 from rtunnel.options.environment import REACTOR
 
-__all__ = ["main"]
+__all__ = ["install_reactor", "main"]
 
 _TWISTD = ("--nodaemon", "--logger=rtunnel.ops.logs.human")
 _NO_PIDFILE = ("--pidfile=",)
@@ -53,6 +53,8 @@ def _main(argv: list[str], environ: Mapping[str, str]) -> int:
         if not equals and not argv:
             sys.exit("rtunnel: --reactor: needs a value")
         reactor = value if equals else argv.pop(0)
+        # for the workers of a server
+        os.environ[REACTOR] = reactor
     return _run(find(argv[0]) if argv else None, argv, reactor)
 
 
@@ -60,7 +62,7 @@ def _run(command: Command | None, argv: list[str], reactor: str | None) -> int:
     """Run a command; twistd runs those that are services, and refuses unknown ones."""
     if isinstance(command, PlainCommand):
         return command.run(argv[1:])
-    _install(reactor)
+    install_reactor(reactor)
     if isinstance(command, ReactorCommand):
         from twisted.internet import reactor as installed
 
@@ -68,7 +70,7 @@ def _run(command: Command | None, argv: list[str], reactor: str | None) -> int:
     return _run_twistd(argv)
 
 
-def _install(name: str | None) -> None:
+def install_reactor(name: str | None) -> None:
     """Install the reactor, before anything imports the default one."""
     if name is None or name == "rtunnel":
         if hasattr(select, "epoll"):

@@ -13,7 +13,7 @@ from attrs import frozen
 from twisted.logger import Logger
 from twisted.python.reflect import namedAny
 
-__all__ = ["AUTOBAHN", "EPOLL", "SOCKETS", "TLS", "Detail", "available"]
+__all__ = ["AUTOBAHN", "EPOLL", "SOCKETS", "TLS", "UNIX_SOCKETS", "Detail", "available"]
 
 _log = Logger()
 
@@ -124,6 +124,18 @@ SOCKETS = (
     Detail("twisted.internet.base.BaseConnector.connect", "makes each connection with it", ("self",), ("_makeTransport",)),
 )
 """For sockets that write at once, :mod:`rtunnel.transport.sockets`."""
+
+UNIX_SOCKETS = (
+    Detail("twisted.internet.unix.Client.__init__", "is called", ("self", "filename", "connector", "reactor", "checkPID")),
+    Detail(
+        "twisted.internet.unix.Connector.__init__", "is called", ("self", "address", "factory", "timeout", "reactor", "checkPID")
+    ),
+    Detail(
+        "twisted.internet.unix.Connector._makeTransport", "makes each connection that is opened", ("self",), ("address", "checkPID")
+    ),
+    Detail("twisted.internet.unix.Port.transport", "is the class of accepted connections"),
+)
+"""The same for unix sockets, :mod:`rtunnel.transport.unix_sockets`."""
 
 _PROTOCOL = "twisted.protocols.tls.TLSMemoryBIOProtocol"
 _TLS_STATE = "tells how far TLS has come"

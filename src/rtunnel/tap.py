@@ -23,7 +23,6 @@ from rtunnel.ops.logs import human, show_from
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.reload import Reloader
-from rtunnel.roles.exposure import exposures
 from rtunnel.roles.service import RoleService
 from rtunnel.settings import SettingsError
 
@@ -61,7 +60,7 @@ def makeService(options: Options) -> ProcessService:
     parsed: ServiceOptions = options.subOptions
     settings = parsed.resolved.settings
     show_from(settings.log_level)
-    parent = ProcessService(reactor, settings.drain, (*parsed.resolved.warnings, *exposures(settings)))
+    parent = ProcessService(reactor, settings.drain, parsed.notices)
     if _logs_to_terminal(options.parent):
         parent.observer = human()
     service = parsed.make_service(reactor)
@@ -97,7 +96,7 @@ def _add_admin(role: str, settings: Any, service: RoleService, reactor: Any, par
     recent.setServiceParent(parent)  # type: ignore[no-untyped-call]
     answers = AdminAnswers(
         ready=lambda: bool(service.ready),
-        metrics=partial(_metrics, service),
+        metrics=service.metrics,
         refresh=service.refresh,
         status=ProcessStatus(service, recent).json,
         queries=service.queries,
@@ -106,10 +105,3 @@ def _add_admin(role: str, settings: Any, service: RoleService, reactor: Any, par
         AdminSocket(role, answers, os.environ, reactor, alone=settings.admin is None).setServiceParent(parent)  # type: ignore[no-untyped-call]
     if settings.admin is not None:
         AdminService(settings.admin, answers, reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
-
-
-def _metrics(service: RoleService) -> bytes:
-    # late, so that a process whose metrics nobody reads does not carry the library for them
-    from rtunnel.metrics.exposition import exposition
-
-    return exposition(service.stats, service.tunnel_stats)

@@ -122,6 +122,7 @@ class DocumentTests(SynchronousTestCase):
                 ],
                 "registry": [],
                 "peers": [],
+                "workers": [],
                 "ports": [{"address": "*:2222", "to": "ssh.svc", "tunnel": "2f1c1d2e", "server": "server:8421", "connections": 1}],
                 "errors": [{"time": "2001-09-09T01:46:40.000Z", "level": "warn", "text": "oh", "times": 1}],
             },

@@ -19,6 +19,7 @@ from rtunnel.options import kinds
 from rtunnel.options.layers import RawOption
 from rtunnel.options.table import Option
 from rtunnel.roles import ROLES, Resolved, Role
+from rtunnel.roles.exposure import exposures
 from rtunnel.roles.service import RoleService
 from rtunnel.settings import SettingsError
 
@@ -159,6 +160,16 @@ class ServiceOptions(OneLineOptions):
         :raises SettingsError: a setting is missing or invalid, or a file cannot be read.
         """
         return self.role.load(self.raw, os.environ)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The options on the command line, as another process takes them."""
+        return [word for option, _, text in self.raw for word in ((option.flag, text) if option.kind.metavar else (option.flag,))]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What to say at the start about the options and what they leave open, one line each."""
+        return (*self.resolved.warnings, *exposures(self.resolved.settings))
 
     def make_service(self, reactor: Any) -> RoleService:
         """The service that does what the settings say; it is not started, and nothing is opened."""

@@ -85,6 +85,13 @@ class ClientService(Service):
         """All connectors, each of those to several servers."""
         return [member for connector in self.connectors for member in connector.members]
 
+    def metrics(self) -> bytes:
+        """The metrics of the process in Prometheus' format."""
+        # late, so that a process whose metrics nobody reads does not carry the library for them
+        from rtunnel.metrics.exposition import exposition
+
+        return exposition(self.stats, self.tunnel_stats)
+
     def refresh(self) -> Deferred[None]:
         """Ask the servers which part of the requests comes here, and how many have."""
         return DeferredList([connector.shares.ask() for connector in self.members]).addCallback(lambda _: None)

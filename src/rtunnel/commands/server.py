@@ -39,4 +39,8 @@ The same as a URL of gost:
         from rtunnel.server.service import ServerService
 
         settings = self.resolved.settings
+        if settings.workers > 1:
+            from rtunnel.workers.supervisor import Supervisor
+
+            return Supervisor(settings, self.arguments, reactor)
         return ServerService(settings, reactor, open_registry(settings.registry, reactor))

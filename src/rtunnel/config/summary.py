@@ -37,6 +37,7 @@ def _server(settings: ServerSettings) -> str:
         f"a server; clients connect to {_some(_listener(listener) for listener in listeners if listener.listen is not None)}",
         f"visitors to {_some(entrypoints)}" if entrypoints else "no entrypoint for visitors",
         f"{_count(len(rules), 'rule')} for {_count(tunnels, 'tunnel')}",
+        *([f"{settings.workers} workers"] if settings.workers > 1 else ()),
     ]
     return ", ".join(parts)
 

@@ -47,14 +47,14 @@ class AdminAnswers:
         self,
         *,
         ready: Callable[[], bool],
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], bytes | Deferred[bytes]],
         status: Callable[[], bytes],
         refresh: Callable[[], Deferred[None]] = lambda: succeed(None),
         queries: Queries = _NO_QUERIES,
         unready: str = "starting or stopping",
     ) -> None:
         self._ready = ready
-        self._metrics = metrics
+        self._metrics: Callable[[], Any] = metrics
         self._status = status
         self._refresh = refresh
         self._queries = queries
@@ -70,15 +70,20 @@ class AdminAnswers:
         if path == b"/readyz":
             return (200, PLAIN, b"ready\n") if self._ready() else (503, PLAIN, f"not ready: {self._unready}\n".encode())
         if path == b"/metrics":
-            return 200, EXPOSITION, self._metrics()
+            counted: Deferred[bytes] = maybeDeferred(self._metrics)
+            return counted.addCallback(lambda text: (200, EXPOSITION, text))
         if path == b"/status":
             return self._refresh().addCallback(lambda _: (200, JSON, self._status()))
         if path in self._queries:
-            try:
-                return 200, JSON, self._queries[path](query)
-            except ValueError as error:
-                return 400, PLAIN, f"{error}\n".encode()
+            ask: Callable[[bytes], Any] = self._queries[path]
+            asked: Deferred[bytes] = maybeDeferred(ask, query)
+            return asked.addCallbacks(lambda answer: (200, JSON, answer), _wrong)
         return 404, PLAIN, b"not found: there are /livez, /readyz, /metrics and /status\n"
+
+
+def _wrong(failure: Failure) -> Answer:
+    failure.trap(ValueError)
+    return 400, PLAIN, f"{failure.value}\n".encode()
 
 
 class _Question(Request):

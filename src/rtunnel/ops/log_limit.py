@@ -20,7 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
-__all__ = ["BURST", "FAILURE_BURST", "MAX_KINDS", "PERIOD", "LimitedObserver", "LogSummaries"]
+__all__ = ["BURST", "FAILURE_BURST", "KIND", "MAX_KINDS", "PERIOD", "LimitedObserver", "LogSummaries"]
 
 PERIOD = 60.0
 """Seconds in which lines of one kind are counted together."""
@@ -30,6 +30,9 @@ FAILURE_BURST = 10
 """The same of those with a traceback, for each type of exception."""
 MAX_KINDS = 1000
 """Kinds that are counted at once; far more than there are calls."""
+
+KIND = "log_kind"
+"""In events that another process has logged: the format that they had there."""
 
 _observers: WeakSet[LimitedObserver] = WeakSet()
 
@@ -67,7 +70,7 @@ class LimitedObserver:
         now = event["log_time"]
         failure = event.get("log_failure")
         type_ = None if failure is None else failure.type
-        key = (event.get("log_namespace"), event.get("log_level"), event.get("log_format"), type_)
+        key = (event.get("log_namespace"), event.get("log_level"), event.get(KIND) or event.get("log_format"), type_)
         kind = self._kinds.get(key)
         if kind is not None and not 0 <= now - kind.since < PERIOD:
             # the period is over, or the clock was set back

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from rtunnel.ops.log_limit import LimitedObserver
 
-__all__ = ["HumanObserver", "human", "one_line", "show_from"]
+__all__ = ["HumanObserver", "human", "is_shown", "one_line", "show_from"]
 
 
 class _Shown:
@@ -52,9 +52,9 @@ class HumanObserver:
         self._stream = stream
 
     def __call__(self, event: LogEvent) -> None:
-        level = event.get("log_level", LogLevel.info)
-        if level < _Shown.lowest or (level <= LogLevel.info and not _ours(event)):
+        if not is_shown(event):
             return
+        level = event.get("log_level", LogLevel.info)
         time = datetime.fromtimestamp(event["log_time"]).astimezone().strftime("%Y-%m-%d %H:%M:%S%z")
         mark = "" if level == LogLevel.info else f"{level.name}: "
         lines = [f"{time} {mark}{one_line(formatEvent(event))}"]
@@ -63,6 +63,12 @@ class HumanObserver:
             lines.append(failure.getTraceback().rstrip())
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
+
+
+def is_shown(event: LogEvent) -> bool:
+    """Whether an event is for people: see :class:`HumanObserver`."""
+    level = event.get("log_level", LogLevel.info)
+    return bool(level >= _Shown.lowest and (level > LogLevel.info or _ours(event)))
 
 
 def _ours(event: LogEvent) -> bool:

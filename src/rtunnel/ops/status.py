@@ -35,11 +35,12 @@ __all__ = [
     "ShareStatus",
     "TargetStatus",
     "TunnelStatus",
+    "WorkerStatus",
 ]
 
-Queries = Mapping[bytes, Callable[[bytes], bytes]]
-"""What the admin endpoint answers besides the status: for each path a function that gets the query of the URL and returns JSON, or
-raises ValueError for a query that is wrong."""
+Queries = Mapping[bytes, Callable[[bytes], bytes | Deferred[bytes]]]
+"""What the admin endpoint answers besides the status: for each path a function that gets the query of the URL and returns JSON, now
+or later, or fails with ValueError for a query that is wrong."""
 
 STATUS_VERSION = 1
 """The version of the document: increased when a key is removed or changes its meaning, not when one is added."""
@@ -273,6 +274,28 @@ class RegistryState:
 
 
 @attrs.frozen(kw_only=True)
+class WorkerStatus:
+    """A process of a server with several.
+
+    :ivar number: from 1 on.
+    :ivar pid: its process ID; ``None`` while it is not running.
+    :ivar state: ``starting``, ``ready``, ``stopping`` or ``waiting`` (until it is started again).
+    :ivar since: when it was started, in seconds since the epoch.
+    :ivar restarts: how often it was started again.
+    :ivar links: of clients, up at it.
+    :ivar visitors: open connections of visitors at it.
+    """
+
+    number: int
+    pid: int | None
+    state: str
+    since: float | None = attrs.field(metadata={"time": True})
+    restarts: int
+    links: int
+    visitors: int
+
+
+@attrs.frozen(kw_only=True)
 class ServiceStatus:
     """The status of a service; whatever does not apply to it is empty.
 
@@ -288,6 +311,7 @@ class ServiceStatus:
     registry: tuple[RegistryState, ...] = ()
     peers: tuple[PeerStatus, ...] = ()
     ports: tuple[PortStatus, ...] = ()
+    workers: tuple[WorkerStatus, ...] = ()
 
 
 class Reporting(Protocol):
@@ -350,7 +374,7 @@ def _errors(recent: Iterable[Any]) -> list[dict[str, Any]]:
 
 
 def _plain(_instance: Any, attribute: attrs.Attribute[Any] | None, value: Any) -> Any:
-    if attribute is not None and attribute.metadata.get("time") and value is not None:
+    if attribute is not None and attribute.metadata.get("time") and isinstance(value, (int, float)):
         return _timestamp(value)
     return value
 

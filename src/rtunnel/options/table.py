@@ -830,6 +830,13 @@ SERVER = (
     *_REGISTRY,
     *_PEERS,
     Option(
+        "workers",
+        kinds.NUMBER,
+        "workers",
+        "how many processes serve, one for each core; they share the ports and all clients (docs/replicas.md)",
+        process=True,
+    ),
+    Option(
         "ready-wait",
         kinds.DURATION,
         "ready_wait",

@@ -1,9 +1,13 @@
-"""A shared registry within one process: no Redis, nothing to wait for. It is what the tests of several servers run with."""
+"""A shared registry within one process: no Redis, nothing to wait for.
+
+It is what the processes of one server share (``--workers``), each over a connection (:mod:`rtunnel.registry.served`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import TypeVar
+from itertools import count
+from typing import Final, TypeVar
 from uuid import UUID
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -14,6 +18,9 @@ from rtunnel.registry.records import ConnectorRecord, ServerRecord
 
 __all__ = ["MemoryHub", "MemoryRegistry"]
 
+MAX_COUNTS: Final = 65536
+"""Tunnels of which it is kept whether something was agreed on."""
+
 T = TypeVar("T")
 
 
@@ -23,6 +30,20 @@ class MemoryHub:
     def __init__(self) -> None:
         self.members: dict[UUID, MemoryRegistry] = {}
         """Those that are started, and not lost."""
+        self._counts: dict[UUID, int] = {}
+        self._numbers = count(1)
+
+    def count(self, tunnel: UUID) -> int:
+        """Another number whenever something was written for a tunnel that others may have to agree with."""
+        return self._counts.get(tunnel, 0)
+
+    def contested(self, tunnel: UUID) -> None:
+        """Whoever decides about a tunnel has to decide again."""
+        self._counts.pop(tunnel, None)
+        self._counts[tunnel] = next(self._numbers)
+        if len(self._counts) > MAX_COUNTS:
+            # the oldest one: who decides there just now decides again
+            del self._counts[next(iter(self._counts))]
 
     def registry(self) -> MemoryRegistry:
         """A registry for one more server."""
@@ -97,6 +118,8 @@ class MemoryRegistry:
         former, self._own[record.id] = self._own.get(record.id), record
         if record == former:
             return
+        if former is None and record.filters:
+            self._hub.contested(record.tunnel)
         for other in self._hub.others(self._server.id):
             if former is None:
                 other._observer.connector_up(record)

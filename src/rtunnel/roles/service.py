@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 
-from rtunnel.metrics.stats import ClientStats, ServerStats, TunnelStats
 from rtunnel.ops.status import Queries, Reporting
 
 __all__ = ["Reloadable", "RoleService"]
@@ -35,9 +34,8 @@ class RoleService(Reloadable, Reporting, Protocol):
     on_over: Callable[[], None]
     """Called when there is nothing left to do for it: the leases of a client have ended."""
 
-    @property
-    def stats(self) -> ServerStats | ClientStats:
-        """Its counts."""
+    def metrics(self) -> bytes | Deferred[bytes]:
+        """Its metrics in Prometheus' format."""
 
     def when_ready(self) -> Deferred[None]:
         """Fire when it is ready for the first time."""
@@ -45,9 +43,6 @@ class RoleService(Reloadable, Reporting, Protocol):
     @property
     def queries(self) -> Queries:
         """What the admin endpoint answers besides the status."""
-
-    def tunnel_stats(self) -> Iterable[TunnelStats]:
-        """What each tunnel carries now."""
 
     def setServiceParent(self, parent: Any) -> None:
         """Make it a child of the process's service."""

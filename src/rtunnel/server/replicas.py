@@ -35,12 +35,24 @@ from rtunnel.server.shared_leases import SharedLeases
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings, PeerSettings
 
-__all__ = ["Replicas"]
+__all__ = ["Replicas", "WorkerPlace"]
 
 NOTICED: Final = 0.5
 """Seconds in which others notice that connectors were taken back; what they send until then is still forwarded."""
 MAX_STEP: Final = 2 * SWEEP
 """Seconds that one sweep counts at most."""
+
+
+@attrs.frozen
+class WorkerPlace:
+    """That a server is one of several processes which listen at the same ports (``--workers``).
+
+    :ivar name: by which the others know it.
+    :ivar socket: the unix socket at which they reach it; ``None`` for the port of the settings.
+    """
+
+    name: str
+    socket: str | None = None
 
 
 class Replicas:
@@ -55,6 +67,7 @@ class Replicas:
     :param http: how responses of the connectors of others are read.
     :param leases: those of this server.
     :param terms: those of the leases of a tunnel.
+    :param place: if it is one of several workers.
     :raises StartError: a secret or certificate cannot be used.
     :ivar leases: what is shared of them, and what is known of those of others.
     """
@@ -73,10 +86,12 @@ class Replicas:
         http: HttpSettings,
         terms: Callable[[UUID], LeaseTerms],
         reactor: Any,
+        place: WorkerPlace | None = None,
     ) -> None:
         self.id = uuid4()
         self.shared = shared
         self._settings = settings
+        self._socket = None if place is None else place.socket
         self._registry = registry
         self.leases = SharedLeases(
             shared, self.id, manager=leases, registry=registry, record_of=self.record_of, terms=terms, reactor=reactor
@@ -88,7 +103,7 @@ class Replicas:
         self._listener = PeerListener(self.id, trust, Forwarding(self._local.get, stats), stats, reactor)
         me = Self(self.id, trust, trust.connecting, stats, reactor)
         self.remote = RemoteConnectors(registry, health, stats, http, me)
-        self._record = ServerRecord(id=self.id, name=node(), software=__version__, since=time())
+        self._record = ServerRecord(id=self.id, name=node() if place is None else place.name, software=__version__, since=time())
         self._started = False
         self._withdrawn: float | None = None
         """When the connectors of this server were taken back."""
@@ -102,7 +117,10 @@ class Replicas:
 
         :raises StartError: it cannot be opened.
         """
-        if self._settings.listen is not None:
+        if self._socket is not None:
+            self._listener.listen_at(self._socket)
+            self._record = attrs.evolve(self._record, address=self._socket)
+        elif self._settings.listen is not None:
             bound = self._listener.listen(self._settings.listen)
             address = self._settings.address or bound
             if not address.port:

@@ -37,7 +37,7 @@ from rtunnel.server.limits import ServerLimits
 from rtunnel.server.listener import TunnelListener
 from rtunnel.server.listener_group import ListenerGroup, Shared, endpoint_of, rights_of
 from rtunnel.server.plan import ServerPlan, planned_listeners
-from rtunnel.server.replicas import Replicas
+from rtunnel.server.replicas import Replicas, WorkerPlace
 from rtunnel.server.routes import Routes
 from rtunnel.server.status import server_status
 from rtunnel.server.upstream import UpstreamPool
@@ -66,12 +66,19 @@ class ServerService(Service):
     :param settings: the validated settings.
     :param reactor: the reactor.
     :param shared: the registry that it shares with others, if it does.
+    :param place: if it is one of several workers, which listen at the same ports.
     """
 
     live = frozenset(("listeners", "drain", "stop_delay"))
     """The settings of the process that :meth:`reload` can change."""
 
-    def __init__(self, settings: ServerSettings, reactor: Any, shared: SharedRegistry | None = None) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        reactor: Any,
+        shared: SharedRegistry | None = None,
+        place: WorkerPlace | None = None,
+    ) -> None:
         self.settings = settings
         self.stats = ServerStats()
         self.registry: TunnelRegistry[UpstreamPool] = TunnelRegistry()
@@ -92,6 +99,7 @@ class ServerService(Service):
         self.limits = ServerLimits(settings.limits, self.stats)
         self._reactor = reactor
         self._passed = PassedSockets.take(reactor)
+        self._place = place
         self._deadlines = Deadlines(reactor)
         self._health = HealthMonitor(self.registry)
         self._drain_queue = DrainQueue(reactor.seconds)
@@ -132,6 +140,7 @@ class ServerService(Service):
             http=listener.http,
             terms=self._lease_terms,
             reactor=self._reactor,
+            place=self._place,
         )
 
     def _lease_terms(self, tunnel: UUID) -> LeaseTerms:
@@ -322,10 +331,10 @@ class ServerService(Service):
         """Bind the new ports: all of them, or none."""
         opened: dict[BindKey, RebindablePort] = {}
         for key in plan.ports.start:
+            host, number = key.address.host, key.address.port
+            passed = self._passed.find(host, number)
             try:
-                opened[key] = RebindablePort(
-                    self._reactor, key.address.host, key.address.port, self._passed.find(key.address.host, key.address.port)
-                )
+                opened[key] = RebindablePort(self._reactor, host, number, passed, shared=self._place is not None)
             except (CannotListenError, OSError) as error:
                 for port in opened.values():
                     port.close()
@@ -406,6 +415,13 @@ class ServerService(Service):
         for tunnel, pools in connectors.items():
             # the link to another server carries the streams of many tunnels
             yield TunnelStats(tunnel, len(pools), sum(pool.link.carrying for pool in pools if not pool.is_remote))
+
+    def metrics(self) -> bytes:
+        """The metrics of the process in Prometheus' format."""
+        # late, so that a process whose metrics nobody reads does not carry the library for them
+        from rtunnel.metrics.exposition import exposition
+
+        return exposition(self.stats, self.tunnel_stats)
 
     def refresh(self) -> Deferred[None]:
         """Everything of the status is known here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -11,7 +12,7 @@ import attrs
 from rtunnel.routing.policies import Policies, Policy, PolicyRow
 from rtunnel.settings.access_log import AccessLogSettings
 from rtunnel.settings.address import Address
-from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, seconds
+from rtunnel.settings.checks import DAY, LOG_LEVEL, PATH, SettingsError, check, seconds, whole
 from rtunnel.settings.credentials import Credentials
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.health import HealthSettings
@@ -24,6 +25,9 @@ from rtunnel.settings.tls import ServerTls
 from rtunnel.settings.transports import SECURE, TRANSPORT, check_no_unused_tls
 
 __all__ = ["ListenerSettings", "ServerSettings"]
+
+MAX_WORKERS = 64
+"""Each has a link to each other one."""
 
 
 def _absolute(path: str | None) -> str | None:
@@ -120,6 +124,7 @@ class ServerSettings:
     :ivar drain: seconds for running requests to finish after that.
     :ivar registry: see :class:`~rtunnel.settings.registry.RegistrySettings`.
     :ivar peer: see :class:`~rtunnel.settings.peers.PeerSettings`.
+    :ivar workers: how many processes serve; with more than one, another one watches them.
     :ivar limits: see :class:`~rtunnel.settings.limits.LimitSettings`.
     :ivar access_log: see :class:`~rtunnel.settings.access_log.AccessLogSettings`.
     """
@@ -138,6 +143,7 @@ class ServerSettings:
     drain: float = attrs.field(default=10.0, validator=seconds(0, DAY))
     registry: RegistrySettings = attrs.field(factory=RegistrySettings)
     peer: PeerSettings = attrs.field(factory=PeerSettings)
+    workers: int = attrs.field(default=1, validator=whole(1, MAX_WORKERS))
     limits: LimitSettings = attrs.field(factory=LimitSettings)
     access_log: AccessLogSettings = attrs.field(factory=AccessLogSettings)
 
@@ -149,6 +155,31 @@ class ServerSettings:
                     hint = f'the port is already used by {other_name} "{other}"; choose another one'
                     raise SettingsError(name, str(address), hint)
             used.append((name, address))
+        if self.workers > 1:
+            self._check_workers()
+
+    def _check_workers(self) -> None:
+        if not sys.platform.startswith("linux"):
+            raise SettingsError("workers", str(self.workers), "processes share a port on Linux only; start one")
+        for name, address in self._addresses():
+            if not address.port and name != "admin":
+                raise SettingsError(name, str(address), "several workers need a port that all of them know; choose one")
+        if self.registry.address is not None and self.peer.listen is None:
+            raise SettingsError(
+                "peer.listen",
+                None,
+                "missing; with --registry the workers reach each other, and others reach them, at ports of theirs",
+            )
+        if self.registry.address is None and self.peer.listen is not None:
+            raise SettingsError(
+                "peer.listen", str(self.peer.listen), "has no use without --registry: the workers of one server need no port for it"
+            )
+
+    @property
+    def peer_ports(self) -> range:
+        """The ports at which the workers listen for peers, one after the other from that of the first one on."""
+        first = 0 if self.peer.listen is None else self.peer.listen.port
+        return range(first, first + self.workers)
 
     def _addresses(self) -> Iterator[tuple[str, Address]]:
         for listener in self.listeners:
@@ -157,6 +188,7 @@ class ServerSettings:
             for entrypoint in listener.entrypoints:
                 yield "entrypoint", entrypoint
         if self.peer.listen is not None:
-            yield "peer.listen", self.peer.listen
+            for port in self.peer_ports:
+                yield "peer.listen", attrs.evolve(self.peer.listen, port=port)
         if self.admin is not None:
             yield "admin", self.admin

@@ -18,6 +18,9 @@ _STATES = {
     "ready": "green",
     "up": "green",
     "connecting": "yellow",
+    "starting": "yellow",
+    "stopping": "yellow",
+    "waiting": "red",
     "suspect": "red",
     "joined": "green",
     "joining": "yellow",
@@ -30,7 +33,9 @@ _STATES = {
 _LEVELS = {"warn": "yellow", "error": "red", "critical": "bold red"}
 _SILENT: dict[str, tuple[Any, ...]] = {"user": (None,), "network": (None, "tcp")}
 """Columns that are left out when they say nothing else: a terminal has 80 columns."""
-_NUMBERS = frozenset(("visitors", "connections", "links", "connectors", "streams", "weight", "requests", "in", "out", "round trip"))
+_NUMBERS = frozenset(
+    ("visitors", "connections", "links", "connectors", "streams", "weight", "requests", "restarts", "in", "out", "round trip")
+)
 
 Row = Sequence[Any]
 
@@ -83,6 +88,9 @@ def tables(document: dict[str, Any]) -> Iterator[RenderableType]:
         yield _table("shared registry", ("address", "state", "servers", "connectors", "records", "why"), map(_registry, registry))
     if peers := document.get("peers"):
         yield _table("other servers", ("server", "name", "address", "state", "connectors", "streams"), map(_peer, peers))
+    if workers := document.get("workers"):
+        columns = ("worker", "process", "state", "since", "restarts", "links", "visitors")
+        yield _table("workers", columns, map(_worker, workers))
     if document["errors"]:
         yield _table("recent warnings and errors", ("when", "level", "what"), map(_error, document["errors"]))
 
@@ -148,6 +156,11 @@ def _registry(registry: dict[str, Any]) -> Row:
 
 def _peer(peer: dict[str, Any]) -> Row:
     return peer["server"], peer["name"], peer["address"], peer["state"], peer["connectors"], peer["streams"]
+
+
+def _worker(worker: dict[str, Any]) -> Row:
+    since = _local(worker["since"]) if worker["since"] else None
+    return worker["number"], worker["pid"], worker["state"], since, worker["restarts"], worker["links"], worker["visitors"]
 
 
 def _connector(connector: dict[str, Any], server: bool) -> Row:

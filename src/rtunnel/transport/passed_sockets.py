@@ -74,6 +74,11 @@ class PassedSockets:
         return next((one for one in self._sockets if one.is_at(host, port)), None)
 
     @property
+    def all(self) -> tuple[PassedSocket, ...]:
+        """Each of them."""
+        return self._sockets
+
+    @property
     def unused(self) -> list[PassedSocket]:
         """Those on which nobody has listened yet: connections to them wait without end."""
         return [one for one in self._sockets if not one.used]

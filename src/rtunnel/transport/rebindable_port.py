@@ -11,7 +11,7 @@ from zope.interface import implementer
 
 from rtunnel.transport.accepting import AcceptingPort
 from rtunnel.transport.passed_sockets import PassedSocket
-from rtunnel.transport.sockets import listen_on, listen_tcp
+from rtunnel.transport.sockets import listen_on, listen_shared, listen_tcp
 
 __all__ = ["RebindablePort"]
 
@@ -42,17 +42,22 @@ class RebindablePort:
     :param host: address to bind; empty for every address.
     :param port: 0 for any free one.
     :param passed: the socket at this address that was passed to the process, if any: then nothing is bound.
+    :param shared: whether other processes listen there as well (:func:`~rtunnel.transport.sockets.listen_shared`).
     :raises CannotListenError: when the port is in use, not permitted, or the address is not local.
     """
 
-    def __init__(self, reactor: IReactorTCP, host: str, port: int, passed: PassedSocket | None = None) -> None:
+    def __init__(
+        self, reactor: IReactorTCP, host: str, port: int, passed: PassedSocket | None = None, *, shared: bool = False
+    ) -> None:
         self._current = _CurrentFactory()
-        self.port: Any = (
-            listen_tcp(reactor, host, port, self._current)
-            if passed is None
-            else listen_on(cast(IReactorSocket, reactor), passed, self._current)
-        )
+        self.port: Any
         """The listening port."""
+        if passed is not None:
+            self.port = listen_on(cast(IReactorSocket, reactor), passed, self._current)
+        elif shared:
+            self.port = listen_shared(cast(IReactorSocket, reactor), host, port, self._current)
+        else:
+            self.port = listen_tcp(reactor, host, port, self._current)
         self.accepting = AcceptingPort(self.port, reactor)
         """How it accepts."""
 

@@ -49,13 +49,16 @@ __all__ = [
     "AT_ONCE",
     "SocketClientEndpoint",
     "SocketServerEndpoint",
+    "WriteAtOnce",
     "end_when_stalled",
     "has_input",
     "host_and_port",
     "lacks_ipv6",
     "limit_stalls",
     "listen_on",
+    "listen_shared",
     "listen_tcp",
+    "reserve",
 ]
 
 AT_ONCE = available(SOCKETS, "sockets write when the reactor says so")
@@ -72,7 +75,7 @@ A process that reads so much at once calls :func:`rtunnel.ops.memory.keep_large_
 """
 
 
-class _WriteAtOnce:
+class WriteAtOnce:
     """Mixed in before Twisted's transport class.
 
     Whether anything stands between a write and the socket (a closing, TLS, a pull producer) is determined after a change, not at
@@ -175,11 +178,11 @@ class _WriteAtOnce:
         super().connectionLost(reason)  # type: ignore[misc]
 
 
-class AtOnceServer(_WriteAtOnce, Server):
+class AtOnceServer(WriteAtOnce, Server):
     """An accepted connection."""
 
 
-class AtOnceClient(_WriteAtOnce, Client):
+class AtOnceClient(WriteAtOnce, Client):
     """A connection that we opened."""
 
     def connectionLost(self, reason: Failure) -> None:
@@ -251,6 +254,58 @@ def listen_on(reactor: IReactorSocket, passed: PassedSocket, factory: Any) -> IL
     """Listen on a socket that was passed to the process; when the port is closed, the socket itself stays open."""
     passed.used = True
     return _at_once(reactor, reactor.adoptStreamPort(passed.socket.fileno(), passed.socket.family, factory))
+
+
+def listen_shared(reactor: IReactorSocket, host: str, port: int, factory: Any, backlog: int = 1024) -> IListeningPort:
+    """Listen at a port at which other processes of the same user listen as well (``SO_REUSEPORT`` of Linux, socket(7)).
+
+    The system gives each connection to one of them, by its addresses.
+
+    :param host: address to bind; empty for every address of both families where the system has IPv6.
+    :param port: not 0: all have to know it.
+    :raises CannotListenError: when somebody else uses the port, it is not permitted, or the address is not local.
+    """
+    try:
+        shared = _shared_socket(host, port)
+        shared.listen(backlog)
+    except OSError as error:
+        raise CannotListenError(host, port, error) from None
+    with shared:
+        # the reactor has a descriptor of its own
+        return _at_once(reactor, reactor.adoptStreamPort(shared.fileno(), shared.family, factory))
+
+
+def reserve(host: str, port: int) -> socket.socket:
+    """Keep a port for processes of this user that will share it, as long as the socket is open, whether or not they are there.
+
+    :raises OSError: somebody listens there already, or it cannot be bound.
+    """
+    _shared_socket(host, port, shared=False).close()
+    return _shared_socket(host, port)
+
+
+def _shared_socket(host: str, port: int, *, shared: bool = True) -> socket.socket:
+    """A socket that is bound to a port which others may share, and does not listen yet."""
+    try:
+        return _bound(socket.AF_INET6 if not host or isIPv6Address(host) else socket.AF_INET, host or "::", port, shared)
+    except OSError as error:
+        if host or not lacks_ipv6(error):
+            raise
+        return _bound(socket.AF_INET, "", port, shared)
+
+
+def _bound(family: socket.AddressFamily, host: str, port: int, shared: bool) -> socket.socket:
+    found = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+    try:
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, shared)
+        if family == socket.AF_INET6:
+            found.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        found.bind((host, port))
+    except BaseException:
+        found.close()
+        raise
+    return found
 
 
 def _at_once(reactor: IReactorTCP | IReactorSocket, listening: Any) -> IListeningPort:

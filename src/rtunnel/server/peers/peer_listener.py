@@ -9,12 +9,13 @@ from uuid import UUID
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
-from rtunnel.ops.start import PEER_LISTENER, cannot_listen
+from rtunnel.ops.start import PEER_LISTENER, StartError, cannot_listen
 from rtunnel.outcomes import LinkEnd
 from rtunnel.server.peers.forwarding import Forwarding
 from rtunnel.server.peers.trust import HANDSHAKE_TIMEOUT, PeerTrust
@@ -64,6 +65,7 @@ class PeerListener(Factory):
         self.admissions: set[_Admission] = set()
         self.links: set[Link] = set()
         self._port: RebindablePort | None = None
+        self._socket: IListeningPort | None = None
 
     def listen(self, address: Address) -> Address:
         """Open the port.
@@ -78,6 +80,19 @@ class PeerListener(Factory):
         self._port.accepting.use(FixedRoom("peers", self.reactor, MOST))
         self.trust.accepting(self._port, self.refused).listen(self)
         return Address(address.host, self._port.port.getHost().port)
+
+    def listen_at(self, path: str) -> None:
+        """Open a unix socket instead, for the other processes of this machine.
+
+        :raises StartError: it cannot be opened.
+        """
+        # late: there are none on Windows
+        from rtunnel.transport.unix_sockets import listen_unix
+
+        try:
+            self._socket = listen_unix(self.reactor, path, self)
+        except (CannotListenError, OSError) as error:
+            raise StartError(f"the socket for the other workers cannot be opened: {error}") from error
 
     def buildProtocol(self, addr: Any) -> _Admission:
         return _Admission(self)
@@ -99,6 +114,9 @@ class PeerListener(Factory):
         for link in list(self.links):
             link.close(LinkEnd.SERVER_STOPPED)
         port, self._port = self._port, None
+        listening, self._socket = self._socket, None
+        if listening is not None:
+            return maybeDeferred(listening.stopListening).addCallback(lambda _: None)
         return succeed(None) if port is None else maybeDeferred(port.close)
 
 
@@ -114,7 +132,7 @@ class _Admission(Handshake[Proof]):
     def connectionMade(self) -> None:
         super().connectionMade()
         host, port = host_and_port(self.transport.getPeer())
-        self._who = f"{host}:{port}" if host else "?"
+        self._who = f"{host}:{port}" if host else "this machine"
         self._listener.admissions.add(self)
         self.transport.write(self._challenge.encode())
 

@@ -100,8 +100,13 @@ class PeerTrust:
     def connecting(self, address: str) -> IStreamClientEndpoint:
         """How a peer is reached, with TLS if there is a certificate.
 
-        :param address: ``HOST:PORT``.
+        :param address: ``HOST:PORT``, or the path of a unix socket, which needs no TLS.
         """
+        if address.startswith("/"):
+            # late: there are none on Windows
+            from rtunnel.transport.unix_sockets import UnixClientEndpoint
+
+            return UnixClientEndpoint(self._reactor, address, CONNECT_TIMEOUT)
         host, _, port = address.rpartition(":")
         endpoint = SocketClientEndpoint(self._reactor, host.strip("[]"), int(port), CONNECT_TIMEOUT)
         if self._settings.cert_file is None:

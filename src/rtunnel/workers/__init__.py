@@ -1,0 +1,1 @@
+"""Several processes that serve as one (``rtunnel server --workers``): the supervisor, and what each worker does beyond a server."""
