@@ -6,7 +6,7 @@ set -u
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 missing=
-for need in nginx:nginx-light wrk:wrk curl:curl openssl:openssl systemd-analyze:systemd ip:iproute2 nft:nftables redis-server:redis-server redis-cli:redis-tools fish:fish; do
+for need in nginx:nginx-light wrk:wrk curl:curl openssl:openssl systemd-analyze:systemd ip:iproute2 nft:nftables redis-server:redis-server redis-cli:redis-tools fish:fish zsh:zsh mandoc:mandoc; do
     command -v "${need%%:*}" >/dev/null || missing="$missing ${need##*:}"
 done
 [ -n "$missing" ] || exit 0

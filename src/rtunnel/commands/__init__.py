@@ -36,6 +36,7 @@ COMMANDS: tuple[Command, ...] = (
     ReactorCommand("login", "keep what an invitation says as a profile"),
     PlainCommand("logout", "remove a profile"),
     PlainCommand("profiles", "list the profiles of this machine"),
+    PlainCommand("completion", "print the completion of commands, options and profiles for bash, zsh or fish"),
     PlainCommand("version", "show the version, and what it runs on"),
     PlainCommand("inject", "add the sidecar to Kubernetes manifests, and lead their host to the server"),
     PlainCommand("uninject", "take out again what inject has added"),

@@ -38,5 +38,5 @@ def main(argv: Sequence[str]) -> int:
 def make_parser() -> Parser:
     """Its arguments."""
     parser = Parser("logout", description="Removes a profile from this machine.", epilog=_EPILOG)
-    parser.add_argument("name", metavar="NAME", help="the name of the profile")
+    parser.add_argument("name", metavar="PROFILE", help="the name of the profile")
     return parser
