@@ -185,6 +185,26 @@ class CommandTests(_Reaching):
         self.assertEqual(bob.wait(), 1)
         self.assertNotIn("postgres", bob.output)
 
+    def test_what_is_not_the_pods(self) -> None:
+        """It is reached from this machine, or with --strict not at all."""
+        self.client("postgres:5432,*:81")
+        url = f"http://127.0.0.1:{self.service.port}/"
+        reach = self.reach("--proxy", self.where)
+        done = self.run_tool(needed("curl"), "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-x", f"socks5h://{self.where}", url)
+        self.assertEqual((done.stdout, done.stderr), ("200", ""))
+        for at, words in (
+            (f"http://127.0.0.1:{free_port()}/", r"cannot be reached from this machine \(.*refused.*\), and no rule of the client"),
+            ("http://nobody.invalid/", "nobody.invalid:80 cannot be reached from this machine"),
+            ("http://postgres/", r"no rule of the client in the pod \(--reach\) is for postgres:80"),
+        ):
+            done = self.run_tool(needed("curl"), "-sS", "-x", f"http://{self.where}", at)
+            self.assertRegex(done.stdout, words)
+        self.assertNotIn("Traceback", reach.output)
+        strict = f"127.0.0.1:{free_port()}"
+        self.reach("--proxy", strict, "--strict")
+        done = self.run_tool(needed("curl"), "-sS", "-x", f"http://{strict}", url)
+        self.assertIn("no rule of the client in the pod (--reach) is for 127.0.0.1", done.stdout)
+
     def test_mistakes(self) -> None:
         """What cannot be meant is said at once."""
         for arguments, words in (
@@ -251,7 +271,7 @@ class PodTests(_Reaching):
 
     def test_denied(self) -> None:
         """Why is told apart: by the code of SOCKS, and in words by HTTP; the pod's log has the user."""
-        self.reach("--proxy", self.where)
+        self.reach("--proxy", self.where, "--strict")
         for url, code, words in (
             ("http://postgres:5433/", 2, "no rule of the client in the pod (--reach) is for postgres:5433"),
             ("http://evil/", 2, "evil:80 is at 169.254.169.254, which is a metadata service"),

@@ -67,5 +67,38 @@ class NamesTests(SynchronousTestCase):
         for host in ("10.0.0.7", "fd00::7", "localhost", "kubernetes", "api.eu.example.org", "a.cluster.local", "a.svc"):
             self.assertEqual(self.listed.names(host), (host,))
 
+    def test_concerns(self) -> None:
+        """What a rule is for, and what can only be meant in the cluster; loopback only where that is said."""
+        for host, port, expected in (
+            ("postgres", 5432, True),
+            ("Postgres.", 1, True),
+            ("web.shop.svc", 80, True),
+            ("web.shop", 1, True),
+            ("web.other.svc", 1, True),
+            ("web.cluster.local", 1, True),
+            ("fd00::7", 1, True),
+            ("fd00::8", 1, False),
+            ("10.0.0.7", 80, False),
+            ("registry.npmjs.org", 443, False),
+            ("shop.example.org", 80, False),
+            ("localhost", 80, False),
+            ("x.localhost", 80, False),
+            ("127.0.0.1", 80, False),
+            ("::1", 80, False),
+            ("0.0.0.0", 80, False),
+            ("", 80, True),
+        ):
+            self.assertIs(self.listed.concerns(host, port), expected, host)
+        listed = ReachList(ReachRules.parse("*:80,127.0.0.1:6379,dns:53/udp").rules)
+        for host, port, expected in (
+            ("a.example.org", 80, True),
+            ("localhost", 80, False),
+            ("127.0.0.1", 80, False),
+            ("127.0.0.1", 6379, True),
+            ("localhost", 6379, False),
+            ("10.0.0.7", 53, False),
+        ):
+            self.assertIs(listed.concerns(host, port), expected, host)
+
     def test_unknown_place(self) -> None:
         self.assertEqual(ReachList(RULES, ("example.org",)).names("postgres"), ("postgres",))

@@ -82,6 +82,11 @@ def make_parser() -> ServerParser:
         metavar=FORWARD.metavar,
         help="local port that leads to one destination, e.g. 5432:postgres:5432; repeatable",
     )
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse what the pod does not reach; without it the proxy connects to names that are not of the cluster from here",
+    )
     parser.add_argument("--list", action="store_true", help="list what may be reached, and open no port")
     return parser
 
@@ -98,12 +103,14 @@ async def _list(link: PodLinkClient) -> None:
 async def _serve(link: PodLinkClient, arguments: argparse.Namespace, reactor: Any) -> int:
     """Open the ports, and serve them until it is cancelled."""
     proxy = arguments.proxy or (None if arguments.forward else LOOPBACK.parse(DEFAULT_PROXY))
+    from rtunnel.client.pod.destinations import Destinations
     from rtunnel.client.pod.link import PodLinkFailed
     from rtunnel.client.pod.local_programs import Forward, LocalPrograms
     from rtunnel.client.wake import SleepWatch
     from rtunnel.wire.proxy_server import Wanted
 
-    programs = LocalPrograms(link, reactor)
+    destinations = None if arguments.strict else Destinations(link, reactor)
+    programs = LocalPrograms(link, reactor, destinations=destinations)
     sleep = SleepWatch(link.woke, reactor)
     try:
         opened = None if proxy is None else programs.proxy(proxy)

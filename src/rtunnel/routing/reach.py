@@ -20,7 +20,7 @@ from attrs import field, frozen
 
 from rtunnel.routing.globs import Glob
 
-__all__ = ["ReachGate", "ReachRule", "ReachRules", "Special", "special_address", "special_name"]
+__all__ = ["ReachGate", "ReachRule", "ReachRules", "Special", "is_loopback", "normal_host", "special_address", "special_name"]
 
 _FORM = "write HOST:PORT, with * for any text of a host, and a port, a range or *: postgres:5432, *.shop.svc:8000-8099, dns:53/udp"
 _HOST = re.compile(r"[a-z0-9_*](?:[a-z0-9_.*-]{0,251}[a-z0-9_*])?", re.ASCII)
@@ -70,6 +70,16 @@ def special_name(host: str) -> Special | None:
     if _API_NAME.fullmatch(host):
         return Special.API
     return Special.METADATA if host in _METADATA_NAMES else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is the machine that asks for it, by name or by address.
+
+    :param host: as :func:`normal_host` writes it.
+    """
+    address = _address(host)
+    special = special_name(host) if address is None else special_address(address)
+    return special is Special.LOOPBACK
 
 
 def special_address(address: Address) -> Special | None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from rtunnel.routing.reach import MAX_RULES, ReachRule, ReachRules, special_name
+from rtunnel.routing.reach import MAX_RULES, ReachRule, ReachRules, is_loopback, normal_host, special_name
 
 __all__ = ["ReachList", "ReachListError", "read_reach_list", "write_reach_list"]
 
@@ -56,6 +56,25 @@ class ReachList:
             if found is not None:
                 return found[1], found[2]
         return "", ""
+
+    def concerns(self, host: str, port: int) -> bool:
+        """Whether a connection is the pod's: a rule is for it, or its name can only be one of the cluster.
+
+        Loopback is the pod's only where a rule names it literally, as only then it may be reached there.
+        """
+        host = normal_host(host)
+        found = [rule for rule in self.rules if rule.names(host, port, udp=False)]
+        if is_loopback(host):
+            return any(rule.is_literal for rule in found)
+        return bool(found) or self._is_of_cluster(host)
+
+    def _is_of_cluster(self, host: str) -> bool:
+        """Whether it can only be a name of the cluster: without a dot, of the pod's namespace, or with ``.svc``, or its domain."""
+        namespace, domain = self._place
+        if ":" in host or host[-1:].isdigit():
+            return False
+        ends = (f".{_SERVICE}", *((f".{namespace}", f".{domain}") if namespace else ()))
+        return "." not in host or host.endswith(ends)
 
     def names(self, host: str) -> tuple[str, ...]:
         """The names that mean the same in the pod as the host of a rule, itself first: with and without namespace and domain.

@@ -57,6 +57,9 @@ class Wanted:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 @frozen
 class WantedDatagrams:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import attrs
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, ConnectingCancelledError
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -16,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rtunnel.client.dialing import no_delay
+from rtunnel.client.pod.destinations import Destinations
 from rtunnel.client.pod.link import MAX_STREAMS, PodLinkClient, PodRefused
 from rtunnel.client.pod.local_datagrams import LocalDatagrams
 from rtunnel.client.repeats import Repeats
@@ -58,7 +58,7 @@ class Forward:
     to: Wanted
 
     def __str__(self) -> str:
-        return f"{self.listen} leads to {_shown(self.to)}"
+        return f"{self.listen} leads to {self.to}"
 
 
 class LocalPrograms:
@@ -67,16 +67,20 @@ class LocalPrograms:
     :param link: to the server.
     :param reactor: opens the ports.
     :param listen_udp: opens a socket for the datagrams of a program.
+    :param destinations: decides which connections of the proxy begin in the pod; by default all do.
     :ivar connections: those that are open.
     :ivar total: how many there were.
     """
 
     _log = Logger()
 
-    def __init__(self, link: PodLinkClient, reactor: Any, listen_udp: ListenUdp = listen_udp) -> None:
+    def __init__(
+        self, link: PodLinkClient, reactor: Any, listen_udp: ListenUdp = listen_udp, destinations: Destinations | None = None
+    ) -> None:
         self.link = link
         self.reactor = reactor
         self.listen_udp = listen_udp
+        self.destinations = destinations
         self.connections: set[LocalProgram] = set()
         self.total = 0
         self._room = FixedRoom("local programs", reactor, MAX_STREAMS)
@@ -155,7 +159,7 @@ class LocalProgram(Protocol):
         self._server = server
         self._to = to
         self._splice = Splice(self._ended)
-        self._asking: Deferred[TunnelStream] | None = None
+        self._asking: Deferred[Any] | None = None
         self._timer: Any = None
         self._datagrams: LocalDatagrams | None = None
 
@@ -188,7 +192,7 @@ class LocalProgram(Protocol):
         if answer:
             self.transport.write(answer)
         if isinstance(server.wanted, Wanted):
-            self._ask(server.wanted)
+            self._choose(server.wanted)
         elif server.wanted is not None:
             self._associate(server, server.wanted.port)
 
@@ -210,30 +214,54 @@ class LocalProgram(Protocol):
         self._datagrams = datagrams
         self.transport.write(server.granted_datagrams(*host_and_port(socket.getHost())))
 
+    def _choose(self, to: Wanted) -> None:
+        """Connect from the pod, or from here."""
+        destinations = self._owner.destinations
+        if destinations is None:
+            self._ask(to)
+            return
+        self._stop_timer()
+        self.transport.pauseProducing()
+        choosing = self._asking = destinations.is_pods(to)
+        choosing.addCallback(lambda is_pods: self._ask(to) if is_pods else self._dial(destinations, to))
+        choosing.addErrback(self._refused, str(to))
+
+    def _dial(self, destinations: Destinations, to: Wanted) -> None:
+        dialing = self._asking = destinations.connect(to, self._splice.far)
+        dialing.addCallbacks(self._dialed, self._refused, errbackArgs=(str(to),))
+
+    def _dialed(self, side: Side) -> None:
+        no_delay(side.transport)
+        self._join(side.transport)
+
     def _ask(self, to: Wanted) -> None:
         self._stop_timer()
         # nothing more is read until there is somewhere to put it
         self.transport.pauseProducing()
         request = PodRequest(PodService.REACH, RelayAddress(to.host, to.port))
         asking = self._asking = self._owner.link.ask(request, self._splice.far)
-        asking.addCallbacks(self._granted, partial(self._refused, _shown(to)))
+        asking.addCallbacks(self._granted, self._refused, errbackArgs=(str(to),))
 
     def _granted(self, stream: TunnelStream) -> None:
+        self._splice.far.attach(stream)
+        self._join(stream)
+
+    def _join(self, far: Any) -> None:
+        """Join the program with where it wanted to go."""
         splice, server, transport = self._splice, self._server, self.transport
         splice.near.attach(transport)
-        splice.far.attach(stream)
         if server is not None:
             transport.write(server.granted())
             if server.early:
-                stream.write(server.early)
+                far.write(server.early)
             if not server.passes_all:
                 transport.protocol = _OneRequest(splice.near, server)
         splice.join()
         transport.resumeProducing()
 
-    def _refused(self, what: str, failure: Failure) -> None:
+    def _refused(self, failure: Failure, what: str) -> None:
         error = failure.value
-        if isinstance(error, CancelledError):
+        if isinstance(error, (CancelledError, ConnectingCancelledError)):
             return
         if not isinstance(error, PodRefused):
             self.transport.abortConnection()
@@ -312,7 +340,3 @@ class _OneRequest(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._side.connectionLost(reason)
-
-
-def _shown(to: Wanted) -> str:
-    return f"[{to.host}]:{to.port}" if ":" in to.host else f"{to.host}:{to.port}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import frozen
 from twisted.internet import error
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -27,7 +27,7 @@ from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, Reach
 
-__all__ = ["Reacher", "api_addresses", "is_own_address"]
+__all__ = ["Reacher", "api_addresses", "cause_of", "is_own_address"]
 
 MAX_NAMED = 500
 """Users and destinations that are remembered, so that each pair is one line of the log and not one for each connection."""
@@ -236,6 +236,21 @@ _BY_CLASS: dict[type, _Reason] = {
 }
 
 
+def cause_of(failure: Failure) -> Cause | None:
+    """Why a connection could not be made, of what its endpoint says; None for a connect that was cancelled."""
+    if failure.check(CancelledError, error.ConnectingCancelledError):
+        return None
+    if failure.check(error.DNSLookupError):
+        return Cause.NO_NAME
+    reason = _reason_of(failure.value)
+    return Cause.FAILED if reason is None else reason.cause
+
+
+def _reason_of(failed: BaseException | None) -> _Reason | None:
+    number = getattr(failed, "osError", None) or getattr(failed, "errno", None)
+    return (_BY_ERRNO.get(number) if isinstance(number, int) else None) or _BY_CLASS.get(type(failed))
+
+
 def describe(failure: Failure, what: str) -> PodAnswer:
     """The answer to a request whose connection could not be made.
 
@@ -246,9 +261,7 @@ def describe(failure: Failure, what: str) -> PodAnswer:
         return PodAnswer(Cause.NOT_ALLOWED, str(cause))
     if isinstance(cause, NameFailed):
         return PodAnswer(cause.cause, str(cause))
-    number = getattr(cause, "osError", None) or getattr(cause, "errno", None)
-    reason = _BY_ERRNO.get(number) if isinstance(number, int) else None
-    reason = reason or _BY_CLASS.get(type(cause))
+    reason = _reason_of(cause)
     if reason is None:
         return PodAnswer(Cause.FAILED, f"{what} cannot be connected to: {' '.join(str(cause).split()) or type(cause).__name__}")
     return PodAnswer(reason.cause, reason.text.format(what))
