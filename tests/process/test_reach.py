@@ -108,6 +108,27 @@ class _Reaching(_Case):
             argv, capture_output=True, text=True, check=False, timeout=60, input=text, env={**os.environ, **(env or {})}
         )
 
+    def postgres(self, network: PodNetwork) -> Process:
+        """PostgreSQL, where the services are."""
+        found = sorted(Path(POSTGRES_BIN).glob("*/bin/initdb")) if not which("initdb") else [Path(str(which("initdb")))]
+        runuser = which("runuser")
+        if not found or runuser is None or which("psql") is None:
+            raise SkipTest("RTUNNEL_TEST_POSTGRES: there is no PostgreSQL server here (apt-get install postgresql)")
+        programs = found[-1].parent
+        folder = Path("/tmp") / f"rtunnel-postgres-{os.getpid()}-{free_port()}"
+        as_postgres = (runuser, "-u", "postgres", "--")
+        self.addCleanup(subprocess.run, ["rm", "-rf", str(folder)], check=True)
+        made = self.run_tool(*as_postgres, str(programs / "initdb"), "-D", str(folder), "-A", "trust", "-U", "postgres", "-N")
+        self.assertEqual(made.returncode, 0, made.stderr)
+        with (folder / "pg_hba.conf").open("a") as hba:
+            hba.write("host all all 0.0.0.0/0 trust\n")
+        return self.started(
+            network.at_services(
+                *(*as_postgres, str(programs / "postgres"), "-D", str(folder), "-c", "fsync=off"),
+                *("-c", f"listen_addresses={network.addresses['postgres']}", "-c", f"unix_socket_directories={folder}"),
+            )
+        )
+
 
 class CommandTests(_Reaching):
     """The command on loopback."""
@@ -338,7 +359,7 @@ class PodTests(_Reaching):
 
     def test_postgres(self) -> None:
         """Psql by a forward, with 10 MB in each direction."""
-        data = self.postgres()
+        data = self.postgres(self.network)
         port = free_port()
         self.reach("--forward", f"{port}:postgres:5432", "--proxy", self.where)
         psql = (needed("psql"), "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-Atq")
@@ -350,27 +371,6 @@ class PodTests(_Reaching):
         self.assertEqual(len(done.stdout), len("10000000\n") + 10_000_001, done.stderr)
         done = self.run_tool(*psql, "-c", "create table t (v text)", "-c", r"\copy t from stdin", text="x" * 10_000_000 + "\n")
         self.assertEqual(self.run_tool(*psql, "-c", "select length(v) from t").stdout, "10000000\n", done.stderr)
-
-    def postgres(self) -> Process:
-        """PostgreSQL, where the services are."""
-        found = sorted(Path(POSTGRES_BIN).glob("*/bin/initdb")) if not which("initdb") else [Path(str(which("initdb")))]
-        runuser = which("runuser")
-        if not found or runuser is None or which("psql") is None:
-            raise SkipTest("RTUNNEL_TEST_POSTGRES: there is no PostgreSQL server here (apt-get install postgresql)")
-        programs = found[-1].parent
-        folder = Path("/tmp") / f"rtunnel-postgres-{os.getpid()}-{free_port()}"
-        as_postgres = (runuser, "-u", "postgres", "--")
-        self.addCleanup(subprocess.run, ["rm", "-rf", str(folder)], check=True)
-        made = self.run_tool(*as_postgres, str(programs / "initdb"), "-D", str(folder), "-A", "trust", "-U", "postgres", "-N")
-        self.assertEqual(made.returncode, 0, made.stderr)
-        with (folder / "pg_hba.conf").open("a") as hba:
-            hba.write("host all all 0.0.0.0/0 trust\n")
-        return self.started(
-            self.network.at_services(
-                *(*as_postgres, str(programs / "postgres"), "-D", str(folder), "-c", "fsync=off"),
-                *("-c", f"listen_addresses={self.network.addresses['postgres']}", "-c", f"unix_socket_directories={folder}"),
-            )
-        )
 
 
 __all__ = ["DOMAIN"]

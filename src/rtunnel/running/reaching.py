@@ -38,7 +38,7 @@ def destinations(listed: ReachList, forwards: Iterable[LocalForward]) -> list[De
     """The services that can be listed: those of forwards, and of rules that name one host and few ports."""
     found = [Destination(forward.host, forward.port, listed.names(forward.host)) for forward in forwards]
     for rule in listed.rules:
-        if rule.is_literal and rule.last - rule.first < MAX_PORTS:
+        if rule.is_literal and not rule.udp and rule.last - rule.first < MAX_PORTS:
             names = listed.names(rule.host)
             found += [Destination(rule.host, port, names) for port in range(rule.first, rule.last + 1)]
     return found
@@ -46,7 +46,7 @@ def destinations(listed: ReachList, forwards: Iterable[LocalForward]) -> list[De
 
 def unlisted(listed: ReachList) -> list[str]:
     """The rules that allow more than can be listed."""
-    return [str(rule) for rule in listed.rules if not rule.is_literal or rule.last - rule.first >= MAX_PORTS]
+    return [str(rule) for rule in listed.rules if not rule.udp and (not rule.is_literal or rule.last - rule.first >= MAX_PORTS)]
 
 
 def _can_be_named(host: str) -> bool:
@@ -126,6 +126,8 @@ class CommandReach:
             self._log.warn(
                 "no listener for {left_out}: ports below {first} need --isolate net", left_out=left_out, first=self._first
             )
+        if not ports:
+            return
         for address in islice(addresses_for(host, self.names), MAX_TRIES):
             if self._isolated.tier is Tier.NET or _all_free(address, ports):
                 break
@@ -150,7 +152,9 @@ class CommandReach:
             descriptor = await self._isolated.supervising.listen(listen.host, listen.port)
         except SupervisorError as error:
             raise CommandError(f"cannot listen on {listen} in the network of the command: {error}") from None
-        return PassedSocket(socket.socket(fileno=descriptor), str(listen))
+        listening = socket.socket(fileno=descriptor)
+        listening.setblocking(False)
+        return PassedSocket(listening, str(listen))
 
     def local_addresses(self, listed: ReachList) -> list[LocalAddress]:
         """Where this machine reaches what, for values that say where the pod does.
