@@ -10,7 +10,7 @@ from attrs import field, frozen
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
-from rtunnel.auth.authenticator import ANONYMOUS, Authenticator, Grant, InThread
+from rtunnel.auth.authenticator import ANONYMOUS, Authenticator, Grant, InThread, WrongPassword
 from rtunnel.auth.files import read
 from rtunnel.auth.passwords import PasswordHash, hash_password
 from rtunnel.auth.users import Users
@@ -75,10 +75,20 @@ class AccessControl:
     :param rights: the contents of its files.
     :param reactor: the clock of the file watcher and of the authenticator, and its pool of threads.
     :param in_thread: runs a function in a thread; for tests.
+    :param on_wrong: called with each wrong password that somebody has tried.
     """
 
-    def __init__(self, settings: ListenerSettings, rights: Rights, reactor: Any, *, in_thread: InThread | None = None) -> None:
+    def __init__(
+        self,
+        settings: ListenerSettings,
+        rights: Rights,
+        reactor: Any,
+        *,
+        in_thread: InThread | None = None,
+        on_wrong: Callable[[WrongPassword], None] = lambda _: None,
+    ) -> None:
         self._reactor = reactor
+        self._on_wrong = on_wrong
         self._in_thread = in_thread
         self._settings = settings
         self._rights = rights
@@ -136,7 +146,7 @@ class AccessControl:
         if users is None:
             return
         if self._authenticator is None:
-            self._authenticator = Authenticator(users, reactor=self._reactor, in_thread=self._in_thread)
+            self._authenticator = Authenticator(users, reactor=self._reactor, in_thread=self._in_thread, on_wrong=self._on_wrong)
         self._authenticator.users = users
         self._log.info("{summary} may connect to {address}", summary=self.summary, address=str(self._settings.listen))
 
@@ -177,6 +187,11 @@ class AccessControl:
         if self._authenticator is None or not self._authenticating:
             return succeed(ANONYMOUS)
         return self._authenticator.admit(credentials, address, key)
+
+    def wrong_elsewhere(self, wrong: WrongPassword) -> None:
+        """Count a wrong password that somebody has tried at another server."""
+        if self._authenticator is not None and self._authenticating:
+            self._authenticator.wrong_elsewhere(wrong)
 
     def may(self, grant: Grant, action: Action, tunnel: UUID, hosts: Collection[str]) -> bool:
         """Tell whether a user may do something: :meth:`rtunnel.routing.permissions.Permissions.may`.

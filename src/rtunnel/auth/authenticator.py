@@ -18,7 +18,7 @@ from rtunnel.auth.throttle import GuessThrottle, LoginAttempt
 from rtunnel.auth.users import Users
 from rtunnel.outcomes import RefusalReason
 
-__all__ = ["ANONYMOUS", "AuthenticationFailed", "Authenticator", "Grant", "InThread"]
+__all__ = ["ANONYMOUS", "AuthenticationFailed", "Authenticator", "Grant", "InThread", "WrongPassword"]
 
 MAX_THREADS: Final = 1
 """Passwords that are verified at the same time, in a thread of the reactor's pool: each takes 19 MiB and a processor, and strangers
@@ -50,6 +50,20 @@ class Grant:
 
 
 ANONYMOUS: Final = Grant("", None)
+
+
+@frozen
+class WrongPassword:
+    """A wrong password that somebody has tried.
+
+    :ivar address: from where, without a port.
+    :ivar name: of the user.
+    :ivar digest: the same for the same name and password at one server; without the key of that process it tells nothing.
+    """
+
+    address: str
+    name: str
+    digest: bytes
 
 
 class AuthenticationFailed(Exception):
@@ -96,9 +110,11 @@ class _Login:
     :ivar known: whether there is such a user.
     :ivar digest: of the name and the password.
     :ivar client: the same with the key of the client, ``b""`` without one.
+    :ivar address: where the connection comes from.
     """
 
     attempt: LoginAttempt
+    address: str
     grant: Grant
     hash: PasswordHash
     known: bool
@@ -120,10 +136,19 @@ class Authenticator:
     :param users: who may connect; may be replaced at any time.
     :param reactor: the clock, and the pool of threads.
     :param in_thread: runs a function in a thread; for tests.
+    :param on_wrong: called with each :class:`WrongPassword`.
     """
 
-    def __init__(self, users: Users, *, reactor: Any, in_thread: InThread | None = None) -> None:
+    def __init__(
+        self,
+        users: Users,
+        *,
+        reactor: Any,
+        in_thread: InThread | None = None,
+        on_wrong: Callable[[WrongPassword], None] = lambda _: None,
+    ) -> None:
         self.users = users
+        self._on_wrong = on_wrong
         self._reactor = reactor
         self._throttle = GuessThrottle(reactor.seconds)
         self._in_thread = in_thread or self._run_in_thread
@@ -162,7 +187,7 @@ class Authenticator:
             attempt.release()
             return self._reject_later(THROTTLED_DELAY, RefusalReason.THROTTLED, "too many passwords are waiting to be verified")
         known, hashed = hashed is not None, hashed or self._decoy(name)
-        login = _Login(attempt, Grant(name, hashed), hashed, known, digest, client)
+        login = _Login(attempt, address, Grant(name, hashed), hashed, known, digest, client)
         return self._verify(digest, hashed, password).addCallbacks(
             self._decide, self._failed, callbackArgs=(login,), errbackArgs=(attempt,)
         )
@@ -198,7 +223,13 @@ class Authenticator:
             self._clients.add(login.client, login.hash)
             login.attempt.succeed()
             return login.grant
+        self._on_wrong(WrongPassword(login.address, login.grant.user, login.digest))
         return self._reject_later(login.attempt.fail(), RefusalReason.WRONG_PASSWORD, "wrong user or password", login.attempt)
+
+    def wrong_elsewhere(self, wrong: WrongPassword) -> None:
+        """Another server was given a wrong password: count it here as well, so that several servers are not guessed at faster."""
+        attempt = self._throttle.elsewhere(wrong.address, wrong.name, wrong.digest)
+        self._reject_later(attempt.fail(), RefusalReason.WRONG_PASSWORD, "", attempt).addErrback(lambda _: None)
 
     def _reject_later(
         self, seconds: float, kind: RefusalReason, reason: str, attempt: LoginAttempt | None = None

@@ -147,6 +147,14 @@ class GuessThrottle:
             return LoginAttempt(self, (known,), digest, pair)
         return None
 
+    def elsewhere(self, address: str, name: str, digest: bytes) -> LoginAttempt:
+        """A password was tried at another server; the attempt counts as if it were made here, whether or not there is a slot.
+
+        :param digest: the same for the same password at that server.
+        """
+        pair = (counted_as(address), name)
+        return LoginAttempt(self, (self._addresses.get(pair[0]), self._names.get(name)), digest, pair)
+
     def remember(self, pair: tuple[str, str]) -> None:
         """Note that a user was admitted from an address."""
         self._known.get(pair)

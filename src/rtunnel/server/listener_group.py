@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 
 from rtunnel.auth.access_control import AccessControl, Rights
+from rtunnel.auth.authenticator import WrongPassword
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import AccessLog
 from rtunnel.ops.start import StartError
@@ -35,6 +36,7 @@ from rtunnel.server.listener import TunnelListener
 from rtunnel.server.observers.access_log import AccessLogObserver
 from rtunnel.server.plan import PlannedListener
 from rtunnel.server.routes import Routes
+from rtunnel.server.shared_guesses import SharedGuesses
 from rtunnel.server.shared_leases import SharedLeases
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import WEBSOCKETS, ListenerSettings, SettingsError
@@ -64,6 +66,8 @@ class Shared:
     reactor: Any
     sharing: SharedLeases | None = None
     """What leases have to do with other servers."""
+    guesses: SharedGuesses | None = None
+    """What wrong passwords have."""
 
 
 class ListenerGroup:
@@ -96,7 +100,7 @@ class ListenerGroup:
             settings=planned.settings,
             known=self.knows,
             table=routes.table,
-            access_control=AccessControl(planned.settings, rights, shared.reactor),
+            access_control=AccessControl(planned.settings, rights, shared.reactor, on_wrong=self._wrong_password),
             registry=shared.registry,
             relay=self.relay,
             stats=shared.stats,
@@ -107,6 +111,10 @@ class ListenerGroup:
             sharing=shared.sharing,
         )
         self._apply(planned, routes)
+
+    def _wrong_password(self, wrong: WrongPassword) -> None:
+        if self._shared.guesses is not None:
+            self._shared.guesses.wrong(wrong)
 
     @property
     def entrypoints(self) -> Iterator[Entrypoint]:

@@ -6,7 +6,7 @@ connectors are chosen; and the peer links (:mod:`rtunnel.server.peers`), over wh
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from platform import node
 from time import time
 from typing import Any, Final
@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.logger import Logger
 
 from rtunnel import __version__
+from rtunnel.auth.access_control import AccessControl
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.registry.interfaces import SharedRegistry
@@ -31,6 +32,7 @@ from rtunnel.server.peers.peer_link import Self
 from rtunnel.server.peers.peer_listener import PeerListener
 from rtunnel.server.peers.remote_connectors import RemoteConnectors
 from rtunnel.server.peers.trust import PeerTrust
+from rtunnel.server.shared_guesses import SharedGuesses
 from rtunnel.server.shared_leases import SharedLeases
 from rtunnel.server.upstream import UpstreamPool
 from rtunnel.settings import HttpSettings, PeerSettings
@@ -67,9 +69,11 @@ class Replicas:
     :param http: how responses of the connectors of others are read.
     :param leases: those of this server.
     :param terms: those of the leases of a tunnel.
+    :param controls: returns the access control of each listener.
     :param place: if it is one of several workers.
     :raises StartError: a secret or certificate cannot be used.
     :ivar leases: what is shared of them, and what is known of those of others.
+    :ivar guesses: wrong passwords.
     """
 
     _log = Logger()
@@ -85,6 +89,7 @@ class Replicas:
         stats: ServerStats,
         http: HttpSettings,
         terms: Callable[[UUID], LeaseTerms],
+        controls: Callable[[], Iterable[AccessControl]],
         reactor: Any,
         place: WorkerPlace | None = None,
     ) -> None:
@@ -97,6 +102,7 @@ class Replicas:
             shared, self.id, manager=leases, registry=registry, record_of=self.record_of, terms=terms, reactor=reactor
         )
         leases.sharing = self.leases
+        self.guesses = SharedGuesses(shared, controls)
         stats.registry = shared
         self._local: dict[UUID, Connector[UpstreamPool]] = {}
         trust = PeerTrust(settings, reactor)
@@ -262,7 +268,8 @@ class Replicas:
 
     def told(self, sender: UUID, message: bytes) -> None:
         """It says something to this server."""
-        self.leases.calls.told(sender, message)
+        if not self.guesses.told(sender, message):
+            self.leases.calls.told(sender, message)
 
     def availability(self, available: bool) -> None:
         """The registry can be reached, or cannot: the copy stays, and the peer links tell who is alive."""

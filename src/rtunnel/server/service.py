@@ -120,6 +120,7 @@ class ServerService(Service):
             rules_changed=lambda: self._drop_unwelcome_connectors(self.settings.drain),
             reactor=reactor,
             sharing=None if self.replicas is None else self.replicas.leases,
+            guesses=None if self.replicas is None else self.replicas.guesses,
         )
         self._ports: dict[BindKey, RebindablePort] = {}
         self._groups: dict[BindKey, ListenerGroup] = {}
@@ -139,6 +140,7 @@ class ServerService(Service):
             stats=self.stats,
             http=listener.http,
             terms=self._lease_terms,
+            controls=lambda: [listener.access_control for listener in self._listeners],
             reactor=self._reactor,
             place=self._place,
         )

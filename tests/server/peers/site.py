@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.registry.memory import MemoryHub, MemoryRegistry
 from rtunnel.routing.ingress import IngressRule
+from rtunnel.routing.policies import PolicyRow
 from rtunnel.routing.tunnels import Connector
 from rtunnel.server.peers.peer_link import PeerLink
 from rtunnel.server.replicas import Replicas
@@ -226,6 +227,7 @@ class Site:
 
     :param settings: changes of the settings of all servers.
     :param http: the settings of their entrypoints.
+    :param policies: what clients have to keep to.
     """
 
     def __init__(
@@ -235,6 +237,7 @@ class Site:
         *,
         http: HttpSettings | None = None,
         peers: Callable[[PeerSettings], PeerSettings] = lambda settings: settings,
+        policies: tuple[PolicyRow, ...] = (),
         **settings: Any,
     ) -> None:
         self.case = case
@@ -251,6 +254,7 @@ class Site:
         self._dialed = 0
         self._http = http or HttpSettings(response_timeout=15)
         self._peers = peers
+        self._policies = policies
         self._settings = settings
         self._secret = Path(case.mktemp())
         self._secret.write_text(SECRET)
@@ -266,6 +270,7 @@ class Site:
             entrypoints=(Address("", 8000 + number),),
             rules=(IngressRule("pod.local", TUNNEL), IngressRule(PRIVATE_HOST, TUNNEL, private=True)),
             http=self._http,
+            policies=self._policies,
         )
         address = Address(f"10.0.0.{number}", 8500 + number)
         peer = self._peers(PeerSettings(listen=attrs.evolve(address, host=""), address=address, secret_file=str(self._secret)))
@@ -309,6 +314,10 @@ class Site:
         pending = self.reactor.tcpClients[self._dialed :]
         self._dialed += len(pending)
         for host, port, factory, *_ in pending:
+            if not hasattr(factory._wrappedFactory, "_owner"):
+                # the target of a client: there is none
+                factory.clientConnectionFailed(None, Failure(ConnectError()))
+                continue
             source, number = self._who_dials(factory), port - 8500
             if number in self.dead or frozenset((source, number)) in self.cut:
                 factory.clientConnectionFailed(None, Failure(ConnectError()))

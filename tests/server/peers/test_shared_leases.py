@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, succeed
@@ -21,6 +21,7 @@ from rtunnel.registry.records import ConnectorRecord
 from rtunnel.routing.ingress import IngressRule, IngressTable
 from rtunnel.routing.intercept_terms import InterceptFilter
 from rtunnel.routing.leases import LeaseEnd
+from rtunnel.routing.policies import OnAbsent, PolicyRow
 from rtunnel.server import shared_leases
 from rtunnel.server.control_commands import Caller, ControlCommands
 from rtunnel.server.lease_book import LeaseBook
@@ -68,8 +69,10 @@ class Way:
 class SharedLeaseCase(SynchronousTestCase):
     """Two servers, and clients that can be told things."""
 
+    policies: ClassVar[tuple[PolicyRow, ...]] = ()
+
     def setUp(self) -> None:
-        self.site = Site(self)
+        self.site = Site(self, policies=self.policies)
         self.here, self.there = self.site.servers
         for server in self.site.servers:
             server.replicas.leases.clock = lambda: EPOCH + self.site.reactor.seconds()
@@ -228,6 +231,49 @@ class ConflictTests(SharedLeaseCase):
         self.site.turn()
         self.assertEqual(client.admitted, Status.SERVICE_UNAVAILABLE)
         self.assertEqual(self.records(self.there), {})
+
+
+class AbsentTests(SharedLeaseCase):
+    """``on-absent=503``: nobody else gets the requests of a client whose link is lost, at whichever server they arrive."""
+
+    policies = (PolicyRow(pattern="pod.local", on_absent=OnAbsent.UNAVAILABLE),)
+
+    def statuses(self, *servers: Server, user: str = "alice") -> list[int]:
+        """What visitors are answered: 502 if the request has reached a client, whose target is not there."""
+        head = f"GET / HTTP/1.1\r\nHost: pod.local\r\nX-User: {user}\r\n\r\n".encode()
+        guests = [server.visit(head) for server in servers]
+        return [guest.status for guest in guests]
+
+    def test_at_all_servers(self) -> None:
+        self.client(1, "pod")
+        alice = self.client(1, "alice", ALICE)
+        self.assertEqual(self.statuses(self.here, self.there), [502, 502])
+        self.lose(alice)
+        self.assertEqual(self.statuses(self.here, self.there), [503, 503])
+        self.assertEqual(self.statuses(self.here, self.there, user="bob"), [502, 502])
+        third = self.site.start(3)
+        self.site.servers.append(third)
+        self.site.turn()
+        self.assertEqual(self.statuses(third), [503], "one that has come later knows it as well")
+
+    def test_it_comes_back_elsewhere(self) -> None:
+        self.client(1, "pod")
+        alice = self.client(1, "alice", ALICE)
+        self.move(alice, 2)
+        self.assertEqual(self.statuses(self.here, self.there), [502, 502])
+
+    def test_it_does_not_come_back(self) -> None:
+        self.client(1, "pod")
+        self.lose(self.client(1, "alice", ALICE))
+        self.site.pass_time(130)
+        self.assertEqual(self.statuses(self.here, self.there), [502, 502])
+
+    def test_its_server_stops(self) -> None:
+        """Another one keeps the lease, and all know it."""
+        self.client(2, "pod")
+        self.lose(self.client(1, "alice", ALICE))
+        self.here.stop()
+        self.assertEqual(self.statuses(self.there), [503])
 
 
 class ReturnTests(SharedLeaseCase):
