@@ -1,30 +1,35 @@
 # docker build --tag rtunnel:0.1.0 .
-# The base can be any image with Python 3.11 or later and its venv module.
-ARG BASE=python:3.13-slim-bookworm
+# Any Debian with Python 3.11 or later and its venv module can be the base. "make pin" brings the newest digest of this one.
+ARG BASE=docker.io/library/python:3.13.15-slim-trixie@sha256:7c61056e61ac89e852de05f3dc6fa51a6dd2181797bceed46aa725dd7cb2cd3b
 
 FROM ${BASE} AS build
 WORKDIR /src
+# What a server may need, a registry in Redis and filters with regular expressions among it: wheels, each known by its hash.
+COPY requirements.lock requirements-build.lock ./
+RUN python3 -m venv /build \
+ && python3 -m venv --without-pip /opt/rtunnel \
+ && /build/bin/pip install --no-cache-dir --only-binary :all: --require-hashes --requirement requirements-build.lock \
+ && /build/bin/pip --python /opt/rtunnel/bin/python3 install --no-cache-dir --no-compile --only-binary :all: --require-hashes \
+    --requirement requirements.lock
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY src src
-# With all that a server may need: a registry in Redis, filters with regular expressions.
-# The environment has no pip: nothing can be installed in a running container. The tests of the libraries are a quarter of it.
-RUN python3 -m venv /build \
- && /build/bin/pip wheel --no-cache-dir --prefer-binary --wheel-dir /wheels '.[redis,regex]' \
- && python3 -m venv --without-pip /opt/rtunnel \
- && /build/bin/pip --python /opt/rtunnel/bin/python install --no-cache-dir --no-index --find-links /wheels 'rtunnel[redis,regex]' \
- && find /opt/rtunnel/lib -type d '(' -name test -o -name tests ')' -prune -exec rm -rf {} +
-# Twisted searches for plugins at each start and caches the result next to them, which fails on a read-only root. The cache
-# must be newer than the plugins, and layers store whole seconds only.
-RUN /opt/rtunnel/bin/python -c "from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))" \
- && touch -d "1 minute" /opt/rtunnel/lib/python3*/site-packages/twisted/plugins/dropin.cache
+RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-index --no-build-isolation --wheel-dir /wheels . \
+ && /build/bin/pip --python /opt/rtunnel/bin/python3 install --no-cache-dir --no-compile --no-deps --no-index /wheels/*.whl
+# The rest of the base stays behind: nobody needs a shell or a package manager in a running container.
+COPY deploy/image/root_filesystem.py ./
+RUN python3 root_filesystem.py /opt/rtunnel /root-filesystem
 
-FROM ${BASE}
-COPY --from=build /opt/rtunnel /opt/rtunnel
-ENV PATH=/opt/rtunnel/bin:${PATH} \
-    PYTHONUNBUFFERED=1
+FROM scratch
+COPY --from=build /root-filesystem /
+ENV PATH=/opt/rtunnel/bin \
+    PYTHONUNBUFFERED=1 \
+    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
 WORKDIR /
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001
 EXPOSE 8421 8080 8480
+LABEL org.opencontainers.image.title="rtunnel" \
+      org.opencontainers.image.description="Reverse tunnels over WebSocket for Kubernetes developers" \
+      org.opencontainers.image.licenses="MIT"
 ENTRYPOINT ["rtunnel"]
 CMD ["--help"]

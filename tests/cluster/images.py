@@ -1,7 +1,8 @@
 """The images of the cluster, made here: no registry is asked.
 
-``pause`` holds the namespaces of a pod; ``base`` is a small Debian with Python; ``rtunnel`` is built by our Dockerfile on top of
-it; ``app`` is what the tests use as applications: nginx on the same base; ``redis`` is Debian's.
+``pause`` holds the namespaces of a pod; ``base`` is a small Debian with its Python, of the versions that are in the base which our
+Dockerfile pins; ``rtunnel`` is built by that Dockerfile; ``app`` is what the tests use as applications: nginx on the same base;
+``redis`` is Debian's.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def provide_images(*, anew: bool = False) -> None:
     if not (IMAGES / "redis.tar").exists():
         _save(_from_base(), f"docker.io/library/{_REDIS}", IMAGES / "redis.tar")
     ours = IMAGES / "rtunnel.tar"
-    sources = [ROOT / "Dockerfile", ROOT / "setup.cfg", *(ROOT / "src").rglob("*.py")]
+    described = ("Dockerfile", "setup.cfg", "requirements.lock", "deploy/image/root_filesystem.py")
+    sources = [*(ROOT / name for name in described), *(ROOT / "src").rglob("*.py")]
     if not ours.exists() or ours.stat().st_mtime < max(path.stat().st_mtime for path in sources):
         print("building the image of rtunnel", flush=True)
         _ours()
@@ -114,7 +116,7 @@ def _base() -> None:
     root = IMAGES / "root"
     shutil.rmtree(root, ignore_errors=True)
     packages = "python3,python3-venv,python3-pip,nginx-light,redis-server,curl,ca-certificates"
-    run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", str(root), timeout=1800)
+    run("debootstrap", "--variant=minbase", f"--include={packages}", "trixie", str(root), timeout=1800)
     shutil.rmtree(root / "var" / "cache" / "apt", ignore_errors=True)
     # what this machine trusts, since the packages of an image are fetched as those of this machine are
     shutil.copy("/etc/ssl/certs/ca-certificates.crt", root / "etc" / "ssl" / "certs" / "ca-certificates.crt")

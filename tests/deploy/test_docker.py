@@ -79,13 +79,26 @@ class BuildTests(SynchronousTestCase):
         self.build, self.image = stages()
 
     def test_the_base_can_be_chosen(self) -> None:
-        """One base for both stages, since an environment works with the Python that it was made with."""
+        """The default is pinned: a tag for people, and the digest that it had."""
         first = next(instructions())
         name, _, default = first.text.partition("=")
-        self.assertEqual((first.name, [stage[0].words[0] for stage in (self.build, self.image)]), ("ARG", [f"${{{name}}}"] * 2))
-        version = re.match(r"python:3\.(\d+)-", default)
+        self.assertEqual((first.name, self.build[0].words[0]), ("ARG", f"${{{name}}}"))
+        version = re.fullmatch(r"docker\.io/library/python:3\.(\d+)\.\d+-slim-\w+@sha256:[0-9a-f]{64}", default)
         assert version is not None, default
         self.assertGreaterEqual(int(version[1]), 11)
+
+    def test_what_is_installed_is_known(self) -> None:
+        """Each installation names a file of hashes, or wheels that were built here and no registry."""
+        pips = [
+            part.split()
+            for instruction in self.build
+            if instruction.name == "RUN"
+            for part in instruction.text.split("&&")
+            if "/pip " in part
+        ]
+        self.assertEqual(len(pips), 4)
+        for pip in pips:
+            self.assertTrue("--require-hashes" in pip or {"--no-index", "--no-deps"} <= set(pip), pip)
 
     def test_what_is_copied_builds_the_wheel(self) -> None:
         """Nothing else of the tree reaches the builder, and the wheel has the plugin, the command and all the code."""
@@ -124,17 +137,6 @@ class BuildTests(SynchronousTestCase):
         for command in (instruction.text for instruction in instructions() if instruction.name == "RUN"):
             self.assertNotRegex(command, re.compile(r"\b(curl|wget|git|apt|apt-get|sh)\b|https?:"))
 
-    def test_the_plugin_cache_is_made(self) -> None:
-        """The command that makes it works, and finds our plugin."""
-        (script,) = (
-            words[words.index("-c") + 1]
-            for words in (instruction.words for instruction in self.build if instruction.name == "RUN")
-            if "-c" in words
-        )
-        script += "; import twisted.plugins; from twisted.plugin import getCache; print(*getCache(twisted.plugins))"
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        self.assertIn("rtunnel_plugin", done.stdout.split())
-
 
 class ImageTests(SynchronousTestCase):
     """The second stage: what runs."""
@@ -142,14 +144,18 @@ class ImageTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.build, self.image = stages()
 
-    def test_only_the_environment_is_taken_over(self) -> None:
-        """It is one that the first stage made, at the same place, and its programs are found."""
+    def test_only_what_is_needed_is_taken_over(self) -> None:
+        """The base is not in it; the root file system is what the first stage wrote, with the environment that it made."""
+        self.assertEqual(self.image[0].words, ["scratch"])
         copy = only(self.image, "COPY")
         source, target = copy.words
-        self.assertEqual((copy.flags, source), ((f"--from={self.build[0].words[-1]}",), target))
-        made = [line for instruction in self.build if instruction.name == "RUN" for line in instruction.text.split("&&")]
-        self.assertTrue(any("-m venv" in line and line.split()[-1] == source for line in made))
-        self.assertIn(f"PATH={source}/bin:${{PATH}}", only(self.image, "ENV").words)
+        self.assertEqual((copy.flags, target), ((f"--from={self.build[0].words[-1]}",), "/"))
+        commands = [part.split() for step in self.build if step.name == "RUN" for part in step.text.split("&&")]
+        environment, root = commands[-1][-2:]
+        self.assertEqual(commands[-1], ["python3", "root_filesystem.py", environment, root])
+        self.assertEqual(root, source)
+        self.assertIn(["python3", "-m", "venv", "--without-pip", environment], commands)
+        self.assertIn(f"PATH={environment}/bin", only(self.image, "ENV").words)
 
     def test_not_root(self) -> None:
         """The last word on the user, a number that the manifests repeat."""
@@ -169,6 +175,25 @@ class ImageTests(SynchronousTestCase):
     def test_ports(self) -> None:
         exposed = {int(port) for port in only(self.image, "EXPOSE").words}
         self.assertEqual(exposed, set(ports(container("proxy", "server")).values()))
+
+
+class RootFilesystemTests(SynchronousTestCase):
+    """What is left out of libraries is what nothing of ours imports."""
+
+    def test_unused_parts(self) -> None:
+        script = f"""
+import pkgutil, sys
+sys.path.insert(0, {str(ROOT)!r})
+from deploy.image.root_filesystem import UNUSED_LIBRARIES, UNUSED_PYTHON
+import rtunnel
+for module in pkgutil.walk_packages(rtunnel.__path__, "rtunnel."):
+    if not module.name.endswith("__main__"):
+        __import__(module.name)
+unused = [part.replace("/", ".") for part in UNUSED_LIBRARIES] + [part.split(".")[0] for part in UNUSED_PYTHON if "*" not in part]
+print(len(unused), *sorted(set(unused) & set(sys.modules)))
+"""
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        self.assertRegex(done.stdout, r"^\d\d\n$", done.stderr)
 
 
 def sources() -> set[str]:
