@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from io import StringIO
+from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -46,3 +48,14 @@ class MainTests(SynchronousTestCase):
         os.environ["RTUNNEL_REACTOR"] = "nonsense"
         self.assertIn("nonsense", str(self.assertRaises(SystemExit, main, ["server"]).code))
         self.assertIn("other", str(self.assertRaises(SystemExit, main, ["--reactor=other", "server"]).code))
+
+    def test_plugins_of_others(self) -> None:
+        """They are neither imported nor listed next to themselves: twistd would do both at each start."""
+        folder = Path(self.mktemp()) / "twisted" / "plugins"
+        folder.mkdir(parents=True)
+        (folder / "others.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
+        path = os.pathsep.join([str(folder.parent.parent), *filter(None, sys.path)])
+        argv = [sys.executable, "-m", "rtunnel", "server", "--listen", "nonsense"]
+        done = subprocess.run(argv, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False)
+        self.assertIn("rtunnel server: --listen", done.stderr)
+        self.assertEqual([child.name for child in folder.iterdir() if child.suffix], ["others.py"])

@@ -92,11 +92,20 @@ def install_reactor(name: str | None) -> None:
 
 
 def _run_twistd(argv: list[str]) -> int:
+    from twisted.application import app
     from twisted.python.runtime import platformType
     from twisted.scripts import twistd
 
-    sys.argv[1:] = [*_TWISTD, *(() if platformType == "win32" else _NO_PIDFILE), "rtunnel", *argv]
-    twistd.run()
+    from twisted.plugins.rtunnel_plugin import rtunnel as plugin
+
+    class Options(twistd.ServerOptions):  # type: ignore[misc, name-defined]
+        """twistd's, with our plugin alone: a search would import all plugins, and write what it found next to them."""
+
+        loadedPlugins = {plugin.tapname: plugin}
+        subCommands = [(plugin.tapname, None, plugin.options, plugin.description)]
+
+    sys.argv[1:] = [*_TWISTD, *(() if platformType == "win32" else _NO_PIDFILE), plugin.tapname, *argv]
+    app.run(twistd.runApp, Options)
     from rtunnel.ops.process import ProcessService
 
     return ProcessService.exit_status
