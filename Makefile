@@ -14,7 +14,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo recording test coverage fuzz smuggling interop faults astray soak kills rollouts chaos bench \
-    cluster cluster-test cluster-down dry-run lint types docs packages needs clean
+    cluster cluster-test cluster-down dry-run oldest newest lint types docs packages \
+    release lock pin version changelog needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -76,6 +77,12 @@ dry-run: $(VENV)/.test ## have the API server of Kubernetes alone judge all mani
 cluster-down: $(VENV)/.test ## end it, and leave nothing behind
 	$(BIN)/python -m tests.cluster down
 
+oldest: $(VENV)/.dev needs ## run the tests with the oldest dependencies that setup.cfg allows, on Python 3.11
+	$(BIN)/tox run --skip-missing-interpreters false -e oldest -- $(TESTS)
+
+newest: $(VENV)/.dev needs ## run the tests with the newest dependencies, pre-releases too, on Python 3.14
+	$(BIN)/tox run --skip-missing-interpreters false -e newest -- $(TESTS)
+
 lint: $(VENV)/.dev ## check style (ruff)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -89,6 +96,21 @@ docs: $(VENV)/.docs ## check the Markdown files, show the changelog's next entry
 
 packages: $(VENV)/.dev ## build wheel and sdist and try each in a new environment
 	PYTHON=$(BIN)/python bash .ci/check-packages
+
+release: $(VENV)/.release ## write a release to dist/: wheel, sdist, image, SBOM, notes, checksums (ARGS="--base IMAGE")
+	$(BIN)/python -m release build $(ARGS)
+
+lock: $(VENV)/.release ## take the newest versions of what the image contains, with their hashes: requirements*.lock
+	$(BIN)/python -m release lock
+
+pin: $(VENV)/.release ## take the newest digest of the image's base, with skopeo
+	$(BIN)/python -m release pin
+
+version: $(VENV)/.release ## set the version wherever it is repeated: make version VERSION=0.2.0
+	$(BIN)/python -m release version $(VERSION)
+
+changelog: $(VENV)/.release ## collect newsfragments/ in CHANGELOG.md, for the version that is set
+	$(BIN)/towncrier build --yes
 
 clean: ## remove everything that the other targets create
 	@test ! -e /run/netns/rtunnel-cluster || { echo "the cluster is up: make cluster-down first"; exit 1; }

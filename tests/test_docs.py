@@ -31,10 +31,10 @@ COLUMNS = 100
 
 
 def pages(root: Path) -> list[Path]:
-    """Return our Markdown files; not those in folders of the tools, whose names begin with a dot or a line."""
+    """Return our Markdown files; not those in folders of the tools, many of whose names begin with a dot or a line."""
     found = []
     for folder, folders, files in os.walk(root):
-        folders[:] = [name for name in folders if name[0] not in "._"]
+        folders[:] = [name for name in folders if name[0] not in "._" and name not in ("build", "dist")]
         found += [Path(folder, name) for name in files if name.endswith(".md")]
     return sorted(found)
 

@@ -1,0 +1,9 @@
+"""What a release consists of, and how it is made: ``python -m release``, behind the targets of the Makefile.
+
+- :mod:`release.version`: the version, in its one place, and where it is repeated
+- :mod:`release.pins`: the image's base and wheels, pinned
+- :mod:`release.build`: the files of a release
+- :mod:`release.sdist`, :mod:`release.image`: two kinds of them
+"""
+
+from __future__ import annotations
