@@ -6,7 +6,6 @@ logs nothing, because twistd has no log yet and may still change the user and fo
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import Any, ClassVar
 
@@ -23,7 +22,7 @@ from rtunnel.ops.logs import human, show_from
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.systemd import Notifier, NotifyService
 from rtunnel.reload import Reloader
-from rtunnel.roles.service import RoleService
+from rtunnel.roles.admin import add_admin
 from rtunnel.settings import SettingsError
 
 __all__ = ["Options", "makeService"]
@@ -66,8 +65,7 @@ def makeService(options: Options) -> ProcessService:
     service = parsed.make_service(reactor)
     # what is added first starts first and stops last: the admin endpoint before the service, systemd's notification after it
     LogSummaries(reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]
-    if settings.admin is not None or settings.admin_socket:
-        _add_admin(parsed.role.name, settings, service, reactor, parent)
+    add_admin(parsed.role.name, settings, service, reactor, parent)
     service.setServiceParent(parent)
     notifier = Notifier.from_environment()
     service.on_over = partial(parent.end, ExitStatus.LEASE_ENDED)
@@ -81,27 +79,3 @@ def _logs_to_terminal(twistd: Any) -> bool:
     """Whether twistd would write its own log to the terminal: then it is written as the ``rtunnel`` command does."""
     options = twistd if isinstance(twistd, usage.Options) else {}
     return bool(options.get("nodaemon")) and not any(options.get(name) for name in ("logfile", "logger", "syslog"))
-
-
-def _add_admin(role: str, settings: Any, service: RoleService, reactor: Any, parent: ProcessService) -> None:
-    """Add the places where the process can be asked, of which there may be two."""
-    # late, for a process without any of them
-    from rtunnel.ops.admin import AdminService
-    from rtunnel.ops.admin_answers import AdminAnswers
-    from rtunnel.ops.admin_socket import AdminSocket
-    from rtunnel.ops.recent import RecentErrors
-    from rtunnel.ops.status import ProcessStatus
-
-    recent = RecentErrors()
-    recent.setServiceParent(parent)  # type: ignore[no-untyped-call]
-    answers = AdminAnswers(
-        ready=lambda: bool(service.ready),
-        metrics=service.metrics,
-        refresh=service.refresh,
-        status=ProcessStatus(service, recent).json,
-        queries=service.queries,
-    )
-    if settings.admin_socket:
-        AdminSocket(role, answers, os.environ, reactor, alone=settings.admin is None).setServiceParent(parent)  # type: ignore[no-untyped-call]
-    if settings.admin is not None:
-        AdminService(settings.admin, answers, reactor).setServiceParent(parent)  # type: ignore[no-untyped-call]

@@ -21,6 +21,7 @@ class CheckTests(CommandTestCase):
         said = {
             "server": "a server; clients connect to ws://*:8421/proxy and tcp://127.0.0.1:8422, visitors to *:80, ",
             "client": "a client; joins tunnel 10bc451e at ws://192.168.1.1:80/proxy with weight 1",
+            "rtunnel.dev": "works on shop.example.org, a client; joins tunnel 10bc451e at wss://shop.example.org:443/proxy",
             "visitor": "a visitor; visits ssh.svc of tunnel 2f1c1d2e at ws://proxy.example.org:80 from 127.0.0.1:2222",
         }
         ours = {path.stem for path in EXAMPLES.glob("*.yaml") if not path.stem.startswith(FOR_KUBECTL)}

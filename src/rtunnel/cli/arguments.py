@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from rtunnel.cli.exit_status import ExitStatus
@@ -12,7 +12,7 @@ from rtunnel.options.kinds import Kind
 from rtunnel.options.layers import RawOption
 from rtunnel.options.table import Option
 
-__all__ = ["Parser", "add_options", "argument"]
+__all__ = ["Parser", "add_options", "argument", "divided"]
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,7 +55,9 @@ def add_options(group: Any, options: Iterable[Option]) -> None:
     :param group: of the parser.
     """
     for option in options:
+        short = (f"-{option.short}",) if option.short else ()
         group.add_argument(
+            *short,
             option.flag,
             dest="raw",
             action=_TakeOption,
@@ -76,3 +78,11 @@ class _TakeOption(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
         raw: RawOption = (self._option, self._option.flag, values if self._option.kind.metavar else "true")
         namespace.raw = [*(namespace.raw or ()), raw]
+
+
+def divided(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The arguments of a command of ours, and the words behind ``--``, which are another command."""
+    if "--" not in argv:
+        return argv, ()
+    at = argv.index("--")
+    return argv[:at], argv[at + 1 :]

@@ -29,11 +29,21 @@ def run_on_reactor(work: Callable[[], Coroutine[Any, Any, int]], reactor: Any) -
     :returns: the exit status of the work; 128 and the number of the signal after a signal.
     :raises Exception: what the work raised.
     """
-    globalLogBeginner.beginLoggingTo([HumanObserver(sys.stderr)], redirectStandardIO=False, discardBuffer=True)
+    globalLogBeginner.beginLoggingTo([HumanObserver(_Stderr())], redirectStandardIO=False, discardBuffer=True)
     run = _Run(work, reactor)
     reactor.callWhenRunning(run.begin)
     reactor.run()
     return run.status()
+
+
+class _Stderr:
+    """The standard error as it is at each moment: a live screen puts itself in its place, so that lines stand above it."""
+
+    def write(self, text: str, /) -> None:
+        sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
 
 
 class _Run:

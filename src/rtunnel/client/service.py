@@ -29,8 +29,22 @@ from rtunnel.settings.diff import compare, numbered
 
 if TYPE_CHECKING:
     from rtunnel.client.watch import Watch
+    from rtunnel.client.watch_lines import WatchLines
 
-__all__ = ["ClientService"]
+__all__ = ["ClientService", "wants_lines"]
+
+
+def wants_lines(settings: ClientSettings, descriptor: int) -> bool:
+    """Whether each request is to be shown where a descriptor leads: on a terminal by default, elsewhere only when asked for."""
+    return settings.watch or (os.isatty(descriptor) and settings.log_level != "warn" and not settings.unwatched)
+
+
+def _on_stdout(settings: ClientSettings) -> WatchLines | None:
+    if not wants_lines(settings, 1):
+        return None
+    from rtunnel.client.watch_lines import lines_on
+
+    return lines_on(sys.__stdout__ or sys.stdout)
 
 
 class ClientService(Service):
@@ -40,19 +54,23 @@ class ClientService(Service):
 
     :param settings: what the user asked for.
     :param reactor: the reactor.
+    :param lines: where each request is shown, if anywhere; called at the start, since twistd may have forked before.
     """
 
     live = frozenset(("connectors", "visitors", "drain"))
     """The settings of the process that :meth:`reload` can change."""
     _log = Logger()
 
-    def __init__(self, settings: ClientSettings, reactor: Any) -> None:
+    def __init__(
+        self, settings: ClientSettings, reactor: Any, lines: Callable[[ClientSettings], WatchLines | None] | None = None
+    ) -> None:
         self.settings = settings
         self.stats = ClientStats()
         self.budget = StreamBudget(settings.max_streams)
         self._reactor = reactor
         self.on_over: Callable[[], None] = lambda: None
         """Called when there is nothing left to do: all leases have ended, and no local ports are open."""
+        self._lines = lines or _on_stdout
         self._watch: Watch | None = None
         self._waiting: list[Deferred[None]] = []
         self.connectors: list[ConnectorClient | AllServers] = list(map(self._connector, settings.connectors))
@@ -137,17 +155,14 @@ class ClientService(Service):
         self._joined()
 
     def _begin_to_watch(self) -> None:
-        """Show each request, if that is wanted; decided now, since twistd may have forked."""
-        settings = self.settings
-        on_terminal = os.isatty(1) and settings.log_level != "warn" and not settings.unwatched
-        if not (settings.watch or on_terminal) or not self.connectors:
+        """Show each request, if that is wanted."""
+        lines = self._lines(self.settings) if self.connectors else None
+        if lines is None:
             return
         # late, since nobody else needs the library for terminals
         from rtunnel.client.watch import Watch
-        from rtunnel.client.watch_lines import Terminal, WatchLines
 
-        terminal = Terminal(sys.__stdout__ or sys.stdout)
-        self._watch = Watch(WatchLines(terminal.show, terminal.sum_up), self._reactor)
+        self._watch = Watch(lines, self._reactor)
         self._watch.start()
         for connector in self.members:
             connector.watch(self._watch)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 from twisted.logger import Logger
 
-__all__ = ["MOST", "Seen", "Terminal", "WatchLines"]
+__all__ = ["MOST", "Seen", "Terminal", "WatchLines", "colour_of", "lines_on", "span_text", "time_text"]
 
 MOST: Final = 20
 """Lines in a second; when there are more they are counted."""
@@ -104,12 +104,11 @@ class Terminal:
 
     def show(self, seen: Seen) -> None:
         """Write a line."""
-        before = f"{_time(seen.at)} {seen.what} "
-        after = [f"  {seen.result}", f" {_span(seen.seconds)}", f"  {seen.more}" if seen.more else ""]
+        before = f"{time_text(seen.at)} {seen.what} "
+        after = [f"  {seen.result}", f" {span_text(seen.seconds)}", f"  {seen.more}" if seen.more else ""]
         room = self._room(len(before) + sum(map(len, after)))
         place = seen.place if len(seen.place) <= room else f"{seen.place[: room - 3]}..."
-        colour = _COLOURS.get(seen.result[:1], "red")
-        self._console.print(Text.assemble((before, "dim"), place, (after[0], colour), after[1], (after[2], "dim")))
+        self._console.print(Text.assemble((before, "dim"), place, (after[0], colour_of(seen.result)), after[1], (after[2], "dim")))
 
     def sum_up(self, text: str) -> None:
         """Write how many were not shown."""
@@ -121,9 +120,25 @@ class Terminal:
         return max(self._console.width - taken, MIN_PLACE)
 
 
-def _time(at: float) -> str:
+def lines_on(stream: TextIO) -> WatchLines:
+    """Lines on a terminal, or wherever a stream leads."""
+    terminal = Terminal(stream)
+    return WatchLines(terminal.show, terminal.sum_up)
+
+
+def colour_of(result: str) -> str:
+    """How a result is shown."""
+    return _COLOURS.get(result[:1], "red")
+
+
+def time_text(at: float) -> str:
+    """A time of day.
+
+    :param at: in seconds of the epoch.
+    """
     return strftime("%H:%M:%S", localtime(at))
 
 
-def _span(seconds: float) -> str:
+def span_text(seconds: float) -> str:
+    """How long something took."""
     return f"{1000 * seconds:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

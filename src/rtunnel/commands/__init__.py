@@ -25,6 +25,7 @@ COMMANDS: tuple[Command, ...] = (
     PlainCommand("pod-env", "in a pod: write its own environment down, for the client there"),
     ReactorCommand("reach", "connect programs of this machine with services that the pod of a host reaches"),
     ReactorCommand("run", "run a command with the environment, files and services of a host's pod"),
+    ReactorCommand("dev", "have requests of a host come here, and run a command with what its pod has"),
     PlainCommand("status", "show what a running server or client is doing"),
     PlainCommand("explain", "say which client would get a request, and why"),
     PlainCommand("probe", "send a request through an entrypoint, and say which hop fails"),

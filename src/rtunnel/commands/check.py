@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from twisted.internet.task import Clock
 
@@ -15,9 +16,9 @@ from rtunnel.config.reading import which
 from rtunnel.config.summary import summary
 from rtunnel.ops.start import StartError
 from rtunnel.options.table import find
-from rtunnel.roles import ROLES
+from rtunnel.roles import DEV_ROLE, ROLES, Role
 from rtunnel.roles.exposure import exposures
-from rtunnel.settings import ClientSettings, ServerSettings, SettingsError
+from rtunnel.settings import ClientSettings, DevSettings, ServerSettings, SettingsError
 
 __all__ = ["main", "make_parser"]
 
@@ -32,7 +33,7 @@ examples:
   rtunnel check server.yaml
   rtunnel check --as client laptop.yaml && systemctl reload rtunnel-client@laptop
 """
-_ROLES = {role.name: role for role in ROLES}
+_ROLES: dict[str, Role[Any]] = {role.name: role for role in (*ROLES, DEV_ROLE)}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,14 +42,16 @@ def main(argv: Sequence[str]) -> int:
     try:
         role = _ROLES[arguments.role or which(arguments.file).role]
         resolved = role.load([(find(role.rows, CONFIG), "FILE", arguments.file)], os.environ)
-        _check_files(resolved.settings)
+        settings = resolved.settings
+        process = settings.client if isinstance(settings, DevSettings) else settings
+        _check_files(process)
     except (SettingsError, StartError) as error:
         # without our name before them, so that editors find file and line
         print(error, file=sys.stderr)
         return ExitStatus.FAILED
-    for warning in (*resolved.warnings, *exposures(resolved.settings)):
+    for warning in (*resolved.warnings, *exposures(process)):
         print(f"{arguments.file}: warning: {warning}", file=sys.stderr)
-    print(f"{arguments.file}: valid: {summary(resolved.settings)}")
+    print(f"{arguments.file}: valid: {summary(settings)}")
     return ExitStatus.OK
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from rtunnel.asking.arguments import ServerParser
 from rtunnel.asking.variables import add_choice, choice_of
-from rtunnel.cli.arguments import argument
+from rtunnel.cli.arguments import argument, divided
 from rtunnel.cli.exit_status import CommandError
 from rtunnel.isolation.tiers import Wish
 from rtunnel.options.local_ports import FORWARD, LOOPBACK
@@ -27,7 +27,7 @@ _EXAMPLES = """\
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
     """Run the command; returns its exit status."""
-    own, command = _divided(argv)
+    own, command = divided(argv)
     parser = make_parser()
     arguments, settings = parser.parse(own, os.environ)
     if not command:
@@ -53,14 +53,6 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
         return await session.run(command)
     finally:
         await session.stop()
-
-
-def _divided(argv: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Our own arguments, and the command behind ``--``."""
-    if "--" not in argv:
-        return argv, ()
-    at = argv.index("--")
-    return argv[:at], argv[at + 1 :]
 
 
 def make_parser() -> ServerParser:

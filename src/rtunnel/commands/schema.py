@@ -7,17 +7,18 @@ from collections.abc import Sequence
 
 from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import ExitStatus
-from rtunnel.config.layout import LAYOUTS
+from rtunnel.config.layout import DEV_LAYOUT, LAYOUTS
 from rtunnel.config.schema import schema
 
 __all__ = ["main", "make_parser"]
 
 _EPILOG = """\
-The source tree has the same files: docs/server.schema.json, docs/client.schema.json and docs/visitor.schema.json.
+The source tree has the same files: docs/server.schema.json, docs/client.schema.json,
+docs/visitor.schema.json and docs/dev.schema.json.
 Editors with yaml-language-server use the schema that the first line of a file names:
   # yaml-language-server: $schema=server.schema.json
 """
-_LAYOUTS = {layout.role: layout for layout in LAYOUTS}
+_LAYOUTS = {layout.role: layout for layout in (*LAYOUTS, DEV_LAYOUT)}
 
 
 def main(argv: Sequence[str]) -> int:

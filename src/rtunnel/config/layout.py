@@ -6,6 +6,7 @@
   setting, ``file`` under ``access-log:``.
 - A repeatable option has a plural for a list (``entrypoints:``), besides the singular for one value (``entrypoint:``). Rules,
   ``HOST=UUID`` on the command line, can be a map as well.
+- Where that would be no word, ``exclude`` for example, one key takes both.
 - Everything but the settings of the whole process can be in each item of one list, ``listeners:``, ``connectors:`` or
   ``visitors:``. A key beside the list is the default for all items; without the list, those keys are the only item.
 """
@@ -17,10 +18,22 @@ from collections.abc import Iterable, Iterator, Mapping
 import attrs
 
 from rtunnel.options import kinds
+from rtunnel.options.dev import DEV, DEV_VARIABLES
 from rtunnel.options.kinds import Kind
 from rtunnel.options.table import CLIENT, SERVER, VISITOR, Option
 
-__all__ = ["CLIENT_LAYOUT", "CONFIG", "LAYOUTS", "PROFILE", "SERVER_LAYOUT", "VISITOR_LAYOUT", "FileLayout", "Group", "Leaf"]
+__all__ = [
+    "CLIENT_LAYOUT",
+    "CONFIG",
+    "DEV_LAYOUT",
+    "LAYOUTS",
+    "PROFILE",
+    "SERVER_LAYOUT",
+    "VISITOR_LAYOUT",
+    "FileLayout",
+    "Group",
+    "Leaf",
+]
 
 CONFIG = "config"
 """The option for the file itself, which is not a key in it."""
@@ -35,11 +48,13 @@ class Leaf:
     :ivar option: of which it is the key.
     :ivar kind: how its value is parsed.
     :ivar plural: whether it is the key for several values.
+    :ivar single: whether it is the key for one value.
     """
 
     option: Option
     kind: Kind
     plural: bool = False
+    single: bool = True
 
     @property
     def pairs(self) -> bool:
@@ -71,16 +86,24 @@ class Group:
 class FileLayout:
     """What the configuration file of a role can hold.
 
-    :ivar role: ``server``, ``client`` or ``visitor``.
+    :ivar role: ``server``, ``client``, ``visitor`` or ``dev``.
     :ivar rows: the options of that role.
-    :ivar list_key: the key of the list.
+    :ivar list_key: the key of the list; ``""`` if it has none.
     :ivar item: what one element of the list is called.
+    :ivar variables: those that can be variables of the environment; by default all.
+    :ivar expanded: keys in whose values ``${NAME}`` is a variable of the environment.
     """
 
     role: str
     rows: tuple[Option, ...]
-    list_key: str
-    item: str
+    list_key: str = ""
+    item: str = ""
+    variables: tuple[Option, ...] = attrs.field(kw_only=True)
+    expanded: frozenset[str] = attrs.field(default=frozenset(), kw_only=True)
+
+    @variables.default
+    def _all_rows(self) -> tuple[Option, ...]:
+        return self.rows
 
     @property
     def process(self) -> Group:
@@ -121,9 +144,9 @@ def _leaves(option: Option, groups: list[str]) -> Iterator[tuple[str, Leaf]]:
         name = option.field.rpartition(".")[2].replace("_", "-")
     elif groups:
         name = name.removeprefix(f"{groups[-1]}-")
-    yield name, Leaf(option, kind)
-    if option.many:
-        yield _plural(name), Leaf(option, kind, plural=True)
+    yield name, Leaf(option, kind, plural=option.one_key)
+    if option.many and not option.one_key:
+        yield _plural(name), Leaf(option, kind, plural=True, single=False)
 
 
 def _plural(name: str) -> str:
@@ -134,3 +157,7 @@ SERVER_LAYOUT = FileLayout("server", SERVER, "listeners", "listener")
 CLIENT_LAYOUT = FileLayout("client", CLIENT, "connectors", "connector")
 VISITOR_LAYOUT = FileLayout("visitor", VISITOR, "visitors", "visitor")
 LAYOUTS = (SERVER_LAYOUT, CLIENT_LAYOUT, VISITOR_LAYOUT)
+"""Of the processes that serve."""
+DEV_LAYOUT = FileLayout(
+    "dev", DEV, variables=DEV_VARIABLES, expanded=frozenset(("session", "name", "reason", "intercept", "intercepts"))
+)

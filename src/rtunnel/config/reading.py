@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 
 import attrs
 
 from rtunnel.config import document
 from rtunnel.config.document import Items, Keys, Node, Text
-from rtunnel.config.layout import LAYOUTS, FileLayout, Group, Leaf
+from rtunnel.config.expansion import expanded
+from rtunnel.config.layout import DEV_LAYOUT, LAYOUTS, FileLayout, Group, Leaf
 from rtunnel.masking import mask
 from rtunnel.options.kinds import Kind
 from rtunnel.options.layers import Layer, put
@@ -51,12 +53,14 @@ class FileReading:
     warnings: tuple[str, ...] = ()
 
 
-def read_file(path: str, layout: FileLayout) -> FileReading:
+def read_file(path: str, layout: FileLayout, environ: Mapping[str, str] = MappingProxyType({})) -> FileReading:
     """Read the file of a role.
 
+    :param environ: the variables that some of its values may name.
     :raises SettingsError: it cannot be read, or something in it is invalid.
     """
-    return _Reader(path, layout).read(_top(path, document.read(path)))
+    top = _top(path, document.read(path))
+    return _Reader(path, layout).read(expanded(path, top, layout.expanded, environ) if layout.expanded else top)
 
 
 def read_text(name: str, text: str, layout: FileLayout) -> FileReading:
@@ -89,8 +93,11 @@ def which(path: str) -> FileLayout:
     names = {key.text for key, _ in _top(path, document.read(path)).entries}
     counts = [len(names & {*layout.top.keys, layout.list_key}) for layout in LAYOUTS]
     best = max(counts)
+    if len(names & DEV_LAYOUT.top.keys.keys()) > best:
+        return DEV_LAYOUT
     if counts.count(best) > 1:
-        hint = f"its keys do not tell which command it is for; choose with --as: {', '.join(layout.role for layout in LAYOUTS)}"
+        roles = ", ".join(layout.role for layout in (*LAYOUTS, DEV_LAYOUT))
+        hint = f"its keys do not tell which command it is for; choose with --as: {roles}"
         raise SettingsError(path, None, hint)
     return LAYOUTS[counts.index(best)]
 
@@ -122,7 +129,7 @@ class _Reader:
         base: Layer = {}
         rest = []
         for key, node in top.entries:
-            if key.text == layout.list_key:
+            if layout.list_key and key.text == layout.list_key:
                 items = tuple(self._list(key, node))
             else:
                 rest.append((key, node))
@@ -180,7 +187,7 @@ class _Reader:
     def _texts(self, leaf: Leaf, node: Node, name: str) -> Iterator[tuple[int, str]]:
         """The values of a key, each with its line."""
         if isinstance(node, Text):
-            if leaf.plural:
+            if not leaf.single:
                 self._wrong(node.line, name, 'must be a list; write each value on an indented line of its own, after "- "')
             else:
                 yield node.line, node.text
@@ -245,7 +252,7 @@ class _Reader:
         for other in LAYOUTS:
             if other is not layout and name in {*other.top.keys, other.list_key}:
                 return f"a key for the file of a {other.role}, not of a {layout.role}"
-        names = [*group.keys, *(() if path else (layout.list_key,))]
+        names = [*group.keys, *(() if path or not layout.list_key else (layout.list_key,))]
         close = get_close_matches(_folded(name), map(_folded, names), 1)
         nearest = next((known for known in names if close and _folded(known) == close[0]), None)
         return "unknown key; " + (f"did you mean {nearest}?" if nearest else "see docs/configuration.md")

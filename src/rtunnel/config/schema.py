@@ -20,6 +20,14 @@ __all__ = ["schema"]
 def schema(layout: FileLayout) -> dict[str, Any]:
     """The schema of a role's file, ready for :func:`json.dumps`."""
     top = _group(layout.top)
+    document = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": f"rtunnel {layout.role}",
+        "description": f"The configuration file of rtunnel {layout.role}: rtunnel {layout.role} -c FILE",
+        **top,
+    }
+    if not layout.list_key:
+        return document
     listed = {
         "description": f"each with settings of its own; keys beside this list are the defaults of every {layout.item}",
         "type": "array",
@@ -27,10 +35,7 @@ def schema(layout: FileLayout) -> dict[str, Any]:
         "items": {"$ref": f"#/$defs/{layout.item}"},
     }
     return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"rtunnel {layout.role}",
-        "description": f"The configuration file of rtunnel {layout.role}: rtunnel {layout.role} -c FILE",
-        **top,
+        **document,
         "properties": {**top["properties"], layout.list_key: listed},
         "$defs": {layout.item: _group(layout.items)},
     }
@@ -50,6 +55,9 @@ def _leaf(leaf: Leaf) -> dict[str, Any]:
             described["default"] = _as_json(one["type"], value)
         return {**described, **one}
     several: dict[str, Any] = {"type": "array", "items": one}
+    if leaf.single:
+        maps = [{"type": "object", "additionalProperties": one}] if leaf.pairs else []
+        return {**described, "anyOf": [one, several, *maps]}
     if leaf.kind.keys:
         return {**described, "type": "array", "items": {"anyOf": [one, _row(leaf.kind)]}}
     if leaf.pairs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 import attrs
@@ -12,6 +13,7 @@ from rtunnel.settings import (
     Address,
     ClientSettings,
     ConnectorSettings,
+    DevSettings,
     ListenerSettings,
     ServerSettings,
     VisitorSettings,
@@ -23,8 +25,11 @@ MAX_LISTED = 4
 """How many of a kind are listed; the rest is counted."""
 
 
-def summary(settings: ServerSettings | ClientSettings) -> str:
-    """Where a server listens, or what a client joins and visits."""
+def summary(settings: ServerSettings | ClientSettings | DevSettings) -> str:
+    """Where a server listens, what a client joins and visits, or what it runs besides."""
+    if isinstance(settings, DevSettings):
+        runs = f"runs {shlex.join(settings.run)}" if settings.run else "runs no command"
+        return f"works on {settings.pod_host}, {_client(settings.client)}; {runs}"
     return _server(settings) if isinstance(settings, ServerSettings) else _client(settings)
 
 

@@ -100,7 +100,7 @@ def _value(leaf: Leaf, layer: Layer) -> Any:
         return option_value.text
     if leaf.option.many:
         values = option_value.value
-        if leaf.plural != (len(values) > 1 or "=" in leaf.kind.metavar):
+        if not leaf.option.one_key and leaf.plural != (len(values) > 1 or "=" in leaf.kind.metavar):
             return None
         texts = [leaf.kind.show(value) for value in values]
         pairs = dict(text.split("=", 1) for text in texts) if leaf.pairs else {}

@@ -9,7 +9,7 @@ connection ends, and so does everything that was started.
     {"do": "mount", "binds": [[SOURCE, TARGET]]}    have files and folders at other paths
     {"do": "listen", "host": H, "port": P}          a listening socket of this network namespace
     {"do": "connect", "host": H, "port": P}         a connection within it
-    {"do": "run", "argv": [...], "env": {...}}      start the command
+    {"do": "run", "argv": [...], "env": {...}, "output": PATH}      start the command; without a path it writes where we do
     {"do": "signal", "number": N}                   send it a signal; not answered
 
     {"ok": true}, {"failed": TEXT, "errno": N}, {"ended": STATUS}
@@ -153,14 +153,14 @@ class Supervisor:
 
         :raises OSError: there is no such program, or it cannot be executed.
         """
-        argv, environ = request["argv"], request["env"]
+        argv, environ, output = request["argv"], request["env"], request["output"]
         program = shutil.which(argv[0], path=environ.get("PATH"))
         if program is None:
             raise FileNotFoundError(errno.ENOENT, "command not found")
         told, tells = os.pipe()
         child = os.fork()
         if child == 0:
-            _become(program, argv, environ, tells)
+            _become(program, argv, environ, output, tells)
         os.close(tells)
         with os.fdopen(told, "rb") as pipe:
             failed = pipe.read()
@@ -191,7 +191,7 @@ def _nothing(_number: int, _frame: Any) -> None:
     """Only the wake-up matters."""
 
 
-def _become(program: str, argv: Sequence[str], environ: Mapping[str, str], tells: int) -> NoReturn:
+def _become(program: str, argv: Sequence[str], environ: Mapping[str, str], output: str | None, tells: int) -> NoReturn:
     """In the child: become the command, or tell why not."""
     try:
         signal.set_wakeup_fd(-1)
@@ -200,6 +200,10 @@ def _become(program: str, argv: Sequence[str], environ: Mapping[str, str], tells
         with suppress(namespaces.Refused):
             # also when this process itself is killed
             namespaces.die_with_parent(signal.SIGKILL)
+        if output is not None:
+            written = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(written, 1)
+            os.dup2(written, 2)
         os.execve(program, list(argv), dict(environ))
     except OSError as error:
         os.write(tells, str(error.errno or errno.EIO).encode())

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import sys
 from datetime import datetime
-from typing import TextIO
+from typing import Protocol
 
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent
 from zope.interface import implementer
 
 from rtunnel.ops.log_limit import LimitedObserver
 
-__all__ = ["HumanObserver", "human", "is_shown", "one_line", "show_from"]
+__all__ = ["HumanObserver", "Writer", "human", "is_shown", "one_line", "show_from"]
+
+
+class Writer(Protocol):
+    """What lines are written to."""
+
+    def write(self, text: str, /) -> object:
+        """Write some text."""
+
+    def flush(self) -> None:
+        """Have it seen now."""
 
 
 class _Shown:
@@ -48,7 +58,7 @@ class HumanObserver:
 
     __slots__ = ("_stream",)
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: Writer) -> None:
         self._stream = stream
 
     def __call__(self, event: LogEvent) -> None:

@@ -65,6 +65,7 @@ class Option:
     :ivar process: whether it is a setting of the whole process rather than of a listener or connector.
     :ivar secret: whether it is refused on the command line, which is visible to every user of the machine.
     :ivar short: a second name of one letter, ``""`` for none.
+    :ivar one_key: of a repeatable one: whether a configuration file has the same key for one value and for a list.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Option:
     process: bool = False
     secret: bool = False
     short: str = ""
+    one_key: bool = False
 
     @property
     def flag(self) -> str:
@@ -1119,7 +1121,7 @@ _MODELS: dict[str, tuple[type, ...]] = {
 def default(option: Option) -> str | None:
     """The default value, as a user would write it; ``None`` if there is none."""
     group, _, name = option.field.rpartition(".")
-    for model in _MODELS[group]:
+    for model in _MODELS.get(group, ()):
         attribute: Any = attrs.fields_dict(model).get(name)
         if attribute is None:
             continue

@@ -22,7 +22,7 @@ from rtunnel.settings import (
     VisitorSettings,
 )
 
-__all__ = ["CLIENT_ROLE", "VISITOR_ROLE", "server_connection"]
+__all__ = ["CLIENT_ROLE", "VISITOR_ROLE", "connectors", "server_connection"]
 
 
 # -- merging
@@ -73,7 +73,7 @@ def _proxy_password_warnings(command_line: Source) -> Iterator[str]:
 
 def _validate_client(merged: Merged, environ: Mapping[str, str]) -> Resolved[ClientSettings]:
     def build(layer: Layer) -> Iterable[ServerConnectionSettings]:
-        return _visitors(environ, layer) if "listen" in layer else _connectors(environ, layer)
+        return _visitors(environ, layer) if "listen" in layer else connectors(environ, layer)
 
     return _validate(merged, build)
 
@@ -119,7 +119,7 @@ def _visitors(environ: Mapping[str, str], layer: Layer) -> Iterator[VisitorSetti
         yield construct(VisitorSettings, overlay(layer, one), proxies=proxies)
 
 
-def _connectors(environ: Mapping[str, str], layer: Layer) -> Iterator[ConnectorSettings]:
+def connectors(environ: Mapping[str, str], layer: Layer) -> Iterator[ConnectorSettings]:
     """One connector for each target."""
     _require_server(layer, "join")
     require(layer, "target", "--target", "say where requests are forwarded to, e.g. --target :80 (or -L rtcp://:0/:80)")

@@ -103,9 +103,9 @@ class Sources:
         :raises SettingsError: a value cannot be parsed, or the file or the profile cannot be read.
         """
         command_line = Source.read(options)
-        around = Source.read(environment.options(layout.rows, variables))
+        around = Source.read(environment.options(layout.variables, variables))
         named = command_line.layer.get(CONFIG) or around.layer.get(CONFIG)
-        file = read_file(named.value, layout) if named is not None else None
+        file = read_file(named.value, layout, variables) if named is not None else None
         chosen = command_line.layer.get(PROFILE) or around.layer.get(PROFILE)
         profile = load_profile(ProfileStore(variables), chosen.value, chosen.key) if chosen is not None else None
         return cls(layout, variables, profile, file, around, command_line)
@@ -226,7 +226,7 @@ class Merged:
         place = place or (f"{self.file.path}: " if self.file is not None else None)
         if place is None or not error.key.startswith("-"):
             return error
-        paths = {leaf.option.flag: path for path, leaf in self.layout.top.leaves() if not leaf.plural}
+        paths = {leaf.option.flag: path for path, leaf in self.layout.top.leaves() if leaf.single}
         hint = _GOST_ALTERNATIVE.sub("", _FLAG.sub(r"\1: ", error.hint))
         return SettingsError(place + paths.get(error.key, error.key), error.value, hint)
 

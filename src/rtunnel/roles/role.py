@@ -11,11 +11,11 @@ from rtunnel.config.layout import FileLayout
 from rtunnel.options.layers import RawOption
 from rtunnel.options.table import Option
 from rtunnel.roles.merging import Merged
-from rtunnel.settings import ClientSettings, ServerSettings
+from rtunnel.settings import ClientSettings, DevSettings, ServerSettings
 
 __all__ = ["Resolved", "Role"]
 
-_Settings_co = TypeVar("_Settings_co", bound=ServerSettings | ClientSettings, covariant=True)
+_Settings_co = TypeVar("_Settings_co", bound=ServerSettings | ClientSettings | DevSettings, covariant=True)
 
 
 @attrs.frozen

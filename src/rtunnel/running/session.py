@@ -61,6 +61,7 @@ class RunPlan:
     :ivar publish: ports of the command that other programs of this machine reach, where it has a network of its own.
     :ivar restart_on_change: whether the command is started again when files have changed.
     :ivar session: which session the command is for, if one is.
+    :ivar output: the file to which the command writes, at its end, in place of our output and error output.
     """
 
     choice: Choice = field(factory=Choice)
@@ -72,6 +73,7 @@ class RunPlan:
     publish: tuple[int, ...] = ()
     restart_on_change: bool = False
     session: str = ""
+    output: str | None = None
 
 
 class RunSession:
@@ -170,7 +172,7 @@ class RunSession:
             while True:
                 self._restarting, self._running = False, True
                 try:
-                    status = await self._isolated.supervising.run(argv, self.environ)
+                    status = await self._isolated.supervising.run(argv, self.environ, self._plan.output)
                 except SupervisorError as error:
                     found = error.errno != errno.ENOENT
                     text = f"{argv[0]}: {error.step if not found else os.strerror(error.errno)}"

@@ -93,14 +93,15 @@ class Supervising:
         """A connection within the network namespace: fires with its descriptor, fails with :class:`SupervisorError`."""
         return self._request("connect", host=host, port=port)
 
-    def run(self, argv: Sequence[str], environ: Mapping[str, str]) -> Deferred[int]:
+    def run(self, argv: Sequence[str], environ: Mapping[str, str], output: str | None = None) -> Deferred[int]:
         """Run a command.
 
+        :param output: the file to which it writes, at its end, in place of our output and error output.
         :returns: fires with its exit status when it has ended, and all that it left; 128 and the number of the signal that killed
             it. Fails with :class:`SupervisorError` if it cannot be started.
         """
         command = self._command = Deferred()
-        self._request("run", argv=list(argv), env=dict(environ)).addErrback(self._not_started)
+        self._request("run", argv=list(argv), env=dict(environ), output=output).addErrback(self._not_started)
         return command
 
     def _not_started(self, failure: Failure) -> None:

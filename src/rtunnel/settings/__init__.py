@@ -14,6 +14,7 @@ from rtunnel.settings.address import Address, UdpAddress
 from rtunnel.settings.checks import SettingsError, SettingsErrors
 from rtunnel.settings.client import ClientSettings, ConnectorSettings, ServerConnectionSettings, VisitorSettings
 from rtunnel.settings.credentials import Credentials
+from rtunnel.settings.dev import DevSettings, EnvironmentWishes, ReachWishes
 from rtunnel.settings.entrypoint import EntrypointSettings
 from rtunnel.settings.health import HealthSettings
 from rtunnel.settings.http import HttpSettings
@@ -43,7 +44,9 @@ __all__ = [
     "ClientTls",
     "ConnectorSettings",
     "Credentials",
+    "DevSettings",
     "EntrypointSettings",
+    "EnvironmentWishes",
     "FileRoot",
     "ForwardSettings",
     "HealthSettings",
@@ -56,6 +59,7 @@ __all__ = [
     "PeerSettings",
     "PodEnvSettings",
     "ProxySettings",
+    "ReachWishes",
     "RegistryAddress",
     "RegistrySettings",
     "ServerConnectionSettings",

@@ -169,6 +169,12 @@ class LocalProgram(Protocol):
         host, port = host_and_port(self.transport.getPeer())
         return f"{host}:{port}"
 
+    @property
+    def destination(self) -> str:
+        """Where it leads, as the pod calls it; ``""`` as long as the program has not said so, and for datagrams."""
+        to = self._to if self._server is None else self._server.wanted
+        return str(to) if isinstance(to, Wanted) else ""
+
     def connectionMade(self) -> None:
         no_delay(self.transport)
         self._owner.connections.add(self)
