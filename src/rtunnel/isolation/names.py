@@ -95,4 +95,4 @@ def nsswitch_file(text: str) -> str:
         others = [word for word in found[2].split() if word != "files"]
         return f"{found[1]} {' '.join(['files', *others])}"
 
-    return re.sub(r"(?m)^(hosts:)([^#\n]*)", files_first, text)
+    return re.sub(r"(?m)^(hosts:)([^#\n]*?)(?=[ \t]*(?:#|$))", files_first, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import islice
 from typing import Any
 
@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from rtunnel.cli.exit_status import CommandError
+from rtunnel.client.pod.destinations import Destinations
 from rtunnel.client.pod.link import PodLinkClient
 from rtunnel.client.pod.local_programs import Forward, LocalPrograms
 from rtunnel.isolation.names import Destination, NamedHost, addresses_for, named_hosts
@@ -32,6 +33,8 @@ MAX_TRIES = 20
 """Addresses that are tried for a host when others have them."""
 PROXY_WITHIN = Address("127.0.0.1", 1080)
 """The proxy in a network where nothing else listens."""
+ANY_PORT = Address("127.0.0.1", 0)
+"""A port of the system's choice."""
 
 
 def destinations(listed: ReachList, forwards: Iterable[LocalForward]) -> list[Destination]:
@@ -77,27 +80,29 @@ class CommandReach:
     _log = Logger()
 
     def __init__(self, link: PodLinkClient, isolated: Isolated, first_port: int, reactor: Any) -> None:
-        self.programs = LocalPrograms(link, reactor)
+        self.programs = LocalPrograms(link, reactor, destinations=Destinations(link, reactor))
         self.names: dict[str, tuple[str, ...]] = {}
         self.forwards: list[Forward] = []
         self.proxy: Address | None = None
         self._isolated = isolated
         self._first = first_port
 
-    async def open(self, found: Iterable[Destination], forwards: Iterable[LocalForward], proxy: Address | None) -> None:
+    async def open(
+        self, found: Collection[Destination], forwards: Iterable[LocalForward], proxy: Address | None, *, proxied: bool
+    ) -> None:
         """Open all ports.
 
         :param found: the services that can be listed.
         :param forwards: those that the user asks for.
         :param proxy: likewise.
+        :param proxied: whether variables lead to another proxy already.
         :raises StartError: a port cannot be opened.
         :raises CommandError: likewise.
         """
         for forward in forwards:
             wanted = Forward(forward.listen, Wanted(forward.host, forward.port))
             self.forwards.append(self.programs.forward(wanted, await self._socket(forward.listen)))
-        if self._isolated.tier is Tier.NET:
-            proxy = proxy or PROXY_WITHIN
+        proxy = proxy or self._usual_proxy(bool(found), proxied)
         if proxy is not None:
             self.proxy = self.programs.proxy(proxy, await self._socket(proxy))
         if self._isolated.tier is Tier.NONE:
@@ -106,6 +111,16 @@ class CommandReach:
             for host in named_hosts(one for one in found if _can_be_named(one.host)):
                 await self._open_named(host)
 
+    def _usual_proxy(self, reaches: bool, proxied: bool) -> Address | None:
+        """The proxy that nobody has asked for, if there has to be one.
+
+        In a network of its own a command reaches nothing else without it. Where names do not resolve, programs that know proxies
+        need not be told local addresses; another proxy stays in force, since it may be the only way out of this machine's network.
+        """
+        if self._isolated.tier is Tier.NET:
+            return PROXY_WITHIN
+        return ANY_PORT if self._isolated.tier is Tier.NONE and reaches and not proxied else None
+
     def _open_unnamed(self, found: Iterable[Destination]) -> None:
         """A port of the system's choice for each service that has none yet."""
         have = {(forward.to.host, forward.to.port) for forward in self.forwards}
@@ -113,7 +128,7 @@ class CommandReach:
             to = destination.host, destination.port
             if to not in have:
                 have.add(to)
-                self.forwards.append(self.programs.forward(Forward(Address("127.0.0.1", 0), Wanted(*to))))
+                self.forwards.append(self.programs.forward(Forward(ANY_PORT, Wanted(*to))))
 
     async def _open_named(self, host: NamedHost) -> None:
         """Have the services of a host at the first address at which all of their ports are free.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from rtunnel.podenv.variables import Variable
 from rtunnel.podfiles.copying import path_in
 from rtunnel.podfiles.volumes import Volume
 from rtunnel.routing.reach_list import ReachList
-from rtunnel.running.environment import MovedFiles, applied, moved, proxied, without_local
+from rtunnel.running.environment import PROXY_VARIABLES, MovedFiles, applied, moved, proxied, without_local
 from rtunnel.running.isolating import Isolated, isolate, tiers_to_try
 from rtunnel.running.placing import Places, place
 from rtunnel.running.publishing import PublishedPorts
@@ -153,7 +154,8 @@ class RunSession:
         self._isolated = isolated = await isolate(tiers_to_try(self._plan.isolate, first), self._reactor)
         self.tier = isolated.tier
         self.reach = CommandReach(self.link, isolated, first_port, self._reactor)
-        await self.reach.open(found, self._plan.forwards, self._plan.proxy)
+        proxied = any(self._local.get(name) for name in PROXY_VARIABLES)
+        await self.reach.open(found, self._plan.forwards, self._plan.proxy, proxied=proxied)
         if self.tier is not Tier.NONE:
             await self._mount(folder, isolated, self.reach)
         if self.tier is Tier.NET:
@@ -240,7 +242,7 @@ class RunSession:
         self._log.info("files of the pod have changed: {paths}", paths=", ".join(volume.path for volume in volumes))
         if self._plan.restart_on_change and self._running:
             self._restarting = True
-            self.signal(15)
+            self.signal(signal.SIGTERM)
 
     def _not_followed(self, failure: Failure) -> None:
         if not failure.check(CancelledError):

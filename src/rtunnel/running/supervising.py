@@ -22,6 +22,7 @@ from rtunnel.isolation.supervisor import CONTROL
 __all__ = ["Supervising", "SupervisorError"]
 
 _SCRIPT = "import sys; sys.path.append(sys.argv[1]); from rtunnel.isolation.supervisor import main; main()"
+_GONE = "the process that supervises the command has ended"
 READ_SIZE = 65536
 DESCRIPTORS = 16
 """Descriptors of one read at most; each answer has one."""
@@ -121,6 +122,9 @@ class Supervising:
 
     def _request(self, name: str, **arguments: Any) -> Deferred[Any]:
         answer: Deferred[int | None] = Deferred()
+        if self._control is None:
+            answer.errback(Failure(SupervisorError(_GONE)))
+            return answer
         self._waiting.append((name, answer))
         self._send({"do": name, **arguments})
         return answer
@@ -181,7 +185,7 @@ class Supervising:
         while self._descriptors:
             os.close(self._descriptors.popleft())
         while self._waiting:
-            self._waiting.popleft()[1].errback(Failure(SupervisorError("the process that supervises the command has ended")))
+            self._waiting.popleft()[1].errback(Failure(SupervisorError(_GONE)))
 
     def ended(self, status: int) -> None:
         """The process has ended."""
