@@ -17,7 +17,7 @@ from typing import Any
 from tests.process.test_reach import _Reaching
 from tests.process.test_users import HOST
 from tests.support.pod_network import PodNetwork
-from tests.support.processes import Process, free_port, needed, wait_until
+from tests.support.processes import ROOT, Process, free_port, needed, wait_until
 
 ENVIRONMENT = """\
 DATABASE_URL=postgres://shop@postgres:5432/shop
@@ -31,6 +31,12 @@ PATH=/nowhere
 HOME=/nowhere
 """
 SCRIPT = "import json, os, sys; json.dump(dict(os.environ), sys.stdout)"
+
+
+def as_nobody() -> list[str]:
+    """What precedes a command line to run it as a user without any rights."""
+    user = pwd.getpwnam("nobody")
+    return [needed("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
 
 class _Running(_Reaching):
@@ -80,12 +86,8 @@ class _Running(_Reaching):
 
     def argv(self, *words: str, nobody: bool = False) -> list[str]:
         """The command line of a run; the command stands behind ``--``."""
-        as_nobody: tuple[str, ...] = ()
-        if nobody:
-            user = pwd.getpwnam("nobody")
-            as_nobody = (needed("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
         where = ("--server", f"127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel)
-        return [*as_nobody, sys.executable, "-m", "rtunnel", "run", HOST, *where, *words]
+        return [*(as_nobody() if nobody else ()), sys.executable, "-m", "rtunnel", "run", HOST, *where, *words]
 
     def variables(self, user: str = "root") -> dict[str, str]:
         return {"RTUNNEL_AUTH": "alice:secret of alice", "XDG_RUNTIME_DIR": str(self.session(user))}
@@ -178,6 +180,34 @@ class TierTests(_Running):
         for tier in ("names", "net"):
             done = self.run_it("--isolate", tier, "--", needed("psql"), *query, nobody=True)
             self.assertEqual(done.stdout, "1\n", done.stderr)
+
+
+class ForbiddenTests(_Running):
+    """Where the system forbids namespaces: a line names the setting, and the command runs without."""
+
+    SCRIPT = 'cat "$CONFIG"; redis-cli -h "$REDIS_HOST" -p "$REDIS_PORT" ping; curl -sS http://web/; exit 5'
+
+    def forbidden(self, words: str, *prefix: str) -> None:
+        argv = self.argv("--", "sh", "-c", self.SCRIPT)
+        environ = self.variables("nobody")
+        done = self.run_tool(*as_nobody(), *prefix, *argv, env=environ)
+        self.assertEqual((done.stdout, done.returncode), (f"number: 1\nPONG\nweb for {self.network.pod}\n", 5), done.stderr)
+        self.assertEqual(done.stderr.count("not isolated: unshare: "), 1)
+        self.assertIn(words, done.stderr)
+        done = self.run_tool(*as_nobody(), *prefix, *self.argv("--isolate", "names", "--", "true"), env=environ)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("cannot be isolated: unshare: ", done.stderr)
+        self.assertIn(words, done.stderr)
+
+    def test_seccomp(self) -> None:
+        prefix = (sys.executable, str(ROOT / "tests" / "support" / "forbidding.py"))
+        self.forbidden("a seccomp profile, as containers have it", *prefix)
+
+    def test_setting(self) -> None:
+        """``user.max_user_namespaces``, in a user namespace that has a value of its own."""
+        script = 'echo 0 >/proc/sys/user/max_user_namespaces; exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
+        words = "user.max_user_namespaces is 0; set it to 1000 for example"
+        self.forbidden(words, needed("unshare"), "--user", "--map-root-user", "sh", "-c", script, "sh")
 
 
 class LifeTests(_Running):

@@ -7,23 +7,21 @@ import pty
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from threading import Thread
 
-from tests.support.processes import TIMEOUT, wait_until
+from tests.support.processes import TIMEOUT, needed, wait_until
 
-__all__ = ["OnTerminal"]
+__all__ = ["OnTerminal", "Terminal"]
 
 
-class OnTerminal:
-    """``rtunnel`` with a terminal as its output; end it with :meth:`stop`."""
+class _Reading:
+    """A process whose output goes to a terminal; end it with :meth:`stop`."""
 
-    def __init__(self, *words: str) -> None:
-        master, slave = pty.openpty()
+    process: subprocess.Popen[bytes]
+
+    def _read_from(self, master: int) -> None:
         self._read = bytearray()
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "rtunnel", *words], stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, start_new_session=True
-        )
-        os.close(slave)
         self._thread = Thread(target=self._take, args=(master,))
         self._thread.start()
 
@@ -57,3 +55,44 @@ class OnTerminal:
             self.process.kill()
             self.process.wait()
         self._thread.join()
+
+
+class OnTerminal(_Reading):
+    """``rtunnel`` with a terminal as its output."""
+
+    def __init__(self, *words: str) -> None:
+        master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "rtunnel", *words], stdin=subprocess.DEVNULL, stdout=slave, stderr=slave, start_new_session=True
+        )
+        os.close(slave)
+        self._read_from(master)
+
+
+class Terminal(_Reading):
+    """A program with a terminal of its own, at which a test types: it is in the foreground there."""
+
+    def __init__(self, *argv: str, cwd: str, env: Mapping[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [needed("setsid"), "--ctty", "--wait", *argv],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=cwd,
+            env={**os.environ, **env},
+        )
+        os.close(slave)
+        self._read_from(os.dup(self._master))
+
+    def type(self, text: str) -> None:
+        """Type a text."""
+        os.write(self._master, text.encode())
+
+    def wait(self) -> int:
+        """Wait for its end and return the exit status."""
+        return self.process.wait(TIMEOUT)
+
+    def stop(self) -> None:
+        super().stop()
+        os.close(self._master)
