@@ -77,6 +77,9 @@ BELOW: dict[str, set[str]] = {
     "running": {
         *("cli", "client", "isolation", "ops", "podenv", "podfiles", "routing", "settings", "transport", "tunnel", "wire"),
     },
+    "doctor": {
+        *("ids", "settings", "options", "profiles", "isolation", "running", "cli", "ops", "asking", "wire"),
+    },
     "asking": {
         "podenv",
         "ids",
@@ -110,6 +113,7 @@ BELOW: dict[str, set[str]] = {
     },
     "commands": {
         "dev",
+        "doctor",
         "isolation",
         "running",
         "podenv",

@@ -10,10 +10,10 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.asking.question import WAIT, Question, lines
+from rtunnel.asking.question import WAIT, AskRefused, Question, lines
 from rtunnel.cli.exit_status import CommandError
 from rtunnel.settings import Address, Credentials, ServerConnectionSettings
-from rtunnel.wire.control import Done, Listed, QueryLeases, Refused, encode
+from rtunnel.wire.control import Allowed, Done, Listed, QueryLeases, Refused, encode
 from rtunnel.wire.relay import Command, Response, Status, take_request
 from tests.client.harness import Peer, PlayedEndpoint, settle
 
@@ -28,7 +28,7 @@ class QuestionTests(SynchronousTestCase):
         settings = ServerConnectionSettings(
             server=Address("server", 80), tunnel=TUNNEL, credentials=Credentials("ada", "swordfish")
         )
-        self.asking = Question(settings, QueryLeases("pod.local"), self.clock)
+        self.asking = Question(settings, QueryLeases("pod.local"), self.clock, WAIT + 15)
         self.answer: Deferred[Any] = self.asking.answer
         self.endpoint.connect(self.asking)
         self.server: Peer = self.endpoint.accept()
@@ -110,6 +110,21 @@ class QuestionTests(SynchronousTestCase):
         self.assertNoResult(self.answer)
         self.clock.advance(1)
         self.failed("has not answered within 75 s")
+
+    def test_let_in(self) -> None:
+        """Whoever is refused something, or is not answered, was let in all the same."""
+        self.say(WELCOME + encode(Refused("no")))
+        self.failureResultOf(self.answer, AskRefused)
+
+    def test_let_in_by_an_old_server(self) -> None:
+        """It does not know the question, and says nothing."""
+        self.say(WELCOME)
+        self.clock.advance(WAIT + 15)
+        self.failureResultOf(self.answer, AskRefused)
+
+    def test_rights(self) -> None:
+        self.say(WELCOME + encode(Allowed("ada", "bind,env", "0.1.0")) + encode(Done(count=1)))
+        self.assertEqual(self.successResultOf(self.answer)[0], [Allowed("ada", "bind,env", "0.1.0")])
 
     def test_interrupted(self) -> None:
         self.answer.cancel()

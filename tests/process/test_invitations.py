@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -72,6 +73,7 @@ class InvitationTests(TestCase):
         done = self.run_rtunnel("login", typed=first)
         self.assertEqual((done.returncode, done.stderr), (0, ""), done.stderr)
         self.assertIn("the server lets you in", done.stdout)
+        self.assertIn("it allows you: bind, intercept, global", done.stdout)
         service = NamedService("laptop")
         self.addCleanup(service.stop)
         client = rtunnel(
@@ -86,6 +88,14 @@ class InvitationTests(TestCase):
         self.assertIn(HOST, done.stdout, done.stderr)
         self.assertIn("bob", done.stdout)
 
+        done = self.run_rtunnel("doctor", "shop", "--json")
+        self.assertEqual(done.returncode, 2, done.stdout + done.stderr)
+        found = {one["name"]: one for one in json.loads(done.stdout)["findings"]}
+        for name in ("connection", "server", "version of the server"):
+            self.assertEqual(found[name]["state"], "ok", found)
+        self.assertIn("lets the user bob in", found["server"]["text"])
+        self.assertIn("bind, intercept, global; not env, files, reach", found["rights"]["text"])
+
         # the next one, which ends the first
         second = self.invite("--write")
         wait_until(lambda: "wrong user or password" in server.output, "the first invitation works no more")
@@ -93,6 +103,9 @@ class InvitationTests(TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("it does not know the user bob with this password", done.stderr)
         self.assertIn("nothing was kept", done.stderr)
+        done = self.run_rtunnel("doctor", "shop")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("does not know the user bob with this password", done.stdout)
         done = self.run_rtunnel("login", "-", typed=second)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.run_rtunnel("who", "shop").returncode, 0)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from twisted.internet.protocol import Protocol
 
+from rtunnel import __version__
 from rtunnel.auth.access_control import AccessControl, Rights
 from rtunnel.auth.authenticator import ANONYMOUS, Grant
 from rtunnel.client.connector import ConnectorClient
@@ -17,12 +18,14 @@ from rtunnel.server.control_connection import TIMEOUT
 from rtunnel.server.lease_book import LeaseBook
 from rtunnel.settings import Address, Credentials, ListenerSettings
 from rtunnel.wire.control import (
+    Allowed,
     ControlReader,
     Done,
     Hello,
     Listed,
     Message,
     QueryLeases,
+    QueryRights,
     Refused,
     ReleaseLease,
     RenewLease,
@@ -164,6 +167,13 @@ class WithoutUsersTests(CommandCase):
         self.refused("nobody else has a lease there called alice", "", TakeLease("alice", "pod.local", "alice"))
         self.assertEqual(self.ask("", TakeLease("bob", "pod.local", "carol")), [])
 
+    def test_rights(self) -> None:
+        """Everything but what nobody may without a rule; and nothing of another tunnel."""
+        everything = "bind,visit,intercept,global,list"
+        self.assertEqual(self.ask("", QueryRights("POD.local")), [Allowed("", everything, __version__), Done(count=1)])
+        for host, tunnel in (("other.local", TUNNEL), ("pod.local", OTHER), ("nothing.local", TUNNEL)):
+            self.assertEqual(self.ask("", QueryRights(host), tunnel)[0], Allowed(server=__version__))
+
     def test_not_a_question(self) -> None:
         self.refused("not a question", "", Hello())
 
@@ -197,6 +207,18 @@ class WithUsersTests(CommandCase):
         self.assertEqual(self.names("carol", QueryLeases("pod.local")), ["pod", "alice"])
         self.refused("no ingress rule leads", "eve", QueryLeases("pod.local"))
         self.assertEqual(self.names("eve", QueryLeases("other.local")), [])
+
+    def test_rights(self) -> None:
+        for user, host, actions in (
+            ("alice", "pod.local", "bind,intercept,global"),
+            ("carol", "pod.local", "visit"),
+            ("root", "other.local", "admin"),
+            ("dave", "pod.local", "intercept"),
+            ("dave", "other.local", ""),
+            ("nobody", "pod.local", ""),
+            ("alice", "nothing.local", ""),
+        ):
+            self.assertEqual(self.ask(user, QueryRights(host))[0], Allowed(user, actions, __version__))
 
     def test_release(self) -> None:
         """Whose it is depends on the user, whatever name is given."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -18,11 +19,14 @@ from rtunnel.ops.start import StartError
 from rtunnel.settings import ServerConnectionSettings
 from rtunnel.transport.reasons import reason_of
 from rtunnel.tunnel.handshake import Handshake
-from rtunnel.wire.control import ControlError, ControlReader, Done, Listed, Message, Refused, encode
+from rtunnel.wire.control import Allowed, ControlError, ControlReader, Done, Listed, Message, Refused, encode
 from rtunnel.wire.relay import Command, Request, Response, Status, TunnelFeature, take_response
 from rtunnel.wire.relay_intercepts import InterceptAnswer
 
-__all__ = ["AskRefused", "ask", "lines"]
+__all__ = ["AskRefused", "Listing", "ask", "lines"]
+
+Listing = Listed | Allowed
+"""What a server says before its last word."""
 
 WAIT = 60.0
 """Seconds that a server may take for an answer, besides the time limit of the handshake: so long it asks somebody."""
@@ -31,13 +35,16 @@ _OLD = "the server answered without saying that it knows leases; update it"
 
 
 class AskRefused(CommandError):
-    """The server let us in, and does not do what it was asked to do."""
+    """The server let us in, and does not do what it was asked to do, or does not answer."""
 
 
-async def ask(settings: ServerConnectionSettings, message: Message, reactor: Any) -> tuple[list[Listed], Done]:
+async def ask(
+    settings: ServerConnectionSettings, message: Message, reactor: Any, patience: float | None = None
+) -> tuple[list[Listing], Done]:
     """Ask a server.
 
     :param settings: how it is reached, and the tunnel that is named.
+    :param patience: seconds that it may take for the answer; by default a minute, and the time limit of the handshake.
     :returns: what it lists, and its last word.
     :raises AskRefused: it does not do it.
     :raises CommandError: it cannot be reached, or does not let us in.
@@ -47,7 +54,8 @@ async def ask(settings: ServerConnectionSettings, message: Message, reactor: Any
         dialer.check()
     except StartError as error:
         raise CommandError(str(error)) from None
-    asking = Question(settings, message, reactor)
+    seconds = settings.handshake_timeout + WAIT if patience is None else patience
+    asking = Question(settings, message, reactor, seconds)
     try:
         await dialer.endpoint.connect(asking)
     except CancelledError:
@@ -57,7 +65,7 @@ async def ask(settings: ServerConnectionSettings, message: Message, reactor: Any
     return await asking.answer
 
 
-def lines(listed: list[Listed], done: Done) -> list[str]:
+def lines(listed: Sequence[Listing], done: Done) -> list[str]:
     """An answer as JSON, one object a line, with all keys."""
     messages: tuple[Message, ...] = (*listed, done)
     return [json.dumps(_pairs(message), ensure_ascii=False) for message in messages]
@@ -75,12 +83,13 @@ class Question(Factory):
 
     noisy = False
 
-    def __init__(self, settings: ServerConnectionSettings, message: Message, reactor: Any) -> None:
+    def __init__(self, settings: ServerConnectionSettings, message: Message, reactor: Any, patience: float) -> None:
         self.settings = settings
         self.message = message
         self.reactor = reactor
+        self.patience = patience
         self.connection: _Connection | None = None
-        self.answer: Deferred[tuple[list[Listed], Done]] = Deferred(self._cancel)
+        self.answer: Deferred[tuple[list[Listing], Done]] = Deferred(self._cancel)
 
     def buildProtocol(self, addr: Any) -> _Connection:
         self.connection = _Connection(self)
@@ -100,7 +109,7 @@ class _Connection(Handshake[Response]):
         self._asking = asking
         credentials = (settings.credentials.user, settings.credentials.password) if settings.credentials else None
         self._request = Request(Command.CONTROL, credentials=credentials, tunnel=TunnelFeature(settings.tunnel))
-        self._listed: list[Listed] = []
+        self._listed: list[Listing] = []
         self._reader = ControlReader()
         self._waiting: Any = None
 
@@ -115,8 +124,10 @@ class _Connection(Handshake[Response]):
             self._fail(_OLD)
         else:
             self.finish()
-            seconds = self._asking.settings.handshake_timeout + WAIT
-            self._waiting = self._reactor.callLater(seconds, self._fail, f"the server has not answered within {seconds:g} s")
+            seconds = self._asking.patience
+            self._waiting = self._reactor.callLater(
+                seconds, self._fail, f"the server has not answered within {seconds:g} s", AskRefused
+            )
             self.dataReceived = self._hear  # type: ignore[method-assign]
             self.transport.write(encode(self._asking.message))
 
@@ -127,7 +138,7 @@ class _Connection(Handshake[Response]):
             self._fail(f"the server's answer is malformed: {error}")
             return
         for message in messages:
-            if isinstance(message, Listed):
+            if isinstance(message, Listed | Allowed):
                 self._listed.append(message)
             elif isinstance(message, Refused):
                 self._fail(message.text, AskRefused)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rtunnel.asking.question import Listing
 from rtunnel.status.tables import duration_text
 from rtunnel.wire.control import Listed
 
@@ -18,12 +19,12 @@ WIDTH = 200
 """Columns where no terminal says how many it has."""
 
 
-def print_leases(leases: Iterable[Listed]) -> None:
+def print_leases(listed: Iterable[Listing]) -> None:
     """Print a table. Everything in it was made printable as it was read; nothing is markup."""
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in _COLUMNS:
         table.add_column(column, overflow="fold")
-    for lease in leases:
+    for lease in (one for one in listed if isinstance(one, Listed)):
         table.add_row(*map(Text, _row(lease)))
     console = Console()
     if not console.is_terminal:

@@ -57,11 +57,13 @@ class Hop:
     :ivar name: name, connection, TLS, entrypoint, rule, client or target; or ``answer``, if it is not known whose it is.
     :ivar ok: whether the request came past it.
     :ivar text: for the user.
+    :ivar date: of the response, by the clock of what answered; ``""`` before there is one.
     """
 
     name: str
     ok: bool
     text: str
+    date: str = ""
 
 
 def travel(route: Route, own: Callable[[int, str], str | None]) -> list[Hop]:
@@ -97,7 +99,8 @@ def _travel(route: Route, own: Callable[[int, str], str | None]) -> Iterator[Hop
     except (OSError, HTTPException) as error:
         yield Hop(hop, False, one_line(getattr(error, "strerror", None) or str(error)) or type(error).__name__)
     else:
-        yield from _judge(response, own(response.status, body))
+        for judged in _judge(response, own(response.status, body)):
+            yield attrs.evolve(judged, date=response.headers.get("Date", ""))
 
 
 def _ask(route: Route, connection: socket.socket) -> tuple[HTTPResponse, str]:

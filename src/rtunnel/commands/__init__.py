@@ -37,6 +37,7 @@ COMMANDS: tuple[Command, ...] = (
     ReactorCommand("login", "keep what an invitation says as a profile"),
     PlainCommand("logout", "remove a profile"),
     PlainCommand("profiles", "list the profiles of this machine"),
+    ReactorCommand("doctor", "say what this machine allows, and how far it comes with a server"),
     PlainCommand("completion", "print the completion of commands, options and profiles for bash, zsh or fish"),
     PlainCommand("version", "show the version, and what it runs on"),
     PlainCommand("inject", "add the sidecar to Kubernetes manifests, and lead their host to the server"),

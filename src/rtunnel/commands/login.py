@@ -22,7 +22,7 @@ from rtunnel.profiles.profile import Profile, load_profile, profile_text
 from rtunnel.profiles.store import ProfileStore
 from rtunnel.roles.client import server_connection
 from rtunnel.settings import ServerConnectionSettings, SettingsError
-from rtunnel.wire.control import QueryLeases
+from rtunnel.wire.control import Allowed, QueryRights
 
 __all__ = ["main", "make_parser"]
 
@@ -41,6 +41,9 @@ examples:
 
 The exit status is 0 when the profile was kept, else 1.
 """
+
+RIGHTS_TIMEOUT = 5.0
+"""Seconds for an answer that older servers do not give."""
 
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
@@ -154,7 +157,7 @@ def _read(invitation: Invitation, environ: Mapping[str, str]) -> Profile:
 
 
 async def _verify(invitation: Invitation, before: str, reactor: Any) -> str:
-    """Ask the server whether it lets the user in; returns what it does not tell this user.
+    """Ask the server whether it lets the user in; returns what it allows them, for people.
 
     :param before: the profile that is replaced, whose further keys may say how the server is reached.
     :raises CommandError: it does not, or cannot be reached.
@@ -163,12 +166,15 @@ async def _verify(invitation: Invitation, before: str, reactor: Any) -> str:
         _keep(ProfileStore({"XDG_CONFIG_HOME": folder}), invitation, before)
         settings = _settings(invitation.name, folder, os.environ)
         try:
-            await ask(settings, QueryLeases(invitation.host), reactor)
-        except AskRefused as error:
-            return str(error)
+            listed, _ = await ask(settings, QueryRights(invitation.host), reactor, RIGHTS_TIMEOUT)
+        except AskRefused:
+            return "it does not tell what you may do there; it is older than this rtunnel"
         except CommandError as error:
             raise CommandError(f"{error}\n  nothing was kept; --offline keeps it without asking the server") from None
-    return ""
+    actions = next((one.actions for one in listed if isinstance(one, Allowed)), "")
+    if not actions:
+        return f"it allows you nothing on {invitation.host}; ask its administrator for a line of permissions"
+    return f"it allows you: {actions.replace(',', ', ')}"
 
 
 def _settings(name: str, folder: str, environ: Mapping[str, str]) -> ServerConnectionSettings:
@@ -185,7 +191,7 @@ def _said(store: ProfileStore, invitation: Invitation, arguments: argparse.Names
     asked = "the server was not asked" if arguments.offline else "the server lets you in"
     lines = [f"{invitation.host} at {invitation.server}{user}: {asked}"]
     if note:
-        lines.append(f"it does not tell who has joined: {note}")
+        lines.append(note)
     return [
         *lines,
         f"kept as the profile {name}: {store.path(name)}",

@@ -10,6 +10,7 @@ from attrs import frozen
 from twisted.internet.defer import CancelledError, Deferred, FirstError, gatherResults
 from twisted.python.failure import Failure
 
+from rtunnel import __version__
 from rtunnel.auth.access_control import AccessControl
 from rtunnel.auth.authenticator import Grant
 from rtunnel.ids import short_id
@@ -19,10 +20,12 @@ from rtunnel.routing.permissions import Action
 from rtunnel.server.lease_book import KnownLease, LeaseBook, Unleased
 from rtunnel.server.lease_calls import CallFailed
 from rtunnel.wire.control import (
+    Allowed,
     Done,
     Listed,
     Message,
     QueryLeases,
+    QueryRights,
     Refused,
     ReleaseLease,
     RenewLease,
@@ -80,6 +83,16 @@ class Caller:
         """Whether the caller may end the leases of others; only by a rule that says so."""
         return self.access_control.administers(self.grant, tunnel, self.table.patterns(tunnel))
 
+    def rights(self, host: str) -> list[Action]:
+        """What the caller may do with the tunnel of a host; nothing, if no rule leads it to one that they may know."""
+        host = normalise_host(host)
+        rule = self.table.lookup(host)
+        if rule is None or not (self.access_control.authenticates or rule.tunnel == self.tunnel):
+            return []
+        patterns = self.table.patterns(rule.tunnel)
+        hosts = {action: (host,) if action is Action.VISIT else patterns for action in Action}
+        return [action for action in Action if self.access_control.may(self.grant, action, rule.tunnel, hosts[action])]
+
     def name(self, claimed: str) -> str:
         """Who the caller is: the user, or whom it claims to be."""
         return self.grant.user or claimed
@@ -102,6 +115,7 @@ class ControlCommands:
         self._asked: Deferred[LeaseEnd | None] | None = None
         self._handlers: dict[type[Any], Callable[[Any, Reply], None]] = {
             QueryLeases: self._list,
+            QueryRights: self._rights,
             ReleaseLease: self._release,
             RenewLease: self._renew,
             RevokeLease: self._revoke,
@@ -138,6 +152,10 @@ class ControlCommands:
             "the shared registry cannot be reached, so what is at other servers may have changed" if self._book.outdated else ""
         )
         reply(Done("; ".join(filter(None, (more, outdated))), len(listed)))
+
+    def _rights(self, message: QueryRights, reply: Reply) -> None:
+        reply(Allowed(self._caller.grant.user, ",".join(self._caller.rights(message.host)), __version__))
+        reply(Done(count=1))
 
     def _tunnel(self, host: str) -> UUID:
         """The tunnel of a host, if the caller may know who serves it.

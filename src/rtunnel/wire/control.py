@@ -24,6 +24,7 @@ __all__ = [
     "KINDS",
     "MAX_LINE",
     "VERSION",
+    "Allowed",
     "AskShare",
     "Asked",
     "ControlError",
@@ -40,6 +41,7 @@ __all__ = [
     "Message",
     "Overlaps",
     "QueryLeases",
+    "QueryRights",
     "Refused",
     "ReleaseLease",
     "RenewLease",
@@ -261,6 +263,13 @@ class QueryLeases:
 
 
 @attrs.frozen
+class QueryRights:
+    """Tell what the caller may do with the tunnel of a host; servers before 0.1 do not answer that."""
+
+    host: str = _text(255)
+
+
+@attrs.frozen
 class ReleaseLease:
     """End leases of one's own.
 
@@ -313,7 +322,7 @@ class TakeLease:
     because: str = _text()
 
 
-# -- the server's answer to a caller: any number of Listed, then Done or Refused
+# -- the server's answer to a caller: any number of Listed or Allowed, then Done or Refused
 
 
 @attrs.frozen
@@ -343,6 +352,21 @@ class Listed:
     left: float = 0.0
     used: float = -1.0
     state: str = _text(MAX_NAME)
+
+
+@attrs.frozen
+class Allowed:
+    """What the caller may do.
+
+    :ivar user: who it is, ``""`` where the server has no users.
+    :ivar actions: what it may (:class:`rtunnel.routing.permissions.Action`), separated by commas; ``""`` also where there is no
+        such host.
+    :ivar server: the version of the server.
+    """
+
+    user: str = _text(255)
+    actions: str = _text()
+    server: str = _text(MAX_NAME)
 
 
 @attrs.frozen
@@ -378,11 +402,13 @@ Message = (
     | Member
     | Share
     | QueryLeases
+    | QueryRights
     | ReleaseLease
     | RevokeLease
     | RenewLease
     | TakeLease
     | Listed
+    | Allowed
     | Done
     | Refused
 )
@@ -401,11 +427,13 @@ KINDS: Final[Mapping[str, type[Message]]] = {
     "member": Member,
     "share": Share,
     "list": QueryLeases,
+    "rights": QueryRights,
     "release": ReleaseLease,
     "revoke": RevokeLease,
     "renew": RenewLease,
     "take": TakeLease,
     "lease": Listed,
+    "may": Allowed,
     "done": Done,
     "refused": Refused,
 }

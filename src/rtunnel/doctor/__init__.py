@@ -1,0 +1,1 @@
+"""What a developer's machine allows, and how far it comes with a server: for ``rtunnel doctor``."""
