@@ -13,7 +13,7 @@ ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo recording test coverage fuzz smuggling interop faults astray soak kills rollouts chaos bench \
+.PHONY: help demo recording test coverage fuzz smuggling interop faults astray clients soak kills rollouts chaos bench \
     cluster cluster-test cluster-down dry-run oldest newest lint types docs packages \
     release lock pin version changelog needs clean
 
@@ -49,6 +49,9 @@ faults: $(VENV)/.test needs ## measure what visitors see when parts fail and str
 
 astray: $(VENV)/.test needs ## 10,000 requests while people with intercepts come and go: none may go astray (ARGS="--requests 1000")
 	$(BIN)/python -m tests.astray $(ARGS)
+
+clients: $(VENV)/.test needs ## database drivers and HTTP clients under rtunnel run: a table of what reaches the pod; root
+	$(BIN)/python -m tests.clients
 
 kills: $(VENV)/.test ## kill -9 at 200 random points of reloads and drains; every next start must be clean (ARGS="--times 20")
 	$(BIN)/python -m tests.kills $(ARGS)

@@ -103,10 +103,18 @@ class _Reaching(_Case):
             reach.wait_for("reaching what the pod of")
         return reach
 
-    def run_tool(self, *argv: str, env: dict[str, str] | None = None, text: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            argv, capture_output=True, text=True, check=False, timeout=60, input=text, env={**os.environ, **(env or {})}
-        )
+    def run_tool(
+        self, *argv: str, env: dict[str, str] | None = None, text: str = "", timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a program to its end, with this environment and more."""
+        full = {**os.environ, **(env or {})}
+        return subprocess.run(argv, capture_output=True, text=True, check=False, timeout=timeout, input=text, env=full)
+
+    def redis(self, network: PodNetwork) -> None:
+        """Start Redis, where the services are."""
+        argv = (needed("redis-server"), "--bind", network.addresses["redis"], "--protected-mode", "no", "--save", "")
+        redis = self.started(network.at_services(*argv, "--dir", str(self.folder)))
+        redis.wait_for("Ready to accept connections")
 
     def postgres(self, network: PodNetwork) -> Process:
         """PostgreSQL, where the services are."""
@@ -344,11 +352,7 @@ class PodTests(_Reaching):
         self.server.wait_for(": dns:53/udp")
 
     def test_redis(self) -> None:
-        redis = self.network.at_services(
-            *(needed("redis-server"), "--bind", self.network.addresses["redis"], "--protected-mode", "no"),
-            *("--save", "", "--dir", str(self.folder)),
-        )
-        self.started(redis).wait_for("Ready to accept connections")
+        self.redis(self.network)
         port = free_port()
         self.reach("--forward", f"{port}:redis.shop.svc:6379")
         cli = (needed("redis-cli"), "-h", "127.0.0.1", "-p", str(port))

@@ -51,11 +51,7 @@ class _Running(_Reaching):
         super().setUp()
         (self.folder / "permissions").write_text(f"bind pod {HOST}\nreach,env,files alice {HOST}\nbind bob {HOST}\n")
         self.started(self.network.serve({})).wait_for("ready")
-        redis = self.network.at_services(
-            *(needed("redis-server"), "--bind", self.network.addresses["redis"], "--protected-mode", "no"),
-            *("--save", "", "--dir", str(self.folder)),
-        )
-        self.started(redis).wait_for("Ready to accept connections")
+        self.redis(self.network)
         (self.folder / "pod.env").write_text(ENVIRONMENT)
         self.volume = self.folder / "volume"
         self.write(1)

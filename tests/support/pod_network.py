@@ -80,7 +80,7 @@ class PodNetwork:
         return Process([self._ip, "netns", "exec", self._services, *argv])
 
     def serve(self, names: dict[str, str]) -> Process:
-        """Start the DNS, and an HTTP service at ``web``, port 80.
+        """Start the DNS, and an HTTP service at ``web``, ports 80 and 8080.
 
         :param names: of the domain :data:`DOMAIN`, with their addresses.
         """

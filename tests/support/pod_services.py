@@ -1,4 +1,4 @@
-"""Run by :mod:`tests.support.pod_network`: the DNS of a cluster, and an HTTP service that says who asks.
+"""Run by :mod:`tests.support.pod_network`: the DNS of a cluster, and an HTTP service at two ports that says who asks.
 
 Arguments: the address of the DNS, that of the service, the domain, and ``NAME=ADDRESS`` for each name of it. Names outside of the
 domain do not exist, but for ``silent.test``, about which the DNS says nothing.
@@ -57,8 +57,8 @@ def main() -> None:
     """Serve until it is ended."""
     dns, web, domain, *pairs = sys.argv[1:]
     names = {f"{name}.{domain}": address for name, _, address in (pair.partition("=") for pair in pairs)}
-    server = ThreadingHTTPServer((web, 80), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
+    for port in (80, 8080):
+        Thread(target=ThreadingHTTPServer((web, port), Handler).serve_forever, daemon=True).start()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
         asked.bind((dns, 53))
         print("ready", flush=True)
