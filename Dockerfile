@@ -14,7 +14,7 @@ RUN python3 -m venv /build \
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY src src
 RUN /build/bin/pip wheel --no-cache-dir --no-deps --no-index --no-build-isolation --wheel-dir /wheels . \
- && /build/bin/pip --python /opt/rtunnel/bin/python3 install --no-cache-dir --no-compile --no-deps --no-index /wheels/*.whl
+ && /build/bin/pip --python /opt/rtunnel/bin/python3 install --no-cache-dir --no-compile --no-deps --no-index --find-links /wheels rtunnel
 # The rest of the base stays behind: nobody needs a shell or a package manager in a running container.
 COPY deploy/image/root_filesystem.py ./
 RUN python3 root_filesystem.py /opt/rtunnel /root-filesystem

@@ -3,7 +3,7 @@
 - :mod:`release.version`: the version, in its one place, and where it is repeated
 - :mod:`release.pins`: the image's base and wheels, pinned
 - :mod:`release.build`: the files of a release
-- :mod:`release.sdist`, :mod:`release.image`: two kinds of them
+- :mod:`release.image`, :mod:`release.archives`: the image, and archives that are the same each time
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from release.archives import normalize
 from release.commands import ReleaseError, run
 from release.image import build_image, missing
-from release.sdist import normalize
 from release.version import current
 
 __all__ = ["build", "notes"]

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from release.archives import normalize
 from release.commands import run
 
 __all__ = ["build_image", "missing"]
@@ -54,6 +55,7 @@ def build_image(tree: Path, target: Path, version: str, epoch: int, revision: st
     archive = target / f"{name}.oci.tar"
     archive.unlink(missing_ok=True)
     run("buildah", "push", f"localhost/{tag}", f"oci-archive:{archive}:{tag}", folder=tree)
+    normalize(archive, epoch)
     _write_sbom(archive, target / f"{name}.cdx.json", epoch)
 
 

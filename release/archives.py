@@ -1,4 +1,4 @@
-"""An sdist that is the same each time that it is made of the same commit."""
+"""Archives that are the same each time that they are made of the same commit."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["normalize"]
 
 
 def normalize(path: Path, epoch: int) -> None:
-    """Write a ``.tar.gz`` anew: its members in the order of their names, without owners, all of the same time.
+    """Write a ``.tar`` or ``.tar.gz`` anew: its members in the order of their names, without owners, all of the same time.
 
     :param epoch: that time, in seconds since 1970.
     """
@@ -26,5 +26,8 @@ def normalize(path: Path, epoch: int) -> None:
                 member.pax_headers = {}
                 member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
                 written.addfile(member, file)
+    if path.suffix != ".gz":
+        path.write_bytes(content.getvalue())
+        return
     with path.open("wb") as plain, gzip.GzipFile("", "wb", 9, plain, mtime=epoch) as packed:
         packed.write(content.getvalue())

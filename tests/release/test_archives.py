@@ -6,7 +6,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from release.sdist import normalize
+from release.archives import normalize
 
 EPOCH = 1_800_000_000
 
@@ -14,11 +14,11 @@ EPOCH = 1_800_000_000
 class NormalizeTests(SynchronousTestCase):
     """Archives of the same content are the same bytes."""
 
-    def archive(self, names: list[str], time: int, mode: int) -> Path:
+    def archive(self, names: list[str], time: int, mode: int, packed: bool = True) -> Path:
         folder = Path(self.mktemp())
         folder.mkdir(parents=True)
-        path = folder / "x.tar.gz"
-        with tarfile.open(path, "w:gz") as archive:
+        path = folder / ("x.tar.gz" if packed else "x.tar")
+        with tarfile.open(path, "w:gz" if packed else "w") as archive:
             for name in names:
                 (folder / name).write_text(name, encoding="utf-8")
                 os.utime(folder / name, (time, time))
@@ -27,12 +27,13 @@ class NormalizeTests(SynchronousTestCase):
         return path
 
     def test_same_bytes(self) -> None:
-        one = self.archive(["a", "b"], 1, 0o644)
-        other = self.archive(["b", "a"], 1_000_000_000, 0o600)
-        self.assertNotEqual(one.read_bytes(), other.read_bytes())
-        for path in (one, other):
-            normalize(path, EPOCH)
-        self.assertEqual(one.read_bytes(), other.read_bytes())
+        for packed in (True, False):
+            one = self.archive(["a", "b"], 1, 0o644, packed)
+            other = self.archive(["b", "a"], 1_000_000_000, 0o600, packed)
+            self.assertNotEqual(one.read_bytes(), other.read_bytes())
+            for path in (one, other):
+                normalize(path, EPOCH)
+            self.assertEqual(one.read_bytes(), other.read_bytes())
 
     def test_content(self) -> None:
         path = self.archive(["b", "a"], 1, 0o755)
