@@ -90,7 +90,7 @@ class SharedLeaseCase(SynchronousTestCase):
                 server=Address("server", 8421),
                 transport="tcp",
                 tunnel=TUNNEL,
-                target=Address("localhost", 9),
+                target=Address("127.0.0.1", 9),
                 name=name,
                 **settings,
             ),
