@@ -5,26 +5,23 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from difflib import unified_diff
 from typing import Any, Final
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import yaml
 
 from rtunnel.inject.injection import Wanted, inject, uninject
-from tests.cluster import ingress
 from tests.cluster.api_server import api_server
-from tests.cluster.images import APP, OURS
+from tests.cluster.context import context
+from tests.cluster.edge import hops, idle, tls
+from tests.cluster.images import OURS
 from tests.cluster.manifests import dry_run
 from tests.cluster.node import INGRESS, KUBECONFIG, kubectl
 from tests.cluster.programs import BIN
-from tests.cluster.shell import ROOT, ClusterError, inside, run, wait_until
+from tests.cluster.shell import ROOT, inside, run, wait_until
+from tests.cluster.using import ask, demand, example_services, joined_laptop, rolled_out, temporary_namespace, tunnel_of
 from tests.support.load import Load
-from tests.support.processes import Process, rtunnel
-from tests.support.services import NamedService
 
 __all__ = ["CHECKS", "Check"]
 
@@ -32,52 +29,6 @@ Check = Callable[[], str]
 
 _ID: Final = "10bc451e-59dc-4c70-999e-91a30813ac78"
 _BY_THE_SERVER: Final = ("creationTimestamp", "generation", "managedFields", "resourceVersion", "uid")
-
-
-def _demand(condition: object, what: str) -> None:
-    if not condition:
-        raise ClusterError(what)
-
-
-@contextmanager
-def _namespace(name: str) -> Iterator[str]:
-    """A namespace for one check; it is removed again."""
-    kubectl("create", "namespace", name)
-    kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    try:
-        yield name
-    finally:
-        kubectl("delete", "namespace", name, "--wait=false")
-        ingress.reload()
-
-
-def _get(host: str, path: str = "/", headers: dict[str, str] | None = None) -> str:
-    """Send a request through the Ingress; the status if it is an error."""
-    request = Request(f"http://{INGRESS}{path}", headers={"Host": host, **(headers or {})})
-    try:
-        with urlopen(request, timeout=20) as response:
-            return str(response.read().decode())
-    except HTTPError as error:
-        return str(error.code)
-
-
-def _rolled_out(namespace: str, *workloads: str) -> None:
-    for workload in workloads:
-        kubectl("rollout", "status", workload, "--namespace", namespace, "--timeout=180s")
-    ingress.reload()
-
-
-@contextmanager
-def _laptop(host: str, tunnel: str, *more: str) -> Iterator[Process]:
-    """A laptop that has joined through the Ingress, with a service that says ``laptop``."""
-    service = NamedService("laptop")
-    server = ("--server", f"ws://{INGRESS}:80/proxy", "--host-header", host)
-    try:
-        with rtunnel("client", *server, "--tunnel", tunnel, "--target", f"127.0.0.1:{service.port}", *more) as client:
-            client.wait_for("joined")
-            yield client
-    finally:
-        service.stop()
 
 
 # -- manifests
@@ -94,21 +45,21 @@ def dry_runs() -> str:
 
 def scenario() -> str:
     """deploy/kubernetes as it is: the pod serves, a laptop gets its share, all of it, and one developer's own requests."""
-    with _namespace("scenario") as namespace:
+    with temporary_namespace("scenario") as namespace:
         kubectl("apply", "--namespace", namespace, "--kustomize", str(ROOT / "deploy" / "kubernetes"))
-        _rolled_out(namespace, "deployment/proxy", "deployment/nginx")
+        rolled_out(namespace, "deployment/proxy", "deployment/nginx")
         host = "nginx.local"
-        wait_until(lambda: _get(host).startswith("pod"), "the pod serves through the Ingress")
-        with _laptop(host, _ID):
-            answers = Counter(_get(host)[:3] for _ in range(200))
-        _demand(set(answers) == {"pod", "lap"} and 60 <= answers["lap"] <= 140, f"with weight 1 the answers were {dict(answers)}")
-        with _laptop(host, _ID, "--weight", "255"):
-            _demand(all(_get(host) == "laptop" for _ in range(50)), "weight 255 did not take all requests")
-        with _laptop(host, _ID, "--intercept", "header:X-User=alice"):
-            mine = {_get(host, headers={"X-User": "alice"}) for _ in range(50)}
-            others = {_get(host)[:3] for _ in range(50)}
-        _demand(mine == {"laptop"} and others == {"pod"}, f"the intercept got {mine}, the others {others}")
-        _demand(_get(host).startswith("pod"), "the pod does not serve again")
+        wait_until(lambda: ask(host).startswith("pod"), "the pod serves through the Ingress")
+        with joined_laptop(host, _ID):
+            answers = Counter(ask(host)[:3] for _ in range(200))
+        demand(set(answers) == {"pod", "lap"} and 60 <= answers["lap"] <= 140, f"with weight 1 the answers were {dict(answers)}")
+        with joined_laptop(host, _ID, "--weight", "255"):
+            demand(all(ask(host) == "laptop" for _ in range(50)), "weight 255 did not take all requests")
+        with joined_laptop(host, _ID, "--intercept", "header:X-User=alice"):
+            mine = {ask(host, headers={"X-User": "alice"}) for _ in range(50)}
+            others = {ask(host)[:3] for _ in range(50)}
+        demand(mine == {"laptop"} and others == {"pod"}, f"the intercept got {mine}, the others {others}")
+        demand(ask(host).startswith("pod"), "the pod does not serve again")
     return f"weight 1: {answers['lap']} of 200 to the laptop; weight 255: 50 of 50; an intercept: 50 of 50, of others 0"
 
 
@@ -117,8 +68,8 @@ def scenario() -> str:
 
 def injected() -> str:
     """Three services of different kinds: injected, used, and uninjected again."""
-    services = _services()
-    with _namespace("inject") as namespace:
+    services = example_services()
+    with temporary_namespace("inject") as namespace:
         for name, text in services.items():
             _there_and_back(namespace, name, text)
     return f"{', '.join(services)}: served, taken by a laptop, and as before"
@@ -128,31 +79,26 @@ def _there_and_back(namespace: str, name: str, text: str) -> None:
     """Inject one service, use it, and uninject it."""
     host, workload = f"{name}.example.org", f"{'statefulset' if name == 'data' else 'deployment'}/{name}"
     kubectl("apply", "--namespace", namespace, "--filename", "-", text=text)
-    _rolled_out(namespace, workload)
+    rolled_out(namespace, workload)
     before = _specs(namespace, name)
     everything = ("get", "deployment,statefulset,service,ingress,secret", "--namespace", namespace, "--output", "yaml")
     outcome = inject(kubectl(*everything), Wanted(host=host, image=OURS))
     kubectl("apply", "--namespace", namespace, "--filename", "-", text=outcome.text)
-    _rolled_out(namespace, "deployment/proxy", workload)
-    wait_until(lambda: _get(host).startswith("pod"), f"{name} is served through the server")
-    with _laptop(host, _tunnel(namespace, host), "--weight", "255"):
-        _demand(_get(host) == "laptop", f"a laptop does not get the requests of {name}")
+    rolled_out(namespace, "deployment/proxy", workload)
+    wait_until(lambda: ask(host).startswith("pod"), f"{name} is served through the server")
+    with joined_laptop(host, tunnel_of(namespace, host), "--weight", "255"):
+        demand(ask(host) == "laptop", f"a laptop does not get the requests of {name}")
     back = uninject(kubectl(*everything, "--selector", f"app.kubernetes.io/name={name}"))
     kubectl("apply", "--namespace", namespace, "--filename", "-", text=back.text)
-    _rolled_out(namespace, workload)
+    rolled_out(namespace, workload)
     after = _specs(namespace, name)
-    _demand(after == before, f"the resources of {name} are not what they were: {_difference(before, after)}")
-    wait_until(lambda: _get(host).startswith("pod"), f"{name} is served without the server")
+    demand(after == before, f"the resources of {name} are not what they were: {_difference(before, after)}")
+    wait_until(lambda: ask(host).startswith("pod"), f"{name} is served without the server")
 
 
 def _difference(before: Any, after: Any) -> str:
     there, back = (yaml.safe_dump(found).splitlines() for found in (before, after))
     return "\n".join(line for line in unified_diff(there, back, lineterm="") if line[:1] in "+-")
-
-
-def _tunnel(namespace: str, host: str) -> str:
-    template = f'{{{{index .data "{host}" | base64decode}}}}'
-    return kubectl("get", "secret", "rtunnel", "--namespace", namespace, "--output", f"go-template={template}").strip()
 
 
 def _pods(namespace: str, name: str) -> str:
@@ -175,66 +121,21 @@ def _specs(namespace: str, name: str) -> Any:
     return found
 
 
-def _services() -> dict[str, str]:
-    """An nginx, a StatefulSet with a headless Service, and what Helm's own starting chart makes, with named ports and probes."""
-    security = {
-        "runAsNonRoot": True,
-        "runAsUser": 101,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    container = {"name": "app", "image": APP, "ports": [{"containerPort": 8080}], "securityContext": security}
-
-    def service(name: str, workload: dict[str, Any], **more: Any) -> str:
-        labels = {"app.kubernetes.io/name": name}
-        metadata = {"name": name, "labels": labels}
-        template = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 5}}
-        workload["metadata"] = metadata
-        workload["spec"] = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template, **workload.get("spec", {})}
-        ports = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}], **more}
-        backend = {"service": {"name": name, "port": {"number": 80}}}
-        path = {"path": "/", "pathType": "Prefix", "backend": backend}
-        rules = [{"host": f"{name}.example.org", "http": {"paths": [path]}}]
-        documents: list[dict[str, Any]] = [
-            workload,
-            {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": ports},
-            {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": {"rules": rules}},
-        ]
-        return yaml.safe_dump_all(documents)
-
-    chart = (ROOT / "tests" / "data" / "inject" / "chart.yaml").read_text(encoding="utf-8")
-    changed = []
-    for document in yaml.safe_load_all(chart):
-        if document["kind"] == "Deployment":
-            (app,) = document["spec"]["template"]["spec"]["containers"]
-            app |= {"image": APP, "securityContext": security}
-            app["ports"] = [{"name": "http", "containerPort": 8080}]
-        if document["kind"] != "Pod":
-            changed.append(document)
-    text = yaml.safe_dump_all(changed)
-    return {
-        "web": service("web", {"apiVersion": "apps/v1", "kind": "Deployment"}),
-        "data": service("data", {"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": {"serviceName": "data"}}),
-        "shop": text,
-    }
-
-
 def chart() -> str:
     """The Helm chart, installed; a service is injected into it."""
     host, name = "web.example.org", "rtunnel"
-    with _namespace("chart") as namespace:
+    with temporary_namespace("chart") as namespace:
         values = json.dumps({"routes": {host: _ID}, "image": {"repository": "rtunnel"}})
         helm = inside(str(BIN / "helm"), f"--kubeconfig={KUBECONFIG}", "install", name, str(ROOT / "deploy" / "helm" / "rtunnel"))
         run(*helm, "--namespace", namespace, "--values", "-", "--timeout", "180s", text=values)
-        kubectl("apply", "--namespace", namespace, "--filename", "-", text=_services()["web"])
+        kubectl("apply", "--namespace", namespace, "--filename", "-", text=example_services()["web"])
         everything = ("get", "deployment,service,ingress,secret", "--namespace", namespace, "--output", "yaml")
         outcome = inject(kubectl(*everything), Wanted(host=host, image=OURS, server=name))
         kubectl("apply", "--namespace", namespace, "--filename", "-", text=outcome.text)
-        _rolled_out(namespace, f"deployment/{name}", "deployment/web")
-        wait_until(lambda: _get(host).startswith("pod"), "the service is served through the chart's server")
-        with _laptop(host, _ID, "--weight", "255"):
-            _demand(_get(host) == "laptop", "a laptop does not get the requests")
+        rolled_out(namespace, f"deployment/{name}", "deployment/web")
+        wait_until(lambda: ask(host).startswith("pod"), "the service is served through the chart's server")
+        with joined_laptop(host, _ID, "--weight", "255"):
+            demand(ask(host) == "laptop", "a laptop does not get the requests")
     return "installed, a service injected, taken by a laptop"
 
 
@@ -244,14 +145,14 @@ def chart() -> str:
 def rollouts() -> str:
     """At 100 requests a second, the service and then the server are rolled out: nobody notices."""
     found = []
-    with _namespace("rollouts") as namespace:
+    with temporary_namespace("rollouts") as namespace:
         kubectl("apply", "--namespace", namespace, "--kustomize", str(ROOT / "deploy" / "kubernetes"))
-        _rolled_out(namespace, "deployment/proxy", "deployment/nginx")
-        wait_until(lambda: _get("nginx.local").startswith("pod"), "the pod serves through the Ingress")
+        rolled_out(namespace, "deployment/proxy", "deployment/nginx")
+        wait_until(lambda: ask("nginx.local").startswith("pod"), "the pod serves through the Ingress")
         for name in ("nginx", "proxy"):
             failed, total = _roll(namespace, name)
             found.append(f"{name}: {len(failed)} of {total} failed{f' ({dict(Counter(failed))})' if failed else ''}")
-    _demand(all(": 0 of" in line for line in found), "; ".join(found))
+    demand(all(": 0 of" in line for line in found), "; ".join(found))
     return "; ".join(found)
 
 
@@ -270,17 +171,17 @@ def _roll(namespace: str, name: str) -> tuple[list[str], int]:
 def replicas() -> str:
     """Two servers with Redis: a laptop at one of them gets requests of both; servers, service and Redis are rolled out."""
     found = []
-    with _namespace("replicas") as namespace:
+    with temporary_namespace("replicas") as namespace:
         kubectl("apply", "--namespace", namespace, "--kustomize", str(ROOT / "deploy" / "kubernetes-replicas"))
-        _rolled_out(namespace, "deployment/redis", "deployment/proxy", "deployment/nginx")
-        wait_until(lambda: _get("nginx.local").startswith("pod"), "the pod serves through the Ingress")
-        with _laptop("nginx.local", _ID, "--intercept", "header:X-User=alice"):
-            mine = Counter(_get("nginx.local", headers={"X-User": "alice"}) for _ in range(100))
-        _demand(set(mine) == {"laptop"}, f"the intercept got {dict(mine)}")
+        rolled_out(namespace, "deployment/redis", "deployment/proxy", "deployment/nginx")
+        wait_until(lambda: ask("nginx.local").startswith("pod"), "the pod serves through the Ingress")
+        with joined_laptop("nginx.local", _ID, "--intercept", "header:X-User=alice"):
+            mine = Counter(ask("nginx.local", headers={"X-User": "alice"}) for _ in range(100))
+        demand(set(mine) == {"laptop"}, f"the intercept got {dict(mine)}")
         for name in ("proxy", "nginx", "redis"):
             failed, total = _roll(namespace, name)
             found.append(f"{name}: {len(failed)} of {total} failed{f' ({dict(Counter(failed))})' if failed else ''}")
-    _demand(all(": 0 of" in line for line in found), "; ".join(found))
+    demand(all(": 0 of" in line for line in found), "; ".join(found))
     return f"an intercept: 100 of 100 at both servers; {'; '.join(found)}"
 
 
@@ -289,19 +190,20 @@ def replicas() -> str:
 
 def quickstart() -> str:
     """From an empty namespace to the laptop: two commands in the cluster, two on the laptop."""
-    with _namespace("quickstart") as namespace:
+    with temporary_namespace("quickstart") as namespace:
         began = time.monotonic()
-        kubectl("apply", "--namespace", namespace, "--filename", "-", text=_services()["web"])
+        kubectl("apply", "--namespace", namespace, "--filename", "-", text=example_services()["web"])
+        rolled_out(namespace, "deployment/web")
         arguments = ("get", "deployment,service,ingress", "--namespace", namespace, "--output", "yaml")
         outcome = inject(kubectl(*arguments), Wanted(host="web.example.org", image=OURS))
         kubectl("apply", "--namespace", namespace, "--filename", "-", text=outcome.text)
-        _rolled_out(namespace, "deployment/proxy", "deployment/web")
-        tunnel = _tunnel(namespace, "web.example.org")
-        wait_until(lambda: _get("web.example.org").startswith("pod"), "the pod serves through the server")
-        with _laptop("web.example.org", tunnel, "--intercept", "header:X-User=alice"):
-            wait_until(lambda: _get("web.example.org", headers={"X-User": "alice"}) == "laptop", "the laptop serves")
+        rolled_out(namespace, "deployment/proxy", "deployment/web")
+        tunnel = tunnel_of(namespace, "web.example.org")
+        wait_until(lambda: ask("web.example.org").startswith("pod"), "the pod serves through the server")
+        with joined_laptop("web.example.org", tunnel, "--intercept", "header:X-User=alice"):
+            wait_until(lambda: ask("web.example.org", headers={"X-User": "alice"}) == "laptop", "the laptop serves")
         seconds = time.monotonic() - began
-    _demand(seconds < 300, f"it took {seconds:.0f} s")
+    demand(seconds < 300, f"it took {seconds:.0f} s")
     return f"{seconds:.0f} s"
 
 
@@ -310,6 +212,10 @@ CHECKS: Final[dict[str, Check]] = {
     "scenario": scenario,
     "inject": injected,
     "chart": chart,
+    "tls": tls,
+    "idle": idle,
+    "hops": hops,
+    "context": context,
     "rollouts": rollouts,
     "replicas": replicas,
     "quickstart": quickstart,

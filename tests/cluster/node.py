@@ -65,7 +65,8 @@ def down() -> None:
     if Path(f"/run/netns/{NAMESPACE}").exists():
         run("ip", "netns", "delete", NAMESPACE)
     run("ip", "link", "delete", "rtcluster0", check=False)
-    shutil.rmtree(STATE, ignore_errors=True)
+    for folder in (STATE, HOME / "tmp"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end_containers() -> None:
@@ -219,6 +220,8 @@ def _workers() -> None:
                 "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
                 "volumePluginDir": str(STATE / "volume-plugins"),
                 "imageMinimumGCAge": "24h",
+                # a minute by default: how soon a pod sees that a ConfigMap has changed
+                "syncFrequency": "5s",
             }
         ),
         encoding="utf-8",

@@ -46,8 +46,9 @@ def run(
 
 def start(name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
     """Start a process that runs until :func:`stop_all`; its log is ``.cluster/logs/NAME.log``."""
-    logs, pids = HOME / "logs", HOME / "pids"
-    for folder in (logs, pids):
+    # the folder for temporary files that the tests have is gone when these have ended
+    logs, pids, temporary = HOME / "logs", HOME / "pids", HOME / "tmp"
+    for folder in (logs, pids, temporary):
         folder.mkdir(parents=True, exist_ok=True)
     with open(logs / f"{name}.log", "wb") as log:
         process = subprocess.Popen(
@@ -56,7 +57,7 @@ def start(name: str, command: Sequence[str], env: Mapping[str, str] | None = Non
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | dict(env or {}),
+            env=os.environ | {"TMPDIR": str(temporary)} | dict(env or {}),
         )
     (pids / name).write_text(f"{process.pid} {_started(process.pid)}", encoding="utf-8")
 

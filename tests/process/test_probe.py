@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 from tests.support.processes import TIMEOUT, Process, free_port, rtunnel
+from tests.support.services import NamedService
 
 HOST = "shop.localhost"
 
@@ -45,14 +47,22 @@ class HopTests(TestCase):
         server = self.start(
             *("server", "--listen", f"ws://127.0.0.1:{listen}/proxy", "--entrypoint", f"127.0.0.1:{self.entrypoint}"),
             *("--route", f"{HOST}={tunnel}", "--admin", f"127.0.0.1:{self.admin}", "--served-by", "on-request"),
+            *("--response-timeout", "1"),
         )
         server.wait_for("entrypoint on")
         self.assertEqual((self.probe("other.localhost"), self.explain("other.localhost")), ((2, "rule"), (2, 404)))
         self.assertEqual((self.probe(), self.explain()), ((2, "client"), (2, 503)))
         checked, hops = self.run_command("status", f"http://127.0.0.1:{self.entrypoint}/", "--check", "--header", f"Host: {HOST}")
         self.assertEqual((checked, hops[-1]["hop"]), (2, "client"))
-        client = self.start(
-            *("client", "--server", f"ws://127.0.0.1:{listen}/proxy", "--tunnel", tunnel, "--target", f"127.0.0.1:{target}")
-        )
+        join = ("client", "--server", f"ws://127.0.0.1:{listen}/proxy", "--tunnel", tunnel, "--target")
+        client = self.start(*join, f"127.0.0.1:{target}")
         client.wait_for("joined tunnel")
         self.assertEqual((self.probe(), self.explain()), ((2, "target"), (0, None)))
+        silent = socket.create_server(("127.0.0.1", target))
+        self.addCleanup(silent.close)
+        self.assertEqual(self.probe(), (2, "target"), "a target that accepts, and does not answer")
+        client.stop()
+        service = NamedService("the shop")
+        self.addCleanup(service.stop)
+        self.start(*join, f"127.0.0.1:{service.port}").wait_for("joined tunnel")
+        self.assertEqual(self.probe(), (0, "target"))

@@ -1,0 +1,219 @@
+"""What developers get of a pod, in the cluster: what the application has there is what a laptop gets."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import yaml
+
+from rtunnel.inject.injection import uninject
+from tests.cluster.images import APP, OURS
+from tests.cluster.node import INGRESS, kubectl
+from tests.cluster.shell import ClusterError, wait_until
+from tests.cluster.using import ask, demand, rolled_out, secret_key, temporary_namespace, tunnel_of
+from tests.support.processes import Process, rtunnel
+
+__all__ = ["HOST", "context", "developers_arguments", "inject_with_context", "shop"]
+
+HOST: Final = "shop.example.org"
+_MULTI_LINE: Final = "first '$(A)'\n  second 'x' \"y\" \\\nthird\t$HOME\n"
+_FOLLOWED: Final = 5.0
+"""Seconds within which a copy has what has changed in the pod."""
+
+
+def shop() -> str:
+    """An application with chains of variables, a Secret, ConfigMaps as variables and as files, and a database beside it."""
+    security = {
+        "runAsNonRoot": True,
+        "runAsUser": 101,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    variables: list[dict[str, Any]] = [
+        {"name": "A", "value": "one"},
+        {"name": "B", "value": "two words"},
+        {"name": "CHAIN", "value": "$(A)-$(B)"},
+        {"name": "ESCAPED", "value": "$$(A) $$$(A) $(NOBODY)"},
+        {"name": "EARLY", "value": "$(LATE)"},
+        {"name": "LATE", "value": "late"},
+        {"name": "TEXT", "value": _MULTI_LINE},
+        {"name": "DB_PASSWORD", "valueFrom": {"secretKeyRef": {"name": "db", "key": "password"}}},
+        {"name": "DB_URL", "value": "redis://:$(DB_PASSWORD)@redis:6379"},
+        {"name": "MAYBE", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "nothing", "optional": True}}},
+        {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "CPUS", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1m"}}},
+    ]
+    app = {
+        "name": "app",
+        "image": APP,
+        "ports": [{"name": "web", "containerPort": 8080}],
+        "env": variables,
+        "envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "db"}, "prefix": "DB_FROM_"}],
+        "resources": {"limits": {"cpu": "700m"}},
+        "volumeMounts": [
+            {"name": "files", "mountPath": "/config"},
+            {"name": "files", "mountPath": "/etc/one", "subPath": "app.yaml"},
+        ],
+        "securityContext": security,
+    }
+    redis = {
+        "name": "redis",
+        "image": "redis:7.4-alpine",
+        "command": ["redis-server", "--save", "", "--protected-mode", "no", "--dir", "/tmp"],
+        "ports": [{"containerPort": 6379}],
+        "securityContext": security,
+    }
+    documents = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named("settings"), "data": {"LEVEL": "info", "A_KEY": "$(A)"}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named("files"), "data": {"app.yaml": "colour: red\n", "b": "1"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": _named("db"), "stringData": {"password": "swordfish"}},
+        *_workload("redis", redis, 6379),
+        *_workload("shop", app, 80, [{"name": "files", "configMap": {"name": "files"}}]),
+    ]
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "shop", "port": {"number": 80}}}}
+    rules = [{"host": HOST, "http": {"paths": [path]}}]
+    documents.append(
+        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": _named("shop"), "spec": {"rules": rules}}
+    )
+    return yaml.safe_dump_all(documents)
+
+
+def _named(name: str) -> dict[str, Any]:
+    return {"name": name, "labels": {"app.kubernetes.io/name": name}}
+
+
+def _workload(name: str, container: Any, port: int, volumes: Any = ()) -> Iterator[dict[str, Any]]:
+    """A Deployment and its Service."""
+    metadata = _named(name)
+    pod = {"containers": [container], "volumes": list(volumes), "terminationGracePeriodSeconds": 5}
+    template = {"metadata": {"labels": metadata["labels"]}, "spec": pod}
+    spec = {"selector": {"matchLabels": metadata["labels"]}, "template": template}
+    yield {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+    ports = [{"port": port, "targetPort": container["ports"][0]["containerPort"]}]
+    yield {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": metadata["labels"], "ports": ports}}
+
+
+def inject_with_context(namespace: str) -> None:
+    """The application, injected by the command that the page names, for the developer ``alice``."""
+    kubectl("apply", "--namespace", namespace, "--filename", "-", text=shop())
+    rolled_out(namespace, "deployment/redis", "deployment/shop")
+    everything = kubectl("get", "deployment,service,ingress", "--namespace", namespace, "--output", "yaml")
+    command = (sys.executable, "-m", "rtunnel", "inject", "-", "--host", HOST, "--image", OURS, "--user", "alice")
+    context = ("--context", "env,files", "--env-allow-secret", "DB_URL", "--reach", "redis:6379,*.svc:80")
+    done = subprocess.run([*command, *context], input=everything, capture_output=True, text=True, check=False, timeout=60)
+    demand(not done.returncode, done.stderr)
+    kubectl("apply", "--namespace", namespace, "--filename", "-", text=done.stdout)
+    rolled_out(namespace, "deployment/proxy", "deployment/shop")
+    wait_until(lambda: ask(HOST).startswith("pod"), "the application is served through the server")
+    pods = ("get", "pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name=shop", "--no-headers")
+    wait_until(lambda: len(kubectl(*pods).splitlines()) == 1, "the former pod is gone")
+
+
+def developers_arguments(namespace: str) -> tuple[str, ...]:
+    """How ``alice`` reaches the server."""
+    return ("--server", f"ws://{INGRESS}:80/proxy", "--host-header", HOST, "--tunnel", tunnel_of(namespace, HOST))
+
+
+# -- the check
+
+
+def context() -> str:
+    """Environment, files and services of an injected pod on a laptop; the service account's token is not among them."""
+    with temporary_namespace("context") as namespace, TemporaryDirectory(prefix="rtunnel-context-") as folder:
+        inject_with_context(namespace)
+        alice = _Developer(namespace)
+        variables = _compare_environment(namespace, alice)
+        listed = alice.run("files", HOST)
+        demand("/config/app.yaml" in listed and "token" not in listed, f"the files were {listed}")
+        token = _in_pod(namespace, "rtunnel", "ls", "/var/run/secrets/kubernetes.io/serviceaccount").strip()
+        demand(not token, f"the sidecar has {token} of the service account")
+        with alice.start("files", HOST, "sync", folder, "--follow"):
+            seconds = _change_is_followed(namespace, Path(folder) / "config" / "app.yaml")
+        said = alice.run("run", HOST, "--", sys.executable, "-c", _ASK_REDIS)
+        demand(said.strip() == "+PONG", f"the database said {said}")
+        _uninject(namespace)
+    return f"{variables} variables as in the pod, a change of a ConfigMap followed within {seconds:.1f} s, Redis by its name"
+
+
+_ASK_REDIS: Final = (
+    "import os, socket; from urllib.parse import urlsplit\n"
+    "url = urlsplit(os.environ['DB_URL']); assert url.password == 'swordfish'\n"
+    "s = socket.create_connection((url.hostname, url.port), 20); s.sendall(b'PING\\r\\n'); print(s.recv(100).decode())"
+)
+
+
+class _Developer:
+    """Alice at her laptop."""
+
+    def __init__(self, namespace: str) -> None:
+        self._where = developers_arguments(namespace)
+        self._auth = {"RTUNNEL_AUTH": secret_key(namespace, "user.alice")}
+
+    def run(self, command: str, host: str, *more: str) -> str:
+        """Run one of rtunnel's commands; what it prints."""
+        arguments = (sys.executable, "-m", "rtunnel", command, host, *self._where, *more)
+        done = subprocess.run(arguments, env=os.environ | self._auth, capture_output=True, text=True, check=False, timeout=120)
+        demand(not done.returncode, f"rtunnel {command}: {done.stderr}")
+        return done.stdout
+
+    @contextmanager
+    def start(self, command: str, host: str, *more: str) -> Iterator[Process]:
+        """One of them that goes on."""
+        with rtunnel(command, host, *self._where, *more, env=self._auth) as process:
+            yield process
+
+
+def _in_pod(namespace: str, container: str, *command: str) -> str:
+    where = ("exec", "--namespace", namespace, "deployment/shop", "--container", container, "--")
+    return kubectl(*where, *command)
+
+
+def _compare_environment(namespace: str, alice: _Developer) -> int:
+    """What ``kubectl exec env`` shows of the application is what a developer gets; returns how many variables."""
+    text = _in_pod(namespace, "app", "env", "-0")
+    there = dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair)
+    got = json.loads(alice.run("env", HOST, "--format", "json", "--show"))
+    names = ("A", "B", "CHAIN", "ESCAPED", "EARLY", "LATE", "TEXT", "DB_URL", "NODE", "IP", "CPUS", "LEVEL", "A_KEY")
+    wanted = {name: there[name] for name in names}
+    made = {"CHAIN": "one-two words", "ESCAPED": "$(A) $one $(NOBODY)", "EARLY": "$(LATE)", "CPUS": "700", "A_KEY": "$(A)"}
+    demand(wanted.items() >= made.items(), f"Kubernetes made {wanted} of the variables")
+    demand(got == wanted, f"the environment of the pod is {wanted}, and a developer gets {got}")
+    return len(got)
+
+
+def _change_is_followed(namespace: str, copy: Path) -> float:
+    """Change a ConfigMap; how long after the pod a laptop has it."""
+    wait_until(lambda: copy.exists() and "red" in copy.read_text(encoding="utf-8"), "the copy is there")
+    data = json.dumps({"data": {"app.yaml": "colour: blue\n", "b": "2"}})
+    kubectl("patch", "configmap", "files", "--namespace", namespace, "--patch", data)
+    wait_until(lambda: "blue" in _in_pod(namespace, "app", "cat", "/config/app.yaml"), "the pod has the change", patience=180)
+    began = time.monotonic()
+    wait_until(lambda: "blue" in copy.read_text(encoding="utf-8"), "the copy has the change")
+    seconds = time.monotonic() - began
+    demand((copy.parent / "b").read_text(encoding="utf-8") == "2", "the copy is a mix of two moments")
+    if seconds > _FOLLOWED:
+        raise ClusterError(f"the copy had the change {seconds:.1f} s after the pod")
+    return seconds
+
+
+def _uninject(namespace: str) -> None:
+    """The application is as it was."""
+    everything = kubectl(
+        "get", "deployment,ingress", "--namespace", namespace, "--selector", "app.kubernetes.io/name=shop", "-o", "yaml"
+    )
+    kubectl("apply", "--namespace", namespace, "--filename", "-", text=uninject(everything).text)
+    rolled_out(namespace, "deployment/shop")
+    left = kubectl("get", "deployment", "shop", "--namespace", namespace, "--output", "yaml")
+    spec = yaml.safe_load(left)["spec"]["template"]
+    demand("rtunnel" not in json.dumps(spec), f"something is left in the template: {spec}")
