@@ -14,7 +14,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo recording test coverage fuzz smuggling interop faults astray clients soak kills rollouts chaos bench \
-    cluster cluster-test cluster-down dry-run oldest newest lint types docs packages \
+    cluster cluster-test cluster-demo cluster-down dry-run oldest newest lint types docs packages \
     release lock pin version changelog needs clean
 
 help: ## show this list
@@ -73,6 +73,9 @@ cluster: $(VENV)/.test ## start a Kubernetes of one node in a network namespace;
 
 cluster-test: $(VENV)/.test ## try manifests, inject and rollouts in it (ARGS="rollouts" for a part)
 	$(BIN)/python -m tests.cluster test $(ARGS)
+
+cluster-demo: $(VENV)/.test ## play the scenario in it, and leave it for you to play with
+	$(BIN)/python -m tests.cluster demo
 
 dry-run: $(VENV)/.test ## have the API server of Kubernetes alone judge all manifests; builds it the first time
 	$(BIN)/python -m tests.cluster dry-run

@@ -1,4 +1,4 @@
-"""``python -m tests.cluster up|test|down|dry-run``: the cluster is started, tried, and ended; what needs its API server alone."""
+"""``python -m tests.cluster up|test|demo|down|dry-run``: the cluster is started, tried, shown, and ended; its API server alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 from tests.cluster import checks, ingress, node
+from tests.cluster.demo import demo
 from tests.cluster.images import load, provide_images
 from tests.cluster.programs import BIN, check, provide, provide_api_server
 from tests.cluster.shell import ClusterError
@@ -16,7 +17,7 @@ from tests.cluster.shell import ClusterError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
-    parser.add_argument("command", choices=("up", "test", "down", "dry-run"))
+    parser.add_argument("command", choices=("up", "test", "demo", "down", "dry-run"))
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"for test: {', '.join(checks.CHECKS)} (default: all)")
     arguments = parser.parse_args(argv)
     unknown = set(arguments.checks) - checks.CHECKS.keys()
@@ -33,6 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         if arguments.command == "up":
             _up()
+            return 0
+        if arguments.command == "demo":
+            if not node.is_up():
+                _up()
+            demo()
             return 0
         return _test(arguments.checks or list(checks.CHECKS))
     except ClusterError as error:

@@ -22,7 +22,7 @@ from tests.cluster.shell import ClusterError, wait_until
 from tests.cluster.using import ask, demand, rolled_out, secret_key, temporary_namespace, tunnel_of
 from tests.support.processes import Process, rtunnel
 
-__all__ = ["HOST", "context", "developers_arguments", "inject_with_context", "shop"]
+__all__ = ["HOST", "Developer", "context", "developers_arguments", "inject_with_context"]
 
 HOST: Final = "shop.example.org"
 _MULTI_LINE: Final = "first '$(A)'\n  second 'x' \"y\" \\\nthird\t$HOME\n"
@@ -132,12 +132,13 @@ def context() -> str:
     """Environment, files and services of an injected pod on a laptop; the service account's token is not among them."""
     with temporary_namespace("context") as namespace, TemporaryDirectory(prefix="rtunnel-context-") as folder:
         inject_with_context(namespace)
-        alice = _Developer(namespace)
+        alice = Developer(namespace)
         variables = _compare_environment(namespace, alice)
         listed = alice.run("files", HOST)
         demand("/config/app.yaml" in listed and "token" not in listed, f"the files were {listed}")
-        token = _in_pod(namespace, "rtunnel", "ls", "/var/run/secrets/kubernetes.io/serviceaccount").strip()
-        demand(not token, f"the sidecar has {token} of the service account")
+        # there is no ls in our image
+        token = _in_pod(namespace, "rtunnel", "python3", "-c", _LIST_TOKEN).strip()
+        demand(token == "[]", f"the sidecar has {token} of the service account")
         with alice.start("files", HOST, "sync", folder, "--follow"):
             seconds = _change_is_followed(namespace, Path(folder) / "config" / "app.yaml")
         said = alice.run("run", HOST, "--", sys.executable, "-c", _ASK_REDIS)
@@ -146,6 +147,7 @@ def context() -> str:
     return f"{variables} variables as in the pod, a change of a ConfigMap followed within {seconds:.1f} s, Redis by its name"
 
 
+_LIST_TOKEN: Final = "import os; print(os.listdir('/var/run/secrets/kubernetes.io/serviceaccount'))"
 _ASK_REDIS: Final = (
     "import os, socket; from urllib.parse import urlsplit\n"
     "url = urlsplit(os.environ['DB_URL']); assert url.password == 'swordfish'\n"
@@ -153,7 +155,7 @@ _ASK_REDIS: Final = (
 )
 
 
-class _Developer:
+class Developer:
     """Alice at her laptop."""
 
     def __init__(self, namespace: str) -> None:
@@ -179,7 +181,7 @@ def _in_pod(namespace: str, container: str, *command: str) -> str:
     return kubectl(*where, *command)
 
 
-def _compare_environment(namespace: str, alice: _Developer) -> int:
+def _compare_environment(namespace: str, alice: Developer) -> int:
     """What ``kubectl exec env`` shows of the application is what a developer gets; returns how many variables."""
     text = _in_pod(namespace, "app", "env", "-0")
     there = dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair)

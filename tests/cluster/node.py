@@ -12,7 +12,7 @@ from tests.cluster.certificates import make_certificates
 from tests.cluster.programs import BIN
 from tests.cluster.shell import HOME, NAMESPACE, ClusterError, inside, run, start, stop_all, wait_until
 
-__all__ = ["ADDRESS", "INGRESS", "KUBECONFIG", "down", "kubectl", "up"]
+__all__ = ["ADDRESS", "INGRESS", "KUBECONFIG", "down", "is_up", "kubectl", "up"]
 
 ADDRESS: Final = "10.77.0.1"
 """The node's address."""
@@ -52,6 +52,11 @@ def up() -> None:
     _workers()
     _dns()
     wait_until(lambda: "True" in _ready(), "the node is ready")
+
+
+def is_up() -> bool:
+    """Whether the node runs, and is ready."""
+    return KUBECONFIG.exists() and "True" in _ready()
 
 
 def down() -> None:
