@@ -66,7 +66,7 @@ def provide() -> None:
 
 
 def provide_api_server() -> None:
-    """The same for what the API server alone needs, and helm.
+    """The same for the API server alone; with helm, and kubectl, which tests of the suite use.
 
     :raises ClusterError: something cannot be had.
     """
@@ -74,7 +74,7 @@ def provide_api_server() -> None:
         if os.geteuid() != 0:
             raise ClusterError("the API server needs etcd: apt-get install etcd-server")
         _install(["etcd-server"])
-    _build(("kube-apiserver",))
+    _build(("kube-apiserver", "kubectl"))
     _build_other("helm")
 
 
