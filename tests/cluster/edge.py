@@ -91,9 +91,10 @@ def idle() -> str:
         with joined_laptop(_HOST, tunnel, "--weight", "255") as client:
             seconds = _until_cut()
             demand(ask(_HOST) == "laptop", "the laptop does not serve any longer")
-            joins = client.output.count("joined tunnel")
+            log = client.output
+        joins = log.count("joined tunnel")
         demand(_CUT - 1 <= seconds <= _CUT + 30, f"the Ingress cut a visitor's connection after {seconds:.0f} s")
-        demand(joins == 1, f"the laptop joined {joins} times:\n{client.output}")
+        demand(joins == 1, f"the laptop joined {joins} times:\n{log}")
     return f"a visitor's WebSocket was cut after {seconds:.0f} s, a laptop's link, as idle, was not"
 
 
