@@ -33,9 +33,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     :raises SystemExit: the arguments are wrong, or the command ended the process itself.
     """
     try:
-        return _main(list(sys.argv[1:] if argv is None else argv), os.environ)
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv), os.environ)
+        finally:
+            # here, where it is known what to do if that fails
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return ExitStatus.INTERRUPTED
+    except BrokenPipeError:
+        # whoever read the output wants no more of it, as head; the end of the process would try to flush the rest once more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitStatus.NOT_READ
 
 
 def _main(argv: list[str], environ: Mapping[str, str]) -> int:

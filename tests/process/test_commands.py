@@ -18,6 +18,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 import rtunnel
+from rtunnel.cli.exit_status import ExitStatus
 from tests.support.ids import TUNNEL
 from tests.support.processes import TIMEOUT, Process, free_port, hearing_hang_ups, listening, ourselves, wait_until
 from tests.support.services import NamedService
@@ -79,6 +80,20 @@ def server(listen: int, entrypoint: int) -> tuple[str, ...]:
         "-L",
         f"tunnel+ws://127.0.0.1:{listen}?entrypoint=127.0.0.1:{entrypoint}&tunnel=nginx.local:{UUID}&path=/proxy",
     )
+
+
+class OutputTests(TestCase):
+    """What reads the output of a command may go at any time."""
+
+    def test_reader_is_gone(self) -> None:
+        for words in (("schema", "server"), ("version",), ("--help",)):
+            process = subprocess.Popen(
+                [*PYTHON, "rtunnel", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=variables(), cwd="/"
+            )
+            assert process.stdout is not None
+            process.stdout.close()
+            _, errors = process.communicate(timeout=TIMEOUT)
+            self.assertEqual((errors, process.returncode), (b"", ExitStatus.NOT_READ), words)
 
 
 class RefusalTests(TestCase):

@@ -21,6 +21,8 @@ class ExitStatus(IntEnum):
     NOT_FOUND = 127
     """A program to run does not exist; as a shell reports it."""
     INTERRUPTED = 128 + signal.SIGINT
+    NOT_READ = 128 + 13
+    """Whoever read the output has gone; as SIGPIPE does, which Windows does not have."""
 
 
 def killed_by(number: int) -> int:
