@@ -97,6 +97,28 @@ class InviteTests(InviteCase):
             self.assertFalse(permissions.may("bob", action, OTHER, ("other.example.org",)))
         self.assertTrue(permissions.may("root", Action.ADMIN, OTHER, ("other.example.org",)))
 
+    def test_a_user_whom_the_server_knows(self) -> None:
+        """As rtunnel inject makes some: the password stays, and nothing has to be added."""
+        auth = self.folder / "auth"
+        auth.write_text("alice:swordfish\n", encoding="utf-8")
+        where = ("--auth-file", str(auth), "--route", f"{HOSTS[0]}={TUNNEL}")
+        status, out, err = self.run_command("invite", HOSTS[0], *where)
+        self.assertEqual(status, 0, err)
+        invitation = Invitation.read(out)
+        self.assertEqual((invitation.user, invitation.password, invitation.tunnel), ("alice", "swordfish", TUNNEL))
+        self.assertEqual(invitation.server, f"wss://{HOSTS[0]}/ws")
+        self.assertEqual(err.count("\n"), 1)
+        self.assertNotIn("swordfish", err)
+        for more, words in (
+            (("--write",), "--auth-file: is for a user whom the server knows"),
+            (("--user", "bob"), "not allowed with argument"),
+        ):
+            status, out, err = self.run_command("invite", HOSTS[0], *where, *more)
+            self.assertEqual((status, out), (1, ""))
+            self.assertIn(words, err)
+        status, out, err = self.run_command("invite", HOSTS[0], "--auth-file", str(self.folder / "nowhere"))
+        self.assertIn("cannot be read", err)
+
     def test_rotation(self) -> None:
         first = self.invitation("--write")
         second = self.invitation("--write", "--allow", "intercept,files")

@@ -12,8 +12,10 @@ from typing import Any
 
 from rtunnel import urls
 from rtunnel.auth.users import Users
+from rtunnel.config import document
+from rtunnel.config.expansion import expanded
 from rtunnel.config.gost import is_gost, read_gost
-from rtunnel.config.layout import LAYOUTS, FileLayout
+from rtunnel.config.layout import DEV_LAYOUT, LAYOUTS, FileLayout
 from rtunnel.config.reading import FileReading, read_text
 from rtunnel.config.writing import write
 from rtunnel.options.layers import Layer
@@ -70,6 +72,7 @@ def check_message(message: str) -> None:
 def config(data: bytes) -> None:
     """Settings or a SettingsError with the line; what is written of them is read as the same."""
     text = text_of(data)
+    project(text)
     for layout in LAYOUTS:
         try:
             reading = read_text("file.yaml", text, layout)
@@ -78,6 +81,20 @@ def config(data: bytes) -> None:
             continue
         again = read_text("file.yaml", write(layout, reading.base, layers(layout, reading)), layout)
         assert list(map(values, layers(layout, again))) == list(map(values, layers(layout, reading)))
+
+
+def project(text: str) -> None:
+    """The file of a project: variables are replaced where they are meant to be, and nowhere else."""
+    try:
+        top = document.load("rtunnel.dev.yaml", text)
+        if isinstance(top, document.Keys):
+            again = expanded("rtunnel.dev.yaml", top, DEV_LAYOUT.expanded, {"USER": "alice", "A": "${A}"})
+            assert [key for key, _ in again.entries] == [key for key, _ in top.entries]
+            for (key, node), (_, before) in zip(again.entries, top.entries, strict=True):
+                assert key.text in DEV_LAYOUT.expanded or node == before
+        read_text("rtunnel.dev.yaml", text, DEV_LAYOUT)
+    except SettingsError as error:
+        check_message(str(error))
 
 
 def layers(layout: FileLayout, reading: FileReading) -> list[Layer]:

@@ -20,6 +20,7 @@ from rtunnel.auth.users import check_name
 from rtunnel.cli.arguments import Parser, add_options
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.start import StartError
+from rtunnel.options.kinds import AUTH_FILE
 from rtunnel.options.layers import Layer
 from rtunnel.options.table import SERVER, find
 from rtunnel.profiles.invitation import Invitation, InvitationError, certificates_of
@@ -28,7 +29,7 @@ from rtunnel.roles import SERVER_ROLE
 from rtunnel.routing.ingress import normalise_host
 from rtunnel.routing.lines import LineError
 from rtunnel.routing.permissions import OwnerRule
-from rtunnel.settings import SettingsError
+from rtunnel.settings import Credentials, SettingsError
 
 __all__ = ["main", "make_parser"]
 
@@ -42,6 +43,7 @@ examples:
   rtunnel invite shop.example.org --user bob --config server.yaml --write             adds it
   rtunnel invite shop.example.org --user bob --config server.yaml --write --allow intercept,env,files,reach
   rtunnel invite shop.example.org --user bob --config server.yaml --withdraw
+  rtunnel invite shop.example.org --auth-file FILE --route shop.example.org=UUID      for a user whom the server knows
 """
 _OPTIONS = ("config", "route", "routes-file", "path", "users", "permissions", "L")
 PASSWORD_BYTES = 24
@@ -52,9 +54,12 @@ def main(argv: Sequence[str]) -> int:
     """Print an invitation, or withdraw one; returns the exit status."""
     arguments = make_parser().parse_args(argv)
     try:
+        known = None if arguments.auth_file is None else _known(arguments)
         check_name(arguments.user)
         place = _place(arguments)
-        if arguments.withdraw:
+        if known is not None:
+            _print(_invitation(place, arguments, known.password).line, known.user)
+        elif arguments.withdraw:
             _withdraw(place, arguments.user)
         else:
             _invite(place, arguments)
@@ -72,7 +77,13 @@ def make_parser() -> Parser:
     parser = Parser("invite", description="Prints an invitation for a developer to the tunnel of a host.", epilog=_EPILOG)
     add = parser.add_argument
     add("host", metavar="HOST", help="the host that the user works on: one of the server's rules")
-    add("--user", required=True, metavar="NAME", help="the name of the user")
+    whom = parser.add_mutually_exclusive_group(required=True)
+    whom.add_argument("--user", metavar="NAME", help="the name of the user")
+    whom.add_argument(
+        "--auth-file",
+        metavar="FILE",
+        help="user:password that the server knows already, as after rtunnel inject",
+    )
     add("--allow", default="intercept", metavar="ACTION[,...]", help="what the permissions file allows them (default: intercept)")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--write", action="store_true", help="change the files of users and permissions; else what to add is printed")
@@ -145,14 +156,14 @@ def _place_in(layer: Layer, host: str) -> Place | None:
 
 
 def _invite(place: Place, arguments: argparse.Namespace) -> None:
-    user, rule = arguments.user, f"{arguments.allow}  {arguments.user}  {place.things}"
+    user, password = arguments.user, secrets.token_urlsafe(PASSWORD_BYTES)
+    rule = f"{arguments.allow}  {arguments.user}  {place.things}"
     try:
         parsed = OwnerRule.parse(rule)
     except ValueError as error:
         raise SettingsError("--allow", arguments.allow, str(error)) from None
-    invitation = _invitation(place, arguments)
-    line = invitation.line
-    hashed = hash_password(invitation.password)
+    line = _invitation(place, arguments, password).line
+    hashed = hash_password(password)
     if arguments.write:
         _write(place, arguments, hashed)
     else:
@@ -163,12 +174,31 @@ def _invite(place: Place, arguments: argparse.Namespace) -> None:
         _say(f"without a permissions file, {user} may join and visit every tunnel of the listener")
         if explicit:
             _say(f"{', '.join(explicit)}: nobody may without a permissions file")
+    _print(line, user)
+
+
+def _print(line: str, user: str) -> None:
     _say(f"the line is a secret: it holds the password of {user}, and whoever has it can log in with it (rtunnel login)")
     sys.stderr.flush()
     print(line)
 
 
-def _invitation(place: Place, arguments: argparse.Namespace) -> Invitation:
+def _known(arguments: argparse.Namespace) -> Credentials:
+    """The user and password of a file; the user is that of the other arguments as well.
+
+    :raises SettingsError: they cannot be had, or something else is wanted of a user whom the server knows.
+    """
+    if arguments.write or arguments.withdraw:
+        raise SettingsError("--auth-file", None, "is for a user whom the server knows; with --write and --withdraw give --user")
+    try:
+        known: Credentials = AUTH_FILE.parse(arguments.auth_file)
+    except ValueError as error:
+        raise SettingsError("--auth-file", arguments.auth_file, str(error)) from None
+    arguments.user = known.user
+    return known
+
+
+def _invitation(place: Place, arguments: argparse.Namespace, password: str) -> Invitation:
     host = normalise_host(arguments.host)
     return Invitation(
         name=arguments.name or _name_of(host),
@@ -176,7 +206,7 @@ def _invitation(place: Place, arguments: argparse.Namespace) -> Invitation:
         server=arguments.server or f"wss://{host}{place.path}",
         tunnel=place.tunnel,
         user=arguments.user,
-        password=secrets.token_urlsafe(PASSWORD_BYTES),
+        password=password,
         host_header=arguments.host_header,
         tls_server_name=arguments.tls_server_name,
         ca=_ca(arguments.ca_file),
