@@ -19,6 +19,7 @@ import attrs
 
 from rtunnel.ids import is_id
 from rtunnel.options.endpoint_strings import is_endpoint_string, read_client_string, read_server_string
+from rtunnel.options.secret_files import only_line
 from rtunnel.routing.globs import Glob
 from rtunnel.routing.ingress import IngressRule
 from rtunnel.routing.intercept_terms import InterceptFilter
@@ -418,17 +419,7 @@ def _auth_base64(text: str) -> Credentials:
 
 
 def _auth_file(path: str) -> Credentials:
-    try:
-        with open(path, encoding="utf-8") as file:
-            text = file.read(1025)
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from None
-    except ValueError:
-        raise ValueError("not a text file; it must contain one line, user:password") from None
-    lines = text.splitlines()
-    if len(lines) != 1 or len(text) > 1024:
-        raise ValueError("must contain one line, user:password")
-    return _auth(lines[0])
+    return _auth(only_line(path, "user:password"))
 
 
 AUTH = Kind("USER:PASSWORD", _auth, lambda credentials: f"{credentials.user}:{credentials.password}", secret=True)

@@ -9,6 +9,7 @@ from urllib.parse import quote, unquote
 
 from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
+from rtunnel.options.secret_files import only_line
 from rtunnel.settings import PROXY_PORTS, Address, Credentials, ProxySettings, SettingsError
 
 __all__ = ["PROXY", "PROXY_FILE", "from_environment", "proxy_of"]
@@ -60,17 +61,9 @@ def _proxy(text: str) -> ProxySettings | None:
 
 
 def _proxy_file(path: str) -> ProxySettings | None:
+    line = only_line(path, "the URL of a proxy")
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read(4097).splitlines()
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from None
-    except ValueError:
-        raise ValueError("not a text file; it must contain one line, the URL of a proxy") from None
-    if len(lines) != 1:
-        raise ValueError("must contain one line, the URL of a proxy")
-    try:
-        return _proxy(lines[0])
+        return _proxy(line)
     except ValueError as error:
         raise ValueError(f"in the file: {error}") from None
 

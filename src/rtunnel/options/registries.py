@@ -8,6 +8,7 @@ from urllib.parse import unquote
 
 from rtunnel.options import kinds
 from rtunnel.options.kinds import Kind
+from rtunnel.options.secret_files import only_line
 from rtunnel.settings import RegistryAddress, SettingsError
 
 __all__ = ["PASSWORD", "PASSWORD_FILE", "REGISTRY"]
@@ -86,17 +87,9 @@ def _password(text: str) -> str:
 
 
 def _password_file(path: str) -> str:
+    line = only_line(path, "the password")
     try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.read(1026).splitlines()
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror or error}") from None
-    except ValueError:
-        raise ValueError("not a text file; it must contain one line, the password") from None
-    if len(lines) != 1:
-        raise ValueError("must contain one line, the password")
-    try:
-        return _password(lines[0])
+        return _password(line)
     except ValueError as error:
         raise ValueError(f"the password in it {error}") from None
 
