@@ -64,9 +64,10 @@ class WithoutPosixTests(TestCase):
             (("client", "--help"), "--target"),
             (("check", "examples/client.yaml"), "valid: a client"),
             (("demo",), "the demo needs Linux or macOS"),
+            (("run", "shop", "--server", "ws://127.0.0.1:1", "--tunnel", str(uuid4()), "--", "x"), "on Linux and macOS only"),
             (("client", "--server", "ws://127.0.0.1:1", "--tunnel", "x", "--target", ":1"), "not a UUID"),
         ]:
             status, output = self.ended(*words)
             self.assertIn(said, output)
             self.assertNotIn("Traceback", output)
-            self.assertEqual(status, int(said.startswith(("the demo", "not a"))), output)
+            self.assertEqual(status, int(said.startswith(("the demo", "not a", "on Linux"))), output)

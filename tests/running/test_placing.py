@@ -20,7 +20,7 @@ class PlacingTests(SynchronousTestCase):
         """Why a path is refused; None if it is not."""
         places = place([path], own=OWN, allowed=allowed, real=os.path.normpath, exists=THERE.__contains__)
         self.assertEqual(bool(places.exact), not places.elsewhere)
-        return places.elsewhere[0][1] if places.elsewhere else None
+        return places.elsewhere.get(path)
 
     def test_new(self) -> None:
         for path in ("/config", "/var/run/secrets/kubernetes.io/serviceaccount", "/etc/shop", "/opt/shop/config", "/data"):

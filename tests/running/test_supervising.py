@@ -9,10 +9,11 @@ import subprocess
 import sys
 from errno import EACCES, ENOENT
 from pathlib import Path
+from unittest import SkipTest
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.support.processes import ROOT, TIMEOUT, Process, wait_until
+from tests.support.processes import ROOT, TIMEOUT, Process, needed, wait_until
 
 COMMAND = (sys.executable, "-m", "tests.running.sample", "none")
 
@@ -46,6 +47,12 @@ class StatusTests(SynchronousTestCase):
         _, output, _ = self.run_it("grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status")
         usual = (1 << 31) - 1
         self.assertEqual([int(line.split()[1], 16) & usual for line in output.splitlines()], [0, 0])
+
+    def test_nohup(self) -> None:
+        """Who wants it to go on when the terminal is gone wants the command to."""
+        argv = (needed("nohup"), *COMMAND, "grep", "^SigIgn:", "/proc/self/status")
+        ended = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=ROOT, check=True)
+        self.assertEqual(int(ended.stdout.split()[-1], 16) & 1, 1)
 
     def test_no_such_program(self) -> None:
         self.assertEqual(self.run_it("no-such-program", "x"), (99, f"cannot be started: command not found {ENOENT}\n", ""))
@@ -120,4 +127,20 @@ class EndTests(SynchronousTestCase):
         supervisor = int(process.output.split()[-1])
         os.kill(supervisor, signal.SIGKILL)
         self.assertEqual(process.wait(), 128 + signal.SIGKILL)
+        wait_until(lambda: not lives(left), "it ends")
+
+
+class WithoutProcTests(SynchronousTestCase):
+    """As on macOS: where the system does not tell which processes there are, the command itself ends."""
+
+    def test_killed(self) -> None:
+        if os.geteuid() != 0:
+            raise SkipTest("mounting needs root")
+        hidden = ("-m", "sh", "-c", 'mount -t tmpfs none /proc; exec "$@"', "sh")
+        process = Process([needed("unshare"), *hidden, *COMMAND, "sh", "-c", "echo left $$; exec sleep 100"], cwd=str(ROOT))
+        self.addCleanup(process.stop)
+        process.wait_for("left ")
+        left = int(process.output.split("left ")[1])
+        process.send(signal.SIGKILL)
+        process.wait()
         wait_until(lambda: not lives(left), "it ends")

@@ -9,7 +9,8 @@ connection ends, and so does everything that was started.
     {"do": "mount", "binds": [[SOURCE, TARGET]]}    have files and folders at other paths
     {"do": "listen", "host": H, "port": P}          a listening socket of this network namespace
     {"do": "connect", "host": H, "port": P}         a connection within it
-    {"do": "run", "argv": [...], "env": {...}, "output": PATH}      start the command; without a path it writes where we do
+    {"do": "run", "argv": [...], "env": {...}, "output": PATH, "ignored": [N]}      start the command; without a path it writes
+                                                    where we do; signals that it ignores from the start
     {"do": "signal", "number": N}                   send it a signal; not answered
 
     {"ok": true}, {"failed": TEXT, "errno": N}, {"ended": STATUS}
@@ -153,14 +154,14 @@ class Supervisor:
 
         :raises OSError: there is no such program, or it cannot be executed.
         """
-        argv, environ, output = request["argv"], request["env"], request["output"]
+        argv, environ = request["argv"], request["env"]
         program = shutil.which(argv[0], path=environ.get("PATH"))
         if program is None:
             raise FileNotFoundError(errno.ENOENT, "command not found")
         told, tells = os.pipe()
         child = os.fork()
         if child == 0:
-            _become(program, argv, environ, output, tells)
+            _become(program, argv, environ, request["output"], request["ignored"], tells)
         os.close(tells)
         with os.fdopen(told, "rb") as pipe:
             failed = pipe.read()
@@ -191,12 +192,14 @@ def _nothing(_number: int, _frame: Any) -> None:
     """Only the wake-up matters."""
 
 
-def _become(program: str, argv: Sequence[str], environ: Mapping[str, str], output: str | None, tells: int) -> NoReturn:
+def _become(
+    program: str, argv: Sequence[str], environ: Mapping[str, str], output: str | None, ignored: Sequence[int], tells: int
+) -> NoReturn:
     """In the child: become the command, or tell why not."""
     try:
         signal.set_wakeup_fd(-1)
         for number in (*_HANDLED, signal.SIGPIPE, signal.SIGXFSZ):
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
         with suppress(namespaces.Refused):
             # also when this process itself is killed
             namespaces.die_with_parent(signal.SIGKILL)
@@ -248,26 +251,35 @@ def _end_children(known: int | None) -> None:
     :param known: one of them, if it is known.
     """
     asked: set[int] = set()
+    beyond: set[int] = set()
     late = time.monotonic() + GRACE
-    while True:
+    while time.monotonic() < late + GRACE:
         if known in _ended():
             known = None
-        remaining = {*_children(), *(() if known is None else (known,))}
+        remaining = {*_children(), *(() if known is None else (known,))} - beyond
         if not remaining:
             return
         if time.monotonic() > late:
-            _send(remaining, signal.SIGKILL)
+            beyond |= _send(remaining, signal.SIGKILL)
         else:
-            _send(remaining - asked, signal.SIGHUP, signal.SIGTERM, signal.SIGCONT)
+            beyond |= _send(remaining - asked, signal.SIGHUP, signal.SIGTERM, signal.SIGCONT)
             asked |= remaining
         time.sleep(0.01)
 
 
-def _send(processes: Iterable[int], *numbers: int) -> None:
+def _send(processes: Iterable[int], *numbers: int) -> set[int]:
+    """Send signals; returns the processes that are not ours to end, such as those of sudo."""
+    beyond = set()
     for process in processes:
         for number in numbers:
-            with suppress(ProcessLookupError, PermissionError):
+            try:
                 os.kill(process, number)
+            except ProcessLookupError:
+                break
+            except PermissionError:
+                beyond.add(process)
+                break
+    return beyond
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ must be new on this machine, and not in a folder of programs or of the user, unl
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import PurePosixPath
 
 from attrs import frozen
@@ -23,11 +23,11 @@ class Places:
     """Where volumes are.
 
     :ivar exact: those at their paths; none is within another one, whose copy has it.
-    :ivar elsewhere: those that are not, each with the reason.
+    :ivar elsewhere: those that are not, with the reason of each.
     """
 
     exact: tuple[str, ...]
-    elsewhere: tuple[tuple[str, str], ...]
+    elsewhere: Mapping[str, str]
 
 
 def place(
@@ -49,7 +49,7 @@ def place(
     reasons = {path: None if path in allowed else _reason(real(path), own, exists) for path in paths}
     exact = [path for path, reason in reasons.items() if reason is None]
     outermost = tuple(path for path in exact if not any(path.startswith(f"{other}/") for other in exact))
-    return Places(outermost, tuple((path, reason) for path, reason in reasons.items() if reason is not None))
+    return Places(outermost, {path: reason for path, reason in reasons.items() if reason is not None})
 
 
 def _reason(path: str, own: Collection[str], exists: Callable[[str], bool]) -> str | None:

@@ -15,7 +15,7 @@ from rtunnel.client.pod.destinations import Destinations
 from rtunnel.client.pod.link import PodLinkClient
 from rtunnel.client.pod.local_programs import Forward, LocalPrograms
 from rtunnel.isolation.names import Destination, NamedHost, addresses_for, named_hosts
-from rtunnel.isolation.tiers import Tier
+from rtunnel.isolation.tiers import Tier, first_unprivileged_port
 from rtunnel.podenv.rewriting import LocalAddress
 from rtunnel.routing.reach import Special, special_name
 from rtunnel.routing.reach_list import ReachList
@@ -25,7 +25,7 @@ from rtunnel.settings import Address, LocalForward
 from rtunnel.transport.passed_sockets import PassedSocket
 from rtunnel.wire.proxy_server import Wanted
 
-__all__ = ["CommandReach", "destinations", "unlisted"]
+__all__ = ["CommandReach", "destinations", "first_permitted_port", "unlisted"]
 
 MAX_PORTS = 20
 """Ports of one rule that get a listener each; a rule with more needs the proxy, or a forward."""
@@ -50,6 +50,19 @@ def destinations(listed: ReachList, forwards: Iterable[LocalForward]) -> list[De
 def unlisted(listed: ReachList) -> list[str]:
     """The rules that allow more than can be listed."""
     return [str(rule) for rule in listed.rules if not rule.udp and (not rule.is_literal or rule.last - rule.first >= MAX_PORTS)]
+
+
+def first_permitted_port() -> int:
+    """The first port at which this user may listen."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", 1))
+        except PermissionError:
+            return first_unprivileged_port()
+        except OSError:
+            # in use, so permitted
+            pass
+    return 1
 
 
 def _can_be_named(host: str) -> bool:

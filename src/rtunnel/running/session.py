@@ -12,30 +12,29 @@ from typing import Any, TypeVar
 
 from attrs import field, frozen
 from twisted.internet import defer
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.client.pod.asking import STOP_TIMEOUT, PodAskFailed, ask_environment, ask_reach
-from rtunnel.client.pod.copies import CopyFailed, FileCopy
+from rtunnel.client.pod.copies import CopyFailed
 from rtunnel.client.pod.link import PodLinkClient, PodLinkFailed
 from rtunnel.client.wake import SleepWatch
 from rtunnel.isolation.names import hosts_file, nsswitch_file
 from rtunnel.isolation.supervisor import NOT_EXECUTABLE
-from rtunnel.isolation.tiers import Tier, Wish, first_choice, first_unprivileged_port
+from rtunnel.isolation.tiers import Tier, Wish, first_choice
 from rtunnel.ops.start import StartError
 from rtunnel.podenv.merging import Choice, merge
 from rtunnel.podenv.rewriting import rewrite
 from rtunnel.podenv.variables import Variable
 from rtunnel.podfiles.copying import path_in
-from rtunnel.podfiles.volumes import Volume
 from rtunnel.routing.reach_list import ReachList
+from rtunnel.running.copying import CommandFiles
 from rtunnel.running.environment import PROXY_VARIABLES, MovedFiles, applied, moved, proxied, without_local
 from rtunnel.running.isolating import Isolated, isolate, tiers_to_try
-from rtunnel.running.placing import Places, place
+from rtunnel.running.placing import place
 from rtunnel.running.publishing import PublishedPorts
-from rtunnel.running.reaching import CommandReach, destinations, unlisted
+from rtunnel.running.reaching import CommandReach, destinations, first_permitted_port, unlisted
 from rtunnel.running.signals import CommandSignals
 from rtunnel.running.state import RunFolder
 from rtunnel.running.supervising import SupervisorError
@@ -45,6 +44,9 @@ __all__ = ["FILES_AUTO", "FILES_OFF", "RunPlan", "RunSession"]
 
 FILES_AUTO = "auto"
 FILES_OFF = "off"
+
+RESTART_PATIENCE = 10.0
+"""Seconds in which a command must have ended that is to be started again; then it is killed."""
 
 T = TypeVar("T")
 
@@ -116,14 +118,11 @@ class RunSession:
         self._local = environ
         self._sleep = SleepWatch(self.link.woke, reactor)
         self._folder: RunFolder | None = None
-        self._copy: FileCopy | None = None
-        self._following: Deferred[None] | None = None
-        self._volumes: tuple[str, ...] = ()
-        self._moved: tuple[str, ...] = ()
+        self._files: CommandFiles | None = None
+        self._elsewhere: tuple[str, ...] = ()
         self._isolated: Isolated | None = None
         self._published: PublishedPorts | None = None
-        self._restarting = False
-        self._running = False
+        self._restart: Any = None
 
     # -- life
 
@@ -136,20 +135,20 @@ class RunSession:
             self._folder = RunFolder(self._local)
             await self.link.start()
             await self._start(self._folder)
-        except (PodLinkFailed, StartError, CopyFailed) as error:
+        except (PodLinkFailed, PodAskFailed, StartError, CopyFailed) as error:
             raise CommandError(str(error)) from None
         except OSError as error:
             raise CommandError(f"{error.filename or 'a private folder'}: {error.strerror or error}") from None
 
     async def _start(self, folder: RunFolder) -> None:
         self._sleep.start()
-        # all are asked before the first answer is awaited
-        asked, copied = Deferred.fromCoroutine(self._ask_environment()), Deferred.fromCoroutine(self._copy_files(folder))
-        listed = await self._ask("services", ask_reach(self.link), ReachList(()))
-        await copied
-        variables = await asked
+        variables, listed, _ = await _all(
+            self._ask("environment", ask_environment(self.link, values=True), []),
+            self._ask("services", ask_reach(self.link), ReachList(())),
+            self._copy(folder),
+        )
         found = destinations(listed, self._plan.forwards)
-        first_port = 0 if os.geteuid() == 0 else first_unprivileged_port()
+        first_port = first_permitted_port()
         first = first_choice(self._plan.isolate, (one.port for one in found), first_port)
         self._isolated = isolated = await isolate(tiers_to_try(self._plan.isolate, first), self._reactor)
         self.tier = isolated.tier
@@ -160,7 +159,7 @@ class RunSession:
             await self._mount(folder, isolated, self.reach)
         if self.tier is Tier.NET:
             self._publish(isolated)
-        self.environ = self._compose(variables, listed, folder)
+        self.environ = self._compose(variables, listed)
         self._say(listed)
 
     async def run(self, argv: Sequence[str]) -> int:
@@ -172,28 +171,42 @@ class RunSession:
         assert self._isolated is not None
         with CommandSignals(self.signal, self._reactor).received():
             while True:
-                self._restarting, self._running = False, True
                 try:
                     status = await self._isolated.supervising.run(argv, self.environ, self._plan.output)
                 except SupervisorError as error:
                     found = error.errno != errno.ENOENT
                     text = f"{argv[0]}: {error.step if not found else os.strerror(error.errno)}"
                     raise CommandError(text, NOT_EXECUTABLE if found else ExitStatus.NOT_FOUND) from None
-                finally:
-                    self._running = False
-                if not self._restarting:
+                if not self._forget_restart():
                     return status
 
     def signal(self, number: int) -> None:
-        """Send a signal to the command, if it runs."""
+        """Send a signal to the command, if it runs; it is not started again then."""
+        self._forget_restart()
         if self._isolated is not None:
             self._isolated.supervising.signal(number)
+
+    def _changed(self) -> None:
+        """Files have changed: end the command, to start it again, where that is wanted."""
+        if self._plan.restart_on_change and self._isolated is not None and self._isolated.supervising.running:
+            supervising = self._isolated.supervising
+            self._forget_restart()
+            self._restart = self._reactor.callLater(RESTART_PATIENCE, supervising.signal, signal.SIGKILL)
+            supervising.signal(signal.SIGTERM)
+
+    def _forget_restart(self) -> bool:
+        """Whether the command was to be started again; it is not any more."""
+        timer, self._restart = self._restart, None
+        if timer is not None and timer.active():
+            timer.cancel()
+        return timer is not None
 
     async def stop(self) -> None:
         """Take everything down; what the command has started ends, and nothing stays on this machine."""
         self._sleep.stop()
-        if self._following is not None:
-            self._following.cancel()
+        self._forget_restart()
+        if self._files is not None:
+            self._files.stop()
         if self._isolated is not None:
             await self._isolated.supervising.close()
         if self._published is not None:
@@ -215,38 +228,15 @@ class RunSession:
             self._log.info("no {what} of the pod: {reason}", what=what, reason=str(error))
             return otherwise
 
-    async def _ask_environment(self) -> list[Variable]:
-        return await self._ask("environment", ask_environment(self.link, values=True), [])
-
-    async def _copy_files(self, folder: RunFolder) -> None:
-        """Copy the files, and follow them from now on.
+    async def _copy(self, folder: RunFolder) -> None:
+        """Copy the files, if they are wanted.
 
         :raises CopyFailed: they cannot be written.
         """
-        if self._plan.files == FILES_OFF:
-            return
-        copy = FileCopy(self.link, self._files_folder(folder), self._copied)
-        volumes: list[Volume] = await self._ask("files", copy.make(), [])
-        self._volumes = tuple(volume.path for volume in volumes)
-        if volumes:
-            self._copy = copy
-            self._following = Deferred.fromCoroutine(copy.follow())
-            self._following.addErrback(self._not_followed)
-
-    def _files_folder(self, folder: RunFolder) -> Path:
-        return folder.path / "files" if self._plan.files == FILES_AUTO else Path(self._plan.files).absolute()
-
-    def _copied(self, volumes: list[Volume]) -> None:
-        if self._copy is None:
-            return
-        self._log.info("files of the pod have changed: {paths}", paths=", ".join(volume.path for volume in volumes))
-        if self._plan.restart_on_change and self._running:
-            self._restarting = True
-            self.signal(signal.SIGTERM)
-
-    def _not_followed(self, failure: Failure) -> None:
-        if not failure.check(CancelledError):
-            self._log.warn("the copy of the pod's files stays as it is: {reason}", reason=failure.getErrorMessage())
+        if self._plan.files != FILES_OFF:
+            where = folder.path / "files" if self._plan.files == FILES_AUTO else Path(self._plan.files).absolute()
+            self._files = CommandFiles(self.link, where, self._changed)
+            await self._ask("files", self._files.make(), None)
 
     # -- what the command gets
 
@@ -259,38 +249,39 @@ class RunSession:
         if os.path.exists("/etc/nsswitch.conf"):
             text = nsswitch_file(_text("/etc/nsswitch.conf"))
             binds.append((_file(folder.path / "nsswitch.conf", text), "/etc/nsswitch.conf"))
-        files = self._files_folder(folder)
-        places = self._places()
-        binds += [(str(path_in(files, path)), path) for path in places.exact]
+        if self._files is not None:
+            binds += [(str(path_in(self._files.folder, path)), path) for path in self._place(self._files)]
         try:
             await isolated.supervising.mount(binds, folder.folder("mounts"))
         except SupervisorError as error:
             raise CommandError(f"names and files cannot be put in place for the command: {error}; use --isolate none") from None
-        self._moved = tuple(path for path, _ in places.elsewhere)
-        for path, reason in places.elsewhere:
-            hint = "--cover PATH has them at their path nevertheless"
-            self._log.warn(
-                "files of {path} are in {files}: {reason}; {hint}", path=path, files=str(files), reason=reason, hint=hint
-            )
 
-    def _places(self) -> Places:
+    def _place(self, files: CommandFiles) -> tuple[str, ...]:
+        """The volumes that are at their paths; of the others a line says why not."""
         own = (os.path.realpath(os.path.expanduser("~")), os.getcwd())
-        return place(self._volumes, own=own, allowed=self._plan.cover)
+        places = place(files.paths, own=own, allowed=self._plan.cover)
+        self._elsewhere = tuple(places.elsewhere)
+        if places.elsewhere:
+            reasons = ", ".join(f"{path} ({reason})" for path, reason in places.elsewhere.items())
+            hint = "--cover PATH has one at its path nevertheless"
+            self._log.info("files are below {folder} only: {reasons}; {hint}", folder=str(files.folder), reasons=reasons, hint=hint)
+        return places.exact
 
     def _publish(self, isolated: Isolated) -> None:
         self._published = PublishedPorts(isolated.supervising, self._reactor)
         for port in self._plan.publish:
             self._published.open(port)
 
-    def _compose(self, variables: Iterable[Variable], listed: ReachList, folder: RunFolder) -> dict[str, str]:
+    def _compose(self, variables: Iterable[Variable], listed: ReachList) -> dict[str, str]:
         """The environment of the command."""
         merged = merge(without_local(variables), self._plan.choice, self._local)
         if self.tier is Tier.NONE and self.reach is not None:
             merged = rewrite(merged, self.reach.local_addresses(listed))
         environ = applied(self._local, merged)
-        root = str(self._files_folder(folder)) if self._volumes else ""
-        elsewhere = self._volumes if self.tier is Tier.NONE else self._moved
-        if elsewhere:
+        root = ""
+        if self._files is not None and self._files.paths:
+            root = str(self._files.folder)
+            elsewhere = self._files.paths if self.tier is Tier.NONE else self._elsewhere
             environ = moved(environ, [one.name for one in merged if one.of_pod], MovedFiles(root, elsewhere))
         proxy = None if self.reach is None else self.reach.proxy
         if proxy is not None:
@@ -316,6 +307,21 @@ class RunSession:
         rest = unlisted(listed)
         if rest and reach.proxy is None:
             self._log.info("{rules} cannot be listed; use --proxy or --forward for them", rules=", ".join(rest))
+
+
+async def _all(*questions: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of some questions that are asked at once.
+
+    :raises Exception: the first one that fails; the others are given up.
+    """
+    asked = [Deferred.fromCoroutine(question) for question in questions]
+    try:
+        return await gatherResults(asked, consumeErrors=True)
+    except FirstError as error:
+        error.subFailure.raiseException()
+    finally:
+        for question in asked:
+            question.cancel()
 
 
 def _text(path: str) -> str:

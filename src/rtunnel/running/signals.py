@@ -34,7 +34,8 @@ class CommandSignals:
     def received(self) -> Iterator[None]:
         """Receive them meanwhile; to be entered before the command is started, so that none is missed."""
         numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
+        # nohup has it ignored, for the command as well
+        before = {number: signal.signal(number, self._handle) for number in numbers if signal.getsignal(number) != signal.SIG_IGN}
         try:
             yield
         finally:

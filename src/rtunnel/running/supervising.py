@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
 from collections import deque
@@ -59,6 +60,11 @@ class Supervising:
         self._control: socket.socket | None = None
         self.gone: Deferred[None] = Deferred()
 
+    @property
+    def running(self) -> bool:
+        """Whether a command runs."""
+        return self._command is not None
+
     def start(self) -> None:
         """Start the process."""
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -102,7 +108,10 @@ class Supervising:
             it. Fails with :class:`SupervisorError` if it cannot be started.
         """
         command = self._command = Deferred()
-        self._request("run", argv=list(argv), env=dict(environ), output=output).addErrback(self._not_started)
+        # of nohup, which is meant for the command
+        ignored = [int(signal.SIGHUP)] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else []
+        started = self._request("run", argv=list(argv), env=dict(environ), output=output, ignored=ignored)
+        started.addErrback(self._not_started)
         return command
 
     def _not_started(self, failure: Failure) -> None:
