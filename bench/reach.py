@@ -1,7 +1,7 @@
 """Connections from a laptop to what a pod reaches: ``python -m bench.reach``.
 
 Server, client in the pod, ``rtunnel reach``, and for comparison ``rtunnel visitor`` and no tunnel at all, over loopback. Printed
-are, for SOCKS5, a forward, a private tunnel and nothing between: connections a second, each of which carries a byte there and
+are, for SOCKS5, a forward, a private tunnel, the SOCKS5 of chisel (``--chisel BINARY``) and nothing between: connections a second, each of which carries a byte there and
 back; the processor time that each process takes for one; and bulk in megabytes a second. The first is what the machine gives when
 five processes share it; the second says more on a busy one.
 """
@@ -33,7 +33,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 class Parts:
     """The processes, by name, and the ports at which a visitor may connect."""
 
-    def __init__(self, stack: ExitStack) -> None:
+    def __init__(self, stack: ExitStack, chisel: str | None) -> None:
         taken: set[int] = set()
         self.target, self.tunnel, self.entrypoint, self.socks, self.forward, self.private = (free_port(taken) for _ in range(6))
         self._stack = stack
@@ -51,13 +51,22 @@ class Parts:
         self._rtunnel("pod", None, "client", *to_server, "--target", target, "--reach", target)
         forward = ("--forward", f"{self.forward}:{target}", "--proxy", f"{LOOPBACK}:{self.socks}")
         self._rtunnel("reach", self.socks, "reach", HOST, *to_server, *forward)
+        self.chisel = free_port(taken) if chisel else 0
+        if chisel:
+            port = free_port(taken)
+            self._run("chisel server", port, chisel, "server", "--host", LOOPBACK, "--port", str(port), "--socks5")
+            socks = f"{LOOPBACK}:{self.chisel}:socks"
+            self._run("chisel client", self.chisel, chisel, "client", f"http://{LOOPBACK}:{port}", socks)
         self._rtunnel("visitor", self.private, "visitor", *to_server, "--listen", f"{LOOPBACK}:{self.private}", "--to", HOST)
 
     def _rtunnel(self, name: str, port: int | None, *arguments: str) -> None:
         self._start(name, port, "-m", "rtunnel", *arguments)
 
     def _start(self, name: str, port: int | None, *arguments: str) -> None:
-        process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._run(name, port, sys.executable, *arguments)
+
+    def _run(self, name: str, port: int | None, *argv: str) -> None:
+        process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._stack.callback(process.wait)
         self._stack.callback(process.kill)
         self.processes[name] = process
@@ -136,17 +145,19 @@ def _measure(parts: Parts, work: Coroutine[Any, Any, None], count: int) -> tuple
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run it once."""
     parser = argparse.ArgumentParser(prog="python -m bench.reach", description=__doc__)
+    parser.add_argument("--chisel", metavar="BINARY", help="compare with chisel (https://github.com/jpillora/chisel)")
     parser.add_argument("--connections", type=int, default=10_000, help="of each way")
     parser.add_argument("--at-once", type=int, default=64)
     parser.add_argument("--megabytes", type=int, default=500, help="of each way")
     options = parser.parse_args(arguments)
     raise_file_limit()
     with ExitStack() as stack:
-        parts = Parts(stack)
+        parts = Parts(stack, options.chisel)
         ways = {
             "SOCKS5": (parts.socks, _socks(parts.target)),
             "forward": (parts.forward, b""),
             "private tunnel": (parts.private, b""),
+            **({"chisel, SOCKS5": (parts.chisel, _socks(parts.target))} if options.chisel else {}),
             "nothing between": (parts.target, b""),
         }
         for name, (port, request) in ways.items():

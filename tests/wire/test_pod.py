@@ -57,6 +57,18 @@ class RequestTests(SynchronousTestCase):
             self.assertIsNone(PodRequest.take(data[:size]))
         self.assertEqual(PodRequest.take(data + b"more"), (PodRequest(PodService.REACH, POSTGRES), len(data)))
 
+    def test_remembered(self) -> None:
+        """Or too large for that: it reads the same."""
+        for path in ("", "x" * 255):
+            data = PodRequest(PodService.FILES, path=path, have="y" * 255).encode() + b"more"
+            for _ in range(2):
+                taken = PodRequest.take(data)
+                assert taken is not None
+                self.assertEqual((taken[0].path, data[taken[1] :]), (path, b"more"))
+        malformed = Request(Command.BIND, addresses=(POSTGRES,)).encode()
+        for _ in range(2):
+            self.assertRaises(RelayError, PodRequest.take, malformed)
+
     def test_too_long(self) -> None:
         announced = b"\x01\x01\xff\xff"
         self.assertIsNone(PodRequest.take(announced.ljust(MAX_REQUEST, b"\xff")))
@@ -125,6 +137,15 @@ class AnswerTests(SynchronousTestCase):
         for cause in Cause:
             refused = PodAnswer(cause, "why")
             self.assertEqual(answer(refused.encode()), refused)
+
+    def test_taken_from_the_beginning(self) -> None:
+        """Byte by byte, short and long."""
+        for one in (PodAnswer(), PodAnswer(Cause.NO_NAME, "why"), PodAnswer(names=tuple(f"{n:0200}" for n in range(9)))):
+            data = one.encode()
+            for size in range(len(data)):
+                self.assertIsNone(PodAnswer.take(data[:size]))
+            for _ in range(2):
+                self.assertEqual(PodAnswer.take(data + b"more"), (one, len(data)))
 
     def test_ok(self) -> None:
         self.assertEqual(answer(PodAnswer().encode()), PodAnswer())

@@ -15,7 +15,6 @@ from rtunnel.tunnel.link import LinkClosed
 from rtunnel.tunnel.splice import Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService, pod_preface
-from rtunnel.wire.relay import take_response
 from rtunnel.wire.relay_features import RelayError
 
 __all__ = ["PodStream"]
@@ -158,13 +157,13 @@ class PodSplice:
         """Read the answer of the pod, for the log; pass it on as it is."""
         self._answer += data
         try:
-            taken = take_response(self._answer)
+            taken = PodAnswer.take(self._answer)
         except RelayError:
             self._far.abortConnection()
             return
         if taken is None:
             return
-        answer = PodAnswer.of(taken[0])
+        answer = taken[0]
         self._granted = answer.cause is None
         if self._granted:
             self._owner.granted(self._request, self._connector, answer)

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from attrs import field, frozen
 
 from rtunnel.wire.control import CONTROL_HOST, clean
-from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status, take_request
+from rtunnel.wire.relay import HEADER, Command, RelayAddress, Request, Response, Status, take_request, take_response
 from rtunnel.wire.relay_features import MAX_TEXT, RelayError
 
 __all__ = ["RESERVED_HOSTS", "Cause", "PodAnswer", "PodRequest", "PodService", "Reach", "pod_preface", "user_of"]
@@ -64,6 +65,10 @@ _NOT_FOR_PODS: Final = "not a request to a pod"
 _OLDER: Final = "the client in the pod, or the server, is older than this command and does not know what is asked; update it"
 MAX_REQUEST: Final = 4096
 """Bytes of a request."""
+KEPT: Final = 512
+"""Messages that are remembered, so that connections to the same destinations are not parsed and written anew each time."""
+KEPT_SIZE: Final = 512
+"""Bytes of a message that is remembered, at most."""
 MAX_NAME_PAIRS: Final = 16
 """Pairs of metadata that an answer has for names."""
 
@@ -131,12 +136,7 @@ class PodRequest:
 
         :raises ValueError: the destination or the path cannot be sent.
         """
-        addresses = (RelayAddress(self.service.host, 0), self.destination)
-        pairs = {_VERSION: VERSION, _VALUES: "1" if self.values else "", _PATH: self.path, _HAVE: self.have}
-        if self.reach is not Reach.CONNECTION:
-            pairs |= {_VERSION: SECOND_VERSION, _REACH: self.reach.value}
-        metadata = {key: value for key, value in pairs.items() if value}
-        return Request(Command.CONNECT, addresses=addresses, metadata=metadata).encode()
+        return _encoded(self)
 
     @classmethod
     def of(cls, request: Request) -> PodRequest:
@@ -164,6 +164,9 @@ class PodRequest:
         :returns: the request and its size; None while it is not complete.
         :raises RelayError: there is none, or it is longer than :data:`MAX_REQUEST` bytes.
         """
+        end = _end(data)
+        if end:
+            return _kept_request(data[:end]), end
         taken = take_request(data)
         if taken is not None:
             return cls.of(taken[0]), taken[1]
@@ -190,6 +193,29 @@ class PodRequest:
         return "values" if self.values else "names"
 
 
+@lru_cache(KEPT)
+def _encoded(request: PodRequest) -> bytes:
+    addresses = (RelayAddress(request.service.host, 0), request.destination)
+    pairs = {_VERSION: VERSION, _VALUES: "1" if request.values else "", _PATH: request.path, _HAVE: request.have}
+    if request.reach is not Reach.CONNECTION:
+        pairs |= {_VERSION: SECOND_VERSION, _REACH: request.reach.value}
+    metadata = {key: value for key, value in pairs.items() if value}
+    return Request(Command.CONNECT, addresses=addresses, metadata=metadata).encode()
+
+
+def _end(data: bytes) -> int:
+    """Where the message ends at the beginning of the data; 0 if it is not complete, or none of those that are remembered."""
+    end = HEADER + int.from_bytes(data[2:HEADER])
+    return end if HEADER < end <= len(data) and end <= KEPT_SIZE else 0
+
+
+@lru_cache(KEPT)
+def _kept_request(message: bytes) -> PodRequest:
+    taken = take_request(message)
+    assert taken is not None
+    return PodRequest.of(taken[0])
+
+
 @frozen
 class PodAnswer:
     """The answer to a :class:`PodRequest`.
@@ -211,6 +237,19 @@ class PodAnswer:
         return Response(_STATUSES[self.cause] if self.cause else Status.OK, metadata=metadata).encode()
 
     @classmethod
+    def take(cls, data: bytes) -> tuple[PodAnswer, int] | None:
+        """Read the answer at the beginning of a stream.
+
+        :returns: the answer and its size; None while it is not complete.
+        :raises RelayError: there is none.
+        """
+        end = _end(data)
+        if end:
+            return _kept_answer(data[:end]), end
+        taken = take_response(data)
+        return None if taken is None else (cls.of(taken[0]), taken[1])
+
+    @classmethod
     def of(cls, response: Response) -> PodAnswer:
         """Read a response; one whose cause is not known has failed."""
         names = ",".join(value for key, value in response.metadata.items() if key.startswith(_NAMES))
@@ -225,6 +264,14 @@ class PodAnswer:
 _CAUSES: Final = frozenset(Cause)
 
 
+@lru_cache(KEPT)
+def _kept_answer(message: bytes) -> PodAnswer:
+    taken = take_response(message)
+    assert taken is not None
+    return PodAnswer.of(taken[0])
+
+
+@lru_cache(KEPT)
 def pod_preface(token: str, service: PodService, user: str) -> bytes:
     """The preface of a stream of the server to a client that offers a service of its pod; the request follows.
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from twisted.internet import error
 from twisted.internet.defer import fail
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.pod.reaching import Reacher, api_addresses, describe, is_own_address
-from rtunnel.client.pod.resolver import Resolver
+from rtunnel.client.pod.reaching import OwnAddresses, Reacher, api_addresses, describe, is_own_address
+from rtunnel.client.pod.resolver import KEPT, MAX_KEPT, Resolver
 from rtunnel.routing.reach import ReachRules
 from rtunnel.wire.pod import Cause, PodRequest, PodService
 from rtunnel.wire.relay import RelayAddress
@@ -106,6 +107,27 @@ class DescribeTests(SynchronousTestCase):
 
 
 class AddressTests(SynchronousTestCase):
+    def test_own_addresses_are_kept_for_a_moment(self) -> None:
+        """And not too many of them."""
+        asked: list[Any] = []
+        clock = Clock()
+
+        def is_own(address: Any) -> bool:
+            asked.append(address)
+            return bool(address.is_loopback)
+
+        own = OwnAddresses(is_own, clock)
+        for _ in range(3):
+            self.assertTrue(own.has(ip_address("127.0.0.1")))
+            self.assertFalse(own.has(ip_address("10.0.0.7")))
+        self.assertEqual(len(asked), 2)
+        clock.advance(KEPT)
+        self.assertTrue(own.has(ip_address("127.0.0.1")))
+        self.assertEqual(len(asked), 3)
+        for number in range(MAX_KEPT + 5):
+            own.has(ip_address(number))
+        self.assertLessEqual(len(own._known), MAX_KEPT)
+
     def test_own(self) -> None:
         self.assertTrue(is_own_address(ip_address("127.0.0.1")))
         self.assertFalse(is_own_address(ip_address("192.0.2.1")))

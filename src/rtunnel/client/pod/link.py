@@ -324,13 +324,13 @@ class _Call:
         if stream is None:
             return
         try:
-            taken = take_response(self._buffer)
+            taken = PodAnswer.take(self._buffer)
         except RelayError as error:
             self.fail(PodAnswer(Cause.FAILED, f"the answer of the pod is malformed ({error.reason}); use the same version there"))
             return
         if taken is None:
             return
-        answer = self._request.meant(PodAnswer.of(taken[0]))
+        answer = self._request.meant(taken[0])
         if answer.cause is not None:
             self.fail(answer)
             return

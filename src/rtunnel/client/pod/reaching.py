@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtunnel.client.dialing import EndpointFor, Once, no_delay
-from rtunnel.client.pod.resolver import NameFailed, Resolver
+from rtunnel.client.pod.resolver import KEPT, MAX_KEPT, NameFailed, Resolver
 from rtunnel.client.targets import STREAM_OUTCOMES, Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.reach import ReachGate, ReachRules
@@ -56,6 +56,30 @@ def is_own_address(address: IPAddress) -> bool:
         return False
 
 
+class OwnAddresses:
+    """Whether addresses are of this machine, asked once in a while: each connection would be three calls of the system.
+
+    :param is_own: asks the system.
+    """
+
+    def __init__(self, is_own: Callable[[IPAddress], bool], reactor: Any) -> None:
+        self._is_own = is_own
+        self._reactor = reactor
+        self._until = 0.0
+        self._known: dict[IPAddress, bool] = {}
+
+    def has(self, address: IPAddress) -> bool:
+        """Whether an address is one of them."""
+        now = self._reactor.seconds()
+        if now >= self._until or len(self._known) >= MAX_KEPT:
+            self._known.clear()
+            self._until = now + KEPT
+        known = self._known.get(address)
+        if known is None:
+            known = self._known[address] = self._is_own(address)
+        return known
+
+
 class NotAllowed(Exception):
     """The rules do not allow it; the text says which one is missing."""
 
@@ -82,7 +106,7 @@ class Reacher:
         is_own: Callable[[IPAddress], bool] = is_own_address,
         resolver: Resolver | None = None,
     ) -> None:
-        self.gate = ReachGate(rules.rules, api_addresses() if api is None else api, is_own)
+        self.gate = ReachGate(rules.rules, api_addresses() if api is None else api, OwnAddresses(is_own, reactor).has)
         self._reactor = reactor
         self._resolver = resolver or Resolver(reactor)
         self._endpoint_for = endpoint_for

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from rtunnel.wire.pod import Cause
 
-__all__ = ["KEPT", "MAX_LOOKUPS", "NameFailed", "Resolver", "search_domains"]
+__all__ = ["KEPT", "MAX_KEPT", "MAX_LOOKUPS", "NameFailed", "Resolver", "search_domains"]
 
 KEPT: Final = 1.0
 """Seconds for which the addresses of a name are used again: many connections to it at once are one question."""
