@@ -15,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
 .PHONY: help demo recording test coverage fuzz smuggling interop faults astray clients soak kills rollouts chaos bench \
     cluster cluster-test cluster-demo cluster-down dry-run oldest newest lint types docs packages \
-    release lock pin version changelog needs clean
+    man release lock pin version changelog needs clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 14
@@ -99,6 +99,9 @@ types: $(VENV)/.dev ## check types (mypy, strict)
 docs: $(VENV)/.docs ## check the Markdown files, show the changelog's next entry
 	$(BIN)/python -m tests.runner tests.test_docs
 	$(BIN)/towncrier build --draft
+
+man: $(VENV)/.test ## write the manual pages anew, of the parsers and the table of options
+	$(BIN)/python -m tests.reference.pages
 
 packages: $(VENV)/.dev ## build wheel and sdist and try each in a new environment
 	PYTHON=$(BIN)/python bash .ci/check-packages

@@ -80,6 +80,7 @@ class WheelTests(SynchronousTestCase):
         copy = Path(self.mktemp())
         copy.mkdir(parents=True)
         shutil.copytree(SOURCES, copy / "src", ignore=shutil.ignore_patterns("*.egg-info", "__pycache__"))
+        shutil.copytree(ROOT / "man", copy / "man")
         for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, copy)
         script = "from setuptools.build_meta import build_wheel; build_wheel('.')"
@@ -93,7 +94,9 @@ class WheelTests(SynchronousTestCase):
             names = set(wheel.namelist())
             metadata = {name.split("/")[-1]: name for name in names if ".dist-info/" in name}
             entry_points = wheel.read(metadata["entry_points.txt"]).decode()
-        code = {name for name in names if ".dist-info/" not in name}
+        pages = {name for name in names if ".data/data/share/man/man1/" in name}
+        self.assertEqual({name.rpartition("/")[2] for name in pages}, {path.name for path in (ROOT / "man").glob("*.1")})
+        code = {name for name in names if ".dist-info/" not in name} - pages
         on_disk = {str(path.relative_to(SOURCES)) for path in SOURCES.rglob("*.py")} | {"rtunnel/py.typed"}
         self.assertEqual(code, on_disk)
         self.assertIn(PLUGIN, code)

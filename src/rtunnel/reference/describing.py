@@ -6,17 +6,20 @@ import argparse
 import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from typing import Final
 
 import attrs
 
 from rtunnel.cli.command import Command, ServiceCommand
+from rtunnel.cli.service_help import EXAMPLE_ID
 from rtunnel.options.groups import groups
 from rtunnel.options.table import Option, default
 
-__all__ = ["Argument", "Completes", "Description", "Section", "describe"]
+__all__ = ["OPTIONS", "Argument", "Completes", "Description", "Section", "describe"]
 
 _CHOICES = re.compile(r"[a-z-]+(?:\|[a-z-]+)+")
-_OPTIONS = "Options"
+OPTIONS: Final = "Options"
+"""The title of the options that have no other."""
 
 
 class Completes(StrEnum):
@@ -67,6 +70,7 @@ class Description:
     :ivar words: its words, in their order.
     :ivar sections: its options.
     :ivar notes: what else its ``--help`` says.
+    :ivar usage: how it is called, where that does not follow from the words.
     :ivar variables: options that are taken from the environment only: the variable, and what it does.
     """
 
@@ -76,6 +80,7 @@ class Description:
     words: tuple[Argument, ...]
     sections: tuple[Section, ...]
     notes: str
+    usage: str = ""
     variables: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -100,10 +105,16 @@ def _of_service(command: ServiceCommand) -> Description:
         for title, listed in groups(command.name, rows).items()
     ]
     own = (Argument(("--help",), "", "show the help"), Argument(("--version",), "", "show the version"))
-    _, _, text = options.introduction.partition("\n\n")
-    variables = tuple((option.variable, option.help) for option in rows if option.secret)
-    sections = [section for section in sections if section.arguments]
-    return Description(command.name, command.summary, text, (), (*sections, Section("More", own)), options.url_examples, variables)
+    _, _, text = options.introduction.format(uuid=EXAMPLE_ID).partition("\n\n")
+    return Description(
+        name=command.name,
+        summary=command.summary,
+        text=text,
+        words=(),
+        sections=(*(section for section in sections if section.arguments), Section("More", own)),
+        notes=options.url_examples.format(uuid=EXAMPLE_ID),
+        variables=tuple((option.variable, option.help) for option in rows if option.secret),
+    )
 
 
 def _of_option(option: Option) -> Argument:
@@ -138,8 +149,16 @@ def _of_parser(command: Command) -> Description:
         flags = tuple(argument for argument in arguments if argument.flags)
         if flags:
             title = group.title or ""
-            sections.append(Section(_OPTIONS if title == "options" else title[:1].upper() + title[1:], flags))
-    return Description(command.name, command.summary, parser.description or "", tuple(words), tuple(sections), parser.epilog or "")
+            sections.append(Section(OPTIONS if title == "options" else title[:1].upper() + title[1:], flags))
+    return Description(
+        name=command.name,
+        summary=command.summary,
+        text=parser.description or "",
+        words=tuple(words),
+        sections=tuple(sections),
+        notes=parser.epilog or "",
+        usage=parser.usage or "",
+    )
 
 
 def _of_actions(parser: argparse.ArgumentParser, actions: Iterable[argparse.Action]) -> Iterator[Argument]:
