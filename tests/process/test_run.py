@@ -221,6 +221,21 @@ class LifeTests(_Running):
         )
         self.assertEqual(done.stdout, "number: 1\n\n")
 
+    def test_little(self) -> None:
+        """What the user may not have is said, and the command runs; a folder of the user's own keeps the files."""
+        copy = self.sessions / "copy"
+        self.assertEqual(self.run_it("--files", str(copy), "--", "cat", "/config/app.yaml").stdout, "number: 1\n")
+        self.assertEqual((copy / "config" / "app.yaml").read_text(), "number: 1\n")
+        (self.folder / "permissions").write_text(f"bind pod {HOST}\nenv alice {HOST}\n")
+
+        def little() -> bool:
+            done = self.run_it("--", "sh", "-c", "echo $DATABASE_URL; test -e /config || echo no files")
+            url = "postgres://shop@postgres:5432/shop"
+            said = all(f"no {what} of the pod: " in done.stderr for what in ("files", "services"))
+            return said and done.stdout == f"{url}\nno files\n"
+
+        wait_until(little, "the permissions are those of the file", 60)
+
     def test_changes(self) -> None:
         """Files are brought up to date where the command sees them, and it is started again where that is asked for."""
         script = "cat /config/app.yaml; echo begun; sleep 100"

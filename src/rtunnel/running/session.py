@@ -207,16 +207,17 @@ class RunSession:
         self._forget_restart()
         if self._files is not None:
             self._files.stop()
-        if self._isolated is not None:
-            await self._isolated.supervising.close()
-        if self._published is not None:
-            await self._published.close()
-        if self.reach is not None:
-            await self.reach.close()
-        with suppress(defer.TimeoutError):
-            await self.link.stop().addTimeout(STOP_TIMEOUT, self._reactor)
-        if self._folder is not None:
-            self._folder.remove()
+        try:
+            if self._isolated is not None:
+                await self._isolated.supervising.close()
+            for ports in (self._published, self.reach):
+                if ports is not None:
+                    await ports.close()
+            with suppress(defer.TimeoutError):
+                await self.link.stop().addTimeout(STOP_TIMEOUT, self._reactor)
+        finally:
+            if self._folder is not None:
+                self._folder.remove()
 
     # -- what the pod gives
 

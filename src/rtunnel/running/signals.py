@@ -21,7 +21,7 @@ class CommandSignals:
     Ctrl-C comes from the terminal, which gives it to all processes in the foreground: the command has it already. Twice within
     :data:`TWICE` seconds kills the command.
 
-    :param send: sends a signal to the command; called in the reactor.
+    :param send: sends a signal to the command; called in the reactor, with 0 when the command has got one from the terminal.
     :param reactor: the clock.
     """
 
@@ -56,9 +56,9 @@ class CommandSignals:
         before, self._interrupted = self._interrupted, now
         if now - before < TWICE:
             self._send(signal.SIGKILL)
-        elif not _in_foreground():
-            # it came from another program, to us alone
-            self._send(signal.SIGINT)
+        else:
+            # where it came from another program, to us alone, the command does not have it yet; 0 sends nothing (kill(2))
+            self._send(0 if _in_foreground() else signal.SIGINT)
 
 
 def _in_foreground() -> bool:
