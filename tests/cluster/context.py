@@ -96,7 +96,7 @@ def _named(name: str) -> dict[str, Any]:
 def _workload(name: str, container: Any, port: int, volumes: Any = ()) -> Iterator[dict[str, Any]]:
     """A Deployment and its Service."""
     metadata = _named(name)
-    pod = {"containers": [container], "volumes": list(volumes), "terminationGracePeriodSeconds": 5}
+    pod = {"containers": [container], "volumes": list(volumes)}
     template = {"metadata": {"labels": metadata["labels"]}, "spec": pod}
     spec = {"selector": {"matchLabels": metadata["labels"]}, "template": template}
     yield {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}

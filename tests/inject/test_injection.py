@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -230,6 +231,50 @@ class ReportTests(SynchronousTestCase):
         text = injected("deployment").text.replace('"backends"', '"back"')
         (line,) = (str(report) for report in uninject(text).reports if "ingress" in report.resource)
         self.assertIn("is damaged", line)
+
+
+class StopTests(SynchronousTestCase):
+    """When a pod stops, the sidecar leaves first, and the application goes on for as long as that may take."""
+
+    def pod(self, before: str, after: str, **more: Any) -> tuple[Any, list[str]]:
+        """The pod of a changed Deployment, injected, and what the report says of it."""
+        text = source("deployment").replace(before, after)
+        self.assertNotEqual(text, source("deployment"))
+        outcome = inject(text, Wanted(host=HOST, image="rtunnel:1", **more), lambda: TUNNEL)
+        self.assertEqual(uninject(outcome.text).text, text)
+        (pod,) = (pod for pod in pods(outcome.text) if pod["containers"][0]["name"] == "app")
+        return pod, [str(report) for report in outcome.reports]
+
+    def test_short_of_time(self) -> None:
+        """The API server refuses a pause that is longer than the pod has."""
+        for seconds, has_time in ((13, True), (12, False), (0, False)):
+            for native in (True, False):
+                more = f"    spec:\n      terminationGracePeriodSeconds: {seconds}\n      securityContext:"
+                pod, lines = self.pod("    spec:\n      securityContext:", more, native=native)
+                self.assertEqual("lifecycle" in pod["containers"][0], has_time)
+                self.assertEqual(any("terminationGracePeriodSeconds is below 13" in line for line in lines), not has_time)
+
+    def test_what_the_application_does_itself(self) -> None:
+        own = "          lifecycle: {preStop: {exec: {command: [quit]}}}\n          image:"
+        pod, _ = self.pod("          image:", own)
+        self.assertEqual(pod["containers"][0]["lifecycle"], {"preStop": {"exec": {"command": ["quit"]}}})
+
+    def test_processes_of_the_whole_pod(self) -> None:
+        """Where these share their numbers, the sidecar's process is not the first one."""
+        pod, _ = self.pod(
+            "    spec:\n      securityContext:", "    spec:\n      shareProcessNamespace: true\n      securityContext:"
+        )
+        (sidecar,) = pod["initContainers"]
+        self.assertNotIn("lifecycle", sidecar)
+
+    def test_it_leaves(self) -> None:
+        """The program of the hook, with this process as the first one."""
+        (sidecar,) = containers(injected("deployment").text, "rtunnel")
+        *_, program = sidecar["lifecycle"]["preStop"]["exec"]["command"]
+        told: list[tuple[int, int]] = []
+        self.patch(os, "kill", lambda *arguments: told.append(arguments))
+        exec(program, {})
+        self.assertEqual(told, [(1, signal.SIGTERM)])
 
 
 class SecretTests(SynchronousTestCase):

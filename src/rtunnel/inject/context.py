@@ -15,12 +15,15 @@ import attrs
 
 from rtunnel.inject.yaml_text import Node, find, items, plain, typed
 
-__all__ = ["ENVIRONMENT", "NOTHING", "TOKEN", "Additions", "Context", "additions"]
+__all__ = ["ENVIRONMENT", "NOTHING", "PYTHON", "TOKEN", "Additions", "Context", "additions"]
 
 ENVIRONMENT: Final = "rtunnel-env"
 """The name of the init container that writes the environment down, and of the volume of memory that has it then."""
 TOKEN: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
 """Where Kubernetes mounts the token of the service account."""
+
+PYTHON: Final = "/opt/rtunnel/bin/python3"
+"""Python in our image, whatever ``PATH`` a container has."""
 
 _FOLDER: Final = "/rtunnel"
 _FILE: Final = f"{_FOLDER}/env.json"
@@ -109,7 +112,7 @@ def _add_environment(added: Additions, application: Node, allow_secret: str) -> 
     writer: dict[str, Any] = {
         "name": ENVIRONMENT,
         # isolated, since the application's PATH and PYTHON... are set
-        "command": ["/opt/rtunnel/bin/python", "-I", "-m", "rtunnel", "pod-env", f"--output={_FILE}", *sources],
+        "command": [PYTHON, "-I", "-m", "rtunnel", "pod-env", f"--output={_FILE}", *sources],
     }
     copied = list(_copied(variables, str(plain(find(application, "name")))))
     if copied:

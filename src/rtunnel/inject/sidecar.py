@@ -8,7 +8,7 @@ from typing import Any, Final
 import attrs
 import yaml
 
-from rtunnel.inject.context import ENVIRONMENT, NOTHING, TOKEN, Additions, Context, additions
+from rtunnel.inject.context import ENVIRONMENT, NOTHING, PYTHON, TOKEN, Additions, Context, additions
 from rtunnel.inject.resources import Resource
 from rtunnel.inject.yaml_text import Edits, Node, find, items, plain
 
@@ -29,6 +29,12 @@ PAUSED: Final = "rtunnel.dev/pre-stop"
 
 _DRAIN: Final = 10
 """Seconds that the sidecar's requests get when the pod stops."""
+_PAUSE: Final = _DRAIN + 2
+"""Seconds for which the application goes on when the pod stops."""
+_GRACE: Final = 30
+"""Seconds that a pod gets to stop where it does not say."""
+_LEAVE: Final = "import os, signal; os.kill(1, signal.SIGTERM)"
+"""Has the client leave the tunnel, as a program of Python."""
 _ADMIN_PORT: Final = 8480
 
 
@@ -99,7 +105,13 @@ def add_sidecar(edits: Edits, workload: Resource, wanted: Sidecar) -> Added:
     else:
         _append(edits, pod, "initContainers", before)
         _append(edits, pod, "containers", [sidecar])
+    if _has_time(pod):
         annotations |= _pause(edits, application)
+    else:
+        context.notes.append(
+            f"terminationGracePeriodSeconds is below {_PAUSE + 1}: requests may fail when a pod stops, since its application ends "
+            "before the sidecar has left"
+        )
     no_token = {"name": NO_TOKEN, "emptyDir": {"medium": "Memory", "sizeLimit": "4Ki"}}
     _append(edits, pod, "volumes", [*([no_token] if has_token else []), *context.volumes])
     _annotate(edits, template, annotations)
@@ -190,6 +202,9 @@ def _container(wanted: Sidecar, port: str, pod: Node, context: Additions) -> dic
     }
     if wanted.native:
         container["restartPolicy"] = "Always"
+    if wanted.native and plain(find(pod, "shareProcessNamespace")) != "true":
+        # it would be told to stop only after the application has; this is run when the pod begins to stop
+        container["lifecycle"] = {"preStop": {"exec": {"command": [PYTHON, "-I", "-S", "-c", _LEAVE]}}}
     return container | {
         # ready once the tunnel is joined: a rolling update keeps the old pod until then
         "readinessProbe": {"httpGet": {"path": "/readyz", "port": admin}, "periodSeconds": 2, "timeoutSeconds": 2},
@@ -229,11 +244,17 @@ def _hardened(image: str, container: dict[str, Any], has_token: bool) -> dict[st
     }
 
 
+def _has_time(pod: Node) -> bool:
+    """Whether the pod may take long enough to stop for the application to pause before."""
+    grace = str(plain(find(pod, "terminationGracePeriodSeconds")) or _GRACE)
+    return grace.isdecimal() and int(grace) > _PAUSE
+
+
 def _pause(edits: Edits, application: Node) -> dict[str, str]:
-    """Have the application stop after the sidecar, which is a container beside it: in-flight requests still reach it."""
+    """Have the application stop after the sidecar has left the tunnel: until then requests still reach it."""
     if find(application, "lifecycle") is not None:
         return {}
-    edits.append_key(application, "lifecycle", {"preStop": {"sleep": {"seconds": _DRAIN + 2}}})
+    edits.append_key(application, "lifecycle", {"preStop": {"sleep": {"seconds": _PAUSE}}})
     return {PAUSED: str(plain(find(application, "name")))}
 
 
