@@ -17,11 +17,10 @@ from tests.cluster.context import context
 from tests.cluster.edge import hops, idle, tls
 from tests.cluster.images import OURS
 from tests.cluster.manifests import dry_run
-from tests.cluster.node import INGRESS, KUBECONFIG, kubectl
+from tests.cluster.node import KUBECONFIG, kubectl
 from tests.cluster.programs import BIN
 from tests.cluster.shell import ROOT, inside, run, wait_until
-from tests.cluster.using import ask, demand, example_services, joined_laptop, rolled_out, temporary_namespace, tunnel_of
-from tests.support.load import Load
+from tests.cluster.using import ask, demand, example_services, joined_laptop, roll, rolled_out, temporary_namespace, tunnel_of
 
 __all__ = ["CHECKS", "Check"]
 
@@ -101,10 +100,6 @@ def _difference(before: Any, after: Any) -> str:
     return "\n".join(line for line in unified_diff(there, back, lineterm="") if line[:1] in "+-")
 
 
-def _pods(namespace: str, name: str) -> str:
-    return kubectl("get", "pods", "--namespace", namespace, "--selector", f"app.kubernetes.io/name={name}", check=False)
-
-
 def _specs(namespace: str, name: str) -> Any:
     """What the resources of a service say, without what the API server adds."""
     selector = f"app.kubernetes.io/name={name}"
@@ -150,22 +145,10 @@ def rollouts() -> str:
         rolled_out(namespace, "deployment/proxy", "deployment/nginx")
         wait_until(lambda: ask("nginx.local").startswith("pod"), "the pod serves through the Ingress")
         for name in ("nginx", "proxy"):
-            failed, total = _roll(namespace, name)
+            failed, total = roll(namespace, name, "nginx.local")
             found.append(f"{name}: {len(failed)} of {total} failed{f' ({dict(Counter(failed))})' if failed else ''}")
     demand(all(": 0 of" in line for line in found), "; ".join(found))
     return "; ".join(found)
-
-
-def _roll(namespace: str, name: str) -> tuple[list[str], int]:
-    """Roll a Deployment out under load; what failed, and how many requests there were."""
-    with Load(80, "nginx.local", address=INGRESS) as load:
-        time.sleep(2)
-        kubectl("rollout", "restart", f"deployment/{name}", "--namespace", namespace)
-        # the Ingress is not read again: nginx would close kept-alive connections, and to the Services nothing changes
-        kubectl("rollout", "status", f"deployment/{name}", "--namespace", namespace, "--timeout=180s")
-        wait_until(lambda: "Terminating" not in _pods(namespace, name), f"the former pods of {name} are gone")
-        time.sleep(5)
-    return [kind for _, kind in load.failed], load.total
 
 
 def replicas() -> str:
@@ -179,7 +162,7 @@ def replicas() -> str:
             mine = Counter(ask("nginx.local", headers={"X-User": "alice"}) for _ in range(100))
         demand(set(mine) == {"laptop"}, f"the intercept got {dict(mine)}")
         for name in ("proxy", "nginx", "redis"):
-            failed, total = _roll(namespace, name)
+            failed, total = roll(namespace, name, "nginx.local")
             found.append(f"{name}: {len(failed)} of {total} failed{f' ({dict(Counter(failed))})' if failed else ''}")
     demand(all(": 0 of" in line for line in found), "; ".join(found))
     return f"an intercept: 100 of 100 at both servers; {'; '.join(found)}"

@@ -19,7 +19,7 @@ from rtunnel.inject.injection import uninject
 from tests.cluster.images import APP, OURS
 from tests.cluster.node import INGRESS, kubectl
 from tests.cluster.shell import ClusterError, wait_until
-from tests.cluster.using import ask, demand, rolled_out, secret_key, temporary_namespace, tunnel_of
+from tests.cluster.using import ask, demand, roll, rolled_out, secret_key, temporary_namespace, tunnel_of
 from tests.support.processes import Process, rtunnel
 
 __all__ = ["HOST", "Developer", "context", "developers_arguments", "inject_with_context"]
@@ -143,8 +143,13 @@ def context() -> str:
             seconds = _change_is_followed(namespace, Path(folder) / "config" / "app.yaml")
         said = alice.run("run", HOST, "--", sys.executable, "-c", _ASK_REDIS)
         demand(said.strip() == "+PONG", f"the database said {said}")
+        failed, total = roll(namespace, "shop", HOST)
+        demand(not failed, f"{len(failed)} of {total} requests failed while the pod was replaced: {failed[:5]}")
         _uninject(namespace)
-    return f"{variables} variables as in the pod, a change of a ConfigMap followed within {seconds:.1f} s, Redis by its name"
+    return (
+        f"{variables} variables as in the pod, a change of a ConfigMap followed within {seconds:.1f} s, Redis by its name; "
+        f"rolled out: 0 of {total} failed"
+    )
 
 
 _LIST_TOKEN: Final = "import os; print(os.listdir('/var/run/secrets/kubernetes.io/serviceaccount'))"

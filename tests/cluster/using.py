@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
@@ -12,11 +13,22 @@ import yaml
 from tests.cluster import ingress
 from tests.cluster.images import APP
 from tests.cluster.node import INGRESS, kubectl
-from tests.cluster.shell import ROOT, ClusterError
+from tests.cluster.shell import ROOT, ClusterError, wait_until
+from tests.support.load import Load
 from tests.support.processes import Process, rtunnel
 from tests.support.services import NamedService
 
-__all__ = ["ask", "demand", "example_services", "joined_laptop", "rolled_out", "secret_key", "temporary_namespace", "tunnel_of"]
+__all__ = [
+    "ask",
+    "demand",
+    "example_services",
+    "joined_laptop",
+    "roll",
+    "rolled_out",
+    "secret_key",
+    "temporary_namespace",
+    "tunnel_of",
+]
 
 
 def demand(condition: object, what: str) -> None:
@@ -69,6 +81,22 @@ def joined_laptop(host: str, tunnel: str, *more: str) -> Iterator[Process]:
             yield client
     finally:
         service.stop()
+
+
+def roll(namespace: str, name: str, host: str) -> tuple[list[str], int]:
+    """Roll a Deployment out under load; what failed, and how many requests there were."""
+    with Load(80, host, address=INGRESS) as load:
+        time.sleep(2)
+        kubectl("rollout", "restart", f"deployment/{name}", "--namespace", namespace)
+        # the Ingress is not read again: nginx would close kept-alive connections, and to the Services nothing changes
+        kubectl("rollout", "status", f"deployment/{name}", "--namespace", namespace, "--timeout=180s")
+        wait_until(lambda: "Terminating" not in _pods(namespace, name), f"the former pods of {name} are gone")
+        time.sleep(5)
+    return [kind for _, kind in load.failed], load.total
+
+
+def _pods(namespace: str, name: str) -> str:
+    return kubectl("get", "pods", "--namespace", namespace, "--selector", f"app.kubernetes.io/name={name}", check=False)
 
 
 def tunnel_of(namespace: str, host: str) -> str:
