@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+from pathlib import Path
 
 from rtunnel.outcomes import Outcome
+from rtunnel.profiles.invitation import Invitation
+from rtunnel.profiles.profile import profile_text
+from rtunnel.profiles.store import ProfileStore
 from rtunnel.server.entrypoint.answers import own_answer
 from tests.commands.harness import CommandTestCase
 from tests.commands.test_status import answering, http
+from tests.support.ids import TUNNEL
 
 
 def own(status: int, outcome: Outcome) -> bytes:
@@ -67,6 +73,22 @@ class ProbeTests(CommandTestCase):
             status, output, _ = self.run_command("probe", f"https://{address}/")
         self.assertEqual(status, 1)
         self.assertRegex(output, r"\nTLS +FAILED +\S")
+
+    def test_profile(self) -> None:
+        """Its name stands for the URL of its host, also for ``status --check``."""
+        os.environ["XDG_CONFIG_HOME"] = str(Path(self.mktemp()).absolute())
+        with answering(http(b"hello")) as address:
+            invitation = Invitation("shop", "127.0.0.1", f"ws://{address}/proxy", TUNNEL)
+            ProfileStore(os.environ).write("shop", profile_text(invitation, None), None)
+            status, output, _ = self.run_command("probe", "shop")
+        self.assertEqual(status, 0)
+        self.assertIn("target     ok      it answered 200 OK\n", output)
+        with answering(http(b"hello")) as address:
+            invitation = Invitation("shop", "127.0.0.1", f"ws://{address}/proxy", TUNNEL)
+            ProfileStore(os.environ).write("shop", profile_text(invitation, None), None)
+            self.assertEqual(self.run_command("status", "shop", "--check")[0], 0)
+        ProfileStore(os.environ).path("shop").chmod(0o644)
+        self.assertIn("chmod 600", self.run_command("probe", "shop")[2])
 
     def test_silence(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:

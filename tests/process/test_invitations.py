@@ -12,8 +12,10 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
+from rtunnel.profiles.invitation import Invitation
 from tests.support.processes import ROOT, free_port, listening, rtunnel, wait_until
 from tests.support.services import NamedService
+from tests.support.terminal import Terminal
 
 HOST = "shop.local"
 
@@ -114,3 +116,34 @@ class InvitationTests(TestCase):
         wait_until(lambda: self.run_rtunnel("who", "shop").returncode == 1, "the second one is withdrawn")
         for line in (first, second):
             self.assertNotIn(line.strip()[20:60], server.output)
+
+
+class TerminalTests(TestCase):
+    """``rtunnel login`` on a terminal."""
+
+    timeout = 120
+
+    def log_in(self, *argv: str) -> Terminal:
+        folder = Path(self.mktemp()).absolute()
+        terminal = Terminal(
+            sys.executable, "-m", "rtunnel", "login", "--offline", *argv, cwd=str(ROOT), env={"XDG_CONFIG_HOME": str(folder)}
+        )
+        self.addCleanup(terminal.stop)
+        terminal.wait_for("Invitation (it is not shown): ")
+        return terminal
+
+    def test_the_line_is_not_shown(self) -> None:
+        """Whatever terminals take: the longest line there is."""
+        invitation = Invitation("shop", HOST, "wss://shop.local/proxy", uuid4(), "bob", "secret", ca=(os.urandom(2600),))
+        self.assertGreater(len(invitation.line), 3500)
+        terminal = self.log_in()
+        terminal.type(f"{invitation.line}\n")
+        self.assertEqual(terminal.wait(), 0, terminal.output)
+        terminal.wait_for("kept as the profile shop")
+        self.assertNotIn(invitation.line[20:60], terminal.output)
+
+    def test_interrupted(self) -> None:
+        terminal = self.log_in()
+        terminal.type("\x03")
+        self.assertEqual(terminal.wait(), 130, terminal.output)
+        terminal.wait_for("nothing was kept")

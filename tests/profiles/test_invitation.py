@@ -87,6 +87,7 @@ class LineTests(SynchronousTestCase):
             ({"host": 7}, "not whole"),
             ({"server": "gopher://x"}, "unknown scheme"),
             ({"server": "wss://a:b@c/"}, "must not contain a password"),
+            ({"server": "tls:host=evil:port=443:privateKey=/home/bob/key.pem"}, "no URL"),
             ({"tunnel": "shop"}, "not whole"),
             ({"user": "a:b"}, "user"),
             ({"ca": "text"}, "not whole"),

@@ -23,7 +23,7 @@ from rtunnel.ops.start import StartError
 from rtunnel.options.kinds import AUTH_FILE
 from rtunnel.options.layers import Layer
 from rtunnel.options.table import SERVER, find
-from rtunnel.profiles.invitation import Invitation, InvitationError, certificates_of
+from rtunnel.profiles.invitation import Invitation, InvitationError, read_certificates
 from rtunnel.profiles.store import is_name
 from rtunnel.roles import SERVER_ROLE
 from rtunnel.routing.ingress import normalise_host
@@ -209,21 +209,8 @@ def _invitation(place: Place, arguments: argparse.Namespace, password: str) -> I
         password=password,
         host_header=arguments.host_header,
         tls_server_name=arguments.tls_server_name,
-        ca=_ca(arguments.ca_file),
+        ca=read_certificates(arguments.ca_file) if arguments.ca_file is not None else (),
     )
-
-
-def _ca(path: str | None) -> tuple[bytes, ...]:
-    """The certificates of a file."""
-    if path is None:
-        return ()
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return certificates_of(file.read())
-    except OSError as error:
-        raise SettingsError("--ca-file", path, f"cannot be read: {error.strerror or error}") from None
-    except InvitationError as error:
-        raise SettingsError("--ca-file", path, str(error)) from None
 
 
 def _name_of(host: str) -> str:

@@ -17,7 +17,7 @@ from rtunnel.asking.question import AskRefused, ask
 from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.profiles.choosing import OPTION
-from rtunnel.profiles.invitation import MAX_LINE, Invitation, InvitationError, certificates_of
+from rtunnel.profiles.invitation import MAX_LINE, Invitation, InvitationError, read_certificates
 from rtunnel.profiles.profile import Profile, load_profile, profile_text
 from rtunnel.profiles.store import ProfileStore
 from rtunnel.roles.client import server_connection
@@ -90,7 +90,7 @@ def _invitation(arguments: argparse.Namespace) -> Invitation:
     if arguments.name is not None:
         invitation = attrs.evolve(invitation, name=arguments.name)
     if arguments.ca_file is not None:
-        invitation = attrs.evolve(invitation, ca=_certificates(arguments.ca_file))
+        invitation = attrs.evolve(invitation, ca=read_certificates(arguments.ca_file))
     return invitation
 
 
@@ -107,16 +107,6 @@ def _typed() -> str:
         raise CommandError("no invitation was given; nothing was kept", ExitStatus.INTERRUPTED) from None
     finally:
         signal.signal(signal.SIGINT, handler)
-
-
-def _certificates(path: str) -> tuple[bytes, ...]:
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return certificates_of(file.read())
-    except OSError as error:
-        raise SettingsError("--ca-file", path, f"cannot be read: {error.strerror or error}") from None
-    except InvitationError as error:
-        raise SettingsError("--ca-file", path, str(error)) from None
 
 
 # -- the profile

@@ -17,7 +17,6 @@ from rtunnel.isolation.tiers import ReadSetting, first_unprivileged_port, read_s
 from rtunnel.options.environment import misspelt
 from rtunnel.profiles.profile import load_profile
 from rtunnel.profiles.store import ProfileStore
-from rtunnel.running.supervising import Supervising, SupervisorError
 from rtunnel.settings import SettingsError
 
 __all__ = ["look_at_machine", "namespaces"]
@@ -67,6 +66,9 @@ async def namespaces(reactor: Any, system: str = sys.platform, read: ReadSetting
     if system != "linux":
         hint = "use what --isolate none gives: variables and forwards"
         return limited(name, "names of the cluster for a command alone need Linux", hint)
+    # late, for systems without what they need
+    from rtunnel.running.supervising import Supervising, SupervisorError
+
     allowed = []
     for tier, network in (("names", False), ("net", True)):
         supervising = Supervising(reactor)
@@ -106,6 +108,8 @@ def _low_ports(read: ReadSetting) -> Finding:
 def _runtime_folder(environ: Mapping[str, str]) -> Finding:
     name = "runtime folder"
     path = environ.get("XDG_RUNTIME_DIR", "")
+    if not hasattr(os, "geteuid"):
+        return ok(name, "not needed on this system")
     if not os.path.isabs(path):
         hint = "a login session sets it; without it, rtunnel uses ~/.local/state/rtunnel"
         return limited(name, "XDG_RUNTIME_DIR is not set, so what has to be private for a while is not in memory", hint)

@@ -25,7 +25,7 @@ from rtunnel.options.kinds import SERVER
 from rtunnel.profiles.store import is_name
 from rtunnel.settings import Credentials, SettingsError
 
-__all__ = ["MAX_LINE", "PREFIX", "Invitation", "InvitationError", "certificates_of", "checksum"]
+__all__ = ["MAX_LINE", "PREFIX", "Invitation", "InvitationError", "certificates_of", "checksum", "read_certificates"]
 
 PREFIX: Final = "rtunnel1_"
 MAX_LINE: Final = 4000
@@ -80,7 +80,9 @@ class Invitation:
         if ":" in self.user:
             raise InvitationError("its user has a colon in the name, which separates it from the password")
         try:
-            SERVER.parse(self.server)
+            if SERVER.parse(self.server).files:
+                # else a line could have files of its reader used
+                raise InvitationError("its server is no URL; write it as wss://HOST/PATH")
             if self.user:
                 Credentials(self.user, self.password)
         except SettingsError as error:
@@ -168,6 +170,20 @@ def _document(text: str) -> Mapping[str, Any]:
 def checksum(packed: bytes) -> bytes:
     """What follows the packed document, against lines that were cut or changed on their way; it is no signature."""
     return hashlib.sha256(PREFIX.encode() + packed).digest()[:_CHECKSUM]
+
+
+def read_certificates(path: str) -> tuple[bytes, ...]:
+    """The certificates of a ``--ca-file``, in DER.
+
+    :raises SettingsError: it cannot be read, or has none.
+    """
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return certificates_of(file.read())
+    except OSError as error:
+        raise SettingsError("--ca-file", path, f"cannot be read: {error.strerror or error}") from None
+    except InvitationError as error:
+        raise SettingsError("--ca-file", path, str(error)) from None
 
 
 def certificates_of(pem: str) -> tuple[bytes, ...]:

@@ -120,7 +120,8 @@ def _check_private(path: Path, status: os.stat_result, mode: str) -> None:
     :param mode: that it should have, for the hint.
     :raises SettingsError: otherwise.
     """
-    if os.name != "posix":
+    if not hasattr(os, "geteuid"):
+        # Windows, where the folder of a user is their own
         return
     if status.st_uid != os.geteuid():
         raise SettingsError(str(path), None, "belongs to somebody else, and is not used; a profile belongs to its user")

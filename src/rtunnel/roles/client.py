@@ -131,7 +131,7 @@ def connectors(environ: Mapping[str, str], layer: Layer) -> Iterator[ConnectorSe
 
 
 def _require_server(layer: Layer, what_for: str) -> None:
-    require(layer, "server", "--server", "say where the server is, e.g. --server ws://proxy:8421/proxy (or -F)")
+    require(layer, "server", "--server", "say where the server is, e.g. --server ws://proxy:8421/proxy (or -F), or --profile NAME")
     require(layer, "tunnel", "--tunnel", f"say which tunnel to {what_for}, e.g. --tunnel UUID (tunnel.id=UUID in -F)")
 
 
