@@ -38,6 +38,7 @@ CASES: dict[str, dict[str, Any]] = {
     "statefulset": {},
     "list": {},
     "job": {"port": "9000"},
+    "kinds": {"port": "progress"},
     "route": {},
     "chart": {},
     "second": {"host": "api.example.org"},
@@ -173,6 +174,19 @@ class ReportTests(SynchronousTestCase):
                 "service/proxy: added",
                 "service/proxy-servers: added",
                 "networkpolicy/proxy: added",
+            ],
+        )
+
+    def test_when(self) -> None:
+        """What has to be done for the change to count depends on the kind."""
+        lines = [line for name in ("job", "kinds", "list") for line in self.lines(name) if ": injected" in line]
+        self.assertEqual(
+            [line.partition("/")[0] + line.rpartition(";")[2] for line in lines],
+            [
+                "cronjob from its next run on",
+                "job one that is in the cluster has to be deleted first, since its template cannot be changed",
+                "replicaset pods that it has stay as they are until they are deleted",
+                "daemonset its pods restart",
             ],
         )
 

@@ -17,6 +17,12 @@ from rtunnel.inject.yaml_text import Edits, Node, compose, find, items
 
 __all__ = ["InjectError", "Outcome", "Report", "Wanted", "inject", "uninject"]
 
+_WHEN = dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet"), "its pods restart") | {
+    "ReplicaSet": "pods that it has stay as they are until they are deleted",
+    "Job": "one that is in the cluster has to be deleted first, since its template cannot be changed",
+    "CronJob": "from its next run on",
+}
+"""When a changed template counts, by kind."""
 _MESHES = ("sidecar.istio.io/inject", "istio.io/rev", "linkerd.io/inject")
 
 
@@ -217,7 +223,7 @@ class _Injecting:
         self.any_serves = True
         if served.service is not None:
             self._served.append(served.service)
-        yield Report(str(workload), True, f"injected: serves its share of {wanted.host} at {added.target}; its pods restart")
+        yield Report(str(workload), True, f"injected: serves its share of {wanted.host} at {added.target}; {_WHEN[workload.kind]}")
         yield from (Report(str(workload), False, f"note: {note}") for note in added.notes)
         yield from self._notes(workload, served.service)
 
