@@ -16,6 +16,7 @@ from rtunnel.profiles.invitation import Invitation
 from rtunnel.profiles.profile import profile_text
 from rtunnel.profiles.store import ProfileStore
 from tests.support.ids import TUNNEL
+from tests.test_docs import DOCS
 
 
 class FindingTests(SynchronousTestCase):
@@ -81,6 +82,12 @@ class MachineTests(SynchronousTestCase):
         self.assertEqual(self.found("profiles"), ok("profiles", "shop"))
         store.path("shop").chmod(0o644)
         self.assertIn("chmod 600", self.found("profiles").text)
+
+    def test_page(self) -> None:
+        """docs/profiles.md explains each of them."""
+        page = (DOCS / "profiles.md").read_text(encoding="utf-8")
+        for finding in look_at_machine(self.environ):
+            self.assertIn(f"\n| `{finding.name}` |", page)
 
     def test_other_systems(self) -> None:
         """Without Linux there are no namespaces, and nothing is asked."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from http.client import HTTPConnection
@@ -111,6 +112,8 @@ class InvitationTests(TestCase):
         done = self.run_rtunnel("login", "-", typed=second)
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.run_rtunnel("who", "shop").returncode, 0)
+        client.send(signal.SIGHUP)
+        wait_until(lambda: self.status() == 200, f"the laptop serves again\n{client.output}")
 
         self.invite("--withdraw")
         wait_until(lambda: self.run_rtunnel("who", "shop").returncode == 1, "the second one is withdrawn")

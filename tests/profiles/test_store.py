@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -13,12 +14,13 @@ from rtunnel.options.layers import RawOption
 from rtunnel.options.table import CLIENT, VISITOR, find
 from rtunnel.profiles.choosing import choose
 from rtunnel.profiles.invitation import Invitation, certificates_of
-from rtunnel.profiles.profile import load_profile, profile_text
+from rtunnel.profiles.profile import load_profile, profile_text, read_profile
 from rtunnel.profiles.store import ProfileStore
 from rtunnel.roles import CLIENT_ROLE, VISITOR_ROLE
 from rtunnel.settings import Credentials, SettingsError
 from tests.support.authority import Authority
 from tests.support.ids import OTHER, TUNNEL
+from tests.support.processes import ROOT
 
 SHOP = Invitation("shop", "shop.example.org", "wss://cluster.example.org/proxy", TUNNEL, "bob", 'a "quoted": #word')
 
@@ -185,6 +187,17 @@ class LayerTests(ProfileTestCase):
             error = self.assertRaises(SettingsError, CLIENT_ROLE.load, self.raw("profile", "shop", "target", ":1"), self.environ)
             self.assertIn(words, str(error))
             self.assertIn("shop.yaml", str(error))
+
+
+class PageTests(ProfileTestCase):
+    def test_example(self) -> None:
+        """The profile in docs/profiles.md is one."""
+        page = (
+            (ROOT / "docs" / "profiles.md").read_text(encoding="utf-8").partition("## What a profile is\n")[2].partition("\n## ")[0]
+        )
+        (block,) = re.findall(r"(?:^    .*\n)+", page, re.MULTILINE)
+        profile = read_profile("shop", "/x/shop.yaml", "".join(line[4:] + "\n" for line in block.splitlines()))
+        self.assertEqual((profile.host, profile.ca_file), ("shop.example.org", "/x/shop.ca.pem"))
 
 
 class ChoosingTests(ProfileTestCase):
