@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import Process, free_port, listening, rtunnel, wait_until
+from tests.support.processes import Process, ask, free_port, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: close\r\n\r\n"
@@ -43,13 +43,7 @@ class ServerTests(TestCase):
         wait_until(lambda: listening(self.admin), "the server starts")
 
     def probe(self, path: str) -> tuple[int, str]:
-        connection = HTTPConnection("127.0.0.1", self.admin, timeout=20)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
+        return ask(self.admin, path)
 
     def limit(self, name: str) -> int:
         line = next(line for line in self.probe("/metrics")[1].splitlines() if f'limits_total{{limit="{name}"}}' in line)

@@ -6,12 +6,11 @@ import os
 import signal
 import socket
 import tempfile
-from http.client import HTTPConnection
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import free_port, listening, rtunnel, wait_until
+from tests.support.processes import ask, free_port, listening, rtunnel, wait_until
 
 
 class ReadyTests(TestCase):
@@ -34,13 +33,7 @@ class ReadyTests(TestCase):
         return ["server", "-L", url]
 
     def probe(self, path: str) -> tuple[int, str]:
-        connection = HTTPConnection("127.0.0.1", self.admin, timeout=20)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read().decode()
-        finally:
-            connection.close()
+        return ask(self.admin, path)
 
     def word(self) -> str:
         return self.notified.recv(4096).decode().splitlines()[0]

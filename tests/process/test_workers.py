@@ -15,7 +15,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 from tests.support.load import Load
-from tests.support.processes import Process, free_port, rtunnel, wait_until
+from tests.support.processes import Process, ask, free_port, rtunnel, wait_until
 from tests.support.redis import RedisServer
 from tests.support.services import NamedService
 
@@ -50,16 +50,8 @@ class WorkersTests(TestCase):
         wait_until(lambda: self.ask("/readyz")[0] == 200, f"all workers are ready\n{server.output}", PATIENCE)
         return server
 
-    def ask(self, path: str) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.admin, timeout=20)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except OSError:
-            return 0, b""
-        finally:
-            connection.close()
+    def ask(self, path: str) -> tuple[int, str]:
+        return ask(self.admin, path)
 
     def status(self) -> Any:
         status, body = self.ask("/status")
@@ -86,7 +78,7 @@ class WorkersTests(TestCase):
 
     def visitors(self) -> dict[str, float]:
         """Visitors so far, by worker."""
-        lines = self.ask("/metrics")[1].decode().splitlines()
+        lines = self.ask("/metrics")[1].splitlines()
         found = [line.rpartition(" ") for line in lines if line.startswith("rtunnel_server_visitors_total{")]
         return {name.partition('worker="')[2].rstrip('"}'): float(value) for name, _, value in found}
 

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.replicas.relay import Relay
-from tests.support.processes import ROOT, Nginx, Process, free_port, rtunnel, wait_until
+from tests.support.processes import ROOT, Nginx, Process, ask, free_port, rtunnel, wait_until
 from tests.support.redis import RedisServer
 from tests.support.services import NamedService
 
@@ -71,33 +71,22 @@ class Replica:
     @property
     def ready(self) -> bool:
         """What /readyz says."""
-        return self._ask("/readyz")[0] == 200
+        return ask(self.admin, "/readyz")[0] == 200
 
     def status(self) -> Any:
         """Its status document."""
-        status, body = self._ask("/status")
+        status, body = ask(self.admin, "/status")
         assert status == 200, body
         return json.loads(body)
 
     def counts(self) -> Counter[str]:
         """Its metrics without labels, and those with labels summed up."""
         counts: Counter[str] = Counter()
-        for line in self._ask("/metrics")[1].decode().splitlines():
+        for line in ask(self.admin, "/metrics")[1].splitlines():
             if not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
                 counts[name.partition("{")[0]] += int(float(value))
         return counts
-
-    def _ask(self, path: str) -> tuple[int, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.admin, timeout=20)
-        try:
-            connection.request("GET", path)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except OSError as error:
-            return 0, str(error).encode()
-        finally:
-            connection.close()
 
     def wait_ready(self) -> None:
         """Wait until it is ready, then lead visitors to it."""

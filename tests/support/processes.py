@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from unittest import SkipTest
 
@@ -20,6 +21,7 @@ __all__ = [
     "LOOPBACK",
     "Nginx",
     "Process",
+    "ask",
     "free_port",
     "gost",
     "gost_binary",
@@ -73,6 +75,19 @@ def listening(port: int) -> bool:
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    """Ask the admin endpoint at a port of loopback; returns the status and the body, 0 and the reason where nobody answers."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read().decode()
+    except (OSError, HTTPException) as error:
+        return 0, str(error)
+    finally:
+        connection.close()
 
 
 def ourselves() -> str:
