@@ -116,6 +116,11 @@ class _Reaching(_Case):
         redis = self.started(network.at_services(*argv, "--dir", str(self.folder)))
         redis.wait_for("Ready to accept connections")
 
+    def ask(self, port: int, data: bytes) -> bytes:
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(data)
+            return connection.recv(100)
+
     def postgres(self, network: PodNetwork) -> Process:
         """PostgreSQL, where the services are."""
         found = sorted(Path(POSTGRES_BIN).glob("*/bin/initdb")) if not which("initdb") else [Path(str(which("initdb")))]
@@ -176,11 +181,6 @@ class CommandTests(_Reaching):
             return False
 
         wait_until(answers, "the forward works again")
-
-    def ask(self, port: int, data: bytes) -> bytes:
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
-            connection.sendall(data)
-            return connection.recv(100)
 
     def test_rights(self) -> None:
         """Who may join the tunnel may not reach its pod; they are told, and the server's log has it."""

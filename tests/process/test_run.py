@@ -17,7 +17,7 @@ from typing import Any
 from tests.process.test_reach import _Reaching
 from tests.process.test_users import HOST
 from tests.support.pod_network import PodNetwork
-from tests.support.processes import ROOT, Process, free_port, needed, wait_until
+from tests.support.processes import ROOT, Process, free_port, listening, needed, wait_until
 
 ENVIRONMENT = """\
 DATABASE_URL=postgres://shop@postgres:5432/shop
@@ -150,21 +150,35 @@ class TierTests(_Running):
         done = self.run_it("--", "sh", "-c", script, nobody=True)
         expected = f"web for {self.network.pod}\n"
         self.assertEqual(done.stdout, f"{expected}PONG\n{expected}no way\nCapEff:\t0000000000000000\n", done.stderr)
-        for host in ("127.0.0.1", "::1"):
-            port = free_port(host=host)
+
+    def test_ports(self) -> None:
+        """What the command listens on in a network of its own is there for others, and so is what is asked for from the start."""
+        asked, other, taken = free_port(), free_port(host="::1"), free_port()
+        with socket.create_server(("127.0.0.1", taken)):
             script = (
-                "import http.server as h, socket; c = type('S', (h.ThreadingHTTPServer,), {'address_family': "
-                f"socket.AF_INET6 if ':' in '{host}' else socket.AF_INET}}); "
-                f"s = c(('{host}', {port}), h.SimpleHTTPRequestHandler); print('listens', flush=True); s.serve_forever()"
+                "import socket, sys, threading\n"
+                "def serve(host, port):\n"
+                "    with socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET) as s:\n"
+                "        while True:\n"
+                "            with s.accept()[0] as c: c.sendall(c.recv(100).upper())\n"
+                f"for at in ('127.0.0.1', {asked}), ('::1', {other}), ('127.0.0.1', {taken}):\n"
+                "    threading.Thread(target=serve, args=at).start()\n"
+                "print('listens', flush=True)\n"
             )
-            run = self.start_it("--isolate", "net", "--publish", str(port), "--", sys.executable, "-c", script)
+            run = self.start_it("--isolate", "net", "--publish", str(asked), "--", sys.executable, "-c", script)
             run.wait_for("listens")
-            done = self.run_tool(needed("curl"), "-sS", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{port}/")
-            self.assertEqual(done.stdout, "200", done.stderr)
+            self.assertEqual(self.ask(asked, b"hello"), b"HELLO")
+            run.wait_for(f"port {other} of the command is published at 127.0.0.1:{other}")
+            self.assertEqual(self.ask(other, b"hello"), b"HELLO")
+            run.wait_for(f"port {taken} of the command is not published: the published port cannot listen on 127.0.0.1:{taken}")
             run.send(signal.SIGTERM)
             self.assertEqual(run.wait(), 128 + signal.SIGTERM)
-        with socket.socket() as probe:
-            self.assertNotEqual(probe.connect_ex(("127.0.0.1", port)), 0)
+        for port in (asked, other):
+            self.assertFalse(listening(port))
+        self.assertNotIn("5432 of the command", run.output)
+        with socket.create_server(("127.0.0.1", taken)):
+            done = self.run_it("--isolate", "net", "--publish", str(taken), "--", "true", status=1)
+            self.assertIn(f"the published port cannot listen on 127.0.0.1:{taken}", done.stderr)
 
     def test_postgres(self) -> None:
         """Psql by the name of the service."""

@@ -112,7 +112,7 @@ def make_parser() -> ServerParser:
         action="append",
         default=[],
         metavar="PORT",
-        help="port of the command that programs of this machine can connect to, where it has a network of its own; repeatable",
+        help="port of the command that is open from the start where it has a network of its own; others open when it listens",
     )
     return parser
 

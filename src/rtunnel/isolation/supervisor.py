@@ -9,11 +9,12 @@ connection ends, and so does everything that was started.
     {"do": "mount", "binds": [[SOURCE, TARGET]]}    have files and folders at other paths
     {"do": "listen", "host": H, "port": P}          a listening socket of this network namespace
     {"do": "connect", "host": H, "port": P}         a connection within it
+    {"do": "ports"}                                 the ports at which something listens in this network namespace
     {"do": "run", "argv": [...], "env": {...}, "output": PATH, "ignored": [N]}      start the command; without a path it writes
                                                     where we do; signals that it ignores from the start
     {"do": "signal", "number": N}                   send it a signal; not answered
 
-    {"ok": true}, {"failed": TEXT, "errno": N}, {"ended": STATUS}
+    {"ok": true}, {"ok": true, "ports": [N]}, {"failed": TEXT, "errno": N}, {"ended": STATUS}
 
 The command is in the process group of rtunnel, so job control and Ctrl-C are the terminal's and the shell's business, as with any
 wrapper. What a command has started and not ended itself is ended with it: first asked (SIGHUP, SIGTERM), then killed.
@@ -33,7 +34,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
 
-from rtunnel.isolation import mounting, namespaces
+from rtunnel.isolation import listeners, mounting, namespaces
 
 __all__ = ["CONTROL", "GRACE", "NOT_EXECUTABLE", "main"]
 
@@ -58,11 +59,12 @@ class Supervisor:
         self._control = control
         self._child: int | None = None
         self._buffer = b""
-        self._actions: Mapping[str, Callable[[dict[str, Any]], int | None]] = {
+        self._actions: Mapping[str, Callable[[dict[str, Any]], int | list[int] | None]] = {
             "isolate": self._isolate,
             "mount": self._mount,
             "listen": self._listen,
             "connect": self._connect,
+            "ports": self._ports,
             "run": self._run,
         }
 
@@ -105,14 +107,18 @@ class Supervisor:
 
     def _answer(self, request: dict[str, Any]) -> None:
         descriptor = None
+        answer: dict[str, Any] = {"ok": True}
         try:
-            descriptor = self._actions[request["do"]](request)
+            result = self._actions[request["do"]](request)
         except namespaces.Refused as error:
-            answer: dict[str, Any] = {"failed": error.step, "errno": error.errno}
+            answer = {"failed": error.step, "errno": error.errno}
         except OSError as error:
             answer = {"failed": error.strerror or str(error), "errno": error.errno or 0}
         else:
-            answer = {"ok": True}
+            if isinstance(result, list):
+                answer["ports"] = result
+            else:
+                descriptor = result
         self._say(answer, descriptor)
 
     def _say(self, message: dict[str, Any], descriptor: int | None = None) -> None:
@@ -146,6 +152,9 @@ class Supervisor:
             connection.settimeout(GRACE)
             connection.connect((request["host"], request["port"]))
             return connection.detach()
+
+    def _ports(self, request: dict[str, Any]) -> list[int]:
+        return listeners.listening_ports(listeners.read_tables())
 
     # -- the command
 

@@ -61,7 +61,8 @@ class RunPlan:
     :ivar isolate: how far the command is to be isolated.
     :ivar proxy: where the proxy is to be, if one is wanted anyway.
     :ivar forwards: ports that lead to one destination.
-    :ivar publish: ports of the command that other programs of this machine reach, where it has a network of its own.
+    :ivar publish: ports of the command that other programs of this machine reach from the start, where it has a network of its own;
+        others are there as soon as the command listens at them.
     :ivar restart_on_change: whether the command is started again when files have changed.
     :ivar session: which session the command is for, if one is.
     :ivar output: the file to which the command writes, at its end, in place of our output and error output.
@@ -158,7 +159,7 @@ class RunSession:
         if self.tier is not Tier.NONE:
             await self._mount(folder, isolated, self.reach)
         if self.tier is Tier.NET:
-            self._publish(isolated)
+            self._publish(isolated, self.reach)
         self.environ = self._compose(variables, listed)
         self._say(listed)
 
@@ -268,10 +269,10 @@ class RunSession:
             self._log.info("files are below {folder} only: {reasons}; {hint}", folder=str(files.folder), reasons=reasons, hint=hint)
         return places.exact
 
-    def _publish(self, isolated: Isolated) -> None:
-        self._published = PublishedPorts(isolated.supervising, self._reactor)
-        for port in self._plan.publish:
-            self._published.open(port)
+    def _publish(self, isolated: Isolated, reach: CommandReach) -> None:
+        ours = [*(forward.listen for forward in reach.forwards), *([reach.proxy] if reach.proxy else [])]
+        self._published = PublishedPorts(isolated.supervising, self._reactor, ours)
+        self._published.start(self._plan.publish)
 
     def _compose(self, variables: Iterable[Variable], listed: ReachList) -> dict[str, str]:
         """The environment of the command."""

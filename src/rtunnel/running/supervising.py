@@ -53,7 +53,7 @@ class Supervising:
 
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
-        self._waiting: deque[tuple[str, Deferred[int | None]]] = deque()
+        self._waiting: deque[tuple[str, Deferred[Any]]] = deque()
         self._command: Deferred[int] | None = None
         self._buffer = b""
         self._descriptors: deque[int] = deque()
@@ -100,6 +100,10 @@ class Supervising:
         """A connection within the network namespace: fires with its descriptor, fails with :class:`SupervisorError`."""
         return self._request("connect", host=host, port=port)
 
+    def ports(self) -> Deferred[Any]:
+        """Fires with the ports at which something listens in the network namespace; fails with :class:`SupervisorError`."""
+        return self._request("ports")
+
     def run(self, argv: Sequence[str], environ: Mapping[str, str], output: str | None = None) -> Deferred[int]:
         """Run a command.
 
@@ -130,7 +134,7 @@ class Supervising:
         return self.gone
 
     def _request(self, name: str, **arguments: Any) -> Deferred[Any]:
-        answer: Deferred[int | None] = Deferred()
+        answer: Deferred[Any] = Deferred()
         if self._control is None:
             answer.errback(Failure(SupervisorError(_GONE)))
             return answer
@@ -183,7 +187,7 @@ class Supervising:
         if "failed" in message:
             answer.errback(Failure(SupervisorError(message["failed"], message["errno"])))
         else:
-            answer.callback(self._descriptors.popleft() if name in ("listen", "connect") else None)
+            answer.callback(self._descriptors.popleft() if name in ("listen", "connect") else message.get("ports"))
 
     def connectionLost(self, reason: Failure) -> None:
         """The supervisor has ended, or is about to."""
