@@ -77,7 +77,7 @@ cluster-test: $(VENV)/.test ## try manifests, inject and rollouts in it (ARGS="r
 cluster-demo: $(VENV)/.test ## play the scenario in it, and leave it for you to play with
 	$(BIN)/python -m tests.cluster demo
 
-dry-run: $(VENV)/.test ## have the API server of Kubernetes alone judge all manifests; builds it the first time
+dry-run: $(VENV)/.test needs ## have the API server of Kubernetes alone judge all manifests; builds it the first time
 	$(BIN)/python -m tests.cluster dry-run
 
 cluster-down: $(VENV)/.test ## end it, and leave nothing behind

@@ -22,15 +22,15 @@ from tests.cluster.shell import ClusterError, wait_until
 from tests.cluster.using import ask, demand, roll, rolled_out, secret_key, temporary_namespace, tunnel_of
 from tests.support.processes import Process, rtunnel
 
-__all__ = ["HOST", "Developer", "context", "developers_arguments", "inject_with_context"]
+__all__ = ["Developer", "context", "developers_arguments", "inject_with_context"]
 
-HOST: Final = "shop.example.org"
+_HOST: Final = "shop.example.org"
 _MULTI_LINE: Final = "first '$(A)'\n  second 'x' \"y\" \\\nthird\t$HOME\n"
 _FOLLOWED: Final = 5.0
 """Seconds within which a copy has what has changed in the pod."""
 
 
-def shop() -> str:
+def shop(host: str) -> str:
     """An application with chains of variables, a Secret, ConfigMaps as variables and as files, and a database beside it."""
     security = {
         "runAsNonRoot": True,
@@ -60,7 +60,7 @@ def shop() -> str:
         "ports": [{"name": "web", "containerPort": 8080}],
         "env": variables,
         "envFrom": [{"configMapRef": {"name": "settings"}}, {"secretRef": {"name": "db"}, "prefix": "DB_FROM_"}],
-        "resources": {"limits": {"cpu": "700m"}},
+        "resources": {"requests": {"cpu": "10m"}, "limits": {"cpu": "700m"}},
         "volumeMounts": [
             {"name": "files", "mountPath": "/config"},
             {"name": "files", "mountPath": "/etc/one", "subPath": "app.yaml"},
@@ -82,7 +82,7 @@ def shop() -> str:
         *_workload("shop", app, 80, [{"name": "files", "configMap": {"name": "files"}}]),
     ]
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "shop", "port": {"number": 80}}}}
-    rules = [{"host": HOST, "http": {"paths": [path]}}]
+    rules = [{"host": host, "http": {"paths": [path]}}]
     documents.append(
         {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": _named("shop"), "spec": {"rules": rules}}
     )
@@ -104,25 +104,25 @@ def _workload(name: str, container: Any, port: int, volumes: Any = ()) -> Iterat
     yield {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": metadata["labels"], "ports": ports}}
 
 
-def inject_with_context(namespace: str) -> None:
+def inject_with_context(namespace: str, host: str) -> None:
     """The application, injected by the command that the page names, for the developer ``alice``."""
-    kubectl("apply", "--namespace", namespace, "--filename", "-", text=shop())
+    kubectl("apply", "--namespace", namespace, "--filename", "-", text=shop(host))
     rolled_out(namespace, "deployment/redis", "deployment/shop")
     everything = kubectl("get", "deployment,service,ingress", "--namespace", namespace, "--output", "yaml")
-    command = (sys.executable, "-m", "rtunnel", "inject", "-", "--host", HOST, "--image", OURS, "--user", "alice")
+    command = (sys.executable, "-m", "rtunnel", "inject", "-", "--host", host, "--image", OURS, "--user", "alice")
     context = ("--context", "env,files", "--env-allow-secret", "DB_URL", "--reach", "redis:6379,*.svc:80")
     done = subprocess.run([*command, *context], input=everything, capture_output=True, text=True, check=False, timeout=60)
     demand(not done.returncode, done.stderr)
     kubectl("apply", "--namespace", namespace, "--filename", "-", text=done.stdout)
     rolled_out(namespace, "deployment/proxy", "deployment/shop")
-    wait_until(lambda: ask(HOST).startswith("pod"), "the application is served through the server")
+    wait_until(lambda: ask(host).startswith("pod"), "the application is served through the server")
     pods = ("get", "pods", "--namespace", namespace, "--selector", "app.kubernetes.io/name=shop", "--no-headers")
     wait_until(lambda: len(kubectl(*pods).splitlines()) == 1, "the former pod is gone")
 
 
-def developers_arguments(namespace: str) -> tuple[str, ...]:
+def developers_arguments(namespace: str, host: str) -> tuple[str, ...]:
     """How ``alice`` reaches the server."""
-    return ("--server", f"ws://{INGRESS}:80/proxy", "--host-header", HOST, "--tunnel", tunnel_of(namespace, HOST))
+    return ("--server", f"ws://{INGRESS}:80/proxy", "--host-header", host, "--tunnel", tunnel_of(namespace, host))
 
 
 # -- the check
@@ -131,19 +131,19 @@ def developers_arguments(namespace: str) -> tuple[str, ...]:
 def context() -> str:
     """Environment, files and services of an injected pod on a laptop; the service account's token is not among them."""
     with temporary_namespace("context") as namespace, TemporaryDirectory(prefix="rtunnel-context-") as folder:
-        inject_with_context(namespace)
-        alice = Developer(namespace)
+        inject_with_context(namespace, _HOST)
+        alice = Developer(namespace, _HOST)
         variables = _compare_environment(namespace, alice)
-        listed = alice.run("files", HOST)
+        listed = alice.run("files")
         demand("/config/app.yaml" in listed and "token" not in listed, f"the files were {listed}")
         # there is no ls in our image
         token = _in_pod(namespace, "rtunnel", "python3", "-c", _LIST_TOKEN).strip()
         demand(token == "[]", f"the sidecar has {token} of the service account")
-        with alice.start("files", HOST, "sync", folder, "--follow"):
+        with alice.start("files", "sync", folder, "--follow"):
             seconds = _change_is_followed(namespace, Path(folder) / "config" / "app.yaml")
-        said = alice.run("run", HOST, "--", sys.executable, "-c", _ASK_REDIS)
+        said = alice.run("run", "--", sys.executable, "-c", _ASK_REDIS)
         demand(said.strip() == "+PONG", f"the database said {said}")
-        failed, total = roll(namespace, "shop", HOST)
+        failed, total = roll(namespace, "shop", _HOST)
         demand(not failed, f"{len(failed)} of {total} requests failed while the pod was replaced: {failed[:5]}")
         _uninject(namespace)
     return (
@@ -163,21 +163,21 @@ _ASK_REDIS: Final = (
 class Developer:
     """Alice at her laptop."""
 
-    def __init__(self, namespace: str) -> None:
-        self._where = developers_arguments(namespace)
+    def __init__(self, namespace: str, host: str) -> None:
+        self._where = (host, *developers_arguments(namespace, host))
         self._auth = {"RTUNNEL_AUTH": secret_key(namespace, "user.alice")}
 
-    def run(self, command: str, host: str, *more: str) -> str:
+    def run(self, command: str, *more: str) -> str:
         """Run one of rtunnel's commands; what it prints."""
-        arguments = (sys.executable, "-m", "rtunnel", command, host, *self._where, *more)
+        arguments = (sys.executable, "-m", "rtunnel", command, *self._where, *more)
         done = subprocess.run(arguments, env=os.environ | self._auth, capture_output=True, text=True, check=False, timeout=120)
         demand(not done.returncode, f"rtunnel {command}: {done.stderr}")
         return done.stdout
 
     @contextmanager
-    def start(self, command: str, host: str, *more: str) -> Iterator[Process]:
+    def start(self, command: str, *more: str) -> Iterator[Process]:
         """One of them that goes on."""
-        with rtunnel(command, host, *self._where, *more, env=self._auth) as process:
+        with rtunnel(command, *self._where, *more, env=self._auth) as process:
             yield process
 
 
@@ -190,7 +190,7 @@ def _compare_environment(namespace: str, alice: Developer) -> int:
     """What ``kubectl exec env`` shows of the application is what a developer gets; returns how many variables."""
     text = _in_pod(namespace, "app", "env", "-0")
     there = dict(pair.split("=", 1) for pair in text.split("\0") if "=" in pair)
-    got = json.loads(alice.run("env", HOST, "--format", "json", "--show"))
+    got = json.loads(alice.run("env", "--format", "json", "--show"))
     names = ("A", "B", "CHAIN", "ESCAPED", "EARLY", "LATE", "TEXT", "DB_URL", "NODE", "IP", "CPUS", "LEVEL", "A_KEY")
     wanted = {name: there[name] for name in names}
     made = {"CHAIN": "one-two words", "ESCAPED": "$(A) $one $(NOBODY)", "EARLY": "$(LATE)", "CPUS": "700", "A_KEY": "$(A)"}

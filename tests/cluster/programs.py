@@ -99,7 +99,7 @@ def _build(commands: Sequence[str]) -> None:
     )
     packages = [f"k8s.io/kubernetes/cmd/{name}" for name in missing]
     BIN.mkdir(parents=True, exist_ok=True)
-    options = ("-trimpath", "-ldflags", f"-s -w {version}", "-o", f"{BIN}/")
+    options = ("-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {version}", "-o", f"{BIN}/")
     run(_go(), "-C", str(_MODULE), "build", *options, *packages, timeout=3600)
 
 
