@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import sys
 from functools import cache
 from http.client import HTTPConnection
@@ -15,8 +16,8 @@ from tests.support.processes import TIMEOUT, Process, free_port, listening, rtun
 from tests.support.services import NamedService
 from tests.support.terminal import OnTerminal
 
-USERS = ("pod", "alice", "bob")
-PERMISSIONS = "".join(f"{right} {users} {HOST}\n" for right, users in (("bind", "pod,alice,bob"), ("env,reach,files", "alice,bob")))
+USERS = ("pod", "alice", "bob", "carol")
+PERMISSIONS = f"bind pod,alice,bob,carol {HOST}\nenv,reach,files alice,bob {HOST}\n"
 COMMAND = 'echo "GREETING=$GREETING LEVEL=$LEVEL SESSION=$RTUNNEL_RUN_SESSION"; read -r status < end; exit "$status"'
 """Ends with the status that it is told by the pipe ``end``."""
 
@@ -45,7 +46,7 @@ class _Developing(_Case):
             rtunnel(
                 *("client", "--server", f"127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel, "--role", "pod", *BACKOFF),
                 *("--target", f"127.0.0.1:{self.service.port}", "--env-source", str(self.folder / "app.env")),
-                *("--env-allow-secret", "*", "--name", "the-pod"),
+                *("--env-allow-secret", "*", "--name", "the-pod", "--reach", f"localhost:{self.service.port}"),
                 env={"RTUNNEL_AUTH": "pod:secret of pod"},
             )
         )
@@ -145,6 +146,15 @@ class CommandTests(_Developing):
         self.end_command(0)
         self.assertEqual((first.wait(), second.wait()), (0, 0))
 
+    def test_a_user_without_rights_with_the_pod(self) -> None:
+        """A line says so, and the requests come all the same."""
+        dev = self.dev(*self.words("--", "sh", "-c", COMMAND), user="carol")
+        dev.wait_for("GREETING= LEVEL= SESSION=carol")
+        self.assertIn("nothing of the pod for the command: the server refused: forbidden", dev.output)
+        self.assertEqual(self.asked("rtunnel-session=carol"), "laptop")
+        self.end_command(0)
+        self.assertEqual(dev.wait(), 0)
+
     def test_what_cannot_be(self) -> None:
         for words, status, text in (
             (self.words("--", "no-such-command"), 127, "no-such-command: command not found"),
@@ -167,7 +177,7 @@ class ScreenTests(_Developing):
 
     def test_without_a_command(self) -> None:
         """A live screen until it is interrupted."""
-        terminal = self.on_terminal()
+        terminal = self.on_terminal("--forward", f"0:localhost:{self.service.port}")
         terminal.wait_for("the-pod (weight 1)")
         self.assertEqual(self.asked("rtunnel-session=alice", "/cart"), "laptop")
         terminal.wait_for("GET /cart")
@@ -175,6 +185,9 @@ class ScreenTests(_Developing):
         self.assertRegex(text, rf"{HOST} -> 127\.0\.0\.1:{self.laptop.port} ")
         self.assertRegex(text, r"who +\S+, user alice, for \"PROJ-12\"")
         self.assertRegex(text, rf"open +http://{HOST}/\?rtunnel-session=alice")
+        (port,) = set(re.findall(rf"reach +127\.0\.0\.1:(\d+) leads to localhost:{self.service.port}", text))
+        with socket.create_connection(("127.0.0.1", int(port)), TIMEOUT):
+            terminal.wait_for("in use")
         terminal.process.send_signal(signal.SIGINT)
         self.assertEqual(terminal.process.wait(TIMEOUT), 128 + signal.SIGINT)
         self.assertEqual(self.asked("rtunnel-session=alice"), "pod")

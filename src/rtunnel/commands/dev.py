@@ -24,8 +24,8 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
     """Run it until the command ends, or without one until it is interrupted; returns the exit status."""
     resolved = parse(argv, os.environ)
     settings = resolved.settings
-    if settings.run and sys.platform == "win32":
-        raise CommandError("a command can be run on Linux and macOS only; on Windows leave it out, and start it in another window")
+    if sys.platform == "win32":
+        raise CommandError("runs on Linux and macOS only; on Windows use rtunnel client, rtunnel env and rtunnel reach")
     show_from(settings.client.log_level)
     for warning in (*resolved.warnings, *exposures(settings.client)):
         _log.warn("{text}", text=warning)

@@ -6,7 +6,6 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator
 from time import time
-from typing import Any
 
 import attrs
 
@@ -46,15 +45,12 @@ class Overview:
     :param settings: what is wanted.
     :param client: has the requests.
     :param command: has the link to the pod.
-    :param reactor: the clock.
     """
 
-    def __init__(self, settings: DevSettings, client: ClientService, command: RunSession, reactor: Any) -> None:
+    def __init__(self, settings: DevSettings, client: ClientService, command: RunSession) -> None:
         self._settings = settings
         self._client = client
         self._command = command
-        self._since = reactor.seconds()
-        self._reactor = reactor
 
     @property
     def title(self) -> str:
@@ -72,11 +68,12 @@ class Overview:
 
     def _pod_lines(self) -> Iterator[Line]:
         command = self._command
-        if not command.link.up:
-            yield Line("pod", "the link is lost; connecting again", good=False)
         reach = command.reach
         if reach is None:
+            yield Line("pod", "the server allows nothing with it", good=False)
             return
+        if not command.link.up:
+            yield Line("pod", "the link is lost; connecting again", good=False)
         for forward in reach.forwards:
             yield Line("reach", str(forward))
         if reach.proxy is not None:

@@ -48,7 +48,7 @@ class DevSession:
         self.client.setServiceParent(self._services)  # type: ignore[no-untyped-call]
         self._screen: Screen | None = None
         if _has_terminal(settings):
-            self._screen = Screen(Overview(settings, self.client, self._command, reactor), reactor)
+            self._screen = Screen(Overview(settings, self.client, self._command), reactor)
 
     def _lines(self, settings: ClientSettings) -> WatchLines | None:
         """Where each request is shown: never on stdout, which is the command's."""
@@ -95,7 +95,7 @@ class DevSession:
     async def _wait_for_end(self) -> int:
         """Wait until the lease has ended, or it is cancelled."""
         over: Deferred[None] = Deferred()
-        self.client.on_over = lambda: over.callback(None)
+        self.client.on_over = lambda: None if over.called else over.callback(None)
         await over
         return ExitStatus.LEASE_ENDED
 
@@ -105,6 +105,9 @@ class DevSession:
         if self._screen is not None:
             self._screen.stop()
         if self._services.running:
+            if any(connector.forwarder.open for connector in self.client.members):
+                hint = "leaving the tunnel; what is in progress gets up to {drain:g} s, and another Ctrl-C ends it at once"
+                self._log.info(hint, drain=self._settings.client.drain)
             await maybeDeferred(self._services.stopService)
         await self._command.stop()
 
@@ -133,6 +136,7 @@ def _plan(settings: DevSettings) -> RunPlan:
         publish=tuple(dict.fromkeys([*(one.port for one in addresses if type(one) is Address), *settings.publish])),
         restart_on_change=settings.restart_on_change,
         session=connectors[0].session,
+        without_pod=True,
         output=settings.output,
     )
 

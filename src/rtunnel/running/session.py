@@ -18,7 +18,7 @@ from twisted.logger import Logger
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.client.pod.asking import STOP_TIMEOUT, PodAskFailed, ask_environment, ask_reach
 from rtunnel.client.pod.copies import CopyFailed
-from rtunnel.client.pod.link import PodLinkClient, PodLinkFailed
+from rtunnel.client.pod.link import PodLinkClient, PodLinkFailed, PodLinkForbidden
 from rtunnel.client.wake import SleepWatch
 from rtunnel.isolation.names import hosts_file, nsswitch_file
 from rtunnel.isolation.supervisor import NOT_EXECUTABLE
@@ -65,6 +65,7 @@ class RunPlan:
         others are there as soon as the command listens at them.
     :ivar restart_on_change: whether the command is started again when files have changed.
     :ivar session: which session the command is for, if one is.
+    :ivar without_pod: whether the command is run also where the server allows nothing with the pod.
     :ivar output: the file to which the command writes, at its end, in place of our output and error output.
     """
 
@@ -77,6 +78,7 @@ class RunPlan:
     publish: tuple[int, ...] = ()
     restart_on_change: bool = False
     session: str = ""
+    without_pod: bool = False
     output: str | None = None
 
 
@@ -134,12 +136,24 @@ class RunSession:
         """
         try:
             self._folder = RunFolder(self._local)
-            await self.link.start()
-            await self._start(self._folder)
+            await self._bring_up(self._folder)
         except (PodLinkFailed, PodAskFailed, StartError, CopyFailed) as error:
             raise CommandError(str(error)) from None
         except OSError as error:
             raise CommandError(f"{error.filename or 'a private folder'}: {error.strerror or error}") from None
+
+    async def _bring_up(self, folder: RunFolder) -> None:
+        """Connect, and have all that the pod gives; or nothing of it, where that will do."""
+        try:
+            await self.link.start()
+        except PodLinkForbidden as error:
+            if not self._plan.without_pod:
+                raise
+            self._log.warn("nothing of the pod for the command: {reason}", reason=str(error))
+            self._isolated = await isolate([Tier.NONE], self._reactor)
+            self.environ = self._compose([], ReachList(()))
+        else:
+            await self._start(folder)
 
     async def _start(self, folder: RunFolder) -> None:
         self._sleep.start()

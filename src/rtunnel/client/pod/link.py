@@ -32,7 +32,7 @@ from rtunnel.wire.relay import Command, RelayAddress, Request, Response, Status,
 from rtunnel.wire.relay_features import RelayError
 from rtunnel.wire.relay_intercepts import InterceptAnswer
 
-__all__ = ["MAX_STREAMS", "PodLinkClient", "PodLinkFailed", "PodRefused"]
+__all__ = ["MAX_STREAMS", "PodLinkClient", "PodLinkFailed", "PodLinkForbidden", "PodRefused"]
 
 MAX_STREAMS = 1000
 """Streams of the link at a time; the server allows a few more."""
@@ -59,6 +59,10 @@ class PodRefused(Exception):
 
 class PodLinkFailed(Exception):
     """There is no link to the server; the text says why, and what to do."""
+
+
+class PodLinkForbidden(PodLinkFailed):
+    """The server is there, and allows nothing with the pod: it has no users, or this user has no right of that kind."""
 
 
 class PodLinkClient:
@@ -177,14 +181,17 @@ class PodLinkClient:
         if not failure.check(CancelledError):
             self._again(f"the server cannot be reached: {reason_of(failure)}")
 
-    def _again(self, why: str) -> None:
-        """There is no link: try again, unless there never was one."""
+    def _again(self, why: str, failed: type[PodLinkFailed] = PodLinkFailed) -> None:
+        """There is no link: try again, unless there never was one.
+
+        :param failed: what is said of the first attempt.
+        """
         if self._stopping:
             return
         first, self._first = self._first, None
         if first is not None:
             self._stopping = True
-            first.errback(Failure(PodLinkFailed(why)))
+            first.errback(Failure(failed(why)))
             return
         wait = self._backoff.wait()
         if self._repeats.say(why):
@@ -220,7 +227,7 @@ class PodLinkClient:
             self._former.remove(connection)
         else:
             self._current = None
-            self._again(why)
+            self._again(why, PodLinkForbidden if connection.forbidden else PodLinkFailed)
         self._finish()
 
     # -- requests
@@ -374,6 +381,7 @@ class _PodHandshake(Handshake[Response]):
         self._owner = owner
         self._settings = owner.settings
         self._reason = ""
+        self.forbidden = False
 
     def connectionMade(self) -> None:
         super().connectionMade()
@@ -393,6 +401,7 @@ class _PodHandshake(Handshake[Response]):
 
     def received(self, message: Response) -> None:
         if message.status is not Status.OK:
+            self.forbidden = message.status is Status.FORBIDDEN
             self._fail(describe_refusal(message.status, self._request))
         elif InterceptAnswer.of(message.metadata) is None:
             self._fail(_OLD)
