@@ -65,7 +65,7 @@ class WithoutPosixTests(TestCase):
             (("check", "examples/client.yaml"), "valid: a client"),
             (("demo",), "the demo needs Linux or macOS"),
             (("run", "shop", "--server", "ws://127.0.0.1:1", "--tunnel", str(uuid4()), "--", "x"), "on Linux and macOS only"),
-            (("dev", "shop", "--server", "ws://127.0.0.1:1", "--tunnel", str(uuid4()), "--target", ":1"), "on Linux and macOS only"),
+            (("dev", "a.b", "--server", "ws://127.0.0.1:1", "--tunnel", str(uuid4()), "--target", ":1"), "on Linux and macOS only"),
             (("client", "--server", "ws://127.0.0.1:1", "--tunnel", "x", "--target", ":1"), "not a UUID"),
         ]:
             status, output = self.ended(*words)
