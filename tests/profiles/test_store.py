@@ -224,7 +224,9 @@ class ChoosingTests(ProfileTestCase):
         self.keep()
         self.keep(Invitation("test", "test.example.org", "s:1", TUNNEL))
         self.environ["RTUNNEL_PROFILE"] = "shop"
-        self.assertEqual(self.parse("--profile", "test"), ("test.example.org", "s"))
+        for argv in (("--profile", "test"), ("test",), ("--profile", "shop", "--profile", "test")):
+            self.assertEqual(self.parse(*argv), ("test.example.org", "s"))
+        self.assertEqual(self.parse("elsewhere.example.org"), ("elsewhere.example.org", "cluster.example.org"))
 
     def test_a_host_is_a_host(self) -> None:
         self.keep()

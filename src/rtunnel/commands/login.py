@@ -185,5 +185,5 @@ def _said(store: ProfileStore, invitation: Invitation, arguments: argparse.Names
     return [
         *lines,
         f"kept as the profile {name}: {store.path(name)}",
-        f"rtunnel who {name}; rtunnel client --profile {name} --target :3000; rtunnel doctor {name}",
+        f"rtunnel doctor {name}; rtunnel who {name}; rtunnel dev {name} --target :3000 -- npm start",
     ]

@@ -1,4 +1,4 @@
-"""Which profile a command is meant to use: that of ``--profile`` or its variable, else one that is named in place of a host."""
+"""Which profile a command is meant to use: that of ``--profile``, one that is named in place of a host, or that of the variable."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def choose(host: str, options: Sequence[RawOption], environ: Mapping[str, str]) 
     :raises SettingsError: a profile is given that cannot be used.
     """
     store = ProfileStore(environ)
-    given = [(key, text) for option, key, text in (*environment.options((OPTION,), environ), *options) if option == OPTION]
+    typed = [(key, text) for option, key, text in options if option == OPTION]
+    if not typed and host in store:
+        return load_profile(store, host, "HOST").host, [(OPTION, "HOST", host), *options]
+    given = typed or [(key, text) for _, key, text in environment.options((OPTION,), environ)]
     if given:
-        # the command line has the last word
         key, name = given[-1]
         return (load_profile(store, name, key).host if host in ("", name) else host), list(options)
-    if host in store:
-        return load_profile(store, host, "HOST").host, [(OPTION, "HOST", host), *options]
     return host, list(options)
