@@ -84,7 +84,7 @@ class ProbeTests(CommandTestCase):
         self.assertEqual(status, 0)
         self.assertIn("target     ok      it answered 200 OK\n", output)
         with answering(http(b"hello")) as address:
-            invitation = Invitation("shop", "127.0.0.1", f"ws://{address}/proxy", TUNNEL)
+            invitation = Invitation("shop", "nothing.invalid", f"ws://{address}/proxy", TUNNEL, host_header="nothing.invalid")
             ProfileStore(os.environ).write("shop", profile_text(invitation, None), None)
             self.assertEqual(self.run_command("status", "shop", "--check")[0], 0)
         ProfileStore(os.environ).path("shop").chmod(0o644)

@@ -169,6 +169,14 @@ class LayerTests(ProfileTestCase):
             self.keep(Invitation("shop", "shop.example.org", server, TUNNEL))
             self.assertEqual(load_profile(self.store, "shop", "HOST").url, url, server)
 
+    def test_url_where_dns_does_not_know_the_host(self) -> None:
+        for server, url in (
+            ("ws://192.0.2.1/proxy", "http://192.0.2.1/"),
+            ("ws://[2001:db8::1]:81/proxy", "http://[2001:db8::1]:81/"),
+        ):
+            self.keep(Invitation("shop", "shop.example.org", server, TUNNEL, host_header="shop.example.org"))
+            self.assertEqual(load_profile(self.store, "shop", "HOST").url, url)
+
     def test_unknown(self) -> None:
         for words in ("there is none yet", "there are shop"):
             error = self.assertRaises(SettingsError, CLIENT_ROLE.load, self.raw("profile", "shpo", "target", ":1"), self.environ)

@@ -55,6 +55,8 @@ def main(argv: Sequence[str]) -> int:
         if not colon or not name.strip().isascii() or not field.isprintable():
             parser.error("--header: write 'NAME: VALUE'")
         fields[name.strip()] = value.strip()
+    if profile is not None and url.hostname != profile.host:
+        fields.setdefault("Host", profile.host)
     target = (url.path or "/") + (f"?{url.query}" if url.query else "")
     route = Route(url.hostname, port, url.scheme == "https", target, fields, arguments.timeout, ca_file)
     # late: it is part of the server

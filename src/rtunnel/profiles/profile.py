@@ -41,13 +41,19 @@ class Profile:
 
     @property
     def url(self) -> str:
-        """The URL at which a visitor opens its host: as the server is reached, if that is through the same Ingress."""
+        """The URL at which a visitor opens its host: as the server is reached, if that is through the same Ingress.
+
+        Where the server is reached under another name, with a ``host-header``, DNS may not know the host: then it is a URL of the
+        server, to be asked for :attr:`host`.
+        """
         default = attrs.fields(ServerConnectionSettings).transport.default
         transport = self.layer["transport"].value if "transport" in self.layer else default
         address = self.layer["server"].value
         scheme, usual = ("http", 80) if transport == "ws" else ("https", 443)
-        port = f":{address.port}" if transport in WEBSOCKETS and address.host == self.host and address.port != usual else ""
-        return f"{scheme}://{self.host}{port}/"
+        same = transport in WEBSOCKETS and ("host" in self.layer or address.host == self.host)
+        port = f":{address.port}" if same and address.port != usual else ""
+        host = address.host if same else self.host
+        return f"{scheme}://[{host}]{port}/" if ":" in host else f"{scheme}://{host}{port}/"
 
     @property
     def ca_file(self) -> str | None:
