@@ -45,6 +45,8 @@ __all__ = ["FILES_AUTO", "FILES_OFF", "RunPlan", "RunSession"]
 FILES_AUTO = "auto"
 FILES_OFF = "off"
 
+NSCD = ("/run/nscd", "/var/run/nscd")
+"""Where the cache of the system for names has its socket."""
 RESTART_PATIENCE = 10.0
 """Seconds in which a command must have ended that is to be started again; then it is killed."""
 
@@ -265,6 +267,8 @@ class RunSession:
         if os.path.exists("/etc/nsswitch.conf"):
             text = nsswitch_file(_text("/etc/nsswitch.conf"))
             binds.append((_file(folder.path / "nsswitch.conf", text), "/etc/nsswitch.conf"))
+        # glibc asks nscd before it reads either file, if there is one
+        binds += [(str(folder.folder("empty")), path) for path in set(map(os.path.realpath, NSCD)) if os.path.isdir(path)]
         if self._files is not None:
             binds += [(str(path_in(self._files.folder, path)), path) for path in self._place(self._files)]
         try:
