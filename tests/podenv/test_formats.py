@@ -83,7 +83,7 @@ class ShTests(FormatCase):
         argv = [shell, "-c", f". {file.absolute()}; exec /usr/bin/env -0"]
         done = subprocess.run(argv, env={"HOME": "/h"}, capture_output=True, check=True, timeout=60)
         pairs = (os.fsdecode(pair).partition("=") for pair in done.stdout.split(b"\0") if pair)
-        own = {"HOME", "PWD", "SHLVL", "_", "OLDPWD", "PATH", "USER", "LC_CTYPE"}
+        own = {"HOME", "PWD", "SHLVL", "_", "OLDPWD", "PATH", "USER", "LOGNAME", "LC_CTYPE"}
         return {name: value for name, _, value in pairs if name not in own}
 
     def test_values(self) -> None:
@@ -108,6 +108,14 @@ class ShTests(FormatCase):
 
 class DashTests(ShTests):
     shell = "dash"
+
+
+class ZshTests(ShTests):
+    shell = "zsh"
+
+    def test_values(self) -> None:
+        """But for those of the terminal, which are the shell's own."""
+        self.check({name: value for name, value in VALUES.items() if name not in ("LINES", "COLUMNS")})
 
 
 class BashTests(ShTests):

@@ -24,6 +24,8 @@ from tests.support.services import EchoService
 USERS = ("pod", "alice", "bob")
 PERMISSIONS = f"bind pod {HOST}\nreach alice {HOST}\nbind bob {HOST}\n"
 POSTGRES_BIN = "/usr/lib/postgresql"
+CONNECT_TIMEOUT = 4
+"""Seconds after which the client in the pod gives a connect up."""
 
 
 class SocksDatagrams:
@@ -86,6 +88,7 @@ class _Reaching(_Case):
         argv = [
             *(sys.executable, "-m", "rtunnel", "client", "--server", f"{server}:{self.tunnel_port}", "--tunnel", self.tunnel),
             *("--target", f"127.0.0.1:{self.service.port}", "--reach", rules, "--backoff-min", "50ms"),
+            *("--connect-timeout", f"{CONNECT_TIMEOUT}s"),
         ]
         env = {"RTUNNEL_AUTH": "pod:secret of pod"}
         client = self.started(Process(argv, env=env) if network is None else network.in_pod(*argv, env=env))
@@ -266,9 +269,9 @@ class PodTests(_Reaching):
         self.network = PodNetwork()
         self.addCleanup(self.network.close)
         super().setUp()
-        addresses = {"evil": "169.254.169.254", "inner": "127.0.0.1", "itself": self.network.pod}
+        addresses = {"evil": "169.254.169.254", "inner": "127.0.0.1", "itself": self.network.pod, "gone": "192.0.2.1"}
         self.started(self.network.serve(addresses)).wait_for("ready")
-        rules = "postgres:5432,redis.shop.svc:6379,*.shop.svc:80,web:*,web:81,*:8000,evil:80,silent.test:80,*:53/udp"
+        rules = "postgres:5432,redis.shop.svc:6379,*.shop.svc:80,web:*,web:81,*:8000,evil:80,gone:80,silent.test:80,*:53/udp"
         self.pod = self.client(rules, self.network.gateway, self.network)
         self.where = f"127.0.0.1:{free_port()}"
 
@@ -312,6 +315,7 @@ class PodTests(_Reaching):
             ("http://nothing.shop.svc/", 4, 'the DNS of the pod knows no "nothing.shop.svc"'),
             ("http://silent.test/", 4, 'the DNS of the pod gave no answer for "silent.test"'),
             ("http://web:81/", 5, "web:81 refused the connection: nothing listens there"),
+            ("http://gone/", 3, "there is no route from the pod to gone:80"),
         ):
             done = self.curl("-x", f"socks5h://{self.where}", url)
             self.assertRegex(done.stderr, rf"\({code}\)", (url, done.stderr))
@@ -319,6 +323,13 @@ class PodTests(_Reaching):
             self.assertIn(words, done.stdout, url)
         self.pod.wait_for("alice cannot reach evil:80: evil:80 is at 169.254.169.254")
         self.server.wait_for("evil:80 refused: evil:80 is at 169.254.169.254")
+
+    def test_no_answer(self) -> None:
+        """A service that says nothing is none that refuses."""
+        self.reach("--proxy", self.where, "--strict")
+        done = self.curl("-x", f"socks5h://{self.where}", "http://web:83/")
+        self.assertRegex(done.stderr, r"\(6\)")
+        self.pod.wait_for("alice cannot reach web:83: web:83 did not answer in time")
 
     def test_pages(self) -> None:
         """What a browser sends for a page, also under a name that the page's owner has pointed to 127.0.0.1."""

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import socket
 import sys
+from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 NO_NAME, A = 3, 1
+FULL = 83
+"""The port of the service that does not answer."""
 
 
 def answer(query: bytes, names: dict[str, str]) -> bytes | None:
@@ -53,13 +56,28 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+def full_port(address: str, port: int) -> list[socket.socket]:
+    """A port that answers no connect any more: as many as may wait there do, and nobody accepts them."""
+    listening = socket.socket()
+    listening.bind((address, port))
+    listening.listen(0)
+    waiting = [socket.socket() for _ in range(2)]
+    for one in waiting:
+        one.setblocking(False)
+        one.connect_ex((address, port))
+    return [listening, *waiting]
+
+
 def main() -> None:
     """Serve until it is ended."""
     dns, web, domain, *pairs = sys.argv[1:]
     names = {f"{name}.{domain}": address for name, _, address in (pair.partition("=") for pair in pairs)}
+    sockets = full_port(web, FULL)
     for port in (80, 8080):
         Thread(target=ThreadingHTTPServer((web, port), Handler).serve_forever, daemon=True).start()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+    with ExitStack() as open_ones, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for one in sockets:
+            open_ones.enter_context(one)
         asked.bind((dns, 53))
         print("ready", flush=True)
         while True:
