@@ -119,7 +119,8 @@ class Supervising:
         return command
 
     def _not_started(self, failure: Failure) -> None:
-        if failure.value.step == _GONE and not self.gone.called:
+        error: Any = failure.value
+        if error.step == _GONE and not self.gone.called:
             # it may have been started, and its end is about to be told
             return
         command, self._command = self._command, None
