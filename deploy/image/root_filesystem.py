@@ -49,10 +49,11 @@ FILES = (
     "/etc/services",
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/debian_version",
+    "/etc/ld.so.cache",
     "/usr/lib/os-release",
     "/usr/share/zoneinfo",
 )
-"""Of the base, as far as it has them: what names, certificates and time zones mean, and which Debian it is."""
+"""Of the base, as far as it has them: what names, certificates and time zones mean, where libraries are, and which Debian it is."""
 LINKS = ("/lib", "/lib64", "/etc/os-release")
 """The same, where the base has symbolic links."""
 

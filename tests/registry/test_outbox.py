@@ -135,6 +135,17 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.failed()
         self.assertEqual(self.outbox.take(connector(8)).gone, ())
 
+    def test_back_while_its_removal_is_written(self) -> None:
+        """If that fails, others know the record still, so another removal is not left out."""
+        self.outbox.publish(connector(7))
+        self.change()
+        self.outbox.withdraw(connector(7).id)
+        self.outbox.take()
+        self.outbox.publish(connector(7))
+        self.outbox.failed()
+        self.outbox.withdraw(connector(7).id)
+        self.assertEqual(self.change().gone, (connector(7).id,))
+
     def test_changes_while_all_is_written_anew(self) -> None:
         for number in range(MAX_BATCH + 1):
             self.outbox.publish(connector(number))

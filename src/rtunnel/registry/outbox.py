@@ -154,6 +154,8 @@ class Outbox:
         batch, self._batch = self._batch, None
         assert batch is not None
         self._unwritten = dict.fromkeys((*batch.written, *batch.gone)) | self._unwritten
+        # one that was published again while its removal was written: others may know it still
+        self._new.difference_update(batch.gone)
         self._server_unwritten = self._server_unwritten or bool(batch.server_record)
 
     def pages(self) -> Iterator[dict[UUID, bytes]]:
