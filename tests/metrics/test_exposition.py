@@ -16,6 +16,7 @@ from rtunnel.metrics.exposition import ClientCollector, ServerCollector, make_re
 from rtunnel.metrics.labelled_counts import MAX_CONNECTORS, MAX_TUNNELS, ConnectorStats, Counts
 from rtunnel.metrics.stats import ClientStats, PeerStats, RegistryStats, RegistryStatus, ServerStats, TunnelStats
 from rtunnel.outcomes import DatagramLoss, Limit, LinkEnd, LocalPortOutcome, Outcome, StreamOutcome, TlsOutcome, VisitOutcome
+from rtunnel.workers.merging import merged_metrics
 from tests.support.ids import TUNNEL
 
 CONNECTOR = UUID("216d6bcf-59dc-4c70-999e-91a30813ac78")
@@ -518,7 +519,8 @@ class PageTests(SynchronousTestCase):
     def test_the_page_lists_what_there_is(self) -> None:
         page = PAGE.read_text(encoding="utf-8")
         listed = set(re.findall(r"\brtunnel_\w+", page))
-        exported = set(re.findall(r"^# TYPE (\w+)", SERVER + REGISTRY + CLIENT, re.MULTILINE))
+        workers = merged_metrics({}, running=0, restarts=0).decode()
+        exported = set(re.findall(r"^# TYPE (rtunnel_\w+)", SERVER + REGISTRY + CLIENT + workers, re.MULTILINE))
         self.assertEqual(listed, exported)
 
     def test_the_page_lists_the_labels(self) -> None:
