@@ -183,6 +183,12 @@ def ingress_config(port: int, service: int, host: str) -> str:
     return _frame(_INGRESS.format(port=port, service=service, host=host, fields=fields))
 
 
+def balanced_config(port: int, services: Sequence[int], host: str) -> str:
+    """An nginx that spreads the requests for one host over services at some ports, over connections that it keeps."""
+    servers = " ".join(f"server 127.0.0.1:{service};" for service in services)
+    return _frame(_BALANCED.format(port=port, servers=servers, host=host))
+
+
 def write_files(directory: Path, bulk_bytes: int) -> None:
     """The files that the service serves: ``small`` 200 bytes, ``10k``, ``1m``, ``bulk``, and a sparse endless one."""
     files = directory / "files"
@@ -196,6 +202,21 @@ def write_files(directory: Path, bulk_bytes: int) -> None:
             bulk.write(block)
     with (files / "endless.bin").open("wb") as endless:
         endless.truncate(1 << 36)
+
+
+_BALANCED = """
+  upstream servers {{ {servers} keepalive 320; keepalive_requests 1000000; }}
+  server {{
+    listen 127.0.0.1:{port};
+    server_name {host};
+    location / {{
+      proxy_pass http://servers;
+      proxy_http_version 1.1;
+      proxy_set_header Host $host;
+      proxy_set_header Connection "";
+    }}
+  }}
+"""
 
 
 def _frame(http: str) -> str:

@@ -27,13 +27,15 @@ from redis import Redis
 
 from bench.proc import BenchError, wait_until
 from rtunnel.registry.records import ConnectorRecord, LeaseRecord, ServerRecord
-from rtunnel.settings import RegistryAddress, RegistrySettings
+from rtunnel.settings import Address, ListenerSettings, PeerSettings, RegistryAddress, RegistrySettings, ServerSettings
 
 __all__ = ["main"]
 
 PATIENCE = 300.0
 PAUSE = 0.1
 """Seconds between two looks."""
+IDLE = 4.0
+"""Seconds in which nothing happens."""
 TUNNELS = 10
 """Connectors of one tunnel, on the average."""
 
@@ -70,25 +72,108 @@ def _record(server: UUID, tunnels: Sequence[UUID]) -> ConnectorRecord:
     )
 
 
-class _Child:
+class _Asked:
     """Does what the parent says, in lines of JSON, and answers."""
+
+    def __init__(self, reactor: Any) -> None:
+        self.reactor = reactor
+        self.started = time.monotonic()
+        self.longest_turn = 0.0
+
+    def begin(self) -> None:
+        """Start what there is."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        self.begin()
+        self.reactor.callInThread(self._listen)
+        self.reactor.callLater(0, self._watch, time.perf_counter())
+        self.reactor.run(installSignalHandlers=False)
+
+    def _watch(self, due: float) -> None:
+        """How long the reactor was busy with one thing."""
+        now = time.perf_counter()
+        self.longest_turn = max(self.longest_turn, now - due)
+        self.reactor.callLater(0.005, self._watch, now + 0.005)
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            asked = json.loads(line)
+            self.reactor.callFromThread(getattr(self, asked.pop("do")), **asked)
+        self.reactor.callFromThread(self.reactor.stop)
+
+    def _say(self, **what: Any) -> None:
+        print(json.dumps(what), flush=True)
+
+    def costs(self) -> dict[str, float]:
+        """What it has taken so far."""
+        return {
+            "memory": int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"),
+            "cpu": time.process_time(),
+            "age": time.monotonic() - self.started,
+            "turn": self.longest_turn,
+        }
+
+
+class _RealServer(_Asked):
+    """A whole server, which has rows and links."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        from rtunnel.__main__ import install_reactor
+
+        install_reactor(None)
+        from twisted.internet import reactor
+
+        from rtunnel.registry.redis_registry import RedisRegistry
+        from rtunnel.server.service import ServerService
+
+        super().__init__(reactor)
+        assert settings.address is not None
+        local = Address("127.0.0.1", 0)
+        listener = ListenerSettings(listen=local, entrypoints=(local,), direct=True)
+        peer = PeerSettings(listen=local, secret_file=str(_secret(settings.address.path)))
+        self.service = ServerService(
+            ServerSettings(listeners=(listener,), peer=peer, registry=settings), reactor, RedisRegistry(settings, reactor)
+        )
+
+    def begin(self) -> None:
+        from rtunnel.ops.memory import collect_rarely
+
+        collect_rarely()
+        self.service.startService()
+
+    def state(self) -> None:
+        assert self.service.replicas is not None
+        rows = sum(peer.connectors for peer in self.service.replicas.remote.status())
+        self._say(rows=rows, ready=self.service.ready, **self.costs())
+
+
+class _Child(_Asked):
+    """The registry of a server, and no more."""
 
     def __init__(self, settings: RegistrySettings, tunnels: int) -> None:
         from twisted.internet import reactor
 
+        from rtunnel.metrics.stats import ServerStats
         from rtunnel.registry.redis_registry import RedisRegistry
+        from rtunnel.server.peers.forwarding import Forwarding
+        from rtunnel.server.peers.peer_listener import PeerListener
+        from rtunnel.server.peers.trust import PeerTrust
 
+        super().__init__(reactor)
         rng = random.Random(7)
         self.tunnels = [UUID(int=rng.getrandbits(128)) for _ in range(tunnels)]
-        self.reactor: Any = reactor
         self.id = uuid4()
         self.registry = RedisRegistry(settings, reactor)
+        # a real server links itself with it, and gets no answers
+        assert settings.address is not None
+        trust = PeerTrust(PeerSettings(secret_file=str(_secret(settings.address.path))), reactor)
+        stats = ServerStats()
+        self.peers = PeerListener(self.id, trust, Forwarding(lambda _: None, stats), stats, reactor)
         self.own: list[UUID] = []
         self.delays: list[float] = []
         self.measuring = False
         self.known = 0
-        self.started = time.monotonic()
-        self.longest_turn = 0.0
 
     # the observer of the registry
 
@@ -109,26 +194,9 @@ class _Child:
 
     # what the parent asks
 
-    def run(self) -> None:
-        self.registry.start(ServerRecord(id=self.id, name=f"bench{os.getpid()}"), self)
-        self.reactor.callInThread(self._listen)
-        self.reactor.callLater(0, self._watch, time.perf_counter())
-        self.reactor.run(installSignalHandlers=False)
-
-    def _watch(self, due: float) -> None:
-        """How long the reactor was busy with one thing."""
-        now = time.perf_counter()
-        self.longest_turn = max(self.longest_turn, now - due)
-        self.reactor.callLater(0.005, self._watch, now + 0.005)
-
-    def _listen(self) -> None:
-        for line in sys.stdin:
-            asked = json.loads(line)
-            self.reactor.callFromThread(getattr(self, asked.pop("do")), **asked)
-        self.reactor.callFromThread(self.reactor.stop)
-
-    def _say(self, **what: Any) -> None:
-        print(json.dumps(what), flush=True)
+    def begin(self) -> None:
+        bound = self.peers.listen(Address("127.0.0.1", 0))
+        self.registry.start(ServerRecord(id=self.id, name=f"bench{os.getpid()}", address=str(bound)), self)
 
     def fill(self, count: int) -> None:
         """Publish some connectors, as they would join: not more than 200 in a turn."""
@@ -183,19 +251,20 @@ class _Child:
 
     def state(self) -> None:
         status = self.registry.status()
-        memory = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         self._say(
             known=self.known,
             published=status.published,
             written=not self.registry._outbox.pending and not self.registry._outbox.anew,
             complete=status.complete,
             available=status.available,
-            memory=memory,
-            cpu=time.process_time(),
-            age=time.monotonic() - self.started,
-            turn=self.longest_turn,
             malformed=self.registry.stats.malformed,
+            **self.costs(),
         )
+
+
+def _secret(socket: str) -> Path:
+    """The secret of all servers, beside the socket of the Redis."""
+    return Path(socket).with_name("secret")
 
 
 # -- the parent
@@ -204,9 +273,9 @@ class _Child:
 class Member:
     """A server, as the parent sees it."""
 
-    def __init__(self, socket: str, tunnels: int) -> None:
+    def __init__(self, socket: str, tunnels: int, *, real: bool = False) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.registry", "--child", socket, "--tunnels", str(tunnels)],
+            [sys.executable, "-m", "bench.registry", "--child", socket, "--tunnels", str(tunnels), *(["--real"] if real else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -237,6 +306,7 @@ def _redis(folder: str) -> Iterator[str]:
     if binary is None:
         raise BenchError("redis-server is not installed (apt-get install redis-server)")
     socket = f"{folder}/redis.sock"
+    _secret(socket).write_text("a secret of all servers")
     arguments = ("--port", "0", "--unixsocket", socket, "--dir", folder, "--save", "", "--appendonly", "no")
     with subprocess.Popen([binary, *arguments], stdout=subprocess.DEVNULL) as process:
         try:
@@ -271,6 +341,37 @@ def _quantiles(values: Sequence[float]) -> str:
     ordered = sorted(values)
     p50, p99 = (ordered[min(int(len(ordered) * part), len(ordered) - 1)] for part in (0.5, 0.99))
     return f"{p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms, worst {ordered[-1] * 1000:.0f} ms ({len(ordered)} of them)"
+
+
+def _cold_start(socket: str, tunnels: int, connectors: int) -> None:
+    """A real server joins: a row of its selection for each connector, with links to the servers that have them."""
+    server = Member(socket, tunnels, real=True)
+    try:
+        state: dict[str, Any] = {}
+        ready: dict[str, Any] = {}
+        whole: dict[str, Any] = {}
+
+        def done() -> bool:
+            state.update(server.ask("state"))
+            for so_far, reached in ((ready, state["ready"]), (whole, state["rows"] >= connectors)):
+                if reached and not so_far:
+                    so_far.update(state)
+            return bool(ready and whole)
+
+        wait_until(done, "a server has a row for each connector", PATIENCE, PAUSE)
+        _line(
+            "a new server has a row of its selection for each of them after",
+            f"{whole['age']:.1f} s ({whole['cpu']:.1f} s of processor time, with its start)",
+        )
+        _line("it was ready after", f"{ready['age']:.1f} s, with {ready['rows']:,} rows")
+        _line("meanwhile its reactor was busy at once for at most", f"{state['turn'] * 1000:.0f} ms")
+        _line("its memory", f"{state['memory'] / 2**20:.0f} MiB")
+        time.sleep(IDLE)
+        later = server.ask("state")
+        idle = (later["cpu"] - state["cpu"]) / (later["age"] - state["age"])
+        _line("and its processor time while nothing happens", f"{idle * 100:.1f} %")
+    finally:
+        server.kill()
 
 
 def _measure(connectors: int, servers: int, rate: float, seconds: float) -> None:
@@ -326,6 +427,8 @@ def _measure(connectors: int, servers: int, rate: float, seconds: float) -> None
         )
         _line("meanwhile its reactor was busy at once for at most", f"{state['turn'] * 1000:.0f} ms")
 
+        _cold_start(socket, tunnels, connectors)
+
         published = members[0].ask("state")["published"]
         members.pop(0).kill()
         begun = time.monotonic()
@@ -361,10 +464,11 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="for which they are")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--tunnels", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--real", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         settings = RegistrySettings(address=RegistryAddress(scheme="unix", path=arguments.child))
-        _Child(settings, arguments.tunnels).run()
+        (_RealServer(settings) if arguments.real else _Child(settings, arguments.tunnels)).run()
         return 0
     try:
         _measure(arguments.connectors, arguments.servers, arguments.rate, arguments.seconds)

@@ -7,7 +7,16 @@ from bench.systems.base import Ability, Setup, System
 from bench.systems.gost import Gost, GostWss
 from bench.systems.nginx import Direct, Hop
 from bench.systems.peers import Chisel, Frp, Piko, Rathole
-from bench.systems.rtunnel import Rtunnel, RtunnelBefore, RtunnelEpoll, RtunnelRemote, RtunnelShared, RtunnelWss
+from bench.systems.rtunnel import (
+    Rtunnel,
+    RtunnelBalanced,
+    RtunnelBefore,
+    RtunnelEpoll,
+    RtunnelRemote,
+    RtunnelShared,
+    RtunnelWorkers,
+    RtunnelWss,
+)
 from bench.systems.tunnel import Visited
 
 __all__ = ["BEFORE", "DIRECT", "HOP", "Ability", "Setup", "System", "choose", "every_system"]
@@ -36,6 +45,9 @@ def every_system() -> list[System]:
         RtunnelWss("rtunnel-wss", "rtunnel, wss"),
         RtunnelShared("rtunnel-shared", "rtunnel, with a registry"),
         RtunnelRemote("rtunnel-remote", "rtunnel, client at another server"),
+        RtunnelWorkers("rtunnel-workers", "rtunnel, two workers"),
+        RtunnelBalanced("rtunnel-one", "rtunnel, one server behind nginx", 1),
+        RtunnelBalanced("rtunnel-two", "rtunnel, two servers behind nginx", 2),
         Visited("rtunnel-private", "rtunnel, private TCP through a visitor", ours),
         gost.on_server_of(ours, "gost-on-rtunnel", "gost's client on rtunnel's server"),
         ours.on_server_of(gost_kept, "rtunnel-on-gost", "rtunnel's client on gost's server, keepalive"),

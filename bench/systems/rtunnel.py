@@ -9,9 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.proc import LOOPBACK
+from bench import nginx
+from bench.proc import LOOPBACK, Process
 from bench.service import project_environment
-from bench.stage import BYSTANDER, CLIENT, HOST, SERVER, VISITOR, Stage
+from bench.stage import BYSTANDER, CLIENT, HOST, INGRESS, SERVER, VISITOR, Stage
 from bench.systems.base import ACCESS_LOG, TUNNEL, Ability, Setup, filtering, first_line, other_rules, program, variable_missing
 from bench.systems.tunnel import PATH, VARIANT_CASES, TunnelSystem
 
@@ -149,14 +150,14 @@ class RtunnelShared(Rtunnel):
         stage.write("secret", "the secret of the servers of a benchmark")
         return port
 
-    def start_member(self, setup: Setup, stage: Stage, redis: int, tunnel_port: int, entry_port: int) -> None:
+    def start_member(self, setup: Setup, stage: Stage, redis: int, tunnel_port: int, entry_port: int) -> Process:
         """Start one of the servers."""
         argv = ["--listen", f"{self.transport}://127.0.0.1:{tunnel_port}{PATH}", "--entrypoint", f"127.0.0.1:{entry_port}"]
         argv += ["--route", f"{HOST}={TUNNEL}", "--registry", f"redis://127.0.0.1:{redis}"]
         argv += ["--peer-listen", f"127.0.0.1:{stage.port()}", "--peer-secret-file", "secret"]
         if setup.trusted:
             argv += ["--trusted-proxy", LOOPBACK]
-        stage.start(SERVER, self._command("server", *argv), self.environment())
+        return stage.start(SERVER, self._command("server", *argv), self.environment())
 
 
 class RtunnelRemote(RtunnelShared):
@@ -167,6 +168,50 @@ class RtunnelRemote(RtunnelShared):
         self.start_member(setup, stage, redis, tunnel_port, other_entry_port)
         self.start_member(setup, stage, redis, other_tunnel_port, entry_port)
         stage.wait_listening(other_tunnel_port, other_entry_port)
+
+
+class RtunnelBalanced(RtunnelShared):
+    """Servers behind an nginx that spreads visitors over them, with a client at each: any of them serves any client.
+
+    :param servers: how many.
+    """
+
+    cases = frozenset({"k64"})
+
+    def __init__(self, name: str, title: str, servers: int) -> None:
+        super().__init__(name, title)
+        self._servers = servers
+
+    def start(self, setup: Setup, stage: Stage) -> int:
+        redis = self.start_redis(stage)
+        ports = [(stage.port(), stage.port()) for _ in range(self._servers)]
+        members = [self.start_member(setup, stage, redis, *pair) for pair in ports]
+        for tunnel_port, entry_port in ports:
+            stage.wait_listening(tunnel_port, entry_port)
+            self.start_clients(setup, stage, tunnel_port)
+        for member in members if self._servers > 1 else ():
+            stage.wait_words(member, "the link to server", count=self._servers - 1)
+        port = stage.port()
+        config = stage.write("balanced.conf", nginx.balanced_config(port, [entry_port for _, entry_port in ports], HOST))
+        stage.start(INGRESS, nginx.command(config))
+        stage.wait_listening(port)
+        stage.wait_answer(port)
+        return port
+
+
+class RtunnelWorkers(Rtunnel):
+    """Two processes at one port, as one server; the client is attached to one of them."""
+
+    can = frozenset({Ability.PAIR})
+    cases = frozenset({"k64", "down", "up", "churn"})
+
+    def start_server(self, setup: Setup, stage: Stage, tunnel_port: int, entry_port: int) -> None:
+        argv = ["--listen", f"{self.transport}://127.0.0.1:{tunnel_port}{PATH}", "--entrypoint", f"127.0.0.1:{entry_port}"]
+        argv += ["--route", f"{HOST}={TUNNEL}", "--workers", "2"]
+        if setup.trusted:
+            argv += ["--trusted-proxy", LOOPBACK]
+        server = stage.start(SERVER, self._command("server", *argv), self.environment())
+        stage.wait_words(server, "workers are ready")
 
 
 class RtunnelBefore(Rtunnel):

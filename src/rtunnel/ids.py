@@ -44,7 +44,8 @@ def is_id(text: str) -> bool:
 
 def short_id(whole: UUID) -> str:
     """Return the first :data:`SHOWN` characters of an ID."""
-    return str(whole)[:SHOWN]
+    # the same as the beginning of its text, in a fraction of the time
+    return f"{whole.int >> (128 - 4 * SHOWN):0{SHOWN}x}"
 
 
 def hide_ids(text: str) -> str:

@@ -47,14 +47,11 @@ class WorkersTests(TestCase):
 
     def begin(self, *options: str) -> Process:
         server = self.start(*options)
-        wait_until(lambda: self.ask("/readyz")[0] == 200, f"all workers are ready\n{server.output}", PATIENCE)
+        wait_until(lambda: ask(self.admin, "/readyz")[0] == 200, f"all workers are ready\n{server.output}", PATIENCE)
         return server
 
-    def ask(self, path: str) -> tuple[int, str]:
-        return ask(self.admin, path)
-
     def status(self) -> Any:
-        status, body = self.ask("/status")
+        status, body = ask(self.admin, "/status")
         self.assertEqual(status, 200, body)
         return json.loads(body)
 
@@ -78,7 +75,7 @@ class WorkersTests(TestCase):
 
     def visitors(self) -> dict[str, float]:
         """Visitors so far, by worker."""
-        lines = self.ask("/metrics")[1].splitlines()
+        lines = ask(self.admin, "/metrics")[1].splitlines()
         found = [line.rpartition(" ") for line in lines if line.startswith("rtunnel_server_visitors_total{")]
         return {name.partition('worker="')[2].rstrip('"}'): float(value) for name, _, value in found}
 
@@ -101,7 +98,7 @@ class WorkersTests(TestCase):
         self.assertEqual(Counter(connector["name"] for connector in document["connectors"])["alice"], 1)
         self.assertEqual(document["tunnels"][0]["connectors"], 2)
         self.assertEqual((document["process"]["pid"], document["peers"], document["registry"]), (server.pid, [], []))
-        self.assertEqual([self.ask(f"/explain?{query}")[0] for query in (f"host={HOST}", "x=y")], [200, 400])
+        self.assertEqual([ask(self.admin, f"/explain?{query}")[0] for query in (f"host={HOST}", "x=y")], [200, 400])
         refused = rtunnel(
             *("client", f"--server=127.0.0.1:{self.listen}", f"--tunnel={self.tunnel}", "--target=127.0.0.1:9"),
             *("--intercept=header:X-User=alice", "--name=bob"),

@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.replicas.relay import Relay
-from tests.support.processes import ROOT, Nginx, Process, ask, free_port, rtunnel, wait_until
+from tests.replicas.partitions import Place, make_places, relays
+from tests.support.processes import ROOT, Nginx, Process, ask, free_port, gost, wait_until
 from tests.support.redis import RedisServer
 from tests.support.services import NamedService
 
-__all__ = ["HOST", "LONG", "NAME", "Replica", "Site"]
+__all__ = ["DATAGRAMS", "HOST", "LONG", "NAME", "SECURE", "Replica", "Site"]
 
 HOST = "pod.local"
+SECURE = "secure.local"
+"""For TLS that is passed through, by chaos; its tunnel has two clients, one of which joins all servers."""
+DATAGRAMS = "echo.svc"
+"""For visitors that come with UDP; the same."""
 LONG = "long.local"
 """For connections that last: its tunnel has one client, which joins all servers."""
 NAME = "servers.test"
@@ -29,29 +33,37 @@ PATIENCE = 60.0
 
 
 class Replica:
-    """One server, at ports that stay the same when it is started again. Its peers reach it through a relay, which can be cut."""
+    """One server, at ports that stay the same when it is started again.
 
-    def __init__(self, site: Site, number: int) -> None:
+    :param place: where it runs.
+    """
+
+    def __init__(self, site: Site, number: int, place: Place) -> None:
         self.site = site
         self.number = number
-        self.address = f"127.0.1.{number}"
+        self.place = place
+        self.address, self.host = place.listen, place.host
         self.entrypoint, self.admin, self.peer_port = free_port(), free_port(), free_port()
-        self.relay = Relay(self.peer_port)
         self.process: Process | None = None
 
     def start(self) -> None:
         """Start it, without waiting for anything."""
         site = self.site
-        self.process = rtunnel(
-            "server",
+        self.process = Process(
+            [*self.place.prefix, sys.executable, "-m", "rtunnel", "server", *self._options(site)],
+            env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+        )
+
+    def _options(self, site: Site) -> tuple[str, ...]:
+        return (
             f"--listen={self.address}:{site.listen}",
-            f"--entrypoint=127.0.0.1:{self.entrypoint}",
+            f"--entrypoint={self.host}:{self.entrypoint}",
             f"--route={HOST}={site.tunnel}",
             f"--route={LONG}={site.long}",
-            f"--admin=127.0.0.1:{self.admin}",
+            f"--admin={self.host}:{self.admin}",
             f"--registry=unix://{site.redis.socket}",
-            f"--peer-listen=127.0.0.1:{self.peer_port}",
-            f"--peer-address=127.0.0.1:{self.relay.port}",
+            f"--peer-listen={self.host}:{self.peer_port}",
+            f"--peer-address={self.place.peer_address(self.peer_port)}",
             f"--peer-secret-file={site.secret}",
             f"--stop-delay={site.stop_delay}",
             "--ready-wait=30",
@@ -71,18 +83,18 @@ class Replica:
     @property
     def ready(self) -> bool:
         """What /readyz says."""
-        return ask(self.admin, "/readyz")[0] == 200
+        return ask(self.admin, "/readyz", self.host)[0] == 200
 
     def status(self) -> Any:
         """Its status document."""
-        status, body = ask(self.admin, "/status")
+        status, body = ask(self.admin, "/status", self.host)
         assert status == 200, body
         return json.loads(body)
 
     def counts(self) -> Counter[str]:
         """Its metrics without labels, and those with labels summed up."""
         counts: Counter[str] = Counter()
-        for line in ask(self.admin, "/metrics")[1].splitlines():
+        for line in ask(self.admin, "/metrics", self.host)[1].splitlines():
             if not line.startswith("#"):
                 name, _, value = line.rpartition(" ")
                 counts[name.partition("{")[0]] += int(float(value))
@@ -125,13 +137,14 @@ class Site:
     :param count: how many servers.
     :param stop_delay: of each server, in seconds.
     :param options: more options of each server.
+    :param apart: whether each shall be in a network namespace of its own, where that is possible.
     :ivar faults: the output of processes that had an error of their own.
     """
 
-    def __init__(self, count: int = 2, *, stop_delay: float = 1.5, options: tuple[str, ...] = ()) -> None:
+    def __init__(self, count: int = 2, *, stop_delay: float = 1.5, options: tuple[str, ...] = (), apart: bool = False) -> None:
         self.stop_delay = stop_delay
         self.options = options
-        self.tunnel, self.long = str(uuid4()), str(uuid4())
+        self.tunnel, self.long, self.secure, self.datagrams = (str(uuid4()) for _ in range(4))
         self.faults: list[str] = []
         self.port, self.joins, self.listen = free_port(), free_port(), free_port()
         self._stack = ExitStack()
@@ -145,9 +158,11 @@ class Site:
         self._stack.callback(self.redis.close)
         self.pod = NamedService("pod")
         self._stack.callback(self.pod.stop)
-        self.replicas = [Replica(self, number) for number in range(1, count + 1)]
+        places = make_places(count) if apart else relays(count)
+        self.replicas = [Replica(self, number, place) for number, place in enumerate(places, 1)]
         for replica in self.replicas:
-            self._stack.callback(replica.relay.close)
+            self._stack.callback(replica.place.close)
+        for replica in self.replicas:
             self._stack.callback(replica.end)
         self.names.write_text("".join(f"{replica.address} {NAME}\n" for replica in self.replicas))
         nginx = Nginx(self._balancer())
@@ -222,7 +237,7 @@ class Site:
 
     def _servers(self, kind: str, group: str) -> str:
         members = [replica for replica in self.replicas if str(replica.number) in group]
-        visitors = [f"127.0.0.1:{replica.entrypoint}" for replica in members]
+        visitors = [f"{replica.host}:{replica.entrypoint}" for replica in members]
         laptops = [f"{replica.address}:{self.listen}" for replica in members]
         return " ".join(f"server {address};" for address in (visitors if kind == "visitors" else laptops))
 
@@ -240,14 +255,37 @@ class Site:
         """The same of a client that joins one server, through the balancer."""
         return self._client(f"ws://127.0.0.1:{self.joins}/ws", target, *options)
 
+    def gost(self, weight: int, target: int) -> Process:
+        """A client that is a gost, at one server; it knows nothing of what ours are told."""
+        process = gost("-L", f"rtcp://:0/127.0.0.1:{target}", "-F", f"{self._laptops(self.tunnel)}&tunnel.weight={weight}")
+        self._clients.append(process)
+        return process
+
+    def datagram_clients(self, target: int) -> None:
+        """The clients of the tunnel for datagrams."""
+        everywhere = f"tunnel+ws://{NAME}:{self.listen}?path=/ws&tunnel.id={self.datagrams}"
+        for server, join in ((everywhere, "--join=all"), (self._laptops(self.datagrams), "--join=one")):
+            self._ours("client", "-L", f"rudp://:0/127.0.0.1:{target}", "-F", server, join, "--backoff-max=1")
+
+    def datagram_visitor(self, port: int) -> None:
+        """A local port whose datagrams go to that tunnel, through one server."""
+        self._ours("visitor", "-L", f"udp://127.0.0.1:{port}/{DATAGRAMS}", "-F", self._laptops(self.datagrams))
+
+    def _laptops(self, tunnel: str) -> str:
+        return f"tunnel+ws://127.0.0.1:{self.joins}?path=/ws&tunnel.id={tunnel}"
+
+    def open_to_visitors(self) -> list[Replica]:
+        """The servers to which the balancer leads visitors now."""
+        return [replica for replica in self.replicas if (self.folder / f"{replica.number}.up").exists()]
+
     def _client(self, server: str, target: int | None, *options: str) -> Process:
+        words = (f"--server={server}", f"--tunnel={self.tunnel}", f"--target=127.0.0.1:{target or self.pod.port}")
+        return self._ours("client", *words, "--backoff-max=1", *options)
+
+    def _ours(self, *words: str) -> Process:
+        """A client or visitor that knows the name of the servers."""
         process = Process(
-            [
-                *(sys.executable, "-m", "tests.support.with_hosts", str(self.names), "client"),
-                *(f"--server={server}", f"--tunnel={self.tunnel}", f"--target=127.0.0.1:{target or self.pod.port}"),
-                *("--backoff-max=1", "--no-admin-socket"),
-                *options,
-            ],
+            [sys.executable, "-m", "tests.support.with_hosts", str(self.names), *words, "--no-admin-socket"],
             env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
         )
         self._clients.append(process)
@@ -273,7 +311,7 @@ class Site:
 
     def ask(self, replica: Replica, path: str = "/", method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
         """One request at a server."""
-        connection = HTTPConnection("127.0.0.1", replica.entrypoint, timeout=30)
+        connection = HTTPConnection(replica.host, replica.entrypoint, timeout=30)
         try:
             connection.request(method, path, body, {"Host": HOST})
             response = connection.getresponse()

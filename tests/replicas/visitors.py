@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import socket
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from threading import Event, Thread
 
-from tests.replicas.site import HOST, LONG
+from tests.replicas.site import HOST, LONG, SECURE, Site
 from tests.support.processes import LOOPBACK
 
-__all__ = ["Transfers", "Upgraded"]
+__all__ = ["Datagrams", "SecureVisits", "Transfers", "Upgraded"]
 
 PIECE = 256 * 1024
 
@@ -147,3 +149,103 @@ class Upgraded:
                 self.echoes += 1
         except (OSError, AssertionError) as error:
             self.failed = repr(error)
+
+
+class SecureVisits:
+    """Visits over TLS that is passed through, one after the other; a context manager.
+
+    They come to the servers themselves, since the balancer would end their TLS.
+
+    :param site: where they go.
+    :param ca_file: of the service.
+    :ivar done: how many ended well.
+    :ivar broken: as of :class:`Transfers`.
+    """
+
+    def __init__(self, site: Site, ca_file: str) -> None:
+        self._site = site
+        self._context = ssl.create_default_context(cafile=ca_file)
+        self._over = Event()
+        self._thread = Thread(target=self._repeat)
+        self.done = 0
+        self.broken: list[tuple[float, float, str]] = []
+
+    def __enter__(self) -> SecureVisits:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _repeat(self) -> None:
+        while not self._over.wait(0.05):
+            began = time.monotonic()
+            try:
+                if self._visit():
+                    self.done += 1
+            except (OSError, AssertionError) as error:
+                self.broken.append((began, time.monotonic(), f"TLS {error!r}"))
+
+    def _visit(self) -> bool:
+        """Ask once; returns whether there was a server to ask."""
+        replica = next(iter(random.sample(there := self._site.open_to_visitors(), len(there))), None)
+        if replica is None:
+            return False
+        with (
+            socket.create_connection((replica.host, replica.entrypoint), 20) as plain,
+            self._context.wrap_socket(plain, server_hostname=SECURE) as visit,
+        ):
+            visit.sendall(f"GET / HTTP/1.1\r\nHost: {SECURE}\r\nConnection: close\r\n\r\n".encode())
+            answer = b""
+            while data := visit.recv(65536):
+                answer += data
+        assert answer.endswith(b"secure"), answer
+        return True
+
+
+class Datagrams:
+    """Datagrams to a local port, each echoed or lost; a context manager.
+
+    :param port: the port.
+    :ivar echoed: how many came back.
+    :ivar lost: how many did not.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._over = Event()
+        self._thread = Thread(target=self._repeat)
+        self.echoed = self.lost = 0
+
+    def __enter__(self) -> Datagrams:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _repeat(self) -> None:
+        number = 0
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as visitor:
+            visitor.connect((LOOPBACK, self._port))
+            while not self._over.wait(0.05):
+                number += 1
+                if self._is_echoed(visitor, b"%09d" % number):
+                    self.echoed += 1
+                else:
+                    self.lost += 1
+
+    def _is_echoed(self, visitor: socket.socket, word: bytes) -> bool:
+        end = time.monotonic() + 0.5
+        try:
+            visitor.send(word)
+            while (left := end - time.monotonic()) > 0:
+                visitor.settimeout(left)
+                # what was given up may come late
+                if word in visitor.recv(2048):
+                    return True
+        except OSError:
+            self._over.wait(0.1)
+        return False

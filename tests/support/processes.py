@@ -77,9 +77,9 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def ask(port: int, path: str) -> tuple[int, str]:
-    """Ask the admin endpoint at a port of loopback; returns the status and the body, 0 and the reason where nobody answers."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+def ask(port: int, path: str, host: str = LOOPBACK) -> tuple[int, str]:
+    """Ask the admin endpoint at a port, of loopback by default; returns status and body, 0 and the reason where nobody answers."""
+    connection = HTTPConnection(host, port, timeout=20)
     try:
         connection.request("GET", path)
         response = connection.getresponse()

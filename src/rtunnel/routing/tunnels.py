@@ -289,17 +289,26 @@ class Tunnel(Generic[P]):
     def add(self, connector: Connector[P]) -> None:
         """Attach a connector that is not attached yet."""
         if connector.filters:
-            self._intercepts[connector.avoided].add(connector)
+            intercepts = self._intercepts[connector.avoided]
+            intercepts.add(connector)
+            is_first = len(intercepts) == 1
         else:
             key = (connector.datagrams, connector.rank)
-            if key not in self._groups:
-                self._groups[key] = _Group()
-            self._groups[key].add(connector)
+            group = self._groups.get(key)
+            is_first = group is None
+            if group is None:
+                group = self._groups[key] = _Group()
+            group.add(connector)
         if connector.failing:
             self.failing.add(connector)
         if connector.instance:
             self._by_instance.setdefault((connector.user, connector.instance), connector)
-        self._arrange()
+        if is_first:
+            self._arrange()
+        else:
+            # the groups are the same: a server that starts adds very many
+            self.changes += 1
+            self._find_only()
 
     def remove(self, connector: Connector[P]) -> None:
         """Detach a connector that is attached."""
