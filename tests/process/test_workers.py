@@ -61,7 +61,7 @@ class WorkersTests(TestCase):
         server = f"--server=127.0.0.1:{self.listen}"
         client = rtunnel("client", server, f"--tunnel={self.tunnel}", f"--target=127.0.0.1:{service.port}", *options)
         self.addCleanup(client.stop)
-        client.wait_for("joined tunnel")
+        said(client, "joined tunnel")
         return client
 
     def visit(self, path: str = "/", **headers: str) -> bytes:
@@ -104,7 +104,7 @@ class WorkersTests(TestCase):
             *("--intercept=header:X-User=alice", "--name=bob"),
         )
         self.addCleanup(refused.stop)
-        refused.wait_for("alice")
+        said(refused, "alice")
 
         # the worker without clients, if there is one: then no request needs to notice
         document = self.status()
@@ -112,7 +112,7 @@ class WorkersTests(TestCase):
         with Load(self.entrypoint, HOST) as load:
             wait_until(lambda: load.total > 50, "requests", PATIENCE)
             os.kill(victim["pid"], signal.SIGKILL)
-            server.wait_for(f"worker {victim['number']} has ended (SIGKILL)")
+            said(server, f"worker {victim['number']} has ended (SIGKILL)")
             wait_until(lambda: self.status()["workers"][victim["number"] - 1]["state"] == "ready", "it is back", PATIENCE)
             before = load.total
             wait_until(lambda: load.total > before + 50, "requests", PATIENCE)
@@ -135,10 +135,10 @@ class WorkersTests(TestCase):
         self.join("pod")
         file.write_text("drain: soon\n")
         server.send(signal.SIGHUP)
-        server.wait_for("not reloaded, nothing changed")
+        said(server, "not reloaded, nothing changed")
         file.write_text("drain: 4s\nstop-delay: 1s\n")
         server.send(signal.SIGHUP)
-        server.wait_for("stop-delay is 1 s now", 2)
+        said(server, "stop-delay is 1 s now", 2)
         self.assertEqual(server.output.count("not reloaded"), 1)
         pids = [worker["pid"] for worker in self.status()["workers"]]
         server.send(signal.SIGKILL)
@@ -174,6 +174,11 @@ class WorkersTests(TestCase):
         document = self.status()
         self.assertEqual({one["address"] for one in document["peers"]}, {f"127.0.0.1:{peer}", f"127.0.0.1:{peer + 1}"})
         self.assertEqual([one["state"] for one in document["registry"]], ["available", "available"])
+
+
+def said(process: Process, words: str, count: int = 1) -> None:
+    """Wait until a process has said something: there are several of them, on a machine that may be busy."""
+    wait_until(lambda: process.output.count(words) >= count, f"{words}\n{process.output}", PATIENCE)
 
 
 def _runs(pid: int) -> bool:
