@@ -150,6 +150,7 @@ class TierTests(_Running):
         done = self.run_it("--", "sh", "-c", script, nobody=True)
         expected = f"web for {self.network.pod}\n"
         self.assertEqual(done.stdout, f"{expected}PONG\n{expected}no way\nCapEff:\t0000000000000000\n", done.stderr)
+        self.assertIn("a service has a port below 1024, so the command has a network of its own", done.stderr)
 
     def test_ports(self) -> None:
         """What the command listens on in a network of its own is there for others, and so is what is asked for from the start."""

@@ -319,6 +319,10 @@ class RunSession:
         reach = self.reach
         if reach is None:
             return
+        if self.tier is Tier.NET and self._plan.isolate is Wish.AUTO:
+            why = "a service has a port below 1024, so the command has a network of its own"
+            hint = "it reaches others by the proxy only; --isolate names leaves such ports out"
+            self._log.info("{why}: {hint}", why=why, hint=hint)
         if reach.names:
             names = ", ".join(sorted(names[0] for names in reach.names.values()))
             self._log.info("these names resolve for the command: {names}", names=names)
