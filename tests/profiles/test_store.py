@@ -49,7 +49,7 @@ class StoreTests(ProfileTestCase):
         before = os.umask(0)
         self.addCleanup(os.umask, before)
         self.keep()
-        for path, mode in ((self.store.folder, 0o700), (self.store.path("shop"), 0o600)):
+        for path, mode in ((self.store.folder.parent, 0o700), (self.store.folder, 0o700), (self.store.path("shop"), 0o600)):
             self.assertEqual(path.stat().st_mode & 0o777, mode)
 
     def test_what_others_may_open_is_refused(self) -> None:

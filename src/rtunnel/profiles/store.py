@@ -89,7 +89,8 @@ class ProfileStore:
         :raises SettingsError: it cannot be written.
         """
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.folder.parent, self.folder):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _check_private(self.folder, os.stat(self.folder), "700")
             if ca is not None:
                 write_private(str(self.ca_path(name)), ca.encode())
