@@ -45,6 +45,11 @@ class PlacingTests(SynchronousTestCase):
             self.assertEqual(self.reason(path), words, path)
             self.assertIsNone(self.reason(path, path))
 
+    def test_at_the_root(self) -> None:
+        """A user whose home it is, or who works there, has files of the pod all the same."""
+        places = place(["/config", "/usr/new"], own=("/", "/home/alice"), real=str, exists=lambda path: False)
+        self.assertEqual(places.exact, ("/config",))
+
     def test_allowed_is_that_path_only(self) -> None:
         self.assertIsNotNone(self.reason("/etc/nginx", "/etc"))
         self.assertIsNotNone(self.reason("/usr/local/new", "/usr"))

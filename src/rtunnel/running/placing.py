@@ -41,7 +41,7 @@ def place(
     """Decide where volumes are.
 
     :param paths: of volumes in the pod.
-    :param own: folders of the user: the home, the working directory; without links.
+    :param own: folders of the user: the home, the working directory; without links. The root is none, whoever calls it home.
     :param allowed: paths that the user allows, whatever is there.
     :param real: a path without the links that are in it on this machine.
     :param exists: whether there is something at a path on this machine.
@@ -57,6 +57,7 @@ def _reason(path: str, own: Collection[str], exists: Callable[[str], bool]) -> s
     pure = PurePosixPath(path)
     if any(pure.is_relative_to(folder) for folder in _NEVER_NEW) or path.startswith(_LIBRARIES):
         return "programs are there"
-    if any(pure.is_relative_to(folder) or PurePosixPath(folder).is_relative_to(pure) for folder in own):
+    folders = [folder for folder in map(PurePosixPath, own) if folder != folder.parent]
+    if any(pure.is_relative_to(folder) or folder.is_relative_to(pure) for folder in folders):
         return "it is yours"
     return "it is there on this machine" if exists(path) else None
