@@ -22,8 +22,7 @@ RUN python3 root_filesystem.py /opt/rtunnel /root-filesystem
 FROM scratch
 COPY --from=build /root-filesystem /
 ENV PATH=/opt/rtunnel/bin \
-    PYTHONUNBUFFERED=1 \
-    SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt
+    PYTHONUNBUFFERED=1
 WORKDIR /
 # A number, so that Kubernetes can see that it is not root.
 USER 10001:10001

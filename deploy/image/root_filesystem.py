@@ -14,6 +14,7 @@ import os
 import py_compile
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -40,6 +41,7 @@ UNUSED_PYTHON = (
 """The same of the standard library."""
 PROGRAMS = ("python", "python3", "rtunnel")
 """Of the environment; those of the libraries are for developers."""
+CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 PACKAGES = ("site-packages", "dist-packages")
 FILES = (
     "/etc/passwd",
@@ -47,7 +49,7 @@ FILES = (
     "/etc/nsswitch.conf",
     "/etc/protocols",
     "/etc/services",
-    "/etc/ssl/certs/ca-certificates.crt",
+    CERTIFICATES,
     "/etc/debian_version",
     "/etc/ld.so.cache",
     "/usr/lib/os-release",
@@ -80,6 +82,10 @@ def write(environment: Path, root: Path) -> None:
     for path in filter(os.path.exists, taken):
         if not (root / str(path)[1:]).exists():
             copy(path, root, ())
+    # where Python's OpenSSL looks; a variable in its place would be one of the pod's environment
+    expected = root / ssl.get_default_verify_paths().openssl_cafile[1:]
+    expected.parent.mkdir(parents=True, exist_ok=True)
+    expected.symlink_to(CERTIFICATES)
     compile_all(root)
     describe_packages(taken, root)
 

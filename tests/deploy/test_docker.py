@@ -19,6 +19,8 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.__main__ import main
+from rtunnel.podenv.rules import is_private
+from rtunnel.podenv.variables import Variable
 from tests.deploy.test_kubernetes import OURS, container, pod, ports
 
 ROOT = Path(__file__).parent.parent.parent
@@ -156,6 +158,12 @@ class ImageTests(SynchronousTestCase):
         self.assertEqual(root, source)
         self.assertIn(["python3", "-m", "venv", "--without-pip", environment], commands)
         self.assertIn(f"PATH={environment}/bin", only(self.image, "ENV").words)
+
+    def test_no_variable_looks_like_one_of_the_pod(self) -> None:
+        """A sidecar gives out the environment of its container as that of the pod."""
+        for word in only(self.image, "ENV").words:
+            name, _, value = word.partition("=")
+            self.assertTrue(is_private(Variable(name, value)), word)
 
     def test_not_root(self) -> None:
         """The last word on the user, a number that the manifests repeat."""
