@@ -121,7 +121,9 @@ class InviteTests(InviteCase):
 
     def test_rotation(self) -> None:
         first = self.invitation("--write")
-        second = self.invitation("--write", "--allow", "intercept,files")
+        self.invitation("--write", "--allow", "intercept,files")
+        second = self.invitation("--write")
+        self.assertIn("intercept,files  bob", self.permissions.read_text(encoding="utf-8"))
         hashed = self.hashes().get("bob")
         assert hashed is not None
         self.assertTrue(hashed.matches(second.password))

@@ -14,7 +14,7 @@ from rtunnel.routing.lines import LineError, lines_of
 from rtunnel.routing.permissions import Permissions
 from rtunnel.settings import SettingsError
 
-__all__ = ["change_file", "has_user", "with_rule", "with_user", "without_rule", "without_user"]
+__all__ = ["actions_of", "change_file", "has_user", "with_rule", "with_user", "without_rule", "without_user"]
 
 NEW_MODE = 0o600
 """Of a file that did not exist."""
@@ -56,6 +56,12 @@ def with_rule(text: str, actions: str, user: str, things: str) -> str:
     changed = _replaced(text, _rule_line(text, user, things), f"{actions}  {user}  {things}")
     Permissions.parse(changed)
     return changed
+
+
+def actions_of(text: str, user: str, things: str) -> str:
+    """What the rule for exactly this user, and exactly these tunnels or hosts, allows; ``""`` without one."""
+    number = _rule_line(text, user, things)
+    return "" if number is None else text.split("\n")[number - 1].split(maxsplit=1)[0]
 
 
 def without_rule(text: str, user: str, things: str) -> str:

@@ -14,7 +14,7 @@ from uuid import UUID
 import attrs
 from twisted.internet.task import Clock
 
-from rtunnel.auth.editing import change_file, has_user, with_rule, with_user, without_rule, without_user
+from rtunnel.auth.editing import actions_of, change_file, has_user, with_rule, with_user, without_rule, without_user
 from rtunnel.auth.passwords import PasswordHash, hash_password
 from rtunnel.auth.users import check_name
 from rtunnel.cli.arguments import Parser, add_options
@@ -46,6 +46,8 @@ examples:
   rtunnel invite shop.example.org --auth-file FILE --route shop.example.org=UUID      for a user whom the server knows
 """
 _OPTIONS = ("config", "route", "routes-file", "path", "users", "permissions", "L")
+ALLOWED = "intercept"
+"""What a new user may, if nothing is said."""
 PASSWORD_BYTES = 24
 """Random bytes of a password."""
 
@@ -84,7 +86,12 @@ def make_parser() -> Parser:
         metavar="FILE",
         help="user:password that the server knows already, as after rtunnel inject",
     )
-    add("--allow", default="intercept", metavar="ACTION[,...]", help="what the permissions file allows them (default: intercept)")
+    add(
+        "--allow",
+        default="",
+        metavar="ACTION[,...]",
+        help=f"what the permissions file allows them (default: as before, else {ALLOWED})",
+    )
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--write", action="store_true", help="change the files of users and permissions; else what to add is printed")
     what.add_argument("--withdraw", action="store_true", help="remove the user, and their line for this host, from these files")
@@ -157,7 +164,7 @@ def _place_in(layer: Layer, host: str) -> Place | None:
 
 def _invite(place: Place, arguments: argparse.Namespace) -> None:
     user, password = arguments.user, secrets.token_urlsafe(PASSWORD_BYTES)
-    rule = f"{arguments.allow}  {arguments.user}  {place.things}"
+    rule = f"{arguments.allow or ALLOWED}  {arguments.user}  {place.things}"
     try:
         parsed = OwnerRule.parse(rule)
     except ValueError as error:
@@ -223,16 +230,21 @@ def _name_of(host: str) -> str:
 def _write(place: Place, arguments: argparse.Namespace, hashed: PasswordHash) -> None:
     user = arguments.user
     users = _users(place)
-    known = False
+    known, allowed = False, ""
 
     def change(text: str) -> str:
         nonlocal known
         known = has_user(text, user)
         return with_user(text, user, hashed)
 
+    def allow(text: str) -> str:
+        nonlocal allowed
+        allowed = arguments.allow or actions_of(text, user, place.things) or ALLOWED
+        return with_rule(text, allowed, user, place.things)
+
     if place.permissions is not None:
-        change_file(place.permissions, partial(with_rule, actions=arguments.allow, user=user, things=place.things))
-        _say(f"{place.permissions}: {user} may {arguments.allow} {place.things}")
+        change_file(place.permissions, allow)
+        _say(f"{place.permissions}: {user} may {allowed} {place.things}")
     change_file(users, change)
     _say(f"{users}: {user} has another password now; the one before works no more" if known else f"{users}: added {user}")
 
