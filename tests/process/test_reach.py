@@ -176,7 +176,8 @@ class CommandTests(_Reaching):
         self.server.send(signal.SIGKILL)
         reach.wait_for("no link to 127.0.0.1")
         self.server = self.started(Process(argv))
-        reach.wait_for("is there again")
+        # the waits between its attempts have become long where the server took its time
+        wait_until(lambda: "is there again" in reach.output, f"the link is back\n{reach.output}", 60)
 
         def answers() -> bool:
             with contextlib.suppress(OSError):
