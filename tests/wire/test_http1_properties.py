@@ -38,14 +38,16 @@ slowly = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 class Plain(NamedTuple):
-    """A policy in plain form: what is taken, noted, and dropped."""
+    """A policy in plain form: what is taken, noted, and dropped; the latter also in spellings of fields that the proxy writes."""
 
     taken: set[bytes]
     noted: set[bytes]
     drops: bool
+    writes: bool = True
 
     def passes(self, name: bytes) -> bool:
-        return name in self.noted or not (name in self.taken or (self.drops and tells_of_the_visitor(name)))
+        dropped = (self.drops and tells_of_the_visitor(name)) or (self.writes and collides(name))
+        return name in self.noted or not (name in self.taken or dropped)
 
 
 POLICIES: Final[list[tuple[FieldPolicy, Plain]]] = [
@@ -54,9 +56,9 @@ POLICIES: Final[list[tuple[FieldPolicy, Plain]]] = [
         TRUSTED,
         Plain({b"via", b"x-request-id", b"x-forwarded-for"}, {b"forwarded", b"x-forwarded-proto", b"x-forwarded-host"}, False),
     ),
-    (PASS_ALL, Plain(set(), set(), False)),
+    (PASS_ALL, Plain(set(), set(), False, False)),
     (UNTRUSTED.noting({b"cookie", b"x-real-ip", b"via"}), Plain({b"via", b"x-request-id"}, {b"cookie", b"x-real-ip"}, True)),
-    (PASS_ALL.taking({b"forwarded"}).noting({b"x-a"}), Plain({b"forwarded"}, {b"x-a"}, False)),
+    (PASS_ALL.taking({b"forwarded"}).noting({b"x-a"}), Plain({b"forwarded"}, {b"x-a"}, False, False)),
 ]
 """Policies, and the same in plain form."""
 
@@ -75,6 +77,12 @@ def tells_of_the_visitor(name: bytes) -> bool:
     """Whether a name in this file is a forwarding field; all of them are in tests/wire/test_http1_policy.py."""
     name = name.replace(b"_", b"-")
     return name in VISITOR_FIELDS or name.startswith((b"x-forwarded-", b"x-original-forwarded-"))
+
+
+def collides(name: bytes) -> bool:
+    """Whether applications may read a name as one that the proxy writes, because it has underscores."""
+    written = {b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id"}
+    return b"_" in name and name.replace(b"_", b"-") in written
 
 
 HOP_BY_HOP = {
