@@ -119,7 +119,7 @@ version: $(VENV)/.release ## set the version wherever it is repeated: make versi
 	$(BIN)/python -m release version $(VERSION)
 
 changelog: $(VENV)/.release ## collect newsfragments/ in CHANGELOG.md, for the version that is set
-	$(BIN)/towncrier build --yes
+	$(BIN)/python -m release changelog
 
 clean: ## remove everything that the other targets create
 	@test ! -e /run/netns/rtunnel-cluster || { echo "the cluster is up: make cluster-down first"; exit 1; }

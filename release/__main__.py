@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from release.build import build
+from release.changelog import collect
 from release.commands import ReleaseError
 from release.pins import lock, pin_base
 from release.version import set_version
@@ -22,6 +23,7 @@ def main() -> int:
     one.add_argument("--base", help="the image's base, instead of the one that the Dockerfile pins")
     commands.add_parser("lock", help="take the newest versions of what the image contains, with their hashes")
     commands.add_parser("pin", help="take the newest digest of the image's base")
+    commands.add_parser("changelog", help="collect newsfragments/ in CHANGELOG.md")
     one = commands.add_parser("version", help="set the version, wherever it is repeated")
     one.add_argument("version", help="such as 0.2.0")
     arguments = parser.parse_args()
@@ -31,6 +33,8 @@ def main() -> int:
                 build(ROOT, ROOT / "dist", arguments.base)
             case "lock":
                 lock(ROOT)
+            case "changelog":
+                collect(ROOT)
             case "pin":
                 pin_base(ROOT)
             case _:
