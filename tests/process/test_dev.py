@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
+import subprocess
 import sys
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
+from rtunnel.client.intercepting import default_name
 from tests.process.test_users import BACKOFF, HOST, _Case, user_line
 from tests.support.processes import TIMEOUT, Process, free_port, listening, rtunnel, wait_until
 from tests.support.services import NamedService
@@ -73,6 +77,13 @@ class _Developing(_Case):
         argv = [sys.executable, "-m", "rtunnel", *words]
         return self.started(Process(argv, env={"RTUNNEL_AUTH": f"{user}:secret of {user}"}, cwd=str(self.folder)))
 
+    def status_of(self, dev: Process) -> int:
+        """Its exit status, once it has ended."""
+        try:
+            return dev.wait(2 * TIMEOUT)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it goes on:\n{dev.output}") from None
+
     def end_command(self, status: int) -> None:
         (self.folder / "end").write_text(f"{status}\n")
 
@@ -81,7 +92,7 @@ class _Developing(_Case):
         visitor = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         try:
             visitor.request("GET", path, headers={"Host": HOST, **({"Cookie": cookie} if cookie else {})})
-            return visitor.getresponse().getheader("X-Name", "nobody")
+            return visitor.getresponse().read().decode().strip()
         except OSError:
             return "nobody"
         finally:
@@ -97,9 +108,31 @@ class CommandTests(_Developing):
         self.assertEqual((self.asked("rtunnel-session=alice", "/mine"), self.asked()), ("laptop", "pod"))
         dev.wait_for("GET /mine  200 ")
         dev.wait_for("else the-pod")
+        status = self.run_status(dev.pid)
+        self.assertEqual(
+            [(one["name"], one["hosts"], one["state"]) for one in status["connectors"]], [(default_name(), [HOST], "joined")]
+        )
         self.end_command(7)
-        self.assertEqual(dev.wait(), 7)
+        self.assertEqual(self.status_of(dev), 7)
         self.assertEqual(self.asked("rtunnel-session=alice"), "pod")
+
+    def run_status(self, pid: int) -> dict[str, Any]:
+        """What ``rtunnel status`` says of a process."""
+        done = subprocess.run(
+            [sys.executable, "-m", "rtunnel", "status", str(pid), "--json"], capture_output=True, check=True, timeout=60
+        )
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def test_in_a_network_of_its_own(self) -> None:
+        """The requests find the command there."""
+        port = free_port()
+        command = (sys.executable, "-m", "rtunnel.demo.service", "--name", "within", "--port", str(port))
+        dev = self.dev(*self.words("--isolate", "net", "--target", f"127.0.0.1:{port}", "--", *command))
+        wait_until(lambda: self.asked("rtunnel-session=alice") == "within", f"the command answers: {dev.output}")
+        dev.send(signal.SIGTERM)
+        # the service ends cleanly
+        self.assertEqual(self.status_of(dev), 0)
 
     def test_from_a_file(self) -> None:
         """All of it from the file of the folder; what is typed overrides it. Without a terminal there is no screen."""
@@ -116,7 +149,7 @@ class CommandTests(_Developing):
         self.assertNotIn("GREETING", dev.output)
         self.assertNotIn("\x1b", dev.output)
         self.end_command(0)
-        self.assertEqual(dev.wait(), 0)
+        self.assertEqual(self.status_of(dev), 0)
 
     def test_a_lost_link_is_shown_and_not_fatal(self) -> None:
         dev = self.dev(*self.words("--", "sh", "-c", COMMAND))
@@ -130,7 +163,7 @@ class CommandTests(_Developing):
         # it is the same command
         self.assertEqual(dev.output.count("GREETING="), 1)
         dev.send(signal.SIGTERM)
-        self.assertEqual(dev.wait(), 128 + signal.SIGTERM)
+        self.assertEqual(self.status_of(dev), 128 + signal.SIGTERM)
 
     def test_requests_that_somebody_else_has(self) -> None:
         """The command waits for them, and says so; with --no-wait it does not."""
@@ -141,10 +174,10 @@ class CommandTests(_Developing):
         second.wait_for("the command is started when the requests come here; with --no-wait at once")
         self.assertNotIn("started\n", second.output.replace("is started", ""))
         third = self.dev(*self.words("--session", "checkout", "--no-wait", "--", "sh", "-c", "echo at once; exit 3"), user="bob")
-        self.assertEqual(third.wait(), 3, third.output)
+        self.assertEqual(self.status_of(third), 3, third.output)
         self.assertIn("at once\n", third.output)
         self.end_command(0)
-        self.assertEqual((first.wait(), second.wait()), (0, 0))
+        self.assertEqual((self.status_of(first), self.status_of(second)), (0, 0))
 
     def test_a_user_without_rights_with_the_pod(self) -> None:
         """A line says so, and the requests come all the same."""
@@ -153,7 +186,7 @@ class CommandTests(_Developing):
         self.assertIn("nothing of the pod for the command: the server refused: forbidden", dev.output)
         self.assertEqual(self.asked("rtunnel-session=carol"), "laptop")
         self.end_command(0)
-        self.assertEqual(dev.wait(), 0)
+        self.assertEqual(self.status_of(dev), 0)
 
     def test_what_cannot_be(self) -> None:
         for words, status, text in (
@@ -162,7 +195,7 @@ class CommandTests(_Developing):
             (self.words("--server", f"127.0.0.1:{free_port()}", "--", "true"), 1, "the server cannot be reached"),
         ):
             dev = self.dev(*words)
-            self.assertEqual(dev.wait(), status, dev.output)
+            self.assertEqual(self.status_of(dev), status, dev.output)
             self.assertIn(text, dev.output)
             self.assertNotIn("Traceback", dev.output)
 

@@ -21,7 +21,7 @@ from rtunnel.podenv.merging import Choice
 from rtunnel.podenv.sources import SourceError, read_dotenv
 from rtunnel.roles.admin import add_admin
 from rtunnel.running.session import RunPlan, RunSession
-from rtunnel.settings import Address, ClientSettings, DevSettings, EnvironmentWishes
+from rtunnel.settings import ClientSettings, DevSettings, EnvironmentWishes
 
 __all__ = ["DevSession"]
 
@@ -124,7 +124,6 @@ def _plan(settings: DevSettings) -> RunPlan:
     :raises CommandError: the dotenv file cannot be read.
     """
     connectors = settings.client.connectors
-    addresses = [target.address for connector in connectors for target in connector.target.targets]
     return RunPlan(
         choice=_choice(settings.env),
         files=settings.copied_files,
@@ -132,8 +131,7 @@ def _plan(settings: DevSettings) -> RunPlan:
         isolate=Wish(settings.isolate),
         proxy=settings.reach.proxy,
         forwards=settings.reach.forwards,
-        # where it has a network of its own, the requests would not find it
-        publish=tuple(dict.fromkeys([*(one.port for one in addresses if type(one) is Address), *settings.publish])),
+        publish=settings.publish,
         restart_on_change=settings.restart_on_change,
         session=connectors[0].session,
         without_pod=True,

@@ -118,7 +118,7 @@ DEV_OWN: Final = (
         "publish",
         kinds.NUMBER,
         "publish",
-        "port of the command that programs of this machine can connect to, besides --target, where it has a network of its own",
+        "port of the command that is open from the start where it has a network of its own; others open when it listens",
         many=True,
         one_key=True,
     ),

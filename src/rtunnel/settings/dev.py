@@ -65,7 +65,7 @@ class DevSettings:
     :ivar restart_on_change: whether the command is started anew when they change.
     :ivar reach: see :class:`ReachWishes`.
     :ivar isolate: what the command has of its own: ``auto``, ``names``, ``net`` or ``none``.
-    :ivar publish: ports of the command that programs of this machine reach where it has a network of its own, besides its targets.
+    :ivar publish: ports of the command that are open from the start where it has a network of its own.
     :ivar run: the command and its arguments; empty for none.
     :ivar wait: whether it is started when the requests come here, and not at once.
     :ivar output: the file to which it writes in place of the terminal, ``None`` for the terminal.
