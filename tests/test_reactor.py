@@ -95,6 +95,21 @@ reactor.callLater(0, said.append, "second")
         self.assertEqual(said, ["first", "second", "end", "late"])
         self.assertEqual(failures, "")
 
+    def test_stopped_by_a_timed_call(self) -> None:
+        """A timed call that was made and cancelled in the same turn does not keep a reactor waiting that is stopped."""
+        said, _ = self.run_script(
+            """
+for call in reactor.getDelayedCalls():
+    call.cancel()
+def last():
+    reactor.callLater(60, fail).cancel()
+    said.append("last")
+    reactor.stop()
+reactor.callLater(0, last)
+"""
+        )
+        self.assertEqual(said, ["last"])
+
     def test_before_the_start(self) -> None:
         """What was asked for before the reactor runs is not forgotten."""
         said, _ = self.run_script(

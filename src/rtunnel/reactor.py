@@ -62,8 +62,8 @@ class TurnReactor(EPollReactor):
             if wait is not None and wait <= 0:
                 self.runUntilCurrent()
                 wait = self.timeout()
-            # new timed calls are not included in the wait
-            self.doPoll(self.timeout() if self._newTimedCalls else wait if self.running else 0)
+            # new timed calls are not included in the wait; nor is the end of the reactor
+            self.doPoll((self.timeout() if self._newTimedCalls else wait) if self.running else 0)
 
     def end_of_turn(self, call: Callable[[], None]) -> None:
         """Call once, without arguments, when the current events have been handled and before the reactor waits again."""
