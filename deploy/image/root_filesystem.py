@@ -85,7 +85,8 @@ def write(environment: Path, root: Path) -> None:
     # where Python's OpenSSL looks; a variable in its place would be one of the pod's environment
     expected = root / ssl.get_default_verify_paths().openssl_cafile[1:]
     expected.parent.mkdir(parents=True, exist_ok=True)
-    expected.symlink_to(CERTIFICATES)
+    if not os.path.lexists(expected):
+        expected.symlink_to(CERTIFICATES)
     compile_all(root)
     describe_packages(taken, root)
 
