@@ -59,11 +59,11 @@ def tls() -> str:
         try:
             more = ("--tunnel", tunnel, "--weight", "255", "--target", f"127.0.0.1:{service.port}")
             with rtunnel("client", *server, *more) as client:
-                client.wait_for("joined")
+                wait_until(lambda: "joined" in client.output, "the laptop has joined")
                 for version in ("--http1.1", "--http2"):
                     demand(run(*curl, version, url) == "laptop", f"the laptop does not get requests of {version}")
             with rtunnel("client", *server[:-2], *more) as client:
-                client.wait_for("certificate")
+                wait_until(lambda: "certificate" in client.output, "the laptop refuses the certificate of an unknown CA")
         finally:
             service.stop()
     return "visitors over HTTP/1.1 and HTTP/2, a laptop over wss; an unknown CA is refused, HTTP is redirected"

@@ -77,7 +77,8 @@ def joined_laptop(host: str, tunnel: str, *more: str) -> Iterator[Process]:
     server = ("--server", f"ws://{INGRESS}:80/proxy", "--host-header", host)
     try:
         with rtunnel("client", *server, "--tunnel", tunnel, "--target", f"127.0.0.1:{service.port}", *more) as client:
-            client.wait_for("joined")
+            # the machine may be busy with the cluster
+            wait_until(lambda: "joined" in client.output, "the laptop has joined")
             yield client
     finally:
         service.stop()

@@ -19,6 +19,7 @@ import attrs
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.__main__ import main
+from rtunnel.inject.context import PYTHON
 from rtunnel.podenv.rules import is_private
 from rtunnel.podenv.variables import Variable
 from tests.deploy.test_kubernetes import OURS, container, pod, ports
@@ -158,6 +159,8 @@ class ImageTests(SynchronousTestCase):
         self.assertEqual(root, source)
         self.assertIn(["python3", "-m", "venv", "--without-pip", environment], commands)
         self.assertIn(f"PATH={environment}/bin", only(self.image, "ENV").words)
+        # commands in manifests name it, whatever PATH they have
+        self.assertEqual(PYTHON, f"{environment}/bin/python3")
 
     def test_no_variable_looks_like_one_of_the_pod(self) -> None:
         """A sidecar gives out the environment of its container as that of the pod."""

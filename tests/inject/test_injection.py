@@ -319,10 +319,16 @@ def manifests(draw: st.DrawFn) -> list[dict[str, Any]]:
     name = draw(names)
     pod: dict[str, Any] = {"containers": [{"name": name, "image": draw(texts), "ports": [{"containerPort": 80}]}]}
     if draw(st.booleans()):
+        # shared, so that the text may have an anchor and an alias
+        reference = {"secretKeyRef": {"name": "s", "key": "k", "optional": True}}
+        values = [{"name": f"V{index}", "value": text} for index, text in enumerate(draw(st.lists(texts, max_size=3)))]
+        pod["containers"][0]["env"] = [*values, {"name": "X", "valueFrom": reference}, {"name": "Y", "valueFrom": reference}]
+        pod["containers"][0]["volumeMounts"] = [{"name": "v", "mountPath": "/v"}]
+    if draw(st.booleans()):
         pod["containers"].append({"name": "other", "image": "x", "env": [{"name": "A", "value": draw(texts)}]})
     more = {
         "initContainers": [{"name": "first", "image": "x"}],
-        "volumes": [{"name": "v", "emptyDir": {}}],
+        "volumes": [{"name": "v", "configMap": {"name": "v"}}],
         "automountServiceAccountToken": False,
         "zone": draw(texts),
     }
@@ -363,11 +369,15 @@ class AnyFormattingTests(SynchronousTestCase):
                 explicit_start=data.draw(st.booleans(), "start"),
             )
         before = list(documents(text))
-        native = data.draw(st.booleans(), "native")
-        there = inject(text, Wanted(host=HOST, image="rtunnel:1", native=native), lambda: TUNNEL)
+        context = Context(env=data.draw(st.booleans(), "env"), files=data.draw(st.booleans(), "files"))
+        wanted = Wanted(host=HOST, image="rtunnel:1", native=data.draw(st.booleans(), "native"), context=context)
+        there = inject(text, wanted, lambda: TUNNEL)
         (sidecar,) = containers(there.text, "rtunnel")
         self.assertIn("--target=:80", sidecar["args"])
-        again = inject(there.text, Wanted(host=HOST, image="rtunnel:1", native=native), lambda: TUNNEL)
+        (app,) = (one for pod in pods(there.text) for one in pod["containers"][:1] if one.get("ports") == [{"containerPort": 80}])
+        writers = list(containers(there.text, "rtunnel-env"))
+        self.assertEqual([one["env"] for one in writers], [app["env"]] if context.env and "env" in app else [])
+        again = inject(there.text, wanted, lambda: TUNNEL)
         self.assertEqual(again.text, there.text)
         back = uninject(there.text)
         self.assertEqual(list(documents(back.text)), before)

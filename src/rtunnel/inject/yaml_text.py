@@ -23,6 +23,7 @@ MAX_SIZE: Final = 2**25
 Node = yaml.Node
 
 
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TYPES: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))
 
 
@@ -85,7 +86,12 @@ def plain(node: Node | None) -> Any:
         return {str(key.value): plain(value) for key, value in node.value}
     if isinstance(node, yaml.SequenceNode):
         return [plain(item) for item in node.value]
-    return None if node is None or node.tag == "tag:yaml.org,2002:null" else node.value
+    return None if node is None or node.tag == "tag:yaml.org,2002:null" else _paired(node.value)
+
+
+def _paired(text: str) -> str:
+    """A text in which the two halves of a character are one: JSON may escape them one by one, and PyYAML leaves them so."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if _SURROGATE.search(text) else text
 
 
 def typed(node: Node | None) -> Any:
