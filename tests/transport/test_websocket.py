@@ -877,6 +877,21 @@ class FastStreamTests(SynchronousTestCase):
         self.ended(client)
         self.ended(server)
 
+    def test_closes_while_it_is_paused(self) -> None:
+        """What an end would have read is dropped, so it reads on: the other end's close frame comes after it."""
+        for turned in (False, True):
+            self.world = World()
+            closing, other = reversed(self.half_closing()) if turned else self.half_closing()
+            closing.stream.pauseProducing()
+            other.stream.write(bytes(100_000))
+            self.pump()
+            closing.stream.loseConnection()
+            # as a consumer that is slow would
+            closing.stream.pauseProducing()
+            self.pump()
+            self.ended(closing)
+            self.ended(other)
+
     def test_empty_message_means_nothing_to_a_link(self) -> None:
         client, server = self.both()
         server.stream.protocol = HalfUpper(server)

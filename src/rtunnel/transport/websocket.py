@@ -350,6 +350,8 @@ class WebSocketConnection(Protocol):
         self.on_closing()
         # a transport whose producer is paused would wait for it before it closes
         self.transport.unregisterProducer()
+        # payload is dropped from now on, and the peer's close frame comes after it
+        self.resumeProducing()
         self._speaker.sendClose(1000)
 
     def abortConnection(self) -> None:
@@ -376,9 +378,10 @@ class WebSocketConnection(Protocol):
     # -- IPushProducer
 
     def pauseProducing(self) -> None:
-        """Read nothing for now."""
-        self.paused = True
-        self.transport.pauseProducing()
+        """Read nothing for now. A connection that closes reads on: there is no more payload, only what says that it is closed."""
+        if not self.disconnecting:
+            self.paused = True
+            self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
         """Read on."""
