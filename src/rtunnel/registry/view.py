@@ -19,8 +19,8 @@ from rtunnel.registry.records import ConnectorRecord, ServerRecord
 
 __all__ = ["MAX_AHEAD", "SILENCE", "Reading", "View"]
 
-SILENCE: Final = 5.0
-"""Seconds without a sign of life after which a server is gone."""
+SILENCE: Final = 4.0
+"""Seconds without a sign of life after which a server is gone: two signs and the half of one; noticed half a second later."""
 MAX_STEP: Final = 1.0
 """Seconds that are counted at once at most: a process that was stopped has not listened."""
 MAX_AHEAD: Final = 1000
