@@ -18,6 +18,7 @@ from tests.support.services import NamedService
 from tests.transport.test_passed_sockets import far
 
 HOST = "pod.local"
+PATIENCE = 60.0
 PASS = 'exec env LISTEN_PID=$$ "$@" 3<&$LISTEN_A 4<&$LISTEN_B'
 """The shell becomes the server, so that its PID is the one that is named; A and B are where the sockets are here."""
 
@@ -35,7 +36,7 @@ class SocketActivationTests(TestCase):
         self.pod = NamedService("pod")
         self.addCleanup(self.pod.stop)
 
-    def start(self, entrypoint: int | None = None) -> Process:
+    def start(self, entrypoint: int | None = None, *options: str) -> Process:
         listen, web = self.descriptors
         server = Process(
             [
@@ -43,12 +44,13 @@ class SocketActivationTests(TestCase):
                 f"--listen=ws://127.0.0.1:{self.listen}/ws",
                 f"--entrypoint=127.0.0.1:{entrypoint or self.entrypoint}",
                 f"--route={HOST}={self.tunnel}",
+                *options,
             ],
             env={"LISTEN_FDS": "2", "LISTEN_FDNAMES": "clients:web", "LISTEN_A": str(listen), "LISTEN_B": str(web)},
             pass_fds=(listen, web),
         )
         self.addCleanup(server.stop)
-        server.wait_for("entrypoint on")
+        wait_until(lambda: "entrypoint on" in server.output, f"it listens\n{server.output}", PATIENCE)
         return server
 
     def visit(self) -> str:
@@ -109,3 +111,18 @@ class SocketActivationTests(TestCase):
         self.start(port).wait_for(
             f"has passed the socket web at 127.0.0.1:{self.entrypoint}, where no --listen or --entrypoint listens"
         )
+
+    def test_workers(self) -> None:
+        """All of them accept from the same sockets."""
+        server = self.start(None, "--workers=2", "--no-admin-socket")
+        wait_until(lambda: "all 2 workers are ready" in server.output, "the workers are ready", PATIENCE)
+        client = rtunnel(
+            "client", f"--server=ws://127.0.0.1:{self.listen}/ws", f"--tunnel={self.tunnel}", f"--target=127.0.0.1:{self.pod.port}"
+        )
+        self.addCleanup(client.stop)
+        wait_until(lambda: self.visit() == "200", "a request is answered", PATIENCE)
+        self.assertEqual([self.visit() for _ in range(20)], ["200"] * 20)
+        self.assertEqual(server.output.count(f"entrypoint on 127.0.0.1:{self.entrypoint}"), 2)
+        self.assertNotIn("has passed the socket", server.output)
+        server.send(signal.SIGTERM)
+        self.assertEqual(server.wait(PATIENCE), 0)

@@ -141,9 +141,12 @@ class WorkersTests(TestCase):
         said(server, "stop-delay is 1 s now", 2)
         self.assertEqual(server.output.count("not reloaded"), 1)
         pids = [worker["pid"] for worker in self.status()["workers"]]
+        folder = Path(f"/proc/{pids[0]}/environ").read_text().partition("RUNTIME_DIRECTORY=")[2].partition("\0")[0]
+        self.assertTrue(Path(folder).is_dir())
         server.send(signal.SIGKILL)
         server.wait()
         wait_until(lambda: not any(map(_runs, pids)), "the workers have ended", PATIENCE)
+        self.assertFalse(Path(folder).exists(), "and nothing is left of them")
 
     def test_it_cannot_start(self) -> None:
         """One line, and status 1: a port that somebody has, and what only a worker notices."""

@@ -63,7 +63,8 @@ class Transfers:
                 transfer(connection)
                 self.done += 1
             except (OSError, HTTPException, AssertionError) as error:
-                self.broken.append((began, time.monotonic(), f"transfer {error!r}"))
+                noticed = time.monotonic()
+                self.broken.append((began, noticed, f"transfer after {noticed - began:.0f} s: {error!r}"))
             finally:
                 connection.close()
 

@@ -7,6 +7,8 @@ It has its directory (``RUNTIME_DIRECTORY``), its notifications (``NOTIFY_SOCKET
 from __future__ import annotations
 
 import os
+import select
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from platform import node
@@ -127,6 +129,12 @@ class _Supervisor:
         return "supervisor"
 
 
+def _is_alone() -> bool:
+    """Whether the supervisor has ended."""
+    readable, _, _ = select.select([0], [], [], 0)
+    return bool(readable) and not os.read(0, 1)
+
+
 def _stop(reactor: Any, why: str) -> None:
     Logger().warn("stopping: {why}", why=why)
     with suppress(ReactorNotRunning):
@@ -152,3 +160,6 @@ def run(number: int, places: Places, arguments: Sequence[str], reactor: Any) -> 
     service.privilegedStartService()
     service.startService()
     reactor.run()
+    if _is_alone():
+        # the directory was the supervisor's
+        shutil.rmtree(places.directory, ignore_errors=True)
