@@ -215,7 +215,7 @@ class WritingTests(SynchronousTestCase):
     def test_two_families(self) -> None:
         """A header has one family: IPv4 is written as IPv6 beside IPv6."""
         header = ProxyHeader(VISITOR, SERVER_6)
-        self.assertTrue(header.encode(1).startswith(b"PROXY TCP6 ::ffff:"))
+        self.assertRegex(header.encode(1), rb"^PROXY TCP6 ::ffff:[0-9a-f:]+ ")
         for version in (1, 2):
             self.assertEqual(take_proxy_header(header.encode(version)), (header, len(header.encode(version))))
 

@@ -111,7 +111,8 @@ class ProxyHeader:
         if isinstance(self.source, bytes) or isinstance(self.destination, bytes):
             raise ValueError("version 1 of the PROXY protocol has no Unix sockets")
         source, destination = _one_family(self.source, self.destination)
-        words = (f"TCP{source.version}", source, destination, _port(self.source), _port(self.destination))
+        ends = (_text(source), _text(destination))
+        words = (f"TCP{source.version}", *ends, _port(self.source), _port(self.destination))
         return f"PROXY {' '.join(map(str, words))}\r\n".encode()
 
     def _block(self) -> bytes:
@@ -153,6 +154,12 @@ def _one_family(
 def _as_ipv6(address: IPv4Address | IPv6Address) -> IPv6Address:
     # by integer value, which drops the zone of a link-local address: it is only valid locally
     return IPv6Address(int(address) | (0xFFFF << 32 if address.version == 4 else 0))
+
+
+def _text(address: IPv4Address | IPv6Address) -> str:
+    """An address as version 1 has it: IPv6 in hexadecimal digits alone, where Python 3.13 would write ``::ffff:192.0.2.1``."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return str(address) if mapped is None else f"::ffff:{int(mapped) >> 16:x}:{int(mapped) & 0xFFFF:x}"
 
 
 def _port(end: ProxyAddress) -> int:
