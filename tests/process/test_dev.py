@@ -125,7 +125,7 @@ class CommandTests(_Developing):
         return found
 
     def test_in_a_network_of_its_own(self) -> None:
-        """The requests find the command there."""
+        """The requests find the command there; that nothing listens before it is no news."""
         port = free_port()
         command = (sys.executable, "-m", "rtunnel.demo.service", "--name", "within", "--port", str(port))
         dev = self.dev(*self.words("--isolate", "net", "--target", f"127.0.0.1:{port}", "--", *command))
@@ -133,6 +133,7 @@ class CommandTests(_Developing):
         dev.send(signal.SIGTERM)
         # the service ends cleanly
         self.assertEqual(self.status_of(dev), 0)
+        self.assertNotIn("nothing listens at the target", dev.output)
 
     def test_from_a_file(self) -> None:
         """All of it from the file of the folder; what is typed overrides it. Without a terminal there is no screen."""

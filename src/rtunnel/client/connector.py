@@ -323,7 +323,8 @@ class ConnectorClient:
             endpoint=endpoint or "-",
         )
         self.shares.joined(endpoint if self.settings.bind.host else "")
-        self._warn_of_idle_targets()
+        if not self.settings.target_follows:
+            self._warn_of_idle_targets()
         self._on_joined()
 
     def _share_told(self, message: Member | Share) -> None:
