@@ -20,7 +20,7 @@ from secrets import token_hex
 from typing import Any, Final
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -101,6 +101,9 @@ class Supervisor(Service):
             super().startService()  # type: ignore[no-untyped-call]
             for worker in self._workers:
                 worker.start()
+        except StartError:
+            self._remove()
+            raise
         except (CannotListenError, OSError) as error:
             self._remove()
             raise StartError(f"the workers cannot share anything: {error}") from error
@@ -206,10 +209,10 @@ class Supervisor(Service):
             self._sweeping.stop()
         last = self._reactor.callLater(self.settings.stop_delay + self.settings.drain + LAST, self._kill)
 
-        def over(_: object) -> None:
+        def over(_: object) -> Deferred[None]:
             if last.active():
                 last.cancel()
-            self._remove()
+            return self._remove()
 
         return DeferredList([worker.stop() for worker in self._workers], consumeErrors=True).addCallback(over)
 
@@ -219,14 +222,17 @@ class Supervisor(Service):
                 self._log.error("worker {worker} does not stop, and is killed", worker=worker.number)
                 worker.send(signal.SIGKILL)
 
-    def _remove(self) -> None:
-        """Remove what was made for the workers."""
+    def _remove(self) -> Deferred[None]:
+        """Remove what was made for the workers; fires when that is done."""
         for kept in self._reserved.values():
             kept.close()
         self._reserved.clear()
-        if self._hub is not None:
-            self._hub.stopListening()
-            self._hub = None
+        hub, self._hub = self._hub, None
+        # which removes its socket itself, from a directory that must be there
+        closed: Deferred[Any] = succeed(None) if hub is None else maybeDeferred(hub.stopListening)
+        return closed.addCallback(self._remove_places)
+
+    def _remove_places(self, _: object) -> None:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
