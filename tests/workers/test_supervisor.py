@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -15,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
+from rtunnel.config.summary import summary
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.start import StartError
 from rtunnel.routing.ingress import IngressRule
@@ -26,6 +28,7 @@ from rtunnel.settings import (
     RegistryAddress,
     RegistrySettings,
     ServerSettings,
+    SettingsError,
 )
 from rtunnel.workers.places import Places
 from rtunnel.workers.supervisor import Supervisor
@@ -180,3 +183,33 @@ class WorkerSettingsTests(SynchronousTestCase):
         service: Any = options.make_service(reactor)
         status = service.replicas.shared.status()
         self.assertEqual((status.address, status.available), ("supervisor", False))
+
+
+class CheckTests(SynchronousTestCase):
+    """What several workers need is said before anything starts."""
+
+    def refused(self, key: str, words: str, **more: Any) -> None:
+        error = self.assertRaises(SettingsError, server_settings, **more)
+        self.assertEqual(error.key, key)
+        self.assertIn(words, str(error))
+
+    def test_ports(self) -> None:
+        listener = ListenerSettings(listen=Address("", 0), entrypoints=(Address("", 8080),), direct=True)
+        error = self.assertRaises(SettingsError, ServerSettings, (listener,), workers=2)
+        self.assertIn("several workers need a port that all of them know", str(error))
+        self.assertEqual(ServerSettings((listener,)).workers, 1)
+
+    def test_peers(self) -> None:
+        registry = RegistrySettings(address=RegistryAddress(scheme="redis", hosts=(Address("redis", 6379),)))
+        peer = PeerSettings(listen=Address(LOOPBACK, 8424), secret_file="/secret")
+        self.refused("peer.listen", "missing", registry=registry)
+        self.refused("peer.listen", "has no use without --registry", peer=peer)
+        self.refused("admin", "already used by peer.listen", registry=registry, peer=peer, admin=Address(LOOPBACK, 8425))
+
+    def test_system(self) -> None:
+        self.patch(sys, "platform", "darwin")
+        self.refused("workers", "Linux")
+
+    def test_summary(self) -> None:
+        self.assertIn("3 workers", summary(server_settings(workers=3)))
+        self.assertNotIn("worker", summary(server_settings(workers=1)))
