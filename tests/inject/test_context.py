@@ -120,6 +120,12 @@ class EnvironmentTests(SynchronousTestCase):
         self.assertEqual(writer["env"], variables)
         self.assertEqual(yaml.safe_load("\n".join(block(writer))), writer)
 
+    def test_a_character_in_two_escapes(self) -> None:
+        """JSON escapes what is beyond the first 65,536 characters half by half."""
+        (document,) = compose('{"containers": [{"name": "app", "env": [{"name": "A", "value": "\\ud83d\\ude80 \\u00e9"}]}]}')
+        found = additions(document, items(find(document, "containers"))[0], Context(env=True))
+        self.assertEqual(found.init_containers[0]["env"], [value("A", "\N{ROCKET} \u00e9")])
+
     def test_texts_that_look_like_something_else(self) -> None:
         """The parser of kubectl is not ours: it takes more for numbers and truth values."""
         for text in ("08", "1e3", "0o17", "1_000", ".5", "y", "N", "on", "~", "null", "2026-11-01", "0x1F", "1.", "-1", "+.5e7"):

@@ -374,9 +374,10 @@ class AnyFormattingTests(SynchronousTestCase):
         there = inject(text, wanted, lambda: TUNNEL)
         (sidecar,) = containers(there.text, "rtunnel")
         self.assertIn("--target=:80", sidecar["args"])
-        (app,) = (one for pod in pods(there.text) for one in pod["containers"][:1] if one.get("ports") == [{"containerPort": 80}])
+        # as it was meant: PyYAML reads a character whose halves JSON escapes as two
+        (meant,) = (one["spec"]["template"]["spec"]["containers"][0] for one in resources if one["kind"] == "Deployment")
         writers = list(containers(there.text, "rtunnel-env"))
-        self.assertEqual([one["env"] for one in writers], [app["env"]] if context.env and "env" in app else [])
+        self.assertEqual([one["env"] for one in writers], [meant["env"]] if context.env and "env" in meant else [])
         again = inject(there.text, wanted, lambda: TUNNEL)
         self.assertEqual(again.text, there.text)
         back = uninject(there.text)
