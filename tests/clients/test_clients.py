@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import sys
 import tempfile
@@ -18,8 +17,9 @@ from unittest import SkipTest
 from tests.clients.catalogue import CLIENTS
 from tests.process.test_reach import _Reaching
 from tests.process.test_users import HOST
+from tests.support.nobody import as_nobody
 from tests.support.pod_network import PodNetwork
-from tests.support.processes import ROOT, Process, free_port, needed, wait_until
+from tests.support.processes import ROOT, Process, free_port, wait_until
 from tests.test_docs import DOCS, rows
 
 HEAD = ("program", "names", "net", "none, by a variable", "none, by the proxy")
@@ -66,9 +66,8 @@ class ClientTests(_Reaching):
 
     def works(self, *words: str) -> Works:
         """Run all programs in a tier, as a user who is not root."""
-        user = pwd.getpwnam("nobody")
         argv = (
-            *(needed("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"),
+            *as_nobody(),
             *(sys.executable, "-m", "rtunnel", "run", HOST, "--server", f"127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel),
             *(*words, "--", sys.executable, "-m", "tests.clients.inside", os.environ.get(FOLDER, "/nonexistent")),
         )

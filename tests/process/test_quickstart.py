@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
 import shlex
 import shutil
@@ -19,6 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from rtunnel.commands import inject, invite
 from tests.process.test_reach import _Reaching
 from tests.process.test_users import user_line
+from tests.support.nobody import as_nobody
 from tests.support.pod_network import PodNetwork
 from tests.support.processes import ROOT, TIMEOUT, Process, free_port, listening, needed, rtunnel, wait_until
 
@@ -86,7 +86,6 @@ class QuickstartTests(_Reaching):
 
     def as_nobody(self, *argv: str) -> list[str]:
         """A command line for a user without any right, and with an environment of their own."""
-        user = pwd.getpwnam("nobody")
         own = {
             "HOME": str(self.home),
             "USER": "alice",
@@ -95,8 +94,8 @@ class QuickstartTests(_Reaching):
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.environ.get("PYTHONPATH", ""),
         }
-        drop = (needed("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups")
-        return [needed("env"), "-i", *(f"{name}={value}" for name, value in own.items()), *drop, sys.executable, "-m", *argv]
+        variables = (f"{name}={value}" for name, value in own.items())
+        return [needed("env"), "-i", *variables, *as_nobody(), sys.executable, "-m", *argv]
 
     def asked(self, cookie: str = "") -> str:
         """What a visitor sees."""

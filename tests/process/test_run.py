@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.process.test_reach import _Reaching
 from tests.process.test_users import HOST
+from tests.support.nobody import as_nobody
 from tests.support.pod_network import PodNetwork
 from tests.support.processes import ROOT, Process, free_port, listening, needed, wait_until
 
@@ -31,12 +32,6 @@ PATH=/nowhere
 HOME=/nowhere
 """
 SCRIPT = "import json, os, sys; json.dump(dict(os.environ), sys.stdout)"
-
-
-def as_nobody() -> list[str]:
-    """What precedes a command line to run it as a user without any rights."""
-    user = pwd.getpwnam("nobody")
-    return [needed("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
 
 
 class _Running(_Reaching):
