@@ -31,13 +31,13 @@ Works = dict[str, tuple[bool, bool]]
 
 class ClientTests(_Reaching):
     listen = "0.0.0.0"
+    permissions = f"bind pod {HOST}\nreach,env alice {HOST}\n"
 
     def setUp(self) -> None:
         self.network = PodNetwork()
         self.addCleanup(self.network.close)
         super().setUp()
         self.said: list[str] = []
-        (self.folder / "permissions").write_text(f"bind pod {HOST}\nreach,env alice {HOST}\n")
         self.started(self.network.serve({})).wait_for("ready")
         self.redis(self.network)
         self.has_postgres = self.start_postgres()

@@ -67,13 +67,14 @@ class _Reaching(_Case):
     """A server with users; the pod's client and the command are started by the tests."""
 
     listen = "127.0.0.1"
+    permissions = PERMISSIONS
 
     def setUp(self) -> None:
         super().setUp()
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         (self.folder / "users").write_text("".join(user_line(user, f"secret of {user}") for user in USERS))
-        (self.folder / "permissions").write_text(PERMISSIONS)
+        (self.folder / "permissions").write_text(self.permissions)
         self.server = self.started(
             rtunnel(
                 *("server", "--listen", f"{self.listen}:{self.tunnel_port}", "--entrypoint", f"127.0.0.1:{self.port}"),

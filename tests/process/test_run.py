@@ -38,13 +38,13 @@ class _Running(_Reaching):
     """A pod with an environment, files and services."""
 
     listen = "0.0.0.0"
+    permissions = f"bind pod {HOST}\nreach,env,files alice {HOST}\nbind bob {HOST}\n"
     rules = "postgres:5432,redis.shop.svc:6379,web:80,*.shop.svc:8000,localhost:9"
 
     def setUp(self) -> None:
         self.network = PodNetwork()
         self.addCleanup(self.network.close)
         super().setUp()
-        (self.folder / "permissions").write_text(f"bind pod {HOST}\nreach,env,files alice {HOST}\nbind bob {HOST}\n")
         self.started(self.network.serve({})).wait_for("ready")
         self.redis(self.network)
         (self.folder / "pod.env").write_text(ENVIRONMENT)
