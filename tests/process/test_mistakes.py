@@ -33,6 +33,7 @@ FILES = {
     "list.yaml": "listeners:\n  listen: :1\n",
     "key.yaml": "listne: :1\n",
 }
+PROFILE = f"host: shop.local\nserver: ws://shop.local\ntunnel: {UUID}\nauth: bob:secret\n"
 
 
 def without(option: str, words: Sequence[str]) -> list[str]:
@@ -86,6 +87,10 @@ class StartTests(SynchronousTestCase):
             [*start, "server", "-c", "quote.yaml"],
             [*start, "client", "-L", "rtcp://:0/:80", "-F", f"ws://{URL}"],
             [*start, "client", "-L", "rtcp://:0/:80", "-F", f"tunnel+ws://{URL}&foo=1"],
+            [*start, "client", "--profile", "nosuch"],
+            [*start, "client", "--profile", "open"],
+            [*start, "client", "--profile", "shop", "--server", "ws://127.0.0.1:1", "--target", ":3000"],
+            [*start, "login", "rtunnel1_abc"],
             [*start, "status", "4194305"],
             [*start, "status", "--admin", f"127.0.0.1:{free_port()}"],
         ]
@@ -102,7 +107,7 @@ class StartTests(SynchronousTestCase):
                     stderr=subprocess.PIPE,
                     text=True,
                     cwd=folder,
-                    env=variables(),
+                    env=variables({"XDG_CONFIG_HOME": str(folder.absolute())}),
                 )
                 for argv in commands[first : first + AT_ONCE]
             ]
@@ -117,6 +122,12 @@ class StartTests(SynchronousTestCase):
         folder.mkdir()
         for name, text in FILES.items():
             (folder / name).write_text(text)
+        profiles = folder / "rtunnel" / "profiles"
+        profiles.mkdir(parents=True)
+        profiles.chmod(0o700)
+        for name, mode in {"shop": 0o600, "open": 0o644}.items():
+            (profiles / f"{name}.yaml").write_text(PROFILE)
+            (profiles / f"{name}.yaml").chmod(mode)
         listed = list(rows_of("mistake at the start"))
         with socket.create_server(("127.0.0.1", 0)) as taken:
             commands = self.commands(taken.getsockname()[1])
