@@ -1,39 +1,56 @@
-"""Programs of a user without any right, although the tests may be in a folder that no other user can enter."""
+"""Programs of a user without any right, although tests and Python may be in folders that no other user can enter."""
 
 from __future__ import annotations
 
 import pwd
 import stat
+import sys
+from pathlib import Path
 
 from tests.support.processes import ROOT, needed
 
 __all__ = ["as_nobody"]
 
-_ELSEWHERE = """\
+_SHOWN = """\
 set -e
 umask 022
-root=$1 closed=$2 here=$PWD
-shift 2
-exec 9<"$root"
-mount -t tmpfs -o mode=755 tmpfs "$closed"
-mkdir -p "$root"
-for entry in /proc/self/fd/9/* /proc/self/fd/9/.[!.]*; do
-    shown=$root/${entry##*/}
-    if [ -L "$entry" ]; then cp -P "$entry" "$shown"; continue; fi
-    if [ -d "$entry" ]; then mkdir "$shown"; else : >"$shown"; fi
-    mount --no-canonicalize --bind "$entry" "$shown"
+here=$PWD tests=$1 python=$2 closed=$3 another=$4
+shift 4
+exec 7<"$tests" 8<"$python"
+show() {
+    mkdir -p "$1"
+    for entry in "/proc/self/fd/$2"/* "/proc/self/fd/$2"/.[!.]*; do
+        [ -e "$entry" ] || [ -L "$entry" ] || continue
+        shown=$1/${entry##*/}
+        if [ -L "$entry" ]; then cp -P "$entry" "$shown"; continue; fi
+        if [ -d "$entry" ]; then mkdir "$shown"; else : >"$shown"; fi
+        mount --no-canonicalize --bind "$entry" "$shown"
+    done
+}
+hidden=
+for folder in "$closed" "$another"; do
+    [ -z "$folder" ] || [ "$folder" = "$hidden" ] || mount -t tmpfs -o mode=755 tmpfs "$folder"
+    hidden=$folder
 done
+[ -z "$closed" ] || show "$tests" 7
+[ -z "$another" ] || show "$python" 8
 cd "$here"
-exec "$@" 9<&-
+exec "$@" 7<&- 8<&-
 """
-"""Shows all that is in a folder at the same path, below a folder in whose place there is an open one: for one program alone."""
+"""Shows two folders at the same path, below open folders in place of those that are closed: for one program alone."""
 
 
 def as_nobody() -> list[str]:
     """What precedes a command line so that it runs as the user ``nobody``; only root can run it."""
     user = pwd.getpwnam("nobody")
     drop = [needed("setpriv"), f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
-    closed = next((path for path in (*reversed(ROOT.parents), ROOT) if not path.stat().st_mode & stat.S_IXOTH), None)
-    if closed is None:
+    folders = ROOT, Path(sys.base_prefix)
+    closed = [_closed(folder) for folder in folders]
+    if not any(closed):
         return drop
-    return [needed("unshare"), "--mount", "--propagation", "private", "sh", "-c", _ELSEWHERE, "sh", str(ROOT), str(closed), *drop]
+    return [needed("unshare"), "--mount", "--propagation", "private", "sh", "-c", _SHOWN, "sh", *map(str, folders), *closed, *drop]
+
+
+def _closed(folder: Path) -> str:
+    """The first folder on the way there that others cannot enter; empty if there is none."""
+    return next((str(path) for path in (*reversed(folder.parents), folder) if not path.stat().st_mode & stat.S_IXOTH), "")
