@@ -42,7 +42,8 @@ class TerminalTests(SynchronousTestCase):
         self.assertEqual(terminal.output.count("told"), 1)
 
     def test_interrupted(self) -> None:
-        terminal = self.command("echo ready; cat; echo more")
+        # what says that it is ready is what is interrupted, and the shell waits for it by then
+        terminal = self.command("sh -c 'echo ready; exec cat'; echo more")
         terminal.wait_for("ready")
         terminal.type("\x03")
         self.assertEqual(terminal.wait(), 130)
