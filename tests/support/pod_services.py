@@ -45,9 +45,6 @@ class Handler(BaseHTTPRequestHandler):
         body = f"{self.headers['Host']} for {self.client_address[0]}\n".encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
-        if self.close_connection:
-            # as RFC 9112 section 9.6 asks for: else a client may use the connection again while it is closed
-            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.wire.pod import Cause
 from rtunnel.wire.proxy_server import NotProxied, ProxyServer, Wanted, WantedDatagrams
+from rtunnel.wire.proxy_server_http import ClosingResponse
 
 GREETING = b"\x05\x01\x00"
 POSTGRES = Wanted("postgres", 5432)
@@ -178,6 +179,39 @@ class PlainTests(ProxyServerCase):
         head = b"POST http://web HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n"
         server, _, _ = self.read(head + b"5\r\nhello\r\n")
         self.assertEqual((server.pass_on(b"x\r\n"), server.pass_on(b"hello")), (b"", b""))
+
+
+class ResponseTests(SynchronousTestCase):
+    """The response to a plain request says that the connection is closed, whether or not its server does."""
+
+    def passed(self, data: bytes, size: int) -> bytes:
+        response = ClosingResponse()
+        return b"".join(response.receive(data[at : at + size]) for at in range(0, len(data), size))
+
+    def test_heads(self) -> None:
+        closing = b"HTTP/1.1 200 OK\r\nA: b\r\nConnection: close\r\n\r\nhello"
+        hints = b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"
+        switched = b"HTTP/1.1 101 Yes\r\nConnection: upgrade\r\nUpgrade: a\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"
+        for received, expected in (
+            (b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nhello", closing),
+            (b"HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nA: b\r\n\r\nhello", closing),
+            (closing, closing),
+            (hints + hints + b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nhello", hints + hints + closing),
+            (b"HTTP/1.0 204\r\n\r\n", b"HTTP/1.0 204\r\nConnection: close\r\n\r\n"),
+            (b"HTTP/1.1 200 OK\r\n\r\nConnection: b\r\n\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nConnection: b\r\n\r\n"),
+            (switched, switched),
+            (b"hello\r\n\r\n", b"hello\r\n\r\n"),
+            (b"HTTP/1.1 200 OK\nA: b\n\n", b"HTTP/1.1 200 OK\nA: b\n\n"),
+            (b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000, b"HTTP/1.1 200 OK\r\nA: " + b"b" * 100_000),
+        ):
+            for size in (1, 7, 1 << 20):
+                self.assertEqual(self.passed(received, size), expected, (received[:50], size))
+
+    @given(st.binary(max_size=200), st.integers(1, 50))
+    def test_anything(self, data: bytes, size: int) -> None:
+        """However it is cut, it is the same."""
+        for begin in (b"", b"HTTP/1.1 200 OK\r\n"):
+            self.assertEqual(self.passed(begin + data + b"\r\n\r\nx", size), self.passed(begin + data + b"\r\n\r\nx", 1000))
 
 
 class PageTests(ProxyServerCase):

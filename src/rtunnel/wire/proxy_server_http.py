@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Final
 
@@ -12,17 +12,18 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from rtunnel.wire.http1_authority import host_of
 from rtunnel.wire.http1_body import ChunkedBody
 from rtunnel.wire.http1_fields import CHUNKED
-from rtunnel.wire.http1_head import HeadError, HeadLimits, head_end, skip_empty_lines
+from rtunnel.wire.http1_head import HeadError, HeadLimits, goes_on, head_end, skip_empty_lines
 from rtunnel.wire.http1_policy import PASS_ALL
 from rtunnel.wire.http1_request import RequestHead, parse_request, write_request
 from rtunnel.wire.pod import Cause
 
-__all__ = ["HttpRefused", "ProxiedRequest", "http_refusal", "take_http"]
+__all__ = ["ClosingResponse", "HttpRefused", "ProxiedRequest", "http_refusal", "take_http"]
 
 LIMITS: Final = HeadLimits()
 
 _CONNECT: Final = re.compile(rb"CONNECT ([!-~]{1,300}) HTTP/1\.[01]\r\n")
 _TARGET: Final = re.compile(rb"[A-Z-]{1,32} ([a-zA-Z]{1,10})://([^/?# ]{0,300})[/?# ]")
+_RESPONSE: Final = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r\n(?:[^\r\n]+\r\n)*\r\n")
 _CONNECTION: Final = re.compile(rb"^connection:[^\r]*\r\n", re.IGNORECASE | re.MULTILINE)
 
 _ERRORS: Final[Mapping[Cause, str]] = {
@@ -80,6 +81,49 @@ class ProxiedRequest:
         end = min(self._left, len(data))
         self._left -= end
         return data[:end]
+
+
+class ClosingResponse:
+    """The response to a plain request as the program gets it: it says that the connection is closed after it.
+
+    Its server was told to close, and should say that it does (RFC 9112 section 9.6). Not all do, and then the program may send
+    its next request while the connection is being closed. What is no response of HTTP/1 is passed on as it is.
+    """
+
+    def __init__(self) -> None:
+        self._head: bytes | None = b""
+        """What was received of a head; None from the end of the last one on."""
+
+    def receive(self, data: bytes) -> bytes:
+        """What the program gets of what was received."""
+        if self._head is None:
+            return data
+        begun, self._head = self._head, self._head + data
+        if goes_on(begun, data, LIMITS):
+            return b""
+        return b"".join(self._heads())
+
+    def _heads(self) -> Iterator[bytes]:
+        """The heads that are complete, and what follows the last one."""
+        while self._head is not None:
+            received = self._head
+            try:
+                end = head_end(received, 0, LIMITS)
+            except HeadError:
+                end = 0
+            if end < 0:
+                return
+            head, rest = received[:end], received[end:]
+            response = _RESPONSE.fullmatch(head)
+            status = int(response[1]) if response is not None else 0
+            if 100 <= status < 200 and status != 101:
+                self._head = rest
+                yield head
+                continue
+            self._head = None
+            if status >= 200:
+                head = _CONNECTION.sub(b"", head)[:-2] + b"Connection: close\r\n\r\n"
+            yield head + rest
 
 
 def take_http(data: bytes) -> tuple[str, int, ProxiedRequest | None, int] | None:

@@ -84,7 +84,7 @@ class DestinationsTests(PodCase):
         target.transport.write(b"HTTP/1.1 200 OK\r\n\r\n")
         target.transport.loseConnection()
         self.settle()
-        self.assertEqual(program.take(), b"HTTP/1.1 200 OK\r\n\r\n")
+        self.assertEqual(program.take(), b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
 
     def test_in_the_pod(self) -> None:
         """What a rule is for, and names of the cluster, although they are refused there."""

@@ -67,7 +67,7 @@ class ProxyTests(LocalProgramCase):
         target.transport.write(b"HTTP/1.1 200 OK\r\n\r\nhello")
         target.transport.loseConnection()
         self.settle()
-        self.assertEqual((target.take(), program.take()), (b"", b"HTTP/1.1 200 OK\r\n\r\nhello"))
+        self.assertEqual((target.take(), program.take()), (b"", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello"))
 
     def test_a_second_request(self) -> None:
         """Of a program that keeps a connection which its destination did not close: it has to connect again."""

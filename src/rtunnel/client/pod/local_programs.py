@@ -30,6 +30,7 @@ from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService
 from rtunnel.wire.proxy_server import NotProxied, ProxyServer, Wanted
+from rtunnel.wire.proxy_server_http import ClosingResponse
 from rtunnel.wire.relay import RelayAddress
 
 __all__ = ["Forward", "LocalPrograms"]
@@ -262,6 +263,7 @@ class LocalProgram(Protocol):
                 far.write(server.early)
             if not server.passes_all:
                 transport.protocol = _OneRequest(splice.near, server)
+                far.protocol = _OneResponse(splice.far)
         splice.join()
         transport.resumeProducing()
 
@@ -321,22 +323,14 @@ class LocalProgram(Protocol):
 
 
 @implementer(IHalfCloseableProtocol)
-class _OneRequest(Protocol):
-    """A program's connection that carries one plain request of HTTP.
+class _Changed(Protocol):
+    """A side of which not everything is passed on as it is.
 
-    What comes behind it, although its destination was told to close, may be for another one: the program has to connect again.
+    :param side: of the splice.
     """
 
-    def __init__(self, side: Side, server: ProxyServer) -> None:
+    def __init__(self, side: Side) -> None:
         self._side = side
-        self._server = server
-
-    def dataReceived(self, data: bytes) -> None:
-        passed = self._server.pass_on(data)
-        if passed:
-            self._side.dataReceived(passed)
-        if data[len(passed) :].strip(b"\r\n"):
-            self._side.close()
 
     def readConnectionLost(self) -> None:
         self._side.readConnectionLost()
@@ -346,3 +340,34 @@ class _OneRequest(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._side.connectionLost(reason)
+
+
+class _OneRequest(_Changed):
+    """A program's connection that carries one plain request of HTTP.
+
+    What comes behind it, although its destination was told to close, may be for another one: the program has to connect again.
+    """
+
+    def __init__(self, side: Side, server: ProxyServer) -> None:
+        super().__init__(side)
+        self._server = server
+
+    def dataReceived(self, data: bytes) -> None:
+        passed = self._server.pass_on(data)
+        if passed:
+            self._side.dataReceived(passed)
+        if data[len(passed) :].strip(b"\r\n"):
+            self._side.close()
+
+
+class _OneResponse(_Changed):
+    """What carries the response to it."""
+
+    def __init__(self, side: Side) -> None:
+        super().__init__(side)
+        self._response = ClosingResponse()
+
+    def dataReceived(self, data: bytes) -> None:
+        passed = self._response.receive(data)
+        if passed:
+            self._side.dataReceived(passed)
