@@ -6,7 +6,8 @@ from base64 import b64encode
 from hashlib import sha1
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import ConnectError, ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IStreamClientEndpoint
 from twisted.internet.protocol import Protocol, connectionDone
@@ -109,6 +110,26 @@ class PlayedEndpoint:
     def transport(self) -> PipeTransport:
         """Our end of the connection that was accepted last."""
         return self.pipe.client
+
+
+class PlayedSocket:
+    """A socket for datagrams, and its transport: what was sent through it."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[bytes, Any]] = []
+        self.transport = self
+        self.open = True
+
+    def write(self, datagram: bytes, address: Any) -> None:
+        assert self.open
+        self.sent.append((datagram, address))
+
+    def getHost(self) -> IPv4Address:
+        return IPv4Address("UDP", "127.0.0.1", 5353)
+
+    def stopListening(self) -> Deferred[None]:
+        self.open = False
+        return succeed(None)
 
 
 def settle(clock: Clock, *endpoints: PlayedEndpoint) -> None:

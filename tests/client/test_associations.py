@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,32 +16,12 @@ from rtunnel.settings import Address, UdpAddress, UdpSettings, VisitorSettings
 from rtunnel.transport.datagrams import LINGER
 from rtunnel.wire.datagram import DatagramReader, frame_datagram
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, take_request
-from tests.client.harness import Peer, PlayedEndpoint, aborted, settle
+from tests.client.harness import Peer, PlayedEndpoint, PlayedSocket, aborted, settle
 from tests.support.pipe import Pipe
 
 TUNNEL = UUID("2f1c1d2e-0000-4a5b-8c9d-0123456789ab")
 ME, YOU, HER = (("192.0.2.1", port) for port in (4711, 4712, 4713))
 OK = Response(status=Status.OK).encode()
-
-
-class Socket:
-    """What the port sends through; it keeps what leaves."""
-
-    def __init__(self) -> None:
-        self.sent: list[tuple[bytes, Any]] = []
-        self.transport = self
-        self.open = True
-
-    def write(self, datagram: bytes, address: Any) -> None:
-        assert self.open
-        self.sent.append((datagram, address))
-
-    def getHost(self) -> IPv4Address:
-        return IPv4Address("UDP", "127.0.0.1", 5353)
-
-    def stopListening(self) -> Deferred[None]:
-        self.open = False
-        return succeed(None)
 
 
 class Visit:
@@ -97,7 +75,7 @@ class AssociationPortCase(SynchronousTestCase):
             endpoint=self.server,
         )
         self.port.start()
-        self.socket = self.port._listening = Socket()
+        self.socket = self.port._listening = PlayedSocket()
 
     def settle(self) -> None:
         settle(self.clock, self.server)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 
 from rtunnel.client.pod.local_datagrams import COOLDOWN, IDLE, MAX_DESTINATIONS, LocalDatagrams
@@ -16,7 +14,7 @@ from rtunnel.transport.datagrams import MAX_DATAGRAMS
 from rtunnel.wire.pod import PodRequest
 from rtunnel.wire.proxy_datagrams import take_datagram, wrap_datagram
 from rtunnel.wire.proxy_server import ProxyServer
-from tests.client.harness import Peer
+from tests.client.harness import Peer, PlayedSocket
 from tests.client.test_datagram_targets import DatagramTarget
 from tests.server.pods import PodCase
 from tests.support.pipe import connect
@@ -27,25 +25,13 @@ PROGRAM = ("192.0.2.1", 4711)
 """What the program's connection says that its address is."""
 
 
-class Socket:
-    """The socket for a program's datagrams: what was sent to the program."""
+class Socket(PlayedSocket):
+    """The socket for a program's datagrams."""
 
     def __init__(self, protocol: LocalDatagrams) -> None:
+        super().__init__()
         self.protocol = protocol
-        self.sent: list[tuple[bytes, Any]] = []
-        self.open = True
         protocol.transport = self
-
-    def write(self, datagram: bytes, address: Any) -> None:
-        assert self.open
-        self.sent.append((datagram, address))
-
-    def getHost(self) -> IPv4Address:
-        return IPv4Address("UDP", "127.0.0.1", 5353)
-
-    def stopListening(self) -> Deferred[None]:
-        self.open = False
-        return succeed(None)
 
 
 class LocalDatagramsCase(PodCase):
