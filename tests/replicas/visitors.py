@@ -9,8 +9,10 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from threading import Event, Thread
+from typing import Self
 
 from tests.replicas.site import HOST, LONG, SECURE, Site
 from tests.support.processes import LOOPBACK
@@ -20,7 +22,28 @@ __all__ = ["Datagrams", "SecureVisits", "Transfers", "Upgraded"]
 PIECE = 256 * 1024
 
 
-class Transfers:
+class _Repeating:
+    """Threads that go on from the beginning of a context to its end.
+
+    :param works: what each does, until :attr:`_over` is set.
+    """
+
+    def __init__(self, *works: Callable[[], None]) -> None:
+        self._over = Event()
+        self._threads = [Thread(target=work) for work in works]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Transfers(_Repeating):
     """A download and an upload, one after the other again and again, each as fast as it takes some seconds; a context manager.
 
     :param port: where they go.
@@ -35,8 +58,7 @@ class Transfers:
         self._port = port
         self._size = size
         self._seconds = seconds
-        self._over = Event()
-        self._threads = [Thread(target=self._repeat, args=(transfer,)) for transfer in (self._download, self._upload)]
+        super().__init__(partial(self._repeat, self._download), partial(self._repeat, self._upload))
         self.done = 0
         self.broken: list[tuple[float, float, str]] = []
 
@@ -44,16 +66,6 @@ class Transfers:
     def failed(self) -> list[tuple[float, str]]:
         """When one was noticed to have failed, and how."""
         return [(noticed, how) for _, noticed, how in self.broken]
-
-    def __enter__(self) -> Transfers:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def _repeat(self, transfer: Callable[[HTTPConnection], None]) -> None:
         while not self._over.is_set():
@@ -102,7 +114,7 @@ class Transfers:
         assert answer == f"{self._size} {digest.hexdigest()}", answer
 
 
-class Upgraded:
+class Upgraded(_Repeating):
     """An upgraded connection over which something goes back and forth all the time; a context manager.
 
     :ivar echoes: how often.
@@ -110,7 +122,7 @@ class Upgraded:
     """
 
     def __init__(self, port: int) -> None:
-        self._over = Event()
+        super().__init__(self._echo)
         self.echoes = 0
         self.failed = ""
         self._socket = socket.create_connection((LOOPBACK, port), 20)
@@ -124,15 +136,9 @@ class Upgraded:
             assert data, head
             head += data
         assert b" 101 " in head, head
-        self._thread = Thread(target=self._echo)
-
-    def __enter__(self) -> Upgraded:
-        self._thread.start()
-        return self
 
     def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._thread.join()
+        super().__exit__(*exc)
         with suppress(OSError):
             self._socket.close()
 
@@ -152,7 +158,7 @@ class Upgraded:
             self.failed = repr(error)
 
 
-class SecureVisits:
+class SecureVisits(_Repeating):
     """Visits over TLS that is passed through, one after the other; a context manager.
 
     They come to the servers themselves, since the balancer would end their TLS.
@@ -166,18 +172,9 @@ class SecureVisits:
     def __init__(self, site: Site, ca_file: str) -> None:
         self._site = site
         self._context = ssl.create_default_context(cafile=ca_file)
-        self._over = Event()
-        self._thread = Thread(target=self._repeat)
+        super().__init__(self._repeat)
         self.done = 0
         self.broken: list[tuple[float, float, str]] = []
-
-    def __enter__(self) -> SecureVisits:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _repeat(self) -> None:
         while not self._over.wait(0.05):
@@ -205,7 +202,7 @@ class SecureVisits:
         return True
 
 
-class Datagrams:
+class Datagrams(_Repeating):
     """Datagrams to a local port, each echoed or lost; a context manager.
 
     :param port: the port.
@@ -215,17 +212,8 @@ class Datagrams:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._over = Event()
-        self._thread = Thread(target=self._repeat)
+        super().__init__(self._repeat)
         self.echoed = self.lost = 0
-
-    def __enter__(self) -> Datagrams:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        self._thread.join()
 
     def _repeat(self) -> None:
         number = 0
