@@ -199,8 +199,9 @@ class RunningTests(SynchronousTestCase):
     def write_environment(self, text: str) -> None:
         """Do what the init container does, with what Kubernetes would make of its variables."""
         (writer,) = containers(text, "rtunnel-env")
-        command = [sys.executable, "-m", *writer["command"][3:]]
-        command = [word.replace("/rtunnel/", f"{self.folder}/") for word in command]
+        # the folder of these tests may be called rtunnel, too
+        words = [word.replace("/rtunnel/", f"{self.folder}/") for word in writer["command"][3:]]
+        command = [sys.executable, "-m", *words]
         secrets = {one["name"]: "swordfish" for one in writer["env"] if "secretKeyRef" in one.get("valueFrom", {})}
         variables = {one["name"]: one.get("value", "of another kind") for one in writer["env"]} | secrets
         variables["DB_URL"] = "postgres://swordfish:swordfish@postgres/shop"
