@@ -19,7 +19,7 @@ from rtunnel.inject.injection import uninject
 from tests.cluster.images import APP, OURS
 from tests.cluster.node import INGRESS, kubectl
 from tests.cluster.shell import ClusterError, wait_until
-from tests.cluster.using import ask, demand, roll, rolled_out, secret_key, temporary_namespace, tunnel_of
+from tests.cluster.using import RESTRICTED, ask, demand, roll, rolled_out, secret_key, temporary_namespace, tunnel_of
 from tests.support.processes import Process, rtunnel
 
 __all__ = ["Developer", "context", "developers_arguments", "inject_with_context"]
@@ -32,13 +32,6 @@ _FOLLOWED: Final = 5.0
 
 def shop(host: str) -> str:
     """An application with chains of variables, a Secret, ConfigMaps as variables and as files, and a database beside it."""
-    security = {
-        "runAsNonRoot": True,
-        "runAsUser": 101,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
     variables: list[dict[str, Any]] = [
         {"name": "A", "value": "one"},
         {"name": "B", "value": "two words"},
@@ -65,14 +58,14 @@ def shop(host: str) -> str:
             {"name": "files", "mountPath": "/config"},
             {"name": "files", "mountPath": "/etc/one", "subPath": "app.yaml"},
         ],
-        "securityContext": security,
+        "securityContext": RESTRICTED,
     }
     redis = {
         "name": "redis",
         "image": "redis:7.4-alpine",
         "command": ["redis-server", "--save", "", "--protected-mode", "no", "--dir", "/tmp"],
         "ports": [{"containerPort": 6379}],
-        "securityContext": security,
+        "securityContext": RESTRICTED,
     }
     documents = [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named("settings"), "data": {"LEVEL": "info", "A_KEY": "$(A)"}},

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
-from typing import Any
+from typing import Any, Final
 
 import yaml
 
@@ -19,6 +19,7 @@ from tests.support.processes import Process, rtunnel
 from tests.support.services import NamedService
 
 __all__ = [
+    "RESTRICTED",
     "ask",
     "demand",
     "example_services",
@@ -29,6 +30,15 @@ __all__ = [
     "temporary_namespace",
     "tunnel_of",
 ]
+
+RESTRICTED: Final = {
+    "runAsNonRoot": True,
+    "runAsUser": 101,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+"""The ``securityContext`` that the level "restricted" asks for."""
 
 
 def demand(condition: object, what: str) -> None:
@@ -113,14 +123,7 @@ def secret_key(namespace: str, key: str) -> str:
 
 def example_services() -> dict[str, str]:
     """An nginx, a StatefulSet with a headless Service, and what Helm's own starting chart makes, with named ports and probes."""
-    security = {
-        "runAsNonRoot": True,
-        "runAsUser": 101,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    container = {"name": "app", "image": APP, "ports": [{"containerPort": 8080}], "securityContext": security}
+    container = {"name": "app", "image": APP, "ports": [{"containerPort": 8080}], "securityContext": RESTRICTED}
 
     def service(name: str, workload: dict[str, Any], **more: Any) -> str:
         labels = {"app.kubernetes.io/name": name}
@@ -144,7 +147,7 @@ def example_services() -> dict[str, str]:
     for document in yaml.safe_load_all(chart):
         if document["kind"] == "Deployment":
             (app,) = document["spec"]["template"]["spec"]["containers"]
-            app |= {"image": APP, "securityContext": security}
+            app |= {"image": APP, "securityContext": RESTRICTED}
             app["ports"] = [{"name": "http", "containerPort": 8080}]
         if document["kind"] != "Pod":
             changed.append(document)

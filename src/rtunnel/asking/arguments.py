@@ -6,14 +6,15 @@ import argparse
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from rtunnel.cli.arguments import Parser, add_options
+from rtunnel.cli.arguments import Parser, add_options, argument
 from rtunnel.cli.exit_status import CommandError
+from rtunnel.options.local_ports import FORWARD
 from rtunnel.options.table import CLIENT, find
 from rtunnel.profiles.choosing import choose
 from rtunnel.roles.client import server_connection
 from rtunnel.settings import ServerConnectionSettings, SettingsError
 
-__all__ = ["AskingParser", "ServerParser"]
+__all__ = ["AskingParser", "ServerParser", "add_forwards"]
 
 _NAMES = (
     "profile",
@@ -83,3 +84,15 @@ class AskingParser(ServerParser):
     def __init__(self, command: str, *, description: str, examples: str) -> None:
         super().__init__(command, description=description, examples=examples)
         self.add_argument("--json", action="store_true", help="print what the server says, one object of JSON a line")
+
+
+def add_forwards(parser: Parser) -> None:
+    """Have a parser take the local ports that lead to destinations of the pod, as ``forward``."""
+    parser.add_argument(
+        "--forward",
+        type=argument(FORWARD),
+        action="append",
+        default=[],
+        metavar=FORWARD.metavar,
+        help="local port that leads to one destination, e.g. 5432:postgres:5432; repeatable",
+    )

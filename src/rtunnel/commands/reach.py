@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet import defer
 from twisted.logger import Logger
 
-from rtunnel.asking.arguments import ServerParser
+from rtunnel.asking.arguments import ServerParser, add_forwards
 from rtunnel.cli.arguments import argument
 from rtunnel.cli.exit_status import CommandError, ExitStatus
 from rtunnel.ops.start import StartError
-from rtunnel.options.local_ports import FORWARD, LOOPBACK
+from rtunnel.options.local_ports import LOOPBACK
 
 if TYPE_CHECKING:
     from rtunnel.client.pod.link import PodLinkClient
@@ -74,14 +74,7 @@ def make_parser() -> ServerParser:
         help=f"local port of the proxy, for SOCKS5, SOCKS4a and HTTP (default without --forward: {DEFAULT_PROXY}); a proxy on the "
         "way to the server is given with --proxy-file or RTUNNEL_PROXY",
     )
-    parser.add_argument(
-        "--forward",
-        type=argument(FORWARD),
-        action="append",
-        default=[],
-        metavar=FORWARD.metavar,
-        help="local port that leads to one destination, e.g. 5432:postgres:5432; repeatable",
-    )
+    add_forwards(parser)
     parser.add_argument(
         "--strict",
         action="store_true",

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from rtunnel.asking.arguments import ServerParser
+from rtunnel.asking.arguments import ServerParser, add_forwards
 from rtunnel.asking.variables import add_choice, choice_of
 from rtunnel.cli.arguments import argument, divided
 from rtunnel.cli.exit_status import CommandError
 from rtunnel.isolation.tiers import Wish
-from rtunnel.options.local_ports import FORWARD, LOOPBACK
+from rtunnel.options.local_ports import LOOPBACK
 
 __all__ = ["main", "make_parser"]
 
@@ -91,14 +91,7 @@ def make_parser() -> ServerParser:
         help="names: a view of its own of names and files; net: a network of its own, too, for services at ports below 1024; none: "
         "ports of loopback, and variables that lead there (default: as far as needed and allowed)",
     )
-    add(
-        "--forward",
-        type=argument(FORWARD),
-        action="append",
-        default=[],
-        metavar=FORWARD.metavar,
-        help="local port that leads to one destination, e.g. 5432:postgres:5432; repeatable",
-    )
+    add_forwards(parser)
     add(
         "--proxy",
         type=argument(LOOPBACK),
