@@ -542,10 +542,7 @@ class TableTests(SynchronousTestCase):
         listener |= fields(HealthSettings, "health.") | fields(LeaseSettings, "leases.")
         server = listener | fields(ServerSettings) | fields(AccessLogSettings, "access_log.") | fields(LimitSettings, "limits.")
         server |= fields(RegistrySettings, "registry.") | fields(PeerSettings, "peer.")
-        # a matter of rtunnel dev, which starts the target itself
-        connector = (
-            fields(ConnectorSettings) - {"target_follows"} | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
-        )
+        connector = fields(ConnectorSettings) | mux | fields(ClientTls, "tls.") | fields(ForwardSettings, "forward.")
         connector |= fields(PodEnvSettings, "env.")
         udp = fields(UdpSettings, "udp.")
         for rows, wanted in [

@@ -83,6 +83,7 @@ class ConnectorClient:
     :param settings: which server, tunnel and target.
     :param address: the one of the server's addresses that is meant; by default any.
     :param instance: what it calls itself, so that servers know it when it comes back; by default a number of its own.
+    :param target_follows: whether the target is started after the join.
     :param budget: how many streams the process may have; by default any number.
     :param on_joined: called each time the tunnel is joined.
     :param on_ended: called when its lease has ended: then it joins no more.
@@ -104,6 +105,7 @@ class ConnectorClient:
         on_ended: Callable[[ConnectorClient], None] = lambda connector: None,
         address: str | None = None,
         instance: int | None = None,
+        target_follows: bool = False,
         budget: StreamBudget | None = None,
         endpoint: IStreamClientEndpoint | None = None,
         target_endpoint: EndpointFor | None = None,
@@ -113,6 +115,7 @@ class ConnectorClient:
         self.settings = settings
         self.instance = secrets.randbits(INSTANCE_BITS) if instance is None else instance
         self._address = address or settings.server.host
+        self._target_follows = target_follows
         self.id: UUID | None = None
         """The ID that the server gave us when we joined last."""
         self.since = 0.0
@@ -323,7 +326,7 @@ class ConnectorClient:
             endpoint=endpoint or "-",
         )
         self.shares.joined(endpoint if self.settings.bind.host else "")
-        if not self.settings.target_follows:
+        if not self._target_follows:
             self._warn_of_idle_targets()
         self._on_joined()
 

@@ -55,6 +55,7 @@ class ClientService(Service):
     :param settings: what the user asked for.
     :param reactor: the reactor.
     :param lines: where each request is shown, if anywhere; called at the start, since twistd may have forked before.
+    :param target_follows: whether the target is started once the requests come here, so that nothing listens there before.
     """
 
     live = frozenset(("connectors", "visitors", "drain"))
@@ -62,7 +63,12 @@ class ClientService(Service):
     _log = Logger()
 
     def __init__(
-        self, settings: ClientSettings, reactor: Any, lines: Callable[[ClientSettings], WatchLines | None] | None = None
+        self,
+        settings: ClientSettings,
+        reactor: Any,
+        lines: Callable[[ClientSettings], WatchLines | None] | None = None,
+        *,
+        target_follows: bool = False,
     ) -> None:
         self.settings = settings
         self.stats = ClientStats()
@@ -71,6 +77,7 @@ class ClientService(Service):
         self.on_over: Callable[[], None] = lambda: None
         """Called when there is nothing left to do: all leases have ended, and no local ports are open."""
         self._lines = lines or _on_stdout
+        self._target_follows = target_follows
         self._watch: Watch | None = None
         self._waiting: list[Deferred[None]] = []
         self.connectors: list[ConnectorClient | AllServers] = list(map(self._connector, settings.connectors))
@@ -221,7 +228,15 @@ class ClientService(Service):
             started.append(connector)
 
     def _connector(self, settings: ConnectorSettings) -> ConnectorClient | AllServers:
-        make = partial(self._watched, settings, stats=self.stats, budget=self.budget, reactor=self._reactor, on_joined=self._joined)
+        make = partial(
+            self._watched,
+            settings,
+            stats=self.stats,
+            budget=self.budget,
+            reactor=self._reactor,
+            on_joined=self._joined,
+            target_follows=self._target_follows,
+        )
         if settings.join == "one":
             return make(on_ended=self._lease_ended)
         return AllServers(

@@ -6,7 +6,6 @@ import os
 import sys
 from typing import Any, Final
 
-import attrs
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -42,7 +41,8 @@ class DevSession:
     def __init__(self, settings: DevSettings, reactor: Any) -> None:
         self._settings = settings
         self._reactor = reactor
-        self.client = ClientService(_client(settings), reactor, self._lines)
+        # a command is the target, and starts later
+        self.client = ClientService(settings.client, reactor, self._lines, target_follows=bool(settings.run))
         self._command = RunSession(settings.client.connectors[0], settings.pod_host, _plan(settings), reactor)
         self._services = MultiService()
         add_admin("client", settings.client, self.client, reactor, self._services)
@@ -117,12 +117,6 @@ def _has_terminal(settings: DevSettings) -> bool:
     """Whether there is a terminal for us alone: a screen would fight with the output of a command."""
     free = not settings.run or settings.output is not None
     return free and not settings.plain and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _client(settings: DevSettings) -> ClientSettings:
-    """How the requests come here; a command is their target, and starts later."""
-    connectors = tuple(attrs.evolve(one, target_follows=bool(settings.run)) for one in settings.client.connectors)
-    return attrs.evolve(settings.client, connectors=connectors)
 
 
 def _plan(settings: DevSettings) -> RunPlan:

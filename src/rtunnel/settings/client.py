@@ -75,7 +75,6 @@ class ConnectorSettings(ServerConnectionSettings):
     """One connection of a client that joins a tunnel.
 
     :ivar target: where streams are forwarded to.
-    :ivar target_follows: whether the target is started once the requests come here, so that nothing listens there before.
     :ivar forward: how; see :class:`ForwardSettings`.
     :ivar weight: 1 to 255; with 255, connectors with a smaller weight get nothing.
     :ivar intercept: filters of the requests that it takes, any of which may match; empty for a share of all requests.
@@ -95,7 +94,6 @@ class ConnectorSettings(ServerConnectionSettings):
     """
 
     target: TargetList = attrs.field(converter=target_list, validator=connectable)
-    target_follows: bool = False
     forward: ForwardSettings = attrs.field(factory=ForwardSettings)
     weight: int = attrs.field(default=1, validator=whole(1, 255))
     intercept: tuple[InterceptFilter, ...] = attrs.field(
