@@ -17,8 +17,8 @@ from rtunnel.wire.relay_intercepts import InterceptAnswer
 class ExampleTests(SynchronousTestCase):
     """A command that can be copied."""
 
-    def example(self, *filters: str, hosts: tuple[str, ...] = ("shop.example.org",)) -> str | None:
-        return example_request(tuple(map(InterceptFilter.parse, filters)), hosts)
+    def example(self, *filters: str, hosts: tuple[str, ...] = ("shop.example.org",), secure: bool = False) -> str | None:
+        return example_request(tuple(map(InterceptFilter.parse, filters)), hosts, secure=secure)
 
     def test_commands(self) -> None:
         for wanted, command in (
@@ -32,6 +32,10 @@ class ExampleTests(SynchronousTestCase):
             ("host=other.example.org; path=/é", "curl http://other.example.org/%C3%A9"),
         ):
             self.assertEqual(self.example(wanted), command, wanted)
+
+    def test_tls(self) -> None:
+        """An Ingress with TLS would answer the other URL with a redirect, which curl does not follow."""
+        self.assertEqual(self.example("header:X-User=alice", secure=True), "curl -H 'x-user: alice' https://shop.example.org/")
 
     def test_none(self) -> None:
         """Nothing is made up for a pattern, or without a host."""

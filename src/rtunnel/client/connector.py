@@ -344,9 +344,10 @@ class ConnectorClient:
         )
         if answer.warning:
             self._log.warn("{text}", text=plain(answer.warning, None))
-        for link in share_links(self.settings.session, answer.hosts, secure=self.settings.transport in ("wss", "tls")):
+        secure = self.settings.transport in ("wss", "tls")
+        for link in share_links(self.settings.session, answer.hosts, secure=secure):
             self._log.info("a browser that opens {link} joins the session", link=plain(link, None))
-        example = example_request(filters, answer.hosts)
+        example = example_request(filters, answer.hosts, secure=secure)
         if example is not None:
             self._log.info("try it: {example}", example=plain(example, None))
 

@@ -76,14 +76,15 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} s"
 
 
-def example_request(filters: tuple[InterceptFilter, ...], hosts: tuple[str, ...]) -> str | None:
+def example_request(filters: tuple[InterceptFilter, ...], hosts: tuple[str, ...], *, secure: bool) -> str | None:
     """A command line whose request one of the filters takes.
 
     :param hosts: host patterns that lead to the tunnel.
+    :param secure: whether the server is reached by TLS; then its hosts are, too, as far as one can tell.
     :returns: None if none can be made up: of a pattern, say.
     """
     for wanted in filters:
-        example = _curl(wanted, hosts)
+        example = _curl(wanted, hosts, _scheme(secure))
         if example is not None:
             return example
     return None
@@ -94,15 +95,18 @@ def share_links(session: str, hosts: tuple[str, ...], *, secure: bool) -> list[s
 
     :param session: its name; ``""`` for none.
     :param hosts: host patterns that lead to the tunnel.
-    :param secure: whether the server is reached by TLS; then its hosts are, too, as far as one can tell.
+    :param secure: as for :func:`example_request`.
     """
     if not session:
         return []
-    scheme = "https" if secure else "http"
-    return [f"{scheme}://{host}/?{SESSION}={session}" for host in hosts if "*" not in host]
+    return [f"{_scheme(secure)}://{host}/?{SESSION}={session}" for host in hosts if "*" not in host]
 
 
-def _curl(wanted: InterceptFilter, hosts: tuple[str, ...]) -> str | None:
+def _scheme(secure: bool) -> str:
+    return "https" if secure else "http"
+
+
+def _curl(wanted: InterceptFilter, hosts: tuple[str, ...], scheme: str) -> str | None:
     words, host, path, parameters = ["curl"], next((host for host in hosts if "*" not in host), None), "/", []
     for term in wanted.terms:
         value = _value(term)
@@ -120,7 +124,7 @@ def _curl(wanted: InterceptFilter, hosts: tuple[str, ...]) -> str | None:
             words += (_CURL_OPTIONS[term.kind], _field(term, value))
     if host is None:
         return None
-    url = f"http://{host}{path}" + ("?" + "&".join(parameters) if parameters else "")
+    url = f"{scheme}://{host}{path}" + ("?" + "&".join(parameters) if parameters else "")
     return " ".join(shlex.quote(word) for word in (*words, url))
 
 
