@@ -45,6 +45,31 @@ class AllocatorTests(SynchronousTestCase):
         self.assertLess(page_faults("keep_large_blocks()"), 100)
         self.assertGreater(page_faults(""), 1000, "what freed blocks cost otherwise")
 
+    def test_freed_memory_is_returned(self) -> None:
+        if platform.libc_ver()[0] != "glibc":
+            raise SkipTest("only the allocator of glibc keeps it")
+        self.assertGreater(kept(""), 60, "what stays otherwise")
+        self.assertLess(kept("return_freed_memory()"), 12, "what the next large blocks take")
+
+
+FREED = """
+from rtunnel.ops.memory import keep_large_blocks, resident_memory, return_freed_memory
+keep_large_blocks()
+before = resident_memory()
+# each large block is followed by one that stays
+blocks = [(bytearray(1 << 20), bytes(1000)) for _ in range(80)]
+stay = [small for _, small in blocks]
+del blocks
+{after}
+print(resident_memory() - before)
+"""
+
+
+def kept(after: str) -> float:
+    """MiB that a process has after 80 of them were freed, and it did something."""
+    argv = [sys.executable, "-c", FREED.format(after=after)]
+    return int(subprocess.run(argv, capture_output=True, check=True, timeout=60).stdout) / 2**20
+
 
 CYCLES = """
 import gc

@@ -12,17 +12,20 @@ from typing import Any
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.ops.memory import RETURN_EVERY
 from rtunnel.ops.process import ProcessService
 from rtunnel.ops.start import StartError
 
 
-class Reactor:
-    """Runs at once what it is asked to run soon."""
+class Reactor(Clock):
+    """Runs at once what it is asked to run soon; its time stands still."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.stops = 0
 
     def callWhenRunning(self, call: Callable[..., None], *arguments: Any) -> None:
@@ -109,6 +112,17 @@ class OrderTests(ProcessTestCase):
             process.startService()
         warned = [event["text"] for event in events if event["log_level"] == LogLevel.warn]
         self.assertEqual(warned, ["one {brace}", "two"])
+
+
+class MemoryTests(ProcessTestCase):
+    def test_freed_memory_is_returned_again_and_again(self) -> None:
+        self.process.startService()
+        for _ in range(2):
+            (call,) = self.reactor.getDelayedCalls()
+            self.assertEqual(call.getTime(), self.reactor.seconds() + RETURN_EVERY)
+            self.reactor.advance(RETURN_EVERY)
+        self.successResultOf(self.process.stopService())
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
 
 
 class FailureTests(ProcessTestCase):

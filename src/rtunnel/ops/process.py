@@ -17,11 +17,12 @@ from typing import Any, ClassVar
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import Deferred, inlineCallbacks, maybeDeferred
 from twisted.internet.error import ReactorNotRunning
+from twisted.internet.task import LoopingCall
 from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from rtunnel.ops.descriptors import raise_limit
-from rtunnel.ops.memory import collect_rarely, keep_large_blocks
+from rtunnel.ops.memory import RETURN_EVERY, collect_rarely, keep_large_blocks, return_freed_memory
 from rtunnel.ops.signals import StopSignals
 from rtunnel.ops.start import StartError
 
@@ -55,6 +56,8 @@ class ProcessService(MultiService):
         self.observer: Any = None
         self._warnings = warnings
         self._stop_signals = StopSignals(reactor, self._stop_reactor)
+        self._returning_memory = LoopingCall(return_freed_memory)
+        self._returning_memory.clock = reactor
         self._log = Logger()
 
     def setServiceParent(self, parent: Any) -> None:
@@ -88,6 +91,7 @@ class ProcessService(MultiService):
         except StartError as error:
             self._fail(error)
             raise
+        self._returning_memory.start(RETURN_EVERY, now=False)
         # after the reactor has installed its own handlers
         self._reactor.callWhenRunning(self._stop_signals.install)
 
@@ -96,6 +100,8 @@ class ProcessService(MultiService):
         """Stop the children one after another, the last added first, each when the one before has stopped."""
         self._stop_signals.stopping = True
         Service.stopService(self)
+        if self._returning_memory.running:
+            self._returning_memory.stop()
         for child in reversed(list(self)):
             try:
                 yield maybeDeferred(child.stopService)
