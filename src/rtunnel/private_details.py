@@ -108,20 +108,36 @@ SOCKETS = (
         ("self",),
         ("transport", "socket", "factory", "buildProtocol", "_buildAddr", "sessionno", "makeConnection"),
     ),
-    Detail("twisted.internet.tcp.Client.__init__", "is called", ("self", "host", "port", "bindAddress", "connector", "reactor")),
     Detail(
-        "twisted.internet.tcp.Connector.__init__",
-        "is called",
-        ("self", "host", "port", "factory", "timeout", "bindAddress", "reactor"),
+        "twisted.internet.tcp.Connection._closeWriteConnection", "ends a direction of which nothing waits", ("self",), ("shutdown",)
     ),
     Detail(
-        "twisted.internet.tcp.Connector._makeTransport",
-        "makes each connection that is opened",
+        "twisted.internet.tcp.Connection.connectionLost",
+        "is called when nothing waits any more, and twice if need be",
+        ("self", "reason"),
+        ("_closeSocket", "socket"),
+    ),
+    Detail("twisted.internet.tcp._SocketCloser._closeSocket", "is left out where there is nothing to do", ("self", "orderly")),
+    Detail("twisted.internet.tcp.Connection.__init__", "is called", ("self", "skt", "protocol", "reactor")),
+    Detail(
+        "twisted.internet.tcp.BaseClient.failIfNotConnected",
+        "fails a connect with the error of the socket",
+        ("self", "err"),
+        ("connected", "disconnected", "connector", "connectionFailed"),
+    ),
+    Detail(
+        "twisted.internet.tcp.BaseClient.doConnect",
+        "is replaced: an address is connected to once",
         ("self",),
-        ("host", "port", "bindAddress"),
+        ("socket", "realAddress", "connect_ex", "_connectDone"),
     ),
-    Detail("twisted.internet.tcp.BaseClient.failIfNotConnected", "fails a connect with the error of the socket", ("self", "err")),
-    Detail("twisted.internet.base.BaseConnector.connect", "makes each connection with it", ("self",), ("_makeTransport",)),
+    Detail(
+        "twisted.internet.tcp.BaseClient._connectDone",
+        "is done by it",
+        ("self",),
+        ("connector", "protocol", "buildProtocol", "connected", "startReading", "makeConnection"),
+    ),
+    Detail("twisted.internet.tcp.Client.getPeer", "is where it leads", ("self",), ("_addressType", "realAddress")),
 )
 """For sockets that write at once, :mod:`rtunnel.transport.sockets`."""
 

@@ -118,11 +118,11 @@ class FallbackTests(SynchronousTestCase):
         """Connections work, with Twisted's own transports."""
         said = self.run_script(
             "sockets write when the reactor says so",
-            "twisted.internet.tcp.Client.__init__(self, host, port, bindAddress, connector, reactor)",
+            "twisted.internet.tcp.Connection.__init__(self, skt, protocol, reactor)",
             """
             from twisted.internet import tcp
-            original = tcp.Client.__init__
-            tcp.Client.__init__ = lambda self, *arguments: original(self, *arguments)
+            original = tcp.Connection.__init__
+            tcp.Connection.__init__ = lambda self, *arguments: original(self, *arguments)
             from rtunnel.transport import sockets
             print(sockets.AT_ONCE)
             from twisted.internet import reactor

@@ -258,8 +258,8 @@ class _Acceptor:
 class PendingErrorTests(SynchronousTestCase):
     def test_the_system_knows_why(self) -> None:
         """A poll may tell of an error (an ICMP message, say) before the connect is looked at: it is not lost then."""
-        connecting = _Connecting()
-        client = AtOnceClient("127.0.0.1", 80, None, connecting, _Reactor())
+        connecting: Any = _Connecting()
+        client = AtOnceClient(socket.AF_INET, ("127.0.0.1", 80), connecting, _Reactor())
         with socket.create_server(("127.0.0.1", 0)) as probe:
             address = probe.getsockname()
         self.assertEqual(client.socket.connect_ex(address), errno.EINPROGRESS)
@@ -267,8 +267,8 @@ class PendingErrorTests(SynchronousTestCase):
         self.assertIn("the connection was refused", reason_of(connecting.failure))
 
     def test_nothing_is_known(self) -> None:
-        connecting = _Connecting()
-        client = AtOnceClient("127.0.0.1", 80, None, connecting, _Reactor())
+        connecting: Any = _Connecting()
+        client = AtOnceClient(socket.AF_INET, ("127.0.0.1", 80), connecting, _Reactor())
         client.connectionLost(Failure(error.ConnectionDone()))
         self.assertIn("the other end closed the connection", reason_of(connecting.failure))
 

@@ -372,8 +372,20 @@ class StockTests(AtOnceTests):
 class OtherReactorTests(SynchronousTestCase):
     def test_clock(self) -> None:
         """A reactor that is not made of sockets is left alone."""
-        clock: Any = Clock()
-        self.assertIs(sockets._connecting_reactor(clock), clock)
+        clock: Any = _Connecting()
+        self.assertNoResult(SocketClientEndpoint(clock, "127.0.0.1", 80, timeout=7).connect(Ends()))
+        self.assertEqual(clock.asked, [("127.0.0.1", 80, 7)])
+
+
+class _Connecting(Clock):
+    """A reactor that connects in a way of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[str, int, float]] = []
+
+    def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None) -> None:
+        self.asked.append((host, port, timeout))
 
 
 class HostAndPortTests(SynchronousTestCase):

@@ -4,7 +4,7 @@ Twisted's ``transport.write`` puts bytes into a buffer and asks the reactor for 
 a turn of latency for each small message. Here ``write`` tries the socket first and leaves to Twisted only what the kernel did
 not accept; order, backpressure and errors stay as they are.
 
-The listening port and the client connector are Twisted's own with another transport class. The details relied on are
+The listening port is Twisted's own with another transport class; connecting is done here. The details relied on are
 :data:`rtunnel.private_details.SOCKETS`; without them (:data:`AT_ONCE`), or on a reactor that is not made of sockets, everything is
 stock Twisted.
 """
@@ -22,8 +22,18 @@ from twisted.internet import defer
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint
-from twisted.internet.error import CannotListenError, ConnectionLost, getConnectError
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectBindError,
+    ConnectingCancelledError,
+    ConnectionLost,
+    NoProtocol,
+    UserError,
+    getConnectError,
+)
+from twisted.internet.error import TimeoutError as ConnectTimedOut
 from twisted.internet.interfaces import (
+    IAddress,
     IListeningPort,
     IProtocol,
     IProtocolFactory,
@@ -34,9 +44,10 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.internet.tcp import Client, Connector, Server
+from twisted.internet.protocol import connectionDone as DONE
+from twisted.internet.tcp import Client, Connection, Server
 from twisted.python.failure import Failure
-from zope.interface import directlyProvides, implementer, providedBy
+from zope.interface import implementer
 
 from rtunnel.addresses import plain_address
 from rtunnel.private_details import SOCKETS, available
@@ -151,12 +162,43 @@ class WriteAtOnce:
         super().registerProducer(producer, streaming)  # type: ignore[misc]
 
     def loseConnection(self, *arguments: Any) -> None:
-        self._send = None
-        super().loseConnection(*arguments)  # type: ignore[misc]
+        """Close, in the next turn if nothing waits: the poll need not say that it can be written."""
+        connection: Any = self
+        at_once, self._send = self._all_sent(), None
+        if at_once:
+            connection.stopReading()
+            connection.disconnecting = 1
+            connection.reactor.callLater(0, connection.connectionLost, DONE)
+        else:
+            super().loseConnection(*arguments)  # type: ignore[misc]
 
     def loseWriteConnection(self) -> None:
-        self._send = None
-        super().loseWriteConnection()  # type: ignore[misc]
+        """End our direction, now if nothing waits."""
+        connection: Any = self
+        at_once, self._send = self._all_sent(), None
+        if at_once:
+            connection._writeDisconnecting = connection._writeDisconnected = True
+            connection._closeWriteConnection()
+        else:
+            super().loseWriteConnection()  # type: ignore[misc]
+
+    def _all_sent(self) -> bool:
+        """Whether the system has all that was written, and nothing stands between."""
+        connection: Any = self
+        return (
+            (self._send or self._direct_send()) is not None
+            and connection.producer is None
+            and not connection.dataBuffer
+            and not connection._tempDataLen
+        )
+
+    def _closeSocket(self, orderly: bool) -> None:
+        connection: Any = self
+        if orderly and connection._writeDisconnected:
+            # our direction has ended already
+            connection.socket.close()
+        else:
+            super()._closeSocket(orderly)  # type: ignore[misc]
 
     def abortConnection(self) -> None:
         self._send = None
@@ -183,12 +225,59 @@ class AtOnceServer(WriteAtOnce, Server):
 
 
 class AtOnceClient(WriteAtOnce, Client):
-    """A connection that we opened."""
+    """A connection that we open.
+
+    Twisted resolves names here, waits for its connector, connects twice and reads meanwhile; this connects to an address and is
+    told once by the poll how that ended.
+
+    :param address: host and port.
+    :param attempt: what is told the result, where Twisted has its connector.
+    """
+
+    def __init__(self, family: socket.AddressFamily, address: tuple[str, int], attempt: Attempt, reactor: Any) -> None:
+        self.connector = attempt
+        self.addr = self.realAddress = address
+        self.addressFamily = family
+        if family == socket.AF_INET6:
+            self._addressType: Any = IPv6Address
+        Connection.__init__(self, socket.socket(family, socket.SOCK_STREAM), cast(IProtocol, None), reactor)
+
+    def begin(self) -> None:
+        """Connect."""
+        code = self.socket.connect_ex(self.realAddress)
+        if code in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
+            self.doWrite = self.doConnect  # type: ignore[method-assign]
+            self.startWriting()  # type: ignore[no-untyped-call]
+        else:
+            self.reactor.callLater(0, self._failed, code)  # type: ignore[attr-defined]
+
+    def doConnect(self) -> None:
+        """The poll says that the connect has ended."""
+        code = _pending_error(self)
+        if code:
+            self._failed(code)
+            return
+        attempt = self.connector
+        try:
+            protocol = attempt.build(self.getPeer())  # type: ignore[no-untyped-call]
+        except Exception as reason:
+            self.failIfNotConnected(reason)  # type: ignore[no-untyped-call]
+            return
+        del self.doWrite
+        self.protocol = protocol
+        self.connected = 1
+        self.startReading()  # type: ignore[no-untyped-call]
+        self.stopWriting()  # type: ignore[no-untyped-call]
+        protocol.makeConnection(self)
+        attempt.connected(protocol)
+
+    def _failed(self, code: int) -> None:
+        self.failIfNotConnected(getConnectError((code, os.strerror(code))))  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure) -> None:
         if not self.connected and (code := _pending_error(self)):
-            # the poll told of an error (an ICMP message, say) before the connect was looked at: the system knows which
-            self.failIfNotConnected(getConnectError((code, os.strerror(code))))  # type: ignore[no-untyped-call]
+            # the poll told of an error (the connect was refused, say) and of nothing else: the system knows which
+            self._failed(code)
         else:
             super().connectionLost(reason)
 
@@ -199,33 +288,85 @@ def _pending_error(transport: Any) -> int:
     return 0 if connection is None else int(connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
-class AtOnceConnector(Connector):
-    """Makes connections that write at once."""
+class Attempt:
+    """One connect to an address.
 
-    def _makeTransport(self) -> Client:
-        return AtOnceClient(  # type: ignore[no-untyped-call]
-            self.host, self.port, self.bindAddress, self, self.reactor
-        )
+    :param factory: builds the protocol.
+    :ivar answer: fires with the protocol, or fails.
+    """
+
+    def __init__(self, factory: IProtocolFactory) -> None:
+        self.answer: defer.Deferred[Any] = defer.Deferred(self._cancelled)
+        self._factory = factory
+        self._transport: Any = None
+        self._timer: Any = None
+
+    def begin(self, transport: AtOnceClient, timeout: float, reactor: Any) -> None:
+        """Connect a transport.
+
+        :param timeout: seconds that it may take.
+        """
+        self._transport = transport
+        self._timer = reactor.callLater(timeout, self._expired)
+        transport.begin()
+
+    def _expired(self) -> None:
+        self._transport.failIfNotConnected(ConnectTimedOut())
+
+    def _cancelled(self, answer: defer.Deferred[Any]) -> None:
+        answer.errback(Failure(ConnectingCancelledError(self._transport.getPeer())))
+        self._transport.failIfNotConnected(UserError())
+
+    def _end(self, result: Any) -> None:
+        if self._timer.active():
+            self._timer.cancel()
+        if not self.answer.called:
+            self.answer.callback(result)
+
+    # -- called by the transport
+
+    def build(self, address: IAddress) -> Any:
+        """Build the protocol.
+
+        :raises NoProtocol: there is none.
+        """
+        protocol = self._factory.buildProtocol(address)
+        if protocol is None:
+            raise NoProtocol
+        return protocol
+
+    def connected(self, protocol: Any) -> None:
+        """The connection is there."""
+        self._end(protocol)
+
+    def connectionFailed(self, reason: Failure) -> None:
+        """It cannot be had."""
+        self._end(reason)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """It has ended."""
+        self._end(reason)
 
 
-class _AtOnceReactor:
-    """A reactor whose ``connectTCP`` makes connections that write at once; the rest is the reactor beneath."""
+@implementer(IStreamClientEndpoint)
+class AddressEndpoint:
+    """Connects to an IP address and TCP port, with connections that write at once."""
 
-    def __init__(self, reactor: INetworkReactor) -> None:
+    def __init__(self, reactor: INetworkReactor, host: str, port: int, timeout: float) -> None:
         self._reactor = reactor
-        directlyProvides(self, providedBy(reactor))
+        self._family = socket.AF_INET6 if isIPv6Address(host) else socket.AF_INET
+        self._address = host, port
+        self._timeout = timeout
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
-
-    def connectTCP(self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None) -> Any:
-        connector = AtOnceConnector(host, port, factory, timeout, bindAddress, self._reactor)
-        connector.connect()
-        return connector
-
-
-def _connecting_reactor(reactor: INetworkReactor) -> Any:
-    return _AtOnceReactor(reactor) if AT_ONCE and IReactorFDSet.providedBy(reactor) else reactor
+    def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
+        """Connect."""
+        attempt = Attempt(protocolFactory)
+        try:
+            transport = AtOnceClient(self._family, self._address, attempt, self._reactor)
+        except OSError as reason:
+            return defer.fail(ConnectBindError(reason.errno, reason.strerror))
+        attempt.begin(transport, self._timeout, self._reactor)
+        return attempt.answer
 
 
 def host_and_port(address: object) -> tuple[str, int]:
@@ -382,29 +523,17 @@ class SocketClientEndpoint:
 
     def __init__(self, reactor: INetworkReactor, host: str, port: int, timeout: float = 10.0) -> None:
         self._reactor = reactor
-        self._host = host
         self._port = port
         self._timeout = timeout
-        self._name: NameEndpoint | None = None
+        is_address = isIPAddress(host) or isIPv6Address(host)
+        self._endpoint = self._of_address(host) if is_address else NameEndpoint(reactor, host, port, self._of_address)
 
     def connect(self, protocolFactory: IProtocolFactory) -> defer.Deferred[IProtocol]:
         """Connect."""
-        return self._endpoint().connect(protocolFactory).addCallback(_unwrapped)
-
-    def _endpoint(self) -> IStreamClientEndpoint:
-        if isIPAddress(self._host) or isIPv6Address(self._host):
-            return self._of_address(self._host)
-        if self._name is None:
-            self._name = NameEndpoint(self._reactor, self._host, self._port, self._of_address)
-        return self._name
+        return self._endpoint.connect(protocolFactory)
 
     def _of_address(self, address: str) -> IStreamClientEndpoint:
+        if AT_ONCE and IReactorFDSet.providedBy(self._reactor):
+            return AddressEndpoint(self._reactor, address, self._port, self._timeout)
         of_family = TCP6ClientEndpoint if isIPv6Address(address) else TCP4ClientEndpoint
-        return of_family(_connecting_reactor(self._reactor), address, self._port, timeout=self._timeout)
-
-
-def _unwrapped(protocol: Any) -> Any:
-    """Detach Twisted's wrapper, which is only needed while connecting, so that received bytes do not pass through it."""
-    if isinstance(protocol.transport, AtOnceClient):
-        protocol.transport.protocol = protocol
-    return protocol
+        return of_family(self._reactor, address, self._port, timeout=self._timeout)

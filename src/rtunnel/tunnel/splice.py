@@ -114,6 +114,8 @@ class Side(Protocol):
         self.received = 0
         self.read_ended = False
         self.lost = False
+        self.closed = False
+        """Whether it was told to close."""
         self.stalled = False
         """Whether it was lost because it took nothing for too long."""
         self.joined = False
@@ -141,8 +143,9 @@ class Side(Protocol):
 
     def close(self, *, at_once: bool = False) -> None:
         """Close this transport, once everything is sent unless ``at_once``."""
-        if self.lost or self.transport is None:
+        if self.lost or self.transport is None or (self.closed and not at_once):
             return
+        self.closed = True
         self.transport.unregisterProducer()
         if at_once:
             self.transport.abortConnection()
@@ -169,8 +172,8 @@ class Side(Protocol):
         if self.lost:
             return
         self.lost = True
-        self.stalled = reason.check(Stalled) is not None
-        self.splice.side_lost(self, clean=reason.check(ConnectionDone) is not None)
+        self.stalled = isinstance(reason.value, Stalled)
+        self.splice.side_lost(self, clean=isinstance(reason.value, ConnectionDone))
 
 
 class TappedSide(Side):
