@@ -1,4 +1,4 @@
-"""``python -m tests.cluster up|test|demo|down|dry-run``: the cluster is started, tried, shown, and ended; its API server alone."""
+"""``python -m tests.cluster COMMAND``: the cluster is started, tried, shown, measured and ended; its API server alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tests.cluster import checks, ingress, node
 from tests.cluster.demo import demo
 from tests.cluster.images import load, provide_images
+from tests.cluster.port_forward import compare
 from tests.cluster.programs import BIN, check, provide, provide_api_server
 from tests.cluster.shell import ClusterError
 
@@ -17,7 +18,7 @@ from tests.cluster.shell import ClusterError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
-    parser.add_argument("command", choices=("up", "test", "demo", "down", "dry-run"))
+    parser.add_argument("command", choices=("up", "test", "demo", "reach", "down", "dry-run"))
     parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"for test: {', '.join(checks.CHECKS)} (default: all)")
     arguments = parser.parse_args(argv)
     unknown = set(arguments.checks) - checks.CHECKS.keys()
@@ -35,10 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "up":
             _up()
             return 0
-        if arguments.command == "demo":
+        if arguments.command in ("demo", "reach"):
             if not node.is_up():
                 _up()
-            demo()
+            (demo if arguments.command == "demo" else compare)()
             return 0
         return _test(arguments.checks or list(checks.CHECKS))
     except ClusterError as error:

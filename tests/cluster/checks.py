@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections import Counter
 from collections.abc import Callable
 from difflib import unified_diff
@@ -19,8 +18,10 @@ from tests.cluster.images import OURS
 from tests.cluster.manifests import dry_run
 from tests.cluster.node import KUBECONFIG, kubectl
 from tests.cluster.programs import BIN
+from tests.cluster.quickstart import quickstart
+from tests.cluster.rollouts import replicas, rollouts
 from tests.cluster.shell import ROOT, inside, run, wait_until
-from tests.cluster.using import ask, demand, example_services, joined_laptop, roll, rolled_out, temporary_namespace, tunnel_of
+from tests.cluster.using import ask, demand, example_services, joined_laptop, rolled_out, temporary_namespace, tunnel_of
 
 __all__ = ["CHECKS", "Check"]
 
@@ -132,62 +133,6 @@ def chart() -> str:
         with joined_laptop(host, _ID, "--weight", "255"):
             demand(ask(host) == "laptop", "a laptop does not get the requests")
     return "installed, a service injected, taken by a laptop"
-
-
-# -- rollouts
-
-
-def rollouts() -> str:
-    """At 100 requests a second, the service and then the server are rolled out: nobody notices."""
-    found = []
-    with temporary_namespace("rollouts") as namespace:
-        kubectl("apply", "--namespace", namespace, "--kustomize", str(ROOT / "deploy" / "kubernetes"))
-        rolled_out(namespace, "deployment/proxy", "deployment/nginx")
-        wait_until(lambda: ask("nginx.local").startswith("pod"), "the pod serves through the Ingress")
-        for name in ("nginx", "proxy"):
-            failed, total = roll(namespace, name, "nginx.local")
-            found.append(f"{name}: {len(failed)} of {total} failed{f' ({dict(Counter(failed))})' if failed else ''}")
-    demand(all(": 0 of" in line for line in found), "; ".join(found))
-    return "; ".join(found)
-
-
-def replicas() -> str:
-    """Two servers with Redis: a laptop at one of them gets requests of both; servers, service and Redis are rolled out."""
-    found = []
-    with temporary_namespace("replicas") as namespace:
-        kubectl("apply", "--namespace", namespace, "--kustomize", str(ROOT / "deploy" / "kubernetes-replicas"))
-        rolled_out(namespace, "deployment/redis", "deployment/proxy", "deployment/nginx")
-        wait_until(lambda: ask("nginx.local").startswith("pod"), "the pod serves through the Ingress")
-        with joined_laptop("nginx.local", _ID, "--intercept", "header:X-User=alice"):
-            mine = Counter(ask("nginx.local", headers={"X-User": "alice"}) for _ in range(100))
-        demand(set(mine) == {"laptop"}, f"the intercept got {dict(mine)}")
-        for name in ("proxy", "nginx", "redis"):
-            failed, total = roll(namespace, name, "nginx.local")
-            found.append(f"{name}: {len(failed)} of {total} failed{f' ({dict(Counter(failed))})' if failed else ''}")
-    demand(all(": 0 of" in line for line in found), "; ".join(found))
-    return f"an intercept: 100 of 100 at both servers; {'; '.join(found)}"
-
-
-# -- the first five minutes
-
-
-def quickstart() -> str:
-    """From an empty namespace to the laptop: two commands in the cluster, two on the laptop."""
-    with temporary_namespace("quickstart") as namespace:
-        began = time.monotonic()
-        kubectl("apply", "--namespace", namespace, "--filename", "-", text=example_services()["web"])
-        rolled_out(namespace, "deployment/web")
-        arguments = ("get", "deployment,service,ingress", "--namespace", namespace, "--output", "yaml")
-        outcome = inject(kubectl(*arguments), Wanted(host="web.example.org", image=OURS))
-        kubectl("apply", "--namespace", namespace, "--filename", "-", text=outcome.text)
-        rolled_out(namespace, "deployment/proxy", "deployment/web")
-        tunnel = tunnel_of(namespace, "web.example.org")
-        wait_until(lambda: ask("web.example.org").startswith("pod"), "the pod serves through the server")
-        with joined_laptop("web.example.org", tunnel, "--intercept", "header:X-User=alice"):
-            wait_until(lambda: ask("web.example.org", headers={"X-User": "alice"}) == "laptop", "the laptop serves")
-        seconds = time.monotonic() - began
-    demand(seconds < 300, f"it took {seconds:.0f} s")
-    return f"{seconds:.0f} s"
 
 
 CHECKS: Final[dict[str, Check]] = {

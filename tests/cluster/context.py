@@ -19,7 +19,18 @@ from rtunnel.inject.injection import uninject
 from tests.cluster.images import APP, OURS
 from tests.cluster.node import INGRESS, kubectl
 from tests.cluster.shell import ClusterError, wait_until
-from tests.cluster.using import RESTRICTED, ask, demand, roll, rolled_out, secret_key, temporary_namespace, tunnel_of
+from tests.cluster.using import (
+    RESTRICTED,
+    ask,
+    demand,
+    named,
+    roll,
+    rolled_out,
+    secret_key,
+    temporary_namespace,
+    tunnel_of,
+    workload,
+)
 from tests.support.processes import Process, rtunnel
 
 __all__ = ["Developer", "context", "developers_arguments", "inject_with_context"]
@@ -68,33 +79,16 @@ def shop(host: str) -> str:
         "securityContext": RESTRICTED,
     }
     documents = [
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named("settings"), "data": {"LEVEL": "info", "A_KEY": "$(A)"}},
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": _named("files"), "data": {"app.yaml": "colour: red\n", "b": "1"}},
-        {"apiVersion": "v1", "kind": "Secret", "metadata": _named("db"), "stringData": {"password": "swordfish"}},
-        *_workload("redis", redis, 6379),
-        *_workload("shop", app, 80, [{"name": "files", "configMap": {"name": "files"}}]),
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named("settings"), "data": {"LEVEL": "info", "A_KEY": "$(A)"}},
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named("files"), "data": {"app.yaml": "colour: red\n", "b": "1"}},
+        {"apiVersion": "v1", "kind": "Secret", "metadata": named("db"), "stringData": {"password": "swordfish"}},
+        *workload("redis", redis, 6379),
+        *workload("shop", app, 80, [{"name": "files", "configMap": {"name": "files"}}]),
     ]
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "shop", "port": {"number": 80}}}}
     rules = [{"host": host, "http": {"paths": [path]}}]
-    documents.append(
-        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": _named("shop"), "spec": {"rules": rules}}
-    )
+    documents.append({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": named("shop"), "spec": {"rules": rules}})
     return yaml.safe_dump_all(documents)
-
-
-def _named(name: str) -> dict[str, Any]:
-    return {"name": name, "labels": {"app.kubernetes.io/name": name}}
-
-
-def _workload(name: str, container: Any, port: int, volumes: Any = ()) -> Iterator[dict[str, Any]]:
-    """A Deployment and its Service."""
-    metadata = _named(name)
-    pod = {"containers": [container], "volumes": list(volumes)}
-    template = {"metadata": {"labels": metadata["labels"]}, "spec": pod}
-    spec = {"selector": {"matchLabels": metadata["labels"]}, "template": template}
-    yield {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
-    ports = [{"port": port, "targetPort": container["ports"][0]["containerPort"]}]
-    yield {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": metadata["labels"], "ports": ports}}
 
 
 def inject_with_context(namespace: str, host: str) -> None:
@@ -136,12 +130,12 @@ def context() -> str:
             seconds = _change_is_followed(namespace, Path(folder) / "config" / "app.yaml")
         said = alice.run("run", "--", sys.executable, "-c", _ASK_REDIS)
         demand(said.strip() == "+PONG", f"the database said {said}")
-        failed, total = roll(namespace, "shop", _HOST)
-        demand(not failed, f"{len(failed)} of {total} requests failed while the pod was replaced: {failed[:5]}")
+        rolled = roll(namespace, "shop", _HOST)
+        demand(not rolled.failed, f"requests failed while the pod was replaced: {rolled}")
         _uninject(namespace)
     return (
         f"{variables} variables as in the pod, a change of a ConfigMap followed within {seconds:.1f} s, Redis by its name; "
-        f"rolled out: 0 of {total} failed"
+        f"rolled out: 0 of {rolled.total} failed"
     )
 
 

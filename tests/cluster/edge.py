@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import socket
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from rtunnel.auth.passwords import hash_password
 from rtunnel.inject.injection import Wanted, inject
+from rtunnel.inject.server_manifests import PERMISSIONS, ROUTES, Access, User
 from tests.cluster import ingress
 from tests.cluster.certificates import make_authority, make_certificate
 from tests.cluster.images import OURS
@@ -120,11 +123,13 @@ def hops() -> str:
     """``rtunnel status HOST --check`` names the hop, with one part after another gone."""
     found = []
     with temporary_namespace("hops") as namespace:
-        _inject(namespace)
+        password = secrets.token_urlsafe(24)
+        sidecars = User("sidecars", password, hash_password(password).text)
+        _inject(namespace, access=Access(sidecars, ()))
 
-        def expect(hop: str, what: str, host: str = _HOST) -> None:
+        def expect(hop: str, what: str, host: str = _HOST, *, ok: bool = False) -> None:
             try:
-                wait_until(lambda: _last_hop(host)[0] == hop, what)
+                wait_until(lambda: _last_hop(host) == (hop, ok), what)
             except ClusterError:
                 raise ClusterError(f"{what}: the hop was {_last_hop(host)}") from None
             found.append(f"{what}: {hop}")
@@ -134,11 +139,15 @@ def hops() -> str:
 
         demand(_last_hop(_HOST) == ("target", True), f"with all parts there, the hops end at {_last_hop(_HOST)}")
         expect("answer", "a host that the Ingress does not know", "other.example.org")
+        # nobody may bind: who has no line in the permissions may nothing
+        _permit(namespace, f"visit {sidecars.name} *")
+        expect("client", "a sidecar that may not join")
+        _permit(namespace, f"bind {sidecars.name} *")
+        expect("target", "one that may again", ok=True)
         kubectl("set", "image", "deployment/web", "--namespace", namespace, "app=localhost/pause:1")
         expect("target", "an application that does not listen")
         scale("web", 0)
         expect("client", "no sidecar")
-        kubectl("delete", "secret", "rtunnel", "--namespace", namespace)
         _without_rules(namespace)
         expect("rule", "no rule")
         scale("proxy", 0)
@@ -146,12 +155,22 @@ def hops() -> str:
     return "; ".join(found)
 
 
+def _permit(namespace: str, line: str) -> None:
+    """Change the only line of the server's permissions, whose file follows."""
+    _set_key(namespace, PERMISSIONS, line)
+
+
 def _without_rules(namespace: str) -> None:
     """Start the server anew with a rule for another host."""
-    rules = "other.example.org=10bc451e-59dc-4c70-999e-91a30813ac78"
-    kubectl("create", "secret", "generic", "rtunnel", "--namespace", namespace, f"--from-literal=routes={rules}")
+    _set_key(namespace, ROUTES, "other.example.org=10bc451e-59dc-4c70-999e-91a30813ac78")
     kubectl("rollout", "restart", "deployment/proxy", "--namespace", namespace)
     rolled_out(namespace, "deployment/proxy")
+
+
+def _set_key(namespace: str, key: str, line: str) -> None:
+    """Change a key of rtunnel's Secret."""
+    patch = json.dumps({"stringData": {key: f"{line}\n"}})
+    kubectl("patch", "secret", "rtunnel", "--namespace", namespace, "--patch", patch)
 
 
 def _last_hop(host: str) -> tuple[str, bool]:

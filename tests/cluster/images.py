@@ -2,7 +2,7 @@
 
 ``pause`` holds the namespaces of a pod; ``base`` is a small Debian with its Python, of the versions that are in the base which our
 Dockerfile pins; ``rtunnel`` is built by that Dockerfile; ``app`` is what the tests use as applications: nginx on the same base;
-``redis`` is Debian's.
+``redis`` and ``postgres`` are Debian's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import rtunnel
 from tests.cluster.node import STATE
 from tests.cluster.shell import HOME, ROOT, run
 
-__all__ = ["APP", "OURS", "load", "provide_images"]
+__all__ = ["APP", "OURS", "POSTGRES", "POSTGRES_PROGRAMS", "load", "provide_images"]
 
 IMAGES: Final = HOME / "images"
 OURS: Final = f"rtunnel:{rtunnel.__version__}"
@@ -23,6 +23,9 @@ APP: Final = "nginxinc/nginx-unprivileged:1.28"
 """The name that our manifests have for nginx."""
 _REDIS: Final = "redis:7.4-alpine"
 """The same for Redis."""
+POSTGRES: Final = "postgres:17"
+POSTGRES_PROGRAMS: Final = "/usr/lib/postgresql/17/bin"
+"""Where it has them; its user is 101."""
 
 _PAUSE_SOURCE = "#include <signal.h>\n#include <unistd.h>\nint main(void) { signal(SIGTERM, _exit); for (;;) pause(); }\n"
 _NGINX = """\
@@ -67,6 +70,8 @@ def provide_images(*, anew: bool = False) -> None:
         _app()
     if not (IMAGES / "redis.tar").exists():
         _save(_from_base(), f"docker.io/library/{_REDIS}", IMAGES / "redis.tar")
+    if not (IMAGES / "postgres.tar").exists():
+        _postgres()
     ours = IMAGES / "rtunnel.tar"
     described = ("Dockerfile", "setup.cfg", "requirements.lock", "deploy/image/root_filesystem.py")
     sources = [*(ROOT / name for name in described), *(ROOT / "src").rglob("*.py")]
@@ -133,6 +138,15 @@ def _app() -> None:
     _buildah("add", container, str(config), "/etc/nginx/nginx.conf")
     _buildah("config", "--entrypoint", '["nginx", "-g", "daemon off;"]', container)
     _save(container, f"docker.io/{APP}", IMAGES / "app.tar")
+
+
+def _postgres() -> None:
+    container = _from_base()
+    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql-17"
+    clean = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/lib/postgresql/17"
+    shell = ("--network", "host", "--env", "DEBIAN_FRONTEND=noninteractive", container, "--", "sh", "-c", f"{install} && {clean}")
+    _buildah("run", *shell)
+    _save(container, f"docker.io/library/{POSTGRES}", IMAGES / "postgres.tar")
 
 
 def _ours() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 from typing import Any, Final
 
+import attrs
 import yaml
 
 from tests.cluster import ingress
@@ -20,15 +23,19 @@ from tests.support.services import NamedService
 
 __all__ = [
     "RESTRICTED",
+    "Rollout",
     "ask",
     "demand",
     "example_services",
+    "joined_client",
     "joined_laptop",
+    "named",
     "roll",
     "rolled_out",
     "secret_key",
     "temporary_namespace",
     "tunnel_of",
+    "workload",
 ]
 
 RESTRICTED: Final = {
@@ -84,30 +91,68 @@ def rolled_out(namespace: str, *workloads: str) -> None:
 def joined_laptop(host: str, tunnel: str, *more: str) -> Iterator[Process]:
     """A laptop that has joined through the Ingress, with a service that says ``laptop``."""
     service = NamedService("laptop")
-    server = ("--server", f"ws://{INGRESS}:80/proxy", "--host-header", host)
     try:
-        with rtunnel("client", *server, "--tunnel", tunnel, "--target", f"127.0.0.1:{service.port}", *more) as client:
-            # the machine may be busy with the cluster
-            wait_until(lambda: "joined" in client.output, "the laptop has joined")
+        with joined_client(host, tunnel, service.port, *more) as client:
             yield client
     finally:
         service.stop()
 
 
-def roll(namespace: str, name: str, host: str) -> tuple[list[str], int]:
-    """Roll a Deployment out under load; what failed, and how many requests there were."""
+@contextmanager
+def joined_client(host: str, tunnel: str, port: int, *more: str) -> Iterator[Process]:
+    """A client on a laptop that has joined through the Ingress, for a service at a port."""
+    server = ("--server", f"ws://{INGRESS}:80/proxy", "--host-header", host)
+    with rtunnel("client", *server, "--tunnel", tunnel, "--target", f"127.0.0.1:{port}", *more) as client:
+        # the machine may be busy with the cluster
+        wait_until(lambda: "joined" in client.output, "the laptop has joined")
+        yield client
+
+
+@attrs.frozen
+class Rollout:
+    """What visitors noticed of a rollout.
+
+    :ivar name: of the Deployment.
+    :ivar failed: requests that failed, how.
+    :ivar total: how many there were.
+    :ivar told: when each of the former pods was told to stop, in seconds of the monotonic clock.
+    """
+
+    name: str
+    failed: list[str]
+    total: int
+    told: list[float]
+
+    def __str__(self) -> str:
+        return f"{self.name}: {len(self.failed)} of {self.total} failed{f' ({dict(Counter(self.failed))})' if self.failed else ''}"
+
+
+def roll(namespace: str, name: str, host: str) -> Rollout:
+    """Roll a Deployment out under load, until the former pods are gone."""
     with Load(80, host, address=INGRESS) as load:
         time.sleep(2)
+        former = {pod for pod, _ in _pods(namespace, name)}
+        told: dict[str, float] = {}
+
+        def gone() -> bool:
+            pods = _pods(namespace, name)
+            for pod, stopping in pods:
+                if stopping:
+                    told.setdefault(pod, time.monotonic())
+            return former.isdisjoint(pod for pod, _ in pods)
+
         kubectl("rollout", "restart", f"deployment/{name}", "--namespace", namespace)
         # the Ingress is not read again: nginx would close kept-alive connections, and to the Services nothing changes
+        wait_until(gone, f"the former pods of {name} are gone", patience=180)
         kubectl("rollout", "status", f"deployment/{name}", "--namespace", namespace, "--timeout=180s")
-        wait_until(lambda: "Terminating" not in _pods(namespace, name), f"the former pods of {name} are gone")
         time.sleep(5)
-    return [kind for _, kind in load.failed], load.total
+    return Rollout(name, [kind for _, kind in load.failed], load.total, sorted(told.values()))
 
 
-def _pods(namespace: str, name: str) -> str:
-    return kubectl("get", "pods", "--namespace", namespace, "--selector", f"app.kubernetes.io/name={name}", check=False)
+def _pods(namespace: str, name: str) -> list[tuple[str, bool]]:
+    """The pods of a Deployment, and whether each has been told to stop."""
+    text = kubectl("get", "pods", "--namespace", namespace, "--selector", f"app.kubernetes.io/name={name}", "--output", "json")
+    return [(pod["metadata"]["name"], "deletionTimestamp" in pod["metadata"]) for pod in json.loads(text)["items"]]
 
 
 def tunnel_of(namespace: str, host: str) -> str:
@@ -119,6 +164,22 @@ def secret_key(namespace: str, key: str) -> str:
     """What rtunnel's Secret has under a key."""
     template = f'{{{{index .data "{key}" | base64decode}}}}'
     return kubectl("get", "secret", "rtunnel", "--namespace", namespace, "--output", f"go-template={template}").strip()
+
+
+def named(name: str) -> dict[str, Any]:
+    """The metadata of a resource, with the label by which others find it."""
+    return {"name": name, "labels": {"app.kubernetes.io/name": name}}
+
+
+def workload(name: str, container: Any, port: int, volumes: Any = ()) -> Iterator[dict[str, Any]]:
+    """A Deployment and its Service."""
+    metadata = named(name)
+    pod = {"containers": [container], "volumes": list(volumes)}
+    template = {"metadata": {"labels": metadata["labels"]}, "spec": pod}
+    spec = {"selector": {"matchLabels": metadata["labels"]}, "template": template}
+    yield {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+    ports = [{"port": port, "targetPort": container["ports"][0]["containerPort"]}]
+    yield {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": metadata["labels"], "ports": ports}}
 
 
 def example_services() -> dict[str, str]:

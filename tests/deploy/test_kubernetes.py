@@ -136,8 +136,9 @@ class OptionTests(SynchronousTestCase):
         self.assertEqual(str(connector.target), f"localhost:{ports(container('nginx', 'nginx'))['http']}")
         self.assertEqual(settings.admin, Address("", ports(container("nginx", "client"))["admin"]))
         pause = int(container("nginx", "nginx")["lifecycle"]["preStop"]["exec"]["command"][1])
-        self.assertLess(settings.drain, pause)
-        self.assertLess(pause, pod("nginx")["terminationGracePeriodSeconds"])
+        # so that the service ends what is open then, and not the sidecar
+        self.assertLess(pause, settings.drain)
+        self.assertLess(settings.drain, pod("nginx")["terminationGracePeriodSeconds"])
 
     def test_the_page_says_the_same_in_the_words_of_gost(self) -> None:
         lines = [json.loads(line) for line in re.findall(r"^args: (.+)$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)]

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -34,6 +35,11 @@ class HopTests(TestCase):
         """The exit status and the last hop."""
         status, hops = self.run_command("probe", f"http://127.0.0.1:{self.entrypoint}/", "--header", f"Host: {host}")
         return status, hops[-1]["hop"]
+
+    def advice(self) -> str:
+        """What the last hop says."""
+        _, hops = self.run_command("status", f"http://127.0.0.1:{self.entrypoint}/", "--check", "--header", f"Host: {HOST}")
+        return str(hops[-1]["text"])
 
     def explain(self, host: str = HOST) -> tuple[int, Any]:
         """The exit status, and the status of the response or None."""
@@ -65,4 +71,34 @@ class HopTests(TestCase):
         service = NamedService("the shop")
         self.addCleanup(service.stop)
         self.start(*join, f"127.0.0.1:{service.port}").wait_for("joined tunnel")
+        self.assertEqual(self.probe(), (0, "target"))
+
+    def test_a_client_that_may_not_join(self) -> None:
+        """A line of the permissions is missing: it is the hop of the client, whose log says so."""
+        self.entrypoint, listen = free_port(), free_port()
+        tunnel = str(uuid4())
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        users, permissions = folder / "users", folder / "permissions"
+        argv = [sys.executable, "-m", "rtunnel", "user", "pod"]
+        users.write_text(subprocess.run(argv, input="swordfish\n", capture_output=True, text=True, check=True).stdout)
+        permissions.write_text(f"visit pod {HOST}\n")
+        server = self.start(
+            *("server", "--listen", f"ws://127.0.0.1:{listen}/proxy", "--entrypoint", f"127.0.0.1:{self.entrypoint}"),
+            *("--route", f"{HOST}={tunnel}", "--users", str(users), "--permissions", str(permissions)),
+        )
+        server.wait_for("entrypoint on")
+        service = NamedService("the shop")
+        self.addCleanup(service.stop)
+        client = rtunnel(
+            *("client", "--server", f"ws://127.0.0.1:{listen}/proxy", "--tunnel", tunnel, "--target", f"127.0.0.1:{service.port}"),
+            *("--backoff-min", "50ms", "--backoff-max", "200ms"),
+            env={"RTUNNEL_AUTH": "pod:swordfish"},
+        )
+        self.addCleanup(client.stop)
+        client.wait_for("forbidden (status 3)")
+        self.assertEqual(self.probe(), (2, "client"))
+        self.assertIn("its log says when it has joined, or why it may not", self.advice())
+        permissions.write_text(f"bind pod {HOST}\n")
+        client.wait_for("joined tunnel")
         self.assertEqual(self.probe(), (0, "target"))

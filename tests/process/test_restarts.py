@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import signal
+import socket
+import sys
 import tempfile
 from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
+from websockets.exceptions import ConnectionClosedError, ConnectionClosedOK
+from websockets.sync.client import ClientConnection, connect
 
 from tests.support.load import Load
-from tests.support.processes import Nginx, Process, free_port, rtunnel, wait_until
+from tests.support.processes import LOOPBACK, ROOT, Nginx, Process, free_port, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
 HOST = "pod.local"
@@ -216,3 +220,54 @@ class ClientRestartTests(RestartCase):
             self.restart(signal.SIGKILL, load)
         self.assertEqual([how for _when, how in load.failed if how != "POST 502"], [])
         self.assertLessEqual(len(load.failed), 2 * 10)
+
+
+class WebSocketTests(TestCase):
+    """What becomes of a WebSocket when a part of its way stops; the application closes it with 1001 when it is stopped itself."""
+
+    timeout = 120
+
+    def setUp(self) -> None:
+        port = free_port()
+        self.app = Process([sys.executable, str(ROOT / "tests" / "cluster" / "echo.py"), str(port), "pod"])
+        self.addCleanup(self.app.stop)
+        wait_until(lambda: listening(port), f"the application listens\n{self.app.output}")
+        self.place = Server(str(uuid4()))
+        self.server = self.place.start("--drain=1s")
+        self.addCleanup(self.server.stop)
+        to_server = ("client", f"--server=ws://{LOOPBACK}:{self.place.listen}/ws", f"--tunnel={self.place.tunnel}")
+        self.client = rtunnel(*to_server, f"--target={LOOPBACK}:{port}", "--drain=60s")
+        self.addCleanup(self.client.stop)
+        self.client.wait_for("joined tunnel")
+
+    def visit(self) -> ClientConnection:
+        """Open one."""
+        plain = socket.create_connection((LOOPBACK, self.place.entrypoint), 20)
+        self.addCleanup(plain.close)
+        visitor = self.enterContext(connect(f"ws://{HOST}/socket", sock=plain, open_timeout=20))
+        self.echo(visitor, "hello")
+        return visitor
+
+    def echo(self, visitor: ClientConnection, text: str) -> None:
+        """Have something echoed."""
+        visitor.send(text)
+        self.assertEqual(visitor.recv(20), f"pod {socket.gethostname()} {text}")
+
+    def test_the_application_closes_it(self) -> None:
+        """A client that leaves waits for it: the application of a pod is told to stop after its sidecar."""
+        visitor = self.visit()
+        self.client.send(signal.SIGTERM)
+        self.client.wait_for("SIGTERM")
+        self.echo(visitor, "still there")
+        self.app.send(signal.SIGTERM)
+        closed = self.assertRaises(ConnectionClosedOK, visitor.recv, 20)
+        assert closed.rcvd is not None
+        self.assertEqual((closed.rcvd.code, closed.rcvd.reason), (1001, "the application stops"))
+        self.assertEqual((self.client.wait(), self.app.wait()), (0, 0))
+
+    def test_a_server_cuts_it(self) -> None:
+        """It is a stream of bytes: there is no close frame that the application did not send."""
+        visitor = self.visit()
+        self.server.send(signal.SIGTERM)
+        closed = self.assertRaises(ConnectionClosedError, visitor.recv, 20)
+        self.assertIs(closed.rcvd, None)

@@ -21,7 +21,7 @@ _DOUBTFUL = frozenset((404, 502, 503, 504))
 _BEYOND = {
     404: ("rule", "add --route HOST=TUNNEL to the server"),
     502: ("target", "the client joined, and its --target does not answer; its log says why"),
-    503: ("client", "start a client for the tunnel; its log says when it has joined"),
+    503: ("client", "start a client for the tunnel; its log says when it has joined, or why it may not"),
     504: ("target", "it takes longer than --response-timeout of the server"),
     508: ("target", "it leads back to the entrypoint: set --target to the service itself"),
 }

@@ -27,10 +27,10 @@ INJECTED: Final = "rtunnel.dev/injected"
 PAUSED: Final = "rtunnel.dev/pre-stop"
 """The annotation of a pod template: the container that was given a pause before it stops."""
 
-_DRAIN: Final = 10
-"""Seconds that the sidecar's requests get when the pod stops."""
-_PAUSE: Final = _DRAIN + 2
-"""Seconds for which the application goes on when the pod stops."""
+_PAUSE: Final = 12
+"""Seconds for which the application goes on when the pod stops, before it is told to."""
+_DRAIN: Final = _PAUSE + 8
+"""Seconds that the sidecar's streams get when the pod stops: so what is open then ends as the application ends it."""
 _GRACE: Final = 30
 """Seconds that a pod gets to stop where it does not say."""
 _LEAVE: Final = "import os, signal; os.kill(1, signal.SIGTERM)"
@@ -251,7 +251,7 @@ def _has_time(pod: Node) -> bool:
 
 
 def _pause(edits: Edits, application: Node) -> dict[str, str]:
-    """Have the application stop after the sidecar has left the tunnel: until then requests still reach it."""
+    """Have the application stop some time after the sidecar has left the tunnel: until then requests still reach it."""
     if find(application, "lifecycle") is not None:
         return {}
     edits.append_key(application, "lifecycle", {"preStop": {"sleep": {"seconds": _PAUSE}}})
