@@ -81,10 +81,13 @@ def provide_images(*, anew: bool = False) -> None:
 
 
 def load() -> None:
-    """Give the images to the cluster's containerd."""
+    """Give the images to the cluster's containerd, as far as it has not got them yet."""
     for path in sorted(IMAGES.glob("*.tar")):
-        if path.name != "base.tar":
-            run("ctr", f"--address={STATE}/containerd.sock", "--namespace=k8s.io", "images", "import", str(path))
+        loaded = STATE / f"{path.name}.loaded"
+        if path.name == "base.tar" or (loaded.exists() and loaded.stat().st_mtime > path.stat().st_mtime):
+            continue
+        run("ctr", f"--address={STATE}/containerd.sock", "--namespace=k8s.io", "images", "import", str(path))
+        loaded.touch()
 
 
 def _buildah(*arguments: str) -> str:
@@ -143,7 +146,9 @@ def _app() -> None:
 def _postgres() -> None:
     container = _from_base()
     install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends postgresql-17"
-    clean = "apt-get clean && rm -rf /var/lib/apt/lists/* /var/lib/postgresql/17"
+    # the compiler of queries is as large as all else, and not needed
+    compiler = "/usr/lib/*/libLLVM* /usr/lib/postgresql/17/lib/llvmjit* /usr/lib/postgresql/17/lib/bitcode"
+    clean = f"apt-get clean && rm -rf /var/lib/apt/lists/* /var/lib/postgresql/17 {compiler}"
     shell = ("--network", "host", "--env", "DEBIAN_FRONTEND=noninteractive", container, "--", "sh", "-c", f"{install} && {clean}")
     _buildah("run", *shell)
     _save(container, f"docker.io/library/{POSTGRES}", IMAGES / "postgres.tar")

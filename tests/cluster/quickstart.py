@@ -10,6 +10,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -128,7 +129,7 @@ def _run_in_cluster(folder: Path, *lines: str) -> str:
     programs = folder / "bin"
     programs.mkdir(exist_ok=True)
     _program(programs / "kubectl", *inside(str(BIN / "kubectl"), f"--kubeconfig={KUBECONFIG}"))
-    _program(programs / "rtunnel", shutil.which("python3") or "python3", "-m", "rtunnel")
+    _program(programs / "rtunnel", sys.executable, "-m", "rtunnel")
     script = "\n".join(("set -e -o pipefail", f"PATH={programs}:$PATH", *lines)).replace("REGISTRY/", "")
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, timeout=_LIMIT)
     demand(not done.returncode, f"{lines[-1]}\n{done.stdout}{done.stderr}")

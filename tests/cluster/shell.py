@@ -46,7 +46,7 @@ def run(
 
 def start(name: str, command: Sequence[str], env: Mapping[str, str] | None = None) -> None:
     """Start a process that runs until :func:`stop_all`; its log is ``.cluster/logs/NAME.log``."""
-    # the folder for temporary files that the tests have is gone when these have ended
+    # the folders for temporary files that the tests have are gone when these have ended
     logs, pids, temporary = HOME / "logs", HOME / "pids", HOME / "tmp"
     for folder in (logs, pids, temporary):
         folder.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def start(name: str, command: Sequence[str], env: Mapping[str, str] | None = Non
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {"TMPDIR": str(temporary)} | dict(env or {}),
+            env=os.environ | {"TMPDIR": str(temporary), "XDG_RUNTIME_DIR": str(temporary)} | dict(env or {}),
         )
     (pids / name).write_text(f"{process.pid} {_started(process.pid)}", encoding="utf-8")
 
