@@ -6,6 +6,8 @@ is said here: the registry is the cluster's own store of images, and what is ins
 
 from __future__ import annotations
 
+import os
+import pwd
 import re
 import shlex
 import shutil
@@ -113,12 +115,14 @@ def _application() -> str:
         "ports": [{"containerPort": 8080}],
         "securityContext": RESTRICTED,
         "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "volumeMounts": [{"name": "settings", "mountPath": "/etc/shop"}],
     }
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "shop", "port": {"number": 80}}}}
     spec = {"tls": [{"hosts": [_HOST], "secretName": "shop-tls"}], "rules": [{"host": _HOST, "http": {"paths": [path]}}]}
     documents: list[dict[str, Any]] = [
         *workload("postgres", database, 5432),
-        *workload("shop", app, 80),
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named("settings"), "data": {"settings.yaml": "colour: red\n"}},
+        *workload("shop", app, 80, [{"name": "settings", "configMap": {"name": "settings"}}]),
         {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": named("shop"), "spec": spec},
     ]
     return yaml.safe_dump_all(documents)
@@ -158,22 +162,19 @@ class _Laptop:
         application = self._home / "examples" / "orders.py"
         text = application.read_text(encoding="utf-8")
         application.write_text(text.replace("        query =", "        breakpoint()\n        query =", 1), encoding="utf-8")
-        # as pipx does it
-        run(
-            needed(
-                "python3",
-            ),
-            "-m",
-            "venv",
-            str(self._home / "venv"),
-        )
-        run(str(self._home / "venv" / "bin" / "pip"), "install", "--quiet", str(ROOT))
+        # as pipx does it, with the Python of Debian
+        programs = self._home / ".local"
+        run("/usr/bin/python3", "-m", "venv", str(programs / "venv"))
+        run(str(programs / "venv" / "bin" / "pip"), "install", "--quiet", str(ROOT))
+        (programs / "bin").mkdir()
+        (programs / "bin" / "rtunnel").symlink_to(programs / "venv" / "bin" / "rtunnel")
+        nobody = pwd.getpwnam("nobody")
         for path in (self._home, *self._home.rglob("*")):
-            shutil.chown(path, "nobody")
+            os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
         self._own = {
             "HOME": str(self._home),
             "USER": "alice",
-            "PATH": f"{self._home}/venv/bin:/usr/local/bin:/usr/bin:/bin",
+            "PATH": f"{programs}/bin:/usr/local/bin:/usr/bin:/bin",
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
             "SSL_CERT_FILE": str(folder / "ca.pem"),

@@ -160,7 +160,8 @@ def _one_of_two_ends(namespace: str) -> str:
         before = visitor.echoed
         kubectl("delete", other, "--namespace", namespace)
         wait_until(lambda: len(_servers(namespace)) == 2, "there are two servers again")
-        rolled_out(namespace, "deployment/proxy")
+        # the Ingress is not read again, see roll()
+        kubectl("rollout", "status", "deployment/proxy", "--namespace", namespace, "--timeout=180s")
         wait_until(lambda: visitor.failed or visitor.echoed > before + 100, "messages are echoed")
     demand(not visitor.failed and not visitor.ends, f"the server without the WebSocket ended: {visitor}, {visitor.failed[:5]}")
     return f"the server without the WebSocket ends: {visitor}"

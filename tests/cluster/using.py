@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
@@ -113,18 +112,19 @@ class Rollout:
     """What visitors noticed of a rollout.
 
     :ivar name: of the Deployment.
-    :ivar failed: requests that failed, how.
+    :ivar failed: requests that failed: seconds after the rollout began, and how.
     :ivar total: how many there were.
     :ivar told: when each of the former pods was told to stop, in seconds of the monotonic clock.
     """
 
     name: str
-    failed: list[str]
+    failed: list[tuple[float, str]]
     total: int
     told: list[float]
 
     def __str__(self) -> str:
-        return f"{self.name}: {len(self.failed)} of {self.total} failed{f' ({dict(Counter(self.failed))})' if self.failed else ''}"
+        first = [f"{how} after {seconds:.1f} s" for seconds, how in self.failed[:5]]
+        return f"{self.name}: {len(self.failed)} of {self.total} failed{f': {first}' if first else ''}"
 
 
 def roll(namespace: str, name: str, host: str) -> Rollout:
@@ -141,12 +141,13 @@ def roll(namespace: str, name: str, host: str) -> Rollout:
                     told.setdefault(pod, time.monotonic())
             return former.isdisjoint(pod for pod, _ in pods)
 
+        began = time.monotonic()
         kubectl("rollout", "restart", f"deployment/{name}", "--namespace", namespace)
         # the Ingress is not read again: nginx would close kept-alive connections, and to the Services nothing changes
         wait_until(gone, f"the former pods of {name} are gone", patience=180)
         kubectl("rollout", "status", f"deployment/{name}", "--namespace", namespace, "--timeout=180s")
         time.sleep(5)
-    return Rollout(name, [kind for _, kind in load.failed], load.total, sorted(told.values()))
+    return Rollout(name, [(at - began, how) for at, how in load.failed], load.total, sorted(told.values()))
 
 
 def _pods(namespace: str, name: str) -> list[tuple[str, bool]]:
