@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rtunnel.client.targets import STALL_SWEEP
 from rtunnel.ops.descriptors import RESERVE
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.wire.relay import RelayAddress, Response, Status, stream_preface
@@ -195,9 +196,13 @@ class ForwarderTests(ForwarderCase):
     def test_silent_stream(self) -> None:
         """A stream without a preface is given up, and disturbs no other."""
         self.turn()
-        self.clock.advance(15)
+        self.clock.advance(STALL_SWEEP)
+        self.turn()
+        self.assertEqual(self.outcomes(), {})
+        self.clock.advance(STALL_SWEEP)
         self.turn()
         self.assertEqual(self.outcomes(), {StreamOutcome.BAD_PREFACE: 1})
+        self.assertIn(FINISHED, self.signals)
 
     def test_target_does_not_read(self) -> None:
         """What the target does not take stops the server after a window."""

@@ -10,6 +10,7 @@ from typing import Any
 from rtunnel.client.dialing import Dialer
 from rtunnel.client.http_stream import HttpStream, HttpStreamSettings
 from rtunnel.client.targets import ForwardedStream, Forwarder
+from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.filters import protocol_of
 from rtunnel.settings import ForwardSettings, TargetList
 from rtunnel.tunnel.stream import TunnelStream
@@ -54,9 +55,13 @@ class HttpForwarder(Forwarder):
 class SniffingStream(ForwardedStream):
     """One stream: its preface is read, then its first bytes until they tell a protocol; and on to a target."""
 
-    __slots__ = ()
+    __slots__ = ("_timer",)
 
     _forwarder: HttpForwarder
+
+    def __init__(self, forwarder: HttpForwarder, stream: TunnelStream) -> None:
+        super().__init__(forwarder, stream)
+        self._timer: Any = None
 
     def dataReceived(self, data: bytes) -> None:
         if self._preface is None:
@@ -79,8 +84,7 @@ class SniffingStream(ForwardedStream):
 
     def _tell(self, protocol: str) -> None:
         """It is known what the visitor speaks, or too late to wait for it."""
-        if self._timer.active():
-            self._timer.cancel()
+        self._stop_timer()
         forwarder, preface = self._forwarder, self._preface
         early, self._buffer = self._buffer, b""
         if preface is None:
@@ -97,5 +101,13 @@ class SniffingStream(ForwardedStream):
     def readConnectionLost(self) -> None:
         """The visitor may have said all it had to say before that told what it speaks."""
         super().readConnectionLost()
-        if self._preface is not None and self._timer.active():
+        if self._timer is not None and self._timer.active():
             self._tell("")
+
+    def _give_up(self, outcome: StreamOutcome) -> None:
+        self._stop_timer()
+        super()._give_up(outcome)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()

@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 __all__ = ["STREAM_OUTCOMES", "ForwardedStream", "Forwarder", "OpenStream"]
 
 STALL_SWEEP = 10.0
-"""Seconds between two checks for stalled streams."""
+"""Seconds between two checks for streams that are stalled, or not begun."""
 MAX_STALLS = 3
 """Checks at which a stream may be stalled before it is given up: 20 to 30 seconds."""
-PREFACE_TIMEOUT = 15.0
-"""Seconds that a server may take to send the preface of a stream it opened."""
+MAX_UNSAID = 2
+"""The same for one of which the server does not say what it is for: 10 to 20 seconds."""
 
 STREAM_OUTCOMES = {
     SpliceOutcome.DONE: StreamOutcome.DONE,
@@ -159,6 +159,9 @@ class OpenStream:
 
     __slots__ = ("_moved", "_splice", "_stalls", "_stream")
 
+    begun = True
+    """Whether the server has said what it is for."""
+
     def __init__(self, stream: TunnelStream) -> None:
         self._stream = stream
         self._splice: Splice | None = None
@@ -186,6 +189,11 @@ class OpenStream:
         A gost that has lost its visitor sends a FIN, which could be a half-close, and forgets the stream; what the target still
         sends fills the window and would wait there forever. (An rtunnel server signals that nothing is read any more.)
         """
+        if not self.begun:
+            self._stalls += 1
+            if self._stalls >= MAX_UNSAID:
+                self.expire()
+            return
         if not self.read_ended or not self._stream.blocked:
             self._stalls = 0
             return
@@ -193,6 +201,10 @@ class OpenStream:
         self._moved = self.moved
         if self._stalls >= MAX_STALLS - 1:
             self.abort()
+
+    def expire(self) -> None:
+        """Give it up, since it has not begun in time."""
+        self.abort()
 
     def abort(self) -> None:
         """Give the stream up."""
@@ -203,7 +215,7 @@ class OpenStream:
 class ForwardedStream(OpenStream):
     """One stream: its preface is read, its target dialed, then the two are spliced; ends with one recorded outcome."""
 
-    __slots__ = ("_buffer", "_dialing", "_forwarder", "_preface", "_read_ended", "_timer", "_watched")
+    __slots__ = ("_buffer", "_dialing", "_forwarder", "_preface", "_read_ended", "_watched")
 
     def __init__(self, forwarder: Forwarder, stream: TunnelStream) -> None:
         super().__init__(stream)
@@ -215,10 +227,14 @@ class ForwardedStream(OpenStream):
         self._preface: Response | None = None
         self._watched: StreamWatch | None = None
         self._dialing: Deferred[Any] | None = None
-        self._timer = forwarder.reactor.callLater(PREFACE_TIMEOUT, self._preface_expired)
         forwarder.open.add(self)
 
     # -- before the target is there
+
+    @property
+    def begun(self) -> bool:  # type: ignore[override]
+        """Whether the preface is there."""
+        return self._preface is not None
 
     def dataReceived(self, data: bytes) -> None:
         self._buffer += data
@@ -233,7 +249,6 @@ class ForwardedStream(OpenStream):
         if preface.status is not Status.OK:
             self._give_up(StreamOutcome.BAD_PREFACE)
             return
-        self._timer.cancel()
         early, self._buffer = self._buffer[used:], b""
         self._preface = preface
         if preface.addresses and preface.addresses[-1].host in RESERVED_HOSTS:
@@ -297,15 +312,14 @@ class ForwardedStream(OpenStream):
         begun = self._preface is None and self._buffer
         self._give_up(StreamOutcome.BAD_PREFACE if begun else StreamOutcome.VISITOR_LOST)
 
-    def _preface_expired(self) -> None:
+    def expire(self) -> None:
+        """There is no preface."""
         self._give_up(StreamOutcome.BAD_PREFACE)
 
     def _give_up(self, outcome: StreamOutcome) -> None:
         if self not in self._forwarder.open:
             return
         self._forwarder.open.discard(self)
-        if self._timer.active():
-            self._timer.cancel()
         if self._dialing is not None:
             self._dialing.cancel()
         self._forwarder.stats.record(outcome)

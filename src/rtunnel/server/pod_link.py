@@ -84,7 +84,7 @@ class PodLink:
         self._on_over = on_over
         self._connector: Connector[UpstreamPool] | None = None
         self._grants: dict[Action, ActiveGrant] = {}
-        self._uses: dict[str, list[int]] = {}
+        self._uses: dict[PodRequest, list[int]] = {}
         self._open = 0
         """Streams that were granted and have not ended."""
         self._end: str | None = None
@@ -162,7 +162,7 @@ class PodLink:
         """A request was granted: a line for each destination of a link, for each environment, and for files that were given."""
         self._open += 1
         self.host.stats.pod_requests[PodOutcome.GRANTED] += 1
-        if request.service is PodService.REACH and request.reach is not Reach.RULES and self._is_known(str(request)):
+        if request.service is PodService.REACH and request.reach is not Reach.RULES and self._is_known(request):
             return
         if request.have and not answer.names:
             # nothing was given that was not there already
@@ -178,10 +178,10 @@ class PodLink:
             names=names,
         )
 
-    def _is_known(self, destination: str) -> bool:
-        known = destination in self._uses
+    def _is_known(self, request: PodRequest) -> bool:
+        known = request in self._uses
         if not known and len(self._uses) < MAX_NAMED:
-            self._uses[destination] = [0, 0, 0]
+            self._uses[request] = [0, 0, 0]
         return known
 
     def refused(self, request: PodRequest, answer: PodAnswer) -> None:
@@ -205,7 +205,7 @@ class PodLink:
         self._open -= 1
         self.host.stats.bytes_in += up
         self.host.stats.bytes_out += down
-        use = self._uses.get(str(request))
+        use = self._uses.get(request)
         if use is not None:
             use[0] += 1
             use[1] += up
@@ -226,12 +226,12 @@ class PodLink:
 
     def _say_goodbye(self, reason: str) -> None:
         """It is lost, and so are its streams: say what it was used for."""
-        for destination, (count, up, down) in self._uses.items():
+        for request, (count, up, down) in self._uses.items():
             self._log.info(
                 "reach of {who} in tunnel {tunnel}: {what} had {count} connections, {up} bytes there and {down} back",
                 who=self.who,
                 tunnel=short_id(self.tunnel),
-                what=plain(destination),
+                what=plain(str(request)),
                 count=count,
                 up=up,
                 down=down,

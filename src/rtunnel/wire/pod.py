@@ -17,7 +17,18 @@ from typing import Final
 from attrs import field, frozen
 
 from rtunnel.wire.control import CONTROL_HOST, clean
-from rtunnel.wire.relay import HEADER, Command, RelayAddress, Request, Response, Status, take_request, take_response
+from rtunnel.wire.relay import (
+    HEADER,
+    KEPT,
+    KEPT_SIZE,
+    Command,
+    RelayAddress,
+    Request,
+    Response,
+    Status,
+    take_request,
+    take_response,
+)
 from rtunnel.wire.relay_features import MAX_TEXT, RelayError
 
 __all__ = ["RESERVED_HOSTS", "Cause", "PodAnswer", "PodRequest", "PodService", "Reach", "pod_preface", "user_of"]
@@ -65,10 +76,6 @@ _NOT_FOR_PODS: Final = "not a request to a pod"
 _OLDER: Final = "the client in the pod, or the server, is older than this command and does not know what is asked; update it"
 MAX_REQUEST: Final = 4096
 """Bytes of a request."""
-KEPT: Final = 512
-"""Messages that are remembered, so that connections to the same destinations are not parsed and written anew each time."""
-KEPT_SIZE: Final = 512
-"""Bytes of a message that is remembered, at most."""
 MAX_NAME_PAIRS: Final = 16
 """Pairs of metadata that an answer has for names."""
 
@@ -112,7 +119,7 @@ _STATUSES: Final[Mapping[Cause, Status]] = {
 }
 
 
-@frozen
+@frozen(cache_hash=True)
 class PodRequest:
     """What a stream of a pod link is for.
 
@@ -130,6 +137,12 @@ class PodRequest:
     path: str = ""
     have: str = ""
     reach: Reach = Reach.CONNECTION
+
+    @staticmethod
+    @lru_cache(KEPT)
+    def to(host: str, port: int) -> PodRequest:
+        """The request for a connection to a destination."""
+        return PodRequest(PodService.REACH, RelayAddress(host, port))
 
     def encode(self) -> bytes:
         """The request as the first bytes of the stream.
@@ -285,7 +298,12 @@ def pod_preface(token: str, service: PodService, user: str) -> bytes:
 
 def user_of(preface: Response) -> str:
     """For whom a stream is, as its preface says; ``""`` where there are no users."""
-    return clean(preface.metadata.get(_USER, ""), MAX_TEXT)
+    return _kept_user(preface.metadata.get(_USER, ""))
+
+
+@lru_cache(KEPT)
+def _kept_user(user: str) -> str:
+    return clean(user, MAX_TEXT)
 
 
 def _clip(text: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import lru_cache
 from hashlib import md5
 from struct import Struct
 from typing import Final
@@ -30,6 +31,8 @@ from rtunnel.wire.relay_features import (
 )
 
 __all__ = [
+    "KEPT",
+    "KEPT_SIZE",
     "MAX_MESSAGE",
     "NO_METADATA",
     "Command",
@@ -56,6 +59,10 @@ HEADER: Final = _header.size
 
 MAX_MESSAGE: Final = HEADER + 65535
 """Maximum length of a message, in bytes."""
+KEPT: Final = 512
+"""Messages that are remembered, so that those that repeat are not parsed and written anew each time."""
+KEPT_SIZE: Final = 512
+"""Bytes of a message that is remembered, at most."""
 
 
 class Command(IntEnum):
@@ -208,7 +215,19 @@ def take_preface(data: bytes) -> tuple[Response, int] | None:
         end = HEADER + int.from_bytes(data[2:4], "big")
         if len(data) >= end == 17 + int.from_bytes(data[15:17], "big"):
             return Response(Status.OK, (read_address(data[7:14]), read_address(data[17:end]))), end
+    # a name, as no visitor has: of the server itself, which says the same each time
+    if data[4:5] == b"\x02" and data[7:8] == b"\x03":
+        end = HEADER + int.from_bytes(data[2:4], "big")
+        if end <= min(len(data), KEPT_SIZE):
+            return _kept_preface(data[:end]), end
     return take_response(data)
+
+
+@lru_cache(KEPT)
+def _kept_preface(message: bytes) -> Response:
+    taken = take_response(message)
+    assert taken is not None
+    return taken[0]
 
 
 def _end(data: bytes) -> int | None:

@@ -125,12 +125,13 @@ class DestinationsTests(PodCase):
     def test_waiting_for_the_rules(self) -> None:
         """Who leaves before they are known is forgotten."""
         self.pod()
-        first = self.destinations.is_pods(Wanted("example.org", 443))
-        second = self.destinations.is_pods(Wanted("example.org", 443))
+        first: Any = self.destinations.is_pods(Wanted("example.org", 443))
+        second: Any = self.destinations.is_pods(Wanted("example.org", 443))
         self.assertNoResult(first)
         second.addErrback(lambda _: None).cancel()
         self.settle()
         self.assertIs(self.successResultOf(first), False)
+        self.assertIs(self.destinations.is_pods(Wanted("example.org", 443)), False)
 
     def test_unknown_rules(self) -> None:
         """Everything is the pod's, and it says what is wrong; the question is asked again."""

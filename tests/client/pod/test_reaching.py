@@ -9,14 +9,15 @@ from typing import Any
 
 from twisted.internet import error
 from twisted.internet.defer import fail
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from rtunnel.client.pod.reaching import OwnAddresses, Reacher, api_addresses, describe, is_own_address
-from rtunnel.client.pod.resolver import KEPT, MAX_KEPT, Resolver
+from rtunnel.client.pod.reaching import KEPT, MAX_KEPT, Reacher, api_addresses, describe, is_own_address
+from rtunnel.client.pod.resolver import Resolver
+from rtunnel.client.targets import MAX_UNSAID, STALL_SWEEP
+from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.reach import ReachRules
-from rtunnel.wire.pod import Cause, PodRequest, PodService
+from rtunnel.wire.pod import Cause, PodRequest, PodService, pod_preface
 from rtunnel.wire.relay import RelayAddress
 from tests.client.harness import Peer, PlayedEndpoint
 from tests.client.pod.test_resolver import ThreadlessReactor
@@ -30,6 +31,7 @@ class ReacherTests(SynchronousTestCase):
         self.reactor = ThreadlessReactor()
         self.names: dict[str, list[str]] = {}
         self.dialed: list[str] = []
+        self.asked: list[str] = []
         self.target = PlayedEndpoint()
         self.reacher = Reacher(
             ReachRules.parse("*.shop:80"),
@@ -45,6 +47,7 @@ class ReacherTests(SynchronousTestCase):
         return self.target
 
     def lookup(self, host: str, port: None, type: int) -> list[Any]:  # noqa: A002
+        self.asked.append(host)
         return [(socket.AF_INET, type, 6, "", (address, 0)) for address in self.names[host]]
 
     def reach(self, host: str, port: int = 80) -> Any:
@@ -65,6 +68,33 @@ class ReacherTests(SynchronousTestCase):
         self.assertEqual(self.dialed, ["10.0.0.7:80"])
         self.target.accept()
         self.successResultOf(connecting)
+
+    def test_known_for_a_moment(self) -> None:
+        """Many connections at once ask once; after that the name is looked up, and its addresses are checked, again."""
+        self.names["a.shop"] = ["10.0.0.7"]
+        for _ in range(3):
+            self.reach("a.shop")
+        self.assertEqual((self.asked, self.dialed), (["a.shop"], ["10.0.0.7:80"]))
+        self.assertEqual(len(self.target.waiting), 3)
+        self.reactor.advance(KEPT)
+        self.names["a.shop"] = ["127.0.0.1"]
+        self.dialed.clear()
+        self.assertIn("the loopback of the pod", self.denied("a.shop"))
+        self.assertEqual(self.asked, ["a.shop"] * 2)
+
+    def test_not_too_many_are_known(self) -> None:
+        for number in range(MAX_KEPT + 5):
+            self.names[f"a{number}.shop"] = ["10.0.0.7"]
+            self.reach(f"a{number}.shop")
+        self.assertEqual(len(self.reacher._kept), MAX_KEPT)
+        self.reach("a0.shop")
+        self.assertEqual(self.asked[-1], "a0.shop")
+
+    def test_another_port_is_another_destination(self) -> None:
+        self.names["a.shop"] = ["10.0.0.7"]
+        self.reach("a.shop")
+        self.dialed.clear()
+        self.denied("a.shop", 81)
 
     def test_rebinding(self) -> None:
         for address in ("127.0.0.1", "169.254.169.254", "10.96.0.1"):
@@ -107,27 +137,6 @@ class DescribeTests(SynchronousTestCase):
 
 
 class AddressTests(SynchronousTestCase):
-    def test_own_addresses_are_kept_for_a_moment(self) -> None:
-        """And not too many of them."""
-        asked: list[Any] = []
-        clock = Clock()
-
-        def is_own(address: Any) -> bool:
-            asked.append(address)
-            return bool(address.is_loopback)
-
-        own = OwnAddresses(is_own, clock)
-        for _ in range(3):
-            self.assertTrue(own.has(ip_address("127.0.0.1")))
-            self.assertFalse(own.has(ip_address("10.0.0.7")))
-        self.assertEqual(len(asked), 2)
-        clock.advance(KEPT)
-        self.assertTrue(own.has(ip_address("127.0.0.1")))
-        self.assertEqual(len(asked), 3)
-        for number in range(MAX_KEPT + 5):
-            own.has(ip_address(number))
-        self.assertLessEqual(len(own._known), MAX_KEPT)
-
     def test_own(self) -> None:
         self.assertTrue(is_own_address(ip_address("127.0.0.1")))
         self.assertFalse(is_own_address(ip_address("192.0.2.1")))
@@ -168,6 +177,18 @@ class StreamTests(PodCase):
         self.reached(link)
         self.accept(pod)
         self.assertTrue(pod.busy)
+
+    def test_nothing_is_asked(self) -> None:
+        """A stream of the server that does not say what it is for is given up."""
+        pod = self.pod()
+        (connector,) = self.place.registry
+        server = Peer()
+        connector.pool.open_raw(server).write(pod_preface(connector.offer.token, PodService.REACH, "alice") + b"\x01")
+        self.settle()
+        self.assertEqual(len(pod.forwarder.open), 1)
+        self.wait(STALL_SWEEP * MAX_UNSAID)
+        self.assertEqual(pod.forwarder.open, set())
+        self.assertEqual(pod.forwarder.stats.streams[StreamOutcome.BAD_PREFACE], 1)
 
     def test_something_breaks(self) -> None:
         """An error of another kind is told as one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from rtunnel.client.dialing import EndpointFor, Once, target_endpoint
@@ -51,12 +51,12 @@ class Destinations:
         self._waiting: list[Deferred[None]] = []
         self._known: dict[Wanted, bool] = {}
 
-    def is_pods(self, to: Wanted) -> Deferred[bool]:
-        """Whether a connection begins in the pod."""
+    def is_pods(self, to: Wanted) -> bool | Deferred[bool]:
+        """Whether a connection begins in the pod; a Deferred as long as the rules are awaited."""
         if self._asking is None and self._reactor.seconds() >= self._ask_at:
             self._ask()
         if self._list is not None or self._asking is None:
-            return succeed(self._decide(to))
+            return self._decide(to)
         waiting: Deferred[None] = Deferred(self._forget)
         self._waiting.append(waiting)
         return waiting.addCallback(lambda _: self._decide(to))

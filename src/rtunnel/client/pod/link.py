@@ -239,21 +239,26 @@ class PodLinkClient:
         :returns: fires with the stream; fails with :class:`PodRefused`. Cancelling it closes the stream.
         """
         call = _Call(self, request, protocol)
-        self._waiting.append(call)
         self._open(call)
         return call.answer
 
     def _open(self, call: _Call) -> None:
         link = self._link
         if link is None or not link.usable:
-            call.wait()
+            self._wait(call)
         elif len(link.streams) >= MAX_STREAMS:
             call.fail(PodAnswer(Cause.BUSY, f"there are {MAX_STREAMS} connections over the link, as many as there may be"))
         else:
             try:
                 call.open(link)
             except LinkClosed:
-                call.wait()
+                self._wait(call)
+
+    def _wait(self, call: _Call) -> None:
+        """There is no link, but there may be one soon."""
+        if call not in self._waiting:
+            self._waiting.append(call)
+            call.wait()
 
     def forget(self, call: _Call) -> None:
         """A call waits for a link no more."""
@@ -281,14 +286,12 @@ class _Call:
         self._stream: TunnelStream | None = None
         self._buffer = b""
         self._timer: Any = None
-        self._refused: PodAnswer | None = None
         self.answer: Deferred[TunnelStream] = Deferred(lambda _: self._close())
 
     def wait(self) -> None:
         """There is no link, but there may be one soon."""
-        if self._timer is None:
-            why = f"it is lost, and was not there again within {PATIENCE:g} s"
-            self._timer = self._owner.reactor.callLater(PATIENCE, self.fail, _no_link(why))
+        why = f"it is lost, and was not there again within {PATIENCE:g} s"
+        self._timer = self._owner.reactor.callLater(PATIENCE, self.fail, _no_link(why))
 
     def open(self, link: Link) -> None:
         """Open the stream.
@@ -305,9 +308,10 @@ class _Call:
         self._stream.write(request)
 
     def _end_wait(self) -> None:
-        self._owner.forget(self)
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        if self._timer is not None:
+            self._owner.forget(self)
+            if self._timer.active():
+                self._timer.cancel()
 
     def fail(self, answer: PodAnswer) -> None:
         """It is refused."""

@@ -28,10 +28,9 @@ from rtunnel.transport.passed_sockets import PassedSocket
 from rtunnel.transport.sockets import host_and_port, listen_on, listen_tcp
 from rtunnel.tunnel.splice import Side, Splice, SpliceOutcome
 from rtunnel.tunnel.stream import TunnelStream
-from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, PodService
+from rtunnel.wire.pod import Cause, PodAnswer, PodRequest
 from rtunnel.wire.proxy_server import NotProxied, ProxyServer, Wanted
 from rtunnel.wire.proxy_server_http import ClosingResponse
-from rtunnel.wire.relay import RelayAddress
 
 __all__ = ["Forward", "LocalPrograms"]
 
@@ -227,13 +226,24 @@ class LocalProgram(Protocol):
         if destinations is None:
             self._ask(to)
             return
+        is_pods = destinations.is_pods(to)
+        if not isinstance(is_pods, Deferred):
+            self._begin(is_pods, destinations, to)
+            return
         self._stop_timer()
         self.transport.pauseProducing()
-        choosing = self._asking = destinations.is_pods(to)
-        choosing.addCallback(lambda is_pods: self._ask(to) if is_pods else self._dial(destinations, to))
-        choosing.addErrback(self._refused, str(to))
+        self._asking = is_pods
+        is_pods.addCallback(self._begin, destinations, to).addErrback(self._refused, str(to))
+
+    def _begin(self, is_pods: bool, destinations: Destinations, to: Wanted) -> None:
+        if is_pods:
+            self._ask(to)
+        else:
+            self._dial(destinations, to)
 
     def _dial(self, destinations: Destinations, to: Wanted) -> None:
+        self._stop_timer()
+        self.transport.pauseProducing()
         dialing = self._asking = destinations.connect(to, self._splice.far)
         dialing.addCallbacks(self._dialed, self._refused, errbackArgs=(str(to),))
 
@@ -245,8 +255,7 @@ class LocalProgram(Protocol):
         self._stop_timer()
         # nothing more is read until there is somewhere to put it
         self.transport.pauseProducing()
-        request = PodRequest(PodService.REACH, RelayAddress(to.host, to.port))
-        asking = self._asking = self._owner.link.ask(request, self._splice.far)
+        asking = self._asking = self._owner.link.ask(PodRequest.to(to.host, to.port), self._splice.far)
         asking.addCallbacks(self._granted, self._refused, errbackArgs=(str(to),))
 
     def _granted(self, stream: TunnelStream) -> None:

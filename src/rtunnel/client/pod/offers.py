@@ -26,9 +26,6 @@ from rtunnel.wire.relay_features import RelayError
 
 __all__ = ["PodOffers"]
 
-REQUEST_TIMEOUT = 15.0
-"""Seconds in which the request of a stream must come, behind its preface."""
-
 Serve = Callable[[PodRequest, str, Forwarder, TunnelStream, bytes], None]
 """Takes over a stream: what it is for, for whom, and what came behind its request."""
 
@@ -46,7 +43,6 @@ class PodOffers:
     ) -> None:
         self.token = secrets.token_hex(16)
         self._forwarder = forwarder
-        self._reactor = reactor
         udp_idle = settings.udp.idle
         endpoint_for = endpoint_for or target_endpoint(reactor, settings.connect_timeout, udp_idle, forwarder.stats.drop)
         self._services: Mapping[PodService, Serve] = dict(_services(settings, reactor, endpoint_for))
@@ -63,7 +59,7 @@ class PodOffers:
         source = preface.addresses[0].host
         if not compare_digest(source.encode(), self.token.encode()):
             return None
-        return AskedStream(self._forwarder, stream, self._services, user_of(preface), self._reactor)
+        return AskedStream(self._forwarder, stream, self._services, user_of(preface))
 
 
 def _services(settings: ConnectorSettings, reactor: Any, endpoint_for: EndpointFor) -> Iterator[tuple[PodService, Serve]]:
@@ -79,17 +75,16 @@ def _services(settings: ConnectorSettings, reactor: Any, endpoint_for: EndpointF
 class AskedStream(OpenStream):
     """The protocol of a stream of the server until it has said what it is for."""
 
-    __slots__ = ("_buffer", "_forwarder", "_services", "_timer", "_user")
+    __slots__ = ("_buffer", "_forwarder", "_services", "_user")
 
-    def __init__(
-        self, forwarder: Forwarder, stream: TunnelStream, services: Mapping[PodService, Serve], user: str, reactor: Any
-    ) -> None:
+    begun = False
+
+    def __init__(self, forwarder: Forwarder, stream: TunnelStream, services: Mapping[PodService, Serve], user: str) -> None:
         super().__init__(stream)
         self._forwarder = forwarder
         self._services = services
         self._user = user
         self._buffer = b""
-        self._timer = reactor.callLater(REQUEST_TIMEOUT, self.abort)
         forwarder.open.add(self)
 
     def makeConnection(self, transport: object) -> None:
@@ -109,7 +104,7 @@ class AskedStream(OpenStream):
         if serve is None:
             self._reject(PodAnswer(Cause.NOT_ALLOWED, f"the client in the pod does not offer {request.service}"))
         else:
-            self._leave()
+            self._forwarder.open.discard(self)
             serve(request, self._user, self._forwarder, self._stream, self._buffer[size:])
 
     def _reject(self, answer: PodAnswer) -> None:
@@ -117,13 +112,8 @@ class AskedStream(OpenStream):
         self._stream.write(answer.encode())
         self._stream.loseConnection()
 
-    def _leave(self) -> None:
-        self._forwarder.open.discard(self)
-        if self._timer.active():
-            self._timer.cancel()
-
     def _give_up(self, outcome: StreamOutcome) -> None:
-        self._leave()
+        self._forwarder.open.discard(self)
         self._forwarder.stats.record(outcome)
         self._stream.protocol = None
 

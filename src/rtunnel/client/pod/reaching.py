@@ -13,11 +13,12 @@ from typing import Any
 from attrs import frozen
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rtunnel.client.dialing import EndpointFor, Once, no_delay
-from rtunnel.client.pod.resolver import KEPT, MAX_KEPT, NameFailed, Resolver
+from rtunnel.client.pod.resolver import NameFailed, Resolver
 from rtunnel.client.targets import STREAM_OUTCOMES, Forwarder, OpenStream
 from rtunnel.outcomes import StreamOutcome
 from rtunnel.routing.reach import ReachGate, ReachRules
@@ -29,10 +30,16 @@ from rtunnel.wire.pod import Cause, PodAnswer, PodRequest, Reach
 
 __all__ = ["Reacher", "api_addresses", "cause_of", "is_own_address"]
 
+KEPT = 1.0
+"""Seconds for which it is known what a destination is and whether it may be connected to: many connections at once ask once."""
+MAX_KEPT = 256
+"""Destinations of which that is known."""
 MAX_NAMED = 500
 """Users and destinations that are remembered, so that each pair is one line of the log and not one for each connection."""
 
 IPAddress = IPv4Address | IPv6Address
+Ways = Mapping[str, IStreamClientEndpoint]
+"""How to reach a destination, by its addresses."""
 
 
 def api_addresses(environ: Mapping[str, str] = os.environ) -> frozenset[IPAddress]:
@@ -54,30 +61,6 @@ def is_own_address(address: IPAddress) -> bool:
             return ip_address(probe.getsockname()[0]) == address
     except OSError:
         return False
-
-
-class OwnAddresses:
-    """Whether addresses are of this machine, asked once in a while: each connection would be three calls of the system.
-
-    :param is_own: asks the system.
-    """
-
-    def __init__(self, is_own: Callable[[IPAddress], bool], reactor: Any) -> None:
-        self._is_own = is_own
-        self._reactor = reactor
-        self._until = 0.0
-        self._known: dict[IPAddress, bool] = {}
-
-    def has(self, address: IPAddress) -> bool:
-        """Whether an address is one of them."""
-        now = self._reactor.seconds()
-        if now >= self._until or len(self._known) >= MAX_KEPT:
-            self._known.clear()
-            self._until = now + KEPT
-        known = self._known.get(address)
-        if known is None:
-            known = self._known[address] = self._is_own(address)
-        return known
 
 
 class NotAllowed(Exception):
@@ -106,11 +89,12 @@ class Reacher:
         is_own: Callable[[IPAddress], bool] = is_own_address,
         resolver: Resolver | None = None,
     ) -> None:
-        self.gate = ReachGate(rules.rules, api_addresses() if api is None else api, OwnAddresses(is_own, reactor).has)
+        self.gate = ReachGate(rules.rules, api_addresses() if api is None else api, is_own)
         self._reactor = reactor
         self._resolver = resolver or Resolver(reactor)
         self._endpoint_for = endpoint_for
-        self._named: set[tuple[str, str]] = set()
+        self._kept: dict[tuple[str, int, bool], tuple[float, Ways]] = {}
+        self._named: set[tuple[str, PodRequest]] = set()
 
     def serve(self, request: PodRequest, user: str, forwarder: Forwarder, stream: TunnelStream, early: bytes) -> None:
         """Connect a stream of the server.
@@ -128,29 +112,42 @@ class Reacher:
             address.
         """
         host, port, udp = request.destination.host, request.destination.port, request.reach is Reach.DATAGRAMS
+        kept = self._kept.get((host, port, udp))
+        if kept is not None and self._reactor.seconds() < kept[0]:
+            return self._dial(kept[1], udp, protocol)
         refused = self.gate.refuses_name(host, port, udp=udp)
         if refused is not None:
             failed: Deferred[Any] = Deferred()
             failed.errback(Failure(NotAllowed(refused)))
             return failed
         connecting: Deferred[Any] = self._resolver.resolve(host)
-        return connecting.addCallback(self._dial, host, port, udp, protocol)
+        return connecting.addCallback(self._allowed, host, port, udp).addCallback(self._dial, udp, protocol)
 
-    def _dial(self, addresses: tuple[IPAddress, ...], host: str, port: int, udp: bool, protocol: Any) -> Deferred[Any]:
-        """Connect to those addresses that may be connected to."""
+    def _allowed(self, addresses: tuple[IPAddress, ...], host: str, port: int, udp: bool) -> Ways:
+        """The ways to those addresses that may be connected to.
+
+        :raises NotAllowed: there is none.
+        """
         refused = {address: self.gate.refuses_address(host, port, address, udp=udp) for address in addresses}
-        allowed = [str(address) for address, why in refused.items() if why is None]
-        if not allowed:
+        kind = UdpAddress if udp else Address
+        ways = {str(address): self._endpoint_for(kind(str(address), port)) for address, why in refused.items() if why is None}
+        if not ways:
             raise NotAllowed(refused[addresses[0]])
-        if udp or len(allowed) == 1:
+        self._kept.pop((host, port, udp), None)
+        if len(self._kept) >= MAX_KEPT:
+            del self._kept[next(iter(self._kept))]
+        self._kept[host, port, udp] = self._reactor.seconds() + KEPT, ways
+        return ways
+
+    def _dial(self, ways: Ways, udp: bool, protocol: Any) -> Deferred[Any]:
+        if udp or len(ways) == 1:
             # a Service nearly always has one; and datagrams do not tell which of several is there
-            address = UdpAddress(allowed[0], port) if udp else Address(allowed[0], port)
-            return self._endpoint_for(address).connect(Once(protocol))
-        return connect_in_turn(self._reactor, allowed, lambda address: self._endpoint_for(Address(address, port)), Once(protocol))
+            return next(iter(ways.values())).connect(Once(protocol))
+        return connect_in_turn(self._reactor, list(ways), ways.__getitem__, Once(protocol))
 
     def connected(self, request: PodRequest, user: str) -> None:
         """A line for each user and destination."""
-        named = user, str(request)
+        named = user, request
         if named in self._named:
             return
         if len(self._named) < MAX_NAMED:

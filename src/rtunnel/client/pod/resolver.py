@@ -14,12 +14,8 @@ from twisted.python.failure import Failure
 
 from rtunnel.wire.pod import Cause
 
-__all__ = ["KEPT", "MAX_KEPT", "MAX_LOOKUPS", "NameFailed", "Resolver", "search_domains"]
+__all__ = ["MAX_LOOKUPS", "NameFailed", "Resolver", "search_domains"]
 
-KEPT: Final = 1.0
-"""Seconds for which the addresses of a name are used again: many connections to it at once are one question."""
-MAX_KEPT: Final = 256
-"""Names whose addresses are kept."""
 MAX_LOOKUPS: Final = 64
 """Names that are looked up at a time."""
 
@@ -46,14 +42,13 @@ class NameFailed(Exception):
 class Resolver:
     """Resolves names with the system's resolver, in the reactor's threads.
 
-    :param reactor: for its threads and the time.
+    :param reactor: for its threads.
     :param lookup: the system's resolver.
     """
 
     def __init__(self, reactor: Any, lookup: Callable[..., list[Any]] = socket.getaddrinfo) -> None:
         self._reactor = reactor
         self._lookup = lookup
-        self._kept: dict[str, tuple[float, Addresses]] = {}
         self._waiting: dict[str, list[Deferred[Addresses]]] = {}
 
     def resolve(self, host: str) -> Deferred[Addresses]:
@@ -65,9 +60,6 @@ class Resolver:
             return succeed((ip_address(host),))
         except ValueError:
             pass
-        until, addresses = self._kept.get(host, (0.0, ()))
-        if addresses and self._reactor.seconds() < until:
-            return succeed(addresses)
         waiting = self._waiting.get(host)
         if waiting is None and len(self._waiting) >= MAX_LOOKUPS:
             return fail(NameFailed(Cause.BUSY, f"the client in the pod looks up {MAX_LOOKUPS} names, as many as it may"))
@@ -84,11 +76,6 @@ class Resolver:
         asking.addCallbacks(_addresses, _failure, errbackArgs=(host,)).addBoth(self._answer, host)
 
     def _answer(self, result: Addresses | Failure, host: str) -> None:
-        if not isinstance(result, Failure):
-            self._kept.pop(host, None)
-            if len(self._kept) >= MAX_KEPT:
-                del self._kept[next(iter(self._kept))]
-            self._kept[host] = self._reactor.seconds() + KEPT, result
         for waiting in self._waiting.pop(host):
             # a failure by itself for each: one that is handled must not be so for the others
             waiting.callback(result) if not isinstance(result, Failure) else waiting.errback(Failure(result.value))
