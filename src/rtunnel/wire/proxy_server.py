@@ -233,7 +233,7 @@ class _Socks5:
         if kind == DOMAIN:
             host = _name(raw[1:], _socks5_reply(NO_HOST))
         else:
-            host = str(IPv4Address(raw) if kind == IPV4 else IPv6Address(raw))
+            host = ".".join(map(str, raw)) if kind == IPV4 else str(IPv6Address(raw))
         if not port:
             raise NotProxied("it asks for the port 0", _socks5_reply(FAILED))
         return Wanted(host, port), size
