@@ -3,7 +3,8 @@
 Server, client in the pod, ``rtunnel reach``, and for comparison ``rtunnel visitor``, chisel (``--chisel BINARY``) and no tunnel at
 all, over loopback. Printed are, for SOCKS5, a forward, a private tunnel, the SOCKS5 of chisel and nothing between: connections a
 second, each of which carries a byte there and back; the processor time that each process takes for one; and bulk in megabytes a
-second. The first is what the machine gives when five processes share it; the second says more on a busy one.
+second, from the pod and to it. The first is what the machine gives when five processes share it; the second says more on a busy
+one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 from uuid import uuid4
 
 from bench.proc import LOOPBACK, free_port, is_listening, raise_file_limit, wait_until
+from bench.reach_target import BLOCK
 
 __all__ = ["main"]
 
@@ -114,7 +116,7 @@ async def _connections(port: int, request: bytes, count: int, at_once: int) -> N
     await asyncio.gather(*(visitor() for _ in range(at_once)))
 
 
-async def _bulk(port: int, request: bytes, size: int) -> None:
+async def _down(port: int, request: bytes, size: int) -> None:
     reader, writer = await _connect(port, request)
     writer.write(b"%d\n" % size)
     received = 0
@@ -124,6 +126,19 @@ async def _bulk(port: int, request: bytes, size: int) -> None:
     writer.close()
     if received != size:
         raise OSError(f"{received} of {size} bytes came")
+
+
+async def _up(port: int, request: bytes, size: int) -> None:
+    reader, writer = await _connect(port, request)
+    writer.write(b"-%d\n" % size)
+    left = size
+    while left:
+        block = BLOCK[:left]
+        writer.write(block)
+        await writer.drain()
+        left -= len(block)
+    await reader.readexactly(1)
+    writer.close()
 
 
 def _ready(port: int, request: bytes) -> bool:
@@ -165,11 +180,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             wait_until(partial(_ready, port, request), f"{name} works", 60)
             count, size = options.connections, options.megabytes * 1_000_000
             seconds, costs = _measure(parts, _connections(port, request, count, options.at_once), count)
-            bulk, _ = _measure(parts, _bulk(port, request, size), 1)
+            (down, _), (up, _) = [_measure(parts, bulk(port, request, size), 1) for bulk in (_down, _up)]
             shown = ", ".join(f"{part} {cost:.0f}" for part, cost in costs.items())
-            print(
-                f"{name:<16}{count / seconds:>7.0f} connections/s, us each: {shown}; bulk {size / bulk / 1e6:.0f} MB/s", flush=True
-            )
+            rates = f"bulk {size / down / 1e6:.0f} MB/s down, {size / up / 1e6:.0f} up"
+            print(f"{name:<16}{count / seconds:>7.0f} connections/s, us each: {shown}; {rates}", flush=True)
 
 
 if __name__ == "__main__":

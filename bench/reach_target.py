@@ -1,4 +1,7 @@
-"""What :mod:`bench.reach` connects to: ``python -m bench.reach_target PORT`` answers a byte with it, a number with so many."""
+"""What :mod:`bench.reach` connects to: ``python -m bench.reach_target PORT`` answers a byte with it, a number with so many.
+
+A negative number is how many it takes before it answers with one.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ BLOCK = b"x" * (1 << 18)
 
 
 class Target(asyncio.Protocol):
-    """One connection: ``x`` is sent back; ``N`` and a line end are answered with N bytes and the end."""
+    """One connection: ``x`` is sent back; ``N`` and a line end are answered with N bytes and the end, ``-N`` with one after N."""
 
     transport: asyncio.Transport
 
@@ -19,13 +22,26 @@ class Target(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self._left = 0
+        self._awaited = 0
 
     def data_received(self, data: bytes) -> None:
-        if data[:1] == b"x":
+        if self._awaited:
+            self._take(len(data))
+        elif data[:1] == b"x":
             self.transport.write(data)
-            return
-        self._left = int(data)
-        self._send()
+        else:
+            number, _, rest = data.partition(b"\n")
+            self._left, self._awaited = max(int(number), 0), max(-int(number), 0)
+            if self._awaited:
+                self._take(len(rest))
+            else:
+                self._send()
+
+    def _take(self, size: int) -> None:
+        self._awaited -= size
+        if not self._awaited:
+            self.transport.write(b"x")
+            self.transport.close()
 
     def _send(self) -> None:
         while self._left and not self.transport.is_closing() and self.transport.get_write_buffer_size() < 4 * len(BLOCK):
