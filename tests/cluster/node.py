@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from pathlib import Path
@@ -75,10 +76,14 @@ def down() -> None:
 
 
 def _end_containers() -> None:
-    """End what runs in pods: containerd leaves containers alone when it stops."""
+    """End what runs in pods, and their network namespaces: containerd leaves both alone when it stops."""
     tool = ("ctr", f"--address={_SOCKET}", "--namespace=k8s.io")
-    for container in run(*tool, "task", "list", "--quiet", check=False).split():
+    containers = run(*tool, "task", "list", "--quiet", check=False).split()
+    specs = [run(*tool, "container", "info", container, check=False) for container in containers]
+    for container in containers:
         run(*tool, "task", "kill", "--signal", "SIGKILL", container, check=False)
+    for namespace in {found for spec in specs for found in re.findall(r'"/(?:var/)?run/netns/(cni-[^"]+)"', spec)}:
+        run("ip", "netns", "delete", namespace, check=False)
 
 
 def _ready() -> str:

@@ -24,11 +24,11 @@ import yaml
 
 from tests.cluster import ingress
 from tests.cluster.certificates import make_authority, make_certificate
-from tests.cluster.images import APP, POSTGRES, POSTGRES_PROGRAMS
+from tests.cluster.images import APP
 from tests.cluster.node import INGRESS, KUBECONFIG, kubectl
 from tests.cluster.programs import BIN
 from tests.cluster.shell import ROOT, ClusterError, inside, run, wait_until
-from tests.cluster.using import RESTRICTED, demand, named, rolled_out, temporary_namespace, workload
+from tests.cluster.using import RESTRICTED, demand, named, orders_database, rolled_out, temporary_namespace, workload
 from tests.support.nobody import as_nobody
 from tests.support.processes import needed
 
@@ -39,14 +39,6 @@ _HOST: Final = "shop.example.org"
 _NAMESPACE: Final = "shop"
 _LIMIT: Final = 300.0
 """Seconds that it may take."""
-_DATABASE: Final = f"""\
-set -e
-PATH={POSTGRES_PROGRAMS}:$PATH
-initdb --auth trust --username postgres /tmp/data
-echo "host all all all trust" >> /tmp/data/pg_hba.conf
-exec postgres -D /tmp/data -c listen_addresses='*' -c unix_socket_directories=/tmp
-"""
-_ORDERS: Final = "create table orders (); insert into orders default values; insert into orders default values"
 
 
 def quickstart() -> str:
@@ -95,19 +87,9 @@ def _start_application(namespace: str, folder: Path) -> None:
     kubectl("create", "secret", "tls", "shop-tls", "--namespace", namespace, *files)
     kubectl("apply", "--namespace", namespace, "--filename", "-", text=_application())
     rolled_out(namespace, "deployment/postgres", "deployment/shop")
-    psql = ("psql", "-h", "localhost", "-U", "postgres", "-qc", _ORDERS)
-    kubectl("exec", "--namespace", namespace, "deployment/postgres", "--", *psql)
 
 
 def _application() -> str:
-    database = {
-        "name": "postgres",
-        "image": POSTGRES,
-        "command": ["sh", "-c", _DATABASE],
-        "ports": [{"containerPort": 5432}],
-        "securityContext": RESTRICTED,
-        "readinessProbe": {"exec": {"command": ["pg_isready", "-h", "localhost"]}, "periodSeconds": 1},
-    }
     variables = {"GREETING": "Hello", "DATABASE_URL": "postgres://postgres@postgres:5432/postgres"}
     app = {
         "name": "app",
@@ -120,7 +102,7 @@ def _application() -> str:
     path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "shop", "port": {"number": 80}}}}
     spec = {"tls": [{"hosts": [_HOST], "secretName": "shop-tls"}], "rules": [{"host": _HOST, "http": {"paths": [path]}}]}
     documents: list[dict[str, Any]] = [
-        *workload("postgres", database, 5432),
+        *workload("postgres", orders_database(), 5432),
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": named("settings"), "data": {"settings.yaml": "colour: red\n"}},
         *workload("shop", app, 80, [{"name": "settings", "configMap": {"name": "settings"}}]),
         {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": named("shop"), "spec": spec},
@@ -208,18 +190,19 @@ class _Laptop:
 
 
 def _stop_and_continue(folder: Path, process: subprocess.Popen[str], output: Path) -> str:
-    """A visitor with Alice's session comes, and stops at the breakpoint; it continues, and this is the answer."""
+    """A visitor with Alice's session stops at the breakpoint, and others do not; it continues, and this is the answer."""
     wait_until(lambda: "rtunnel-session=alice" in output.read_text(), "the laptop has joined")
     curl = ("curl", "--silent", "--show-error", "--max-time", "120", "--cacert", str(folder / "ca.pem"))
-    request = (*curl, "--resolve", f"{_HOST}:443:{INGRESS}", "--cookie", "rtunnel-session=alice", f"https://{_HOST}/")
-    with subprocess.Popen(request, stdout=subprocess.PIPE, text=True) as visitor:
+    request = (*curl, "--resolve", f"{_HOST}:443:{INGRESS}", f"https://{_HOST}/")
+    with subprocess.Popen((*request, "--cookie", "rtunnel-session=alice"), stdout=subprocess.PIPE, text=True) as visitor:
         try:
             wait_until(lambda: "(Pdb)" in output.read_text(), "the request stops at the breakpoint")
+            demand(run(*request).startswith("pod"), "the pod does not serve all others")
             assert process.stdin is not None
             process.stdin.write("continue\n")
             process.stdin.flush()
             answer, _ = visitor.communicate(timeout=60)
-        except ClusterError:
+        except ClusterError as error:
             visitor.kill()
-            raise ClusterError(f"no breakpoint was reached:\n{output.read_text()}") from None
+            raise ClusterError(f"{error}\n{output.read_text()}") from None
     return answer

@@ -13,7 +13,7 @@ import attrs
 import yaml
 
 from tests.cluster import ingress
-from tests.cluster.images import APP
+from tests.cluster.images import APP, POSTGRES, POSTGRES_PROGRAMS
 from tests.cluster.node import INGRESS, kubectl
 from tests.cluster.shell import ROOT, ClusterError, wait_until
 from tests.support.load import Load
@@ -29,6 +29,7 @@ __all__ = [
     "joined_client",
     "joined_laptop",
     "named",
+    "orders_database",
     "roll",
     "rolled_out",
     "secret_key",
@@ -37,6 +38,16 @@ __all__ = [
     "workload",
 ]
 
+_DATABASE: Final = f"""\
+set -e
+PATH={POSTGRES_PROGRAMS}:$PATH
+initdb --auth trust --username postgres /tmp/data
+echo "host all all all trust" >> /tmp/data/pg_hba.conf
+pg_ctl -D /tmp/data -o "-c unix_socket_directories=/tmp -c listen_addresses=" -w start
+psql -h /tmp -U postgres -qc "create table orders (); insert into orders default values; insert into orders default values"
+pg_ctl -D /tmp/data -w stop
+exec postgres -D /tmp/data -c unix_socket_directories=/tmp -c listen_addresses='*'
+"""
 RESTRICTED: Final = {
     "runAsNonRoot": True,
     "runAsUser": 101,
@@ -183,17 +194,50 @@ def workload(name: str, container: Any, port: int, volumes: Any = ()) -> Iterato
     yield {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": metadata["labels"], "ports": ports}}
 
 
-def example_services() -> dict[str, str]:
-    """An nginx, a StatefulSet with a headless Service, and what Helm's own starting chart makes, with named ports and probes."""
-    container = {"name": "app", "image": APP, "ports": [{"containerPort": 8080}], "securityContext": RESTRICTED}
+def orders_database() -> dict[str, Any]:
+    """A container with a PostgreSQL that has what examples/orders.py asks for; it is ready once it has."""
+    orders = ("psql", "-h", "localhost", "-U", "postgres", "-qc", "select count(*) from orders")
+    return {
+        "name": "postgres",
+        "image": POSTGRES,
+        "command": ["sh", "-c", _DATABASE],
+        "ports": [{"containerPort": 5432}],
+        "readinessProbe": {"exec": {"command": [*orders]}, "periodSeconds": 1, "timeoutSeconds": 5},
+        "securityContext": RESTRICTED,
+    }
 
-    def service(name: str, workload: dict[str, Any], **more: Any) -> str:
+
+def _orders() -> tuple[dict[str, Any], dict[str, Any]]:
+    """examples/orders.py as a container beside its database, which visitors reach from outside of the pod; its ConfigMap."""
+    text = (ROOT / "examples" / "orders.py").read_text(encoding="utf-8").replace('"127.0.0.1"', '""')
+    variables = {"GREETING": "pod", "DATABASE_URL": "postgres://postgres@localhost/postgres"}
+    container = {
+        "name": "app",
+        "image": POSTGRES,
+        "command": ["python3", "/app/orders.py", "8080"],
+        "env": [{"name": name, "value": value} for name, value in variables.items()],
+        "ports": [{"containerPort": 8080}],
+        "volumeMounts": [{"name": "app", "mountPath": "/app"}],
+        "securityContext": RESTRICTED,
+    }
+    return container, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "orders"}, "data": {"orders.py": text}}
+
+
+def example_services() -> dict[str, str]:
+    """Three kinds of services, each under its name, which is that of its workload as well.
+
+    An nginx; a StatefulSet with a database; what Helm's own starting chart makes, with named ports and probes.
+    """
+    container = {"name": "app", "image": APP, "ports": [{"containerPort": 8080}], "securityContext": RESTRICTED}
+    orders, program = _orders()
+
+    def service(name: str, workload: dict[str, Any], pod: dict[str, Any]) -> str:
         labels = {"app.kubernetes.io/name": name}
         metadata = {"name": name, "labels": labels}
-        template = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 5}}
+        template = {"metadata": {"labels": labels}, "spec": {"terminationGracePeriodSeconds": 5, **pod}}
         workload["metadata"] = metadata
         workload["spec"] = {"replicas": 1, "selector": {"matchLabels": labels}, "template": template, **workload.get("spec", {})}
-        ports = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}], **more}
+        ports = {"selector": labels, "ports": [{"port": 80, "targetPort": 8080}]}
         backend = {"service": {"name": name, "port": {"number": 80}}}
         path = {"path": "/", "pathType": "Prefix", "backend": backend}
         rules = [{"host": f"{name}.example.org", "http": {"paths": [path]}}]
@@ -215,7 +259,12 @@ def example_services() -> dict[str, str]:
             changed.append(document)
     text = yaml.safe_dump_all(changed)
     return {
-        "web": service("web", {"apiVersion": "apps/v1", "kind": "Deployment"}),
-        "data": service("data", {"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": {"serviceName": "data"}}),
+        "web": service("web", {"apiVersion": "apps/v1", "kind": "Deployment"}, {"containers": [container]}),
+        "data": service(
+            "data",
+            {"apiVersion": "apps/v1", "kind": "StatefulSet", "spec": {"serviceName": "data"}},
+            {"containers": [orders, orders_database()], "volumes": [{"name": "app", "configMap": {"name": "orders"}}]},
+        )
+        + yaml.safe_dump(program, explicit_start=True),
         "shop": text,
     }
