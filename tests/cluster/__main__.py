@@ -74,7 +74,8 @@ def _test(names: Sequence[str]) -> int:
         except (ClusterError, AssertionError) as error:
             failed += 1
             result = f"FAILED: {error}"
-        print(f"{name:<12}{time.monotonic() - began:>6.0f} s  {result}", flush=True)
+        lines = result.replace("\n", f"\n{'':<22}")
+        print(f"{name:<12}{time.monotonic() - began:>6.0f} s  {lines}", flush=True)
     return 1 if failed else 0
 
 

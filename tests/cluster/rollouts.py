@@ -45,7 +45,7 @@ def rollouts() -> str:
                 _roll(namespace, "nginx", pod=_CLOSED, laptop=_LIVES),
                 _roll(namespace, "proxy", pod=_CUT, laptop=_CUT),
             ]
-    return "; ".join(found)
+    return "\n".join(found)
 
 
 def replicas() -> str:
@@ -61,7 +61,7 @@ def replicas() -> str:
                 _roll(namespace, "nginx", pod=_CLOSED, laptop=_LIVES),
                 _roll(namespace, "redis", pod=_LIVES, laptop=_LIVES),
             ]
-    return f"an intercept: 100 of 100 at both servers; {'; '.join(found)}"
+    return "\n".join(("an intercept: 100 of 100 at both servers", *found))
 
 
 # -- what is there
@@ -133,7 +133,8 @@ def _roll(namespace: str, name: str, *, pod: _Expected, laptop: _Expected) -> st
     with WebSocketVisitor(_HOST) as to_pod, WebSocketVisitor(_HOST, _ALICE) as to_laptop:
         rollout = roll(namespace, name, _HOST)
     demand(not rollout.failed, str(rollout))
-    return f"{rollout}; WebSocket to the pod: {_judge(to_pod, pod, rollout)}; to the laptop: {_judge(to_laptop, laptop, rollout)}"
+    lines = (f"WebSocket to the pod: {_judge(to_pod, pod, rollout)}", f"to the laptop: {_judge(to_laptop, laptop, rollout)}")
+    return "\n    ".join((str(rollout), *lines))
 
 
 def _judge(visitor: WebSocketVisitor, expected: _Expected, rollout: Rollout) -> str:
@@ -141,12 +142,15 @@ def _judge(visitor: WebSocketVisitor, expected: _Expected, rollout: Rollout) -> 
 
     :raises ClusterError: not what may.
     """
-    ends = [(end.how, end.at - rollout.told[0]) for end in visitor.ends]
-    when = ", ".join(f"{how} {seconds:.0f} s after the first pod was told to stop" for how, seconds in ends)
-    text = f"{visitor} ({when})" if when else str(visitor)
+    after = [end.at - rollout.told[0] for end in visitor.ends]
+    lines = [
+        f"ended {end.how} {seconds:.0f} s after the first pod was told to stop" + ", a message was sent again" * end.unanswered
+        for end, seconds in zip(visitor.ends, after, strict=True)
+    ]
+    text = ", ".join((str(visitor), *lines))
     demand(not visitor.failed, f"{rollout.name}: {text}: {visitor.failed[:5]}")
-    fit = all(how == expected.how and seconds > expected.after - _EARLY for how, seconds in ends)
-    demand(fit and expected.least <= len(ends) <= expected.most, f"{rollout.name}: {text}; expected was {expected}")
+    fit = all(end.how == expected.how for end in visitor.ends) and all(seconds > expected.after - _EARLY for seconds in after)
+    demand(fit and expected.least <= len(lines) <= expected.most, f"{rollout.name}: {text}; expected was {expected}")
     return text
 
 

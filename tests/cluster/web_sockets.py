@@ -78,9 +78,7 @@ class WebSocketVisitor:
         self._thread.join()
 
     def __str__(self) -> str:
-        unanswered = sum(end.unanswered for end in self.ends)
-        again = f" ({unanswered} with a message on its way, which was echoed on the next)" if unanswered else ""
-        return f"{self.echoed} echoes on {self.connections} connections, {len(self.ends)} ended{again}, {len(self.failed)} failed"
+        return f"{len(self.failed)} failed, {self.echoed} echoes, {self.connections} connections"
 
     def _visit(self) -> None:
         while not self._over.is_set():
