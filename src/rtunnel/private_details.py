@@ -117,6 +117,7 @@ SOCKETS = (
         ("self", "reason"),
         ("_closeSocket", "socket"),
     ),
+    Detail("twisted.internet.tcp._AbortingMixin._aborting", "tells whether it ends at once"),
     Detail("twisted.internet.tcp._SocketCloser._closeSocket", "is left out where there is nothing to do", ("self", "orderly")),
     Detail("twisted.internet.tcp.Connection.__init__", "is called", ("self", "skt", "protocol", "reactor")),
     Detail(

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import socket
+import sys
 from typing import Any
 from unittest import skipIf
 
+from twisted.internet import error
 from twisted.internet import reactor as installed_reactor
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError, ConnectError, ConnectionDone, ConnectionLost
+from twisted.internet.error import CannotListenError, ConnectError, ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.internet.tcp import Client, Server
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface import implementer
 
 from rtunnel.transport import sockets
 from rtunnel.transport.reasons import Stalled
@@ -117,6 +122,44 @@ class Ends(Factory):
         return end
 
 
+@implementer(IHalfCloseableProtocol)
+class Answering(Protocol):
+    """In the place of an end: answers when the other one has ended, and ends."""
+
+    def __init__(self, end: End) -> None:
+        self._end = end
+
+    def dataReceived(self, data: bytes) -> None:
+        self._end.dataReceived(data)
+
+    def readConnectionLost(self) -> None:
+        self._end.socket.write(b"answer")
+        self._end.socket.loseConnection()
+
+    def writeConnectionLost(self) -> None:
+        """Never asked for."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._end.connectionLost(reason)
+
+
+class NoEnds(Factory):
+    """Builds nothing."""
+
+    noisy = False
+    error: type[Exception] = error.NoProtocol
+
+    def buildProtocol(self, addr: Any) -> None:
+        """Nothing."""
+
+
+class BrokenEnds(NoEnds):
+    error = ValueError
+
+    def buildProtocol(self, addr: Any) -> None:
+        raise ValueError("no protocol")
+
+
 class Kernel:
     """A socket from which as many bytes can be read as was said, one read after another."""
 
@@ -156,14 +199,10 @@ class ReadSizeTests(SynchronousTestCase):
         self.assertEqual(kernel.asked, [READ_SIZE, BULK_READ_SIZE, READ_SIZE, BULK_READ_SIZE])
 
 
-class AtOnceTests(TestCase):
-    """Transports that write at once keep what Twisted's promise."""
+class ConnectedCase(TestCase):
+    """Two ends of a connection."""
 
     timeout = 60
-    at_once = True
-
-    def setUp(self) -> None:
-        self.patch(sockets, "AT_ONCE", self.at_once)
 
     async def connected(self, host: str = "127.0.0.1", name: str | None = None) -> tuple[End, End]:
         """Both ends of a new connection: the client's and the server's."""
@@ -182,6 +221,15 @@ class AtOnceTests(TestCase):
                 end.socket.abortConnection()
         for end in ends:
             await end.lost
+
+
+class AtOnceTests(ConnectedCase):
+    """Transports that write at once keep what Twisted's promise."""
+
+    at_once = True
+
+    def setUp(self) -> None:
+        self.patch(sockets, "AT_ONCE", self.at_once)
 
     def kinds(self) -> tuple[type, type]:
         """The exact classes of the client's and the server's transport."""
@@ -283,6 +331,24 @@ class AtOnceTests(TestCase):
         server.socket.abortConnection()
         self.assertIsInstance(await client.lost, ConnectionLost)
 
+    async def test_reset_after_the_end(self) -> None:
+        """Who closes and then aborts, aborts."""
+        client, server = await self.connected()
+        client.socket.write(b"all")
+        client.socket.loseConnection()
+        client.socket.abortConnection()
+        self.assertIsInstance(await server.lost, ConnectionLost)
+        self.assertIsInstance(await client.lost, ConnectionAborted)
+
+    async def test_both_ends(self) -> None:
+        """Each direction ends by itself."""
+        client, server = await self.connected()
+        server.socket.protocol = Answering(server)
+        client.socket.write(b"question")
+        client.socket.loseWriteConnection()
+        self.assertIsInstance(await client.lost, ConnectionDone)
+        self.assertEqual((server.size, client.size), (8, 6))
+
     async def test_no_bytes(self) -> None:
         client, _ = await self.connected()
         self.assertRaises(TypeError, client.socket.write, "text")
@@ -316,6 +382,51 @@ class AtOnceTests(TestCase):
             except ConnectError:
                 continue
             self.fail(f"{host} is connected to a port on which nobody listens")
+
+    def silent(self) -> int:
+        """A port whose backlog is full: the system answers no connect to it."""
+        full = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.addCleanup(full.close)
+        for _ in range(3):
+            waiting = socket.socket()
+            self.addCleanup(waiting.close)
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        port: int = full.getsockname()[1]
+        return port
+
+    @skipIf(not sys.platform.startswith("linux"), "other systems refuse it")
+    async def test_no_answer_in_time(self) -> None:
+        connecting = SocketClientEndpoint(reactor, "127.0.0.1", self.silent(), timeout=0.1).connect(Ends())
+        with self.assertRaises(error.TimeoutError):
+            await connecting
+
+    @skipIf(not sys.platform.startswith("linux"), "other systems refuse it")
+    async def test_not_wanted_any_more(self) -> None:
+        connecting = SocketClientEndpoint(reactor, "127.0.0.1", self.silent()).connect(Ends())
+        await turn()
+        connecting.cancel()
+        with self.assertRaises(error.ConnectingCancelledError):
+            await connecting
+
+    async def test_a_factory_that_builds_nothing(self) -> None:
+        """The connection is closed again."""
+        for factory in (NoEnds(), BrokenEnds()):
+            servers = Ends()
+            port: Any = await SocketServerEndpoint(reactor, "127.0.0.1", 0).listen(servers)
+            self.addCleanup(port.stopListening)
+            server = servers.next
+            with self.assertRaises(factory.error):
+                await SocketClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(factory)
+            self.assertIsInstance(await server.lost, ConnectionDone)
+
+    async def test_no_descriptor_is_left(self) -> None:
+        def none_left(*_: Any, **__: Any) -> None:
+            raise OSError(errno.EMFILE, "no more files")
+
+        self.patch(socket, "socket", none_left)
+        with self.assertRaises(error.ConnectBindError):
+            await SocketClientEndpoint(reactor, "127.0.0.1", 9).connect(Ends())
 
     async def test_port_in_use(self) -> None:
         port: Any = listen_tcp(reactor, "127.0.0.1", 0, Ends())
@@ -367,6 +478,31 @@ class StockTests(AtOnceTests):
 
     def kinds(self) -> tuple[type, type]:
         return Client, Server
+
+
+class PollTests(ConnectedCase):
+    """What has left needs no poll to end."""
+
+    async def test_ends(self) -> None:
+        for end in ("loseWriteConnection", "loseConnection"):
+            client, server = await self.connected()
+            client.socket.write(b"all")
+            getattr(client.socket, end)()
+            self.assertNotIn(client.socket, reactor.getWriters())
+            self.assertIsInstance(await server.lost, ConnectionDone)
+            self.assertEqual(server.size, 3)
+
+    async def test_what_waits(self) -> None:
+        """It is sent first."""
+        for end in ("loseWriteConnection", "loseConnection"):
+            client, server = await self.connected()
+            server.socket.pauseProducing()
+            client.socket.write(bytes(16 * MIB))
+            getattr(client.socket, end)()
+            self.assertIn(client.socket, reactor.getWriters())
+            server.socket.resumeProducing()
+            self.assertIsInstance(await server.lost, ConnectionDone)
+            self.assertEqual(server.size, 16 * MIB)
 
 
 class OtherReactorTests(SynchronousTestCase):

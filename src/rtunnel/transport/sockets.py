@@ -168,9 +168,14 @@ class WriteAtOnce:
         if at_once:
             connection.stopReading()
             connection.disconnecting = 1
-            connection.reactor.callLater(0, connection.connectionLost, DONE)
+            connection.reactor.callLater(0, self._closed)
         else:
             super().loseConnection(*arguments)  # type: ignore[misc]
+
+    def _closed(self) -> None:
+        connection: Any = self
+        if not connection._aborting:
+            connection.connectionLost(DONE)
 
     def loseWriteConnection(self) -> None:
         """End our direction, now if nothing waits."""
