@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
 import socket
 import sys
+import weakref
 from typing import Any
 from unittest import skipIf
 
@@ -503,6 +505,36 @@ class PollTests(ConnectedCase):
             server.socket.resumeProducing()
             self.assertIsInstance(await server.lost, ConnectionDone)
             self.assertEqual(server.size, 16 * MIB)
+
+
+class MemoryTests(TestCase):
+    timeout = 60
+
+    async def test_what_has_ended_is_free(self) -> None:
+        """Without the collector of cycles, which runs rarely."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        transports: list[weakref.ref[Any]] = []
+        gone: list[Deferred[None]] = [Deferred(), Deferred()]
+
+        class Leaving(Protocol):
+            transport: Any
+
+            def connectionMade(self) -> None:
+                transports.append(weakref.ref(self.transport))
+                self.transport.loseConnection()
+
+            def connectionLost(self, reason: Failure = connectionDone) -> None:
+                gone.pop().callback(None)
+
+        port: Any = await SocketServerEndpoint(reactor, "127.0.0.1", 0).listen(Factory.forProtocol(Leaving))
+        self.addCleanup(port.stopListening)
+        ends = list(gone)
+        await SocketClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(Factory.forProtocol(Leaving))
+        for end in ends:
+            await end
+        await turn()
+        self.assertEqual([transport() for transport in transports], [None, None])
 
 
 class OtherReactorTests(SynchronousTestCase):

@@ -277,6 +277,7 @@ class AtOnceClient(WriteAtOnce, Client):
         attempt.connected(protocol)
 
     def _failed(self, code: int) -> None:
+        self.__dict__.pop("doWrite", None)
         self.failIfNotConnected(getConnectError((code, os.strerror(code))))  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure) -> None:
@@ -297,23 +298,24 @@ class Attempt:
     """One connect to an address.
 
     :param factory: builds the protocol.
-    :ivar answer: fires with the protocol, or fails.
     """
 
     def __init__(self, factory: IProtocolFactory) -> None:
-        self.answer: defer.Deferred[Any] = defer.Deferred(self._cancelled)
         self._factory = factory
+        self._answer: defer.Deferred[Any] = defer.Deferred(self._cancelled)
         self._transport: Any = None
         self._timer: Any = None
 
-    def begin(self, transport: AtOnceClient, timeout: float, reactor: Any) -> None:
+    def begin(self, transport: AtOnceClient, timeout: float, reactor: Any) -> defer.Deferred[Any]:
         """Connect a transport.
 
         :param timeout: seconds that it may take.
+        :returns: fires with the protocol, or fails.
         """
         self._transport = transport
         self._timer = reactor.callLater(timeout, self._expired)
         transport.begin()
+        return self._answer
 
     def _expired(self) -> None:
         self._transport.failIfNotConnected(ConnectTimedOut())
@@ -323,10 +325,14 @@ class Attempt:
         self._transport.failIfNotConnected(UserError())
 
     def _end(self, result: Any) -> None:
+        answer = self._answer
         if self._timer.active():
             self._timer.cancel()
-        if not self.answer.called:
-            self.answer.callback(result)
+        # what has ended is free at once, without the collector of cycles
+        self._transport = None
+        self._answer = _OVER
+        if not answer.called:
+            answer.callback(result)
 
     # -- called by the transport
 
@@ -353,6 +359,10 @@ class Attempt:
         self._end(reason)
 
 
+_OVER: defer.Deferred[Any] = defer.succeed(None)
+"""The answer of attempts that have answered."""
+
+
 @implementer(IStreamClientEndpoint)
 class AddressEndpoint:
     """Connects to an IP address and TCP port, with connections that write at once."""
@@ -370,8 +380,7 @@ class AddressEndpoint:
             transport = AtOnceClient(self._family, self._address, attempt, self._reactor)
         except OSError as reason:
             return defer.fail(ConnectBindError(reason.errno, reason.strerror))
-        attempt.begin(transport, self._timeout, self._reactor)
-        return attempt.answer
+        return attempt.begin(transport, self._timeout, self._reactor)
 
 
 def host_and_port(address: object) -> tuple[str, int]:
