@@ -13,14 +13,13 @@ from urllib.request import Request, urlopen
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.inject.test_injection import FOLDER, HOST, TUNNEL, containers, documents
-from tests.support.processes import Process, free_port, listening, rtunnel, wait_until
+from tests.support.processes import Process, free_port, listening, rtunnel, run_rtunnel, wait_until
 from tests.support.services import NamedService
 
 
 def run(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run a command to its end."""
-    command = [sys.executable, "-m", "rtunnel", *arguments]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=60)
+    return run_rtunnel(*arguments, typed=text or "")
 
 
 class CommandTests(SynchronousTestCase):
@@ -91,9 +90,7 @@ class KubectlTests(SynchronousTestCase):
 
     def run_with(self, *arguments: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command where only that kubectl is."""
-        environment = {**os.environ, "PATH": f"{self.folder}:/usr/bin:/bin" if path is None else path}
-        command = [sys.executable, "-m", "rtunnel", *arguments]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        return run_rtunnel(*arguments, env={"PATH": f"{self.folder}:/usr/bin:/bin" if path is None else path})
 
     def test_apply(self) -> None:
         got = self.folder / "got"
@@ -212,13 +209,6 @@ class RunningTests(SynchronousTestCase):
         """What a developer's command prints."""
         tunnel = (self.folder / HOST).read_text(encoding="utf-8")
         arguments = (command, HOST, "--server", f"ws://127.0.0.1:{self.tunnel}/proxy", "--tunnel", tunnel, *more)
-        done = subprocess.run(
-            [sys.executable, "-m", "rtunnel", *arguments],
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        done = run_rtunnel(*arguments, env=variables)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout

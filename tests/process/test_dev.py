@@ -16,7 +16,7 @@ from typing import Any
 
 from rtunnel.client.intercepting import default_name
 from tests.process.test_users import BACKOFF, HOST, _Case, user_line
-from tests.support.processes import TIMEOUT, Process, free_port, listening, rtunnel, wait_until
+from tests.support.processes import TIMEOUT, Process, free_port, listening, rtunnel, run_rtunnel, wait_until
 from tests.support.services import NamedService
 from tests.support.terminal import OnTerminal
 
@@ -74,8 +74,7 @@ class _Developing(_Case):
         ]
 
     def dev(self, *words: str, user: str = "alice") -> Process:
-        argv = [sys.executable, "-m", "rtunnel", *words]
-        return self.started(Process(argv, env={"RTUNNEL_AUTH": f"{user}:secret of {user}"}, cwd=str(self.folder)))
+        return self.started(rtunnel(*words, env={"RTUNNEL_AUTH": f"{user}:secret of {user}"}, cwd=str(self.folder)))
 
     def status_of(self, dev: Process) -> int:
         """Its exit status, once it has ended."""
@@ -118,10 +117,7 @@ class CommandTests(_Developing):
 
     def run_status(self, pid: int) -> dict[str, Any]:
         """What ``rtunnel status`` says of a process."""
-        done = subprocess.run(
-            [sys.executable, "-m", "rtunnel", "status", str(pid), "--json"], capture_output=True, check=True, timeout=60
-        )
-        found: dict[str, Any] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(run_rtunnel("status", str(pid), "--json").stdout)
         return found
 
     def test_in_a_network_of_its_own(self) -> None:

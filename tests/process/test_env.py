@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests.process.test_users import HOST, _Case, user_line
-from tests.support.processes import listening, rtunnel, wait_until
+from tests.support.processes import listening, rtunnel, run_rtunnel, wait_until
 
 KEY = "-----BEGIN KEY-----\n$(id) `id` 'it''s' \"x\" \\\n-----END KEY-----\n"
 POD = {
@@ -59,14 +59,7 @@ class EnvTests(_Case):
     def env(self, *arguments: str, user: str = "alice", status: int = 0, **local: str) -> str:
         """Run the command; its output, or what it says of a failure."""
         where = ("--server", f"127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel)
-        done = subprocess.run(
-            [sys.executable, "-m", "rtunnel", "env", HOST, *where, *arguments],
-            env={**os.environ, "RTUNNEL_AUTH": f"{user}:secret of {user}", **local},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = run_rtunnel("env", HOST, *where, *arguments, env={"RTUNNEL_AUTH": f"{user}:secret of {user}", **local})
         self.assertEqual(done.returncode, status, done.stderr)
         self.assertNotIn("Traceback", done.stderr)
         return done.stdout if status == 0 else done.stderr

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 from tests.process.test_users import HOST, _Case, user_line
-from tests.support.processes import Process, listening, rtunnel, wait_until
+from tests.support.processes import listening, rtunnel, run_rtunnel, wait_until
 
 
 class FilesTests(_Case):
@@ -50,19 +48,12 @@ class FilesTests(_Case):
         os.symlink(data.name, self.volume / "..data_tmp")
         os.replace(self.volume / "..data_tmp", self.volume / "..data")
 
-    def argv(self, *arguments: str) -> list[str]:
+    def words(self, *arguments: str) -> list[str]:
         where = ("--server", f"127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel)
-        return [sys.executable, "-m", "rtunnel", "files", HOST, *where, *arguments]
+        return ["files", HOST, *where, *arguments]
 
     def files(self, *arguments: str, user: str = "alice", status: int = 0) -> str:
-        done = subprocess.run(
-            self.argv(*arguments),
-            env={**os.environ, "RTUNNEL_AUTH": f"{user}:secret of {user}"},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = run_rtunnel(*self.words(*arguments), env={"RTUNNEL_AUTH": f"{user}:secret of {user}"})
         self.assertEqual(done.returncode, status, done.stderr)
         self.assertNotIn("Traceback", done.stderr)
         return done.stdout if status == 0 else done.stderr
@@ -83,7 +74,7 @@ class FilesTests(_Case):
     def test_follow(self) -> None:
         """An update is there within seconds, all of it at once; the copy stays when the command ends."""
         copy = self.folder / "copy"
-        following = self.started(Process(self.argv("sync", str(copy), "--follow"), env={"RTUNNEL_AUTH": "alice:secret of alice"}))
+        following = self.started(rtunnel(*self.words("sync", str(copy), "--follow"), env={"RTUNNEL_AUTH": "alice:secret of alice"}))
         following.wait_for(f"2 files of /config are in {copy}")
         config = copy / "config"
         self.assertEqual((config / "app.yaml").read_text(), "number: 1\n")

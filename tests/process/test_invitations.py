@@ -14,7 +14,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 from rtunnel.profiles.invitation import Invitation
-from tests.support.processes import ROOT, free_port, listening, rtunnel, wait_until
+from tests.support.processes import ROOT, free_port, listening, rtunnel, run_rtunnel, wait_until
 from tests.support.services import NamedService
 from tests.support.terminal import Terminal
 
@@ -37,17 +37,7 @@ class InvitationTests(TestCase):
         (self.folder / "permissions").write_text("admin  root  *\n", encoding="utf-8")
 
     def run_rtunnel(self, *argv: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("RTUNNEL_")}
-        return subprocess.run(
-            [sys.executable, "-m", "rtunnel", *argv],
-            input=typed,
-            env={**clean, "XDG_CONFIG_HOME": str(self.folder / "laptop")},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        return run_rtunnel(*argv, env={"XDG_CONFIG_HOME": str(self.folder / "laptop")}, cwd=str(ROOT), typed=typed)
 
     def invite(self, *more: str) -> str:
         done = self.run_rtunnel(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 from tests.faults.netns import Machine
 from tests.process.test_users import HOST, _Case, user_line
-from tests.support.processes import Process, free_port, gost, listening, rtunnel, wait_until
+from tests.support.processes import Process, free_port, gost, listening, rtunnel, run_rtunnel, wait_until
 from tests.support.services import NamedService
 
 USERS = ("alice", "bob", "root")
@@ -27,17 +26,10 @@ class _Asking(_Case):
     def ask(self, *arguments: str, user: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command that asks the server."""
         name, *rest = arguments
-        return subprocess.run(
-            [sys.executable, "-m", "rtunnel", name, *self.where(), *rest],
-            check=False,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            env=self.environment(user),
-        )
+        return run_rtunnel(name, *self.where(), *rest, env=self.environment(user))
 
     def environment(self, user: str) -> dict[str, str]:
-        return {**os.environ, **({"RTUNNEL_AUTH": f"{user}:secret of {user}"} if user else {})}
+        return {"RTUNNEL_AUTH": f"{user}:secret of {user}"} if user else {}
 
     def listed(self, user: str = "") -> list[dict[str, Any]]:
         asked = self.ask("list", "--json", user=user)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
@@ -12,18 +11,15 @@ from uuid import uuid4
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.process.test_commands import STARTS, TWISTD, variables
+from tests.process.test_commands import TWISTD, run
 from tests.support.authority import Authority
-from tests.support.processes import TIMEOUT, Nginx, Process, free_port, rtunnel, wait_until
+from tests.support.processes import Nginx, Process, free_port, rtunnel, run_rtunnel, wait_until
 from tests.test_troubleshooting import matches, rows_of
 
 UUID = str(uuid4())
 SERVER = ("--listen", "127.0.0.1:1", "--entrypoint", "127.0.0.1:2", "--route", f"shop.local={UUID}")
 CLIENT = ("--server", "ws://127.0.0.1:1", "--tunnel", UUID, "--target", ":3000")
 URL = f"127.0.0.1:1?tunnel.id={UUID}"
-NONE = subprocess.DEVNULL
-AT_ONCE = 4
-"""Commands that run at the same time."""
 
 FILES = {
     "tab.yaml": "listen: :1\n\tentrypoint: :2\n",
@@ -55,70 +51,56 @@ class StartTests(SynchronousTestCase):
 
         :param taken: a port in use.
         """
-        start = STARTS["rtunnel"]
         return [
-            [*start, "client", "--tunel", UUID],
-            [*start, "client", *CLIENT, "--weight"],
-            [*start, "client", *CLIENT, "--entrypoint", ":80"],
-            [*start, "client", *without("--server", CLIENT)],
-            [*start, "servr"],
+            ["client", "--tunel", UUID],
+            ["client", *CLIENT, "--weight"],
+            ["client", *CLIENT, "--entrypoint", ":80"],
+            ["client", *without("--server", CLIENT)],
+            ["servr"],
             [*TWISTD, "status"],
-            [*start, "client", *replaced("--tunnel", UUID[:8], CLIENT)],
-            [*start, "client", *CLIENT, "--weight", "256"],
-            [*start, "client", *replaced("--target", "3000", CLIENT)],
-            [*start, "client", *replaced("--server", "shop.local", CLIENT)],
-            [*start, "client", *replaced("--target", "https://localhost:3000", CLIENT)],
-            [*start, "client", *replaced("--server", "ftp://shop.local", CLIENT)],
-            [*start, "client", *replaced("--server", "tcp://shop.local:1/proxy", CLIENT)],
-            [*start, "client", *CLIENT, "--auth", "ada:swordfish"],
-            [*start, "server", *replaced("--route", f"http://shop.local={UUID}", SERVER)],
-            [*start, "server", *replaced("--route", "shop.local", SERVER)],
-            [*start, "server", *replaced("--listen", "wss://:1", SERVER)],
-            [*start, "server", *SERVER, "--permissions", "file"],
-            [*start, "server", *replaced("--entrypoint", "127.0.0.1:1", SERVER)],
-            [*start, "server", *replaced("--listen", f"127.0.0.1:{taken}", SERVER)],
-            [*start, "server", *replaced("--listen", "192.0.2.1:8421", SERVER)],
-            [*start, "client", "-c", "nothing.yaml"],
-            [*start, "server", "-c", "key.yaml"],
-            [*start, "server", "-c", "list.yaml"],
-            [*start, "server", "-c", "tab.yaml"],
-            [*start, "server", "-c", "space.yaml"],
-            [*start, "server", "-c", "star.yaml"],
-            [*start, "server", "-c", "quote.yaml"],
-            [*start, "client", "-L", "rtcp://:0/:80", "-F", f"ws://{URL}"],
-            [*start, "client", "-L", "rtcp://:0/:80", "-F", f"tunnel+ws://{URL}&foo=1"],
-            [*start, "client", "--profile", "nosuch"],
-            [*start, "client", "--profile", "open"],
-            [*start, "client", "--profile", "shop", "--server", "ws://127.0.0.1:1", "--target", ":3000"],
-            [*start, "login", "rtunnel1_abc"],
-            [*start, "status", "4194305"],
-            [*start, "status", "--admin", f"127.0.0.1:{free_port()}"],
+            ["client", *replaced("--tunnel", UUID[:8], CLIENT)],
+            ["client", *CLIENT, "--weight", "256"],
+            ["client", *replaced("--target", "3000", CLIENT)],
+            ["client", *replaced("--server", "shop.local", CLIENT)],
+            ["client", *replaced("--target", "https://localhost:3000", CLIENT)],
+            ["client", *replaced("--server", "ftp://shop.local", CLIENT)],
+            ["client", *replaced("--server", "tcp://shop.local:1/proxy", CLIENT)],
+            ["client", *CLIENT, "--auth", "ada:swordfish"],
+            ["server", *replaced("--route", f"http://shop.local={UUID}", SERVER)],
+            ["server", *replaced("--route", "shop.local", SERVER)],
+            ["server", *replaced("--listen", "wss://:1", SERVER)],
+            ["server", *SERVER, "--permissions", "file"],
+            ["server", *replaced("--entrypoint", "127.0.0.1:1", SERVER)],
+            ["server", *replaced("--listen", f"127.0.0.1:{taken}", SERVER)],
+            ["server", *replaced("--listen", "192.0.2.1:8421", SERVER)],
+            ["client", "-c", "nothing.yaml"],
+            ["server", "-c", "key.yaml"],
+            ["server", "-c", "list.yaml"],
+            ["server", "-c", "tab.yaml"],
+            ["server", "-c", "space.yaml"],
+            ["server", "-c", "star.yaml"],
+            ["server", "-c", "quote.yaml"],
+            ["client", "-L", "rtcp://:0/:80", "-F", f"ws://{URL}"],
+            ["client", "-L", "rtcp://:0/:80", "-F", f"tunnel+ws://{URL}&foo=1"],
+            ["client", "--profile", "nosuch"],
+            ["client", "--profile", "open"],
+            ["client", "--profile", "shop", "--server", "ws://127.0.0.1:1", "--target", ":3000"],
+            ["login", "rtunnel1_abc"],
+            ["status", "4194305"],
+            ["status", "--admin", f"127.0.0.1:{free_port()}"],
         ]
 
-    def run_all(self, commands: Sequence[Sequence[str]], folder: Path) -> list[str]:
-        """Run commands, some at a time; returns the line of each."""
-        lines = []
-        for first in range(0, len(commands), AT_ONCE):
-            running = [
-                subprocess.Popen(
-                    argv,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    text=True,
-                    cwd=folder,
-                    env=variables({"XDG_CONFIG_HOME": str(folder.absolute())}),
-                )
-                for argv in commands[first : first + AT_ONCE]
-            ]
-            for process in running:
-                _, said = process.communicate(timeout=TIMEOUT)
-                self.assertEqual((process.returncode, said.count("\n")), (1, 1), (process.args, said))
-                lines.append(said)
-        return lines
+    def said(self, words: Sequence[str], folder: Path) -> str:
+        """The line of a command."""
+        if words[: len(TWISTD)] == [*TWISTD]:
+            ended = run(words, cwd=str(folder))
+        else:
+            ended = run_rtunnel(*words, env={"XDG_CONFIG_HOME": str(folder)}, cwd=str(folder))
+        self.assertEqual((ended.returncode, ended.stderr.count("\n")), (1, 1), (words, ended.stderr))
+        return ended.stderr
 
     def test_each(self) -> None:
-        folder = Path(self.mktemp())
+        folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         for name, text in FILES.items():
             (folder / name).write_text(text)
@@ -132,7 +114,7 @@ class StartTests(SynchronousTestCase):
         with socket.create_server(("127.0.0.1", 0)) as taken:
             commands = self.commands(taken.getsockname()[1])
             self.assertEqual(len(commands), len(listed))
-            lines = self.run_all(commands, folder)
+            lines = [self.said(words, folder) for words in commands]
         for line, (mistake, pattern, _) in zip(lines, listed, strict=True):
             self.assertTrue(matches(pattern.strip("`"), line), f"{mistake}: {line}")
             self.assertNotIn(UUID, line)

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import TIMEOUT, Process, free_port, rtunnel
+from tests.support.processes import Process, free_port, rtunnel, run_rtunnel
 from tests.support.services import NamedService
 
 HOST = "shop.localhost"
@@ -27,8 +27,7 @@ class HopTests(TestCase):
         return process
 
     def run_command(self, *words: str) -> tuple[int, Any]:
-        argv = [sys.executable, "-m", "rtunnel", *words, "--json"]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+        done = run_rtunnel(*words, "--json")
         return done.returncode, json.loads(done.stdout)
 
     def probe(self, host: str = HOST) -> tuple[int, str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from uuid import uuid4
 from twisted.trial.unittest import TestCase
 
 from tests.process.test_restarts import HOST, Server
-from tests.support.processes import Process, free_port, rtunnel, wait_until
+from tests.support.processes import Process, free_port, rtunnel, run_rtunnel, wait_until
 from tests.support.redis import RedisServer
 from tests.support.services import NamedService
 
@@ -95,9 +92,7 @@ class RegistryCase(TestCase):
     def ask(self, at: str, *arguments: str) -> str:
         """What a command says that asks a server."""
         name, *rest = arguments
-        done = subprocess.run(
-            [sys.executable, "-m", "rtunnel", name, *self.where(at), *rest], capture_output=True, text=True, check=False, timeout=60
-        )
+        done = run_rtunnel(name, *self.where(at), *rest)
         return done.stdout + done.stderr
 
     def registry(self, at: str) -> dict[str, Any]:
@@ -198,14 +193,7 @@ class FaultTests(RegistryCase):
         self.assertNotIn("guessed", process.output)
 
     def test_a_password_on_the_command_line(self) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "rtunnel", "server", "--registry=redis://:s3cret@127.0.0.1"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-            env=dict(os.environ),
-        )
+        done = run_rtunnel("server", "--registry=redis://:s3cret@127.0.0.1")
         self.assertEqual(done.returncode, 1)
         self.assertIn("must not contain a password", done.stderr)
         self.assertNotIn("s3cret", done.stderr)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import tempfile
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -13,6 +11,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
+from tests.process.test_users import user_line
 from tests.support.processes import Process, free_port, listening, rtunnel, wait_until
 from tests.support.services import NamedService
 
@@ -22,12 +21,6 @@ WARM = 20
 """Reloads until the process has all the memory that it needs for what is done here."""
 GROWTH = 3 * 2**20
 """Bytes that the rest of the reloads may add: a leak of 40 KB at each would be more."""
-
-
-def user_line(name: str, password: str) -> str:
-    """The line of a users file."""
-    argv = [sys.executable, "-m", "rtunnel", "user", name]
-    return subprocess.run(argv, input=f"{password}\n", capture_output=True, text=True, check=True).stdout
 
 
 class SteadyVisitors:

@@ -17,20 +17,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from twisted.trial.unittest import TestCase
 
 from tests.support.authority import Authority
-from tests.support.processes import ROOT, TIMEOUT, Process, free_port, rtunnel, wait_until
+from tests.support.processes import ROOT, TIMEOUT, Process, free_port, rtunnel, run_rtunnel, wait_until
 from tests.support.services import NamedService
 from tests.support.terminal import OnTerminal
 
 
 def status(port: int, *words: str) -> subprocess.CompletedProcess[str]:
     """Ask for the status."""
-    return subprocess.run(
-        [sys.executable, "-m", "rtunnel", "status", "--admin", f"127.0.0.1:{port}", *words],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return run_rtunnel("status", "--admin", f"127.0.0.1:{port}", *words)
 
 
 class StatusTests(TestCase):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
 import sys
 from base64 import b64encode
 from http.client import HTTPConnection
@@ -14,7 +13,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import ROOT, Process, free_port, gost, listening, needed, rtunnel, wait_until
+from tests.support.processes import ROOT, Process, free_port, gost, listening, needed, rtunnel, run_rtunnel, wait_until
 from tests.support.services import NamedService
 
 HOST = "pod.local"
@@ -23,8 +22,8 @@ BACKOFF = ("--backoff-min", "50ms", "--backoff-max", "200ms")
 
 def user_line(name: str, password: str) -> str:
     """What ``rtunnel user`` prints."""
-    argv = [sys.executable, "-m", "rtunnel", "user", name]
-    done = subprocess.run(argv, input=password + "\n", capture_output=True, text=True, check=True)
+    done = run_rtunnel("user", name, typed=f"{password}\n")
+    done.check_returncode()
     return done.stdout
 
 

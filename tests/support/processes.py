@@ -12,10 +12,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import cache
 from http.client import HTTPConnection, HTTPException
+from itertools import islice
 from pathlib import Path
+from typing import IO
 from unittest import SkipTest
+
+from tests.support.warm import Forked
 
 __all__ = [
     "LOOPBACK",
@@ -31,34 +36,44 @@ __all__ = [
     "optional",
     "ourselves",
     "rtunnel",
+    "run_rtunnel",
     "wait_until",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 """Seconds that a condition may take on a busy machine; waiting ends as soon as it is true."""
+PORTS = 500
+"""How many each process of tests has to itself."""
 
 
-_given: set[int] = set()
+@cache
+def _own_ports() -> Iterator[int]:
+    """The ports of this process, over and over: no other process of tests has them, and the kernel gives them to no connection.
+
+    The name of an abstract unix socket keeps them while the process runs; it belongs to a network namespace, as ports do.
+    """
+    end = max(int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]), 20000)
+    starts = range(10000, end - PORTS, PORTS)
+    for start in random.sample(starts, len(starts)):
+        with socket.socket(socket.AF_UNIX) as mark, suppress(OSError):
+            mark.bind(f"\0rtunnel-tests-{start}")
+            while True:
+                yield from range(start, start + PORTS)
+    raise AssertionError("other tests have all ports")
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM, host: str = "127.0.0.1") -> int:
-    """Return a free port of loopback, another one each time.
-
-    It is none of those that the kernel gives to connections: on a busy machine one of these would take it before the test does.
+    """Return a free port of loopback, another one each time, and to no other process of tests the same.
 
     :param kind: SOCK_STREAM or SOCK_DGRAM.
     """
-    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
-    while True:
-        port = random.randrange(10000, max(first, 20000))
-        if port in _given:
-            continue
+    for port in islice(_own_ports(), PORTS):
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe, suppress(OSError):
             probe.bind((host, port))
-            _given.add(port)
             return port
+    raise AssertionError(f"none of {PORTS} ports is free")
 
 
 def wait_until(condition: Callable[[], object], what: str, patience: float = TIMEOUT) -> None:
@@ -139,14 +154,18 @@ class Process:
     ) -> None:
         self.argv = list(argv)
         self._output = tempfile.NamedTemporaryFile(prefix="rtunnel-test-", suffix=".log")  # noqa: SIM115
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        self._process = self._start(environ, cwd or tempfile.gettempdir(), pass_fds)
+
+    def _start(self, env: Mapping[str, str], cwd: str, pass_fds: Sequence[int]) -> subprocess.Popen[bytes] | Forked:
         with hearing_hang_ups():
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})},
-                cwd=cwd or tempfile.gettempdir(),
+                env=env,
+                cwd=cwd,
                 pass_fds=pass_fds,
             )
 
@@ -205,9 +224,42 @@ class Process:
         self.stop()
 
 
-def rtunnel(*arguments: str, env: Mapping[str, str] | None = None) -> Process:
-    """Start ``rtunnel`` with arguments, from the source tree or wherever it is installed."""
-    return Process([sys.executable, "-m", "rtunnel", *arguments], env=env)
+class _Warm(Process):
+    """``python -m rtunnel``, whose modules are imported already."""
+
+    def _start(self, env: Mapping[str, str], cwd: str, pass_fds: Sequence[int]) -> Forked:
+        with open(os.devnull) as nothing:
+            output = self._output.fileno()
+            return Forked(self.argv[3:], env=env, cwd=cwd, descriptors=(nothing.fileno(), output, output))
+
+
+def rtunnel(*arguments: str, env: Mapping[str, str] | None = None, cwd: str | None = None) -> Process:
+    """Start ``rtunnel`` with arguments, from the source tree or wherever it is installed; see :mod:`tests.support.warm`."""
+    return _Warm([sys.executable, "-m", "rtunnel", *arguments], env=env, cwd=cwd)
+
+
+def run_rtunnel(
+    *arguments: str, env: Mapping[str, str] | None = None, cwd: str | None = None, typed: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run a command of ``rtunnel`` to its end, as :func:`rtunnel` starts it.
+
+    :param env: more variables.
+    :param typed: its standard input.
+    """
+    environ = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+    with ExitStack() as files:
+        said: list[IO[str]] = [files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(3)]
+        said[0].write(typed)
+        said[0].seek(0)
+        descriptors = [file.fileno() for file in said]
+        process = Forked(arguments, env=environ, cwd=cwd or tempfile.gettempdir(), descriptors=descriptors)
+        try:
+            status = process.wait(TIMEOUT)
+        finally:
+            process.kill()
+        for file in said:
+            file.seek(0)
+        return subprocess.CompletedProcess(process.args, status, said[1].read(), said[2].read())
 
 
 def gost_binary() -> str:
