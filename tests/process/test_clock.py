@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import tempfile
 from http.client import HTTPConnection
 from pathlib import Path
@@ -12,7 +11,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import Process, free_port
+from tests.support.processes import free_port, rtunnel
 from tests.support.services import NamedService
 
 HOST = "pod.local"
@@ -37,14 +36,12 @@ class ClockTests(TestCase):
         pod = NamedService("pod")
         self.addCleanup(pod.stop)
         tunnel, listen, self.entrypoint = uuid4(), free_port(), free_port()
-        # started anew: what Python does when it starts is changed
-        python = (sys.executable, "-m", "rtunnel")
         words = (f"--listen=127.0.0.1:{listen}", f"--entrypoint=127.0.0.1:{self.entrypoint}", f"--route={HOST}={tunnel}")
-        server = Process((*python, "server", *words, "--head-timeout=1"), env=environment)
+        server = rtunnel("server", *words, "--head-timeout=1", env=environment, anew=True)
         self.addCleanup(server.stop)
         server.wait_for("entrypoint on")
         words = (f"--server=ws://127.0.0.1:{listen}", f"--tunnel={tunnel}", f"--target=127.0.0.1:{pod.port}")
-        self.client = Process((*python, "client", *words), env=environment)
+        self.client = rtunnel("client", *words, env=environment, anew=True)
         self.addCleanup(self.client.stop)
         self.client.wait_for("joined tunnel")
         self.visitor = HTTPConnection("127.0.0.1", self.entrypoint, timeout=20)

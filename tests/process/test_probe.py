@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
+from tests.process.test_users import user_line
 from tests.support.processes import Process, free_port, rtunnel, run_rtunnel
 from tests.support.services import NamedService
 
@@ -79,8 +78,7 @@ class HopTests(TestCase):
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         users, permissions = folder / "users", folder / "permissions"
-        argv = [sys.executable, "-m", "rtunnel", "user", "pod"]
-        users.write_text(subprocess.run(argv, input="swordfish\n", capture_output=True, text=True, check=True).stdout)
+        users.write_text(user_line("pod", "swordfish"))
         permissions.write_text(f"visit pod {HOST}\n")
         server = self.start(
             *("server", "--listen", f"ws://127.0.0.1:{listen}/proxy", "--entrypoint", f"127.0.0.1:{self.entrypoint}"),

@@ -43,13 +43,14 @@ class RegistryCase(TestCase):
         self.addCleanup(service.stop)
         return service
 
-    def begin(self, name: str, *more: str) -> Process:
+    def begin(self, name: str, *more: str, anew: bool = False) -> Process:
         process = self.servers[name].start(
             f"--registry=redis://127.0.0.1:{self.redis.port}/3",
             f"--registry-password-file={self.folder / 'password'}",
             f"--peer-listen=127.0.0.1:{free_port()}",
             f"--peer-secret-file={self.folder / 'peers'}",
             *more,
+            anew=anew,
         )
         self.addCleanup(process.stop)
         return process
@@ -138,6 +139,8 @@ class SharingTests(RegistryCase):
         wait_until(lambda: self.served_by("a", "pod"), "the pod is back")
 
     def test_nothing_secret_is_shown(self) -> None:
+        self.processes["a"].stop()
+        self.processes["a"] = self.begin("a", anew=True)
         for process in self.processes.values():
             line = Path(f"/proc/{process.pid}/cmdline").read_text()
             self.assertNotIn(PASSWORD, process.output + line)

@@ -30,7 +30,7 @@ class Server:
         self.tunnel = tunnel
         self.listen, self.entrypoint, self.admin = free_port(), free_port(), free_port()
 
-    def start(self, *options: str) -> Process:
+    def start(self, *options: str, anew: bool = False) -> Process:
         """Start it, and wait until it is ready."""
         process = rtunnel(
             "server",
@@ -39,6 +39,7 @@ class Server:
             f"--route={HOST}={self.tunnel}",
             f"--admin=127.0.0.1:{self.admin}",
             *options,
+            anew=anew,
         )
         process.wait_for("entrypoint on")
         return process

@@ -70,7 +70,7 @@ class ProcessTests(SecretCase):
         self.processes: list[Process] = []
 
     def start(self, *words: str, auth: str = "alice:swordfish") -> Process:
-        process = rtunnel(*words, env={"RTUNNEL_AUTH": auth} if words[0] != "server" else None)
+        process = rtunnel(*words, env={"RTUNNEL_AUTH": auth} if words[0] != "server" else None, anew=True)
         self.addCleanup(process.stop)
         self.processes.append(process)
         return process

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from base64 import b64encode
+from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
@@ -20,8 +21,9 @@ HOST = "pod.local"
 BACKOFF = ("--backoff-min", "50ms", "--backoff-max", "200ms")
 
 
+@cache
 def user_line(name: str, password: str) -> str:
-    """What ``rtunnel user`` prints."""
+    """What ``rtunnel user`` prints: always the same here, as its hash takes a while to compute."""
     done = run_rtunnel("user", name, typed=f"{password}\n")
     done.check_returncode()
     return done.stdout

@@ -233,9 +233,13 @@ class _Warm(Process):
             return Forked(self.argv[3:], env=env, cwd=cwd, descriptors=(nothing.fileno(), output, output))
 
 
-def rtunnel(*arguments: str, env: Mapping[str, str] | None = None, cwd: str | None = None) -> Process:
-    """Start ``rtunnel`` with arguments, from the source tree or wherever it is installed; see :mod:`tests.support.warm`."""
-    return _Warm([sys.executable, "-m", "rtunnel", *arguments], env=env, cwd=cwd)
+def rtunnel(*arguments: str, env: Mapping[str, str] | None = None, cwd: str | None = None, anew: bool = False) -> Process:
+    """Start ``rtunnel`` with arguments, from the source tree or wherever it is installed.
+
+    :param anew: start Python, too, and do not fork as in :mod:`tests.support.warm`: for what happens then, and for a command line
+        in the list of processes.
+    """
+    return (Process if anew else _Warm)([sys.executable, "-m", "rtunnel", *arguments], env=env, cwd=cwd)
 
 
 def run_rtunnel(
