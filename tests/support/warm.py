@@ -32,13 +32,13 @@ class _Server:
 
     def __init__(self) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        environ = {name: value for name, value in os.environ.items() if name != "COVERAGE_PROCESS_CONFIG"}
+        argv = [sys.executable, "-P", str(Path(__file__).with_name("warm_server.py"))]
+        environ = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        # measured is what is forked, from then on
+        if environ.pop("COVERAGE_PROCESS_CONFIG", None):
+            argv.append("coverage")
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", str(Path(__file__).with_name("warm_server.py"))],
-                stdin=theirs.fileno(),
-                env={**environ, "PYTHONUNBUFFERED": "1"},
-            )
+            self._process = subprocess.Popen(argv, stdin=theirs.fileno(), env=environ)
         self.ended: dict[int, int] = {}
         self._lock = RLock()
         atexit.register(self.stop)
@@ -60,12 +60,14 @@ class _Server:
     def status(self, pid: int, patience: float) -> int | None:
         """The exit status of a process; waits some seconds for its end."""
         end = time.monotonic() + patience
-        with self._lock:
-            while pid not in self.ended:
-                if not select.select([self._channel], [], [], max(0, end - time.monotonic()))[0]:
-                    return None
-                self._hear()
-            return self.ended[pid]
+        while True:
+            with self._lock:
+                while select.select([self._channel], [], [], 0)[0]:
+                    self._hear()
+                if pid in self.ended or time.monotonic() >= end:
+                    return self.ended.get(pid)
+            # not for long: another thread may be the one that hears of it
+            select.select([self._channel], [], [], min(0.1, max(0, end - time.monotonic())))
 
     def _hear(self) -> int | None:
         """Take the next message; returns the PID of a process that was started."""

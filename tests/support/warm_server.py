@@ -1,6 +1,7 @@
 """The process that has imported rtunnel, and forks for each that a test starts; a script, which imports nothing of the tests.
 
-Its standard input is the socket of :mod:`tests.support.warm`. It ends when that is closed; what it has forked goes on.
+Its arguments are more modules to import, its standard input is the socket of :mod:`tests.support.warm`. When that is closed, it
+ends, and what it has forked goes on.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -21,12 +22,12 @@ STANDARD = 3
 """How many descriptors each process gets."""
 
 
-def import_all() -> None:
-    """Import all of rtunnel, but for what runs when it is imported; none of it chooses a reactor."""
+def import_all(more: Sequence[str]) -> None:
+    """Import all of rtunnel, but for what runs when it is imported, and more; none of it chooses a reactor."""
     import rtunnel.__main__
 
-    if "COVERAGE_PROCESS_CONFIG" in os.environ:
-        import coverage  # noqa: F401
+    for name in more:
+        import_module(name)
     for module in pkgutil.walk_packages(rtunnel.__path__, "rtunnel."):
         if not module.name.endswith(".__main__"):
             import_module(module.name)
@@ -126,7 +127,7 @@ def measured(command: Callable[[], int]) -> int:
 
 
 if __name__ == "__main__":
-    import_all()
+    import_all(sys.argv[1:])
     ordered = serve(socket.socket(fileno=0))
     if ordered is not None:
         become(*ordered)
