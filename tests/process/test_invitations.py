@@ -7,14 +7,13 @@ import os
 import signal
 import subprocess
 import sys
-from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
 from rtunnel.profiles.invitation import Invitation
-from tests.support.processes import ROOT, free_port, listening, rtunnel, run_rtunnel, wait_until
+from tests.support.processes import ROOT, ask, free_port, listening, rtunnel, run_rtunnel, wait_until
 from tests.support.services import NamedService
 from tests.support.terminal import Terminal
 
@@ -48,14 +47,7 @@ class InvitationTests(TestCase):
         return done.stdout
 
     def status(self) -> int:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request("GET", "/", headers={"Host": HOST})
-            return connection.getresponse().status
-        except OSError:
-            return 0
-        finally:
-            connection.close()
+        return ask(self.port, "/", headers={"Host": HOST})[0]
 
     def test_from_the_line_to_a_served_request(self) -> None:
         first = self.invite("--write")

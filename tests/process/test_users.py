@@ -8,13 +8,12 @@ import signal
 import sys
 from base64 import b64encode
 from functools import cache
-from http.client import HTTPConnection
 from pathlib import Path
 from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import ROOT, Process, free_port, gost, listening, needed, rtunnel, run_rtunnel, wait_until
+from tests.support.processes import ROOT, Process, ask, free_port, gost, listening, needed, rtunnel, run_rtunnel, wait_until
 from tests.support.services import NamedService
 
 HOST = "pod.local"
@@ -72,14 +71,7 @@ class _Case(TestCase):
         )
 
     def status(self) -> int:
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
-        try:
-            connection.request("GET", "/", headers={"Host": HOST})
-            return connection.getresponse().status
-        except OSError:
-            return 0
-        finally:
-            connection.close()
+        return ask(self.port, "/", headers={"Host": HOST})[0]
 
     def wait_for(self, status: int) -> None:
         wait_until(lambda: self.status() == status, f"visitors see {status}")

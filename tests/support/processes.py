@@ -92,11 +92,11 @@ def listening(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def ask(port: int, path: str, host: str = LOOPBACK) -> tuple[int, str]:
-    """Ask the admin endpoint at a port, of loopback by default; returns status and body, 0 and the reason where nobody answers."""
+def ask(port: int, path: str, host: str = LOOPBACK, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Ask an HTTP server at a port, of loopback by default; returns status and body, 0 and the reason where nobody answers."""
     connection = HTTPConnection(host, port, timeout=20)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=dict(headers or {}))
         response = connection.getresponse()
         return response.status, response.read().decode()
     except (OSError, HTTPException) as error:
