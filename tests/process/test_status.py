@@ -89,6 +89,8 @@ class StatusTests(TestCase):
         )
         client.wait_for("joined")
         self.visit()
+        # the server tells its clients what they got, now and then
+        wait_until(lambda: self.document(self.client_admin)["connectors"][0]["requests"] == 1, "the request is known")
         far, near = self.document(self.server_admin), self.document(self.client_admin)
         (seen_far,), (seen_near,) = far["connectors"], near["connectors"]
         self.assertEqual(seen_far["id"], seen_near["id"])
