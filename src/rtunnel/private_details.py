@@ -140,7 +140,7 @@ SOCKETS = (
     ),
     Detail("twisted.internet.tcp.Client.getPeer", "is where it leads", ("self",), ("_addressType", "realAddress")),
 )
-"""For sockets that write at once, :mod:`rtunnel.transport.sockets`."""
+"""For sockets that write at once, :mod:`rtunnel.transport.sockets` and :mod:`rtunnel.transport.connecting`."""
 
 UNIX_SOCKETS = (
     Detail("twisted.internet.unix.Client.__init__", "is called", ("self", "filename", "connector", "reactor", "checkPID")),

@@ -20,8 +20,9 @@ from zope.interface.verify import verifyObject
 
 from rtunnel.transport import sockets
 from rtunnel.transport.certificates import client_context, self_signed_context
+from rtunnel.transport.connecting import SocketClientEndpoint
 from rtunnel.transport.interfaces import ITunnelTransport, PlainTransport
-from rtunnel.transport.sockets import SocketClientEndpoint, SocketServerEndpoint
+from rtunnel.transport.sockets import SocketServerEndpoint
 from rtunnel.transport.tls_creators import ClientConnectionCreator, ServerConnectionCreator
 from rtunnel.transport.tls_endpoints import TlsClientEndpoint, TlsServerEndpoint
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint, WebSocketServerEndpoint

@@ -124,6 +124,7 @@ class FallbackTests(SynchronousTestCase):
             original = tcp.Connection.__init__
             tcp.Connection.__init__ = lambda self, *arguments: original(self, *arguments)
             from rtunnel.transport import sockets
+            from rtunnel.transport.connecting import SocketClientEndpoint
             print(sockets.AT_ONCE)
             from twisted.internet import reactor
             from twisted.internet.protocol import Factory, Protocol
@@ -137,7 +138,7 @@ class FallbackTests(SynchronousTestCase):
                     print(type(self.transport).__name__, data)
                     reactor.stop()
             port = sockets.listen_tcp(reactor, "127.0.0.1", 0, Factory.forProtocol(Echo))
-            sockets.SocketClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(Factory.forProtocol(Asking))
+            SocketClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(Factory.forProtocol(Asking))
             reactor.run()
             """,
         )

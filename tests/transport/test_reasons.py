@@ -22,9 +22,9 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from rtunnel.outcomes import Outcome
 from rtunnel.server.entrypoint.answers import own_answer
 from rtunnel.transport import reasons
+from rtunnel.transport.connecting import AtOnceClient, SocketClientEndpoint
 from rtunnel.transport.proxies import ProxyRefused
 from rtunnel.transport.reasons import reason_of
-from rtunnel.transport.sockets import AtOnceClient, SocketClientEndpoint
 from rtunnel.transport.tls import PLAIN_HTTP
 from rtunnel.transport.upgrade_faults import NO_TUNNEL, TLS_HERE, Asked, describe_answer
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint

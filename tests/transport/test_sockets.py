@@ -25,14 +25,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from zope.interface import implementer
 
 from rtunnel.transport import sockets
+from rtunnel.transport.connecting import AtOnceClient, SocketClientEndpoint
 from rtunnel.transport.reasons import Stalled
 from rtunnel.transport.sockets import (
     BULK_READ_SIZE,
     KEEPALIVE,
     READ_SIZE,
-    AtOnceClient,
     AtOnceServer,
-    SocketClientEndpoint,
     SocketServerEndpoint,
     host_and_port,
     limit_stalls,

@@ -20,10 +20,11 @@ from rtunnel.addresses import plain_address
 from rtunnel.outcomes import DatagramLoss
 from rtunnel.routing.round_robin import Member, RoundRobin
 from rtunnel.settings import Address, ForwardSettings, UdpAddress, UnixSocket
+from rtunnel.transport.connecting import SocketClientEndpoint
 from rtunnel.transport.datagrams import UdpClientEndpoint
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import reason_of
-from rtunnel.transport.sockets import SocketClientEndpoint, host_and_port
+from rtunnel.transport.sockets import host_and_port
 from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import RelayAddress, Response
 

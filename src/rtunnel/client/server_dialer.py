@@ -14,8 +14,8 @@ from rtunnel.ops.file_watch import ReloadedValue
 from rtunnel.ops.start import StartError
 from rtunnel.settings import SECURE, WEBSOCKETS, Address, ClientTls, ProxySettings, ServerConnectionSettings
 from rtunnel.transport.certificates import CertificateFileError, client_context
+from rtunnel.transport.connecting import SocketClientEndpoint
 from rtunnel.transport.proxies import ProxiedClientEndpoint
-from rtunnel.transport.sockets import SocketClientEndpoint
 from rtunnel.transport.tls_creators import ClientConnectionCreator
 from rtunnel.transport.tls_endpoints import TlsClientEndpoint
 from rtunnel.transport.websocket_endpoints import WebSocketClientEndpoint

@@ -13,7 +13,8 @@ from rtunnel.ops.file_watch import ReloadedValue
 from rtunnel.ops.start import StartError
 from rtunnel.settings import PeerSettings
 from rtunnel.transport.certificates import CertificateFileError, client_context, server_context
-from rtunnel.transport.sockets import SocketClientEndpoint, host_and_port
+from rtunnel.transport.connecting import SocketClientEndpoint
+from rtunnel.transport.sockets import host_and_port
 from rtunnel.transport.tls_creators import PeerConnectionCreator, ServerConnectionCreator
 from rtunnel.transport.tls_endpoints import TlsClientEndpoint, TlsServerEndpoint
 
