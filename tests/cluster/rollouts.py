@@ -13,16 +13,29 @@ from typing import Any, Final
 import attrs
 import yaml
 
+from rtunnel.inject.injection import Wanted, inject
 from tests.cluster.images import OURS
 from tests.cluster.node import kubectl
 from tests.cluster.shell import ROOT, wait_until
-from tests.cluster.using import Rollout, ask, demand, joined_client, roll, rolled_out, temporary_namespace
+from tests.cluster.using import (
+    RESTRICTED,
+    Rollout,
+    ask,
+    demand,
+    joined_client,
+    named,
+    roll,
+    rolled_out,
+    temporary_namespace,
+    workload,
+)
 from tests.cluster.web_sockets import BY_THE_APPLICATION, CUT, WebSocketVisitor
 from tests.support.processes import Process, free_port
 
 __all__ = ["replicas", "rollouts"]
 
 _HOST: Final = "nginx.local"
+_INJECTED: Final = "echo.example.org"
 _TUNNEL: Final = "10bc451e-59dc-4c70-999e-91a30813ac78"
 _ALICE: Final = {"X-User": "alice"}
 _APP: Final = Path(__file__).parent / "echo.py"
@@ -37,7 +50,13 @@ _EARLY: Final = 1.0
 
 
 def rollouts() -> str:
-    """At 100 requests a second, and with WebSockets, the service and then the server are rolled out."""
+    """At 100 requests a second, and with WebSockets, a service, a server and an injected service are rolled out."""
+    with temporary_namespace("injected-rollouts") as namespace:
+        _start_injected(namespace)
+        with WebSocketVisitor(_INJECTED) as visitor:
+            rollout = roll(namespace, "echo", _INJECTED)
+        demand(not rollout.failed, str(rollout))
+        injected = f"with rtunnel inject: {rollout}\n    WebSocket to the pod: {_judge(visitor, _CLOSED, rollout)}"
     with temporary_namespace("rollouts") as namespace:
         _start(namespace, "kubernetes", "deployment/proxy", "deployment/nginx")
         with _laptop():
@@ -45,7 +64,7 @@ def rollouts() -> str:
                 _roll(namespace, "nginx", pod=_CLOSED, laptop=_LIVES),
                 _roll(namespace, "proxy", pod=_CUT, laptop=_CUT),
             ]
-    return "\n".join(found)
+    return "\n".join((*found, injected))
 
 
 def replicas() -> str:
@@ -73,11 +92,40 @@ def _start(namespace: str, folder: str, *deployments: str) -> None:
     for document in documents:
         if (document["kind"], document["metadata"]["name"]) == ("Deployment", "nginx"):
             _exchange_application(document["spec"]["template"]["spec"])
-    data = {_APP.name: _APP.read_text(encoding="utf-8")}
-    documents.append({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": data})
+    documents.append(_program())
     kubectl("apply", "--namespace", namespace, "--filename", "-", text=yaml.safe_dump_all(documents))
     rolled_out(namespace, *deployments)
     wait_until(lambda: ask(_HOST).startswith("pod"), "the pod serves through the Ingress")
+
+
+def _start_injected(namespace: str) -> None:
+    """The same application with the sidecar that rtunnel inject adds, which is an init container that goes on running."""
+    container = {
+        "name": "app",
+        "image": OURS,
+        "command": [_PYTHON, f"/app/{_APP.name}", "8080", "pod"],
+        "ports": [{"containerPort": 8080}],
+        "readinessProbe": {"tcpSocket": {"port": 8080}, "periodSeconds": 2},
+        "securityContext": RESTRICTED,
+        "volumeMounts": [{"name": "app", "mountPath": "/app"}],
+    }
+    path = {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "echo", "port": {"number": 80}}}}
+    rules = [{"host": _INJECTED, "http": {"paths": [path]}}]
+    documents = [
+        _program(),
+        *workload("echo", container, 80, [{"name": "app", "configMap": {"name": "app"}}]),
+        {"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": named("echo"), "spec": {"rules": rules}},
+    ]
+    outcome = inject(yaml.safe_dump_all(documents), Wanted(host=_INJECTED, image=OURS))
+    kubectl("apply", "--namespace", namespace, "--filename", "-", text=outcome.text)
+    rolled_out(namespace, "deployment/proxy", "deployment/echo")
+    wait_until(lambda: ask(_INJECTED).startswith("pod"), "the injected pod serves through the Ingress")
+
+
+def _program() -> dict[str, Any]:
+    """The application, as a ConfigMap."""
+    data = {_APP.name: _APP.read_text(encoding="utf-8")}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "app"}, "data": data}
 
 
 def _exchange_application(pod: Any) -> None:

@@ -290,6 +290,38 @@ class StopTests(SynchronousTestCase):
         exec(program, {})
         self.assertEqual(told, [(1, signal.SIGTERM)])
 
+    def test_the_application_ends_first(self) -> None:
+        """So that what is open at its SIGTERM, a WebSocket for instance, is ended by it."""
+        text = injected("deployment").text
+        (sidecar,), (app,) = containers(text, "rtunnel"), containers(text, "app")
+        (drain,) = (word.partition("=")[2] for word in sidecar["args"] if word.startswith("--drain="))
+        self.assertLess(app["lifecycle"]["preStop"]["sleep"]["seconds"], int(drain.removesuffix("s")))
+
+
+class AliasTests(SynchronousTestCase):
+    """What an alias repeats stands elsewhere in the text, and what is added is added where the alias stands."""
+
+    def test_last_in_a_map(self) -> None:
+        text = source("deployment")
+        labels = "      labels:\n        app: shop\n"
+        repeated = text.replace(labels, "      labels: *labels\n").replace(
+            "    matchLabels:\n      app: shop", "    matchLabels: &labels\n      app: shop"
+        )
+        self.assertIn("*labels", repeated)
+        outcome = injected("deployment", repeated)
+        self.assertEqual(list(documents(outcome.text)), list(documents(injected("deployment").text)))
+        self.assertEqual(uninject(outcome.text).text, repeated)
+
+    def test_what_others_have_as_well(self) -> None:
+        """It is not changed for them; the line says what to do."""
+        text = (
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: &name\n  name: shop\n  labels: {app: shop}\n"
+            "spec:\n  template:\n    metadata: *name\n    spec:\n      containers:\n      - name: app\n        ports:\n"
+            "        - containerPort: 80\n"
+        )
+        with self.assertRaisesRegex(InjectError, r"^line 8: \*name would have to be changed here alone; write it out$"):
+            inject(text, Wanted(host=HOST, image="rtunnel:1", workload="deployment/shop", port="80"))
+
 
 class SecretTests(SynchronousTestCase):
     """A second host of a namespace that has a server."""

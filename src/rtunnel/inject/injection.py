@@ -105,6 +105,13 @@ def inject(text: str, wanted: Wanted, new_id: Callable[[], UUID] = uuid4) -> Out
     :param new_id: makes the ID of a new tunnel.
     :raises InjectError: nothing of it is possible.
     """
+    try:
+        return _inject(text, wanted, new_id)
+    except yaml.YAMLError as error:
+        raise InjectError(str(error)) from None
+
+
+def _inject(text: str, wanted: Wanted, new_id: Callable[[], UUID]) -> Outcome:
     resources = _read(text)
     edits = Edits(text)
     routes = [route for resource in resources for route in resource.routes(wanted.host)]

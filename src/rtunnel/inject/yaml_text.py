@@ -27,6 +27,22 @@ _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _TYPES: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))
 
 
+class _Loader(yaml.SafeLoader):
+    """Says of an alias where it stands itself, and not where that stands which it repeats."""
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        if not self.check_event(yaml.AliasEvent):
+            return super().compose_node(parent, index)
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        repeated = super().compose_node(parent, index)
+        marks = event.start_mark, event.end_mark
+        if isinstance(repeated, yaml.CollectionNode):
+            # in one piece, as what is in braces
+            return type(repeated)(repeated.tag, repeated.value, *marks, flow_style=True)
+        assert isinstance(repeated, yaml.ScalarNode)
+        return yaml.ScalarNode(repeated.tag, repeated.value, *marks)
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes block style. Quotes also what only other parsers take for a number or a truth value: ``1e3``, ``08``, ``y``."""
 
@@ -60,7 +76,7 @@ def compose(text: str) -> list[Node]:
     """
     if len(text) > MAX_SIZE:
         raise yaml.YAMLError(f"larger than {MAX_SIZE // 2**20} MiB")
-    return [node for node in yaml.compose_all(text, Loader=yaml.SafeLoader) if isinstance(node, yaml.MappingNode)]
+    return [node for node in yaml.compose_all(text, Loader=_Loader) if isinstance(node, yaml.MappingNode)]
 
 
 # -- reading
@@ -157,7 +173,11 @@ class Edits:
         self._edits.append((node.start_mark.index, _end(self.text, node), 0, text))
 
     def append_item(self, sequence: Node, item: Any) -> None:
-        """Add an item behind the last one of a list."""
+        """Add an item behind the last one of a list.
+
+        :raises yaml.YAMLError: it is an alias.
+        """
+        self._demand_own(sequence)
         if _in_flow(sequence) or not sequence.value:
             self._append_in_flow(sequence, json.dumps(item, ensure_ascii=False))
         else:
@@ -165,14 +185,22 @@ class Edits:
             self._append_lines(sequence, block([item]), dash - self.text.rfind("\n", 0, dash) - 1)
 
     def append_key(self, mapping: Node, key: str, value: Any) -> None:
-        """Add a key behind the last one of a map."""
+        """Add a key behind the last one of a map.
+
+        :raises yaml.YAMLError: it is an alias.
+        """
+        self._demand_own(mapping)
         if _in_flow(mapping) or not mapping.value:
             self._append_in_flow(mapping, json.dumps({key: value}, ensure_ascii=False)[1:-1])
         else:
             self._append_lines(mapping, block({key: value}), mapping.start_mark.column)
 
     def fill(self, parent: Node, key: str, value: Any) -> None:
-        """Give a key a value: one that is missing, or whose value is null, ``{}`` or ``[]``."""
+        """Give a key a value: one that is missing, or whose value is null, ``{}`` or ``[]``.
+
+        :raises yaml.YAMLError: its map is an alias.
+        """
+        self._demand_own(parent)
         present = find(parent, key)
         if present is None:
             self.append_key(parent, key, value)
@@ -183,6 +211,13 @@ class Edits:
             text = "".join(f"\n{' ' * column}{line}" for line in block(value))
         start = self.text.rfind(":", 0, present.start_mark.index + 1) + 1
         self._edits.append((start, present.end_mark.index, 0, text))
+
+    def _demand_own(self, node: Node) -> None:
+        """What an alias repeats has its text elsewhere, for others as well."""
+        start = node.start_mark.index
+        if self.text.startswith("*", start):
+            alias = self.text[start : node.end_mark.index]
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {alias} would have to be changed here alone; write it out")
 
     def _append_lines(self, node: Node, lines: list[str], column: int) -> None:
         end = self._line_end(_end(self.text, node))
