@@ -1,22 +1,35 @@
-"""Leases as a table for a terminal."""
+"""Leases as a table for a terminal, or as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rtunnel.asking.question import Listing
+from rtunnel.asking.question import Listing, lines
 from rtunnel.status.tables import duration_text
-from rtunnel.wire.control import Listed
+from rtunnel.wire.control import Done, Listed
 
-__all__ = ["print_leases"]
+__all__ = ["print_answer", "print_leases"]
 
 _COLUMNS = ("lease", "host", "who", "requests", "reason", "since", "ends in", "last request", "link")
 WIDTH = 200
 """Columns where no terminal says how many it has."""
+
+
+def print_answer(listed: Sequence[Listing], done: Done, *, json: bool) -> None:
+    """Print what a server said of leases.
+
+    :param json: one object a line rather than a table.
+    """
+    if json:
+        print(*lines(listed, done), sep="\n")
+        return
+    print_leases(listed)
+    if done.text:
+        print(done.text)
 
 
 def print_leases(listed: Iterable[Listing]) -> None:

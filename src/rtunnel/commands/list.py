@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rtunnel.asking.arguments import AskingParser
-from rtunnel.asking.question import ask, lines
-from rtunnel.asking.table import print_leases
+from rtunnel.asking.question import ask
+from rtunnel.asking.table import print_answer
 from rtunnel.cli.exit_status import ExitStatus
 from rtunnel.wire.control import QueryLeases
 
@@ -21,15 +21,10 @@ _EXAMPLES = """\
 
 
 async def main(argv: Sequence[str], reactor: Any) -> int:
-    """Ask, and print a table; returns the exit status."""
+    """Ask, and print the answer; returns the exit status."""
     arguments, settings = make_parser().parse(argv, os.environ)
     listed, done = await ask(settings, QueryLeases(), reactor)
-    if arguments.json:
-        print(*lines(listed, done), sep="\n")
-    else:
-        print_leases(listed)
-        if done.text:
-            print(done.text)
+    print_answer(listed, done, json=arguments.json)
     return ExitStatus.OK
 
 
