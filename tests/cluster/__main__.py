@@ -39,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command in ("demo", "reach"):
             if not node.is_up():
                 _up()
+            else:
+                _load()
             (demo if arguments.command == "demo" else compare)()
             return 0
         return _test(arguments.checks or list(checks.CHECKS))
@@ -62,10 +64,14 @@ def _up() -> None:
     print(f"  nsenter --net=/run/netns/rtunnel-cluster {BIN}/kubectl --kubeconfig={node.KUBECONFIG} get pods -A")
 
 
-def _test(names: Sequence[str]) -> int:
-    # what is tried is what the source says now
+def _load() -> None:
+    """Have what is tried be what the source says now."""
     provide_images()
     load()
+
+
+def _test(names: Sequence[str]) -> int:
+    _load()
     failed = 0
     for name in names:
         began = time.monotonic()

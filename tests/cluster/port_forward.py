@@ -47,7 +47,11 @@ def compare() -> None:
         kubectl("create", "namespace", _NAMESPACE)
         inject_with_context(_NAMESPACE, _HOST)
         kubectl("apply", "--namespace", _NAMESPACE, "--filename", "-", text=_service())
+    else:
+        # with what the image is now
+        kubectl("rollout", "restart", "deployment/proxy", "deployment/shop", "--namespace", _NAMESPACE)
     rolled_out(_NAMESPACE, "deployment/proxy", "deployment/shop", "deployment/speed")
+    wait_until(lambda: "Terminating" not in kubectl("get", "pods", "--namespace", _NAMESPACE), "the former pods are gone")
     print("| | connections a second, 32 at once | down, MB/s | up, MB/s |\n|---|---|---|---|", flush=True)
     for name, way in (("kubectl port-forward", _port_forward), ("rtunnel reach --forward", _reach)):
         with way() as (address, web, bulk):
