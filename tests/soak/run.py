@@ -9,6 +9,7 @@ from time import monotonic, sleep
 
 from attrs import define
 
+from rtunnel.ops.memory import RETURN_EVERY
 from tests.faults.usage import MIB, Usage
 from tests.soak.books import complaints
 from tests.soak.site import MISHAPS, Site
@@ -59,19 +60,23 @@ class Soak:
         return found
 
 
-def soak(seconds: float, *, warm_up: float = 15.0, pause: float = 5.0, growth: float = GROWTH) -> Soak:
+def soak(
+    seconds: float, *, warm_up: float = 15.0, pause: float = 5.0, growth: float = GROWTH, rest: float = RETURN_EVERY + 5
+) -> Soak:
     """Run one.
 
     :param seconds: of traffic with mishaps.
     :param warm_up: seconds of traffic before, after which the processes have what they keep.
     :param pause: seconds between two mishaps.
     :param growth: MiB that the memory of a process may grow after the warm-up.
+    :param rest: seconds without visitors before each look at what the processes use, in which they return freed memory.
     """
     with Site() as site:
         first = Traffic(site)
         sleep(warm_up)
         first.stop()
         site.settle()
+        sleep(rest)
         before = site.usage()
         traffic, mishaps = Traffic(site, len(first.requests)), 0
         try:
@@ -87,6 +92,7 @@ def soak(seconds: float, *, warm_up: float = 15.0, pause: float = 5.0, growth: f
         finally:
             traffic.stop()
         site.settle()
+        sleep(rest)
         samples, lines = _books(site)
         return Soak(
             outcomes=first.outcomes + traffic.outcomes,
