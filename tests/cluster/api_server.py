@@ -70,6 +70,21 @@ class Api:
         if verdict.refusal:
             raise ClusterError(verdict.refusal)
 
+    def define(self, definition: Any) -> None:
+        """Have it know a kind of resources, by a ``CustomResourceDefinition``.
+
+        :raises ClusterError: it is refused, or has no effect.
+        """
+        self.create(definition)
+        group, kind = definition["spec"]["group"], definition["spec"]["names"]["kind"]
+        versions = [f"{group}/{one['name']}" for one in definition["spec"]["versions"] if one["served"]]
+
+        def serves_all() -> bool:
+            self._plurals.clear()
+            return all(self.serves({"apiVersion": version, "kind": kind}) for version in versions)
+
+        wait_until(serves_all, f"the API server knows {kind} of {group}", patience=60)
+
     def dry_run(self, resource: Any, namespace: str) -> Verdict:
         """What would happen if a resource were created; unknown fields are refused."""
         return self._post(resource, namespace, "?dryRun=All&fieldValidation=Strict")

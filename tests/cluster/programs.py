@@ -1,7 +1,11 @@
-"""The programs of the cluster: those of Kubernetes, CoreDNS and Helm, built once from their Go modules, and those of Debian."""
+"""The programs of the cluster: those of Kubernetes, CoreDNS and Helm, built once from their Go modules, and those of Debian.
+
+Definitions of resources that are not Kubernetes' own come from Go modules, too.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -12,11 +16,21 @@ from typing import Final
 
 from tests.cluster.shell import HOME, ClusterError, run
 
-__all__ = ["BIN", "check", "provide", "provide_api_server"]
+__all__ = ["BIN", "check", "provide", "provide_api_server", "provide_definitions"]
 
 BIN: Final = HOME / "bin"
 VERSION: Final = "v1.31.4"
 _OTHERS: Final = {"coredns": "github.com/coredns/coredns@v1.11.3", "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0"}
+_DEFINITIONS: Final = {
+    "sigs.k8s.io/gateway-api@v1.2.1": (
+        "config/crd/standard/gateway.networking.k8s.io_gateways.yaml",
+        "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    ),
+    "github.com/prometheus-operator/prometheus-operator@v0.79.2": (
+        "example/prometheus-operator-crd/monitoring.coreos.com_podmonitors.yaml",
+    ),
+}
+"""Modules, and the files of theirs that define kinds of resources."""
 
 _MODULE = Path(__file__).parent / "kubernetes"
 _COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl")
@@ -76,6 +90,28 @@ def provide_api_server() -> None:
         _install(["etcd-server"])
     _build(("kube-apiserver", "kubectl"))
     _build_other("helm")
+
+
+def provide_definitions() -> list[Path]:
+    """The definitions of the kinds that we use and that are not Kubernetes' own: files with a ``CustomResourceDefinition`` each.
+
+    They are downloaded once; Go compares them with its database of checksums.
+
+    :raises ClusterError: they cannot be had.
+    """
+    found = []
+    for module, names in _DEFINITIONS.items():
+        folder = HOME / "definitions" / module.rpartition("/")[2]
+        files = [folder / Path(name).name for name in names]
+        if not all(file.exists() for file in files):
+            print(f"getting {module}", flush=True)
+            said = run(_go(), "mod", "download", "-json", module)
+            source = Path(json.loads(said[said.index("{") :])["Dir"])
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, file in zip(names, files, strict=True):
+                shutil.copyfile(source / name, file)
+        found += files
+    return found
 
 
 def _install(packages: Sequence[str]) -> None:
