@@ -12,6 +12,8 @@ import attrs
 import yaml
 
 from rtunnel.inject.resources import Resource
+from rtunnel.inject.shape import SECRET as SECRET_SHAPE
+from rtunnel.inject.shape import fault
 from rtunnel.inject.sidecar import AUTH, SECRET, Skipped, servers_of
 from rtunnel.inject.yaml_text import Edits, Node, block, find, plain
 
@@ -113,6 +115,9 @@ def add_host(edits: Edits, secret: Resource, host: str, new_id: Callable[[], UUI
     """
     if secret.labels.get(_PART_OF) != "rtunnel":
         raise Skipped(f'is not rtunnel\'s: it has no label "{_PART_OF}: rtunnel"')
+    wrong = fault(secret.node, SECRET_SHAPE)
+    if wrong:
+        raise Skipped(wrong)
     encoded, written = find(secret.node, "data"), find(secret.node, "stringData")
     if plain(find(encoded, host)) is not None or plain(find(written, host)) is not None:
         raise Skipped(f"has a tunnel for {host} already")

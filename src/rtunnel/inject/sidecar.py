@@ -10,6 +10,7 @@ import yaml
 
 from rtunnel.inject.context import ENVIRONMENT, NOTHING, PYTHON, TOKEN, Additions, Context, additions
 from rtunnel.inject.resources import Resource
+from rtunnel.inject.shape import TEMPLATE, fault
 from rtunnel.inject.yaml_text import Edits, Node, find, items, plain
 
 __all__ = ["AUTH", "CONTAINER", "INJECTED", "SECRET", "Added", "Sidecar", "Skipped", "add_sidecar", "remove_sidecar", "servers_of"]
@@ -89,6 +90,9 @@ def add_sidecar(edits: Edits, workload: Resource, wanted: Sidecar) -> Added:
     pod, template = workload.pod, workload.template
     if pod is None or template is None or not workload.containers():
         raise Skipped("has no pods")
+    wrong = fault(template, TEMPLATE)
+    if wrong:
+        raise Skipped(f"in its template, {wrong}")
     if plain(find(pod, "hostNetwork")) == "true":
         raise Skipped("hostNetwork: its ports are those of the node, and other pods would collide with the sidecar's")
     if any(plain(find(container, "name")) == CONTAINER for container in _all_containers(pod)):

@@ -9,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from rtunnel.inject.resources import HTTP_ROUTE, INGRESS, Resource, Route
+from rtunnel.inject.shape import ROUTE, fault
 from rtunnel.inject.sidecar import Skipped, remove_keys
 from rtunnel.inject.yaml_text import Edits, Node, find, items, plain
 
@@ -35,6 +36,11 @@ def switch_route(edits: Edits, route: Route, services: Collection[str], server: 
     backends = [backend for backend in route.backends if backend.service in services]
     if not backends:
         raise Skipped("leads to other Services")
+    if not isinstance(find(resource.node, "metadata"), yaml.MappingNode):
+        raise Skipped("has no metadata, so no place for what is needed to undo it")
+    wrong = fault(resource.node, ROUTE)
+    if wrong:
+        raise Skipped(wrong)
     for backend in backends:
         edits.replace(backend.node, _backend(resource.kind, server, "entrypoint"))
     edits.append_item(route.paths, _tunnel_path(resource.kind, server, path))
@@ -53,7 +59,7 @@ def restore_route(edits: Edits, resource: Resource) -> None:
     try:
         found = json.loads(text)
         server, originals = str(found["server"]), list(map(str, found["backends"]))
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         raise Skipped(f"its annotation {ORIGINAL} is damaged; set its backends by hand") from None
     for paths in _lists_of_paths(resource):
         for item in items(paths):

@@ -24,17 +24,47 @@ Node = yaml.Node
 
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_MAX_DEPTH: Final = 100
+"""Maps and lists in each other."""
+_MAX_REPEATED: Final = 100_000
+"""Nodes that aliases may repeat: a few of them could stand for billions."""
 _TYPES: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float"))
 
 
 class _Loader(yaml.SafeLoader):
-    """Says of an alias where it stands itself, and not where that stands which it repeats."""
+    """Says of an alias where it stands itself, and not where that stands which it repeats; refuses what would cost too much."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._depth = 0
+        self._nodes = 0
+        self._repeated = 0
+        self._sizes: dict[str, int] = {}
+        """Nodes in what an anchor stands for, with all that aliases repeat in it."""
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        if not self.check_event(yaml.AliasEvent):
-            return super().compose_node(parent, index)
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        if isinstance(event, yaml.AliasEvent):
+            return self._compose_alias(event, parent, index)
+        if self._depth == _MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, f"more than {_MAX_DEPTH} levels", event.start_mark)
+        self._sizes.pop(event.anchor, None)
+        before = self._nodes
+        self._nodes += 1
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        self._sizes[event.anchor] = self._nodes - before
+        return node
+
+    def _compose_alias(self, event: Any, parent: Node | None, index: Any) -> Node:
         repeated = super().compose_node(parent, index)
+        if event.anchor not in self._sizes:
+            raise yaml.composer.ComposerError(None, None, f"*{event.anchor} is in what it repeats", event.start_mark)
+        self._nodes += self._sizes[event.anchor]
+        self._repeated += self._sizes[event.anchor]
+        if self._repeated > _MAX_REPEATED:
+            raise yaml.composer.ComposerError(None, None, f"aliases repeat more than {_MAX_REPEATED} nodes", event.start_mark)
         marks = event.start_mark, event.end_mark
         if isinstance(repeated, yaml.CollectionNode):
             # in one piece, as what is in braces
@@ -118,7 +148,11 @@ def typed(node: Node | None) -> Any:
         return [typed(item) for item in node.value]
     if node is None or node.tag not in _TYPES:
         return plain(node)
-    return yaml.constructor.SafeConstructor().construct_object(node)
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except (ValueError, LookupError):
+        # what a tag calls a number, and is none
+        return plain(node)
 
 
 def strings(node: Node | None) -> dict[str, str]:
