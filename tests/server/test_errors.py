@@ -178,8 +178,11 @@ class ErrorTests(HttpCase):
     def test_drain(self) -> None:
         """The others are closed all the same."""
         self.begin()
-        self.break_once(self.victim.near, "loseConnection")
         idle = self.world.visit()
+        for visitor in (self.victim, idle):
+            visitor.send(GET)
+            self.pod.stream.answer(OK)
+        self.break_once(self.victim.near, "loseConnection")
         self.world.entrypoint.drain()
         self.world.turn()
         self.assertTrue(idle.closed or self.victim.closed)

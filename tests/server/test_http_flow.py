@@ -373,15 +373,31 @@ class EndTests(HttpCase):
         pod = self.world.attach()
         kept = self.world.visit(GET)
         pod.stream.answer(OK)
-        busy, idle = self.world.visit(GET), self.world.visit()
+        busy = self.world.visit(GET)
         self.world.entrypoint.drain()
         self.world.turn()
-        self.assertEqual((kept.closed, idle.closed, busy.closed), (True, True, False))
+        self.assertEqual((kept.closed, busy.closed), (True, False))
         self.assertTrue(self.world.entrypoint.busy)
         pod.stream.answer(OK)
         self.assertIn(b"\r\nConnection: close\r\n", busy.received)
         self.assertTrue(busy.closed)
         self.assertFalse(self.world.entrypoint.busy)
+
+    def test_drain_before_a_request(self) -> None:
+        """A visitor that has just connected is answered: its request may be on its way."""
+        pod = self.world.attach()
+        visitor, slow = self.world.visit(), self.world.visit()
+        self.world.entrypoint.drain()
+        visitor.send(GET)
+        slow.send(GET[:20])
+        pod.stream.answer(OK)
+        self.assertEqual((visitor.status, visitor.closed), (200, True))
+        self.assertIn(b"\r\nConnection: close\r\n", visitor.received)
+        self.assertFalse(self.world.entrypoint.busy)
+        self.world.entrypoint.cut()
+        self.world.turn()
+        self.assertEqual((slow.status, slow.half_closed), (503, True))
+        self.assertEqual(self.world.outcomes(), {Outcome.ANSWERED: 1, Outcome.STOPPED: 1})
 
     def test_drain_within_a_head(self) -> None:
         """The visitor is told that the server stops, and may send its request elsewhere."""

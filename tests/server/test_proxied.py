@@ -9,6 +9,7 @@ from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.outcomes import Limit, Outcome, TlsOutcome
+from rtunnel.server.entrypoint.entrypoint import FIRST_BYTES
 from rtunnel.server.entrypoint.proxied import ProxiedEntrypoint
 from rtunnel.server.limits import ServerLimits
 from rtunnel.settings import Address, HttpSettings, LimitSettings, ListenerSettings
@@ -182,19 +183,24 @@ class RefusalTests(ProxiedTests):
         self.assertEqual(self.world.entrypoint.visitors, set())
 
     def test_end(self) -> None:
-        """Nobody waits for a header when the server stops."""
-        first, second = self.arrive(LINE[:5]), self.arrive()
+        """When the server stops, a proxy has a moment for the header and the request, which may be on their way."""
+        begun, silent, half, slow = self.arrive(LINE[:5]), self.arrive(), self.arrive(), self.arrive(LINE[:5])
         self.assertFalse(self.world.entrypoint.busy)
-        first.transport.write(LINE[5:] + GET)
         self.world.entrypoint.drain()
-        self.world.turn()
-        self.assertTrue(first.closed and second.closed)
-        third = self.arrive()
+        self.assertTrue(self.world.entrypoint.busy)
+        begun.send(LINE[5:] + GET)
+        half.send(LINE)
+        self.pod.stream.answer(OK)
+        self.assertIn(b"\r\nConnection: close\r\n", begun.received)
+        self.world.pass_time(FIRST_BYTES + 0.5)
+        self.assertTrue(begun.closed and silent.closed and half.closed and slow.aborted)
+        self.assertFalse(self.world.entrypoint.busy)
+        self.assertEqual(self.world.stats.proxies_refused, 1)
+        late = self.arrive()
         self.world.entrypoint.cut()
         self.world.turn()
-        self.assertTrue(third.aborted)
-        self.assertEqual(self.world.stats.proxies_refused, 0)
-        self.assertEqual(self.pod.streams, [])
+        self.assertTrue(late.aborted)
+        self.assertEqual(len(self.pod.streams), 1)
 
     def test_tls_after_the_header(self) -> None:
         """The outcome is that of the TLS connection."""

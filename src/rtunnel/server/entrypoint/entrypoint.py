@@ -27,11 +27,14 @@ from rtunnel.transport.tcp_info import tcp_is_closed
 from rtunnel.tunnel.splice import Splice
 from rtunnel.wire.http1 import TRUSTED, UNTRUSTED, HeadLimits, RequestReader
 
-__all__ = ["LINGER", "Entrypoint", "Peer", "Speaker", "VisitorConnection"]
+__all__ = ["FIRST_BYTES", "LINGER", "Entrypoint", "Peer", "Speaker", "VisitorConnection"]
 
 LINGER = 2.0
 """Seconds that a visitor may go on sending after a response that ends its connection early: closing at once would make the kernel
 reset the connection, and the response might be lost (RFC 9112 9.6)."""
+FIRST_BYTES = 1.0
+"""Seconds that a stopping server waits for the first bytes of a connection: it was accepted, so its request may be on its way, and
+a visitor takes the end of a new connection for an error."""
 
 _log = Logger()
 
@@ -176,6 +179,10 @@ class Entrypoint:
         self.stats.visitors_open += 1
         visitor.deadline = self.deadlines.now + seconds
         self.deadlines.add(visitor)
+
+    def hurry(self, visitor: VisitorConnection) -> None:
+        """Give a visitor of which nothing has come :data:`FIRST_BYTES` from now."""
+        visitor.deadline = min(visitor.deadline, self.deadlines.now + FIRST_BYTES)
 
     def leave(self, visitor: VisitorConnection) -> bool:
         """Unregister a connection.

@@ -82,8 +82,9 @@ class FirstBytes(Protocol):
         """Does nothing: the speaker will read them."""
 
     def drain(self) -> None:
-        """Close: no request was received yet."""
-        self.transport.loseConnection()
+        """Wait a moment for its request."""
+        self.busy = True
+        self._entrypoint.hurry(self)
 
     def cut(self) -> None:
         """Cut the connection."""

@@ -154,6 +154,9 @@ class HttpVisitor(Protocol):
         """
         if self._exchange is not None:
             self._exchange.stop()
+        elif self._state == OPEN:
+            # it came while the others were waited for
+            self.drain()
         elif ITunnelTransport(self.transport).unsent():
             self.break_off()
         else:

@@ -83,9 +83,9 @@ class ProxiedVisitor(Protocol):
         """Does nothing: the speaker will read them."""
 
     def drain(self) -> None:
-        """Close: no request was received yet."""
-        self._leave()
-        self.transport.loseConnection()
+        """Wait a moment for its header and its request."""
+        self.busy = True
+        self._entrypoint.hurry(self)
 
     def cut(self) -> None:
         """Cut the connection."""
@@ -94,7 +94,12 @@ class ProxiedVisitor(Protocol):
 
     def expired(self) -> None:
         """The header was not received in time (called by the sweep)."""
-        self._refuse("no header was received in time")
+        if self.busy and not self._buffer:
+            # the server stops, and nobody wanted anything
+            self._leave()
+            self.transport.loseConnection()
+        else:
+            self._refuse("no header was received in time")
 
     def dataReceived(self, data: bytes) -> None:
         if self not in self._entrypoint.visitors:
@@ -120,6 +125,8 @@ class ProxiedVisitor(Protocol):
         visitor = FirstBytes(self._entrypoint, Peer(source.host, source.port) if source is not None else None)
         self.transport.protocol = visitor
         visitor.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        if self.busy:
+            visitor.drain()
         if rest:
             visitor.dataReceived(rest)
 
