@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from rtunnel.cli.exit_status import ExitStatus, killed_by
 from rtunnel.ops.logs import HumanObserver
-from rtunnel.ops.memory import collect_rarely, keep_large_blocks
+from rtunnel.ops.memory import expect_bulk
 from rtunnel.ops.signals import StopSignals
 
 __all__ = ["run_on_reactor"]
@@ -31,8 +31,7 @@ def run_on_reactor(work: Callable[[], Coroutine[Any, Any, int]], reactor: Any) -
     :raises Exception: what the work raised.
     """
     # some of this work carries as much as a service, for as long
-    keep_large_blocks()
-    collect_rarely()
+    expect_bulk(reactor)
     globalLogBeginner.beginLoggingTo([HumanObserver(_Stderr())], redirectStandardIO=False, discardBuffer=True)
     run = _Run(work, reactor)
     reactor.callWhenRunning(run.begin)

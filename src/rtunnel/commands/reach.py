@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from rtunnel.asking.arguments import ServerParser, add_forwards
 from rtunnel.cli.arguments import argument
 from rtunnel.cli.exit_status import CommandError, ExitStatus
+from rtunnel.ops.descriptors import raise_limit
 from rtunnel.ops.start import StartError
 from rtunnel.options.local_ports import LOOPBACK
 
@@ -47,6 +48,8 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
 
     link = PodLinkClient(settings, arguments.host, reactor=reactor)
     if not arguments.list:
+        # each connection of a program takes one
+        raise_limit()
         return await _serve(link, arguments, reactor)
     if arguments.proxy is not None or arguments.forward:
         parser.error("--list opens no port: leave --proxy and --forward out")

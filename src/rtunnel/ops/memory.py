@@ -8,12 +8,16 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+from twisted.internet.task import LoopingCall
 
 __all__ = [
     "COLLECT_AFTER",
     "MAX_BLOCK",
     "RETURN_EVERY",
     "collect_rarely",
+    "expect_bulk",
     "keep_large_blocks",
     "memory_limit",
     "resident_memory",
@@ -47,6 +51,20 @@ def return_freed_memory() -> None:
     """
     if (trim := getattr(_LIBC, "malloc_trim", None)) is not None:
         trim(ctypes.c_size_t(2 * MAX_BLOCK))
+
+
+def expect_bulk(reactor: Any) -> LoopingCall:
+    """Use memory as a process does that carries much for long: all of the above and :func:`collect_rarely`.
+
+    :param reactor: the clock of :func:`return_freed_memory`.
+    :returns: calls that; whoever stops the process may stop it.
+    """
+    keep_large_blocks()
+    collect_rarely()
+    returning = LoopingCall(return_freed_memory)
+    returning.clock = reactor
+    returning.start(RETURN_EVERY, now=False)
+    return returning
 
 
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None

@@ -22,7 +22,7 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.components import Componentized
 
 from rtunnel.ops.descriptors import raise_limit
-from rtunnel.ops.memory import RETURN_EVERY, collect_rarely, keep_large_blocks, return_freed_memory
+from rtunnel.ops.memory import expect_bulk
 from rtunnel.ops.signals import StopSignals
 from rtunnel.ops.start import StartError
 
@@ -56,8 +56,7 @@ class ProcessService(MultiService):
         self.observer: Any = None
         self._warnings = warnings
         self._stop_signals = StopSignals(reactor, self._stop_reactor)
-        self._returning_memory = LoopingCall(return_freed_memory)
-        self._returning_memory.clock = reactor
+        self._returning_memory: LoopingCall | None = None
         self._log = Logger()
 
     def setServiceParent(self, parent: Any) -> None:
@@ -84,14 +83,12 @@ class ProcessService(MultiService):
         if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
             signal.signal(signal.SIGHUP, self._hang_up)
         raise_limit()
-        keep_large_blocks()
-        collect_rarely()
+        self._returning_memory = expect_bulk(self._reactor)
         try:
             super().startService()  # type: ignore[no-untyped-call]
         except StartError as error:
             self._fail(error)
             raise
-        self._returning_memory.start(RETURN_EVERY, now=False)
         # after the reactor has installed its own handlers
         self._reactor.callWhenRunning(self._stop_signals.install)
 
@@ -100,7 +97,7 @@ class ProcessService(MultiService):
         """Stop the children one after another, the last added first, each when the one before has stopped."""
         self._stop_signals.stopping = True
         Service.stopService(self)
-        if self._returning_memory.running:
+        if self._returning_memory is not None and self._returning_memory.running:
             self._returning_memory.stop()
         for child in reversed(list(self)):
             try:
