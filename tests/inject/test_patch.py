@@ -68,6 +68,14 @@ class PatchTests(SynchronousTestCase):
         text = injected("deployment").text
         self.assertEqual(patches(text, text), [])
 
+    def test_unknown_kinds(self) -> None:
+        """Their lists may have any items."""
+        other = "---\nkind: Widget\nmetadata: {name: shop}\nspec: {containers: [one], volumes: [{path: /a}, null]}\n"
+        before = source("deployment") + other
+        self.assertEqual(
+            patches(before, injected("deployment", before).text), patches(source("deployment"), injected("deployment").text)
+        )
+
     def test_kustomize(self) -> None:
         """What kustomize itself makes of them."""
         kubectl = optional("RTUNNEL_TEST_KUBECTL", "kubectl")

@@ -50,12 +50,15 @@ def _change(before: Any, after: Any, name: str = "") -> Any:
 
     :param name: of the key whose value it is.
     """
+    if before == after:
+        # what is not changed may have any shape
+        return None
     if isinstance(before, dict) and isinstance(after, dict):
         changed = {key: _change(before[key], value, key) if key in before else value for key, value in after.items()}
         return {key: value for key, value in changed.items() if value is not None} or None
     if name in _MERGED_BY_NAME and isinstance(before, list) and isinstance(after, list):
         return list(_changed_items(before, after)) or None
-    return None if before == after else after
+    return after
 
 
 def _changed_items(before: list[Any], after: list[Any]) -> Iterator[Any]:
