@@ -56,6 +56,13 @@ class TemplateTests(SynchronousTestCase):
         self.assertIn("value: b\n", inject(text, _WANTED, lambda: TUNNEL).text)
         self.assertTrue(patches(text, inject(text, _WANTED, lambda: TUNNEL).text))
 
+    def test_long_numbers(self) -> None:
+        """Those that Python itself does not read."""
+        text = _TEXT.replace("    spec:\n", f"    spec:\n      terminationGracePeriodSeconds: {'9' * 5000}\n")
+        outcome = inject(text, _WANTED, lambda: TUNNEL)
+        self.assertTrue(any("terminationGracePeriodSeconds is below 13" in str(report) for report in outcome.reports))
+        self.assertTrue(patches(text, outcome.text))
+
 
 class RouteTests(SynchronousTestCase):
     def reports(self, old: str, new: str) -> list[str]:

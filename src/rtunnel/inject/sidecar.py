@@ -251,7 +251,8 @@ def _hardened(image: str, container: dict[str, Any], has_token: bool) -> dict[st
 def _has_time(pod: Node) -> bool:
     """Whether the pod may take long enough to stop for the application to pause before."""
     grace = str(plain(find(pod, "terminationGracePeriodSeconds")) or _GRACE)
-    return grace.isdecimal() and int(grace) > _PAUSE
+    # more digits are no number that Kubernetes takes, and thousands are none that Python does
+    return grace.isdecimal() and len(grace) < 10 and int(grace) > _PAUSE
 
 
 def _pause(edits: Edits, application: Node) -> dict[str, str]:
