@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from twisted.internet import reactor
@@ -55,13 +56,19 @@ class Answering(Factory[Any]):
 
 
 class UnixTests(TestCase):
+    def setUp(self) -> None:
+        # the path of a unix socket has room for about a hundred bytes, which a clone's folder may need for itself
+        folder = TemporaryDirectory(prefix="rt-")
+        self.addCleanup(folder.cleanup)
+        self.path = str(Path(folder.name) / "socket")
+
     async def test_both_ways(self) -> None:
         """Small and large; the transports are those that write at once, without Twisted's wrapper in between."""
-        path, far, near = str(Path(self.mktemp()).absolute()), Answering(), Answering()
-        listening = listen_unix(running, path, far)
+        far, near = Answering(), Answering()
+        listening = listen_unix(running, self.path, far)
         self.addCleanup(listening.stopListening)
-        self.assertEqual(Path(path).stat().st_mode & 0o777, 0o600)
-        here: Any = await UnixClientEndpoint(running, path).connect(near)
+        self.assertEqual(Path(self.path).stat().st_mode & 0o777, 0o600)
+        here: Any = await UnixClientEndpoint(running, self.path).connect(near)
         here.transport.write(b"hello")
         here.transport.write(b"x" * (4 << 20))
         while not far.made:
@@ -81,7 +88,7 @@ class UnixTests(TestCase):
 
     async def test_nobody_listens(self) -> None:
         with self.assertRaises(ConnectError):
-            await UnixClientEndpoint(running, str(Path(self.mktemp()).absolute())).connect(Answering())
+            await UnixClientEndpoint(running, self.path).connect(Answering())
 
     def test_no_such_directory(self) -> None:
         self.assertRaises(CannotListenError, listen_unix, running, "/nowhere/socket", Answering())
