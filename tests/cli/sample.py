@@ -29,6 +29,9 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
         finally:
             await deferLater(reactor, 0.01)
             print("cleaned up", flush=True)
+    if word == "timers":
+        print(*(round(call.getTime() - reactor.seconds()) for call in reactor.getDelayedCalls()))
+        return 0
     await deferLater(reactor, 0)
     Logger(namespace="rtunnel.sample").info("what is logged")
     print("done")

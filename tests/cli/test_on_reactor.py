@@ -8,6 +8,7 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from rtunnel.ops.memory import RETURN_EVERY
 from tests.support.processes import ROOT, TIMEOUT, Process
 
 SCRIPT = """
@@ -41,6 +42,10 @@ class EndTests(SynchronousTestCase):
     def test_exit(self) -> None:
         """As the parser of arguments ends a command."""
         self.assertEqual(run("leave").returncode, 3)
+
+    def test_memory(self) -> None:
+        """What a command has freed goes back to the system again and again, as with a service."""
+        self.assertEqual(run("timers").stdout, f"{RETURN_EVERY:.0f}\n")
 
     def test_bug(self) -> None:
         ended = run("break")

@@ -16,7 +16,7 @@ from uuid import UUID
 
 import kubernetes_validate
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kubernetes_validate.utils import latest_version
 from twisted.trial.unittest import SynchronousTestCase
@@ -385,8 +385,6 @@ def manifests(draw: st.DrawFn) -> list[dict[str, Any]]:
 
 
 class AnyFormattingTests(SynchronousTestCase):
-    # each is read ten times by PyYAML, which takes a while
-    @settings(max_examples=40)
     @given(manifests(), st.data())
     def test_there_and_back(self, resources: list[dict[str, Any]], data: st.DataObject) -> None:
         flow = data.draw(st.sampled_from([False, None, True]), "flow style")

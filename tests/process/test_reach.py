@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -156,6 +157,17 @@ class CommandTests(_Reaching):
         self.addCleanup(self.echo.stop)
         self.port_of_proxy = free_port()
         self.where = f"127.0.0.1:{self.port_of_proxy}"
+
+    def test_descriptors(self) -> None:
+        """Each connection of a program takes one: it has as many as the system allows, and not those that shells give."""
+        self.client("127.0.0.1:1")
+        limited = ("bash", "-c", 'ulimit -Sn 200 && exec "$@"', "bash", sys.executable, "-m", "rtunnel")
+        where = ("reach", HOST, "--server", f"127.0.0.1:{self.tunnel_port}", "--tunnel", self.tunnel, "--proxy", self.where)
+        reach = self.started(Process([*limited, *where], env={"RTUNNEL_AUTH": "alice:secret of alice"}))
+        reach.wait_for("reaching what the pod of")
+        soft, hard = resource.prlimit(reach.pid, resource.RLIMIT_NOFILE)
+        self.assertEqual(soft, hard)
+        self.assertGreater(hard, 200)
 
     def test_lost_and_back(self) -> None:
         """A link that is lost is shown, and is there again with the server; the command ends by a signal, cleanly."""

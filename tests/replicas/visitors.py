@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
-from threading import Event, Thread
-from typing import Self
 
 from tests.replicas.site import HOST, LONG, SECURE, Site
+from tests.support.load import Repeating
 from tests.support.processes import LOOPBACK
 
 __all__ = ["Datagrams", "SecureVisits", "Transfers", "Upgraded"]
@@ -22,28 +21,7 @@ __all__ = ["Datagrams", "SecureVisits", "Transfers", "Upgraded"]
 PIECE = 256 * 1024
 
 
-class _Repeating:
-    """Threads that go on from the beginning of a context to its end.
-
-    :param works: what each does, until :attr:`_over` is set.
-    """
-
-    def __init__(self, *works: Callable[[], None]) -> None:
-        self._over = Event()
-        self._threads = [Thread(target=work) for work in works]
-
-    def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-
-class Transfers(_Repeating):
+class Transfers(Repeating):
     """A download and an upload, one after the other again and again, each as fast as it takes some seconds; a context manager.
 
     :param port: where they go.
@@ -114,7 +92,7 @@ class Transfers(_Repeating):
         assert answer == f"{self._size} {digest.hexdigest()}", answer
 
 
-class Upgraded(_Repeating):
+class Upgraded(Repeating):
     """An upgraded connection over which something goes back and forth all the time; a context manager.
 
     :ivar echoes: how often.
@@ -158,7 +136,7 @@ class Upgraded(_Repeating):
             self.failed = repr(error)
 
 
-class SecureVisits(_Repeating):
+class SecureVisits(Repeating):
     """Visits over TLS that is passed through, one after the other; a context manager.
 
     They come to the servers themselves, since the balancer would end their TLS.
@@ -202,7 +180,7 @@ class SecureVisits(_Repeating):
         return True
 
 
-class Datagrams(_Repeating):
+class Datagrams(Repeating):
     """Datagrams to a local port, each echoed or lost; a context manager.
 
     :param port: the port.

@@ -1,17 +1,40 @@
-"""Steady load on an HTTP port: requests at a fixed rate on kept-alive connections, and what became of each."""
+"""Visitors beside what a test does: requests at a fixed rate on kept-alive connections, and what became of each."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from itertools import count
 from threading import Event, Lock, Thread
+from typing import Self
 
-__all__ = ["Load"]
+__all__ = ["Load", "Repeating"]
 
 
-class Load:
+class Repeating:
+    """Threads that go on from the beginning of a context to its end.
+
+    :param works: what each does, until :attr:`_over` is set.
+    """
+
+    def __init__(self, *works: Callable[[], None]) -> None:
+        self._over = Event()
+        self._threads = [Thread(target=work) for work in works]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+
+class Load(Repeating):
     """Visitors that send GET and POST in turns; use as a context manager.
 
     :param port: where they connect to.
@@ -26,9 +49,8 @@ class Load:
         self._port = port
         self._host = host
         self._pause = visitors / rate
-        self._over = Event()
         self._lock = Lock()
-        self._threads = [Thread(target=self._visit, args=(number / rate,)) for number in range(visitors)]
+        super().__init__(*(partial(self._visit, number / rate) for number in range(visitors)))
         self.failed: list[tuple[float, str]] = []
         """When each other one failed, in seconds of the monotonic clock, and how: method and status, or error."""
         self.succeeded: list[tuple[float, str]] = []
@@ -38,16 +60,6 @@ class Load:
     def total(self) -> int:
         """How many have ended."""
         return len(self.failed) + len(self.succeeded)
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
 
     def _visit(self, first: float) -> None:
         connection = HTTPConnection(self._address, self._port, timeout=20)

@@ -535,6 +535,20 @@ class MemoryTests(TestCase):
         await turn()
         self.assertEqual([transport() for transport in transports], [None, None])
 
+    async def test_what_was_given_up_is_free(self) -> None:
+        """An attempt that is cancelled, the same."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        port: Any = await SocketServerEndpoint(reactor, "127.0.0.1", 0).listen(Factory.forProtocol(Protocol))
+        self.addCleanup(port.stopListening)
+        attempt = SocketClientEndpoint(reactor, "127.0.0.1", port.getHost().port).connect(Factory.forProtocol(Protocol))
+        (connecting,) = [weakref.ref(one) for one in reactor.getWriters() if isinstance(one, AtOnceClient)]
+        attempt.cancel()
+        with self.assertRaises(error.ConnectingCancelledError):
+            await attempt
+        await turn()
+        self.assertIsNone(connecting())
+
 
 class OtherReactorTests(SynchronousTestCase):
     def test_clock(self) -> None:

@@ -159,9 +159,6 @@ class OpenStream:
 
     __slots__ = ("_moved", "_splice", "_stalls", "_stream")
 
-    begun = True
-    """Whether the server has said what it is for."""
-
     def __init__(self, stream: TunnelStream) -> None:
         self._stream = stream
         self._splice: Splice | None = None
@@ -202,6 +199,11 @@ class OpenStream:
         if self._stalls >= MAX_STALLS - 1:
             self.abort()
 
+    @property
+    def begun(self) -> bool:
+        """Whether the server has said what it is for."""
+        return True
+
     def expire(self) -> None:
         """Give it up, since it has not begun in time."""
         self.abort()
@@ -232,7 +234,7 @@ class ForwardedStream(OpenStream):
     # -- before the target is there
 
     @property
-    def begun(self) -> bool:  # type: ignore[override]
+    def begun(self) -> bool:
         """Whether the preface is there."""
         return self._preface is not None
 

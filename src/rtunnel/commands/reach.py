@@ -48,7 +48,7 @@ async def main(argv: Sequence[str], reactor: Any) -> int:
 
     link = PodLinkClient(settings, arguments.host, reactor=reactor)
     if not arguments.list:
-        # each connection of a program takes one
+        # each connection of a program takes a descriptor
         raise_limit()
         return await _serve(link, arguments, reactor)
     if arguments.proxy is not None or arguments.forward:

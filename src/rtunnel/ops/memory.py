@@ -29,6 +29,8 @@ MAX_BLOCK = 4 << 20
 RETURN_EVERY = 60.0
 """Seconds between two calls of :func:`return_freed_memory`."""
 
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
 
 def keep_large_blocks() -> None:
     """Have freed blocks of up to :data:`MAX_BLOCK` bytes reused.
@@ -54,7 +56,7 @@ def return_freed_memory() -> None:
 
 
 def expect_bulk(reactor: Any) -> LoopingCall:
-    """Use memory as a process does that carries much for long: all of the above and :func:`collect_rarely`.
+    """Use memory as a process should that carries much for long: keep large blocks, return freed memory, collect rarely.
 
     :param reactor: the clock of :func:`return_freed_memory`.
     :returns: calls that; whoever stops the process may stop it.
@@ -65,9 +67,6 @@ def expect_bulk(reactor: Any) -> LoopingCall:
     returning.clock = reactor
     returning.start(RETURN_EVERY, now=False)
     return returning
-
-
-_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 UNKNOWN = 4 << 30

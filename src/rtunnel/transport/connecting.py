@@ -66,7 +66,7 @@ class AtOnceClient(WriteAtOnce, Client):
         try:
             protocol = attempt.build(self.getPeer())  # type: ignore[no-untyped-call]
         except Exception as reason:
-            self.failIfNotConnected(reason)  # type: ignore[no-untyped-call]
+            self.failIfNotConnected(reason)
             return
         del self.doWrite
         self.protocol = protocol
@@ -77,8 +77,13 @@ class AtOnceClient(WriteAtOnce, Client):
         attempt.connected(protocol)
 
     def _failed(self, code: int) -> None:
+        self.failIfNotConnected(getConnectError((code, os.strerror(code))))
+
+    def failIfNotConnected(self, err: Any) -> None:
+        """It cannot be had, whatever the reason."""
+        # a method of its own that it refers to would keep it until the collector of cycles runs
         self.__dict__.pop("doWrite", None)
-        self.failIfNotConnected(getConnectError((code, os.strerror(code))))  # type: ignore[no-untyped-call]
+        super().failIfNotConnected(err)  # type: ignore[no-untyped-call]
 
     def connectionLost(self, reason: Failure) -> None:
         if not self.connected and (code := pending_error(self)):

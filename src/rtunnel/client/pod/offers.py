@@ -77,8 +77,6 @@ class AskedStream(OpenStream):
 
     __slots__ = ("_buffer", "_forwarder", "_services", "_user")
 
-    begun = False
-
     def __init__(self, forwarder: Forwarder, stream: TunnelStream, services: Mapping[PodService, Serve], user: str) -> None:
         super().__init__(stream)
         self._forwarder = forwarder
@@ -86,6 +84,11 @@ class AskedStream(OpenStream):
         self._user = user
         self._buffer = b""
         forwarder.open.add(self)
+
+    @property
+    def begun(self) -> bool:
+        """Not as long as this is its protocol."""
+        return False
 
     def makeConnection(self, transport: object) -> None:
         """Does nothing: streams are connected from the start."""

@@ -74,7 +74,7 @@ class VisitorConnection(Protocol):
         """The settings of the entrypoint have changed."""
 
     def drain(self) -> None:
-        """Close unless it is busy."""
+        """Close, unless a request is in progress or may be on its way."""
 
     def cut(self) -> None:
         """The drain is over: close the connection, whatever it does."""
@@ -230,7 +230,7 @@ class Entrypoint:
         self.draining = True
 
     def drain(self) -> None:
-        """Close idle connections now, and the others when their requests end."""
+        """Close idle connections now, silent ones after :data:`FIRST_BYTES`, and the others when their requests end."""
         self.draining = True
         self._tell_all(lambda visitor: visitor.drain())
 
