@@ -184,7 +184,7 @@ class Exchanges:
         for text in kind.filters:
             registry.add(Connector(id=uuid4(), tunnel=_TUNNEL, weight=1, pool=pool, filters=(InterceptFilter.parse(text),)))
         self._below = MemoryTransport()
-        link.makeConnection(self._below)  # type: ignore[no-untyped-call]
+        link.makeConnection(self._below)
         self._far = Session(opens=False)
         entrypoint = Entrypoint(
             settings=HttpSettings(

@@ -62,7 +62,7 @@ class Forwardings:
             peer="bench",
         )
         self._below = MemoryTransport()
-        self._link.makeConnection(self._below)  # type: ignore[no-untyped-call]
+        self._link.makeConnection(self._below)
         self._far = Session(opens=True)
         self._streams = [self._far.open() for _ in range(VISITORS)]
         for stream in self._streams:

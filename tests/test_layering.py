@@ -21,6 +21,7 @@ BELOW: dict[str, set[str]] = {
     "reactor": {"reactor_types", "private_details"},
     "outcomes": set(),
     "ids": set(),
+    "compilation": set(),
     "masking": {"ids"},
     "addresses": set(),
     "settings": {"ids", "masking", "routing"},
@@ -78,7 +79,7 @@ BELOW: dict[str, set[str]] = {
         *("cli", "client", "isolation", "ops", "podenv", "podfiles", "routing", "settings", "transport", "tunnel", "wire"),
     },
     "doctor": {
-        *("ids", "settings", "options", "profiles", "isolation", "running", "cli", "ops", "asking", "wire"),
+        *("compilation", "ids", "settings", "options", "profiles", "isolation", "running", "cli", "ops", "asking", "wire"),
     },
     "asking": {
         "podenv",
@@ -112,6 +113,7 @@ BELOW: dict[str, set[str]] = {
         "wire",
     },
     "commands": {
+        "compilation",
         "dev",
         "doctor",
         "isolation",

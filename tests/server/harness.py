@@ -467,7 +467,7 @@ class World:
         visitor = Visitor(self.factory, self, address)
         return visitor.send(data) if data else visitor
 
-    def connect(self, other: Protocol, near: Any, address: Any, near_address: Any, place: Any = None) -> Pipe:
+    def connect(self, other: Any, near: Any, address: Any, near_address: Any, place: Any = None) -> Pipe:
         """Connect an end that the test plays with one of ours."""
         pipe = connect(other, near, client_address=address, server_address=near_address, place=place)
         self.pipes.append(pipe)

@@ -5,20 +5,27 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SkipTest, SynchronousTestCase
 
 from rtunnel.outcomes import Limit
 from rtunnel.routing.selection import VisitorProtocol
 from rtunnel.server.attempt import Attempts, PendingStream
+from rtunnel.server.entrypoint.entrypoint import Entrypoint
 from rtunnel.server.upstream import LinkFull, StreamLimits, Upstream, UpstreamPool
 from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.bounds import StreamCount
 from rtunnel.tunnel.link import LinkClosed
 from rtunnel.wire.http1 import parse_request
 from rtunnel.wire.http1_exchange import END, WHOLE, Event
+from tests.runner import INTERPRETED
 from tests.server.harness import PRIVATE, FarConnector, World
+from tests.support.compiled import COMPILED
 from tests.support.heads import GET, OK
 from tests.support.ids import TUNNEL
+
+
+if COMPILED:
+    raise SkipTest(INTERPRETED)
 
 
 class Query:
@@ -41,7 +48,7 @@ class Query:
         return None
 
 
-class Request(Query, Attempts[Upstream]):
+class Request(Query, Attempts[Entrypoint, Upstream]):
     """A request on its way, which goes to free streams where it may.
 
     :ivar fresh: whether a fresh stream was asked for, with each try.
@@ -50,6 +57,7 @@ class Request(Query, Attempts[Upstream]):
 
     def __init__(self, world: World, tunnel: UUID = TUNNEL) -> None:
         self._entrypoint = world.entrypoint
+        self.stream = None
         self.tunnel = tunnel
         self.fresh: list[bool] = []
         self.exhaustions = 0
@@ -83,7 +91,7 @@ class Request(Query, Attempts[Upstream]):
         raise AssertionError("an error in the test")
 
 
-class Connection(Query, Attempts[PendingStream]):
+class Connection(Query, Attempts[Entrypoint, PendingStream]):
     """A connection on its way, which has a stream of its own.
 
     :ivar told: what was said of the stream.
@@ -93,6 +101,7 @@ class Connection(Query, Attempts[PendingStream]):
 
     def __init__(self, world: World) -> None:
         self._entrypoint = world.entrypoint
+        self.stream = None
         self.tunnel = TUNNEL
         self.told: list[object] = []
         self.try_next()
@@ -130,7 +139,7 @@ class AttemptCase(SynchronousTestCase):
         """Streams and retries, in all."""
         return self.world.stats.streams_total, self.world.stats.retries_total
 
-    def where(self, attempt: Attempts[Any]) -> tuple[FarConnector | None, list[FarConnector]]:
+    def where(self, attempt: Attempts[Any, Any]) -> tuple[FarConnector | None, list[FarConnector]]:
         """Who was tried last, and who had failed."""
         ends = {far.connector: far for far in self.world.connectors}
         last = None if attempt.connector is None else ends[attempt.connector]

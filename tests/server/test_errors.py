@@ -14,6 +14,7 @@ from rtunnel.settings import HttpSettings
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.http1_exchange import AnswerSide, RequestSide
 from tests.server.harness import HttpCase, Visitor, Watched, Watcher
+from tests.support.compiled import interpreted
 from tests.support.heads import GET, OK
 
 PUT = b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 6\r\n"
@@ -23,6 +24,7 @@ class Fault(Exception):
     """What is raised at a seam."""
 
 
+@interpreted
 class ErrorTests(HttpCase):
     """A bystander's exchange on the same connector is in progress; the next call at a seam is that of the victim's."""
 

@@ -35,6 +35,7 @@ from rtunnel.wire.proxyproto import ProxyAddress, ProxyHeader
 from rtunnel.wire.relay import Command, Network, RelayAddress, Request, Response, Status, TunnelFeature, take_response
 from tests.server.harness import PRIVATE, FarConnector, Visitor, World
 from tests.support.access import writes
+from tests.support.compiled import interpreted
 from tests.support.ids import TUNNEL
 from tests.support.logs import logged
 from tests.support.transports import PingingTransport
@@ -553,6 +554,7 @@ class VisitTests(RelayTestCase):
         self.assertTrue(self.stream.finished)
         self.ended(VisitOutcome.VISITOR_GONE)
 
+    @interpreted
     def test_error(self) -> None:
         """Of our own: it costs this visit alone, and is logged once."""
         for act in (lambda: self.visitor.send(b"ping"), lambda: self.stream.answer(b"hello")):

@@ -18,6 +18,7 @@ from rtunnel.tunnel.splice import Splice
 from rtunnel.wire.clienthello import Alert, alert_record
 from rtunnel.wire.relay import RelayAddress
 from tests.server.harness import Visitor, World
+from tests.support.compiled import interpreted
 from tests.support.heads import GET
 from tests.support.hellos import client, hello, record, records, server_name
 from tests.support.ids import TUNNEL
@@ -148,6 +149,7 @@ class PassingTests(TlsTests):
             self.assertTrue(self.laptop.stream.finished and self.laptop.stream.stopped)
         self.assertEqual(self.world.stats.tls[TlsOutcome.STALLED], 2)
 
+    @interpreted
     def test_error(self) -> None:
         """Of our own, at any seam: it costs this connection alone, and is logged once."""
         for owner, name in (

@@ -12,6 +12,7 @@ from rtunnel.outcomes import LinkEnd
 from rtunnel.tunnel.link import Keepalive, Link, LinkClosed
 from rtunnel.tunnel.stream import TunnelStream
 from rtunnel.wire.smux import Session
+from tests.support.compiled import interpreted
 from tests.support.transports import PingingTransport
 from tests.tunnel.common import QUIET, HalfCloser, Links, Source
 
@@ -146,6 +147,7 @@ class LinkTests(SeamCase):
         self.links.server.flush()
         self.costs_the_link()
 
+    @interpreted
     def test_engine(self) -> None:
         self.patch(Session, "_receive_signal", fault)
         self.links.client.session.ping()

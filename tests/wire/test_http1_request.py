@@ -17,6 +17,7 @@ from rtunnel.wire.http1 import (
     parse_request,
     write_request,
 )
+from tests.support.attributes import attributes
 
 BEGIN = b"POST /x HTTP/1.1\r\nHost: example.org\r\n"
 
@@ -692,6 +693,19 @@ class TrailerTests(Case):
 
 
 class WriteTests(Case):
+    def test_with_other_lines(self) -> None:
+        """Everything else stays, whatever a head may have."""
+        head = b"PUT /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close, upgrade, te\r\n"
+        head += b"Upgrade: x\r\nTE: trailers\r\nExpect: 100-continue\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+        for raw in (head, b"GET / HTTP/1.0\r\nHost: b\r\n\r\n", b"POST / HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\n"):
+            before = parse_request(raw, TRUSTED)
+            after = before.with_lines(b"other\r\n")
+            self.assertEqual(after.lines, b"other\r\n")
+            changed = {"lines", "fields"}
+            for name, value in attributes(before).items():
+                if name not in changed:
+                    self.assertEqual(getattr(after, name), value, name)
+
     forwarding = b"X-Forwarded-For: 1.2.3.4\r\nVia: 1.1 x\r\n"
 
     def written(self, *lines: bytes, begin: bytes = BEGIN) -> bytes:

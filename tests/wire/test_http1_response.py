@@ -5,6 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.wire.http1 import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead, parse_response, write_response
+from tests.support.attributes import attributes
 
 OK = b"HTTP/1.1 200 OK"
 
@@ -288,6 +289,21 @@ class UpgradeTests(Case):
 
 
 class WriteTests(Case):
+    def test_with_other_lines(self) -> None:
+        """Everything else stays, whatever a head may have."""
+        for raw in (
+            b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n\r\n",
+            b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            b"HTTP/1.0 404 No\r\nX: y\r\n\r\n",
+        ):
+            before = parse_response(raw, b"GET")
+            after = before.with_lines(b"other\r\n")
+            self.assertEqual(after.lines, b"other\r\n")
+            changed = {"lines", "fields", "reason"}
+            for name, value in attributes(before).items():
+                if name not in changed:
+                    self.assertEqual(getattr(after, name), value, name)
+
     def test_how_the_connection_goes_on(self) -> None:
         head = parsed(b"A: b", b"Content-Length: 5", b"Connection: close")
         begin = b"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 5\r\n"

@@ -8,6 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from rtunnel.wire.http1 import PASS_ALL, HeadLimits, RequestReader, RequestRewrite, parse_request
 from rtunnel.wire.http1_templates import LEARN_AFTER
+from tests.support.attributes import attributes
 
 HEAD = (
     b"POST /a?b HTTP/1.1\r\nHost: app.local\r\nAccept: */*\r\nCookie: a=1\r\nX-Forwarded-For: 192.0.2.1\r\ncookie: b=2\r\n"
@@ -65,9 +66,9 @@ class RewriteTests(SynchronousTestCase):
     def test_what_was_read_stays(self) -> None:
         """Rewriting does not modify the head."""
         head = parse_request(HEAD, PASS_ALL)
-        before = dict(vars(head))
+        before = attributes(head)
         changed = RequestRewrite("b", [("Accept", "x")], ["Cookie"]).write(head)
-        self.assertEqual(vars(head), before)
+        self.assertEqual(attributes(head), before)
         self.assertNotEqual(changed, RequestRewrite().write(head))
 
     def test_known_heads(self) -> None:

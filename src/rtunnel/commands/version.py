@@ -9,6 +9,7 @@ from importlib.metadata import version
 import rtunnel
 from rtunnel.cli.arguments import Parser
 from rtunnel.cli.exit_status import ExitStatus
+from rtunnel.compilation import how_it_runs
 
 __all__ = ["main", "make_parser"]
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     make_parser().parse_args(argv)
     print(f"rtunnel {rtunnel.__version__}")
     libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
-    print(f"Python {platform.python_version()}, {libraries}, {platform.system()} {platform.machine()}")
+    print(f"Python {platform.python_version()}, {libraries}, {platform.system()} {platform.machine()}, {how_it_runs()}")
     return ExitStatus.OK
 
 

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import rtunnel
+from rtunnel.compilation import how_it_runs
 from rtunnel.doctor.findings import Finding, failed, limited, ok
 from rtunnel.isolation.tiers import ReadSetting, first_unprivileged_port, read_setting, why_refused
 from rtunnel.options.environment import misspelt
@@ -44,7 +45,7 @@ def _versions() -> Finding:
     found = f"rtunnel {rtunnel.__version__}, Python {platform.python_version()}, {', '.join(map(_version, _LIBRARIES))}"
     if sys.version_info < OLDEST:
         return failed("versions", found, f"rtunnel needs Python {'.'.join(map(str, OLDEST))} or later")
-    return ok("versions", f"{found}, {platform.system()} {platform.machine()}")
+    return ok("versions", f"{found}, {platform.system()} {platform.machine()}, {how_it_runs()}")
 
 
 def _version(name: str) -> str:

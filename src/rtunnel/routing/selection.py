@@ -10,7 +10,7 @@ belong into a rank or into the registry.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from enum import Enum
 from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
@@ -21,7 +21,7 @@ from rtunnel.routing.policies import Policies
 from rtunnel.routing.sticky import Sticky, StickyQuery
 from rtunnel.routing.tunnels import Connector, Tunnel, TunnelRegistry
 
-__all__ = ["ConnectionQuery", "RouteQuery", "Selector", "VisitorProtocol"]
+__all__ = ["RouteQuery", "Selector", "VisitorProtocol"]
 
 P = TypeVar("P")
 
@@ -49,32 +49,6 @@ class RouteQuery(StickyQuery, Protocol):
     @property
     def protocol(self) -> VisitorProtocol:
         """The protocol of the visitor."""
-
-
-class ConnectionQuery:
-    """The part of a :class:`RouteQuery` that connections without HTTP leave empty; a base class of those."""
-
-    __slots__ = ()
-
-    def method(self) -> bytes:
-        """None."""
-        return b""
-
-    def path(self) -> bytes:
-        """None."""
-        return b""
-
-    def lines(self) -> bytes:
-        """None."""
-        return b""
-
-    def taken(self) -> Mapping[bytes, bytes]:
-        """None."""
-        return {}
-
-    def new_visitor(self) -> bytes | None:
-        """There is no response that could have a cookie."""
-        return None
 
 
 class Selector(Generic[P]):

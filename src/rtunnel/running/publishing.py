@@ -140,7 +140,8 @@ class PublishedConnection(Protocol):
             if self._gone:
                 return
             connection.setblocking(False)
-            factory = Factory.forProtocol(lambda: self._splice.far)
+            far: Any = self._splice.far
+            factory = Factory.forProtocol(lambda: far)
             factory.noisy = False
             self._owner.reactor.adoptStreamConnection(connection.fileno(), connection.family, factory)
         self._splice.near.attach(self.transport)

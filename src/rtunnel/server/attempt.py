@@ -7,13 +7,14 @@ all use this module, which is also the only one that counts streams and retries.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.outcomes import Limit
@@ -52,7 +53,10 @@ class AttemptHost(Protocol):
     health: HealthMonitor
 
 
-class Attempts(Generic[S]):
+H = TypeVar("H", bound=AttemptHost)
+
+
+class Attempts(Generic[H, S]):
     """The attempts to send one request or connection to a connector; the base class of exchanges, TLS connections and visits.
 
     A subclass is the :class:`~rtunnel.routing.selection.RouteQuery` that it is routed by, sets :attr:`tunnel` to the one of the
@@ -67,13 +71,14 @@ class Attempts(Generic[S]):
     :ivar crowded: whether one of them could not take it, because too much waits for it or it has too many streams.
     """
 
-    _entrypoint: AttemptHost
+    _entrypoint: H
     host: str
+
+    stream: S | None
 
     # class attributes for what most attempts never set
     tunnel: UUID | None = None
     connector: Connector[UpstreamPool] | None = None
-    stream: S | None = None
     failed: list[Connector[UpstreamPool]] | None = None
     retries = 0
     crowded = False
@@ -89,6 +94,30 @@ class Attempts(Generic[S]):
     def exhausted(self) -> None:
         """No connector is left: none is attached, all were tried, or as many of them as may be."""
         raise NotImplementedError
+
+    # -- RouteQuery: what a connection without HTTP leaves empty
+
+    def method(self) -> bytes:
+        """The method of a request."""
+        return b""
+
+    def path(self) -> bytes:
+        """The target of a request in origin-form."""
+        return b""
+
+    def lines(self) -> bytes:
+        """The request line and the end-to-end fields of a request."""
+        return b""
+
+    def taken(self) -> Mapping[bytes, bytes]:
+        """The values of fields of a request that the proxy writes itself."""
+        return {}
+
+    def new_visitor(self) -> bytes | None:
+        """The key of a visitor that has no cookie yet, and gets it with the response; None where no response could have one."""
+        return None
+
+    # -- the attempts
 
     def try_next(self, again: bool = False) -> None:
         """Try the next connector.
@@ -181,7 +210,6 @@ class PendingOwner(Protocol):
         """One of these has raised; called where that was caught."""
 
 
-@implementer(IHalfCloseableProtocol)
 class PendingStream:
     """The protocol of a stream that carries one connection, until its first byte; then the two are spliced.
 
@@ -219,3 +247,6 @@ class PendingStream:
             self._owner.stream_lost(self)
         except Exception:
             self._owner.fail()
+
+
+classImplements(PendingStream, IHalfCloseableProtocol)

@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from rtunnel.outcomes import Limit
 from rtunnel.tunnel.bounds import StreamCount
@@ -80,7 +80,6 @@ class AnswerOwner(Protocol):
         """
 
 
-@implementer(IHalfCloseableProtocol)
 class Upstream:
     """The protocol of one stream for its whole lifetime; owned by an exchange while :attr:`exchange` is set, else by its pool."""
 
@@ -162,6 +161,9 @@ class Upstream:
             pool.stop_reuse(self.host)
         stream.unregisterProducer()
         self.discard()
+
+
+classImplements(Upstream, IHalfCloseableProtocol)
 
 
 class UpstreamPool:

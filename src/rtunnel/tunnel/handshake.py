@@ -65,7 +65,7 @@ class Handshake(Protocol, Generic[M]):
         self.link = link
         # from here on bytes go straight to the link
         self.dataReceived = link.dataReceived  # type: ignore[method-assign]
-        link.makeConnection(self.transport)  # type: ignore[no-untyped-call]
+        link.makeConnection(self.transport)
 
     def pause(self) -> None:
         """The message was received in time, but its consequences are not known yet: buffer bytes until :meth:`resume`."""

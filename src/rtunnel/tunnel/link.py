@@ -9,14 +9,15 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReactorTime
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from rtunnel.outcomes import LinkEnd
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Flooded, Stalled, reason_of
+from rtunnel.transport.stream_protocol import StreamProtocol
 from rtunnel.transport.tcp_info import tcp_acknowledged, tcp_round_trip
 from rtunnel.tunnel.bounds import HoldWatch, LinkBounds, StreamCount
 from rtunnel.tunnel.stream import FLUSH_SIZE, LOST, TunnelStream
@@ -63,8 +64,7 @@ class Keepalive:
     timeout: float = 30.0
 
 
-@implementer(IPushProducer, IHalfCloseableProtocol)
-class Link(Protocol):
+class Link(StreamProtocol):
     """A Protocol that owns one smux session: bytes in, events out, one flush per reactor turn.
 
     It is the only dispatcher of the session's events. An exception in one stream aborts that stream and no other. The class is
@@ -84,8 +84,6 @@ class Link(Protocol):
     :param peer: the other end, for logs.
     """
 
-    transport: Any = None
-
     def __init__(
         self,
         session: Session,
@@ -102,6 +100,7 @@ class Link(Protocol):
         on_lost: Callable[[Link, LinkEnd, str], None],
         peer: str = "",
     ) -> None:
+        super().__init__()
         self.session = session
         self.peer = peer
         self.streams: dict[int, TunnelStream] = {}
@@ -625,6 +624,9 @@ class Link(Protocol):
         """Send a ping where the transport has one, and measure the time until its pong."""
         if ITunnelTransport(self.transport).ping(self.pong_received) and self._ping_sent is None:
             self._ping_sent = self._reactor.seconds()
+
+
+classImplements(Link, IPushProducer, IHalfCloseableProtocol)
 
 
 def _end_of(reason: Failure) -> tuple[LinkEnd, str]:

@@ -8,12 +8,13 @@ from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from rtunnel.transport.reasons import Stalled
+from rtunnel.transport.stream_protocol import StreamProtocol
 
 __all__ = ["Splice", "SpliceOutcome"]
 
@@ -101,14 +102,13 @@ class Splice:
         self._on_end(self.outcome, self.near.received, self.far.received)
 
 
-@implementer(IHalfCloseableProtocol)
-class Side(Protocol):
+class Side(StreamProtocol):
     """The Protocol of one side of a :class:`Splice`."""
 
     other: Side
-    transport: Any
 
     def __init__(self, splice: Splice, if_lost: SpliceOutcome) -> None:
+        super().__init__()
         self.splice = splice
         self.if_lost = if_lost
         self.received = 0
@@ -124,7 +124,6 @@ class Side(Protocol):
     def attach(self, transport: Any) -> None:
         """Take over a connected transport (a stream, a visitor's connection)."""
         self.transport = transport
-        self.connected = 1
         transport.protocol = self
 
     def send(self, data: bytes) -> None:
@@ -196,3 +195,6 @@ class TappedSide(Side):
             except Exception:
                 self._tap = None
                 self._log.failure("error while watching a stream, which goes on unwatched")
+
+
+classImplements(Side, IHalfCloseableProtocol)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITransport
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 if TYPE_CHECKING:
     from rtunnel.tunnel.link import Link
@@ -39,7 +39,6 @@ class StreamAddress:
         return f"stream {self.stream_id} of {self.peer}"
 
 
-@implementer(ITransport, IConsumer, IPushProducer)
 class TunnelStream:
     """A smux stream of a :class:`~rtunnel.tunnel.link.Link`, which owns it until it has ended.
 
@@ -352,5 +351,7 @@ class TunnelStream:
         else:
             self.link.at_turn_end(lambda: protocol.connectionLost(reason))
 
+
+classImplements(TunnelStream, ITransport, IConsumer, IPushProducer)
 
 LOST = Failure(ConnectionLost("the link is lost"))

@@ -8,7 +8,6 @@ sites are never touched: whoever checks them goes on doing so.
 from __future__ import annotations
 
 import re
-from copy import copy
 from typing import Final, NamedTuple
 
 from rtunnel.wire.http1_request import RequestHead
@@ -79,15 +78,14 @@ class LocalRewrite:
             return b"%b: %b%b" % (name, self._origin, rest) if visitor.is_at(scheme, authority) else match[0]
 
         request_line, _, fields = head.lines.split(b"\r\n", 2)
-        changed = copy(head)
-        changed.lines = b"%b\r\nHost: %b\r\n%bX-Original-Host: %b\r\nX-Original-Proto: %b\r\n" % (
+        lines = b"%b\r\nHost: %b\r\n%bX-Original-Host: %b\r\nX-Original-Proto: %b\r\n" % (
             request_line,
             self._origin[len(b"http://") :],
             _OWN_URL.sub(localised, _PUBLIC.sub(b"", fields)),
             visitor.authority,
             visitor.scheme,
         )
-        return changed
+        return head.with_lines(lines)
 
     def response(self, head: ResponseHead, request: RequestHead) -> ResponseHead:
         """The head for the visitor: Location, cookies and CORS are those of its origin.
@@ -110,9 +108,7 @@ class LocalRewrite:
                 value = value if rest is None else _reference(rest)
             return b"%b: %b" % (name, value)
 
-        changed = copy(head)
-        changed.lines = _TURNED.sub(turned, head.lines)
-        return changed
+        return head.with_lines(_TURNED.sub(turned, head.lines))
 
     def _rest_of(self, url: bytes) -> bytes | None:
         """What follows the origin of a URL of the target; None if it is one of somebody else."""

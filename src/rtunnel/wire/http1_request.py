@@ -94,6 +94,23 @@ class RequestHead:
         # neither target nor fields: they may contain secrets
         return f"<RequestHead {self.method!r} for {self.host!r}, body {self.body}>"
 
+    def with_lines(self, lines: bytes) -> RequestHead:
+        """The same head with other lines."""
+        head = RequestHead(self.target, self.authority, self.host, lines)
+        head.method = self.method
+        head.named = self.named
+        head.minor = self.minor
+        head.body = self.body
+        head.keep_alive = self.keep_alive
+        head.upgrade = self.upgrade
+        head.expects_continue = self.expects_continue
+        head.te_trailers = self.te_trailers
+        head.idempotent = self.idempotent
+        head.takes_chunks = self.takes_chunks
+        head.persistent = self.persistent
+        head.plain = self.plain
+        return head
+
     @property
     def fields(self) -> bytes:
         """The lines without the request line."""

@@ -69,6 +69,15 @@ class ResponseHead:
     def __repr__(self) -> str:
         return f"<ResponseHead {self.status}, body {self.body}>"
 
+    def with_lines(self, lines: bytes) -> ResponseHead:
+        """The same head with other lines."""
+        head = ResponseHead(lines, self.body)
+        head.status = self.status
+        head.keep_alive = self.keep_alive
+        head.upgrade = self.upgrade
+        head.says_keep_alive = self.says_keep_alive
+        return head
+
     @property
     def reason(self) -> bytes:
         """The reason phrase; may be empty."""

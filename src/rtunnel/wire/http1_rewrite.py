@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from copy import copy
 
 from rtunnel.wire.http1_request import RequestHead, write_request
 
@@ -44,6 +43,4 @@ class RequestRewrite:
             lines = b"%b\r\n%b%b" % (request_line, self._host, fields)
         if self._unwanted is not None:
             lines = self._unwanted.sub(b"", lines)
-        changed = copy(head)
-        changed.lines = lines
-        return write_request(changed, self._added)
+        return write_request(head.with_lines(lines), self._added)

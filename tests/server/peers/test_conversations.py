@@ -25,6 +25,7 @@ from rtunnel.server.upstream import UpstreamPool
 from rtunnel.tunnel.link import Keepalive, Link
 from rtunnel.wire.smux import Session
 from tests.server import harness, test_http, test_http_failures, test_http_flow, test_relay, test_tls
+from tests.support.compiled import interpreted
 
 HERE, THERE = IPv4Address("TCP", "10.0.0.1", 40000), IPv4Address("TCP", "10.0.0.2", 8424)
 
@@ -120,6 +121,7 @@ class RemoteWorld(harness.World):
         return client
 
 
+@interpreted
 def error_at_the_other_server(self: Any) -> None:
     """An error there costs the stream, and nothing else."""
 

@@ -96,7 +96,7 @@ class Downstream(Protocol):
         """Abort it, so that the visitor sees that the response is incomplete."""
 
 
-class Exchange(Attempts[Upstream]):
+class Exchange(Attempts[Entrypoint, Upstream]):
     """A request in progress; owned by its downstream, ends with one recorded outcome.
 
     It routes the request, sends it on a stream of a connector (:class:`~rtunnel.server.attempt.Attempts`), and passes the response
@@ -110,7 +110,6 @@ class Exchange(Attempts[Upstream]):
     :param request_id: the value of X-Request-Id, also in logs and in our own responses.
     """
 
-    _entrypoint: Entrypoint
     protocol: Final = VisitorProtocol.HTTP
 
     # class attributes for what most exchanges neither set nor read
@@ -133,7 +132,7 @@ class Exchange(Attempts[Upstream]):
         self._request = request
         self.body_whole = not head.body
         """Whether the request was received completely."""
-        self.failed = None
+        self.stream = self.failed = None
         # if they came later, and the first thirty exchanges had not had them, CPython would give each one a dictionary of its own
         self._begun = self.ended = False
         """Whether the response to the visitor has begun: then no other one can be sent; and whether the exchange is over."""

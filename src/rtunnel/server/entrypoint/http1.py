@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, Final
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from rtunnel.outcomes import Limit, Outcome
 from rtunnel.server.deadlines import NEVER
@@ -18,6 +18,7 @@ from rtunnel.server.entrypoint.exchange import Exchange
 from rtunnel.server.entrypoint.forwarding import Forwarding, came_back, new_request_id
 from rtunnel.transport.interfaces import ITunnelTransport
 from rtunnel.transport.reasons import Stalled
+from rtunnel.transport.stream_protocol import StreamProtocol
 from rtunnel.wire.http1 import CHUNKED, HeadError, RequestHead, ResponseHead, write_response
 from rtunnel.wire.http1_exchange import DATA, END, HEAD, MALFORMED, Event, RequestSide
 
@@ -38,7 +39,6 @@ LINGERING: Final = 2
 CLOSED: Final = 3
 
 
-@implementer(IPushProducer)
 class _BodySource:
     """The producer of a request body: pauses reading from its visitor."""
 
@@ -58,14 +58,12 @@ class _BodySource:
         self._visitor.resume_reading()
 
 
-@implementer(IPushProducer)
-class HttpVisitor(Protocol):
+class HttpVisitor(StreamProtocol):
     """One visitor connection, the downstream of its exchanges. Requests are served in order; each is routed individually.
 
     :param peer: the address of the visitor.
     """
 
-    transport: Any
     # class attributes for what most visitors never set: each costs memory in every idle one
     deadline = NEVER
     _body_source: _BodySource | None = None
@@ -73,6 +71,7 @@ class HttpVisitor(Protocol):
     _request: RequestHead
 
     def __init__(self, entrypoint: Entrypoint, peer: Peer) -> None:
+        super().__init__()
         self._entrypoint = entrypoint
         self.peer = peer
         self.write_paused = False
@@ -443,6 +442,10 @@ class HttpVisitor(Protocol):
         """The connection was closed; connectionLost follows."""
 
 
+classImplements(HttpVisitor, IPushProducer)
+classImplements(_BodySource, IPushProducer)
+
+
 class Http1:
     """The HTTP/1 speaker; the default, since it can respond to invalid requests."""
 
@@ -453,7 +456,7 @@ class Http1:
         """Take over a connection."""
         visitor = HttpVisitor(entrypoint, peer)
         transport.protocol = visitor
-        visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
+        visitor.makeConnection(transport)
         visitor.dataReceived(data)
 
 

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol, IProtocol
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from rtunnel.ids import short_id
 from rtunnel.outcomes import TlsOutcome
-from rtunnel.routing.selection import ConnectionQuery, VisitorProtocol
+from rtunnel.routing.selection import VisitorProtocol
 from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.deadlines import NEVER
 from rtunnel.server.entrypoint.entrypoint import LINGER, Entrypoint, Peer
@@ -50,21 +50,20 @@ _ENDS = {
 _log = Logger()
 
 
-@implementer(IHalfCloseableProtocol)
-class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
+class TlsVisitor(Attempts[Entrypoint, PendingStream]):
     """One TLS connection; owned by its entrypoint, ends with one recorded outcome.
 
     The ClientHello is collected, then sent on a stream of a connector (:class:`~rtunnel.server.attempt.Attempts`). With the first
     byte of the response the two sides are spliced (:class:`~rtunnel.tunnel.splice.Splice`).
     """
 
-    _entrypoint: Entrypoint
     protocol: Final = VisitorProtocol.TLS
-    transport: Any
     deadline = NEVER
 
     def __init__(self, entrypoint: Entrypoint, peer: Peer) -> None:
         self._entrypoint = entrypoint
+        self.stream = None
+        self.transport: Any = None
         self._peer = peer
         self._state = HELLO
         self._reader = ClientHelloReader()
@@ -126,6 +125,11 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
             self._refuse(Alert.INTERNAL_ERROR, TlsOutcome.RESPONSE_TIMEOUT)
         else:
             self.transport.abortConnection()
+
+    def makeConnection(self, transport: Any) -> None:
+        """Take over a connection."""
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         # detects a dead visitor on a connection that is idle, as it may be for hours
@@ -317,6 +321,9 @@ class TlsVisitor(ConnectionQuery, Attempts[PendingStream], Protocol):
         access.end(self._outcome)
 
 
+classImplements(TlsVisitor, IProtocol, IHalfCloseableProtocol)
+
+
 class Tls:
     """The TLS speaker."""
 
@@ -327,7 +334,7 @@ class Tls:
         """Take over a connection."""
         visitor = TlsVisitor(entrypoint, peer)
         transport.protocol = visitor
-        visitor.makeConnection(transport)  # type: ignore[no-untyped-call]
+        visitor.makeConnection(transport)
         visitor.dataReceived(data)
 
 

@@ -10,13 +10,13 @@ from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from rtunnel.ids import short_id
 from rtunnel.metrics.stats import ServerStats
 from rtunnel.ops.access import Access
 from rtunnel.outcomes import VisitOutcome
-from rtunnel.routing.selection import ConnectionQuery, Selector, VisitorProtocol
+from rtunnel.routing.selection import Selector, VisitorProtocol
 from rtunnel.server.attempt import Attempts, PendingStream
 from rtunnel.server.health import HealthMonitor
 from rtunnel.server.tunnel_stats import count_ended
@@ -59,8 +59,7 @@ class VisitHost(Protocol):
     keepalive: Keepalive
 
 
-@implementer(IHalfCloseableProtocol)
-class Visit(ConnectionQuery, Attempts[PendingStream]):
+class Visit(Attempts[VisitHost, PendingStream]):
     """A visitor's connection and the stream that it is spliced with; ends with exactly one recorded outcome.
 
     Opening a stream needs no confirmation, so an unreachable target is noticed only later. Here the first byte **from either side**
@@ -76,9 +75,6 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
     :param datagrams: whether it carries datagrams; their framing is passed on, so only the choice of a connector differs.
     """
 
-    _entrypoint: VisitHost
-    tunnel: UUID
-
     def __init__(
         self,
         relay: VisitHost,
@@ -92,13 +88,15 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         datagrams: bool = False,
     ) -> None:
         self._entrypoint = relay
+        self.stream = None
         self._transport = transport
         self.host = host
         self.protocol = VisitorProtocol.DATAGRAMS if datagrams else VisitorProtocol.RELAY
         self._source = source
         self._access = access
+        self._tunnel_shown = short_id(tunnel)
         if access is not None:
-            access.tunnel = short_id(tunnel)
+            access.tunnel = self._tunnel_shown
         self._preface = stream_preface(source, addresses[-1] if addresses else RelayAddress("", 0))
         self.tunnel = tunnel
         self._begun = False
@@ -142,11 +140,11 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
         if not self._begun:
             return
         if self.overloaded:
-            _log.warn("visitor rejected: " + CROWDED, tunnel=short_id(self.tunnel))
+            _log.warn("visitor rejected: " + CROWDED, tunnel=self._tunnel_shown)
         else:
             _log.warn(
                 "visitor rejected: no connector of tunnel {tunnel} reaches its target; check the log of its clients",
-                tunnel=short_id(self.tunnel),
+                tunnel=self._tunnel_shown,
             )
         self._end(VisitOutcome.OVERLOADED if self.overloaded else VisitOutcome.TARGET_FAILED)
         self._transport.abortConnection()
@@ -255,7 +253,7 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
 
     def fail(self) -> None:
         """Something of this server has raised; called where that was caught. It costs this visit alone."""
-        _log.failure('visit of "{host}" in the tunnel {tunnel}: error in the server', host=self.host, tunnel=short_id(self.tunnel))
+        _log.failure('visit of "{host}" in the tunnel {tunnel}: error in the server', host=self.host, tunnel=self._tunnel_shown)
         self._abort(VisitOutcome.ERROR)
 
     def _abort(self, outcome: VisitOutcome) -> None:
@@ -287,3 +285,6 @@ class Visit(ConnectionQuery, Attempts[PendingStream]):
             access.retries = self.retries
             access.end(outcome)
         self._on_end()
+
+
+classImplements(Visit, IHalfCloseableProtocol)

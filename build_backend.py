@@ -1,0 +1,129 @@
+"""The build backend: setuptools, and mypyc for the modules that each request passes.
+
+A wheel has those modules twice: as they are, and compiled to machine code by mypyc, which the interpreter prefers. It takes a C
+compiler and Python's headers (``gcc`` and ``python3-dev`` of Debian); ``RTUNNEL_COMPILE`` says what happens without them:
+
+- ``auto``, the default: the modules are compiled where that is possible; where it is not, or fails, the wheel has none of them
+  compiled, and everything works, a little slower.
+- ``1``: they are compiled, or the build fails.
+- ``0``: they are not compiled, and the wheel is one for every machine.
+
+An editable installation is never compiled: a compiled module would hide the changes to its source. docs/architecture.md says what
+a module has to keep to.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from configparser import ConfigParser
+from pathlib import Path
+from typing import Any
+
+from setuptools import build_meta
+from setuptools.build_meta import (
+    build_editable,
+    build_sdist,
+    get_requires_for_build_editable,
+    get_requires_for_build_sdist,
+    prepare_metadata_for_build_editable,
+    prepare_metadata_for_build_wheel,
+)
+
+__all__ = [
+    "MODULES",
+    "build_editable",
+    "build_sdist",
+    "build_wheel",
+    "extensions",
+    "get_requires_for_build_editable",
+    "get_requires_for_build_sdist",
+    "get_requires_for_build_wheel",
+    "prepare_metadata_for_build_editable",
+    "prepare_metadata_for_build_wheel",
+]
+
+MODULES = (
+    "transport/stream_protocol",
+    "wire/http1_body",
+    "wire/http1_exchange",
+    "wire/http1_reader",
+    "wire/http1_request",
+    "wire/http1_response",
+    "wire/http1_templates",
+    "wire/smux",
+    "wire/websocket",
+    "routing/selection",
+    "tunnel/link",
+    "tunnel/splice",
+    "tunnel/stream",
+    "server/attempt",
+    "server/upstream",
+    "server/peers/remote_connectors",
+    "server/entrypoint/entrypoint",
+    "server/entrypoint/exchange",
+    "server/entrypoint/forwarding",
+    "server/entrypoint/http1",
+    "server/entrypoint/tls",
+    "server/entrypoint/visit",
+)
+"""The modules that are compiled: what a request passes, and subclasses of what is there, since a compiled class has no others."""
+
+COMPILER = ("mypy >= 2.4", "mypy-zope >= 1.0.17")
+
+_ROOT = Path(__file__).parent
+
+
+def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
+    """What a build needs: for compiled modules mypyc, and what rtunnel itself needs, whose types it has to know."""
+    needed = list(build_meta.get_requires_for_build_wheel(config_settings))
+    if _compiles():
+        setup = ConfigParser(interpolation=None)
+        setup.read(_ROOT / "setup.cfg", encoding="utf-8")
+        lines = setup["options"]["install_requires"].splitlines()
+        needed += [*COMPILER, *(line for line in map(str.strip, lines) if line and not line.startswith("#"))]
+    return needed
+
+
+def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
+    """Build a wheel; with ``auto`` one without compiled modules where they could not be compiled."""
+    if _wanted() == "auto" and _compiles():
+        try:
+            return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+        except (Exception, SystemExit) as error:
+            print(f"rtunnel: its modules are not compiled, since that failed: {error}", file=sys.stderr)
+            os.environ["RTUNNEL_COMPILE"] = "0"
+            shutil.rmtree(_ROOT / "build", ignore_errors=True)
+    return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
+
+
+def extensions() -> list[Any]:
+    """The extension modules of this build: those of :data:`MODULES`, or none."""
+    if not _compiles() or "bdist_wheel" not in sys.argv and "build" not in sys.argv:
+        return []
+    from mypyc.build import mypycify
+
+    paths = [str(_ROOT / "src" / "rtunnel" / f"{name}.py") for name in MODULES]
+    return mypycify(["--config-file", str(_ROOT / "mypyc.toml"), *paths], opt_level="3", debug_level="0", group_name="rtunnel")
+
+
+def _compiles() -> bool:
+    """Whether the modules are compiled."""
+    wanted = _wanted()
+    return wanted == "1" or (wanted == "auto" and _can_compile())
+
+
+def _wanted() -> str:
+    wanted = os.environ.get("RTUNNEL_COMPILE", "auto")
+    if wanted not in ("auto", "0", "1"):
+        raise SystemExit(f"RTUNNEL_COMPILE={wanted}: must be auto, 0 or 1")
+    return wanted
+
+
+def _can_compile() -> bool:
+    """Whether there are a C compiler and the headers of this Python, which is CPython."""
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    compiler = (sysconfig.get_config_var("CC") or "cc").split()[0]
+    return sys.implementation.name == "cpython" and headers.exists() and shutil.which(compiler) is not None
