@@ -101,7 +101,7 @@ def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_dire
 
 def extensions() -> list[Any]:
     """The extension modules of this build: those of :data:`MODULES`, or none."""
-    if not _compiles() or "bdist_wheel" not in sys.argv and "build" not in sys.argv:
+    if not _compiles() or ("bdist_wheel" not in sys.argv and "build" not in sys.argv):
         return []
     from mypyc.build import mypycify
 

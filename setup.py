@@ -9,6 +9,6 @@ from setuptools import setup
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from build_backend import extensions  # noqa: E402 - it lies beside this file, and need not be on the path
+from build_backend import extensions
 
 setup(ext_modules=extensions())

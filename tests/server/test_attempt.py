@@ -23,7 +23,6 @@ from tests.support.compiled import COMPILED
 from tests.support.heads import GET, OK
 from tests.support.ids import TUNNEL
 
-
 if COMPILED:
     raise SkipTest(INTERPRETED)
 
