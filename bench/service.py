@@ -72,8 +72,11 @@ def _requests(port: int) -> int:
     return int(counts[3])
 
 
-def project_environment() -> dict[str, str]:
-    """Variables with which a Python child finds this project, installed or not."""
+def project_environment(packages: Path | None = None) -> dict[str, str]:
+    """Variables with which a Python child finds this project, installed or not.
+
+    :param packages: a folder with its packages, instead of its sources.
+    """
     root = Path(__file__).resolve().parent.parent
-    paths = [str(root), str(root / "src"), os.environ.get("PYTHONPATH", "")]
+    paths = [str(packages or root / "src"), str(root), os.environ.get("PYTHONPATH", "")]
     return {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONDONTWRITEBYTECODE": "1"}

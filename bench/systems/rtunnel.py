@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench import nginx
+from bench import compiled, nginx
 from bench.proc import LOOPBACK, Process
 from bench.service import project_environment
 from bench.stage import BYSTANDER, CLIENT, HOST, INGRESS, SERVER, VISITOR, Stage
@@ -23,7 +23,7 @@ _WHERE = "import rtunnel; print(rtunnel.__file__)"
 
 
 class Rtunnel(TunnelSystem):
-    """Both ends with default settings."""
+    """Both ends with default settings, their modules compiled as in a wheel."""
 
     # datagrams have no entrypoint, they need a visitor
     can = frozenset(Ability) - {Ability.DATAGRAMS}
@@ -41,8 +41,12 @@ class Rtunnel(TunnelSystem):
     def version(self) -> str:
         python, environment = self.python(), self.environment()
         version = first_line([python, "-m", "rtunnel", "--version"], env=environment)
-        commit = commit_of(Path(first_line([python, "-c", _WHERE], "__init__", environment)).parent)
-        return f"{version} ({commit})" if commit else version
+        facts = [
+            commit_of(Path(first_line([python, "-c", _WHERE], "__init__", environment)).parent),
+            how_it_runs(python, environment),
+        ]
+        known = ", ".join(filter(None, facts))
+        return f"{version} ({known})" if known else version
 
     def python(self) -> str:
         """The interpreter."""
@@ -50,7 +54,7 @@ class Rtunnel(TunnelSystem):
 
     def environment(self) -> dict[str, str]:
         """Variables with which the interpreter finds the package."""
-        return project_environment()
+        return project_environment(compiled.tree())
 
     def start_server(self, setup: Setup, stage: Stage, tunnel_port: int, entry_port: int) -> None:
         rules = other_rules(max(setup.rules, setup.tunnels))
@@ -103,6 +107,15 @@ class Rtunnel(TunnelSystem):
 
     def _command(self, role: str, *arguments: str) -> list[str]:
         return [self.python(), "-m", "rtunnel", *self.options, role, *arguments]
+
+
+class RtunnelInterpreted(Rtunnel):
+    """The same without compiled modules: as where there was no C compiler."""
+
+    cases = VARIANT_CASES
+
+    def environment(self) -> dict[str, str]:
+        return project_environment()
 
 
 class RtunnelWss(Rtunnel):
@@ -235,6 +248,14 @@ class RtunnelBefore(Rtunnel):
     def environment(self) -> dict[str, str]:
         # nothing of this tree
         return {"PYTHONPATH": "", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def how_it_runs(python: str, environment: dict[str, str]) -> str | None:
+    """Whether the modules of a request's way are compiled or interpreted; None for a version that does not say so."""
+    argv = [python, "-m", "rtunnel", "version"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=20, check=False, env=os.environ | environment)
+    words = done.stdout.split()[-1:]
+    return words[0] if words and words[0] in ("compiled", "interpreted") else None
 
 
 def commit_of(package: Path) -> str | None:

@@ -99,8 +99,9 @@ class RequestSide:
         if self._waits != _FOR_HEAD:
             return self._receive_more(data)
         try:
+            template = self.reader.templates.first
             # refuses a malformed Host
-            found = self.reader.templates.read(data)
+            found = None if template is None else template.read(data)
             if found is None:
                 found = self.reader.read(data, skip_empty_lines(data))
                 if found is None:
@@ -238,7 +239,8 @@ class AnswerSide:
         """Parse bytes of the connection. Bytes without a request are malformed."""
         if self._waits == _FOR_HEAD:
             # nearly every response matches the last template, and is received in one piece
-            found = self._templates.read(data, self._request.method)
+            template = self._templates.first
+            found = None if template is None else template.read(data, self._request.method)
             if found is not None:
                 head, end = found
                 if len(data) - end == head.body:

@@ -27,7 +27,7 @@ class RequestReader:
     :param policy: which fields are taken, dropped and noted.
     :ivar parsed: number of heads that matched no template.
     :ivar templates: of frequent heads. Nearly every head matches the template of the last one, so the hot path tries
-        ``templates.read`` before :meth:`read`.
+        ``templates.first`` before :meth:`read`.
     """
 
     __slots__ = ("_limits", "parsed", "policy", "templates")

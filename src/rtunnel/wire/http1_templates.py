@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from rtunnel.wire.http1_authority import host_of
 from rtunnel.wire.http1_fields import CHUNKED, HOP_BY_HOP
@@ -277,20 +277,15 @@ class ResponseTemplate:
 T = TypeVar("T", bound=RequestTemplate | ResponseTemplate)
 
 
-def _read_nothing(*_: object) -> None:
-    """Reads as long as there is no template."""
-
-
 class Templates(Generic[T]):
     """The templates of one reader.
 
     :param make: makes a template of a start line and fields.
     :ivar first: the most recently matched one, which is tried first.
-    :ivar read: its ``read``; where there is none, a function that returns None.
     :ivar others: those that are tried after it.
     """
 
-    __slots__ = ("_counts", "_known", "_make", "_pause", "first", "others", "read")
+    __slots__ = ("_counts", "_known", "_make", "_pause", "first", "others")
 
     def __init__(self, make: Callable[[bytes, list[Field]], T]) -> None:
         self._make = make
@@ -298,7 +293,6 @@ class Templates(Generic[T]):
         self._pause = 0
         self._known: dict[int, T] = {}
         self.first: T | None = None
-        self.read: Any = _read_nothing
         self.others: list[T] = []
 
     def learn(self, head: bytes) -> None:
@@ -331,7 +325,6 @@ class Templates(Generic[T]):
             self._known.clear()
             self.others.clear()
             self.first = None
-            self.read = _read_nothing
         self._known[key] = template
         return template
 
@@ -349,7 +342,6 @@ class Templates(Generic[T]):
         if first is not None:
             self.others.insert(0, first)
         self.first = template
-        self.read = template.read
         del self.others[MAX_TRIED - 1 :]
 
 

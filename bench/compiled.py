@@ -1,0 +1,41 @@
+"""This work tree with its compiled modules (``build_backend.py``): what rtunnel's systems run where they can be built."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+from bench.proc import BenchError
+
+__all__ = ["tree"]
+
+_ROOT = Path(__file__).parent.parent
+_TREE = _ROOT / ".compiled"
+_SOURCES = ("src", "setup.cfg", "setup.py", "build_backend.py", "mypyc.toml")
+
+
+@cache
+def tree() -> Path:
+    """The folder with the packages; built when anything of the work tree is newer, which takes most of a minute.
+
+    :raises BenchError: when it cannot be built: it takes a C compiler, Python's headers and the extra ``bench``.
+    """
+    made = _TREE / ".made"
+    newest = max(path.stat().st_mtime for name in _SOURCES for path in _files(_ROOT / name))
+    if not made.exists() or made.stat().st_mtime < newest:
+        print("compiling rtunnel's modules, which takes a minute", file=sys.stderr)
+        argv = [sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(_TREE)]
+        done = subprocess.run(
+            argv, cwd=_ROOT, env=os.environ | {"RTUNNEL_COMPILE": "1"}, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise BenchError(f"rtunnel's modules cannot be compiled: {(done.stderr or done.stdout).strip()[-500:]}")
+        made.touch()
+    return _TREE
+
+
+def _files(path: Path) -> list[Path]:
+    return [path] if path.is_file() else [file for file in path.rglob("*.py") if file.is_file()]
