@@ -1,4 +1,4 @@
-"""This work tree with its compiled modules (``build_backend.py``): what rtunnel's systems run where they can be built."""
+"""The work tree with its compiled modules (``build_backend.py``): what rtunnel's systems run where they can be built."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ def tree() -> Path:
     if not made.exists() or made.stat().st_mtime < newest:
         print("compiling rtunnel's modules, which takes a minute", file=sys.stderr)
         argv = [sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(_TREE)]
-        done = subprocess.run(
-            argv, cwd=_ROOT, env=os.environ | {"RTUNNEL_COMPILE": "1"}, capture_output=True, text=True, check=False
-        )
+        environment = os.environ | {"RTUNNEL_COMPILE": "1"}
+        done = subprocess.run(argv, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise BenchError(f"rtunnel's modules cannot be compiled: {(done.stderr or done.stdout).strip()[-500:]}")
         made.touch()

@@ -41,11 +41,8 @@ class Rtunnel(TunnelSystem):
     def version(self) -> str:
         python, environment = self.python(), self.environment()
         version = first_line([python, "-m", "rtunnel", "--version"], env=environment)
-        facts = [
-            commit_of(Path(first_line([python, "-c", _WHERE], "__init__", environment)).parent),
-            how_it_runs(python, environment),
-        ]
-        known = ", ".join(filter(None, facts))
+        package = Path(first_line([python, "-c", _WHERE], "__init__", environment)).parent
+        known = ", ".join(filter(None, (commit_of(package), how_it_runs(python, environment))))
         return f"{version} ({known})" if known else version
 
     def python(self) -> str:
