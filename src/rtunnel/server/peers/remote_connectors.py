@@ -8,7 +8,7 @@ else the one with the smallest ID, and the others wait until that is gone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 from twisted.logger import Logger
@@ -31,7 +31,7 @@ from rtunnel.wire.peers import stream_prefix
 
 __all__ = ["RemoteConnectors", "RemotePool"]
 
-BATCH: Final = 200
+BATCH = 200
 """Connectors of a server that are looked at in one turn."""
 
 ClientKey = tuple[UUID, str, bytes]
