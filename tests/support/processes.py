@@ -190,9 +190,12 @@ class Process:
         """Wait until it has printed a text ``count`` times."""
 
         def printed() -> bool:
-            if self._process.poll() is not None:
+            ended = self._process.poll() is not None
+            if self.output.count(text) >= count:
+                return True
+            if ended:
                 raise AssertionError(f"{self.argv} ended with {self._process.returncode}:\n{self.output}")
-            return self.output.count(text) >= count
+            return False
 
         try:
             wait_until(printed, f"{text!r}")
