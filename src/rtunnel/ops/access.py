@@ -123,6 +123,8 @@ class AccessLog:
         return Access(self, kind, visitor)
 
 
+# Numbers are formatted by format(): in compiled code it is faster than the same in braces.
+
 # -- text
 
 
@@ -183,7 +185,7 @@ def _text(access: Access) -> str:
         f' "{asked}" {access.status or "-"} {access.sent}'
         f" host={_known_safe(access.host)} outcome={access.outcome} tunnel={access.tunnel or '-'}"
         f" connector={access.connector or '-'}"
-        f" first={'-' if access.first_byte is None else f'{access.first_byte:.6f}'} total={access.total:.6f}"
+        f" first={'-' if access.first_byte is None else format(access.first_byte, '.6f')} total={format(access.total, '.6f')}"
         f" received={access.received} retries={access.retries} id={access.request_id or '-'}"
         f"{f' holder={_known_safe(access.holder)} intercept={_known_safe(access.intercept)}' if access.holder else ''}\n"
     )
@@ -207,13 +209,14 @@ def _json(access: Access) -> str:
     first = access.first_byte
     began = access.began
     return (
-        f'{{"time":"{_iso_time(began)}.{int(began % 1 * 1000):03}Z","kind":"{access.kind}","visitor":{_known(access.visitor)}'
+        f'{{"time":"{_iso_time(began)}.{format(int(began % 1 * 1000), "03")}Z","kind":"{access.kind}"'
+        f',"visitor":{_known(access.visitor)}'
         f',"user":{_known(access.user)},"method":{_known(access.method)},"host":{_known(access.host)}'
         f',"target":{_or_null(access.target)},"protocol":{_known(access.protocol)}'
         f',"status":{access.status or "null"},"outcome":"{access.outcome}"'
         f',"tunnel":{_known(access.tunnel)},"connector":{_known(access.connector)}'
         f"{_intercept(access) if access.holder else _NO_INTERCEPT}"
-        f',"first_byte":{"null" if first is None else f"{first:.6f}"},"total":{access.total:.6f}'
+        f',"first_byte":{"null" if first is None else format(first, ".6f")},"total":{format(access.total, ".6f")}'
         f',"received_bytes":{access.received},"sent_bytes":{access.sent},"retries":{access.retries}'
         f',"request_id":{_or_null(access.request_id)}}}\n'
     )
