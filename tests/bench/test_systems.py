@@ -10,11 +10,12 @@ from typing import cast
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from bench import compiled
 from bench.service import project_environment
 from bench.stage import Stage
 from bench.systems import every_system
 from bench.systems.base import Setup
-from bench.systems.rtunnel import Rtunnel, RtunnelBefore, RtunnelWss, commit_of
+from bench.systems.rtunnel import Rtunnel, RtunnelBefore, RtunnelInterpreted, RtunnelWss, commit_of
 from bench.systems.tunnel import TunnelSystem
 from rtunnel.options.table import SERVER, find
 from rtunnel.roles import SERVER_ROLE
@@ -49,6 +50,9 @@ def settings_of(system: TunnelSystem, setup: Setup) -> ServerSettings:
 
 class ServerTests(SynchronousTestCase):
     """The command line says what the case asks for, in words that the program knows."""
+
+    def setUp(self) -> None:
+        self.patch(compiled, "tree", lambda: Path("/compiled"))
 
     def test_nothing_is_believed_nor_written_by_default(self) -> None:
         settings = settings_of(Rtunnel("rtunnel", "rtunnel"), Setup((1,)))
@@ -129,8 +133,13 @@ class BeforeTests(SynchronousTestCase):
 
     def test_ours_runs_this_one(self) -> None:
         self.name(self.python("exit 0"))
-        argv, environment = server_of(Rtunnel("rtunnel", "rtunnel"), Setup((1,)))
+        argv, environment = server_of(RtunnelInterpreted("rtunnel-interpreted", "rtunnel, not compiled"), Setup((1,)))
         self.assertEqual((argv[0], environment["PYTHONPATH"]), (sys.executable, project_environment()["PYTHONPATH"]))
+
+    def test_ours_runs_what_was_compiled(self) -> None:
+        self.patch(compiled, "tree", lambda: Path("/compiled"))
+        environment = server_of(Rtunnel("rtunnel", "rtunnel"), Setup((1,)))[1]
+        self.assertTrue(environment["PYTHONPATH"].startswith("/compiled:"))
 
 
 class CommitTests(SynchronousTestCase):
