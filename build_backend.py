@@ -19,6 +19,7 @@ import shutil
 import sys
 import sysconfig
 from configparser import ConfigParser
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ __all__ = [
     "get_requires_for_build_editable",
     "get_requires_for_build_sdist",
     "get_requires_for_build_wheel",
+    "needed_to_compile",
     "prepare_metadata_for_build_editable",
     "prepare_metadata_for_build_wheel",
 ]
@@ -87,12 +89,15 @@ _ROOT = Path(__file__).parent
 def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
     """What a build needs: for compiled modules mypyc, and what rtunnel itself needs, whose types it has to know."""
     needed = list(build_meta.get_requires_for_build_wheel(config_settings))
-    if _compiles():
-        setup = ConfigParser(interpolation=None)
-        setup.read(_ROOT / "setup.cfg", encoding="utf-8")
-        lines = setup["options"]["install_requires"].splitlines()
-        needed += [*COMPILER, *(line for line in map(str.strip, lines) if line and not line.startswith("#"))]
-    return needed
+    return [*needed, *needed_to_compile()] if _compiles() else needed
+
+
+def needed_to_compile() -> list[str]:
+    """What has to be installed to compile the modules."""
+    setup = ConfigParser(interpolation=None)
+    setup.read(_ROOT / "setup.cfg", encoding="utf-8")
+    lines = map(str.strip, setup["options"]["install_requires"].splitlines())
+    return [*COMPILER, *(line for line in lines if line and not line.startswith("#"))]
 
 
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:
@@ -119,10 +124,14 @@ def extensions() -> list[Any]:
         return []
     from mypyc.build import mypycify
 
-    paths = [str(_ROOT / "src" / "rtunnel" / f"{name}.py") for name in MODULES]
-    options = ["--config-file", str(_ROOT / "mypyc.toml"), *paths]
-    found = mypycify(options, opt_level=OPTIMIZATION, debug_level="0", group_name="rtunnel")
+    options = ["--config-file", str(_ROOT / "mypyc.toml"), *(f"rtunnel/{name}.py" for name in MODULES)]
+    # tracebacks name the files as mypyc got to know them: from here Python finds their lines wherever they are installed, and two
+    # builds in different folders are the same
+    with chdir(_ROOT / "src"):
+        target = str(_ROOT / "build")
+        found = mypycify(options, opt_level=OPTIMIZATION, debug_level="0", group_name="rtunnel", target_dir=target)
     for extension in found:
+        extension.sources = [os.path.relpath(source, _ROOT) for source in extension.sources]
         # mypyc makes errors of the warnings, and each compiler has others
         extension.extra_compile_args = [flag for flag in extension.extra_compile_args if flag != "-Werror"]
     return list(found)

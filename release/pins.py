@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
+from build_backend import needed_to_compile
 from release.commands import ReleaseError, run
 
 __all__ = ["EXTRAS", "lock", "pin_base"]
@@ -20,16 +21,17 @@ _BASE = re.compile(r"(?<=^ARG BASE=)([^@\s]+)@(sha256:[0-9a-f]{64})$", re.MULTIL
 def lock(root: Path) -> None:
     """Write ``requirements.lock`` and ``requirements-build.lock``: the newest versions that setup.cfg and pyproject.toml allow.
 
+    The second has what compiled modules need, too: mypyc, and what rtunnel itself needs, in the versions that the image gets.
     Markers and hashes are for every system and each Python from the oldest that rtunnel runs with.
     """
     extras = [word for extra in EXTRAS for word in ("--extra", extra)]
     _compile(root, "setup.cfg", *extras, output="requirements.lock")
     with (root / "pyproject.toml").open("rb") as file:
-        needed = tomllib.load(file)["build-system"]["requires"]
+        needed = [*tomllib.load(file)["build-system"]["requires"], *needed_to_compile()]
     source = root / "requirements-build.in"
     source.write_text("\n".join(needed) + "\n", encoding="utf-8")
     try:
-        _compile(root, source.name, output="requirements-build.lock")
+        _compile(root, source.name, "--constraint", "requirements.lock", output="requirements-build.lock")
     finally:
         source.unlink()
 

@@ -73,8 +73,8 @@ def provide_images(*, anew: bool = False) -> None:
     if not (IMAGES / "postgres.tar").exists():
         _postgres()
     ours = IMAGES / "rtunnel.tar"
-    described = ("Dockerfile", "setup.cfg", "requirements.lock", "deploy/image/root_filesystem.py")
-    sources = [*(ROOT / name for name in described), *(ROOT / "src").rglob("*.py")]
+    described = ("Dockerfile", "setup.cfg", "build_backend.py", "mypyc.toml", "deploy/image/root_filesystem.py")
+    sources = [*(ROOT / name for name in described), *ROOT.glob("requirements*.lock"), *(ROOT / "src").rglob("*.py")]
     if not ours.exists() or ours.stat().st_mtime < max(path.stat().st_mtime for path in sources):
         print("building the image of rtunnel", flush=True)
         _ours()

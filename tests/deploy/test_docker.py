@@ -52,16 +52,16 @@ def instructions() -> Iterator[Instruction]:
         yield Instruction(name, flags, " ".join(words[len(flags) :]))
 
 
-def stages() -> tuple[list[Instruction], list[Instruction]]:
-    """Return the instructions of the two stages, each from its FROM on."""
+def stages() -> tuple[list[Instruction], list[Instruction], list[Instruction]]:
+    """Return the instructions of the three stages, each from its FROM on: the wheel, its installation, the image."""
     found: list[list[Instruction]] = []
     for instruction in instructions():
         if instruction.name == "FROM":
             found.append([])
         if found:
             found[-1].append(instruction)
-    build, image = found
-    return build, image
+    wheel, build, image = found
+    return wheel, build, image
 
 
 def only(stage: list[Instruction], name: str) -> Instruction:
@@ -77,16 +77,17 @@ def ignore_file() -> tuple[list[str], list[str]]:
 
 
 class BuildTests(SynchronousTestCase):
-    """The first stage."""
+    """The stages that build."""
 
     def setUp(self) -> None:
-        self.build, self.image = stages()
+        self.wheel, self.build, self.image = stages()
 
     def test_the_base_can_be_chosen(self) -> None:
         """The default is pinned: a tag for people, and the digest that it had."""
         first = next(instructions())
         name, _, default = first.text.partition("=")
-        self.assertEqual((first.name, self.build[0].words[0]), ("ARG", f"${{{name}}}"))
+        for stage in (self.wheel, self.build):
+            self.assertEqual((first.name, stage[0].words[0]), ("ARG", f"${{{name}}}"))
         version = re.fullmatch(r"docker\.io/library/python:3\.(\d+)\.\d+-slim-\w+@sha256:[0-9a-f]{64}", default)
         assert version is not None, default
         self.assertGreaterEqual(int(version[1]), 11)
@@ -95,7 +96,7 @@ class BuildTests(SynchronousTestCase):
         """Each installation names a file of hashes, or wheels that were built here and no registry."""
         pips = [
             part.split()
-            for instruction in self.build
+            for instruction in (*self.wheel, *self.build)
             if instruction.name == "RUN"
             for part in instruction.text.split("&&")
             if "/pip " in part
@@ -108,7 +109,7 @@ class BuildTests(SynchronousTestCase):
         """Nothing else of the tree reaches the builder, and the wheel has the plugin, the command and all the code."""
         folder = Path(self.mktemp()) / "src"
         folder.mkdir(parents=True)
-        for copy in (instruction for instruction in self.build if instruction.name == "COPY"):
+        for copy in (instruction for instruction in self.wheel if instruction.name == "COPY"):
             *names, target = copy.words
             for name in names:
                 if (ROOT / name).is_dir():
@@ -116,8 +117,10 @@ class BuildTests(SynchronousTestCase):
                     shutil.copytree(ROOT / name, folder / target, ignore=leftovers)
                 else:
                     shutil.copy(ROOT / name, folder / target)
-        script = "from setuptools.build_meta import build_wheel; build_wheel('.')"
-        done = subprocess.run([sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False)
+        script = "from build_backend import build_wheel; build_wheel('.')"
+        # that of the image is compiled, which "make packages" shows
+        environ = {**os.environ, "RTUNNEL_COMPILE": "0"}
+        done = subprocess.run([sys.executable, "-c", script], cwd=folder, env=environ, capture_output=True, text=True, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         (path,) = folder.glob("*.whl")
         with zipfile.ZipFile(path) as wheel:
@@ -131,25 +134,39 @@ class BuildTests(SynchronousTestCase):
         """.dockerignore lets through what is copied and nothing else."""
         kept_out, let_in = ignore_file()
         self.assertEqual(kept_out[0], "*")
-        copied = {name for instruction in self.build if instruction.name == "COPY" for name in instruction.words[:-1]}
+        copies = [step for step in (*self.wheel, *self.build) if step.name == "COPY" and not step.flags]
+        copied = {name for step in copies for name in step.words[:-1]}
         self.assertEqual(set(let_in), copied)
         for leftover in ("src/rtunnel/__pycache__", "src/rtunnel.egg-info", "src/twisted/plugins/dropin.cache"):
             self.assertTrue(any(fnmatch.fnmatch(leftover, pattern) for pattern in kept_out[1:]), leftover)
 
     def test_nothing_is_fetched_by_hand(self) -> None:
+        """Nothing at all but wheels and the C compiler, which no later stage sees."""
         self.assertNotIn("ADD", {instruction.name for instruction in instructions()})
-        for command in (instruction.text for instruction in instructions() if instruction.name == "RUN"):
-            self.assertNotRegex(command, re.compile(r"\b(curl|wget|git|apt|apt-get|sh)\b|https?:"))
+        compilers = [step for step in self.wheel if step.name == "RUN" and "apt-get" in step.text]
+        self.assertEqual(len(compilers), 1)
+        for step in (step for step in instructions() if step.name == "RUN" and step != compilers[0]):
+            self.assertNotRegex(step.text, re.compile(r"\b(curl|wget|git|apt|apt-get|sh)\b|https?:"))
+
+    def test_the_server_is_compiled(self) -> None:
+        """The build fails where it cannot be, and only the wheel goes on from there."""
+        (build,) = (step.text for step in self.wheel if step.name == "RUN" and "pip wheel" in step.text)
+        self.assertEqual(build.split()[0], "RTUNNEL_COMPILE=1")
+        folder = build.split()[build.split().index("--wheel-dir") + 1]
+        taken = [step for step in (*self.build, *self.image) if step.flags == (f"--from={self.wheel[0].words[-1]}",)]
+        self.assertEqual([step.words for step in taken], [[folder, folder]])
+        (install,) = (step.text for step in self.build if step.name == "RUN" and "--find-links" in step.text)
+        self.assertIn(f"--find-links {folder} rtunnel", install)
 
 
 class ImageTests(SynchronousTestCase):
-    """The second stage: what runs."""
+    """The last stage: what runs."""
 
     def setUp(self) -> None:
-        self.build, self.image = stages()
+        _, self.build, self.image = stages()
 
     def test_only_what_is_needed_is_taken_over(self) -> None:
-        """The base is not in it; the root file system is what the first stage wrote, with the environment that it made."""
+        """The base is not in it; the root file system is what the stage before wrote, with the environment that it made."""
         self.assertEqual(self.image[0].words, ["scratch"])
         copy = only(self.image, "COPY")
         source, target = copy.words

@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from twisted.trial.unittest import SynchronousTestCase
 
+from build_backend import needed_to_compile
 from release.commands import ReleaseError
 from release.pins import EXTRAS, pin_base
 
@@ -54,7 +55,15 @@ class LockTests(SynchronousTestCase):
 
     def test_build(self) -> None:
         with (ROOT / "pyproject.toml").open("rb") as file:
-            self.check(tomllib.load(file)["build-system"]["requires"], pinned("requirements-build.lock"))
+            wanted = [*tomllib.load(file)["build-system"]["requires"], *needed_to_compile()]
+        self.check(wanted, pinned("requirements-build.lock"))
+
+    def test_the_build_has_the_versions_of_the_image(self) -> None:
+        """The modules are compiled for the types that they will meet."""
+        image, build = pinned("requirements.lock"), pinned("requirements-build.lock")
+        self.assertGreater(len(image.keys() & build.keys()), 10)
+        for name in image.keys() & build.keys():
+            self.assertEqual({pin.specifier for pin, _ in build[name]}, {pin.specifier for pin, _ in image[name]}, name)
 
     def test_no_registry_is_named(self) -> None:
         for name in ("requirements.lock", "requirements-build.lock"):
