@@ -1,6 +1,6 @@
 """Writes the root file system of the image: an environment, the Python that it was made with, and what these two need.
 
-``python3 root_filesystem.py ENVIRONMENT ROOT``, in the stage of the build before the last. The rest of the base stays behind: nobody needs a
+``python3 root_filesystem.py ENVIRONMENT ROOT``, in the stage before the last. The rest of the base stays behind: nobody needs a
 shell or a package manager in a running container.
 
 Debian's packages, parts of which are taken over, are described in ``/var/lib/dpkg/status.d``, a file for each, as in distroless
