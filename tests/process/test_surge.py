@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 from tests.process.test_restarts import HOST, RestartCase, Server
 from tests.support.load import Load
-from tests.support.processes import ROOT, Process, free_port, wait_until
+from tests.support.processes import Process, free_port, python_path, wait_until
 
 NAME = "servers.test"
 STOP_DELAY = 2
@@ -51,7 +51,7 @@ class SurgeTests(RestartCase):
                 f"--target=127.0.0.1:{self.pod.port}",
                 "--join=all",
             ],
-            env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+            env={"PYTHONPATH": python_path()},
         )
         self.addCleanup(process.stop)
         return process

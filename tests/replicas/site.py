@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from tests.replicas.partitions import Place, make_places, relays
-from tests.support.processes import ROOT, Nginx, Process, ask, free_port, gost, wait_until
+from tests.support.processes import Nginx, Process, ask, free_port, gost, python_path, wait_until
 from tests.support.redis import RedisServer
 from tests.support.services import NamedService
 
@@ -51,7 +51,7 @@ class Replica:
         site = self.site
         self.process = Process(
             [*self.place.prefix, sys.executable, "-m", "rtunnel", "server", *self._options(site)],
-            env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+            env={"PYTHONPATH": python_path()},
         )
 
     def _options(self, site: Site) -> tuple[str, ...]:
@@ -286,7 +286,7 @@ class Site:
         """A client or visitor that knows the name of the servers."""
         process = Process(
             [sys.executable, "-m", "tests.support.with_hosts", str(self.names), *words, "--no-admin-socket"],
-            env={"PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"},
+            env={"PYTHONPATH": python_path()},
         )
         self._clients.append(process)
         return process

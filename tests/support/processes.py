@@ -35,6 +35,7 @@ __all__ = [
     "needed",
     "optional",
     "ourselves",
+    "python_path",
     "rtunnel",
     "run_rtunnel",
     "wait_until",
@@ -103,6 +104,11 @@ def ask(port: int, path: str, host: str = LOOPBACK, headers: Mapping[str, str] |
         return 0, str(error)
     finally:
         connection.close()
+
+
+def python_path() -> str:
+    """PYTHONPATH of a process that imports tests: the modules under test first, which may be compiled, see "make compiled"."""
+    return os.pathsep.join([*filter(None, [os.environ.get("PYTHONPATH")]), str(ROOT / "src"), str(ROOT)])
 
 
 def ourselves() -> str:
