@@ -7,13 +7,16 @@ BIN := $(VENV)/bin
 # Which tests: make test TESTS=tests.wire
 TESTS ?= tests
 RUN ?= python -m
+# What of them "make compiled" runs unless TESTS names others: all that a request passes, and real processes.
+DATA_PATH := tests.wire tests.routing tests.transport tests.tunnel tests.server tests.client tests.process
+COMPILED := .compiled
 # More arguments for the demo or the benchmarks: make bench ARGS="--help"
 ARGS ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo recording test coverage fuzz smuggling interop faults astray clients soak kills rollouts chaos bench \
+.PHONY: help demo recording test compiled coverage fuzz smuggling interop faults astray clients soak kills rollouts chaos bench \
     cluster cluster-test cluster-demo cluster-down dry-run oldest newest lint types docs packages \
     man release lock pin version changelog needs clean
 
@@ -28,6 +31,12 @@ recording: $(VENV)/.test ## run the demo on a terminal and draw it anew: docs/de
 
 test: $(VENV)/.test needs ## run the tests; the last line is the summary (TESTS=tests.wire for a part)
 	$(BIN)/$(RUN) tests.runner $(TESTS)
+
+compiled: $(VENV)/.dev needs ## run the tests of the data path on compiled modules (TESTS=tests.wire for a part); needs gcc, python3-dev
+	rm -rf build $(COMPILED)
+	RTUNNEL_COMPILE=1 $(BIN)/python setup.py --quiet build --build-lib $(COMPILED)
+	PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m rtunnel version | grep ' compiled$$'
+	PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m tests.runner $(if $(filter tests,$(TESTS)),$(DATA_PATH),$(TESTS))
 
 # Processes that a test kills leave truncated files, which combine warns about.
 coverage: $(VENV)/.test ## run the tests, then list the lines that no test ran
@@ -123,7 +132,7 @@ changelog: $(VENV)/.release ## collect newsfragments/ in CHANGELOG.md, for the v
 
 clean: ## remove everything that the other targets create
 	@test ! -e /run/netns/rtunnel-cluster || { echo "the cluster is up: make cluster-down first"; exit 1; }
-	rm -rf $(VENV) .cluster .tox build dist src/*.egg-info .fuzz .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
+	rm -rf $(VENV) $(COMPILED) .cluster .tox build dist src/*.egg-info .fuzz .coverage .coverage.* .mypy_cache .ruff_cache .hypothesis _trial_temp*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	find . -name dropin.cache -delete
 
