@@ -17,10 +17,21 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-import rtunnel
+from rtunnel import __version__
 from rtunnel.cli.exit_status import ExitStatus
+from tests.support.compiled import COMPILED
 from tests.support.ids import TUNNEL
-from tests.support.processes import TIMEOUT, Process, free_port, hearing_hang_ups, listening, ourselves, wait_until
+from tests.support.processes import (
+    TIMEOUT,
+    Process,
+    free_port,
+    hearing_hang_ups,
+    listening,
+    ourselves,
+    rtunnel,
+    run_rtunnel,
+    wait_until,
+)
 from tests.support.services import NamedService
 
 UUID = str(TUNNEL)
@@ -80,6 +91,17 @@ def server(listen: int, entrypoint: int) -> tuple[str, ...]:
         "-L",
         f"tunnel+ws://127.0.0.1:{listen}?entrypoint=127.0.0.1:{entrypoint}&tunnel=nginx.local:{UUID}&path=/proxy",
     )
+
+
+class ModulesTests(TestCase):
+    """Processes run the modules that are tested: compiled ones, where the tests have them."""
+
+    def test_compiled_or_not(self) -> None:
+        expected = "compiled" if COMPILED else "interpreted"
+        self.assertEqual(run_rtunnel("version").stdout.split()[-1], expected)
+        with rtunnel("version", anew=True) as process:
+            self.assertEqual(process.wait(), 0)
+            self.assertEqual(process.output.split()[-1], expected)
 
 
 class OutputTests(TestCase):
@@ -181,7 +203,7 @@ class HelpTests(TestCase):
 
     def test_version(self) -> None:
         ended = run((*STARTS["rtunnel"], "--version"))
-        self.assertEqual((ended.stdout, ended.stderr, ended.returncode), (f"rtunnel {rtunnel.__version__}\n", "", 0))
+        self.assertEqual((ended.stdout, ended.stderr, ended.returncode), (f"rtunnel {__version__}\n", "", 0))
 
     def test_help_is_the_same_everywhere(self) -> None:
         texts = {run((*start, "client", "--help")).stdout for start in STARTS.values()}
