@@ -125,8 +125,7 @@ def extensions() -> list[Any]:
     from mypyc.build import mypycify
 
     options = ["--config-file", str(_ROOT / "mypyc.toml"), *(f"rtunnel/{name}.py" for name in MODULES)]
-    # tracebacks name the files as mypyc got to know them: from here Python finds their lines wherever they are installed, and two
-    # builds in different folders are the same
+    # tracebacks name the files as mypyc got to know them: from here these are the same in each build, wherever the sources lie
     with chdir(_ROOT / "src"):
         target = str(_ROOT / "build")
         found = mypycify(options, opt_level=OPTIMIZATION, debug_level="0", group_name="rtunnel", target_dir=target)
