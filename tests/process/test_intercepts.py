@@ -158,8 +158,9 @@ class PeopleTests(Scenario):
             over.set()
             for thread in threads:
                 thread.join()
-        # what bob was working on when he was killed cannot be answered
-        lost = [one for one in astray if "50" in str(one) or "Error" in str(one) or "Disconnected" in str(one)]
+        # what bob was working on when he was killed cannot be answered, or not to its end
+        signs = ("50", "Error", "Disconnected", "IncompleteRead")
+        lost = [one for one in astray if any(sign in str(one) for sign in signs)]
         self.assertEqual([one for one in astray if one not in lost], [])
         self.assertLessEqual(len(lost), len(threads), lost)
 
