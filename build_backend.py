@@ -43,6 +43,7 @@ __all__ = [
     "get_requires_for_build_editable",
     "get_requires_for_build_sdist",
     "get_requires_for_build_wheel",
+    "missing",
     "needed_to_compile",
     "prepare_metadata_for_build_editable",
     "prepare_metadata_for_build_wheel",
@@ -141,10 +142,10 @@ def _compiles() -> bool:
     wanted = _wanted()
     if wanted == "0":
         return False
-    missing = _missing()
-    if wanted == "1" and missing is not None:
-        raise SystemExit(f"RTUNNEL_COMPILE=1: {missing}")
-    return missing is None
+    lacking = missing()
+    if wanted == "1" and lacking is not None:
+        raise SystemExit(f"RTUNNEL_COMPILE=1: {lacking}")
+    return lacking is None
 
 
 def _wanted() -> str:
@@ -154,8 +155,8 @@ def _wanted() -> str:
     return wanted
 
 
-def _missing() -> str | None:
-    """What is missing for compiled modules, if anything is."""
+def missing() -> str | None:
+    """What this machine lacks to compile the modules, in a sentence with the remedy; None if nothing."""
     if sys.implementation.name != "cpython":
         return f"mypyc compiles for CPython, and this is {sys.implementation.name}"
     compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]

@@ -118,7 +118,7 @@ class BuildTests(SynchronousTestCase):
 
     def compilable(self) -> bool:
         """Whether there are the headers of Python; asked of the backend, with a compiler that is everywhere."""
-        self.call("_missing", CC="false")
+        self.call("missing", CC="false")
         return (self.tree / "returned").read_text(encoding="utf-8") == "None\n"
 
     def test_a_wrong_word(self) -> None:

@@ -141,6 +141,14 @@ class BeforeTests(SynchronousTestCase):
         environment = server_of(Rtunnel("rtunnel", "rtunnel"), Setup((1,)))[1]
         self.assertTrue(environment["PYTHONPATH"].startswith("/compiled:"))
 
+    def test_ours_runs_the_sources_without_a_compiler(self) -> None:
+        """As it would be installed there."""
+        self.patch(compiled, "missing", lambda: "there is no C compiler")
+        self.addCleanup(compiled.tree.cache_clear)
+        compiled.tree.cache_clear()
+        environment = server_of(Rtunnel("rtunnel", "rtunnel"), Setup((1,)))[1]
+        self.assertEqual(environment["PYTHONPATH"], project_environment()["PYTHONPATH"])
+
 
 class CommitTests(SynchronousTestCase):
     """Which version was measured."""
