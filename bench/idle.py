@@ -13,6 +13,8 @@ from bench.proc import LOOPBACK, BenchError, rss_bytes
 from bench.stage import HOST
 
 _BATCH = 64
+_ADDRESSES = 16
+"""Addresses of loopback that they come from: a server gives one address a part of its connections."""
 
 
 class IdleVisitors:
@@ -49,7 +51,8 @@ class IdleVisitors:
         opened = []
         try:
             for number in numbers:
-                peer = socket.create_connection((LOOPBACK, self._port), timeout=20)
+                source = (f"127.0.0.{1 + number % _ADDRESSES}", 0)
+                peer = socket.create_connection((LOOPBACK, self._port), timeout=20, source_address=source)
                 opened.append(peer)
                 peer.sendall(
                     f"GET /small/{number} HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: idle\r\nX-Visit: {number}\r\n\r\n".encode()
