@@ -67,14 +67,13 @@ class Forwarding:
     :param keep_chain: whether the chains of a trusted proxy that has written one are passed on as they came.
     """
 
-    __slots__ = ("_authority", "_before_host", "_before_id", "_forwarded", "_keep_chain", "_via_line", "peer", "trusted")
+    __slots__ = ("_authority", "_before_id", "_forwarded", "_keep_chain", "_via_line", "peer", "trusted")
 
     def __init__(self, peer: str, *, trusted: bool, write_forwarded: bool, keep_chain: bool = False) -> None:
         self.peer = peer.encode("ascii", "replace")
         self.trusted = trusted
         self._keep_chain = keep_chain
         self._forwarded = _node(peer) if write_forwarded else b""
-        self._before_host = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: " % self.peer
         # cached, since a visitor requests the same host again and again
         self._authority = self._before_id = self._via_line = b""
 
@@ -97,7 +96,11 @@ class Forwarding:
     def _set_authority(self, head: RequestHead) -> None:
         authority = self._authority = head.authority
         self._via_line = _via_line(head.host)
-        self._before_id = b"%b%b\r\n%bX-Request-Id: " % (self._before_host, authority, self._element(b"", authority, b"http"))
+        self._before_id = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: %b\r\n%bX-Request-Id: " % (
+            self.peer,
+            authority,
+            self._element(b"", authority, b"http"),
+        )
 
     def _continued(self, head: RequestHead) -> tuple[bytes, bytes]:
         """Extend the fields of a trusted proxy, and add the missing ones."""

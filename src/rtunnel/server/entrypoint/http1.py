@@ -38,6 +38,10 @@ LAST: Final = 1  # it ends with the current response
 LINGERING: Final = 2
 CLOSED: Final = 3
 
+# in place of a request, which is not kept longer than it takes: most visitors are idle
+_NONE_YET: Final = RequestHead(b"", b"", "", b"")
+_ANSWERED: Final = RequestHead(b"", b"", "", b"")
+
 
 class _BodySource:
     """The producer of a request body: pauses reading from its visitor."""
@@ -68,7 +72,7 @@ class HttpVisitor(StreamProtocol):
     deadline = NEVER
     _body_source: _BodySource | None = None
     _advancing = False
-    _request: RequestHead
+    _request: RequestHead = _NONE_YET
 
     def __init__(self, entrypoint: Entrypoint, peer: Peer) -> None:
         super().__init__()
@@ -103,7 +107,7 @@ class HttpVisitor(StreamProtocol):
         """See :class:`~rtunnel.server.entrypoint.entrypoint.VisitorConnection`; by its deadline, which moves with each response."""
         if self._exchange is not None:
             return None
-        return 0.0 if self._state == OPEN and not hasattr(self, "_request") else self.deadline
+        return 0.0 if self._state == OPEN and self._request is _NONE_YET else self.deadline
 
     @property
     def body_source(self) -> _BodySource:
@@ -371,6 +375,7 @@ class HttpVisitor(StreamProtocol):
     def finish(self) -> None:
         """The response is complete: continue with the next request, or close."""
         self._exchange = None
+        self._request = _ANSWERED
         entrypoint = self._entrypoint
         if self._state != OPEN or entrypoint.draining or not self.requests.whole:
             self._finish_last()
