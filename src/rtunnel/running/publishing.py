@@ -140,6 +140,7 @@ class PublishedConnection(Protocol):
             if self._gone:
                 return
             connection.setblocking(False)
+            # to the types of Twisted only its own Protocol is one
             far: Any = self._splice.far
             factory = Factory.forProtocol(lambda: far)
             factory.noisy = False

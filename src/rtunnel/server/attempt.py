@@ -59,8 +59,9 @@ H = TypeVar("H", bound=AttemptHost)
 class Attempts(Generic[H, S]):
     """The attempts to send one request or connection to a connector; the base class of exchanges, TLS connections and visits.
 
-    A subclass is the :class:`~rtunnel.routing.selection.RouteQuery` that it is routed by, sets :attr:`tunnel` to the one of the
-    matching rule, calls :meth:`try_next` once, and :meth:`retry` when a stream was closed before the first byte.
+    A subclass is the :class:`~rtunnel.routing.selection.RouteQuery` that it is routed by, sets :attr:`stream` to None in its
+    constructor and :attr:`tunnel` to the one of the matching rule, calls :meth:`try_next` once, and :meth:`retry` when a stream was
+    closed before the first byte.
 
     :ivar host: the host that it asks for.
     :ivar tunnel: None before it is routed.
