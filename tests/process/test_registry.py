@@ -141,6 +141,7 @@ class SharingTests(RegistryCase):
     def test_nothing_secret_is_shown(self) -> None:
         self.processes["a"].stop()
         self.processes["a"] = self.begin("a", anew=True)
+        wait_until(lambda: self.servers["a"].ready, "the server is ready")
         for process in self.processes.values():
             line = Path(f"/proc/{process.pid}/cmdline").read_text()
             self.assertNotIn(PASSWORD, process.output + line)
