@@ -33,9 +33,7 @@ test: $(VENV)/.test needs ## run the tests; the last line is the summary (TESTS=
 	$(BIN)/$(RUN) tests.runner $(TESTS)
 
 compiled: $(VENV)/.dev needs ## run the tests of the data path on compiled modules (TESTS=tests.wire for a part); needs gcc, python3-dev
-	rm -rf build $(COMPILED)
-	RTUNNEL_COMPILE=1 $(BIN)/python setup.py --quiet build --build-lib $(COMPILED)
-	@touch $(COMPILED)/.made # for bench/compiled.py
+	$(BIN)/python -m bench.compiled
 	PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m rtunnel version | grep ' compiled$$'
 	PYTHONPATH=$(CURDIR)/$(COMPILED) $(BIN)/python -m tests.runner $(if $(filter tests,$(TESTS)),$(DATA_PATH),$(TESTS))
 

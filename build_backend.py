@@ -34,7 +34,6 @@ from setuptools.build_meta import (
 )
 
 __all__ = [
-    "COMPILER",
     "MODULES",
     "build_editable",
     "build_sdist",
@@ -50,7 +49,6 @@ __all__ = [
 ]
 
 MODULES = (
-    "transport/stream_protocol",
     "wire/http1_body",
     "wire/http1_exchange",
     "wire/http1_reader",
@@ -59,11 +57,12 @@ MODULES = (
     "wire/http1_templates",
     "wire/smux",
     "wire/websocket",
-    "ops/access",
     "routing/selection",
+    "transport/stream_protocol",
     "tunnel/link",
     "tunnel/splice",
     "tunnel/stream",
+    "ops/access",
     "server/attempt",
     "server/upstream",
     "server/peers/remote_connectors",
@@ -77,12 +76,8 @@ MODULES = (
 )
 """The modules that are compiled: what a request passes, and subclasses of what is there, since a compiled class has no others."""
 
-COMPILER = ("mypy >= 2.4", "mypy-zope >= 1.0.17")
-"""What compiles them: mypyc is part of mypy, and the plugin knows zope's interfaces."""
-
 OPTIMIZATION = "1"
 """Of the C compiler, ``-O1``: what mypyc writes runs as fast as with ``-O3``, and takes it little more than half of the time."""
-
 
 _ROOT = Path(__file__).parent
 
@@ -94,11 +89,12 @@ def get_requires_for_build_wheel(config_settings: Any = None) -> list[str]:
 
 
 def needed_to_compile() -> list[str]:
-    """What has to be installed to compile the modules."""
+    """What has to be installed to compile the modules: the extra ``compile``, and what rtunnel itself needs."""
     setup = ConfigParser(interpolation=None)
     setup.read(_ROOT / "setup.cfg", encoding="utf-8")
-    lines = map(str.strip, setup["options"]["install_requires"].splitlines())
-    return [*COMPILER, *(line for line in lines if line and not line.startswith("#"))]
+    lists = (setup["options.extras_require"]["compile"], setup["options"]["install_requires"])
+    lines = [line.strip() for listed in lists for line in listed.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def build_wheel(wheel_directory: str, config_settings: Any = None, metadata_directory: str | None = None) -> str:

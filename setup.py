@@ -7,6 +7,7 @@ from pathlib import Path
 
 from setuptools import setup
 
+# pip does not put the folder of this file there
 sys.path.insert(0, str(Path(__file__).parent))
 
 from build_backend import extensions

@@ -1,8 +1,12 @@
-"""The work tree with its compiled modules (``build_backend.py``): what rtunnel's systems run where they can be built."""
+"""The work tree with its compiled modules (``build_backend.py``): what rtunnel's systems run where they can be built.
+
+``python -m bench.compiled`` builds it, if anything has changed, for ``make compiled``.
+"""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -30,10 +34,13 @@ def tree() -> Path:
     if reason is not None:
         print(f"rtunnel's modules are measured interpreted: {reason}", file=sys.stderr)
         return _ROOT / "src"
-    made = _TREE / ".made"
+    # no other Python can import what one has compiled
+    made = _TREE / f".made-{sys.implementation.cache_tag}"
     newest = max(path.stat().st_mtime for name in _SOURCES for path in _files(_ROOT / name))
     if not made.exists() or made.stat().st_mtime < newest:
         print("compiling rtunnel's modules, which takes a minute", file=sys.stderr)
+        for built in (_TREE, _ROOT / "build"):
+            shutil.rmtree(built, ignore_errors=True)
         argv = [sys.executable, "setup.py", "--quiet", "build", "--build-lib", str(_TREE)]
         environment = os.environ | {"RTUNNEL_COMPILE": "1"}
         done = subprocess.run(argv, cwd=_ROOT, env=environment, capture_output=True, text=True, check=False)
@@ -45,3 +52,10 @@ def tree() -> Path:
 
 def _files(path: Path) -> list[Path]:
     return [path] if path.is_file() else [file for file in path.rglob("*.py") if file.is_file()]
+
+
+if __name__ == "__main__":
+    try:
+        tree()
+    except BenchError as error:
+        sys.exit(str(error))

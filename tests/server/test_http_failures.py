@@ -6,6 +6,7 @@ import gc
 
 from rtunnel.outcomes import Outcome
 from rtunnel.server.entrypoint.http1 import HttpVisitor
+from rtunnel.wire.http1 import RequestHead
 from tests.server.harness import HttpCase, all_worlds
 from tests.support.heads import GET, OK, POST
 
@@ -251,9 +252,9 @@ class FailureTests(HttpCase):
         self.assertEqual(visitor.received, OK)
 
 
-def connections_alive() -> int:
-    """How many connections of visitors this process has not freed yet."""
-    return sum(isinstance(one, HttpVisitor) for one in gc.get_objects())
+def alive(kind: type) -> int:
+    """How many objects of a class this process has not freed yet."""
+    return sum(isinstance(one, kind) for one in gc.get_objects())
 
 
 class MemoryTests(HttpCase):
@@ -264,9 +265,21 @@ class MemoryTests(HttpCase):
         gc.disable()
         self.addCleanup(gc.enable)
         visitor = self.world.visit(b"PUT / HTTP/1.1\r\nHost: pod.local\r\nContent-Length: 60000\r\n\r\n" + b"x" * 6000)
-        before = connections_alive()
+        before = alive(HttpVisitor)
         visitor.vanish()
-        self.assertEqual(connections_alive(), before - 1)
+        self.assertEqual(alive(HttpVisitor), before - 1)
+
+    def test_idle_visitors_keep_no_request(self) -> None:
+        """Only the stream that they have shared keeps its last one."""
+        pod = self.world.attach()
+        gc.collect()
+        before = alive(RequestHead)
+        visitors = []
+        for _ in range(5):
+            visitors.append(self.world.visit(GET))
+            pod.stream.answer(OK)
+        self.assertEqual([visitor.received for visitor in visitors], [OK] * 5)
+        self.assertEqual(alive(RequestHead), before + 1)
 
 
 class ConnectorTests(HttpCase):

@@ -13,4 +13,4 @@ COMPILED = not str(smux.__file__).endswith(".py")
 """Whether they are."""
 
 interpreted = skipIf(COMPILED, INTERPRETED)
-"""For tests that do either, mostly to have something of ours fail."""
+"""For tests that replace methods of compiled classes or extend them, mostly to have something of ours fail."""

@@ -1,4 +1,4 @@
-"""A base class for protocols of byte streams that are compiled: a class of the interpreter, such as Twisted's, cannot be theirs."""
+"""The base class of protocols that are compiled: Twisted's is interpreted, which the base of a compiled class cannot be."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ CLOSED: Final = 3
 
 # in place of a request, which is not kept longer than it takes: most visitors are idle
 _NONE_YET: Final = RequestHead(b"", b"", "", b"")
-_ANSWERED: Final = RequestHead(b"", b"", "", b"")
+_NONE_NOW: Final = RequestHead(b"", b"", "", b"")
 
 
 class _BodySource:
@@ -375,7 +375,7 @@ class HttpVisitor(StreamProtocol):
     def finish(self) -> None:
         """The response is complete: continue with the next request, or close."""
         self._exchange = None
-        self._request = _ANSWERED
+        self._request = _NONE_NOW
         entrypoint = self._entrypoint
         if self._state != OPEN or entrypoint.draining or not self.requests.whole:
             self._finish_last()

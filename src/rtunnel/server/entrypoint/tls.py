@@ -127,7 +127,7 @@ class TlsVisitor(Attempts[Entrypoint, PendingStream]):
             self.transport.abortConnection()
 
     def makeConnection(self, transport: Any) -> None:
-        """Take over a connection."""
+        """Take over a connection. StreamProtocol, which has this too, cannot be a second base of a compiled class."""
         self.transport = transport
         self.connectionMade()
 
