@@ -297,6 +297,8 @@ class WriteTests(Case):
             b"HTTP/1.0 404 No\r\nX: y\r\n\r\n",
         ):
             before = parse_response(raw, b"GET")
+            # as only templates set it
+            before.says_keep_alive = True
             after = before.with_lines(b"other\r\n")
             self.assertEqual(after.lines, b"other\r\n")
             changed = {"lines", "fields", "reason"}
