@@ -353,6 +353,8 @@ def _listen_address(parse: Callable[[str], Address], *, connects: bool = False) 
             if transport not in TRANSPORTS:
                 raise ValueError("unknown scheme; write ws:// or wss://HOST:PORT/PATH, tcp:// or tls://HOST:PORT")
         authority, slash, path = rest.partition("/")
+        if authority in TRANSPORTS and path.startswith("/"):
+            raise ValueError(f"no colon behind {authority}; write {authority}://...")
         if "@" in authority:
             raise ValueError("must not contain a password; give it with --auth-file or RTUNNEL_AUTH")
         if slash and transport is not None and transport not in WEBSOCKETS:
