@@ -46,7 +46,7 @@ MAX_HEAD: Final = 4096
 _TEXT: Final = (rb"[ -~]*+", rb"[\t -~\x80-\xff]*+")
 """Any value: of visible ASCII and spaces, as nearly all are, which is matched faster; or with other text, too."""
 _is_ascii: Final = re.compile(_TEXT[0]).fullmatch
-_STRIPPED: Final = (rb" *+((?:[ -~]++(?<! ))?)", rb"[ \t]*+((?:[\t -~\x80-\xff]++(?<![ \t]))?)")
+_STRIPPED: Final = (rb" *+([ -~]*+(?<! )|)", rb"[ \t]*+([\t -~\x80-\xff]*+(?<![ \t])|)")
 """The same without surrounding white space. A head with trailing white space in a captured value matches no template."""
 _LENGTH: Final = rb"[ \t]*+(0|[1-9][0-9]{0,17}+)"
 _KEEP_ALIVE: Final = (b"keep-alive", b"Keep-Alive")
@@ -61,7 +61,7 @@ class Unsuitable(Exception):
 
 
 class _Builder:
-    """Builds a template's pattern line by line, and records the numbers of its groups."""
+    """Builds a template's pattern line by line, and records the indices of its groups in ``Match.groups()``."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -76,8 +76,8 @@ class _Builder:
         :param captures: the names of the groups inside the line.
         """
         if not self._open:
-            self._groups += 1
             self.kept.append(self._groups)
+            self._groups += 1
             self._parts.append(b"(")
             self._open = True
         self._parts.append(line)
@@ -95,8 +95,8 @@ class _Builder:
         for name in names:
             if name in self.captured:
                 raise Unsuitable
-            self._groups += 1
             self.captured[name] = self._groups
+            self._groups += 1
 
     def match(self) -> Callable[[bytes, int], re.Match[bytes] | None]:
         """The match method of the compiled pattern."""
@@ -130,7 +130,7 @@ class RequestTemplate:
     :param max_size: maximum size of a head, in bytes.
     """
 
-    __slots__ = ("_idempotent", "_keep_alive", "_kept", "_length", "_match", "_max_size", "_method", "_named", "_names")
+    __slots__ = ("_idempotent", "_keep_alive", "_kept", "_length", "_match", "_max_size", "_method", "_named")
 
     def __init__(self, start_line: bytes, fields: list[Field], policy: FieldPolicy, max_size: int) -> None:
         method, target, version = start_line.split(b" ")
@@ -166,14 +166,12 @@ class RequestTemplate:
         captured = builder.captured
         self._match = builder.match()
         self._kept = builder.kept if len(builder.kept) > 1 else None
-        # 2 and 3; they stand in the first lines that are kept, which are 1
+        # 1 and 2; they stand in the first lines that are kept, which are 0
         del captured[b":target"], captured[b"host"]
         self._length = captured.pop(b"content-length", 0)
         self._method = method
         self._idempotent = method in IDEMPOTENT
-        self._names = tuple(captured)
-        # at least two, so that the match gives a tuple
-        self._named = (*captured.values(), 3, 3)
+        self._named = tuple(captured.items())
 
     def read(self, data: bytes, start: int = 0) -> tuple[RequestHead, int] | None:
         """Read a head of this kind.
@@ -183,13 +181,13 @@ class RequestTemplate:
         match = self._match(data, start)
         if match is None or (end := match.end()) - start > self._max_size:
             return None
+        groups = match.groups()
         kept = self._kept
-        lines, target, host = match.group(1, 2, 3)
-        authority, name = host_of(host)
-        head = RequestHead(target, authority, name, lines if kept is None else b"".join(match.group(*kept)))
+        authority, host = host_of(groups[2])
+        head = RequestHead(groups[1], authority, host, groups[0] if kept is None else b"".join([groups[index] for index in kept]))
         head.method = self._method
-        head.named = dict(zip(self._names, match.group(*self._named), strict=False)) if self._names else NOTHING
-        head.body = int(match[self._length]) if self._length else 0
+        head.named = {name: groups[index] for name, index in self._named} if self._named else NOTHING
+        head.body = int(groups[self._length]) if self._length else 0
         head.idempotent = self._idempotent
         head.keep_alive = head.persistent = self._keep_alive
         head.plain = True
@@ -262,9 +260,10 @@ class ResponseTemplate:
         match = self._match(data, 0)
         if match is None or (end := match.end()) > self._max_size:
             return None
+        groups = match.groups()
         kept = self._kept
-        lines = match[1] if kept is None else b"".join(match.group(*kept))
-        body = int(match[self._length]) if self._length else self._no_length
+        lines = groups[0] if kept is None else b"".join([groups[index] for index in kept])
+        body = int(groups[self._length]) if self._length else self._no_length
         if method == b"HEAD":
             body = 0
         head = ResponseHead(lines, body)
