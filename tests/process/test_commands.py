@@ -195,7 +195,7 @@ class RefusalTests(TestCase):
         self.assertNotIn("Traceback", ended.stderr)
         wait_until(lambda: "Address already in use" in Path(folder.name, "twistd.log").read_text(), "the line in the log")
         self.assertNotIn("Traceback", Path(folder.name, "twistd.log").read_text())
-        self.assertFalse(Path(folder.name, "twistd.pid").exists())
+        wait_until(lambda: not Path(folder.name, "twistd.pid").exists(), "the daemon ends, and its PID file with it")
 
 
 class HelpTests(TestCase):

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 from twisted.trial.unittest import TestCase
 
-from tests.support.processes import Process, ask, free_port, listening, rtunnel, wait_until
+from tests.support.processes import Process, ask, free_port, rtunnel, wait_until
 from tests.support.services import NamedService
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: pod.local\r\nConnection: close\r\n\r\n"
@@ -40,7 +40,8 @@ class ServerTests(TestCase):
             *("--max-connections-per-address", "1000", "--head-timeout", "50s", "--max-handshakes-per-address", "3"),
         )
         self.server = self.enterContext(server)
-        wait_until(lambda: listening(self.admin), "the server starts")
+        # not just listening: it opens descriptors until its reactor runs
+        wait_until(lambda: self.probe("/readyz")[0] == 200, "the server is ready")
 
     def probe(self, path: str) -> tuple[int, str]:
         return ask(self.admin, path)
