@@ -82,11 +82,15 @@ class TakesTests(SynchronousTestCase):
         self.takes(kinds.SERVER, **{"ws://:8421": ListenAddress(Address("localhost", 8421), "ws")})
         self.refuses(kinds.SERVER, "proxy", "proxy:0")
 
-    def test_server_without_the_colon_of_its_scheme(self) -> None:
-        """What is said is what is missing; the port is not."""
+    def test_half_a_url(self) -> None:
+        """What is said is what is missing behind the scheme; the port is not."""
         for kind in (kinds.SERVER, kinds.LISTEN):
-            error = self.assertRaises(ValueError, kind.parse, "wss//user:secret@proxy:8421/ws")
-            self.assertEqual(str(error), "no colon behind wss; write wss://...")
+            for half in ("wss//", "wss:/", "wss:"):
+                error = self.assertRaises(ValueError, kind.parse, f"{half}user:secret@proxy:8421/ws")
+                self.assertEqual(str(error), 'no "://" behind wss; write wss://...')
+            self.takes(kind, **{"wss:8421": ListenAddress(Address("wss", 8421))})
+        error = self.assertRaises(ValueError, kinds.SERVER.parse, "HTTPS:/proxy")
+        self.assertEqual(str(error), 'no "://" behind HTTPS; write HTTPS://...')
 
     def test_server_without_port(self) -> None:
         """It is that of the scheme; and what is copied from a browser's address bar will do."""

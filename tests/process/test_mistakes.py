@@ -61,7 +61,7 @@ class StartTests(SynchronousTestCase):
             ["client", *replaced("--tunnel", UUID[:8], CLIENT)],
             ["client", *CLIENT, "--weight", "256"],
             ["client", *replaced("--target", "3000", CLIENT)],
-            ["client", *replaced("--server", "wss//shop.local", CLIENT)],
+            ["client", *replaced("--server", "wss:/shop.local", CLIENT)],
             ["client", *replaced("--server", "shop.local", CLIENT)],
             ["client", *replaced("--target", "https://localhost:3000", CLIENT)],
             ["client", *replaced("--server", "ftp://shop.local", CLIENT)],

@@ -339,6 +339,9 @@ def _listen_address(parse: Callable[[str], Address], *, connects: bool = False) 
 
     :param connects: whether the port may be left out, then it is that of the scheme, and the scheme be one of the web.
     """
+    schemes = [*TRANSPORTS, *(_WEB_SCHEMES if connects else ())]
+    # a host of this name has a port behind its colon
+    half_a_url = re.compile(rf"({'|'.join(schemes)})(?://|:(?!\d))", re.IGNORECASE).match
 
     def parse_listen(text: str) -> ListenAddress:
         if is_endpoint_string(text):
@@ -352,9 +355,9 @@ def _listen_address(parse: Callable[[str], Address], *, connects: bool = False) 
                 transport = _WEB_SCHEMES.get(transport, transport)
             if transport not in TRANSPORTS:
                 raise ValueError("unknown scheme; write ws:// or wss://HOST:PORT/PATH, tcp:// or tls://HOST:PORT")
+        elif half_written := half_a_url(text):
+            raise ValueError(f'no "://" behind {half_written[1]}; write {half_written[1]}://...')
         authority, slash, path = rest.partition("/")
-        if authority in TRANSPORTS and path.startswith("/"):
-            raise ValueError(f"no colon behind {authority}; write {authority}://...")
         if "@" in authority:
             raise ValueError("must not contain a password; give it with --auth-file or RTUNNEL_AUTH")
         if slash and transport is not None and transport not in WEBSOCKETS:

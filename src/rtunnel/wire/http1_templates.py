@@ -47,7 +47,8 @@ _TEXT: Final = (rb"[ -~]*+", rb"[\t -~\x80-\xff]*+")
 """Any value: of visible ASCII and spaces, as nearly all are, which is matched faster; or with other text, too."""
 _is_ascii: Final = re.compile(_TEXT[0]).fullmatch
 _STRIPPED: Final = (rb" *+([ -~]*+(?<! )|)", rb"[ \t]*+([\t -~\x80-\xff]*+(?<![ \t])|)")
-"""The same without surrounding white space. A head with trailing white space in a captured value matches no template."""
+"""The same without surrounding white space; the last alternative is an empty value with white space before it. A head with trailing
+white space in a captured value matches no template."""
 _LENGTH: Final = rb"[ \t]*+(0|[1-9][0-9]{0,17}+)"
 _KEEP_ALIVE: Final = (b"keep-alive", b"Keep-Alive")
 _BODILESS: Final = (204, 304)
