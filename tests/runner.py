@@ -20,7 +20,7 @@ from twisted.trial._dist.disttrial import DistTrialRunner
 from twisted.trial.reporter import TreeReporter
 from twisted.trial.runner import TestLoader, TrialRunner
 
-__all__ = ["GOST", "INTERPRETED", "JOBS", "OPTIONAL", "Tally", "jobs", "main", "no_skips_allowed", "tally"]
+__all__ = ["GOST", "INTERPRETED", "JOBS", "OPTIONAL", "Tally", "explain", "jobs", "main", "no_skips_allowed", "tally"]
 
 GOST = "RTUNNEL_TEST_GOST"
 """The environment variable that names a gost binary; the reason of a skip that CI forgives contains it."""
@@ -46,12 +46,15 @@ class Tally:
     """What a run came to.
 
     :param refused: names and reasons of the tests that must not have been skipped; they are counted in ``failed``.
+    :param broken: the other tests that failed: name, line of the test, and why. Their tracebacks are far above the last line,
+        where a log that is cut to its end does not show them.
     """
 
     passed: int
     failed: int
     skipped: int
     refused: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -78,6 +81,17 @@ def forgiven(reason: str) -> bool:
     return reason == INTERPRETED or any(variable in reason for variable in OPTIONAL)
 
 
+def explain(test: Any, failure: Any) -> str:
+    """Name a test that failed, the last line of the tests' own that it came to, and the reason.
+
+    :param failure: Twisted's ``Failure``, or a copy of one that another process has sent.
+    """
+    here = os.path.dirname(os.path.abspath(__file__))
+    steps = [f" at tests/{os.path.relpath(file, here)}:{line}" for _, file, line, *_ in failure.frames if file.startswith(here)]
+    kind = getattr(failure.type, "__name__", failure.type)
+    return f"{test.id()}{''.join(steps[-1:])}: {kind}: {' '.join(str(failure.value).split())[:500]}"
+
+
 def tally(result: Any, *, strict: bool) -> Tally:
     """Count a finished run.
 
@@ -85,12 +99,14 @@ def tally(result: Any, *, strict: bool) -> Tally:
     :param strict: whether a skip fails, unless a missing program of :data:`OPTIONAL` is its reason.
     """
     refused = tuple(f"{test.id()}: {reason}" for test, reason in result.skips if strict and not forgiven(str(reason)))
-    failures = (result.failures, result.errors, result.unexpectedSuccesses, refused)
+    broken = tuple(explain(test, failure) for test, failure in (*result.failures, *result.errors))
+    failures = (broken, result.unexpectedSuccesses, refused)
     return Tally(
         passed=result.successes + len(result.expectedFailures),
         failed=sum(map(len, failures)),
         skipped=len(result.skips) - len(refused),
         refused=refused,
+        broken=broken,
     )
 
 
@@ -104,6 +120,8 @@ def main(names: Sequence[str], environ: Mapping[str, str] = os.environ, say: Cal
     runner: Any = TrialRunner(TreeReporter) if processes == 1 else DistTrialRunner(TreeReporter, processes, [])
     result = runner.run(suite)
     counted = tally(result, strict=no_skips_allowed(environ))
+    for line in counted.broken:
+        say(f"failed: {line}")
     for line in counted.refused:
         say(f"skipped, which CI does not allow: {line}")
     if not counted.passed + counted.failed:

@@ -53,6 +53,12 @@ class TallyTests(SynchronousTestCase):
         self.assertEqual(str(counted), "1 passed, 2 failed")
         self.assertFalse(counted.good)
 
+    def test_failures_are_told_apart(self) -> None:
+        failed, broke = _run("fails", "breaks").broken
+        self.flushLoggedErrors(ZeroDivisionError)
+        self.assertRegex(failed, r"^tests\.test_runner\._Cases\.fails at tests/test_runner\.py:\d+: \w+: on purpose$")
+        self.assertRegex(broke, r"^tests\.test_runner\._Cases\.breaks at tests/test_runner\.py:\d+: ZeroDivisionError: $")
+
     def test_nothing_ran(self) -> None:
         self.assertFalse(_run().good)
 
