@@ -146,6 +146,38 @@ class FailureTests(ProcessTestCase):
         self.assertEqual(seen, [(ValueError, bug, None)])
 
 
+class Listening(Service):
+    """Listens in ``privilegedStartService``, and does something as soon as it does."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+
+    def privilegedStartService(self) -> None:
+        self._then()
+
+
+class EarlySignalTests(ProcessTestCase):
+    """Whoever sees a port open may send a signal, and we have not started yet."""
+
+    def started(self, number: signal.Signals) -> None:
+        Listening(lambda: self.raised(number)).setServiceParent(self.process)
+        self.process.privilegedStartService()
+        self.process.startService()
+
+    def test_hang_up(self) -> None:
+        calls: list[None] = []
+        self.process.on_hang_up = lambda: calls.append(None)
+        self.started(signal.SIGHUP)
+        self.assertEqual((len(calls), self.reactor.stops), (1, 0))
+
+    def test_stop(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number=number):
+                self.setUp()
+                self.started(number)
+                self.assertEqual((self.reactor.stops, self.kills), (1, []))
+
+
 class SignalTests(ProcessTestCase):
     def setUp(self) -> None:
         super().setUp()

@@ -225,7 +225,6 @@ class SignalTests(TestCase):
         process = Process([*start, *server(self.listen, self.entrypoint), *more], env={"RTUNNEL_ADMIN": ""})
         self.addCleanup(process.stop)
         process.wait_for("entrypoint on 127.0.0.1")
-        # bound before the reactor runs, and signals are taken over when it does
         wait_until(self.answered, "an answer")
         return process
 
@@ -251,6 +250,19 @@ class SignalTests(TestCase):
         process = self.start(STARTS["rtunnel"])
         process.send(signal.SIGINT)
         self.assertEqual(process.wait(), 0)
+
+    def test_as_soon_as_a_port_is_open(self) -> None:
+        """Its reactor does not run yet; what is asked for is done when it does."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            with self.subTest(signal=number.name):
+                process = Process([*STARTS["rtunnel"], *server(self.listen, self.entrypoint)])
+                self.addCleanup(process.stop)
+                wait_until(lambda: listening(self.listen), "a port")
+                process.send(number)
+                if number == signal.SIGHUP:
+                    process.wait_for("reloaded: nothing changed")
+                    process.send(signal.SIGTERM)
+                self.assertEqual(process.wait(), 0)
 
     def test_hang_up(self) -> None:
         process = self.start(STARTS["twistd"])

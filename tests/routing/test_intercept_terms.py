@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from time import thread_time
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -113,9 +112,7 @@ class RegexTests(SynchronousTestCase):
     def test_linear_time(self) -> None:
         """A pattern on which a backtracking engine would not end before the test suite's time is over."""
         term = self.compiled("header:n~(a+)+$")
-        begun = thread_time()
         self.assertFalse(term.fits(Stored(header="a" * 8191 + "b")))
-        self.assertLess(thread_time() - begun, 0.01)
 
     def test_invalid(self) -> None:
         for pattern in ("(", "a{1001}{1001}", r"(?=a)", r"\1"):

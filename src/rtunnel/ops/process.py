@@ -35,6 +35,7 @@ class ProcessService(MultiService):
     - A :class:`~rtunnel.ops.start.StartError` of a child ends the process with status 1 and one line on stderr.
     - SIGTERM and Ctrl-C stop the children, which drain; status 0. A second Ctrl-C ends the process at once.
     - SIGHUP calls :attr:`on_hang_up`, where there is this signal (not on Windows).
+    - Signals that come while the children start are obeyed when they have.
 
     Children start in the order in which they were added and stop in the opposite one.
 
@@ -66,6 +67,7 @@ class ProcessService(MultiService):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
+        self._take_signals()
         try:
             super().privilegedStartService()  # type: ignore[no-untyped-call]
         except StartError as error:
@@ -77,11 +79,9 @@ class ProcessService(MultiService):
 
         :raises StartError: one of them cannot start.
         """
+        self._take_signals()
         for warning in self._warnings:
             self._log.warn("{text}", text=warning)
-        # before a service manager is told that we are ready and may ask for a reload; what nohup ignores stays ignored
-        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
-            signal.signal(signal.SIGHUP, self._hang_up)
         raise_limit()
         self._returning_memory = expect_bulk(self._reactor)
         try:
@@ -89,7 +89,7 @@ class ProcessService(MultiService):
         except StartError as error:
             self._fail(error)
             raise
-        # after the reactor has installed its own handlers
+        # the reactor has installed its own handler of SIGTERM
         self._reactor.callWhenRunning(self._stop_signals.install)
 
     @inlineCallbacks
@@ -113,6 +113,16 @@ class ProcessService(MultiService):
         ProcessService.exit_status = status
         with suppress(ReactorNotRunning):
             self._reactor.stop()
+
+    def _take_signals(self) -> None:
+        """Handle signals, before anybody can see a port or be told that we are ready: either may send one at once.
+
+        What one asks for is done when the reactor runs.
+        """
+        self._stop_signals.install()
+        # what nohup ignores stays ignored
+        if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            signal.signal(signal.SIGHUP, self._hang_up)
 
     def _fail(self, error: StartError) -> None:
         # twistd and twist let the exception out to the interpreter, having removed the pidfile and told the waiting parent of a
