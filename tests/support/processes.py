@@ -211,6 +211,17 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop it as SIGSTOP does, so that all that is sent to it meanwhile is there when it goes on."""
+        self.send(signal.SIGSTOP)
+        try:
+            # "PID (name) T ..."
+            wait_until(lambda: Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T", "it stops")
+            yield
+        finally:
+            self.send(signal.SIGCONT)
+
     def wait(self, patience: float = TIMEOUT) -> int:
         """Wait for its end and return the exit status."""
         return self._process.wait(patience)
