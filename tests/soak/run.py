@@ -61,7 +61,13 @@ class Soak:
 
 
 def soak(
-    seconds: float, *, warm_up: float = 15.0, pause: float = 5.0, growth: float = GROWTH, rest: float = RETURN_EVERY + 5
+    seconds: float,
+    *,
+    warm_up: float = 15.0,
+    pause: float = 5.0,
+    growth: float = GROWTH,
+    rest: float = RETURN_EVERY + 5,
+    least: int = 0,
 ) -> Soak:
     """Run one.
 
@@ -70,6 +76,7 @@ def soak(
     :param pause: seconds between two mishaps.
     :param growth: MiB that the memory of a process may grow after the warm-up.
     :param rest: seconds without visitors before each look at what the processes use, in which they return freed memory.
+    :param least: mishaps for which it goes on when the time is over.
     """
     with Site() as site:
         first = Traffic(site)
@@ -83,7 +90,7 @@ def soak(
             end = monotonic() + seconds
             for mishap in cycle(MISHAPS):
                 sleep(max(0.0, min(pause, end - monotonic())))
-                if monotonic() >= end:
+                if monotonic() >= end and mishaps >= least:
                     break
                 # one at a time: while a client is still on its way back, another one is there
                 site.complete()

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from tests.faults.usage import Usage
 from tests.support.authority import Authority
-from tests.support.processes import LOOPBACK, ROOT, Process, free_port, listening, wait_until
+from tests.support.processes import LOOPBACK, Process, free_port, listening, python_path, wait_until
 
 __all__ = ["MISHAPS", "Site"]
 
@@ -96,7 +96,7 @@ class Site:
     def start(self, name: str) -> None:
         """Start one of the processes, for the first time or again."""
         argv = [sys.executable, "-m", *self._commands[name]]
-        self._processes[name] = self._stack.enter_context(Process(argv, env={"PYTHONPATH": str(ROOT)}))
+        self._processes[name] = self._stack.enter_context(Process(argv, env={"PYTHONPATH": python_path()}))
 
     def end(self, name: str, number: signal.Signals) -> None:
         """End one of the processes by a signal, and start it again."""
