@@ -184,7 +184,7 @@ class ServerTests(ReloadTestCase):
         text = self.server_file(rules=f"      more.local: {self.steady}", extra=extra)
         self.reload(self.server, "server.yaml", text, "not reloaded, nothing changed")
         self.assertIn(f"the entrypoint cannot listen on {taken}: Address already in use", self.server.output)
-        self.assertFalse(listening(self.extra_listen))
+        wait_until(lambda: not listening(self.extra_listen), "the port that could be had is closed again")
         self.assertEqual(self.ask("more.local")[0], 404)
 
     def test_what_needs_a_restart_is_said(self) -> None:

@@ -133,7 +133,7 @@ listeners:
         server.send(signal.SIGHUP)
         server.wait_for("no ingress rule names its tunnel any longer")
         self.assertEqual(ask(port, "first.local"), (200, b"first"))
-        self.assertFalse(listening(second_port))
+        wait_until(lambda: not listening(second_port), "its port is closed")
 
 
 def ask(port: int, host: str) -> tuple[int, bytes]:

@@ -153,12 +153,14 @@ class TierTests(_Running):
         with socket.create_server(("127.0.0.1", taken)):
             script = (
                 "import socket, sys, threading\n"
-                "def serve(host, port):\n"
-                "    with socket.create_server((host, port), family=socket.AF_INET6 if ':' in host else socket.AF_INET) as s:\n"
-                "        while True:\n"
-                "            with s.accept()[0] as c: c.sendall(c.recv(100).upper())\n"
-                f"for at in ('127.0.0.1', {asked}), ('::1', {other}), ('127.0.0.1', {taken}):\n"
-                "    threading.Thread(target=serve, args=at).start()\n"
+                f"ports = ('127.0.0.1', {asked}), ('::1', {other}), ('127.0.0.1', {taken})\n"
+                "family = lambda host: socket.AF_INET6 if ':' in host else socket.AF_INET\n"
+                "servers = [socket.create_server(at, family=family(at[0])) for at in ports]\n"
+                "def serve(server):\n"
+                "    while True:\n"
+                "        with server.accept()[0] as c: c.sendall(c.recv(100).upper())\n"
+                "for server in servers:\n"
+                "    threading.Thread(target=serve, args=(server,)).start()\n"
                 "print('listens', flush=True)\n"
             )
             run = self.start_it("--isolate", "net", "--publish", str(asked), "--", sys.executable, "-c", script)
