@@ -20,7 +20,7 @@ from tests.faults.parties import OURS, Party
 from tests.faults.site import AUTH, HOST, POD, Site
 from tests.faults.usage import MIB, Usage, Watch
 from tests.process.test_users import user_line
-from tests.support.processes import LOOPBACK, ROOT, Process, free_port
+from tests.support.processes import LOOPBACK, Process, free_port, python_path
 
 __all__ = ["ATTACKS", "Attack", "Cost", "run"]
 
@@ -201,7 +201,7 @@ def _attacker(name: str, site: Site, sink: UUID, seconds: float, source: str) ->
     where = ("--source", source) if source else ()
     return Process(
         [sys.executable, "-m", "tests.faults.attackers", name, *ports, "--seconds", str(seconds), *where],
-        env={"PYTHONPATH": str(ROOT), "RTUNNEL_AUTH": AUTH},
+        env={"PYTHONPATH": python_path(), "RTUNNEL_AUTH": AUTH},
     )
 
 

@@ -15,7 +15,7 @@ from tests.faults.load import fetch
 from tests.faults.netns import Machine
 from tests.faults.parties import OURS, Party
 from tests.support.authority import Authority
-from tests.support.processes import LOOPBACK, ROOT, Nginx, Process, free_port, listening, wait_until
+from tests.support.processes import LOOPBACK, Nginx, Process, free_port, listening, python_path, wait_until
 
 __all__ = ["HOST", "LAPTOP", "POD", "Site"]
 
@@ -200,7 +200,7 @@ class Site:
             raise AssertionError(f"{error}\n{process.output}") from None
 
     def _start(self, *argv: str) -> Process:
-        env = {"PYTHONPATH": str(ROOT), **self.party.env}
+        env = {"PYTHONPATH": python_path(), **self.party.env}
         if self._users:
             env["RTUNNEL_AUTH"] = AUTH
         return self._stack.enter_context(Process(argv, env=env))

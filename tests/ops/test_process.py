@@ -170,12 +170,13 @@ class EarlySignalTests(ProcessTestCase):
         self.started(signal.SIGHUP)
         self.assertEqual((len(calls), self.reactor.stops), (1, 0))
 
-    def test_stop(self) -> None:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with self.subTest(number=number):
-                self.setUp()
-                self.started(number)
-                self.assertEqual((self.reactor.stops, self.kills), (1, []))
+    def test_terminate(self) -> None:
+        self.started(signal.SIGTERM)
+        self.assertEqual((self.reactor.stops, self.kills), (1, []))
+
+    def test_interrupt(self) -> None:
+        self.started(signal.SIGINT)
+        self.assertEqual((self.reactor.stops, self.kills), (1, []))
 
 
 class SignalTests(ProcessTestCase):

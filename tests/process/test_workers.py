@@ -115,7 +115,7 @@ class WorkersTests(TestCase):
             said(server, f"worker {victim['number']} has ended (SIGKILL)")
             wait_until(lambda: self.status()["workers"][victim["number"] - 1]["state"] == "ready", "it is back", PATIENCE)
             before = len(load.succeeded)
-            wait_until(lambda: len(load.succeeded) > before + 50, "requests", PATIENCE)
+            wait_until(lambda: len(load.succeeded) >= before + 150, "requests", PATIENCE)
         # only those that were at the one that was killed, or at its clients until these were back
         self.assertGreater(len(load.succeeded), len(load.failed))
         wait_until(lambda: self.visit() == b"pod", "a request")
@@ -124,8 +124,8 @@ class WorkersTests(TestCase):
         self.assertEqual(server.wait(PATIENCE), 0)
         self.assertNotIn("Traceback", server.output)
         lines = self.access.read_text().splitlines()
-        # what the killed worker had not written yet is lost
-        self.assertGreater(len(lines), len(load.succeeded) - before)
+        # at least those since the restart; what the killed worker had not written yet is lost
+        self.assertGreaterEqual(len(lines), 150)
         self.assertTrue(all(HOST in line for line in lines))
 
     def test_reload(self) -> None:

@@ -57,6 +57,7 @@ class SoakTests(TestCase):
         """All kinds of visits, most of the mishaps; memory is for longer ones."""
         result = soak(8, warm_up=2, pause=0.5, growth=40, rest=0, least=3)
         self.assertEqual(result.wrong, [])
+        self.assertGreater(result.mishaps, 2)
         self.assertEqual({kind for kind, outcome in result.outcomes if outcome == "ok"}, set(KINDS))
 
     def test_what_is_left(self) -> None:

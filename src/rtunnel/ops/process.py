@@ -35,7 +35,7 @@ class ProcessService(MultiService):
     - A :class:`~rtunnel.ops.start.StartError` of a child ends the process with status 1 and one line on stderr.
     - SIGTERM and Ctrl-C stop the children, which drain; status 0. A second Ctrl-C ends the process at once.
     - SIGHUP calls :attr:`on_hang_up`, where there is this signal (not on Windows).
-    - Signals that come while the children start are obeyed when they have.
+    - A signal that arrives while the children start is handled as soon as the reactor runs.
 
     Children start in the order in which they were added and stop in the opposite one.
 
@@ -67,7 +67,7 @@ class ProcessService(MultiService):
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]
 
     def privilegedStartService(self) -> None:
-        self._take_signals()
+        self._install_signal_handlers()
         try:
             super().privilegedStartService()  # type: ignore[no-untyped-call]
         except StartError as error:
@@ -79,7 +79,8 @@ class ProcessService(MultiService):
 
         :raises StartError: one of them cannot start.
         """
-        self._take_signals()
+        # twist does not call privilegedStartService
+        self._install_signal_handlers()
         for warning in self._warnings:
             self._log.warn("{text}", text=warning)
         raise_limit()
@@ -89,7 +90,7 @@ class ProcessService(MultiService):
         except StartError as error:
             self._fail(error)
             raise
-        # the reactor has installed its own handler of SIGTERM
+        # when it starts, the reactor replaces the handler of SIGTERM
         self._reactor.callWhenRunning(self._stop_signals.install)
 
     @inlineCallbacks
@@ -114,11 +115,8 @@ class ProcessService(MultiService):
         with suppress(ReactorNotRunning):
             self._reactor.stop()
 
-    def _take_signals(self) -> None:
-        """Handle signals, before anybody can see a port or be told that we are ready: either may send one at once.
-
-        What one asks for is done when the reactor runs.
-        """
+    def _install_signal_handlers(self) -> None:
+        # before a port is open and before a service manager is told that we are ready: a signal may be the answer to either
         self._stop_signals.install()
         # what nohup ignores stays ignored
         if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:

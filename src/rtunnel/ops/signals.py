@@ -26,7 +26,7 @@ class StopSignals:
         """Whether the process is stopping; to be set when something else stops it."""
 
     def install(self) -> None:
-        """Handle both signals. To be called again when the reactor runs: it replaces the handler of SIGTERM when it starts to."""
+        """Install the handlers; once more when the reactor runs, which replaces that of SIGTERM when it starts."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._received)
 
